@@ -1,0 +1,395 @@
+"""The composition root: options in, a wired session, a prediction or an export out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict import registry
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.clock import Clock, SystemClock
+from jupyter_gpupredict.core.errors import InvalidOption, TelemetryError, UnknownName
+from jupyter_gpupredict.core.events import SessionStarted
+from jupyter_gpupredict.core.recommendation import RuleOptions
+from jupyter_gpupredict.core.run import Run, fold
+from jupyter_gpupredict.core.series import SourceOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.protocols import (
+        Predictor,
+        SessionHandle,
+        Subscriber,
+        TelemetrySource,
+    )
+    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.series import Batch, SourceInfo
+    from jupyter_gpupredict.session.store import RunHeader, Store
+
+AUTO = ("nvml", "cpu")
+"""What `--source auto` tries, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """The options of one run. Checked when made.
+
+    Raises:
+        InvalidOption: A value is outside its range.
+        UnknownName: No such source or rule.
+    """
+
+    source: str = "auto"
+    device: str | None = None
+    """Device UUID, unique prefix or index; None: the first visible one."""
+    interval_s: float | None = None
+    """Seconds between readings where the source polls; None: the source's own."""
+    rule: str = "default"
+    window_s: float | None = None
+    """Length of a sliding window; None: the rule's own."""
+    agree: int | None = None
+    """How many windows must agree."""
+    tolerance_points: float | None = None
+    """How far agreeing windows may lie apart, in percentage points."""
+    epochs: int | None = None
+    """Total number of epochs, when known."""
+    coverage: float = 0.95
+    max_seconds: float | None = None
+    """Stop measuring after so long; None: with the cell."""
+    until_converged: bool = False
+    """Stop the cell itself when the prediction has converged."""
+    path: str | None = None
+    """The trace that `replay` plays."""
+    speed: float | None = None
+    """Replay so many times faster; 0 as fast as possible; None at its own pace."""
+    scenario: str = "epochs"
+    """What `synthetic` plays."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value on its own and the few combinations that make no sense."""
+        if self.source != "auto" and self.source not in registry.names("sources"):
+            raise UnknownName("source", self.source, ("auto", *registry.names("sources")))
+        if self.rule not in rule_names():
+            raise UnknownName("rule", self.rule, rule_names())
+        _require_range("interval", self.interval_s, 0.02, 60.0, "seconds")
+        _require_range("window", self.window_s, 1.0, 86_400.0, "seconds")
+        _require_range("agree", self.agree, 2, 100, "windows")
+        _require_range("tolerance", self.tolerance_points, 0.0, 50.0, "percentage points")
+        _require_range("epochs", self.epochs, 1, 1_000_000, "epochs")
+        _require_range("coverage", self.coverage, 0.5, 0.999, "a share of the time")
+        _require_range("max-seconds", self.max_seconds, 0.1, 1e9, "seconds")
+        _require_range("speed", self.speed, 0.0, 1e6, "times")
+        if self.source == "replay" and not self.path:
+            raise InvalidOption("source replay needs a trace", "--path TRACE")
+
+
+def _require_range(
+    name: str, value: float | None, low: float, high: float, unit: str
+) -> None:
+    if value is None:
+        return
+    if not math.isfinite(value) or not low <= value <= high:
+        raise InvalidOption(f"--{name} {value:g} is out of range", f"{low:g} to {high:g} {unit}")
+
+
+def rule_names() -> tuple[str, ...]:
+    """Return the presets and every other registered predictor."""
+    presets = tuple(registry.PRESETS)
+    covered = {predictor for predictor, _ in registry.PRESETS.values()}
+    return presets + tuple(n for n in registry.names("predictors") if n not in covered)
+
+
+def code_hash(source: str) -> str:
+    """Return the SHA-256 of a cell's source without its magic line, newlines normalised."""
+    text = source.replace("\r\n", "\n").replace("\r", "\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# ---- measuring ---------------------------------------------------------------------------------
+
+
+def build_session(
+    config: SessionConfig,
+    *,
+    code: str | None = None,
+    kernel_id: str | None = None,
+    subscribers: Sequence[Subscriber] = (),
+    live: bool = False,
+    on_state: Callable[[Recommendation], None] | None = None,
+) -> SessionHandle:
+    """Return a session that is wired and not started.
+
+    Args:
+        config: The options.
+        code: The cell's source without its magic line; only its hash is kept.
+        kernel_id: The kernel it runs in, for the panel.
+        subscribers: Views; the trace's recorder is added.
+        live: A view is attached, so read at its frame rate.
+        on_state: Called on the sampler thread after each change of state.
+    """
+    from jupyter_gpupredict.session.analysis import Analysis
+    from jupyter_gpupredict.session.delivery import shared
+    from jupyter_gpupredict.session.recorder import Recorder
+    from jupyter_gpupredict.session.session import Session
+
+    clock = SystemClock()
+    store = build_store()
+    warnings: list[str] = []
+    try:
+        store.prepare()
+        store.prune()
+    except OSError as error:
+        warnings.append(f"this run is not stored: {error}")
+    session_id = store.new_id(clock.wall())
+    recorders = [] if warnings else [Recorder(store.path(session_id))]
+
+    def make_analysis(info: SourceInfo) -> Analysis:
+        options = _rule_options(config, info.period_s)
+        memory_age_s = min(300.0, options.window_s or 300.0)
+        return Analysis(
+            info, lambda: _make_rule(config.rule, options), config.coverage,
+            memory_age_s=memory_age_s,
+        )
+
+    def make_header(info: SourceInfo) -> SessionStarted:
+        return SessionStarted(
+            seq=0,
+            t_s=0.0,
+            session_id=session_id,
+            started_at=clock.wall().isoformat(timespec="milliseconds"),
+            source=info.source,
+            simulated=info.simulated,
+            share=info.share,
+            memory=info.memory,
+            period_s=info.period_s,
+            devices=info.devices,
+            series=info.series,
+            config={key: value for key, value in asdict(config).items() if key != "path"},
+            versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
+            notes=info.notes,
+            scope=info.scope,
+            origin=info.origin,
+            buffer_s=info.buffer_s,
+            kernel_id=kernel_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            code_hash=None if code is None else code_hash(code),
+        )
+
+    session = Session(
+        source=_make_source(config, clock),
+        make_analysis=make_analysis,
+        make_header=make_header,
+        subscribers=[*recorders, *subscribers],
+        delivery=shared(),
+        clock=clock,
+        live=live,
+        max_seconds=config.max_seconds,
+        stop_requested=lambda: store.stop_requested(session_id),
+        on_state=on_state,
+    )
+    session.errors.extend(warnings)
+    return session
+
+
+def shutdown() -> None:
+    """End the delivery thread, if there is one (on unload and at exit)."""
+    from jupyter_gpupredict.session.delivery import shared
+
+    shared().shutdown()
+
+
+class _FirstThatOpens:
+    """The best source that works here, with the reasons why better ones do not."""
+
+    def __init__(self, options: SourceOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._source: TelemetrySource | None = None
+
+    def open(self) -> SourceInfo:
+        """Open the first source of `AUTO` that can be opened.
+
+        Raises:
+            SourceUnavailable: None can; the last one's reason.
+        """
+        from dataclasses import replace
+
+        if self._source is not None:  # re-opened after a loss: stay with what was chosen
+            return self._source.open()
+        passed_over: list[str] = []
+        for name in AUTO:
+            source: TelemetrySource = registry.load("sources", name)(self._options, self._clock)
+            try:
+                info = source.open()
+            except TelemetryError as error:
+                if name == AUTO[-1]:
+                    raise
+                passed_over.append(f"{name} not used: {error.message}")
+                continue
+            self._source = source
+            return replace(info, notes=(*passed_over, *info.notes))
+        raise AssertionError("AUTO is empty")
+
+    def read(self, *, slow: bool) -> Batch:
+        """Read the chosen source."""
+        assert self._source is not None  # noqa: S101 - opened before
+        return self._source.read(slow=slow)
+
+    def close(self) -> None:
+        """Close the chosen source."""
+        if self._source is not None:
+            self._source.close()
+
+
+def _make_source(config: SessionConfig, clock: Clock) -> TelemetrySource:
+    options = SourceOptions(
+        device=config.device,
+        interval_s=config.interval_s,
+        path=config.path,
+        speed=config.speed,
+        scenario=config.scenario,
+        seed=config.seed,
+    )
+    if config.source == "auto":
+        return _FirstThatOpens(options, clock)
+    source: TelemetrySource = registry.load("sources", config.source)(options, clock)
+    return source
+
+
+def _rule_options(config: SessionConfig, period_s: float) -> RuleOptions:
+    _, preset = registry.PRESETS.get(config.rule, ("", {}))
+    given = {
+        "window_s": config.window_s,
+        "agree": config.agree,
+        "tolerance_points": config.tolerance_points,
+    }
+    chosen: dict[str, Any] = {
+        key: value if value is not None else preset.get(key) for key, value in given.items()
+    }
+    if chosen["agree"] is not None:
+        chosen["agree"] = int(chosen["agree"])
+    return RuleOptions(
+        **chosen, coverage=config.coverage, period_s=period_s, epochs=config.epochs
+    )
+
+
+def _make_rule(rule: str, options: RuleOptions) -> Predictor:
+    predictor, _ = registry.PRESETS.get(rule, (rule, {}))
+    made: Predictor = registry.load("predictors", predictor)(options)
+    return made
+
+
+# ---- what was measured -------------------------------------------------------------------------
+
+
+def store_dir() -> Path:
+    """Return the directory of the stored sessions."""
+    from jupyter_core.paths import jupyter_data_dir
+
+    return Path(jupyter_data_dir()) / "gpupredict" / "sessions"
+
+
+def build_store() -> Store:
+    """Return the session store of this user."""
+    from jupyter_gpupredict.session.store import Store
+
+    return Store(store_dir())
+
+
+def list_runs(limit: int | None = None) -> list[RunHeader]:
+    """Return the stored runs, newest first."""
+    headers: list[RunHeader] = []
+    for header in build_store().headers():
+        if limit is not None and len(headers) >= limit:
+            break
+        headers.append(header)
+    return headers
+
+
+def read_events(session_id: str) -> Iterator[Event]:
+    """Yield the events of a stored run.
+
+    Args:
+        session_id: A full id, a unique beginning or end of one, or `last`.
+
+    Raises:
+        UnknownName: There is no such run.
+        TraceError: The trace is damaged.
+    """
+    store = build_store()
+    return store.events(store.resolve(session_id))
+
+
+def read_run(session_id: str) -> Run:
+    """Return a stored run; arguments and errors as `read_events`."""
+    return fold(read_events(session_id))
+
+
+def request_stop(session_id: str) -> None:
+    """End the measuring of a live run, in whatever process it is; its cell goes on.
+
+    Raises:
+        UnknownName: There is no such run.
+    """
+    store = build_store()
+    store.request_stop(store.resolve(session_id))
+
+
+def predict_trace(
+    path: str,
+    *,
+    rule: str = "default",
+    metric: str | None = None,
+    guard: bool = True,
+    epochs: int | None = None,
+    window_s: float | None = None,
+    agree: int | None = None,
+    tolerance_points: float | None = None,
+    coverage: float = 0.95,
+) -> dict[str, Any]:
+    """Return what a rule would have predicted from a recorded trace, reading it causally.
+
+    Args:
+        path: Our own `.jsonl`, a CSV in our columns, or a log of `nvidia-smi --query-gpu`.
+        rule: A preset or predictor name.
+        metric: Name of a share metric, ours or the CSV's; None: the trace's best.
+        guard: Whether to watch for a stale prediction after convergence.
+        epochs: Total number of epochs, when known.
+        window_s, agree, tolerance_points: Override the rule's own.
+        coverage: Share of the time to cover, 0..1.
+
+    Returns:
+        The JSON object of `jupyter gpupredict predict --json`.
+
+    Raises:
+        TraceError: The file is unreadable, in one line.
+        InvalidOption, UnknownName: An option is wrong.
+    """
+    from jupyter_gpupredict.core.tracefile import open_trace
+    from jupyter_gpupredict.session.offline import predict
+
+    config = SessionConfig(
+        rule=rule,
+        epochs=epochs,
+        window_s=window_s,
+        agree=agree,
+        tolerance_points=tolerance_points,
+        coverage=coverage,
+    )
+    trace = open_trace(path)
+    return predict(
+        trace,
+        lambda period_s: _make_rule(rule, _rule_options(config, period_s)),
+        metric=metric,
+        guard=guard,
+        coverage=coverage,
+    )

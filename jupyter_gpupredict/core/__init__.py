@@ -1,0 +1,1 @@
+"""Pure core: data, arithmetic and contracts; no clock, thread, file or network of its own."""

@@ -1,0 +1,121 @@
+"""The errors this package raises on purpose. Every one carries a hint that says what to do next.
+
+    GpuPredictError(message, hint)
+      ConfigError        UnknownName ("did you mean"), InvalidOption
+      TelemetryError     SourceUnavailable (cannot open), SourceLost (was open), PermissionDenied
+      MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, NotAttached,
+                         ControlTimeout, ServerFault, LimitRefused
+      PredictionError    NotEnoughSamples (never a guess)
+      ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
+                         TrialFailed, OutputExists
+      TraceError         SchemaMismatch, Malformed, Truncated
+
+Libraries' errors are translated once, where the library enters (`raise ... from error`). Only entry
+points render: the magic one line, the command line an exit status, the server a status code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class GpuPredictError(Exception):
+    """An error with one clear line and a hint."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(GpuPredictError):
+    """An option, a name or a combination of them is wrong."""
+
+
+class UnknownName(ConfigError):
+    """A name that is not registered; suggests the nearest known one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
+        super().__init__(f"unknown {kind} {name!r}", hint)
+
+
+class InvalidOption(ConfigError):
+    """An option has a value outside its range or of the wrong kind."""
+
+
+class TelemetryError(GpuPredictError):
+    """A telemetry source failed; `reason` is one of `core.metrics.REASONS`."""
+
+    def __init__(self, message: str, hint: str = "", reason: str = "no_device") -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class SourceUnavailable(TelemetryError):
+    """The source cannot be opened here."""
+
+
+class SourceLost(TelemetryError):
+    """The source was open and is gone."""
+
+
+class PermissionDenied(TelemetryError):
+    """The source exists and may not be read by this user."""
+
+
+class MpsError(GpuPredictError):
+    """Something about NVIDIA MPS."""
+
+
+class PredictionError(GpuPredictError):
+    """A prediction was asked for that cannot be made."""
+
+
+class NotEnoughSamples(PredictionError):
+    """There is no finite reading to predict from. Never answered with a guess."""
+
+
+class ExportError(GpuPredictError):
+    """A prediction cannot become the manifest that was asked for."""
+
+
+class Incompatible(ExportError):
+    """This workload and this sharing backend do not go together."""
+
+
+class Refused(ExportError):
+    """The export needs the user to insist, because the data behind it is not what it seems."""
+
+
+class Unrepresentable(ExportError):
+    """A value cannot be written into this target."""
+
+
+class OutputExists(ExportError):
+    """A file that would be written is already there."""
+
+
+class TraceError(GpuPredictError):
+    """A trace cannot be read."""
+
+
+class SchemaMismatch(TraceError):
+    """The trace was written by a version with another schema."""
+
+
+class Malformed(TraceError):
+    """The file is not a trace that we know."""
+
+
+class Truncated(TraceError):
+    """The trace ends before it says anything."""

@@ -1,0 +1,131 @@
+"""The metrics: one table that names each with its unit, basis and the driver fields beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Basis = Literal["time_share", "sm_share"]
+"""What a share is a share of: time in which a kernel ran, or SMs that a running kernel used."""
+
+REASONS = (
+    "not_supported",
+    "no_permission",
+    "no_device",
+    "no_driver",
+    "version_mismatch",
+    "wrong_pynvml",
+    "device_lost",
+    "mig",
+    "under_mps",
+    "no_data_yet",
+    "timed_out",
+    "not_recorded",
+)
+"""Why a metric has no value. `not_recorded`: a trace that does not hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measured quantity."""
+
+    name: str
+    """Our name; its suffix is the unit (`_ratio` is 0..1)."""
+    label: str
+    """The words shown to people; never "SM share" for a time share."""
+    basis: Basis | None
+    """For shares: what they are a share of; None for other quantities."""
+    nvml: str = ""
+    dcgm: str = ""
+    csv: str = ""
+    """Column in the trace CSV and name in the JSON result (percent, MiB, W)."""
+    csv_scale: float = 1.0
+    """Multiply our unit by this to get the CSV's unit."""
+
+
+_MIB = 1.0 / (1 << 20)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "gpu_util_ratio",
+            "busy time (time share)",
+            "time_share",
+            nvml="NVML_GPU_UTILIZATION_SAMPLES",
+            dcgm="DCGM_FI_DEV_GPU_UTIL",
+            csv="gpu_util_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "gr_active_ratio",
+            "engine busy time (time share)",
+            "time_share",
+            nvml="NVML_GPM_METRIC_GRAPHICS_UTIL",
+            dcgm="DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+            csv="gr_active_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "sm_active_ratio",
+            "SM activity",
+            "sm_share",
+            nvml="NVML_GPM_METRIC_SM_UTIL",
+            dcgm="DCGM_FI_PROF_SM_ACTIVE",
+            csv="sm_active_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "breadth_ratio",
+            "SM share while busy",
+            "sm_share",
+            csv="breadth_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "cpu_util_ratio",
+            "CPU time share",
+            "time_share",
+            csv="cpu_util_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "mem_util_ratio",
+            "memory controller busy time",
+            None,
+            nvml="NVML_MEMORY_UTILIZATION_SAMPLES",
+            dcgm="DCGM_FI_DEV_MEM_COPY_UTIL",
+            csv="mem_util_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "memory_used_bytes",
+            "device memory",
+            None,
+            nvml="nvmlDeviceGetMemoryInfo_v2",
+            dcgm="DCGM_FI_DEV_FB_USED",
+            csv="mem_used_mib",
+            csv_scale=_MIB,
+        ),
+        Metric(
+            "process_memory_used_bytes",
+            "device memory of this process tree",
+            None,
+            nvml="nvmlDeviceGetComputeRunningProcesses",
+            csv="process_mem_used_mib",
+            csv_scale=_MIB,
+        ),
+        Metric("rss_bytes", "resident memory", None, csv="rss_mib", csv_scale=_MIB),
+        Metric(
+            "power_watts",
+            "power",
+            None,
+            nvml="nvmlDeviceGetPowerUsage",
+            dcgm="DCGM_FI_DEV_POWER_USAGE",
+            csv="power_w",
+        ),
+    )
+}
+
+SHARES = tuple(name for name, metric in METRICS.items() if metric.basis is not None)
+"""The metrics a share can be predicted from."""

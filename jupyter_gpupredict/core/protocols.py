@@ -1,0 +1,136 @@
+"""The seams: what a source, a rule, a renderer and a view must be. One to three methods each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpupredict.core.deployment import (
+        Capability,
+        Document,
+        ExportRequest,
+        Figures,
+        SharePatch,
+    )
+    from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.recommendation import Estimate, Recommendation
+    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.series import Batch, SourceInfo
+    from jupyter_gpupredict.core.window import ClosedWindow
+
+
+class TelemetrySource(Protocol):
+    """Where readings come from. The constructor does nothing; `open` does."""
+
+    def open(self) -> SourceInfo:
+        """Open the source and say what it gives.
+
+        Raises:
+            SourceUnavailable: It cannot be used here; the message says why.
+        """
+        ...
+
+    def read(self, *, slow: bool) -> Batch:
+        """Return what is new since the last call, oldest first, stamped in monotonic seconds.
+
+        Args:
+            slow: True about once a second: also read what is dear (process lists, power).
+
+        Raises:
+            SourceLost: The source stopped answering; the caller may `close` and `open` again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice."""
+        ...
+
+
+class Predictor(Protocol):
+    """A stop rule. Causal and O(1) per reading."""
+
+    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+        """Take one finite reading of the share series and say whether the rule fires now.
+
+        Args:
+            time_s: Stamp, seconds since the session began; never decreases.
+            value: Ratio 0..1.
+            weight_s: Seconds the reading speaks for, `min(gap, 2 x period)`.
+        """
+        ...
+
+    def predict(self) -> Estimate | None:
+        """Return what the whole active span says so far; None without an active reading."""
+        ...
+
+    def windows(self) -> Sequence[ClosedWindow]:
+        """Return the windows closed since the last call, for display."""
+        ...
+
+
+class Workload(Protocol):
+    """What runs the exported function."""
+
+    carries: frozenset[Capability]
+
+    def render(
+        self, figures: Figures, request: ExportRequest, patch: SharePatch
+    ) -> tuple[Document, ...]:
+        """Return the files of this workload with the sharing backend's patch applied."""
+        ...
+
+
+class Sharing(Protocol):
+    """How the function's GPU is divided."""
+
+    needs: frozenset[Capability]
+
+    def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
+        """Return what a workload must carry so that the share is applied."""
+        ...
+
+
+class Subscriber(Protocol):
+    """Someone who is told of events, on the delivery thread, in order."""
+
+    name: str
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Take the events since the last call. An exception detaches the subscriber."""
+        ...
+
+    def close(self) -> None:
+        """No more events will come."""
+        ...
+
+
+class SessionHandle(Protocol):
+    """A measured run, as front-ends see it."""
+
+    @property
+    def session_id(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """The newest recommendation; None before the first reading."""
+        ...
+
+    def start(self) -> None:
+        """Open the source and begin to measure.
+
+        Raises:
+            SourceUnavailable: No reading can be had; the message says why.
+        """
+        ...
+
+    def stop(self, outcome: str) -> Run:
+        """End the measuring, deliver what is left and return the run; idempotent.
+
+        Args:
+            outcome: `completed`, `failed`, `interrupted` or `stopped`.
+        """
+        ...

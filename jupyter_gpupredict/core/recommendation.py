@@ -1,0 +1,92 @@
+"""What a predictor concludes: `Estimate` from a rule, `Recommendation` for people and exporters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.metrics import Basis
+
+State = Literal["warming", "watching", "converged", "stale", "abstained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a stop rule concluded at the moment it fired (or at the end, when it never did)."""
+
+    converged_at_s: float
+    """Time of the last reading used."""
+    target_ratio: float
+    """Covering usage of the pooled windows, a whole percent, at least 0.01."""
+    mean_ratio: float
+    times_s: tuple[float, ...]
+    """Stamps of the pooled readings, shape (n,); what confidence and guard start from."""
+    values: tuple[float, ...]
+    """The pooled readings, shape (n,), ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What the watched part certifies (prediction.md section 4 of the specification)."""
+
+    n_eff: float
+    """Effective number of independent seconds."""
+    g_s: float
+    """Seconds that count as one."""
+    certified_ratio: float | None
+    """Largest covering level certified at `level`; None when not even one half is."""
+    required_ratio: float = 0.90
+    level: float = 0.95
+
+    @property
+    def certified(self) -> bool:
+        """Whether the required covering level is certified."""
+        return self.certified_ratio is not None and self.certified_ratio >= self.required_ratio
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """The memory peak with its margin."""
+
+    peak_bytes: float
+    """Largest reading so far; NaN when none."""
+    target_bytes: float | None
+    """1.15 x peak, or None while the peak is too young or says nothing."""
+    basis: str
+    """`process`, `device-wide` or `rss`."""
+    reason: str
+    """Why there is no target, or what the target rests on."""
+    preallocated: bool = False
+    """The framework took nearly all memory at once: its use says nothing about need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The share and memory that cover the run, with everything needed to judge them.
+
+    Cannot be built without state, metric, basis and coverage: no figure is shown without them.
+    """
+
+    state: State
+    reason: str
+    """Why this state, in words."""
+    metric: str
+    """A share metric of `core.metrics.METRICS`."""
+    basis: Basis
+    coverage_target_ratio: float
+    target_ratio: float | None
+    """The share to provision, 0.01..1; None while warming. When stale: None (uncapped)."""
+    mean_ratio: float | None
+    coverage_ratio: float | None
+    """Achieved coverage: share of seconds at or below the target among readings not used to choose
+    it; before convergence, of the newest window against the windows before it. None when unknown."""
+    watched_s: float
+    """Seconds since the active span began."""
+    converged_at_s: float | None
+    memory: MemoryEstimate | None
+    confidence: Confidence | None
+    sampled_ratio: float
+    """Share of the active span that has readings."""
+    remaining_s: float | None = None
+    """Predicted seconds to the end of the run, when progress is known."""

@@ -1,0 +1,106 @@
+"""What is measured, and the readings of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one device (and rank, in a distributed run)."""
+
+    metric: str
+    """A name of `core.metrics.METRICS`."""
+    device: str
+    """Device UUID, or `cpu`."""
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Some readings of one series, oldest first.
+
+    Tuples, not arrays: a batch holds one to ten values, is immutable and compares by value.
+    """
+
+    series: Series
+    times_s: tuple[float, ...]
+    """When each reading was taken, shape (n,), monotonic seconds. A reading describes the time
+    before its stamp."""
+    values: tuple[float, ...]
+    """Shape (n,), in the metric's unit. NaN: asked and unreadable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as a source found it."""
+
+    uuid: str
+    name: str
+    index: int | None = None
+    """The driver's index, for people; never used as an identity."""
+    memory_total_bytes: int | None = None
+    sm_count: int | None = None
+    assumed: bool = False
+    """True where the visible-device order could not be known for certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A metric that the device does not give, and why."""
+
+    series: Series
+    reason: str
+    """One of `core.metrics.REASONS`."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A hole that is certain: no reading exists between the two times."""
+
+    from_s: float
+    to_s: float
+    cause: str
+    """`late_thread`, `source`, `buffer_overrun` or `transport`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read of a source brought."""
+
+    readings: tuple[Readings, ...] = ()
+    unavailable: tuple[Unavailable, ...] = ()
+    """Only changes: a metric that was given before, or has not been reported yet."""
+    gaps: tuple[Gap, ...] = ()
+    recovered_after_s: float | None = None
+    """Set once after the source was lost and came back."""
+    exhausted: bool = False
+    """True when a replay has no more readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What an opened source says of itself."""
+
+    source: str
+    """Registered name: nvml, cpu, replay, synthetic, ..."""
+    devices: tuple[Device, ...]
+    series: tuple[Series, ...]
+    share: Series
+    """The series the share is predicted from."""
+    memory: Series | None
+    """The series the memory target is predicted from, when there is one."""
+    period_s: float
+    """Nominal seconds between readings of the share series."""
+    simulated: bool = False
+    """True for replayed and synthetic readings."""
+    origin: str = ""
+    """For a replay: the source that the recording was made from."""
+    scope: str = "device"
+    """Whose use the figures are: `device` (everything on it) or `process_tree`."""
+    buffer_s: float | None = None
+    """Depth of the driver's sample buffer, in seconds; None where the source polls."""
+    versions: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences for the user, such as why `auto` took this source."""

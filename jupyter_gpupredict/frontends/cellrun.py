@@ -1,0 +1,142 @@
+"""One measured cell: session, live view and final output, from its first line to its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from jupyter_gpupredict.config import build_session
+from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends.interruption import quiet_interrupt
+from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.frontends.stopping import ConvergenceStop
+from jupyter_gpupredict.frontends.views import View, open_view
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+
+    from jupyter_gpupredict.core.protocols import SessionHandle
+    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.frontends.options import MagicOptions
+
+
+def warn(message: str) -> None:
+    """Write one line of warning where the cell's own warnings go."""
+    print(f"gpupredict: {message}", file=sys.stderr)  # noqa: T201 - the one line we owe the user
+
+
+class CellRun:
+    """The measuring of one cell."""
+
+    def __init__(
+        self, shell: InteractiveShell, options: MagicOptions, code: str, *, synchronize: bool
+    ) -> None:
+        self._shell = shell
+        self._options = options
+        self._code = code
+        self._synchronize = synchronize
+        self._stop = ConvergenceStop()
+        self._view: View | None = None
+        self._session: SessionHandle | None = None
+
+    def begin(self) -> None:
+        """Start to measure; on the main thread, inside the cell.
+
+        Raises:
+            GpuPredictError: Nothing can be measured; nothing is left running.
+        """
+        config, shell = self._options.config, self._shell
+        view = None if self._options.quiet else open_view(shell)
+        session = build_session(
+            config,
+            code=self._code,
+            kernel_id=_kernel_id(shell),
+            subscribers=() if view is None else view.subscribers,
+            live=view is not None and view.live,
+            on_state=self._on_state if config.until_converged else None,
+        )
+        if self._synchronize:
+            _wait_for_gpu()
+        session.start()
+        self._session, self._view = session, view
+        if config.until_converged:
+            self._stop.arm()
+            quiet_interrupt(shell, self._stop)
+        if view is not None:
+            view.show()
+
+    @property
+    def session(self) -> SessionHandle | None:
+        """The run's session, once begun."""
+        return self._session
+
+    def stopped_by_us(self) -> bool:
+        """Whether the cell was interrupted because the prediction converged."""
+        return self._stop.fired
+
+    def end_with(self, result: ExecutionResult) -> None:
+        """End with the outcome that IPython reports for the cell."""
+        error = result.error_before_exec or result.error_in_exec
+        if error is not None and self._stop.owns(error):
+            result.error_in_exec = None  # so that the reply is ok and Run All goes on
+            error = None
+        if error is None:
+            self.end("completed")
+        else:
+            self.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+
+    def end(self, outcome: str) -> None:
+        """Stop measuring, show the result and bind it. Never raises."""
+        self._stop.disarm()
+        session = self._session
+        if session is None:
+            return
+        try:
+            if self._synchronize:
+                _wait_for_gpu()
+            result = Result(session.stop(outcome))
+            report.remember(result)
+            if self._options.output is not None:
+                self._shell.user_ns[self._options.output] = result
+            if not self._options.quiet:
+                if self._stop.fired:
+                    print(_why_stopped(result))  # noqa: T201 - instead of a traceback
+                display(result)
+        except Exception as error:  # noqa: BLE001 - border: our fault must not fail the cell
+            warn(f"{type(error).__name__}: {error}; the cell is not affected")
+        for problem in getattr(session, "errors", ()):
+            warn(problem)
+
+    def _on_state(self, recommendation: Recommendation) -> None:
+        if recommendation.state == "converged":
+            self._stop.fire()
+
+
+def _why_stopped(result: Result) -> str:
+    return f"gpupredict stopped this cell: {result.reason}"
+
+
+def _kernel_id(shell: InteractiveShell) -> str | None:
+    """Return the kernel's id, which is in the name of its connection file."""
+    kernel = getattr(shell, "kernel", None)
+    name = getattr(getattr(kernel, "parent", None), "connection_file", "") or ""
+    stem = name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".json")
+    return stem.removeprefix("kernel-") or None
+
+
+def _wait_for_gpu() -> None:
+    """Let queued GPU work finish, so that it is counted to the cell that queued it.
+
+    Frameworks that are not imported, or have not started CUDA, are left alone.
+    """
+    torch: Any = sys.modules.get("torch")
+    try:
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        cupy: Any = sys.modules.get("cupy")
+        if cupy is not None and getattr(cupy, "_environment", None) is not None:
+            cupy.cuda.Device().synchronize()
+    except Exception as error:  # noqa: BLE001 - the user's framework, in whatever state it is
+        warn(f"could not wait for the GPU: {error}")

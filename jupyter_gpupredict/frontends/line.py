@@ -1,0 +1,149 @@
+"""`%gpupredict`: what can be asked about runs after, or between, their cells."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends.report import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpupredict.frontends.cellrun import CellRun
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidOption(message, "%gpupredict -h lists the commands")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `%gpupredict`; it raises `InvalidOption` instead of exiting."""
+    top = _Parser(prog="%gpupredict", add_help=False, description="Look at measured runs.")
+    top.add_argument("-h", "--help", action="store_true", help="show this")
+    verbs = top.add_subparsers(dest="verb", parser_class=_Parser)
+    verbs.add_parser("status", add_help=False, help="what is measured now, and the last result")
+    for name, words in (("show", "show a run again"), ("stop", "end the measuring of a run")):
+        verb = verbs.add_parser(name, add_help=False, help=words)
+        verb.add_argument("id", nargs="?", default="last")
+    history = verbs.add_parser("history", add_help=False, help="list the stored runs")
+    history.add_argument("--limit", type=int, default=10)
+    export = verbs.add_parser("export", add_help=False, help="write a run's manifest")
+    export.add_argument("id", nargs="?", default="last")
+    export.add_argument("--workload", default="job")
+    export.add_argument("--sharing", default="mps")
+    export.add_argument("--name", required=True)
+    export.add_argument("--image", default="")
+    export.add_argument("-o", dest="output", metavar="DIR", required=True)
+    export.add_argument("--node-selector", action="append", default=[], metavar="KEY=VALUE")
+    export.add_argument("--memory-mib", type=int)
+    export.add_argument("--sm-percent", type=int)
+    export.add_argument("--force", action="store_true", help="insist on what is refused")
+    export.add_argument("--overwrite", action="store_true")
+    export.add_argument("--dry-run", action="store_true", help="print the files")
+    verbs.add_parser("close", add_help=False, help="close all live views")
+    verbs.add_parser("doctor", add_help=False, help="what works here, and what does not")
+    return top
+
+
+def run_line(words: Sequence[str], live: Sequence[CellRun]) -> Any:
+    """Do what the words after `%gpupredict` ask; returns what the cell shows.
+
+    Raises:
+        GpuPredictError: One clear line.
+    """
+    commands = parser()
+    arguments = commands.parse_args(list(words) or ["status"])
+    if arguments.help:
+        print(commands.format_help())  # noqa: T201 - the user asked for it
+        return None
+    return _VERBS[arguments.verb](arguments, live)
+
+
+def _status(_: argparse.Namespace, live: Sequence[CellRun]) -> None:
+    for run in live:
+        if run.session is not None:
+            told = run.session.recommendation
+            words = "no reading yet" if told is None else f"{told.state}: {told.reason}"
+            print(f"measuring {run.session.session_id}: {words}")  # noqa: T201 - asked for
+    result = report.last()
+    if result is not None:
+        print(result.to_text())  # noqa: T201 - asked for
+    elif not live:
+        print("no run yet: put %%gpupredict on a cell's first line")  # noqa: T201 - asked for
+
+
+def _find(wanted: str) -> Result:
+    newest = report.last()
+    if newest is not None and wanted in ("last", newest.session_id):
+        return newest
+    return Result(config.read_run(wanted))
+
+
+def _show(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Result:
+    return _find(arguments.id)
+
+
+def _history(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
+    print(report.history_text(config.list_runs(arguments.limit)))  # noqa: T201 - asked for
+
+
+def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
+    sessions = [run.session for run in live if run.session is not None]
+    if arguments.id == "last" and sessions:
+        arguments.id = sessions[-1].session_id
+    config.request_stop(arguments.id)
+    print(f"asked {arguments.id} to stop measuring; its cell goes on")  # noqa: T201 - asked for
+
+
+def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
+    selector = dict(_pair(text) for text in arguments.node_selector)
+    outcome = config.export(
+        _find(arguments.id).run,
+        workload=arguments.workload,
+        sharing=arguments.sharing,
+        name=arguments.name,
+        image=arguments.image,
+        output=arguments.output,
+        node_selector=selector,
+        force=arguments.force,
+        overwrite=arguments.overwrite,
+        sm_percent=arguments.sm_percent,
+        memory_mib=arguments.memory_mib,
+        dry_run=arguments.dry_run,
+    )
+    print(report.export_text(outcome))  # noqa: T201 - asked for
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InvalidOption(f"--node-selector {text!r}", "write KEY=VALUE")
+    return key, value
+
+
+def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
+    from jupyter_gpupredict.frontends.widget import close_all
+
+    close_all()
+
+
+def _doctor(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
+    from jupyter_gpupredict.frontends.doctor import report as page
+
+    print(page())  # noqa: T201 - asked for
+
+
+_VERBS = {
+    "status": _status,
+    "show": _show,
+    "history": _history,
+    "stop": _stop,
+    "export": _export,
+    "close": _close,
+    "doctor": _doctor,
+}

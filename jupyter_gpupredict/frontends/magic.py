@@ -1,0 +1,272 @@
+"""`%%gpupredict` and `%gpupredict`.
+
+The cell runs exactly as it would without us, because nothing wraps it: a pure input transformer
+replaces the magic's line by one call that starts the measuring, and IPython's own hook after the
+cell ends it (docs/decisions/0001). A plain cell magic of the same name serves what the transformer
+leaves alone: another cell magic below ours, `run_cell_magic`, help and completion.
+"""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import Bool, Float, Int, Unicode
+
+from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
+from jupyter_gpupredict.frontends.cellrun import CellRun, warn
+from jupyter_gpupredict.frontends.line import run_line
+from jupyter_gpupredict.frontends.options import SESSION_OPTIONS, magic_parser, parse_magic
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+NAME = "gpupredict"
+_BEGIN = "gpupredict_begin"
+_SILENT = object()
+"""Stands for the execution info that silent requests do not have."""
+
+
+def transform(lines: list[str]) -> list[str]:
+    """Replace a first line `%%gpupredict ARGS` by a call, keeping the number of lines.
+
+    Pure: IPython calls it several times for one cell and for every completeness check.
+    """
+    first = lines[0].rstrip("\n") if lines else ""
+    head, arguments = first[: len(NAME) + 2], first[len(NAME) + 2 :]
+    if head != f"%%{NAME}" or (arguments and not arguments[0].isspace()):
+        return lines
+    if {"-h", "--help", "--dry-run"} & set(arguments.split()):
+        return lines  # answered by the plain magic, which does not run the body
+    if "".join(lines[1:]).lstrip().startswith("%%"):
+        return lines  # another cell magic below: the plain magic calls it
+    return [f"get_ipython().run_line_magic({_BEGIN!r}, {arguments.strip()!r})\n", *lines[1:]]
+
+
+@magics_class
+class GpuPredictMagics(Magics):  # type: ignore[misc]  # IPython's base is untyped
+    """The magics; every trait is the default of the option of the same name."""
+
+    source = Unicode(None, allow_none=True, help="Default of --source.").tag(config=True)
+    device = Unicode(None, allow_none=True, help="Default of --device.").tag(config=True)
+    interval = Float(None, allow_none=True, help="Default of --interval (s).").tag(config=True)
+    rule = Unicode(None, allow_none=True, help="Default of --rule.").tag(config=True)
+    window = Float(None, allow_none=True, help="Default of --window (s).").tag(config=True)
+    agree = Int(None, allow_none=True, help="Default of --agree.").tag(config=True)
+    tolerance = Float(None, allow_none=True, help="Default of --tolerance.").tag(config=True)
+    epochs = Int(None, allow_none=True, help="Default of --epochs.").tag(config=True)
+    until_converged = Bool(None, allow_none=True, help="Default of --until-converged.").tag(
+        config=True
+    )
+    max_seconds = Float(None, allow_none=True, help="Default of --max-seconds.").tag(config=True)
+    path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
+    speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
+    scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)
+    seed = Int(None, allow_none=True, help="Default of --seed.").tag(config=True)
+    quiet = Bool(False, help="Default of -q.").tag(config=True)
+    synchronize = Bool(
+        True, help="Wait for the GPU at both ends of the cell, when torch or cupy is in use."
+    ).tag(config=True)
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._ip: Any = shell
+        """The shell; untyped, because much of what a magic touches is not in its annotations."""
+        self._infos: list[ExecutionInfo] = []
+        self._runs: list[tuple[object, CellRun]] = []
+
+    # ---- the way in and out -------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Put transformer, hooks and magics into the shell."""
+        shell = self._ip
+        shell.input_transformers_cleanup.append(transform)
+        shell.events.register("pre_run_cell", self._before_cell)
+        shell.events.register("post_run_cell", self._after_cell)
+        shell.events.register("post_execute", self._after_execute)
+        shell.register_magics(self)
+        shell.configurables.append(self)
+
+    def detach(self) -> None:
+        """Take everything out again and end what still runs."""
+        shell = self._ip
+        while self._runs:
+            self._runs.pop()[1].end("stopped")
+        if transform in shell.input_transformers_cleanup:
+            shell.input_transformers_cleanup.remove(transform)
+        for event, hook in (
+            ("pre_run_cell", self._before_cell),
+            ("post_run_cell", self._after_cell),
+            ("post_execute", self._after_execute),
+        ):
+            if hook in shell.events.callbacks[event]:
+                shell.events.unregister(event, hook)
+        for kind, name in (("cell", NAME), ("line", NAME), ("line", _BEGIN)):
+            shell.magics_manager.magics[kind].pop(name, None)
+        if self in shell.configurables:
+            shell.configurables.remove(self)
+
+    # ---- the cell -----------------------------------------------------------------------------
+
+    def _before_cell(self, info: ExecutionInfo) -> None:
+        self._infos.append(info)
+
+    def _after_cell(self, result: ExecutionResult) -> None:
+        """End the run of this very cell: by identity, since a cell may itself run cells."""
+        if self._infos and self._infos[-1] is result.info:
+            self._infos.pop()
+        for bound, run in tuple(self._runs):
+            if bound is result.info:
+                self._runs.remove((bound, run))
+                run.end_with(result)
+
+    def _after_execute(self) -> None:
+        """End runs of silent requests, which have no execution info."""
+        for bound, run in tuple(self._runs):
+            if bound is _SILENT:
+                self._runs.remove((bound, run))
+                run.end("completed")
+
+    @no_var_expand
+    @line_magic
+    def gpupredict_begin(self, line: str) -> None:
+        """Start measuring the cell that this line stands in; written by the transformer."""
+        info = self._infos[-1] if self._infos else None
+        run = self._begin(line, _body(getattr(info, "raw_cell", "") or ""))
+        if run is not None:
+            self._runs.append((info if info is not None else _SILENT, run))
+
+    @no_var_expand
+    @cell_magic
+    def gpupredict(self, line: str, cell: str) -> Any:
+        """Measure a cell; replaced by the parser's own text below."""
+        words = _words(line)
+        if {"-h", "--help"} & set(words):
+            print(magic_parser().format_help())  # noqa: T201 - the user asked for it
+            return None
+        if "--dry-run" in words:
+            from jupyter_gpupredict.frontends.doctor import report
+
+            self._parse(line)
+            print(report())  # noqa: T201 - the user asked for it
+            return None
+        run = self._begin(line, cell)
+        outcome = "failed"
+        try:
+            value = self._run_plain(cell)
+            outcome = "completed"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            if run is None or not run.stopped_by_us():
+                raise
+            value = None
+        finally:
+            if run is not None:
+                run.end(outcome)
+        return value
+
+    @no_var_expand
+    @line_magic("gpupredict")
+    def gpupredict_line(self, line: str) -> Any:
+        """Look at runs: status, show, history, export, stop, close, doctor (see -h)."""
+        try:
+            return run_line(_words(line), tuple(run for _, run in self._runs))
+        except GpuPredictError as error:
+            raise UsageError(str(error)) from None
+
+    def _run_plain(self, cell: str) -> Any:
+        """Run the body and return the value of its last expression."""
+        stripped = cell.lstrip()
+        if stripped.startswith("%%"):
+            head, _, body = stripped.partition("\n")
+            name, _, arguments = head[2:].partition(" ")
+            return self._ip.run_cell_magic(name, arguments, body)
+        namespace = self._ip.user_ns
+        source = self._ip.transform_cell(cell)
+        filename = self._ip.compile.cache(source)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        tree = compile(source, filename, "exec", ast.PyCF_ONLY_AST | flags)
+        if _awaits(tree):
+            raise UsageError("top-level await works only in a cell that begins with %%gpupredict")
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, filename, "exec"), namespace)  # noqa: S102 - the user's own cell
+        if last is None:
+            return None
+        return eval(compile(ast.Expression(last.value), filename, "eval"), namespace)  # noqa: S307
+
+    def _begin(self, line: str, code: str) -> CellRun | None:
+        options = self._parse(line)
+        run = CellRun(self._ip, options, code, synchronize=self.synchronize)
+        try:
+            run.begin()
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+        except GpuPredictError as error:
+            warn(f"{error}; the cell runs unmeasured")
+            return None
+        except Exception as error:  # noqa: BLE001 - border: our fault must not stop the cell
+            warn(f"{type(error).__name__}: {error}; the cell runs unmeasured")
+            return None
+        return run
+
+    def _parse(self, line: str) -> Any:
+        defaults = {name: getattr(self, name) for name in (*SESSION_OPTIONS, "quiet")}
+        try:
+            return parse_magic(_words(line), defaults)
+        except GpuPredictError as error:
+            raise UsageError(str(error)) from None
+
+
+GpuPredictMagics.gpupredict.__doc__ = magic_parser().format_help()
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"cannot read {line!r}: {error}") from None
+
+
+def _body(raw_cell: str) -> str:
+    """Return the cell without its magic line."""
+    return raw_cell.lstrip().partition("\n")[2]
+
+
+def _awaits(tree: ast.Module) -> bool:
+    """Whether anything outside a function awaits."""
+
+    def walk(node: ast.AST) -> bool:
+        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            return True
+        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef | ast.Lambda):
+            return False
+        return any(walk(child) for child in ast.iter_child_nodes(node))
+
+    return any(walk(node) for node in tree.body)
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add the magics; does nothing when they are there."""
+    if _loaded(shell) is None:
+        GpuPredictMagics(shell).attach()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Remove the magics and end our threads."""
+    magics = _loaded(shell)
+    if magics is not None:
+        magics.detach()
+    from jupyter_gpupredict.config import shutdown
+
+    shutdown()
+
+
+def _loaded(shell: Any) -> GpuPredictMagics | None:
+    """Return our magics in this shell; None when they are not loaded."""
+    for configurable in shell.configurables:
+        if isinstance(configurable, GpuPredictMagics):
+            return configurable
+    return None

@@ -1,0 +1,141 @@
+"""The options of `%%gpupredict`, `jupyter gpupredict run` and `measure`: one parser for all."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jupyter_gpupredict.config import SessionConfig
+from jupyter_gpupredict.core.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class MagicOptions:
+    """What one `%%gpupredict` line asks for."""
+
+    config: SessionConfig
+    output: str | None
+    quiet: bool
+    dry_run: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidOption(message, "%%gpupredict -h lists the options")
+
+
+def session_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that make a `SessionConfig`; unset ones stay None."""
+    add = parser.add_argument
+    add(
+        "--source",
+        metavar="NAME",
+        help="auto, nvml (NVIDIA driver), cpu (this process tree), replay or synthetic",
+    )
+    add("--device", metavar="UUID|INDEX", help="which GPU; default: the first visible one")
+    add("--interval", type=float, metavar="S", help="seconds between readings where we poll")
+    add("--rule", metavar="NAME", help="default, quick or accurate")
+    add("--window", type=float, metavar="SECONDS", help="length of a sliding window")
+    add("--agree", type=int, metavar="K", help="how many windows in a row must agree")
+    add(
+        "--tolerance",
+        type=float,
+        metavar="POINTS",
+        help="how far agreeing windows may lie apart, in percentage points",
+    )
+    add("--epochs", type=int, metavar="N", help="total number of epochs, when known")
+    add(
+        "--until-converged",
+        action="store_const",
+        const=True,
+        help="stop the cell cleanly once the prediction has converged",
+    )
+    add(
+        "--max-seconds",
+        type=float,
+        metavar="S",
+        help="measure no longer than this; with --until-converged the cell stops then, too",
+    )
+    add("--path", metavar="TRACE", help="the trace that --source replay plays")
+    add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
+    add("--scenario", metavar="NAME", help="what --source synthetic plays")
+    add("--seed", type=int, metavar="N", help="seed of --source synthetic")
+
+
+RENAMED = {"interval": "interval_s", "window": "window_s", "tolerance": "tolerance_points"}
+SESSION_OPTIONS = (
+    "source",
+    "device",
+    "interval",
+    "rule",
+    "window",
+    "agree",
+    "tolerance",
+    "epochs",
+    "until_converged",
+    "max_seconds",
+    "path",
+    "speed",
+    "scenario",
+    "seed",
+)
+"""Names on the command line; `RENAMED` gives the field of `SessionConfig` where it differs."""
+
+
+def session_config(
+    arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None
+) -> SessionConfig:
+    """Return the configuration that parsed options ask for.
+
+    Args:
+        arguments: From a parser with `session_arguments`.
+        defaults: Option name -> value where the line does not say; None values are ignored.
+
+    Raises:
+        InvalidOption, UnknownName: A value is wrong.
+    """
+    chosen: dict[str, Any] = {}
+    for option in SESSION_OPTIONS:
+        value = getattr(arguments, option)
+        if value is None and defaults is not None:
+            value = defaults.get(option)
+        if value is not None:
+            chosen[RENAMED.get(option, option)] = value
+    return SessionConfig(**chosen)
+
+
+def magic_parser() -> argparse.ArgumentParser:
+    """Return the parser of `%%gpupredict`; it raises `InvalidOption` instead of exiting."""
+    parser = _Parser(
+        prog="%%gpupredict",
+        add_help=False,
+        allow_abbrev=False,
+        description="Measure this cell and predict the share of the GPU and the memory it needs.",
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this and do nothing")
+    parser.add_argument("-o", dest="output", metavar="NAME", help="bind the result to this name")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be measured, and do not run"
+    )
+    session_arguments(parser)
+    return parser
+
+
+def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None) -> MagicOptions:
+    """Return what the words after `%%gpupredict` ask for.
+
+    Raises:
+        InvalidOption, UnknownName: One clear line.
+    """
+    arguments = magic_parser().parse_args(list(words))
+    if arguments.output is not None and not arguments.output.isidentifier():
+        raise InvalidOption(f"-o {arguments.output!r} is no Python name", "-o result")
+    quiet = arguments.quiet or bool(defaults and defaults.get("quiet"))
+    return MagicOptions(
+        session_config(arguments, defaults), arguments.output, quiet, arguments.dry_run
+    )

@@ -1,0 +1,1 @@
+"""One measured run: sampling, analysis, delivery and the stored trace."""

@@ -1,0 +1,333 @@
+"""One measured run: source -> analysis -> numbered events -> subscribers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
+from jupyter_gpupredict.core.run import Run, RunFold
+from jupyter_gpupredict.core.series import Batch, Gap, Readings
+from jupyter_gpupredict.session.analysis import Analysis, Transition
+from jupyter_gpupredict.session.delivery import Channel, Delivery
+from jupyter_gpupredict.session.sampler import Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Subscriber, TelemetrySource
+    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.series import SourceInfo
+
+BUFFERED_WAKE_S = 1.0
+"""The driver keeps the readings meanwhile, so waking more often would only cost."""
+LIVE_WAKE_S = 0.25
+"""While a view is attached: its frame period."""
+MAX_BACKOFF_S = 10.0
+FULL_UPDATE_S = 10.0
+"""A recommendation is sent this often even when nothing visible changed."""
+
+
+class Session:
+    """A run from `start` to `stop`. The sampler thread alone writes its state while it runs."""
+
+    def __init__(
+        self,
+        *,
+        source: TelemetrySource,
+        make_analysis: Callable[[SourceInfo], Analysis],
+        make_header: Callable[[SourceInfo], ev.SessionStarted],
+        subscribers: Sequence[Subscriber],
+        delivery: Delivery,
+        clock: Clock,
+        live: bool = False,
+        max_seconds: float | None = None,
+        stop_requested: Callable[[], bool] = lambda: False,
+        on_state: Callable[[Recommendation], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._make_analysis = make_analysis
+        self._make_header = make_header
+        self._delivery = delivery
+        self._clock = clock
+        self._live = live
+        self._max_seconds = max_seconds
+        self._stop_requested = stop_requested
+        self._on_state = on_state
+        self._channel = Channel(subscribers)
+        self._fold = RunFold()
+        self._seq = 0
+        self._began_s = 0.0
+        self._pid = 0
+        self._sampler: Sampler | None = None
+        self._analysis: Analysis | None = None
+        self._lost_since_s: float | None = None
+        self._retry_at_s = 0.0
+        self._backoff_s = 0.5
+        self._updated_s = float("-inf")
+        self._run: Run | None = None
+        self._stop_lock = threading.Lock()
+        self._ended_early = ""
+        self.errors: list[str] = []
+        """What went wrong in our own machinery."""
+
+    @property
+    def session_id(self) -> str:
+        """The run's id; empty before `start`."""
+        return self._fold.started.session_id if self._fold.started else ""
+
+    @property
+    def started(self) -> ev.SessionStarted | None:
+        """The first event; None before `start`."""
+        return self._fold.started
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """The newest recommendation; None before the first reading."""
+        return self._fold.recommendation
+
+    @property
+    def measuring(self) -> bool:
+        """Whether readings are still taken."""
+        return self._sampler is not None and self._run is None and not self._ended_early
+
+    def start(self) -> None:
+        """Open the source and begin to measure.
+
+        Raises:
+            SourceUnavailable: No reading can be had; the message says why.
+        """
+        info = self._source.open()
+        self._pid = os.getpid()
+        self._began_s = self._clock.monotonic_s()
+        self._analysis = self._make_analysis(info)
+        self._delivery.attach(self._channel)
+        header = self._make_header(info)
+        self._emit(replace(header, seq=self._next(), t_s=0.0))
+        wake_s = info.period_s
+        if info.buffer_s is not None:
+            wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
+        self._sampler = Sampler(self._tick, wake_s, self._clock, self._crashed)
+        self._sampler.start()
+
+    def stop(self, outcome: str) -> Run:
+        """End the measuring, deliver what is left and return the run; idempotent.
+
+        In a forked child nothing is done: the run belongs to the parent.
+
+        Args:
+            outcome: `completed`, `failed`, `interrupted` or `stopped`.
+
+        Raises:
+            SourceUnavailable: The session was never started.
+        """
+        with self._stop_lock:
+            if self._run is None:
+                if self._sampler is None:
+                    raise SourceUnavailable("nothing was measured", "start the session first")
+                self._run = self._fold.record(live=True) if self._forked else self._end(outcome)
+            return self._run
+
+    @property
+    def _forked(self) -> bool:
+        return os.getpid() != self._pid
+
+    def _end(self, outcome: str) -> Run:
+        sampler, analysis = self._sampler, self._analysis
+        assert sampler is not None  # noqa: S101 - `stop` has checked
+        assert analysis is not None  # noqa: S101
+        if sampler.stop() and not self._ended_early:
+            self._last_tick()
+        self._close_source()
+        self._report_changes(analysis.finish())
+        now_s = self._now_s()
+        recommendation = analysis.recommendation()
+        self._emit(ev.RecommendationUpdated(self._next(), now_s, recommendation))
+        self._report_detached()
+        self._emit(
+            ev.SessionFinished(
+                seq=self._next(),
+                t_s=now_s,
+                outcome=outcome,
+                recommendation=recommendation,
+                samples=self._fold.samples,
+                duration_s=now_s,
+                overhead_s=sampler.cpu_s,
+                errors=tuple(self.errors),
+            )
+        )
+        if not self._delivery.finish(self._channel):
+            self.errors.append("a view did not take its last frame in time")
+        self._report_detached()
+        return replace(self._fold.record(), errors=tuple(self.errors))
+
+    def _last_tick(self) -> None:
+        """Read once more, so that a cell of 50 ms still has its readings."""
+        try:
+            self._tick(True)
+        except Exception as error:  # noqa: BLE001 - border: a bug of ours must not reach the cell
+            self._crashed(error)
+
+    def _tick(self, slow: bool) -> bool:
+        """Read, analyse and report; returns whether to go on. On the sampler thread."""
+        self._report_detached()
+        now_s = self._now_s()
+        if slow and self._stop_requested():
+            self._ended_early = "stopped on request"
+        elif self._max_seconds is not None and now_s >= self._max_seconds:
+            self._ended_early = f"measured for the {self._max_seconds:g} s asked for"
+        batch = self._read(slow)
+        if batch is not None:
+            self._take(batch)
+        return not self._ended_early
+
+    def _read(self, slow: bool) -> Batch | None:
+        now_s = self._now_s()
+        try:
+            if self._lost_since_s is not None:
+                if now_s < self._retry_at_s:
+                    return None
+                self._source.close()
+                self._source.open()
+            batch = self._source.read(slow=slow)
+        except TelemetryError as error:
+            self._lost(error, now_s)
+            return None
+        if self._lost_since_s is not None:
+            outage_s = now_s - self._lost_since_s
+            gap = Gap(self._began_s + self._lost_since_s, self._began_s + now_s, "source")
+            batch = replace(batch, gaps=(*batch.gaps, gap))
+            self._emit(ev.SourceRecovered(self._next(), now_s, self._source_name, outage_s))
+            self._lost_since_s, self._backoff_s = None, 0.5
+        return batch
+
+    @property
+    def _source_name(self) -> str:
+        return self._fold.started.source if self._fold.started else ""
+
+    def _lost(self, error: TelemetryError, now_s: float) -> None:
+        if self._lost_since_s is None:
+            self._lost_since_s = now_s
+            self._emit(
+                ev.SourceLost(self._next(), now_s, self._source_name, error.reason, str(error))
+            )
+        self._retry_at_s = now_s + self._backoff_s
+        self._backoff_s = min(MAX_BACKOFF_S, 2 * self._backoff_s)
+
+    def _take(self, batch: Batch) -> None:
+        """Put a batch on the session's own time and hand it on."""
+        analysis = self._analysis
+        assert analysis is not None  # noqa: S101 - set by `start`
+        now_s = self._now_s()
+        began_s = self._began_s
+        readings = tuple(kept for kept in (_rebase(r, began_s) for r in batch.readings) if kept)
+        if readings:
+            self._emit(ev.SamplesTaken(self._next(), now_s, readings))
+        for missing in batch.unavailable:
+            self._emit(
+                ev.MetricUnavailable(
+                    self._next(), now_s, missing.series, missing.reason, missing.detail
+                )
+            )
+        for gap in batch.gaps:
+            self._emit(
+                ev.GapObserved(
+                    self._next(), now_s, gap.from_s - began_s, gap.to_s - began_s, gap.cause
+                )
+            )
+        changed = self._report_changes(analysis.ingest(readings))
+        if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
+            self._updated_s = now_s
+            self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
+        if batch.exhausted:
+            self._ended_early = "the recording is at its end"
+        self._delivery.wake()
+
+    def _visibly_changed(self) -> bool:
+        assert self._analysis is not None  # noqa: S101 - set by `start`
+        old, new = self._fold.recommendation, self._analysis.recommendation()
+        return old is None or _visible(old) != _visible(new)
+
+    def _report_changes(self, changes: Sequence[Transition | ev.WindowClosed]) -> bool:
+        """Emit what the analysis found; returns whether the state changed."""
+        changed = False
+        for change in changes:
+            if isinstance(change, Transition):
+                changed = True
+                self._emit(
+                    ev.StateChanged(
+                        self._next(), change.at_s, change.old, change.new, change.reason
+                    )
+                )
+                if self._on_state is not None and self._analysis is not None:
+                    self._on_state(self._analysis.recommendation())
+            else:
+                self._emit(replace(change, seq=self._next()))
+        return changed
+
+    def _report_detached(self) -> None:
+        while self._channel.failures:
+            name, error = self._channel.failures.popleft()
+            self.errors.append(f"{name}: {error}")
+            self._emit(ev.SubscriberDetached(self._next(), self._now_s(), name, error))
+
+    def _crashed(self, error: Exception) -> None:
+        """Take a bug of ours: the run ends early, the cell does not notice."""
+        self._ended_early = "an error in jupyter_gpupredict"
+        self.errors.append(f"sampler: {type(error).__name__}: {error}")
+        reason = "no_data_yet"
+        self._emit(
+            ev.SourceLost(self._next(), self._now_s(), self._source_name, reason, repr(error))
+        )
+
+    def _close_source(self) -> None:
+        try:
+            self._source.close()
+        except GpuPredictError as error:
+            self.errors.append(str(error))
+
+    def _emit(self, event: ev.Event) -> None:
+        self._fold.add(event)
+        self._channel.put(event)
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq - 1
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_s() - self._began_s
+
+
+def _rebase(readings: Readings, began_s: float) -> Readings | None:
+    """Return the readings in session time, without those from before the session."""
+    first = 0
+    while first < len(readings.times_s) and readings.times_s[first] <= began_s:
+        first += 1
+    if first == len(readings.times_s):
+        return None
+    return Readings(
+        readings.series,
+        tuple(time_s - began_s for time_s in readings.times_s[first:]),
+        readings.values[first:],
+    )
+
+
+def _visible(recommendation: Recommendation) -> tuple[object, ...]:
+    """What a person would see change: whole percents, 1 % of memory, words."""
+    memory = recommendation.memory
+    return (
+        recommendation.state,
+        recommendation.reason,
+        _percent(recommendation.target_ratio),
+        _percent(recommendation.mean_ratio),
+        memory is not None and memory.target_bytes is not None,
+        f"{memory.peak_bytes:.2g}" if memory is not None else "",
+    )
+
+
+def _percent(ratio: float | None) -> int | None:
+    return None if ratio is None else round(100 * ratio)
