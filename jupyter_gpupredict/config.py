@@ -91,9 +91,7 @@ class SessionConfig:
             raise InvalidOption("source replay needs a trace", "--path TRACE")
 
 
-def _require_range(
-    name: str, value: float | None, low: float, high: float, unit: str
-) -> None:
+def _require_range(name: str, value: float | None, low: float, high: float, unit: str) -> None:
     if value is None:
         return
     if not math.isfinite(value) or not low <= value <= high:
@@ -155,7 +153,9 @@ def build_session(
         options = _rule_options(config, info.period_s)
         memory_age_s = min(300.0, options.window_s or 300.0)
         return Analysis(
-            info, lambda: _make_rule(config.rule, options), config.coverage,
+            info,
+            lambda: _make_rule(config.rule, options),
+            config.coverage,
             memory_age_s=memory_age_s,
         )
 
@@ -277,9 +277,7 @@ def _rule_options(config: SessionConfig, period_s: float) -> RuleOptions:
     }
     if chosen["agree"] is not None:
         chosen["agree"] = int(chosen["agree"])
-    return RuleOptions(
-        **chosen, coverage=config.coverage, period_s=period_s, epochs=config.epochs
-    )
+    return RuleOptions(**chosen, coverage=config.coverage, period_s=period_s, epochs=config.epochs)
 
 
 def _make_rule(rule: str, options: RuleOptions) -> Predictor:
@@ -393,3 +391,88 @@ def predict_trace(
         guard=guard,
         coverage=coverage,
     )
+
+
+# ---- exporting ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """What an export wrote, or would write."""
+
+    paths: tuple[Path, ...]
+    """Written files; empty for a dry run."""
+    texts: dict[str, str]
+    """Path in the folder -> text."""
+    warnings: tuple[str, ...]
+
+
+def export(
+    run: Run,
+    *,
+    workload: str,
+    sharing: str,
+    name: str,
+    output: str | Path,
+    image: str = "",
+    node_selector: Mapping[str, str] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    sm_percent: int | None = None,
+    memory_mib: int | None = None,
+    dry_run: bool = False,
+) -> ExportOutcome:
+    """Write a run as a function folder; arguments as `Result.export`.
+
+    Raises:
+        UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
+    """
+    from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.exporters.documents import render
+    from jupyter_gpupredict.exporters.manifest import compose
+    from jupyter_gpupredict.exporters.package import write
+
+    for kind, given in (("workloads", workload), ("sharing", sharing)):
+        registry.load(kind, given)  # an unknown name is refused before anything else
+    request = ExportRequest(
+        workload=workload,
+        sharing=sharing,
+        name=name,
+        image=image,
+        node_selector=tuple(sorted((node_selector or {}).items())),
+        force=force,
+        sm_percent=sm_percent,
+        memory_mib=memory_mib,
+    )
+    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__)
+    texts = {document.path: render(document) for document in composed.documents}
+    paths: tuple[Path, ...] = ()
+    if not dry_run:
+        paths = write(composed.documents, Path(output), overwrite=overwrite)
+    return ExportOutcome(paths, texts, composed.warnings)
+
+
+def targets() -> list[dict[str, Any]]:
+    """Return every pair of workload and sharing backend, with the reason where it is refused."""
+    from jupyter_gpupredict.exporters import compatibility
+
+    workloads, sharings = _made("workloads"), _made("sharing")
+    pairs = []
+    for workload, runs in workloads.items():
+        for sharing, divides in sharings.items():
+            reason = compatibility.refusal(workload, runs.carries, sharing, divides.needs)
+            expresses = ["sm_pct", "memory_mib"] if sharing == "mps" else []
+            pairs.append(
+                {
+                    "workload": workload,
+                    "sharing": sharing,
+                    "supported": not reason,
+                    "reason": reason,
+                    "expresses": [] if reason else expresses,
+                }
+            )
+    return pairs
+
+
+def _made(kind: str) -> dict[str, Any]:
+    return {name: registry.load(kind, name)() for name in registry.names(kind)}

@@ -57,9 +57,7 @@ class History:
     def _halve(self) -> None:
         odd = self._rows[-1] if len(self._rows) % 2 else None
         pairs = zip(self._rows[0::2], self._rows[1::2], strict=False)
-        self._rows = [
-            _Span(b.end_s, _least(a.low, b.low), _most(a.high, b.high)) for a, b in pairs
-        ]
+        self._rows = [_Span(b.end_s, _least(a.low, b.low), _most(a.high, b.high)) for a, b in pairs]
         if odd is not None:
             self._rows.append(odd)
             self._pending = self._merge if self._pending == 0 else self._pending

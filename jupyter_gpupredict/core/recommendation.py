@@ -12,6 +12,19 @@ State = Literal["warming", "watching", "converged", "stale", "abstained"]
 
 
 @dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """What a stop rule may be told; None where the rule's own figure stands."""
+
+    window_s: float | None = None
+    agree: int | None = None
+    tolerance_points: float | None = None
+    coverage: float = 0.95
+    period_s: float = 0.1
+    """Nominal seconds between readings; a window holds at least ten of them."""
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a stop rule concluded at the moment it fired (or at the end, when it never did)."""
 

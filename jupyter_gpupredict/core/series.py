@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +109,18 @@ class SourceInfo:
     versions: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences for the user, such as why `auto` took this source."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What a source may be told; each takes what concerns it."""
+
+    device: str | None = None
+    """UUID, unique prefix of one, or index; None: the first visible device."""
+    interval_s: float | None = None
+    path: str | None = None
+    speed: float | None = None
+    """Replay so many times faster; 0 as fast as possible; None at its own pace."""
+    scenario: str = "epochs"
+    seed: int = 0
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)

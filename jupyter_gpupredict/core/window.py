@@ -29,3 +29,52 @@ class ClosedWindow:
     def void(self) -> bool:
         """Whether too few readings fell into it for any judgement."""
         return self.fill_ratio < MIN_FILL
+
+
+class SlidingWindows:
+    """Cuts readings into blocks `(start + jW, start + (j+1)W]` and closes each as time passes it.
+
+    A reading lies in the block that contains its stamp. The last, partial block is never closed.
+    Adding costs O(1); the readings of the open block alone are kept.
+    """
+
+    __slots__ = ("_coverage", "_counter", "_index", "_start_s", "_times_s", "_values", "window_s")
+
+    def __init__(self, window_s: float, start_s: float, coverage: float) -> None:
+        self.window_s = window_s
+        self._start_s = start_s
+        self._coverage = coverage
+        self._index = 0
+        self._reset()
+
+    def add(self, time_s: float, value: float, weight_s: float) -> list[ClosedWindow]:
+        """Take a reading; returns the windows that end before it, oldest first."""
+        index = math.ceil((time_s - self._start_s) / self.window_s - _SLACK) - 1
+        closed = [self._close() for _ in range(index - self._index)] if index > self._index else []
+        self._counter.add(value, weight_s)
+        self._times_s.append(time_s)
+        self._values.append(value)
+        return closed
+
+    def _close(self) -> ClosedWindow:
+        counter = self._counter
+        empty = counter.seconds <= 0.0
+        from_s = self._start_s + self._index * self.window_s
+        window = ClosedWindow(
+            from_s=from_s,
+            to_s=from_s + self.window_s,
+            fill_ratio=min(1.0, counter.seconds / self.window_s),
+            covering_ratio=math.nan if empty else counter.covering_ratio(self._coverage),
+            mean_ratio=math.nan if empty else counter.mean_ratio(),
+            counter=counter,
+            times_s=tuple(self._times_s),
+            values=tuple(self._values),
+        )
+        self._index += 1
+        self._reset()
+        return window
+
+    def _reset(self) -> None:
+        self._counter = Counter()
+        self._times_s: list[float] = []
+        self._values: list[float] = []

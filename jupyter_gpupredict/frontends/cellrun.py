@@ -48,7 +48,7 @@ class CellRun:
             GpuPredictError: Nothing can be measured; nothing is left running.
         """
         config, shell = self._options.config, self._shell
-        view = None if self._options.quiet else open_view(shell)
+        view = None if self._options.quiet else _open_view(shell)
         session = build_session(
             config,
             code=self._code,
@@ -112,6 +112,18 @@ class CellRun:
     def _on_state(self, recommendation: Recommendation) -> None:
         if recommendation.state == "converged":
             self._stop.fire()
+
+
+def _open_view(shell: InteractiveShell) -> View | None:
+    """Return the live view; a view that cannot be made is no reason not to measure."""
+    try:
+        view, hint = open_view(shell)
+    except Exception as error:  # noqa: BLE001 - border: our fault must not stop the measuring
+        warn(f"no live view: {type(error).__name__}: {error}")
+        return None
+    if hint:
+        warn(hint)
+    return view
 
 
 def _why_stopped(result: Result) -> str:

@@ -19,7 +19,11 @@ class Sampler:
     """Calls `tick(slow)` every `interval_s` until told to stop or until `tick` returns False."""
 
     def __init__(
-        self, tick: Callable[[bool], bool], interval_s: float, clock: Clock, on_crash: Callable[[Exception], None]
+        self,
+        tick: Callable[[bool], bool],
+        interval_s: float,
+        clock: Clock,
+        on_crash: Callable[[Exception], None],
     ) -> None:
         self._tick = tick
         self._interval_s = interval_s
@@ -76,6 +80,3 @@ class Sampler:
             self._on_crash(error)
         finally:
             self.cpu_s = time.thread_time()
-
-
-

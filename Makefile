@@ -1,0 +1,49 @@
+# Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
+.PHONY: help demo test lab lint clean
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+help:
+	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
+	@echo "make test   everything CI checks"
+	@echo "make lab    open the demo in JupyterLab"
+	@echo "make lint   ruff, mypy and the import contracts"
+	@echo "make clean  remove .venv and build/"
+
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "no venv: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+.venv/.demo: .venv/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+.venv/.test: .venv/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ .venv/.demo
+
+.venv/.lab: .venv/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,lab]'
+	@touch $@ .venv/.demo
+
+demo: .venv/.demo
+	$(BIN)/python examples/run_quickstart.py
+
+lab: .venv/.lab
+	$(BIN)/jupyter lab examples/quickstart.ipynb
+
+lint: .venv/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python examples/run_quickstart.py
+
+clean:
+	rm -rf .venv build dist

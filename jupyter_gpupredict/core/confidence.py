@@ -1,0 +1,204 @@
+"""What the watched seconds certify: effective sample size and an anytime-valid test of coverage.
+
+The test is the one-sided beta-binomial mixture e-process of Howard, Ramdas, McAuliffe and Sekhon
+(Annals of Statistics 49, 2021), valid at whatever moment the rule chose to stop. Dependence between
+seconds is paid for by an effective sample size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.recommendation import Confidence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+REQUIRED = 0.90
+LEVEL = 0.95
+TUNED_FOR = 150.0
+"""Effective draws at which the mixture is sharpest."""
+
+
+def confidence(
+    times_s: Sequence[float], values: Sequence[float], target_ratio: float
+) -> Confidence:
+    """Return what the pooled readings certify about a target chosen from them.
+
+    Args:
+        times_s: Stamps of the pooled readings, shape (n,), rising.
+        values: The readings, shape (n,), ratio.
+        target_ratio: The target.
+    """
+    exceedance = exceedance_per_second(times_s, values, target_ratio)
+    if exceedance.size == 0:
+        return Confidence(0.0, 1.0, None, REQUIRED, LEVEL)
+    dependence = dependence_s(exceedance)
+    n_eff = exceedance.size / dependence
+    certified = certified_ratio(n_eff, n_eff * float(exceedance.mean()), 1.0 - LEVEL)
+    return Confidence(n_eff, dependence, certified, REQUIRED, LEVEL)
+
+
+def regime_dependence_s(
+    times_s: Sequence[float], values: Sequence[float], target_ratio: float
+) -> float:
+    """Return over how many seconds exceedance clusters, at least 1: what the guard is slowed by."""
+    return positive_sequence(exceedance_per_second(times_s, values, target_ratio))
+
+
+def exceedance_per_second(
+    times_s: Sequence[float], values: Sequence[float], target_ratio: float
+) -> NDArray[np.float64]:
+    """Return for each second the share of its readings above the target, shape (seconds,).
+
+    Seconds without a reading are left out. The unit of a second makes the result independent of how
+    fast was polled: within one, readings repeat each other.
+    """
+    import numpy as np
+
+    if not times_s:
+        return np.empty(0)
+    seconds = np.floor(np.asarray(times_s) - times_s[0] + 1e-9).astype(np.int64)
+    above = (np.asarray(values) > target_ratio + 1e-9).astype(float)
+    count = np.bincount(seconds)
+    total = np.bincount(seconds, weights=above)
+    present = count > 0
+    shares: NDArray[np.float64] = total[present] / count[present]
+    return shares
+
+
+def dependence_s(shares: NDArray[np.float64]) -> float:
+    """Return how many dependent seconds are worth one independent one, at least 1.
+
+    The larger of two estimates of the variance inflation, times 1.5; and never less than the square
+    root of the length while fewer than five clusters of exceedance were seen, because then there is
+    nothing to estimate it from.
+    """
+    import numpy as np
+
+    rising = (shares > 0) & np.concatenate(([True], shares[:-1] <= 0))
+    clusters = int(rising.sum())
+    cautious = math.sqrt(shares.size)
+    if clusters == 0:
+        return max(1.0, cautious)
+    inflation = max(1.0, 1.5 * max(positive_sequence(shares), batch_means(shares)))
+    return max(inflation, cautious) if clusters < 5 else inflation
+
+
+def positive_sequence(shares: NDArray[np.float64]) -> float:
+    """Return 1 + twice the autocorrelations up to the first that is not positive (Geyer 1992)."""
+    import numpy as np
+
+    n = shares.size
+    if n < 8:
+        return float(n)
+    centred = shares - shares.mean()
+    variance = float((centred**2).mean())
+    if variance < 1e-9:
+        return 1.0
+    spectrum = np.fft.rfft(centred, 2 * n)
+    products = np.fft.irfft(spectrum * np.conj(spectrum), 2 * n)[: n // 2]
+    lags = np.arange(products.size)
+    correlation = products / (n - lags) / variance
+    stops = np.flatnonzero(correlation[1:] <= 0.0)
+    first = int(stops[0]) + 1 if stops.size else products.size
+    tail = (1.0 - lags[1:first] / n) * correlation[1:first]
+    return max(1.0, 1.0 + 2.0 * float(tail.sum()))
+
+
+def batch_means(shares: NDArray[np.float64]) -> float:
+    """Return the variance inflation seen between the means of batches of length sqrt(n)."""
+    n = shares.size
+    length = max(2, math.isqrt(n))
+    batches = n // length
+    if batches < 4:
+        return float(n)
+    variance = float(shares.var())
+    if variance < 1e-9:
+        return 1.0
+    means = shares[: batches * length].reshape(batches, length).mean(axis=1)
+    return max(1.0, length * float(means.var(ddof=1)) / variance)
+
+
+def certified_ratio(n_eff: float, k: float, alpha: float) -> float | None:
+    """Return the largest whole percent of coverage certified, as a ratio; None below one half.
+
+    Args:
+        n_eff: Effective number of seconds.
+        k: How many of them exceed the target.
+        alpha: Chance of being wrong at any time.
+    """
+    best: float | None = None
+    for percent in range(50, 0, -1):
+        if not log_evidence(k, n_eff, percent / 100.0, alpha) >= math.log(1.0 / alpha):
+            break
+        best = (100 - percent) / 100.0
+    return best
+
+
+def log_evidence(k: float, n: float, p0: float, alpha: float) -> float:
+    """Return the log of the evidence against "exceedance is at least p0"; -inf when none.
+
+    Args:
+        k: Seconds in exceedance, of `n` effective ones.
+        n: Effective number of seconds.
+        p0: Exceedance probability to reject.
+        alpha: Level the mixture is tuned for.
+    """
+    deviation = p0 * n - k
+    if deviation <= 0.0 or n <= 0.0:
+        return -math.inf
+    deviation = min(deviation, p0 * n * (1.0 - 1e-12))
+    g, h = 1.0 - p0, p0
+    variance = p0 * (1.0 - p0) * n
+    scale = math.log(1.0 / (2.0 * alpha))
+    tuned = TUNED_FOR * p0 * (1.0 - p0) / (2.0 * scale + math.log1p(2.0 * scale)) - g * h
+    r = max(tuned, 1e-3 * g * h)
+    constant = (
+        variance / (g * h) * math.log(g + h)
+        - (variance + h * deviation) / (h * (g + h)) * math.log(g)
+        - (variance - g * deviation) / (g * (g + h)) * math.log(h)
+    )
+    x = h / (g + h)
+    posterior = _log_incomplete_beta(
+        (r + variance - g * deviation) / (g * (g + h)),
+        (r + variance + h * deviation) / (h * (g + h)),
+        x,
+    )
+    prior = _log_incomplete_beta(r / (g * (g + h)), r / (h * (g + h)), x)
+    return constant + posterior - prior
+
+
+def _log_incomplete_beta(a: float, b: float, x: float) -> float:
+    """Return the log of the (not regularised) incomplete beta integral from 0 to x."""
+    front = a * math.log(x) + b * math.log1p(-x)
+    if x < (a + 1.0) / (a + b + 2.0):
+        return front + math.log(_continued_fraction(a, b, x)) - math.log(a)
+    whole = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    other = front + math.log(_continued_fraction(b, a, 1.0 - x)) - math.log(b)
+    return whole + math.log1p(-math.exp(other - whole))
+
+
+def _continued_fraction(a: float, b: float, x: float) -> float:
+    """Evaluate the continued fraction of the incomplete beta integral (DLMF 8.17.22), by Lentz."""
+    tiny = 1e-300
+    c = 1.0
+    d = 1.0 - (a + b) * x / (a + 1.0)
+    d = 1.0 / (d if abs(d) > tiny else tiny)
+    result = d
+    for m in range(1, 1000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d = 1.0 + term * d
+            d = 1.0 / (d if abs(d) > tiny else tiny)
+            c = 1.0 + term / c
+            c = c if abs(c) > tiny else tiny
+            result *= c * d
+        if abs(c * d - 1.0) < 1e-14:
+            break
+    return result

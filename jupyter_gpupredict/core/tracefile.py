@@ -1,0 +1,322 @@
+"""Reads recorded traces: our own JSON Lines, CSV in our columns, and logs of nvidia-smi.
+
+What is repaired, and said in the trace's notes: values out of range become missing, rows whose time
+does not rise are dropped, a torn last line is left out. Everything else is one clear error.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+
+from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
+from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
+from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.core.trace import event_from_json
+
+Row = tuple[float | None, ...]
+"""(time_s, one value for each series); None where nothing was recorded."""
+
+MAX_LINE = 1 << 20
+_BY_CSV = {metric.csv: metric for metric in METRICS.values()}
+_SMI = {
+    "utilization.gpu": ("gpu_util_ratio", 0.01),
+    "utilization.memory": ("mem_util_ratio", 0.01),
+    "memory.used": ("memory_used_bytes", float(1 << 20)),
+    "power.draw": ("power_watts", 1.0),
+}
+_SHARE_ORDER = (
+    "gpu_util_ratio",
+    "gr_active_ratio",
+    "sm_active_ratio",
+    "breadth_ratio",
+    "cpu_util_ratio",
+)
+_MEMORY_ORDER = ("process_memory_used_bytes", "memory_used_bytes", "rss_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A recording, whole in memory: one row for each time."""
+
+    name: str
+    rows: tuple[Row, ...]
+    series: tuple[Series, ...]
+    devices: tuple[Device, ...]
+    origin: str
+    """What made the recording: a source's name, `csv` or `nvidia-smi`."""
+    notes: tuple[str, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    """`# key=value` lines of a CSV."""
+
+    def share_series(self, metric: str | None = None) -> Series:
+        """Return the series to predict the share from.
+
+        Args:
+            metric: A metric, by our name or the CSV's; None for the trace's best.
+
+        Raises:
+            Malformed: The trace does not hold it.
+        """
+        wanted = [metric] if metric else list(_SHARE_ORDER)
+        names = [_BY_CSV[name].name if name in _BY_CSV else name for name in wanted]
+        for name in names:
+            for one in self.series:
+                if one.metric == name and METRICS[name].basis is not None:
+                    return one
+        held = ", ".join(METRICS[one.metric].csv for one in self.series) or "nothing"
+        raise Malformed(f"{self.name} holds no {metric or 'share of a device'}", f"it holds {held}")
+
+    def memory_series(self) -> Series | None:
+        """Return the series to predict memory from, if there is one."""
+        by_name = {one.metric: one for one in self.series}
+        return next((by_name[name] for name in _MEMORY_ORDER if name in by_name), None)
+
+    def points(self, series: Series) -> Iterator[tuple[float, float]]:
+        """Yield (time_s, value) of one series where there is a value."""
+        column = self.series.index(series) + 1
+        for row in self.rows:
+            time_s, value = row[0], row[column]
+            if time_s is not None and value is not None:
+                yield time_s, value
+
+    def period_s(self, series: Series) -> float:
+        """Return the median gap between readings in the first minute, at least 0.01 s."""
+        times_s: list[float] = []
+        for time_s, _ in self.points(series):
+            if times_s and time_s - times_s[0] > 60.0 and len(times_s) > 2:
+                break
+            times_s.append(time_s)
+        gaps = sorted(b - a for a, b in zip(times_s, times_s[1:], strict=False))
+        return max(0.01, gaps[len(gaps) // 2]) if gaps else 1.0
+
+
+def open_trace(path: str) -> Trace:
+    """Return the trace in a file.
+
+    Raises:
+        TraceError: It cannot be read, in one clear line.
+    """
+    if not path:
+        raise Malformed("no trace was named", "give a .jsonl or .csv file")
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise Malformed(f"{path} is a folder", "name one file in it")
+        with file.open(encoding="utf-8", errors="replace", newline="") as lines:
+            return read_trace(lines, file.name)
+    except OSError as error:
+        raise Malformed(f"cannot read {path}: {error.strerror}", "is the name right?") from error
+
+
+def read_trace(lines: Iterable[str], name: str) -> Trace:
+    """Return the trace that these lines hold; the form is recognised by the first line.
+
+    Raises:
+        Malformed: They hold none.
+        Truncated: There is a beginning and not one reading.
+        SchemaMismatch: Another version wrote it.
+    """
+    checked = _bounded(lines, name)
+    first = next((line for line in checked if line.strip()), None)
+    if first is None:
+        raise Truncated(f"{name} is empty", "was the run long enough?")
+    every = chain([first], checked)
+    if first.lstrip().startswith("{"):
+        return _read_events(every, name)
+    return _read_table(every, name)
+
+
+def _bounded(lines: Iterable[str], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line or len(line) > MAX_LINE:
+            raise Malformed(f"{name} line {number} is not text", "is it a gpupredict trace or CSV?")
+        yield line
+
+
+def _read_events(lines: Iterable[str], name: str) -> Trace:
+    started: SessionStarted | None = None
+    cells: dict[float, dict[Series, float]] = {}
+    number = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            break  # a torn last line: the writer was killed in the middle of it
+        if not line.strip():
+            continue
+        try:
+            event = event_from_json(line)
+        except Malformed as error:
+            raise Malformed(f"{name} line {number}: {error.message}", error.hint) from error
+        if isinstance(event, SessionStarted):
+            started = event
+        elif isinstance(event, SamplesTaken):
+            for readings in event.readings:
+                for time_s, value in zip(readings.times_s, readings.values, strict=False):
+                    if math.isfinite(value) and math.isfinite(time_s):
+                        cells.setdefault(time_s, {})[readings.series] = value
+    if started is None:
+        raise Truncated(f"{name} has no beginning", "it was cut before its first line ended")
+    if not cells:
+        raise Truncated(f"{name} holds no reading", "was the run long enough?")
+    series = tuple(one for one in started.series if any(one in row for row in cells.values()))
+    rows = tuple((time_s, *(cells[time_s].get(one) for one in series)) for time_s in sorted(cells))
+    return Trace(name, rows, series, started.devices, started.source)
+
+
+def _read_table(lines: Iterable[str], name: str) -> Trace:
+    headers: dict[str, str] = {}
+    body = _without_comments(lines, headers)
+    try:
+        table = csv.reader(body, skipinitialspace=True, strict=True)
+        titles = [title.strip() for title in next(table, [])]
+        if "t_s" in titles:
+            return _read_csv(table, titles, name, headers)
+        if any(re.sub(r"\s*\[.*\]$", "", title) in _SMI for title in titles):
+            return _read_smi(table, titles, name)
+    except csv.Error as error:
+        raise Malformed(f"{name} is not a table: {error}", "is it CSV?") from error
+    raise Malformed(
+        f"{name} is neither a gpupredict trace nor a CSV that we know",
+        "CSV needs a column t_s, or the header of nvidia-smi --format=csv",
+    )
+
+
+def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator[str]:
+    for line in lines:
+        if line.startswith("#"):
+            key, _, value = line[1:].partition("=")
+            headers[key.strip()] = value.strip()
+        else:
+            yield line
+
+
+def _read_csv(
+    table: Iterator[list[str]], titles: list[str], name: str, headers: dict[str, str]
+) -> Trace:
+    columns = [(index, _BY_CSV[title]) for index, title in enumerate(titles) if title in _BY_CSV]
+    if not columns:
+        known = ", ".join(_BY_CSV)
+        raise Malformed(f"{name} has no column that we know", f"known: {known}")
+    time_at = titles.index("t_s")
+    builder = _Rows(name, tuple(Series(metric.name, "gpu") for _, metric in columns))
+    for number, cells in enumerate(table, start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(titles):
+            raise Malformed(
+                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
+                "was the file cut?",
+            )
+        values = [
+            _number(cells[index], number, name, 1.0 / metric.csv_scale) for index, metric in columns
+        ]
+        builder.add(_number(cells[time_at], number, name, 1.0), values, number)
+    device = "cpu" if columns[0][1].name.startswith(("cpu", "rss")) else "gpu"
+    return builder.trace((Device(device, headers.get("gpu", "recorded device")),), "csv", headers)
+
+
+def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
+    plain = [re.sub(r"\s*\[.*\]$", "", title) for title in titles]
+    columns = [(index, *_SMI[title]) for index, title in enumerate(plain) if title in _SMI]
+    time_at = plain.index("timestamp") if "timestamp" in plain else -1
+    if time_at < 0:
+        raise Malformed(f"{name} has no timestamp", "add timestamp to --query-gpu")
+    key_at = next((plain.index(key) for key in ("uuid", "index", "pci.bus_id") if key in plain), -1)
+    builder = _Rows(name, tuple(Series(metric, "gpu") for _, metric, _ in columns))
+    start: datetime | None = None
+    first_key: str | None = None
+    for number, cells in enumerate(table, start=2):
+        if len(cells) != len(titles):
+            if not any(cell.strip() for cell in cells):
+                continue
+            raise Malformed(
+                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
+                "was the file cut?",
+            )
+        key = cells[key_at].strip() if key_at >= 0 else ""
+        first_key = key if first_key is None else first_key
+        if key != first_key:
+            builder.other_devices = True
+            continue
+        stamp = _stamp(cells[time_at].strip(), number, name)
+        start = stamp if start is None else start
+        values = [
+            _number(re.sub(r"\s*(%|MiB|W)$", "", cells[index].strip()), number, name, scale)
+            for index, _, scale in columns
+        ]
+        builder.add((stamp - start).total_seconds(), values, number)
+    return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
+
+
+def _stamp(text: str, number: int, name: str) -> datetime:
+    for form in ("%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S"):
+        try:
+            return datetime.strptime(text, form)  # noqa: DTZ007 - differences only
+        except ValueError:
+            continue
+    raise Malformed(f"{name} line {number}: {text!r:.40} is no time", "nvidia-smi writes them")
+
+
+def _number(text: str, number: int, name: str, scale: float) -> float | None:
+    text = text.strip()
+    if not text or text.startswith("[") or text.lower() in ("n/a", "nan", "null", "none"):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise Malformed(f"{name} line {number}: {text!r:.40} is no number", "") from None
+    return value * scale if math.isfinite(value) else None
+
+
+class _Rows:
+    """Collects rows and counts what had to be repaired."""
+
+    def __init__(self, name: str, series: tuple[Series, ...]) -> None:
+        self._name = name
+        self._series = series
+        self._rows: list[Row] = []
+        self._dropped = 0
+        self._out_of_range = 0
+        self.other_devices = False
+
+    def add(self, time_s: float | None, values: list[float | None], number: int) -> None:
+        if time_s is None:
+            raise Malformed(f"{self._name} line {number} has no time", "")
+        last_s = self._rows[-1][0] if self._rows else None
+        if last_s is not None and time_s <= last_s:
+            self._dropped += 1
+            return
+        kept = tuple(
+            self._in_range(one, value) for one, value in zip(self._series, values, strict=True)
+        )
+        self._rows.append((time_s, *kept))
+
+    def _in_range(self, series: Series, value: float | None) -> float | None:
+        top = 1.0 + 1e-9 if series.metric.endswith("_ratio") else math.inf
+        if value is None or 0.0 <= value <= top:
+            return value
+        self._out_of_range += 1
+        return None
+
+    def trace(self, devices: tuple[Device, ...], origin: str, headers: dict[str, str]) -> Trace:
+        if not self._rows:
+            raise Truncated(f"{self._name} holds no reading", "was the run long enough?")
+        notes = []
+        if self._dropped:
+            notes.append(f"{self._dropped} rows whose time does not rise were left out")
+        if self._out_of_range:
+            notes.append(f"{self._out_of_range} values out of range are taken as missing")
+        if self.other_devices:
+            notes.append("only the first device of the log is read")
+        series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)
+        return Trace(self._name, tuple(self._rows), series, devices, origin, tuple(notes), headers)
+
+
+__all__ = ["Trace", "TraceError", "open_trace", "read_trace"]

@@ -1,0 +1,1 @@
+"""The doors to the driver and the process table."""

@@ -1,0 +1,127 @@
+"""This process and its descendants: CPU time, resident memory, and which PIDs are ours.
+
+Written for a cell that holds the GIL: every call that releases it has to queue for it again, up to
+5 ms each. So the process itself is read with two calls, and the tree is walked rarely.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+
+WALK_SHARE = 0.05
+"""Walking the process tree may take this share of the time."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class ProcessTree:
+    """The current process and its live descendants."""
+
+    def __init__(self) -> None:
+        self._own = psutil.Process()
+        self._children: dict[int, psutil.Process] = {}
+        self._next_walk_s = float("-inf")
+        self._by_kernel = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+        try:
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._statm = -1  # not Linux: psutil answers
+
+    def close(self) -> None:
+        """Let go of the kernel's file; may be called twice."""
+        if self._statm >= 0:
+            os.close(self._statm)
+            self._statm = -1
+
+    def pids(self) -> frozenset[int]:
+        """Return the process ids of the tree as of the last walk."""
+        return frozenset((self._own.pid, *self._children))
+
+    def walk(self, now_s: float) -> None:
+        """Look for new and ended children, unless that was done a moment ago."""
+        if now_s < self._next_walk_s:
+            return
+        began_s = time.monotonic()
+        found = self._descendants() if self._by_kernel else self._descendants_by_psutil()
+        self._children = {
+            pid: self._children.get(pid) or process
+            for pid in found
+            if (process := _process(pid)) is not None
+        }
+        self._next_walk_s = now_s + (time.monotonic() - began_s) / WALK_SHARE
+
+    def cpu_s(self) -> dict[int, float]:
+        """Return the CPU seconds of each live process, those of its ended children included."""
+        times = os.times()
+        used = {self._own.pid: time.process_time() + times.children_user + times.children_system}
+        for pid, child in self._children.items():
+            try:
+                counted = child.cpu_times()
+            except psutil.Error:
+                continue  # it ended meanwhile; its parent has collected its time
+            ended_s = getattr(counted, "children_user", 0.0) + getattr(
+                counted, "children_system", 0.0
+            )
+            used[pid] = counted.user + counted.system + ended_s
+        return used
+
+    def rss_bytes(self) -> float:
+        """Return the resident memory of the tree; shared pages count once for each process."""
+        if self._statm >= 0:
+            total = float(os.pread(self._statm, 128, 0).split()[1]) * _PAGE_BYTES
+        else:
+            total = float(self._own.memory_info().rss)
+        for child in self._children.values():
+            try:
+                total += child.memory_info().rss
+            except psutil.Error:
+                continue  # it ended meanwhile
+        return total
+
+    def _descendants(self) -> set[int]:
+        """Ask the kernel for the children of every thread, and theirs in turn."""
+        found: set[int] = set()
+        waiting = [self._own.pid]
+        while waiting:
+            for task in _tasks(waiting.pop()):
+                try:
+                    with open(task) as file:  # noqa: PTH123 - half the system calls of read_text
+                        children = {int(pid) for pid in file.read().split()}
+                except OSError:
+                    continue  # the thread ended meanwhile
+                waiting += children - found
+                found |= children
+        return found
+
+    def _descendants_by_psutil(self) -> set[int]:
+        return {child.pid for child in self._own.children(recursive=True)}
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use: its affinity, and its container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpus = allowed or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cpus = min(cpus, max(1, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        return cpus  # no such quota here
+    return cpus
+
+
+def _tasks(pid: int) -> list[str]:
+    try:
+        return [f"/proc/{pid}/task/{task}/children" for task in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None

@@ -1,0 +1,1 @@
+"""From a prediction to a function that deploys: workloads x sharing backends."""

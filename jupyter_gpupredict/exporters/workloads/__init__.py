@@ -1,0 +1,1 @@
+"""What runs the function: each one file, all alike; `registry` names them."""

@@ -1,0 +1,1 @@
+"""Pictures of a run: Bokeh, SVG and text; they do not know each other."""

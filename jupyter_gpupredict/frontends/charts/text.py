@@ -1,0 +1,65 @@
+"""A run in text: one line while it runs, a block at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.frontends import words
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.run import Run
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return the run's figures as (name, words), the same rows for text and table."""
+    started, told = run.started, run.recommendation
+    rows = [("measured", words.label(started))]
+    if told is None:
+        rows.append(("prediction", "not available: no reading was taken"))
+    else:
+        sign = words.STATE_SIGNS[told.state]
+        rows += [
+            ("prediction", words.prediction(told)),
+            ("state", f"{sign} {told.state}: {told.reason}"),
+            ("mean", f"{words.percent(told.mean_ratio)} {METRICS[told.metric].label}"),
+            (
+                "coverage achieved",
+                f"{words.percent(told.coverage_ratio)} of readings not used to choose the figure"
+                if told.coverage_ratio is not None
+                else "not available: no readings beyond those that chose the figure",
+            ),
+            ("certified", words.certified(told)),
+            ("memory", words.memory(told.memory)),
+            (
+                "watched",
+                f"{words.span(told.watched_s)} active of {words.span(run.duration_s)}, readings "
+                f"for {words.percent(told.sampled_ratio)} of it ({run.samples})",
+            ),
+        ]
+    rows += [
+        (f"no {METRICS[one.series.metric].label}", f"{one.reason} {one.detail}".strip())
+        for one in run.unavailable
+    ]
+    rows += [("note", note) for note in started.notes]
+    rows += [("problem", error) for error in run.errors]
+    rows.append(("outcome", f"{run.outcome}; session {run.session_id}"))
+    return rows
+
+
+def line(run: Run) -> str:
+    """Return one line for a terminal, at most 160 characters."""
+    told = run.recommendation
+    if told is None:
+        return f"gpupredict {words.span(run.duration_s)}: no reading yet"
+    now = words.percent(run.share[-1][2]) if run.share else "-"
+    text = f"gpupredict {words.span(run.duration_s)}: {now} now, {told.state}: {words.prediction(told)}"
+    return text[:160]
+
+
+def block(run: Run) -> str:
+    """Return the summary, at most some 2 kB."""
+    rows = facts(run)
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {text}" for name, text in rows]
+    return "\n".join(["gpupredict", *lines])[:2000]

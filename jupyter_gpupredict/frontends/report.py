@@ -1,0 +1,258 @@
+"""The result of a run: rich where it can be, text everywhere, small, picklable, without widgets."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends.charts import svg, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from jupyter_gpupredict.config import ExportOutcome, RunHeader
+    from jupyter_gpupredict.core.recommendation import MemoryEstimate
+    from jupyter_gpupredict.core.run import Run
+
+_recent: deque[Result] = deque(maxlen=1)
+
+
+class Result:
+    """What one run said. Shown as a table with a chart; `run` holds everything."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    # ---- figures ------------------------------------------------------------------------------
+
+    @property
+    def session_id(self) -> str:
+        """The run's id, as `jupyter gpupredict show` takes it."""
+        return self.run.session_id
+
+    @property
+    def source(self) -> str:
+        """Where the readings came from: nvml, cpu, replay, synthetic."""
+        return self.run.started.source
+
+    @property
+    def metric(self) -> str:
+        """The share metric."""
+        return self.run.started.share.metric
+
+    @property
+    def basis(self) -> str:
+        """`time_share` or `sm_share`."""
+        return METRICS[self.metric].basis or "time_share"
+
+    @property
+    def state(self) -> str:
+        """`converged`, `stale` or `abstained` (`warming` when there was no reading)."""
+        told = self.run.recommendation
+        return told.state if told else "warming"
+
+    @property
+    def reason(self) -> str:
+        """Why this state, in words."""
+        told = self.run.recommendation
+        return told.reason if told else "no reading was taken"
+
+    @property
+    def target_ratio(self) -> float | None:
+        """The share to provision; only a prediction when `state` is `converged`."""
+        told = self.run.recommendation
+        return told.target_ratio if told else None
+
+    @property
+    def mean_ratio(self) -> float | None:
+        """The mean usage."""
+        told = self.run.recommendation
+        return told.mean_ratio if told else None
+
+    @property
+    def memory(self) -> MemoryEstimate | None:
+        """The memory peak and target."""
+        told = self.run.recommendation
+        return told.memory if told else None
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """What went wrong in our own machinery; never the user's error."""
+        return self.run.errors
+
+    # ---- forms --------------------------------------------------------------------------------
+
+    def to_text(self) -> str:
+        """Return the summary in text."""
+        return text.block(self.run)
+
+    def to_svg(self) -> str:
+        """Return the chart as SVG."""
+        return svg.draw(self.run)
+
+    def to_html(self) -> str:
+        """Return table and chart, without any script."""
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align:left;vertical-align:top">{escape(name)}</th>'
+            f'<td style="text-align:left">{escape(value)}</td></tr>'
+            for name, value in text.facts(self.run)
+        )
+        told = self.run.recommendation
+        head = words.prediction(told) if told else "no reading was taken"
+        return (
+            f'<div class="gpupredict-result"><p><strong>gpupredict: {escape(head)}</strong></p>'
+            f"{self.to_svg()}<table><tbody>{rows}</tbody></table></div>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data; missing ones are None."""
+        run, told = self.run, self.run.recommendation
+        memory = self.memory
+        found = told.confidence if told else None
+        return {
+            "session_id": run.session_id,
+            "source": self.source,
+            "simulated": run.started.simulated,
+            "metric": self.metric,
+            "basis": self.basis,
+            "state": self.state,
+            "reason": self.reason,
+            "target_ratio": self.target_ratio,
+            "mean_ratio": self.mean_ratio,
+            "coverage_target_ratio": told.coverage_target_ratio if told else None,
+            "coverage_ratio": told.coverage_ratio if told else None,
+            "certified_ratio": found.certified_ratio if found else None,
+            "n_eff": found.n_eff if found else None,
+            "converged_at_s": told.converged_at_s if told else None,
+            "watched_s": told.watched_s if told else 0.0,
+            "sampled_ratio": told.sampled_ratio if told else 0.0,
+            "memory_peak_bytes": _finite(memory.peak_bytes) if memory else None,
+            "memory_target_bytes": memory.target_bytes if memory else None,
+            "memory_basis": memory.basis if memory else None,
+            "duration_s": run.duration_s,
+            "samples": run.samples,
+            "outcome": run.outcome,
+            "overhead_s": run.overhead_s,
+            "errors": list(run.errors),
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def to_dataframe(self) -> Any:
+        """Return the stored readings as a pandas DataFrame: time_s and one column a series.
+
+        Raises:
+            ImportError: pandas is not installed.
+            UnknownName: The run is not in the session store (any more).
+        """
+        import pandas
+
+        from jupyter_gpupredict.core.events import SamplesTaken
+
+        columns: dict[str, dict[float, float]] = {}
+        for event in config.read_events(self.session_id):
+            if isinstance(event, SamplesTaken):
+                for readings in event.readings:
+                    column = columns.setdefault(readings.series.metric, {})
+                    column.update(zip(readings.times_s, readings.values, strict=True))
+        frame = pandas.DataFrame(columns).sort_index()
+        frame.index.name = "time_s"
+        return frame.reset_index()
+
+    def export(
+        self,
+        *,
+        workload: str = "job",
+        sharing: str = "mps",
+        name: str,
+        output: str | Path,
+        image: str = "",
+        node_selector: Mapping[str, str] | None = None,
+        force: bool = False,
+        overwrite: bool = False,
+        sm_percent: int | None = None,
+        memory_mib: int | None = None,
+    ) -> list[Path]:
+        """Write the function's manifest into a folder and return the files' paths.
+
+        Args:
+            workload: What runs the function; see `jupyter gpupredict targets`.
+            sharing: How its GPU is divided.
+            name: The function's name.
+            output: The folder to write; must not exist, or hold none of the files.
+            image: Container image.
+            node_selector: Labels of nodes that run an MPS daemon.
+            force: Insist although the run has not converged, or is simulated or of a CPU.
+            overwrite: Replace files that are there.
+            sm_percent: Your own share of the SMs.
+            memory_mib: Your own memory limit.
+
+        Raises:
+            ExportError: One clear line.
+        """
+        outcome = config.export(
+            self.run,
+            workload=workload,
+            sharing=sharing,
+            name=name,
+            image=image,
+            output=output,
+            node_selector=node_selector or {},
+            force=force,
+            overwrite=overwrite,
+            sm_percent=sm_percent,
+            memory_mib=memory_mib,
+        )
+        return list(outcome.paths)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": self.to_text(), "text/html": self.to_html()}
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
+
+def remember(result: Result) -> None:
+    """Keep the newest result for `last`."""
+    _recent.append(result)
+
+
+def last() -> Result | None:
+    """Return the newest result of this process; None before the first."""
+    return _recent[-1] if _recent else None
+
+
+def history_text(headers: Iterable[RunHeader]) -> str:
+    """Return stored runs as a table in text."""
+    lines = []
+    for header in headers:
+        finished = header.finished
+        told = finished.recommendation if finished else None
+        share = words.percent(told.target_ratio) if told else "-"
+        state = told.state if told else "lost or running"
+        took = words.span(finished.duration_s) if finished else "-"
+        lines.append(
+            f"{header.session_id}  {header.started.source:<9}  {state:<15}  {share:>5}  {took}"
+        )
+    return "\n".join(lines) or "no run is stored yet"
+
+
+def export_text(outcome: ExportOutcome) -> str:
+    """Return what an export wrote, or would write."""
+    lines = [f"wrote {path}" for path in outcome.paths]
+    if not outcome.paths:
+        lines = [f"--- {name}\n{content}" for name, content in outcome.texts.items()]
+    return "\n".join([*lines, *(f"note: {warning}" for warning in outcome.warnings)])
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,63 @@
+"""Stops the main thread's work once a prediction has converged, by KeyboardInterrupt, once."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ConvergenceStop:
+    """Armed on the main thread, fired at most once from another one.
+
+    No signal handler is installed: `_thread.interrupt_main` lets the one that is there act, as the
+    interrupt button does.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._armed = False
+        self.fired = False
+        self.on_disarm: Callable[[], None] | None = None
+        """Called once when the stop is disarmed."""
+
+    def arm(self) -> None:
+        """Allow the stop from here on."""
+        with self._lock:
+            self._armed = True
+
+    def fire(self) -> bool:
+        """Interrupt the main thread; returns False when it is too late or was done before."""
+        with self._lock:
+            if not self._armed or self.fired:
+                return False
+            self.fired = True
+            _thread.interrupt_main()
+            return True
+
+    def disarm(self) -> None:
+        """Forbid the stop; take back an interrupt that has not been raised yet. Main thread only.
+
+        An interrupt is raised between two bytecodes of the main thread, so one that was sent in the
+        last moment would otherwise hit whatever runs next.
+        """
+        try:
+            with self._lock:
+                pending = self._armed and self.fired
+                self._armed = False
+            if pending:
+                for _ in range(100):  # bytecodes in which a pending interrupt is raised, here
+                    pass
+        except KeyboardInterrupt:
+            pass
+        callback, self.on_disarm = self.on_disarm, None
+        if callback is not None:
+            callback()
+
+    def owns(self, error: BaseException) -> bool:
+        """Return whether this exception is our own interrupt (cancelled tasks included)."""
+        return self.fired and isinstance(error, KeyboardInterrupt | asyncio.CancelledError)

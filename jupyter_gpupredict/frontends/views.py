@@ -1,0 +1,117 @@
+"""Which view a cell gets: a live widget, one line in a terminal, or nothing while it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jupyter_gpupredict.frontends.charts import text
+from jupyter_gpupredict.core.events import SessionFinished
+from jupyter_gpupredict.core.run import RunFold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.protocols import Subscriber
+
+CHOICES = ("auto", "bokeh", "svg", "text", "none")
+
+
+class View(Protocol):
+    """What a measured cell shows while it runs."""
+
+    live: bool
+    """Whether readings should be taken at the frame rate."""
+    subscribers: Sequence[Subscriber]
+
+    def show(self) -> None:
+        """Put it on the screen, on the main thread."""
+        ...
+
+
+def choose(environ: Mapping[str, str], *, kernel: bool, ipykernel: str = "") -> tuple[str, str]:
+    """Return which view to use and a hint for the user (mostly empty).
+
+    Args:
+        environ: `GPUPREDICT_UI` decides where it is set.
+        kernel: Whether a Jupyter front end is there, as opposed to a terminal.
+        ipykernel: Its version; 7.0 cannot send from threads.
+    """
+    wanted = environ.get("GPUPREDICT_UI", "auto")
+    if wanted not in CHOICES:
+        return choose({}, kernel=kernel, ipykernel=ipykernel)[0], (
+            f"GPUPREDICT_UI={wanted!r} is not one of {', '.join(CHOICES)}"
+        )
+    if wanted in ("text", "none"):
+        return wanted, ""
+    if not kernel:
+        return "text", ""
+    if ipykernel.startswith("7.0."):
+        return "none", f"no live view on ipykernel {ipykernel}: upgrade it to 7.1 or later"
+    return ("bokeh" if wanted == "auto" else wanted), ""
+
+
+class TerminalLine:
+    """One line on stderr, rewritten in place."""
+
+    name = "terminal"
+    live = False
+
+    def __init__(self) -> None:
+        self._fold = RunFold()
+        self.subscribers: Sequence[Subscriber] = (self,)
+
+    def show(self) -> None:
+        """Nothing to do before the first event."""
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Fold the events and rewrite the line; the last event clears it."""
+        for event in events:
+            self._fold.add(event)
+        if isinstance(events[-1], SessionFinished):
+            sys.stderr.write("\r\033[K")
+        else:
+            sys.stderr.write(f"\r\033[K{text.line(self._fold.record(live=True))}")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Nothing:
+    """No view while the cell runs."""
+
+    live = False
+    subscribers: Sequence[Subscriber] = ()
+
+    def show(self) -> None:
+        """Nothing to show."""
+
+
+def open_view(shell: Any) -> tuple[View, str]:
+    """Return the view for a cell of this shell and a hint for the user (mostly empty)."""
+    kernel = getattr(shell, "kernel", None)
+    version = ""
+    if kernel is not None:
+        import ipykernel
+
+        version = ipykernel.__version__
+    choice, hint = choose(os.environ, kernel=kernel is not None, ipykernel=version)
+    if choice in ("bokeh", "svg"):
+        from jupyter_gpupredict.frontends.widget import WidgetView
+
+        return WidgetView(cell_key=_cell_key(kernel), ui=choice), hint
+    if choice == "text" and kernel is None and sys.stderr.isatty():
+        return TerminalLine(), hint
+    return Nothing(), hint
+
+
+def _cell_key(kernel: Any) -> str:
+    """Return the id of the notebook cell that is running; empty when it is unknown."""
+    try:
+        parent = kernel.get_parent("shell")
+        return str(parent["metadata"].get("cellId", ""))
+    except (AttributeError, KeyError, LookupError, TypeError):
+        return ""

@@ -1,0 +1,104 @@
+"""The words for figures: one place, so that every view says the same."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.metrics import METRICS
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.events import SessionStarted
+    from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
+
+STATE_SIGNS = {
+    "warming": "○",
+    "watching": "◔",
+    "converged": "●",
+    "stale": "▲",
+    "abstained": "◇",
+}
+"""A shape beside each state's word, so that colour is never all there is."""
+MEMORY_BASIS = {
+    "process": "this process tree, CUDA context included",
+    "device-wide": "device-wide: other processes are in it",
+    "rss": "host memory of this process tree, not GPU memory",
+}
+
+
+def percent(ratio: float | None) -> str:
+    """Return a ratio as whole percent; `-` when there is none."""
+    return "-" if ratio is None or math.isnan(ratio) else f"{100 * ratio:.0f} %"
+
+
+def size(size_bytes: float | None) -> str:
+    """Return bytes in MiB or GiB."""
+    if size_bytes is None or math.isnan(size_bytes):
+        return "-"
+    mib = size_bytes / (1 << 20)
+    return f"{mib:.0f} MiB" if mib < 10_240 else f"{mib / 1024:.1f} GiB"
+
+
+def span(seconds: float | None) -> str:
+    """Return a time span, such as `1 h 05 min` or `12 s`."""
+    if seconds is None or math.isnan(seconds):
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def label(started: SessionStarted) -> str:
+    """Return what the readings are, above all when they are not a GPU's."""
+    if started.source == "replay":
+        return f"SIMULATED: replay of a recording ({started.origin})"
+    if started.simulated:
+        return f"SIMULATED: synthetic readings ({started.origin})"
+    device = ", ".join(device.name for device in started.devices)
+    if started.source == "cpu":
+        return f"CPU of this process tree, no GPU ({device})"
+    return f"{device}, read by {started.source}"
+
+
+def prediction(recommendation: Recommendation) -> str:
+    """Return the prediction as one sentence."""
+    metric = METRICS[recommendation.metric].label
+    coverage = percent(recommendation.coverage_target_ratio)
+    target = percent(recommendation.target_ratio)
+    match recommendation.state:
+        case "converged":
+            return f"{target} {metric} covers {coverage} of the time (converged)"
+        case "stale":
+            return f"no {metric} can be stated: the prediction was withdrawn"
+        case "abstained" if recommendation.target_ratio is not None:
+            return f"observed, not predicted: {target} {metric} covered {coverage} of the time"
+        case _ if recommendation.target_ratio is not None:
+            return f"so far {target} {metric} covers {coverage} of the time (not settled)"
+        case _:
+            return f"no {metric} seen yet"
+
+
+def certified(recommendation: Recommendation) -> str:
+    """Return what is certified of the watched part, in words."""
+    found = recommendation.confidence
+    if found is None:
+        return "not available: nothing has converged"
+    if found.certified_ratio is None:
+        return f"too few independent seconds to certify anything (n_eff {found.n_eff:.0f})"
+    return (
+        f"at least {percent(found.certified_ratio)} of the time of what was watched, with "
+        f"{percent(found.level)} confidence (n_eff {found.n_eff:.0f})"
+    )
+
+
+def memory(estimate: MemoryEstimate | None) -> str:
+    """Return the memory figure with what it rests on."""
+    if estimate is None:
+        return "not available: the source gives no memory reading"
+    basis = MEMORY_BASIS.get(estimate.basis, estimate.basis)
+    if estimate.target_bytes is not None:
+        return f"{size(estimate.target_bytes)} ({estimate.reason}; {basis})"
+    if math.isnan(estimate.peak_bytes):
+        return f"not available: {estimate.reason}"
+    return f"peak {size(estimate.peak_bytes)}, no target yet: {estimate.reason}; {basis}"

@@ -1,0 +1,1 @@
+"""Stop rules: each one file, all alike; `registry` names them."""

@@ -1,0 +1,1 @@
+"""Telemetry sources: each one file, all alike; `registry` names them."""

@@ -1,0 +1,77 @@
+"""A recorded trace, played at its own pace or faster, always labelled as a replay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
+from jupyter_gpupredict.core.series import Batch, Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.tracefile import Trace, open_trace
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.clock import Clock
+
+
+class ReplaySource:
+    """Plays the readings of a trace file.
+
+    Times are the trace's own, counted from the start of the replay, so that a fast replay gives the
+    figures that the run gave.
+    """
+
+    def __init__(self, options: SourceOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._trace: Trace | None = None
+        self._start_s = 0.0
+        self._position = 0
+
+    def open(self) -> SourceInfo:
+        """Read the trace.
+
+        Raises:
+            SourceUnavailable: The file cannot be read or holds no trace.
+        """
+        try:
+            trace = open_trace(self._options.path or "")
+        except TraceError as error:
+            raise SourceUnavailable(error.message, error.hint, "no_data_yet") from error
+        self._trace, self._position = trace, 0
+        self._start_s = self._clock.monotonic_s()
+        share, memory = trace.share_series(), trace.memory_series()
+        return SourceInfo(
+            source="replay",
+            devices=trace.devices,
+            series=trace.series,
+            share=share,
+            memory=memory,
+            period_s=trace.period_s(share),
+            simulated=True,
+            origin=trace.origin,
+            notes=(f"replaying {trace.name}", *trace.notes),
+        )
+
+    def read(self, *, slow: bool) -> Batch:
+        """Return the readings that the trace's time has reached."""
+        trace = self._trace
+        if trace is None:
+            return Batch()
+        speed = 1.0 if self._options.speed is None else self._options.speed
+        elapsed_s = self._clock.monotonic_s() - self._start_s
+        reached_s = float("inf") if speed == 0.0 else elapsed_s * speed
+        first, rows = self._position, trace.rows
+        while self._position < len(rows) and rows[self._position][0] <= reached_s:
+            self._position += 1
+        due = rows[first : self._position]
+        readings = []
+        for column, series in enumerate(trace.series, start=1):
+            taken = [(row[0], row[column]) for row in due if row[column] is not None]
+            if taken:
+                times_s = tuple(self._start_s + max(1e-6, t) for t, _ in taken)
+                values = tuple(float(v) for _, v in taken if v is not None)
+                readings.append(Readings(series, times_s, values))
+        return Batch(tuple(readings), exhausted=self._position == len(rows))
+
+    def close(self) -> None:
+        """Forget the trace."""
+        self._trace = None
