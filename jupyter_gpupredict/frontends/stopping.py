@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class ConvergenceStop:
     """Armed on the main thread, fired at most once from another one.
 
-    No signal handler is installed: `_thread.interrupt_main` lets the one that is there act, as the
-    interrupt button does.
+    No signal handler is installed: the signal of the interrupt button is sent to the main thread,
+    so that the handler that is there acts, and a sleeping system call wakes up.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class ConvergenceStop:
             if not self._armed or self.fired:
                 return False
             self.fired = True
-            _thread.interrupt_main()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             return True
 
     def disarm(self) -> None:

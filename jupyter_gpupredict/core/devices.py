@@ -1,0 +1,83 @@
+"""Which devices a process may use: `CUDA_VISIBLE_DEVICES` in all its forms, and `--device`.
+
+Source: CUDA programming guide, environment variables; the driver library ignores this variable and
+numbers devices in its own order, so everything here ends in UUIDs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpupredict.core.series import Device
+
+
+def visible(devices: Sequence[Device], environ: Mapping[str, str]) -> tuple[Device, ...]:
+    """Return the devices CUDA would show to this process, in its order.
+
+    The first entry that is invalid (-1 included) hides everything after it; a duplicate hides
+    everything. Where numbers are used and the order cannot be known (different models, and CUDA's
+    default order is by speed), the devices are marked `assumed`.
+
+    Args:
+        devices: All devices in the driver's order, which is that of the PCI bus.
+        environ: The environment of the process.
+    """
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    same_order = (
+        environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({d.name for d in devices}) <= 1
+    )
+    if listed is None:
+        return tuple(replace(d, assumed=not same_order) for d in devices)
+    found: list[Device] = []
+    for entry in (part.strip() for part in listed.split(",")):
+        device = _entry(entry, devices)
+        if device is None:
+            break
+        if any(device.uuid == other.uuid for other in found):
+            return ()
+        found.append(replace(device, assumed=entry.isdigit() and not same_order))
+    return tuple(found)
+
+
+def choose(
+    devices: Sequence[Device], wanted: str | None, environ: Mapping[str, str]
+) -> Device | None:
+    """Return the device to measure; None when none is visible and none was named.
+
+    Args:
+        devices: All devices in the driver's order.
+        wanted: UUID, unique prefix of one, or index among the visible ones; None: the first.
+        environ: The environment of the process.
+
+    Raises:
+        InvalidOption: There is no such device; the known ones are listed.
+    """
+    shown = visible(devices, environ)
+    if wanted is None:
+        return shown[0] if shown else None
+    wanted = wanted.strip()
+    if wanted.isdecimal():
+        if int(wanted) < len(shown):
+            return shown[int(wanted)]
+    elif wanted:
+        matches = [d for d in devices if d.uuid.lower().startswith(wanted.lower())]
+        if len(matches) == 1:
+            return matches[0]
+    known = ", ".join(f"{number}: {d.uuid}" for number, d in enumerate(shown)) or "none is visible"
+    raise InvalidOption(f"no single device matches {wanted!r}", f"devices: {known}")
+
+
+def _entry(entry: str, devices: Sequence[Device]) -> Device | None:
+    if entry.isdecimal() and entry.isascii():
+        index = int(entry)
+        return devices[index] if index < len(devices) else None
+    if not entry.startswith(("GPU-", "MIG-")):
+        return None
+    matches = [device for device in devices if device.uuid.startswith(entry)]
+    return matches[0] if len(matches) == 1 else None

@@ -1,0 +1,254 @@
+"""The door to libnvidia-ml: the only importer of pynvml (PyPI: nvidia-ml-py).
+
+Read-only: nothing here can change a device. Errors of the library become ours, with a reason.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jupyter_gpupredict.core.errors import (
+    PermissionDenied,
+    SourceLost,
+    SourceUnavailable,
+    TelemetryError,
+)
+from jupyter_gpupredict.core.series import Device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Value = TypeVar("_Value")
+
+NOT_FOUND = 6
+_REASONS = {
+    2: "not_supported",
+    3: "not_supported",
+    4: "no_permission",
+    9: "no_driver",
+    12: "no_driver",
+    13: "not_supported",
+    15: "device_lost",
+    16: "device_lost",
+    18: "version_mismatch",
+    25: "not_supported",
+    26: "not_supported",
+    28: "device_lost",
+}
+"""Return code -> reason; any other code is a passing failure: `timed_out`."""
+_PERMANENT = frozenset({2, 3, 4, 13, 25, 26})
+"""Codes that say what a device cannot do, which asking again does not change."""
+_GONE = frozenset({1, 9, 15, 16, 18, 28})
+"""Codes after which the library's handles are worth nothing."""
+_HINTS = {
+    "no_driver": "is the NVIDIA driver installed and loaded? nvidia-smi tells",
+    "version_mismatch": "the driver was replaced underneath: restart the machine or container",
+    "wrong_pynvml": "pip uninstall pynvml; pip install nvidia-ml-py",
+    "device_lost": "see the system log for Xid errors",
+    "no_permission": "this user may not read the device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading of the driver's own buffer."""
+
+    time_us: int
+    """The driver's clock: microseconds since 1970 as documented; see `NvmlSource` on offsets."""
+    percent: float
+
+
+class NvmlError(Exception):
+    """A call failed; kept inside `driver` and `telemetry`."""
+
+    def __init__(self, code: int, call: str, text: str) -> None:
+        super().__init__(f"{call}: {text}")
+        self.code = code
+        self.call = call
+
+    @property
+    def reason(self) -> str:
+        """One of `core.metrics.REASONS`."""
+        return _REASONS.get(self.code, "timed_out")
+
+    @property
+    def permanent(self) -> bool:
+        """Whether asking again is in vain."""
+        return self.code in _PERMANENT
+
+    @property
+    def gone(self) -> bool:
+        """Whether device or driver are lost."""
+        return self.code in _GONE
+
+
+def translated(error: NvmlError, *, was_open: bool) -> TelemetryError:
+    """Return the error that callers outside the driver know."""
+    hint = _HINTS.get(error.reason, "")
+    if was_open:
+        return SourceLost(str(error), hint, error.reason)
+    if error.reason == "no_permission":
+        return PermissionDenied(str(error), hint, error.reason)
+    return SourceUnavailable(str(error), hint, error.reason)
+
+
+class Nvml:
+    """An initialised library. Calls are serialised by the one lock of the driver door."""
+
+    _lock = threading.RLock()
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._pid = 0
+        self._handles: dict[str, Any] = {}
+
+    def open(self) -> None:
+        """Load and initialise the library.
+
+        Raises:
+            SourceUnavailable: No library, no driver, or the wrong Python package.
+        """
+        try:
+            import pynvml
+        except ImportError as error:
+            raise SourceUnavailable(
+                "nvidia-ml-py is not installed", "pip install nvidia-ml-py", "no_driver"
+            ) from error
+        if not hasattr(pynvml, "nvmlDeviceGetSamples"):
+            raise SourceUnavailable(
+                "another package named pynvml is in the way", _HINTS["wrong_pynvml"], "wrong_pynvml"
+            )
+        self._nvml = pynvml
+        try:
+            self.call("nvmlInit")
+        except NvmlError as error:
+            self._nvml = None
+            raise translated(error, was_open=False) from error
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Shut the library down; may be called twice, and does nothing in a forked child."""
+        if self._nvml is not None and self._pid == os.getpid():
+            try:
+                self.call("nvmlShutdown")
+            except NvmlError:
+                pass  # it was lost already
+        self._nvml = None
+        self._handles.clear()
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call one function of the binding.
+
+        Raises:
+            NvmlError: It failed.
+        """
+        binding = self._nvml
+        if binding is None:
+            raise NvmlError(1, name, "not initialised")
+        with self._lock:
+            try:
+                return getattr(binding, name)(*arguments)
+            except binding.NVMLError as error:
+                raise NvmlError(int(error.value), name, str(error)) from error
+
+    def devices(self) -> tuple[Device, ...]:
+        """Return all devices in the driver's order; those that cannot be opened are left out.
+
+        Raises:
+            NvmlError: Not even their number can be had.
+        """
+        found = []
+        for index in range(int(self.call("nvmlDeviceGetCount"))):
+            try:
+                handle = self.call("nvmlDeviceGetHandleByIndex", index)
+                uuid = str(self.call("nvmlDeviceGetUUID", handle))
+                name = str(self.call("nvmlDeviceGetName", handle))
+            except NvmlError as error:
+                if error.gone and error.code != 15:
+                    raise
+                continue
+            self._handles[uuid] = handle
+            total = _or_none(lambda handle=handle: self._memory(handle).total)  # type: ignore[misc]
+            found.append(Device(uuid, name, index, None if total is None else int(total)))
+        return tuple(found)
+
+    def driver_version(self) -> str:
+        """Return the driver's version; empty when it does not say."""
+        return str(_or_none(lambda: self.call("nvmlSystemGetDriverVersion")) or "")
+
+    def utilization_samples(self, uuid: str, since_us: int) -> list[Sample]:
+        """Return the driver's own readings after a stamp, oldest first; [] when nothing is new.
+
+        Source: nvmlDeviceGetSamples(NVML_GPU_UTILIZATION_SAMPLES).
+
+        Raises:
+            NvmlError: The device does not have them, or is lost.
+        """
+        try:
+            kind, samples = self.call(
+                "nvmlDeviceGetSamples",
+                self._handles[uuid],
+                self._nvml.NVML_GPU_UTILIZATION_SAMPLES,
+                since_us,
+            )
+        except NvmlError as error:
+            if error.code in (0, NOT_FOUND):
+                return []
+            raise
+        field = "dVal" if kind == 0 else "uiVal" if kind == 1 else "ullVal"
+        found = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
+        return sorted((s for s in found if s.time_us > since_us), key=lambda s: s.time_us)
+
+    def utilization_percent(self, uuid: str) -> float:
+        """Return nvmlDeviceGetUtilizationRates().gpu.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        return float(self.call("nvmlDeviceGetUtilizationRates", self._handles[uuid]).gpu)
+
+    def memory_used_bytes(self, uuid: str) -> float:
+        """Return the device memory in use, without what the driver reserves where it says so.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        return float(self._memory(self._handles[uuid]).used)
+
+    def power_watts(self, uuid: str) -> float:
+        """Return nvmlDeviceGetPowerUsage in watts.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        return float(self.call("nvmlDeviceGetPowerUsage", self._handles[uuid])) / 1000.0
+
+    def process_memory_bytes(self, uuid: str) -> dict[int, float | None]:
+        """Return PID -> device memory of each compute process; None where the driver hides it.
+
+        Raises:
+            NvmlError: The list cannot be had.
+        """
+        listed = self.call("nvmlDeviceGetComputeRunningProcesses", self._handles[uuid])
+        return {
+            int(one.pid): None if one.usedGpuMemory is None else float(one.usedGpuMemory)
+            for one in listed
+        }
+
+    def _memory(self, handle: Any) -> Any:
+        try:
+            return self.call("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
+        except NvmlError as error:
+            if not error.permanent:
+                raise
+            return self.call("nvmlDeviceGetMemoryInfo", handle)  # drivers before 510
+
+
+def _or_none(ask: Callable[[], _Value]) -> _Value | None:
+    try:
+        return ask()
+    except NvmlError:
+        return None
