@@ -362,7 +362,9 @@ def predict_trace(
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
         epochs: Total number of epochs, when known.
-        window_s, agree, tolerance_points: Override the rule's own.
+        window_s: Overrides the rule's own window, in seconds.
+        agree: Overrides how many windows must agree.
+        tolerance_points: Overrides how far they may lie apart, in percentage points.
         coverage: Share of the time to cover, 0..1.
 
     Returns:
@@ -476,3 +478,42 @@ def targets() -> list[dict[str, Any]]:
 
 def _made(kind: str) -> dict[str, Any]:
     return {name: registry.load(kind, name)() for name in registry.names(kind)}
+
+
+# ---- what works here ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceProbe:
+    """Whether a source can be opened here."""
+
+    name: str
+    works: bool
+    found: str
+    hint: str
+
+
+def probe_sources() -> list[SourceProbe]:
+    """Open and close each real source once; nothing is changed on any device."""
+    probes = []
+    for name in AUTO:
+        source: TelemetrySource = registry.load("sources", name)(SourceOptions(), SystemClock())
+        try:
+            info = source.open()
+        except TelemetryError as error:
+            probes.append(SourceProbe(name, False, f"{error.reason}: {error.message}", error.hint))
+        else:
+            found = "; ".join(f"{device.name} ({device.uuid})" for device in info.devices)
+            probes.append(SourceProbe(name, True, found, ""))
+        finally:
+            source.close()
+    return probes
+
+
+def store_problem() -> str:
+    """Return why runs cannot be stored; empty when they can."""
+    try:
+        build_store().prepare()
+    except OSError as error:
+        return str(error)
+    return ""

@@ -46,7 +46,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers of one prediction as a manifest writes them: whole percents and MiB, rounded up."""
+    """The numbers of one prediction as a manifest writes them: whole percents and MiB."""
 
     name: str
     """The function's name, a DNS label."""

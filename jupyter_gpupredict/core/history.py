@@ -50,6 +50,15 @@ class History:
         if len(self._rows) > self._max_rows:
             self._halve()
 
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._rows)
+
+    @property
+    def open(self) -> bool:
+        """Whether the newest row will still change."""
+        return self._pending != 0
+
     def rows(self, since_s: float = -math.inf) -> list[Row]:
         """Return the rows that end after `since_s`, oldest first."""
         return [(span.end_s, span.low, span.high) for span in self._rows if span.end_s > since_s]

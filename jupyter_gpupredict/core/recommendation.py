@@ -93,7 +93,7 @@ class Recommendation:
     mean_ratio: float | None
     coverage_ratio: float | None
     """Achieved coverage: share of seconds at or below the target among readings not used to choose
-    it; before convergence, of the newest window against the windows before it. None when unknown."""
+    it; before convergence, of the newest window against the one before. None when unknown."""
     watched_s: float
     """Seconds since the active span began."""
     converged_at_s: float | None

@@ -27,7 +27,7 @@ class Run:
     started: ev.SessionStarted
     recommendation: Recommendation | None
     outcome: str
-    """`running`, `completed`, `failed`, `interrupted`, `stopped`; `lost` when the trace just ends."""
+    """`running`, `completed`, `failed`, `interrupted`, `stopped`; `lost`: the trace just ends."""
     duration_s: float
     samples: int
     overhead_s: float

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
 from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
@@ -21,7 +21,10 @@ from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.series import Device, Series
 from jupyter_gpupredict.core.trace import event_from_json
 
-Row = tuple[float | None, ...]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Row = tuple[float, tuple[float | None, ...]]
 """(time_s, one value for each series); None where nothing was recorded."""
 
 MAX_LINE = 1 << 20
@@ -81,10 +84,10 @@ class Trace:
 
     def points(self, series: Series) -> Iterator[tuple[float, float]]:
         """Yield (time_s, value) of one series where there is a value."""
-        column = self.series.index(series) + 1
-        for row in self.rows:
-            time_s, value = row[0], row[column]
-            if time_s is not None and value is not None:
+        column = self.series.index(series)
+        for time_s, values in self.rows:
+            value = values[column]
+            if value is not None:
                 yield time_s, value
 
     def period_s(self, series: Series) -> float:
@@ -94,7 +97,7 @@ class Trace:
             if times_s and time_s - times_s[0] > 60.0 and len(times_s) > 2:
                 break
             times_s.append(time_s)
-        gaps = sorted(b - a for a, b in zip(times_s, times_s[1:], strict=False))
+        gaps = sorted(b - a for a, b in pairwise(times_s))
         return max(0.01, gaps[len(gaps) // 2]) if gaps else 1.0
 
 
@@ -166,7 +169,9 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
     if not cells:
         raise Truncated(f"{name} holds no reading", "was the run long enough?")
     series = tuple(one for one in started.series if any(one in row for row in cells.values()))
-    rows = tuple((time_s, *(cells[time_s].get(one) for one in series)) for time_s in sorted(cells))
+    rows = tuple(
+        (time_s, tuple(cells[time_s].get(one) for one in series)) for time_s in sorted(cells)
+    )
     return Trace(name, rows, series, started.devices, started.source)
 
 
@@ -296,7 +301,7 @@ class _Rows:
         kept = tuple(
             self._in_range(one, value) for one, value in zip(self._series, values, strict=True)
         )
-        self._rows.append((time_s, *kept))
+        self._rows.append((time_s, kept))
 
     def _in_range(self, series: Series, value: float | None) -> float | None:
         top = 1.0 + 1e-9 if series.metric.endswith("_ratio") else math.inf

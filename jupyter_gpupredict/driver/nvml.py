@@ -5,6 +5,7 @@ Read-only: nothing here can change a device. Errors of the library become ours, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -132,10 +133,8 @@ class Nvml:
     def close(self) -> None:
         """Shut the library down; may be called twice, and does nothing in a forked child."""
         if self._nvml is not None and self._pid == os.getpid():
-            try:
+            with contextlib.suppress(NvmlError):  # it may be lost already
                 self.call("nvmlShutdown")
-            except NvmlError:
-                pass  # it was lost already
         self._nvml = None
         self._handles.clear()
 

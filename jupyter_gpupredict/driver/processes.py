@@ -115,7 +115,7 @@ def usable_cpus() -> int:
 
 def _tasks(pid: int) -> list[str]:
     try:
-        return [f"/proc/{pid}/task/{task}/children" for task in os.listdir(f"/proc/{pid}/task")]
+        return [f"{task}/children" for task in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return []
 

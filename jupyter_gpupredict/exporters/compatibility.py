@@ -29,7 +29,7 @@ def refusal(
 def nearest(
     workload: str, sharing: str, workloads: Mapping[str, Workload], sharings: Mapping[str, Sharing]
 ) -> str:
-    """Return the nearest supported pair in words: the same workload first, then the same sharing."""
+    """Return the nearest supported pair in words: the same workload first."""
 
     def fits(w: str, s: str) -> bool:
         return not refusal(w, workloads[w].carries, s, sharings[s].needs)

@@ -1,4 +1,4 @@
-"""The function folder: manifests under deploy/, gpupredict.json, README.md; written whole or not."""
+"""The function folder: deploy/, gpupredict.json, README.md; written whole or not at all."""
 
 from __future__ import annotations
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Json
-
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, SharePatch
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
 
 SAFE_CPU, SAFE_MEMORY = "2", "8Gi"
 """Host requests where the run did not measure them; the file says so."""

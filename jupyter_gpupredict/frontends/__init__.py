@@ -1,1 +1,1 @@
-"""What people touch: the magic, measure(), the command line, the server extension, and their views."""
+"""What people touch: the magic, measure(), the command line, the server extension."""

@@ -103,7 +103,7 @@ class CellRun:
             if not self._options.quiet:
                 if self._stop.fired:
                     print(_why_stopped(result))  # noqa: T201 - instead of a traceback
-                display(result)
+                display(result)  # type: ignore[no-untyped-call]  # IPython
         except Exception as error:  # noqa: BLE001 - border: our fault must not fail the cell
             warn(f"{type(error).__name__}: {error}; the cell is not affected")
         for problem in getattr(session, "errors", ()):

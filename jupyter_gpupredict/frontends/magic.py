@@ -47,7 +47,7 @@ def transform(lines: list[str]) -> list[str]:
 
 
 @magics_class
-class GpuPredictMagics(Magics):  # type: ignore[misc]  # IPython's base is untyped
+class GpuPredictMagics(Magics):
     """The magics; every trait is the default of the option of the same name."""
 
     source = Unicode(None, allow_none=True, help="Default of --source.").tag(config=True)
@@ -169,7 +169,7 @@ class GpuPredictMagics(Magics):  # type: ignore[misc]  # IPython's base is untyp
         return value
 
     @no_var_expand
-    @line_magic("gpupredict")
+    @line_magic("gpupredict")  # type: ignore[arg-type]  # IPython declares no name
     def gpupredict_line(self, line: str) -> Any:
         """Look at runs: status, show, history, export, stop, close, doctor (see -h)."""
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from jupyter_gpupredict.config import ExportOutcome, RunHeader
+    from jupyter_gpupredict.config import ExportOutcome, RunHeader  # type: ignore[attr-defined]
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
     from jupyter_gpupredict.core.run import Run
 

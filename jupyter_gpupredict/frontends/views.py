@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jupyter_gpupredict.frontends.charts import text
 from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.run import RunFold
+from jupyter_gpupredict.frontends.charts import text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,9 +95,9 @@ def open_view(shell: Any) -> tuple[View, str]:
     kernel = getattr(shell, "kernel", None)
     version = ""
     if kernel is not None:
-        import ipykernel
+        from importlib import metadata
 
-        version = ipykernel.__version__
+        version = metadata.version("ipykernel")
     choice, hint = choose(os.environ, kernel=kernel is not None, ipykernel=version)
     if choice in ("bokeh", "svg"):
         from jupyter_gpupredict.frontends.widget import WidgetView

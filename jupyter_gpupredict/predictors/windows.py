@@ -1,7 +1,7 @@
 """The paper's rule, in our reading: converged when consecutive sliding windows agree.
 
-Source: Kim and Cha, ICWI 2018, pp. 101-108, of which the abstract is public; that windows must agree
-on covering usage and on mean is ours (docs/decisions/0003).
+Source: Kim and Cha, ICWI 2018, pp. 101-108, of which the abstract is public; that windows must
+agree on covering usage and on mean is ours (docs/decisions/0003).
 """
 
 from __future__ import annotations

@@ -54,17 +54,16 @@ def predict(
     analysis = Analysis(
         info, lambda: make_rule(period_s), coverage, guard=guard, memory_age_s=memory_age_s
     )
-    at_share = trace.series.index(share) + 1
-    at_memory = trace.series.index(memory) + 1 if memory else -1
-    for row in trace.rows:
-        time_s, used = row[0], row[at_share]
+    at_share = trace.series.index(share)
+    at_memory = trace.series.index(memory) if memory else None
+    for time_s, values in trace.rows:
         batch: list[Readings] = []
-        if time_s is None:
-            continue
-        if memory is not None and row[at_memory] is not None:
-            batch.append(Readings(memory, (time_s,), (float(row[at_memory] or 0.0),)))
-        if used is not None:
-            batch.append(Readings(share, (time_s,), (used,)))
+        used = None if at_memory is None else values[at_memory]
+        if memory is not None and used is not None:
+            batch.append(Readings(memory, (time_s,), (used,)))
+        ratio = values[at_share]
+        if ratio is not None:
+            batch.append(Readings(share, (time_s,), (ratio,)))
         analysis.ingest(batch)
     analysis.finish()
     return _result(analysis, trace, coverage, guard)

@@ -94,7 +94,7 @@ class Store:
         return sorted((stem for stem in stems if SESSION_ID.fullmatch(stem)), reverse=True)
 
     def headers(self) -> Iterator[RunHeader]:
-        """Yield what the first and last line of each trace say, newest first; skips broken files."""
+        """Yield first and last event of each trace, newest first; broken files are skipped."""
         for session_id in self.ids():
             try:
                 yield self.header(session_id)

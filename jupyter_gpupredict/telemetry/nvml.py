@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, TypeVar
 
@@ -164,9 +165,7 @@ class NvmlSource:
             self._depth_s = (samples[-1].time_us - samples[0].time_us) / 1e6
             self._synchronise(samples[-1])
         if len(samples) > 2:
-            steps = sorted(
-                b.time_us - a.time_us for a, b in zip(samples, samples[1:], strict=False)
-            )
+            steps = sorted(b.time_us - a.time_us for a, b in itertools.pairwise(samples))
             self._period_s = max(0.01, steps[len(steps) // 2] / 1e6)
 
     def _synchronise(self, newest: Sample) -> None:

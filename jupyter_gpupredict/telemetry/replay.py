@@ -64,12 +64,11 @@ class ReplaySource:
             self._position += 1
         due = rows[first : self._position]
         readings = []
-        for column, series in enumerate(trace.series, start=1):
-            taken = [(row[0], row[column]) for row in due if row[column] is not None]
+        for column, series in enumerate(trace.series):
+            taken = [(t, v) for t, values in due if (v := values[column]) is not None]
             if taken:
                 times_s = tuple(self._start_s + max(1e-6, t) for t, _ in taken)
-                values = tuple(float(v) for _, v in taken if v is not None)
-                readings.append(Readings(series, times_s, values))
+                readings.append(Readings(series, times_s, tuple(v for _, v in taken)))
         return Batch(tuple(readings), exhausted=self._position == len(rows))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""MPS by environment: a daemon that somebody runs on the node, reached through its pipe directory."""
+"""MPS by environment: a daemon somebody runs on the node, reached through its pipe directory."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from html import escape
 from typing import TYPE_CHECKING
@@ -150,7 +151,7 @@ def _thinned(rows: Sequence[Row]) -> list[Row]:
 def _pieces(rows: Sequence[Row]) -> list[list[Row]]:
     """Return the runs of rows between holes: a gap is drawn as a gap."""
     pieces: list[list[Row]] = [[]]
-    gaps = sorted(b[0] - a[0] for a, b in zip(rows, rows[1:], strict=False))
+    gaps = sorted(b[0] - a[0] for a, b in itertools.pairwise(rows))
     usual_s = gaps[len(gaps) // 2] if gaps else 0.0
     for row in rows:
         last = pieces[-1][-1] if pieces[-1] else None

@@ -53,8 +53,8 @@ def line(run: Run) -> str:
     if told is None:
         return f"gpupredict {words.span(run.duration_s)}: no reading yet"
     now = words.percent(run.share[-1][2]) if run.share else "-"
-    text = f"gpupredict {words.span(run.duration_s)}: {now} now, {told.state}: {words.prediction(told)}"
-    return text[:160]
+    took = words.span(run.duration_s)
+    return f"gpupredict {took}: {now} now, {told.state}: {words.prediction(told)}"[:160]
 
 
 def block(run: Run) -> str:

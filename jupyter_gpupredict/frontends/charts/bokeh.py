@@ -1,0 +1,65 @@
+"""The live chart as a Bokeh document: an empty figure that the view fills and themes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+USAGE, COVER, WINDOW, MEMORY = "#0f7bb8", "#c2410c", "#7c7c7c", "#3f8f3f"
+
+
+def version() -> str:
+    """Return the version of Bokeh, which BokehJS must match."""
+    import bokeh
+
+    return str(bokeh.__version__)
+
+
+def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
+    """Return the chart as the JSON that BokehJS embeds, at most 10 kB.
+
+    Its parts have names, by which the view finds them: sources `share`, `windows`, `cover` and
+    `memory`, ranges `time` and `memory_range`.
+
+    Args:
+        share_label: Words at the upper axis.
+        memory_label: Words at the lower axis.
+    """
+    from bokeh.embed import json_item
+    from bokeh.layouts import column
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d
+    from bokeh.plotting import figure
+
+    time = Range1d(0, 10, name="time")
+    memory_range = Range1d(0, 1, name="memory_range")
+    share = ColumnDataSource({"t": [], "low": [], "high": []}, name="share")
+    windows = ColumnDataSource({"from": [], "to": [], "shade": []}, name="windows")
+    cover = ColumnDataSource({"t": [], "y": []}, name="cover")
+    memory = ColumnDataSource({"t": [], "mib": []}, name="memory")
+    plain: dict[str, Any] = {
+        "toolbar_location": None,
+        "tools": "",
+        "background_fill_color": None,
+        "border_fill_color": None,
+        "outline_line_color": None,
+        "sizing_mode": "stretch_width",
+        "x_range": time,
+    }
+    upper = figure(height=170, y_range=Range1d(0, 105), y_axis_label=share_label, **plain)
+    upper.quad(
+        left="from", right="to", top=105, bottom=0, fill_color=WINDOW, fill_alpha="shade",
+        line_alpha=0, source=windows,
+    )  # fmt: skip
+    upper.varea(x="t", y1="low", y2="high", fill_color=USAGE, fill_alpha=0.25, source=share)
+    line = upper.line(x="t", y="high", line_color=USAGE, line_width=1.6, source=share)
+    upper.line(x="t", y="y", line_color=COVER, line_width=2, source=cover)
+    upper.add_tools(HoverTool(renderers=[line], tooltips=[("", "@high{0} % at @t{0.0} s")]))
+    lower = figure(height=90, y_range=memory_range, y_axis_label=memory_label, **plain)
+    lower.line(x="t", y="mib", line_color=MEMORY, line_width=1.6, source=memory)
+    for plot in (upper, lower):
+        plot.grid.grid_line_alpha = 0.35
+        plot.yaxis.ticker.desired_num_ticks = 3
+        plot.min_border_left = 56
+    upper.xaxis.visible = False
+    lower.xaxis.axis_label = "seconds"
+    item: dict[str, Any] = json_item(column(upper, lower, sizing_mode="stretch_width"))
+    return item

@@ -1,0 +1,262 @@
+// The live view: draws frames with BokehJS where it can be had, else as SVG; both from the same rows.
+const NS = "http://www.w3.org/2000/svg";
+const reasons = [];
+
+function found(version) {
+  const b = window.Bokeh;
+  if (!b) return null;
+  return b.version === version ? b : b[version] || null;
+}
+
+function inject(url) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = resolve;
+    script.onerror = () => reject(new Error("the server does not offer it"));
+    document.head.appendChild(script);
+  });
+}
+
+// Look for BokehJS of the document's version: in the page, then at our own server's route.
+async function loadBokeh(version) {
+  const there = found(version);
+  if (there) return there;
+  const config = document.getElementById("jupyter-config-data");
+  if (!config) throw new Error("this page is not served by Jupyter Server");
+  const base = JSON.parse(config.textContent).baseUrl || "/";
+  const former = window.Bokeh;
+  await inject(`${base}gpupredict/bokehjs/${version}.js`);
+  const got = found(version);
+  if (former && former !== window.Bokeh) {
+    former[version] = got;
+    window.Bokeh = former;
+  }
+  if (!got) throw new Error(`BokehJS ${version} did not load`);
+  return got;
+}
+
+function element(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function svgNode(tag, attributes) {
+  const node = document.createElementNS(NS, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+// What is known of the run: rows are appended by deltas and replaced by keyframes.
+class Rows {
+  constructor() {
+    this.share = [];
+    this.memory = [];
+    this.seq = -1;
+    this.meta = null;
+  }
+  take(frame) {
+    if (frame.kind === "delta" && frame.seq !== this.seq + 1) return false; // wait for a keyframe
+    this.share.length = frame.kind === "key" ? 0 : Math.min(this.share.length, frame.share_from);
+    this.memory.length = frame.kind === "key" ? 0 : Math.min(this.memory.length, frame.memory_from);
+    this.share.push(...frame.share);
+    this.memory.push(...frame.memory);
+    this.seq = frame.seq;
+    this.meta = frame;
+    return true;
+  }
+  end() {
+    return Math.max(10, this.meta ? this.meta.end : 0);
+  }
+}
+
+class BokehChart {
+  constructor(view) {
+    this.doc = view.model.document;
+    this.root = view;
+  }
+  static async make(Bokeh, item, target) {
+    const views = await Bokeh.embed.embed_item(item, target);
+    const roots = Array.isArray(views) ? views : Array.from(views.roots || views);
+    return new BokehChart(roots[0]);
+  }
+  part(name) {
+    return this.doc.get_model_by_name(name);
+  }
+  theme() {
+    const style = getComputedStyle(document.body);
+    const color = (name, other) => style.getPropertyValue(name).trim() || other;
+    const text = color("--jp-ui-font-color1", "#555");
+    const grid = color("--jp-border-color2", "#bbb");
+    for (const model of this.doc._all_models ? this.doc._all_models.values() : []) {
+      const set = {};
+      for (const key of ["axis_label_text_color", "major_label_text_color"]) {
+        if (key in model.properties) set[key] = text;
+      }
+      for (const key of ["axis_line_color", "major_tick_line_color", "minor_tick_line_color", "grid_line_color"]) {
+        if (key in model.properties && model.properties[key].get_value() !== null) set[key] = grid;
+      }
+      if (Object.keys(set).length) model.setv(set);
+    }
+  }
+  draw(rows) {
+    const { share, memory, meta } = rows;
+    const column = (list, index) => list.map((row) => (row[index] === null ? NaN : row[index]));
+    this.part("time").setv({ start: 0, end: rows.end() });
+    this.part("share").data = { t: column(share, 0), low: column(share, 1), high: column(share, 2) };
+    this.part("windows").data = {
+      from: column(meta.windows, 0),
+      to: column(meta.windows, 1),
+      shade: meta.windows.map((_, i) => (i % 2 ? 0.2 : 0.1)),
+    };
+    const target = meta.target;
+    this.part("cover").data = target === null ? { t: [], y: [] } : { t: [0, rows.end()], y: [target, target] };
+    this.part("memory").data = { t: column(memory, 0), mib: column(memory, 1) };
+    const peak = Math.max(1, ...memory.map((row) => row[1] || 0));
+    this.part("memory_range").setv({ start: 0, end: 1.1 * peak });
+  }
+}
+
+class SvgChart {
+  constructor(target) {
+    this.svg = svgNode("svg", { viewBox: "0 0 720 210", width: "100%", preserveAspectRatio: "none", height: "210" });
+    target.replaceChildren(this.svg);
+  }
+  theme() {}
+  draw(rows) {
+    const { share, memory, meta } = rows;
+    const x = (t) => (40 + (670 * t) / rows.end()).toFixed(1);
+    const y = (p) => (130 - 1.2 * p).toFixed(1);
+    const nodes = [];
+    const text = (at, top, words) => {
+      const node = svgNode("text", { x: at, y: top, "font-size": 11, fill: "currentColor" });
+      node.textContent = words;
+      nodes.push(node);
+    };
+    const line = (points, stroke) => nodes.push(svgNode("polyline", { points, fill: "none", stroke, "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" }));
+    meta.windows.forEach(([from, to], i) =>
+      nodes.push(svgNode("rect", { x: x(from), y: 10, width: x(to) - x(from), height: 120, fill: "#7c7c7c", "fill-opacity": i % 2 ? 0.2 : 0.1 })),
+    );
+    for (const p of [0, 50, 100]) {
+      nodes.push(svgNode("line", { x1: 40, x2: 710, y1: y(p), y2: y(p), stroke: "currentColor", "stroke-opacity": 0.25 }));
+      text(4, Number(y(p)) + 4, `${p} %`);
+    }
+    const known = share.filter((row) => row[2] !== null);
+    line(known.map((row) => `${x(row[0])},${y(row[2])}`).join(" "), "#0f7bb8");
+    if (meta.target !== null) line(`40,${y(meta.target)} 710,${y(meta.target)}`, "#c2410c");
+    const peak = Math.max(1, ...memory.map((row) => row[1] || 0));
+    line(memory.filter((row) => row[1] !== null).map((row) => `${x(row[0])},${(200 - (45 * row[1]) / peak).toFixed(1)}`).join(" "), "#3f8f3f");
+    text(40, 150, `memory, peak ${peak.toFixed(0)} MiB`);
+    this.svg.replaceChildren(...nodes);
+  }
+}
+
+const STYLE = `
+.gpupredict-live{font:13px/1.4 var(--jp-ui-font-family,sans-serif);color:var(--jp-ui-font-color1,inherit);max-width:900px;min-width:0}
+.gpupredict-live .gp-head{display:flex;flex-wrap:wrap;gap:.2em .8em;align-items:baseline}
+.gpupredict-live .gp-state{font-weight:600;white-space:nowrap}
+.gpupredict-live .gp-chart{min-height:210px}
+.gpupredict-live .gp-note{opacity:.75;font-size:11px}
+.gpupredict-live table{border-collapse:collapse}
+.gpupredict-live th{text-align:left;vertical-align:top;padding-right:1em;font-weight:600}
+.gpupredict-live td{text-align:left}
+.gpupredict-live summary:focus-visible{outline:2px solid var(--jp-brand-color1,#0f7bb8)}
+@media (prefers-reduced-motion:reduce){.gpupredict-live *{transition:none!important;animation:none!important}}
+`;
+
+function render({ model, el }) {
+  const rows = new Rows();
+  const state = element("span", { class: "gp-state" });
+  const headline = element("span", { class: "gp-headline" });
+  const chart = element("div", { class: "gp-chart", role: "img" });
+  const note = element("div", { class: "gp-note" });
+  const table = element("table", {});
+  const spoken = element("div", { "aria-live": "polite", style: "position:absolute;left:-9999px" });
+  const whole = element("details", { open: "" });
+  whole.append(
+    element("summary", {}, element("span", { class: "gp-head", style: "display:inline-flex" }, state, headline)),
+    chart,
+    note,
+    element("details", {}, element("summary", {}, "Figures"), table),
+    spoken,
+  );
+  el.classList.add("gpupredict-live");
+  el.append(element("style", {}, STYLE), whole);
+
+  let drawer = null;
+  let spokenAt = 0;
+  let folded = false;
+  let closed = false;
+
+  function show() {
+    const meta = rows.meta;
+    if (!meta || closed) return;
+    state.textContent = `${meta.sign} ${meta.state}`;
+    headline.textContent = meta.finished ? `${meta.headline} (finished; the result is below)` : meta.headline;
+    chart.setAttribute("aria-label", `${meta.state}: ${meta.headline}`);
+    el.dataset.seq = String(meta.seq);
+    el.dataset.rows = String(rows.share.length);
+    if (!whole.querySelector("details").open) table.replaceChildren();
+    else table.replaceChildren(...meta.facts.map(([name, words]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, words))));
+    if (Date.now() - spokenAt > 5000 && spoken.textContent !== meta.headline) {
+      spokenAt = Date.now();
+      spoken.textContent = `${meta.state}: ${meta.headline}`;
+    }
+    if (drawer) drawer.draw(rows);
+    if (meta.finished && !folded) {
+      folded = true;
+      whole.open = false; // the static result below shows the same chart
+    }
+  }
+
+  function take(frame) {
+    if (frame && frame.kind && rows.take(frame)) show();
+  }
+
+  const onMessage = (frame) => take(frame);
+  const onFrame = () => {
+    rows.seq = -1;
+    take(model.get("frame"));
+  };
+  model.on("msg:custom", onMessage);
+  model.on("change:frame", onFrame);
+  whole.querySelector("details").addEventListener("toggle", show);
+  take(model.get("frame"));
+
+  const themes = new MutationObserver(() => {
+    if (drawer) {
+      drawer.theme();
+      show();
+    }
+  });
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+
+  (async () => {
+    try {
+      if (model.get("ui") !== "bokeh") throw new Error("not asked for");
+      const Bokeh = await loadBokeh(model.get("bokeh_version"));
+      if (closed) return;
+      chart.replaceChildren();
+      drawer = await BokehChart.make(Bokeh, structuredClone(model.get("figure")), chart);
+      el.dataset.chart = "bokeh";
+    } catch (error) {
+      reasons.push(error.message);
+      drawer = new SvgChart(chart);
+      el.dataset.chart = "svg";
+      note.textContent = `drawn without Bokeh: ${error.message}`;
+    }
+    drawer.theme();
+    show();
+  })();
+
+  return () => {
+    closed = true;
+    themes.disconnect();
+    model.off("msg:custom", onMessage);
+    model.off("change:frame", onFrame);
+  };
+}
+
+export default { render };

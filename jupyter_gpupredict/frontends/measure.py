@@ -1,0 +1,139 @@
+"""`with measure()` and `@measured`: the same result for scripts and functions, without IPython."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
+from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends.report import Result, last
+from jupyter_gpupredict.frontends.stopping import ConvergenceStop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from jupyter_gpupredict.core.protocols import SessionHandle
+    from jupyter_gpupredict.core.recommendation import Recommendation
+
+__all__ = ["last", "measure", "measured"]
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
+    """Measure a block of code.
+
+    The block behaves as without it: its exceptions pass, and a failure of ours costs the measuring,
+    not the block. `run.result` holds the result after the block; None when nothing was measured.
+
+    Args:
+        quiet: Write nothing to stderr.
+        **options: Fields of `SessionConfig`.
+
+    Raises:
+        ConfigError: An option is wrong.
+    """
+
+    def __init__(self, *, quiet: bool = False, **options: Any) -> None:
+        self.config = SessionConfig(**options)
+        self.quiet = quiet
+        self.result: Result | None = None
+        self._session: SessionHandle | None = None
+        self._stop = ConvergenceStop()
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """The newest recommendation while the block runs."""
+        return self._session.recommendation if self._session else None
+
+    def __enter__(self) -> Self:
+        try:
+            session = build_session(
+                self.config, on_state=self._on_state if self.config.until_converged else None
+            )
+            session.start()
+        except ConfigError:
+            raise
+        except GpuPredictError as error:
+            self._warn(f"{error}; running unmeasured")
+        except Exception as error:  # noqa: BLE001 - border: our fault must not stop the block
+            self._warn(f"{type(error).__name__}: {error}; running unmeasured")
+        else:
+            self._session = session
+            if self.config.until_converged:
+                self._stop.arm()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        ours = error is not None and self._stop.owns(error)
+        self._stop.disarm()
+        if self._session is None:
+            return False
+        outcome = "failed"
+        if error is None or ours:
+            outcome = "completed"
+        elif isinstance(error, KeyboardInterrupt):
+            outcome = "interrupted"
+        try:
+            self.result = Result(self._session.stop(outcome))
+            report.remember(self.result)
+        except Exception as fault:  # noqa: BLE001 - border: our fault must not hide the block's
+            self._warn(f"{type(fault).__name__}: {fault}")
+        if ours and self.result is not None:
+            self._warn(f"stopped: {self.result.reason}")
+        return ours
+
+    def _on_state(self, recommendation: Recommendation) -> None:
+        if recommendation.state == "converged":
+            self._stop.fire()
+
+    def _warn(self, message: str) -> None:
+        if not self.quiet:
+            print(f"gpupredict: {message}", file=sys.stderr)  # noqa: T201 - the one line we owe
+
+
+def measured(function: _Function | None = None, **options: Any) -> Any:
+    """Return the function, measured at each call; `function.last_result` holds the newest result.
+
+    Works with and without arguments, and on coroutine functions.
+
+    Args:
+        function: The function, when used without arguments.
+        **options: As for `measure`.
+    """
+    if function is None:
+        return functools.partial(measured, **options)
+    target = function
+
+    if inspect.iscoroutinefunction(target):
+
+        @functools.wraps(target)
+        async def waits(*args: Any, **kwargs: Any) -> Any:
+            with measure(**options) as run:
+                value = await target(*args, **kwargs)
+            waits.last_result = run.result  # type: ignore[attr-defined]
+            return value
+
+        waits.last_result = None  # type: ignore[attr-defined]
+        return waits
+
+    @functools.wraps(target)
+    def calls(*args: Any, **kwargs: Any) -> Any:
+        value = None
+        with measure(**options) as run:
+            value = target(*args, **kwargs)
+        calls.last_result = run.result  # type: ignore[attr-defined]
+        return value
+
+    calls.last_result = None  # type: ignore[attr-defined]
+    return calls

@@ -1,0 +1,114 @@
+"""Events -> frames: at most four a second, only what is new, one message each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jupyter_gpupredict.core.events import SessionFinished
+from jupyter_gpupredict.core.history import History
+from jupyter_gpupredict.core.run import RunFold
+from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends.charts import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.history import Row
+
+MAX_ROWS = 240
+"""Rows a view holds of each series: a whole frame stays below 15 kB."""
+KEYFRAME_EVERY = 20
+"""A view that lost a message is whole again after five seconds."""
+MAX_FAILURES = 5
+
+
+class Port(Protocol):
+    """Where frames go."""
+
+    def push(self, frame: dict[str, Any]) -> None:
+        """Send one message."""
+        ...
+
+
+class Publisher:
+    """Folds events and sends frames; runs on the delivery thread alone."""
+
+    name = "live view"
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._fold = RunFold(share=History(MAX_ROWS), memory=History(MAX_ROWS))
+        self._seq = 0
+        self._failures = 0
+        self._generation = (0, 0)
+        self._sent = (0, 0)
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Fold the events and send one frame.
+
+        Raises:
+            Exception: Five messages in a row could not be sent.
+        """
+        for event in events:
+            self._fold.add(event)
+        ended = isinstance(events[-1], SessionFinished)
+        generation = (self._fold.share.generation, self._fold.memory.generation)
+        whole = ended or self._seq % KEYFRAME_EVERY == 0 or generation != self._generation
+        try:
+            self._port.push(self.keyframe() if whole else self._delta())
+        except Exception:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                raise
+        else:
+            self._failures = 0
+        self._generation = generation
+        self._sent = tuple(  # type: ignore[assignment]  # two in, two out
+            len(history) - history.open for history in (self._fold.share, self._fold.memory)
+        )
+        self._seq += 1
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def keyframe(self) -> dict[str, Any]:
+        """Return everything a view needs to draw from nothing."""
+        return self._frame("key", (0, 0))
+
+    def _delta(self) -> dict[str, Any]:
+        return self._frame("delta", self._sent)
+
+    def _frame(self, kind: str, first: tuple[int, int]) -> dict[str, Any]:
+        fold = self._fold
+        told = fold.recommendation
+        run = fold.record(live=True) if fold.started is not None else None
+        return {
+            "kind": kind,
+            "seq": self._seq,
+            "end": round(fold.last_t_s, 2),
+            "share_from": first[0],
+            "share": [
+                [round(t, 2), _percent(low), _percent(high)]
+                for t, low, high in fold.share.rows()[first[0] :]
+            ],
+            "memory_from": first[1],
+            "memory": [_memory_row(row) for row in fold.memory.rows()[first[1] :]],
+            "windows": [[round(w.from_s, 2), round(w.to_s, 2)] for w in fold.windows if not w.void],
+            "target": _percent(told.target_ratio) if told else None,
+            "state": told.state if told else "warming",
+            "sign": words.STATE_SIGNS[told.state if told else "warming"],
+            "finished": fold.finished is not None,
+            "headline": words.prediction(told) if told else "waiting for the first reading",
+            "facts": text.facts(run) if run is not None else [],
+        }
+
+
+def _percent(ratio: float | None) -> float | None:
+    return None if ratio is None or math.isnan(ratio) else round(100 * ratio, 1)
+
+
+def _memory_row(row: Row) -> list[float | None]:
+    time_s, _, high = row
+    return [round(time_s, 2), None if math.isnan(high) else round(high / (1 << 20), 1)]

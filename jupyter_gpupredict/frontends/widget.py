@@ -1,0 +1,99 @@
+"""The live widget: an anywidget view that draws a Bokeh document, or SVG from the same rows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+from IPython.display import display
+
+from jupyter_gpupredict.frontends.charts import bokeh
+from jupyter_gpupredict.frontends.publisher import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpupredict.core.protocols import Subscriber
+
+SOURCE = (Path(__file__).parent / "charts" / "view.js").read_text(encoding="utf-8")
+"""The view as text: from a file anywidget would start to watch that file."""
+MAX_LIVE = 8
+_live: OrderedDict[str, LiveWidget] = OrderedDict()
+
+
+class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
+    """One run's live view. The frame is built when it is asked for, so nothing is kept twice."""
+
+    _esm = SOURCE
+    figure = traitlets.Dict().tag(sync=True)
+    bokeh_version = traitlets.Unicode().tag(sync=True)
+    ui = traitlets.Unicode("bokeh").tag(sync=True)
+    frame = traitlets.Any().tag(sync=True, to_json=lambda value, widget: widget.whole_frame())
+
+    def __init__(self, publisher_of: Any, **traits: Any) -> None:
+        self._publisher_of = publisher_of
+        super().__init__(**traits)
+
+    def whole_frame(self) -> dict[str, Any]:
+        """Return the frame that a page which asks for the state gets."""
+        frame: dict[str, Any] = self._publisher_of().keyframe()
+        return frame
+
+    def push(self, frame: dict[str, Any]) -> None:
+        """Send one frame; the last one also renews the synced trait."""
+        self.send(frame)
+        if frame["finished"]:
+            self.send_state("frame")
+
+    def __repr__(self) -> str:
+        return "gpupredict live view (run the cell again to see it live)"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        bundle = super()._repr_mimebundle_()
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        data["text/plain"] = repr(self)
+        return bundle
+
+
+class WidgetView:
+    """A live widget with the publisher that feeds it."""
+
+    live = True
+
+    def __init__(self, cell_key: str, ui: str) -> None:
+        self._cell_key = cell_key
+        self._publisher = Publisher(self)
+        self.subscribers: Sequence[Subscriber] = (self._publisher,)
+        self._widget = LiveWidget(
+            lambda: self._publisher,
+            figure=bokeh.figure_item("percent", "MiB") if ui == "bokeh" else {},
+            bokeh_version=bokeh.version() if ui == "bokeh" else "",
+            ui=ui,
+        )
+
+    def push(self, frame: dict[str, Any]) -> None:
+        """Hand a frame to the widget; on the delivery thread."""
+        self._widget.push(frame)
+
+    def show(self) -> None:
+        """Display the widget and close the former one of the same cell; on the main thread."""
+        _keep(self._cell_key or self._widget.model_id, self._widget)
+        display(self._widget)  # type: ignore[no-untyped-call]  # IPython
+
+
+def _keep(key: str, widget: LiveWidget) -> None:
+    former = _live.pop(key, None)
+    if former is not None:
+        former.close()
+    _live[key] = widget
+    while len(_live) > MAX_LIVE:
+        _live.popitem(last=False)[1].close()
+
+
+def close_all() -> None:
+    """Close every live widget."""
+    while _live:
+        _live.popitem()[1].close()
