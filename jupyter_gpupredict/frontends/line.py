@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends.options import export_arguments, node_selector
 from jupyter_gpupredict.frontends.report import Result
 
 if TYPE_CHECKING:
@@ -34,17 +35,7 @@ def parser() -> argparse.ArgumentParser:
     history.add_argument("--limit", type=int, default=10)
     export = verbs.add_parser("export", add_help=False, help="write a run's manifest")
     export.add_argument("id", nargs="?", default="last")
-    export.add_argument("--workload", default="job")
-    export.add_argument("--sharing", default="mps")
-    export.add_argument("--name", required=True)
-    export.add_argument("--image", default="")
-    export.add_argument("-o", dest="output", metavar="DIR", required=True)
-    export.add_argument("--node-selector", action="append", default=[], metavar="KEY=VALUE")
-    export.add_argument("--memory-mib", type=int)
-    export.add_argument("--sm-percent", type=int)
-    export.add_argument("--force", action="store_true", help="insist on what is refused")
-    export.add_argument("--overwrite", action="store_true")
-    export.add_argument("--dry-run", action="store_true", help="print the files")
+    export_arguments(export)
     verbs.add_parser("close", add_help=False, help="close all live views")
     verbs.add_parser("doctor", add_help=False, help="what works here, and what does not")
     return top
@@ -101,7 +92,6 @@ def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
 
 
 def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
-    selector = dict(_pair(text) for text in arguments.node_selector)
     outcome = config.export(
         _find(arguments.id).run,
         workload=arguments.workload,
@@ -109,7 +99,7 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         name=arguments.name,
         image=arguments.image,
         output=arguments.output,
-        node_selector=selector,
+        node_selector=node_selector(arguments),
         force=arguments.force,
         overwrite=arguments.overwrite,
         sm_percent=arguments.sm_percent,
@@ -117,13 +107,6 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         dry_run=arguments.dry_run,
     )
     print(report.export_text(outcome))  # noqa: T201 - asked for
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InvalidOption(f"--node-selector {text!r}", "write KEY=VALUE")
-    return key, value
 
 
 def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:

@@ -139,3 +139,40 @@ def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None)
     return MagicOptions(
         session_config(arguments, defaults), arguments.output, quiet, arguments.dry_run
     )
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an export."""
+    add = parser.add_argument
+    add("--workload", default="job", help="what runs the function (default: job)")
+    add("--sharing", default="mps", help="how its GPU is divided (default: mps)")
+    add("--name", required=True, help="the function's name")
+    add("--image", default="", help="its container image")
+    add("-o", dest="output", metavar="DIR", required=True, help="the folder to write")
+    add(
+        "--node-selector",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="label of the nodes that run an MPS daemon; may be given several times",
+    )
+    add("--memory-mib", type=int, metavar="N", help="your own memory limit")
+    add("--sm-percent", type=int, metavar="P", help="your own share of the SMs")
+    add("--force", action="store_true", help="insist on what is refused, and have it stamped")
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--dry-run", action="store_true", help="print the files, write nothing")
+
+
+def node_selector(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the node selector that `--node-selector` asks for.
+
+    Raises:
+        InvalidOption: It is not KEY=VALUE.
+    """
+    pairs = {}
+    for text in arguments.node_selector:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InvalidOption(f"--node-selector {text!r}", "write KEY=VALUE")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,21 @@
+"""`jupyter gpupredict doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.frontends import doctor
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("--json", action="store_true", help="a JSON list on stdout")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the page."""
+    print(doctor.report_json() if options.json else doctor.report())  # noqa: T201 - command line
+    return 0

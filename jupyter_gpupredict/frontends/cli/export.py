@@ -1,0 +1,38 @@
+"""`jupyter gpupredict export ID --workload W --sharing S --name N -o DIR`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends.options import export_arguments, node_selector
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("id", help="a session id, a unique part of one, or last")
+    export_arguments(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write the function folder."""
+    outcome = config.export(
+        config.read_run(options.id),
+        workload=options.workload,
+        sharing=options.sharing,
+        name=options.name,
+        image=options.image,
+        output=options.output,
+        node_selector=node_selector(options),
+        force=options.force,
+        overwrite=options.overwrite,
+        sm_percent=options.sm_percent,
+        memory_mib=options.memory_mib,
+        dry_run=options.dry_run,
+    )
+    print(report.export_text(outcome))  # noqa: T201 - command line
+    return 0

@@ -1,0 +1,45 @@
+"""`jupyter gpupredict sessions`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends import report
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("--limit", type=int, default=20, help="how many, newest first")
+    parser.add_argument("--json", action="store_true", help="a JSON list on stdout")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the stored runs."""
+    headers = config.list_runs(options.limit)
+    if not options.json:
+        print(report.history_text(headers))  # noqa: T201 - command line
+        return 0
+    listed = []
+    for header in headers:
+        finished = header.finished
+        told = finished.recommendation if finished else None
+        listed.append(
+            {
+                "session_id": header.session_id,
+                "started_at": header.started.started_at,
+                "source": header.started.source,
+                "simulated": header.started.simulated,
+                "metric": header.started.share.metric,
+                "outcome": finished.outcome if finished else None,
+                "state": told.state if told else None,
+                "target_ratio": told.target_ratio if told else None,
+                "duration_s": finished.duration_s if finished else None,
+            }
+        )
+    print(json.dumps(listed, allow_nan=False))  # noqa: T201 - command line
+    return 0

@@ -1,0 +1,22 @@
+"""`jupyter gpupredict stop ID`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import config
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("id", nargs="?", default="last", help="a session id, or last")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Leave a mark that the run's sampler looks for."""
+    config.request_stop(options.id)
+    print(f"asked {options.id} to stop measuring; its cell goes on")  # noqa: T201 - command line
+    return 0

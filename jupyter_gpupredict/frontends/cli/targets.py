@@ -1,0 +1,28 @@
+"""`jupyter gpupredict targets`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import config
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("--json", action="store_true", help="a JSON list on stdout")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print every pair of workload and sharing backend."""
+    pairs = config.targets()
+    if options.json:
+        print(json.dumps(pairs))  # noqa: T201 - command line
+        return 0
+    for pair in pairs:
+        words = "yes" if pair["supported"] else f"no: {pair['reason']}"
+        print(f"{pair['workload']:<8} {pair['sharing']:<8} {words}")  # noqa: T201 - command line
+    return 0
