@@ -1,0 +1,83 @@
+"""Fixtures for every test: a private data directory, a clock of our own, and a check for leaks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+PARKED = {"gpupredict-delivery"}
+"""Threads that live on between runs on purpose: one each, whatever the number of runs."""
+
+
+class FakeClock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now_s)
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has its own Jupyter data directory."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    return tmp_path / "jupyter"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The recorded traces and the validator beside a checkout; not part of the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("the folder shared/ with recorded traces and the validator is not there")
+    return folder
+
+
+def _census() -> tuple[set[str], int, int]:
+    threads = {t.name for t in threading.enumerate()} - PARKED
+    me = psutil.Process()
+    return threads, me.num_fds(), len(me.children(recursive=True))
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test leaves a thread, a file descriptor or a child process behind."""
+    if "integration" in request.keywords or "e2e" in request.keywords:
+        yield  # kernels and browsers are checked by the tests themselves
+        return
+    before = _census()
+    pid = os.getpid()
+    yield
+    assert os.getpid() == pid, "a test forked and both halves went on"
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        gc.collect()
+        after = _census()
+        if after[0] <= before[0] and after[1] <= before[1] and after[2] <= before[2]:
+            return
+        time.sleep(0.02)
+    assert after[0] <= before[0], f"threads left: {after[0] - before[0]}"
+    assert after[1] <= before[1], f"file descriptors: {before[1]} -> {after[1]}"
+    assert after[2] <= before[2], f"child processes: {before[2]} -> {after[2]}"

@@ -1,0 +1,95 @@
+"""Drives one real kernel."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyter_client.manager import KernelManager
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Reply:
+    status: str
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def of(self, *kinds):
+        return [m["content"] for m in self.messages if m["msg_type"] in kinds]
+
+    @property
+    def result(self):
+        found = self.of("execute_result")
+        return found[-1]["data"]["text/plain"] if found else None
+
+    @property
+    def tracebacks(self):
+        return [ANSI.sub("", "\n".join(m["traceback"])) for m in self.of("error")]
+
+    def text(self, name=None):
+        return "".join(m["text"] for m in self.of("stream") if name in (None, m["name"]))
+
+    @property
+    def summaries(self):
+        return [
+            m["data"]["text/html"]
+            for m in self.of("display_data", "update_display_data")
+            if "gpupredict-result" in m["data"].get("text/html", "")
+        ]
+
+    @property
+    def order(self):
+        return [
+            "summary" if "gpupredict-result" in str(m["content"].get("data", "")) else m["msg_type"]
+            for m in self.messages
+            if m["msg_type"] in ("stream", "execute_result", "display_data", "error")
+        ]
+
+
+class Kernel:
+    def __init__(self, **environ):
+        self.manager = KernelManager()
+        self.environ = {**os.environ, **environ}
+
+    def __enter__(self):
+        self.manager.start_kernel(env=self.environ)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        assert self.run("%load_ext jupyter_gpupredict").status == "ok"
+        return self
+
+    def __exit__(self, *error):
+        self.client.stop_channels()
+        if self.manager.is_alive():
+            self.manager.shutdown_kernel(now=True)
+        self.manager.context.destroy()
+
+    def run(self, code, interrupt_after=None, limit=60.0, **options):
+        message_id = self.client.execute(code, **options)
+        began, messages = time.monotonic(), []
+        while time.monotonic() - began < limit:
+            if interrupt_after is not None and time.monotonic() - began > interrupt_after:
+                self.manager.interrupt_kernel()
+                interrupt_after = None
+            try:
+                message = self.client.get_iopub_msg(timeout=0.2)
+            except queue.Empty:
+                continue
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            messages.append(message)
+            content = message["content"]
+            if message["msg_type"] == "status" and content["execution_state"] == "idle":
+                break
+        else:
+            raise TimeoutError(code)
+        while True:
+            reply = self.client.get_shell_msg(timeout=10)
+            if reply["parent_header"].get("msg_id") == message_id:
+                return Reply(reply["content"]["status"], messages)

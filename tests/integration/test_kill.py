@@ -1,0 +1,30 @@
+"""A kernel killed in the middle of a run leaves a trace that reads."""
+
+import time
+
+import pytest
+
+from jupyter_gpupredict import config
+from tests.integration.kernels import Kernel
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    with Kernel(JUPYTER_DATA_DIR=str(tmp_path), IPYTHONDIR=str(tmp_path / "ip")) as kernel:
+        kernel.client.execute(
+            "%%gpupredict --source cpu --interval 0.1\nimport time\ntime.sleep(60)"
+        )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            runs = config.list_runs()
+            if runs and runs[0].path.stat().st_size > 4000:
+                break
+            time.sleep(0.1)
+        kernel.manager.signal_kernel(9)
+        time.sleep(0.5)
+    found = config.read_run("last")
+    assert found.outcome == "lost"
+    assert len(found.share) >= 5
+    assert config.list_runs()[0].finished is None

@@ -1,0 +1,169 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jupyter_gpupredict.core.recommendation import RuleOptions
+from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
+from jupyter_gpupredict.core.tracefile import read_trace
+from jupyter_gpupredict.predictors.windows import WindowsRule
+from jupyter_gpupredict.session.analysis import Analysis, Transition
+from jupyter_gpupredict.session.offline import predict
+
+SHARE = Series("gpu_util_ratio", "g")
+INFO = SourceInfo("nvml", (Device("g", "H200"),), (SHARE,), SHARE, None, 1.0)
+OPTIONS = RuleOptions(window_s=10.0, agree=2, tolerance_points=2.0, period_s=1.0)
+
+
+def analysis():
+    return Analysis(INFO, lambda: WindowsRule(OPTIONS), 0.95)
+
+
+def feed(run, values, start=1):
+    changes = []
+    for second, value in enumerate(values, start):
+        changes += run.ingest([Readings(SHARE, (float(second),), (value,))])
+    return changes
+
+
+def states(changes):
+    return [change.new for change in changes if isinstance(change, Transition)]
+
+
+def test_steady_use_converges_and_stays():
+    run = analysis()
+    changes = feed(run, [0.5] * 60)
+    told = run.recommendation()
+    assert states(changes) == ["watching", "converged"]
+    assert (told.target_ratio, told.mean_ratio, told.converged_at_s) == (0.5, 0.5, 20.0)
+    assert told.coverage_ratio == 1.0
+    assert told.basis == "time_share"
+
+
+def test_leading_idle_of_minutes_does_not_converge_on_idle():
+    run = analysis()
+    changes = feed(run, [0.0] * 300)
+    assert states(changes) == []
+    assert run.recommendation().state == "warming"
+    feed(run, [0.5] * 30, start=301)
+    assert run.recommendation().target_ratio == 0.5
+
+
+def test_a_rise_after_convergence_makes_it_stale_and_then_learns_again():
+    run = analysis()
+    changes = feed(run, [0.5] * 40 + [0.9] * 120)
+    assert states(changes) == ["watching", "converged", "stale", "converged"]
+    assert len(run.alarms) == 1
+    assert run.relearned[0][1] == 0.9
+    assert run.first[0].target_ratio == 0.5  # the first convergence never changes
+    assert 0.0 < run.uncapped_ratio < 1.0
+
+
+def test_while_stale_there_is_no_target():
+    run = analysis()
+    feed(run, [0.5] * 40 + [0.9] * 40)
+    told = run.recommendation()
+    assert told.state == "stale"
+    assert told.target_ratio is None
+
+
+def test_a_run_that_never_settles_abstains_with_what_was_observed():
+    run = analysis()
+    feed(run, [0.6 if second // 10 % 2 else 0.3 for second in range(100)])  # windows alternate
+    assert states(run.finish()) == ["abstained"]
+    assert run.recommendation().target_ratio is not None
+
+
+def test_no_reading_at_all_abstains():
+    run = analysis()
+    assert states(run.finish()) == ["abstained"]
+    told = run.recommendation()
+    assert told.target_ratio is None
+    assert told.sampled_ratio == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.3, 0.31, 0.5, 0.9]), min_size=30, max_size=120), st.data())
+def test_the_future_changes_nothing(values, data):
+    whole = analysis()
+    feed(whole, values)
+    if whole.first is None:
+        return
+    estimate = whole.first[0]
+    cut = data.draw(st.integers(int(estimate.converged_at_s) + 1, len(values)))
+    shorter = analysis()
+    feed(shorter, values[:cut])
+    assert shorter.first == whole.first
+
+
+def naive_windows(values, width, agree, points):
+    """The rule once more, written without any of its parts."""
+    start = next((i for i, v in enumerate(values) if v >= 0.01), None)
+    if start is None:
+        return None
+    active = values[start:]
+    blocks = [active[i : i + width] for i in range(0, len(active), width)]
+    judged = []
+    for number, block in enumerate(blocks[:-1]):
+        ordered = sorted(block)
+        judged.append((ordered[-(-95 * len(block) // 100) - 1], sum(block) / len(block)))
+        last = judged[-agree:]
+        if len(last) == agree and all(
+            max(x) - min(x) <= points / 100 + 1e-9 for x in zip(*last, strict=True)
+        ):
+            return start + (number + 1) * width
+    return None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.4, 0.41, 0.6]), min_size=1, max_size=100))
+def test_the_rule_agrees_with_a_naive_one(values):
+    run = analysis()
+    feed(run, values)
+    found = None if run.first is None else run.first[0].converged_at_s
+    assert found == naive_windows(values, 10, 2, 2.0)
+
+
+def test_a_trace_predicts_the_same_bytes_twice_and_causally():
+    noise = random.Random(0)
+    rows = [f"{t},{noise.randint(40, 42) if t > 5 else 0},{100 + t}\n" for t in range(200)]
+    text = ["t_s,gpu_util_pct,mem_used_mib\n", *rows]
+
+    def predicted(lines):
+        return predict(
+            read_trace(lines, "x"),
+            lambda period: WindowsRule(OPTIONS),
+            metric=None,
+            guard=True,
+            coverage=0.95,
+        )
+
+    whole, again = predicted(text), predicted(text)
+    assert whole == again
+    assert whole["state"] == "converged"
+    cut = predicted(text[: int(whole["converged_at_s"]) + 10])
+    for key in ("converged_at_s", "target_pct", "mean_pct", "mem_target_mib", "confidence"):
+        assert cut[key] == whole[key]
+
+
+def test_an_idle_trace_abstains_as_the_contract_says():
+    found = predict(
+        read_trace(["t_s,gpu_util_pct\n", "0,0\n", "1,0\n", "2,0\n"], "x"),
+        lambda period: WindowsRule(OPTIONS),
+        metric=None,
+        guard=True,
+        coverage=0.95,
+    )
+    assert (found["state"], found["target_pct"], found["mean_pct"]) == ("abstained", 1, 0.0)
+    assert found["confidence"]["n_eff"] == 0
+    assert found["guard"] is None
+
+
+@pytest.mark.parametrize("name", ["gaissa_cloud_vgg16_20230310T133818", "plato_fl", "miris_v100s"])
+def test_recorded_traces_are_read(shared, name):
+    from jupyter_gpupredict.config import predict_trace
+
+    found = predict_trace(str(shared / "traces" / f"{name}.csv"))
+    assert found["state"] in ("converged", "abstained")
+    assert 1 <= found["target_pct"] <= 100

@@ -1,0 +1,204 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.core.errors import InvalidOption, SourceLost, UnknownName
+from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
+from jupyter_gpupredict.core.recommendation import RuleOptions
+from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
+from jupyter_gpupredict.predictors.windows import WindowsRule
+from jupyter_gpupredict.session.analysis import Analysis
+from jupyter_gpupredict.session.delivery import Channel, Delivery
+from jupyter_gpupredict.session.session import Session
+
+SHARE = Series("gpu_util_ratio", "g")
+
+
+class ScriptedSource:
+    """Gives one reading a call; raises what the script says."""
+
+    def __init__(self, clock, script=()):
+        self.clock, self.script, self.opened, self.closed = clock, list(script), 0, 0
+
+    def open(self):
+        self.opened += 1
+        return SourceInfo("scripted", (Device("g", "G"),), (SHARE,), SHARE, None, 3600.0)
+
+    def read(self, *, slow):
+        if self.script and (error := self.script.pop(0)) is not None:
+            raise error
+        return Batch((Readings(SHARE, (self.clock.monotonic_s(),), (0.5,)),))
+
+    def close(self):
+        self.closed += 1
+
+
+class Listener:
+    name = "listener"
+
+    def __init__(self, fail=False):
+        self.events, self.fail, self.closed = [], fail, False
+
+    def deliver(self, events):
+        if self.fail:
+            raise OSError("disk full")
+        self.events += events
+
+    def close(self):
+        self.closed = True
+
+
+def header(info):
+    return SessionStarted(
+        0, 0.0, "id", "now", info.source, False, SHARE, None, 1.0, info.devices, info.series, {}, {}
+    )
+
+
+def session(clock, source, *listeners, **options):
+    rule = RuleOptions(window_s=10.0, agree=2, tolerance_points=2.0, period_s=1.0)
+    delivery = Delivery()
+    made = Session(
+        source=source,
+        make_analysis=lambda info: Analysis(info, lambda: WindowsRule(rule), 0.95),
+        make_header=header,
+        subscribers=listeners,
+        delivery=delivery,
+        clock=clock,
+        **options,
+    )
+    return made, delivery
+
+
+def test_events_are_numbered_without_gaps_and_end_with_the_end(clock):
+    source, heard = ScriptedSource(clock), Listener()
+    run, delivery = session(clock, source, heard)
+    run.start()
+    clock.advance(1.0)
+    run.stop("completed")
+    delivery.shutdown()
+    assert [event.seq for event in heard.events] == list(range(len(heard.events)))
+    assert isinstance(heard.events[0], SessionStarted)
+    assert isinstance(heard.events[-1], SessionFinished)
+    assert heard.closed
+    assert source.closed
+
+
+def test_stop_twice_gives_the_same_run(clock):
+    run, delivery = session(clock, ScriptedSource(clock))
+    run.start()
+    assert run.stop("completed") is run.stop("failed")
+    delivery.shutdown()
+
+
+def test_a_listener_that_fails_is_detached_and_told(clock):
+    good, bad = Listener(), Listener(fail=True)
+    run, delivery = session(clock, ScriptedSource(clock), bad, good)
+    run.start()
+    clock.advance(1.0)
+    found = run.stop("completed")
+    delivery.shutdown()
+    assert any("disk full" in error for error in found.errors)
+    assert isinstance(good.events[-1], SessionFinished)
+
+
+def test_a_lost_source_comes_back_and_leaves_a_gap(clock):
+    source = ScriptedSource(clock, [None, SourceLost("gone", reason="device_lost")])
+    run, delivery = session(clock, source)
+    run.start()
+    run._sampler.stop()
+    source.script[:] = source.script[-1:]
+    clock.advance(1.0)
+    run._tick(True)  # loses it
+    clock.advance(5.0)
+    run._tick(True)  # opens it again
+    found = run.stop("completed")
+    delivery.shutdown()
+    assert [type(one).__name__ for one in found.losses] == ["SourceLost", "SourceRecovered"]
+    assert found.gaps[0].cause == "source"
+    assert found.gaps[0].to_s - found.gaps[0].from_s == pytest.approx(5.0)
+
+
+def test_a_bug_in_a_source_ends_the_measuring_alone(clock):
+    source = ScriptedSource(clock, [ValueError("a bug")])
+    run, delivery = session(clock, source)
+    run.start()
+    found = run.stop("completed")
+    delivery.shutdown()
+    assert any("a bug" in error for error in found.errors)
+    assert found.outcome == "completed"
+
+
+def test_a_full_queue_drops_and_counts():
+    channel = Channel([])
+    for _ in range(20_001):
+        channel.put(None)
+    assert channel.dropped == 1
+
+
+def test_a_real_run_is_stored_privately_and_read_back(data_dir):
+    run = build_session(SessionConfig(source="synthetic", scenario="steady"), code="x = 1")
+    run.start()
+    live = run.stop("completed")
+    config.shutdown()
+    again = config.read_run("last")
+    assert again == live
+    path = config.store_dir() / f"{live.session_id}.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(config.store_dir().stat().st_mode) == 0o700
+    assert "x = 1" not in path.read_text()
+
+
+def test_a_torn_last_line_is_left_out(data_dir):
+    run = build_session(SessionConfig(source="synthetic"))
+    run.start()
+    session_id = run.stop("completed").session_id
+    config.shutdown()
+    path = config.store_dir() / f"{session_id}.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert config.read_run(session_id).outcome == "lost"
+
+
+def test_a_store_that_cannot_be_written_costs_the_storing_only(data_dir):
+    data_dir.mkdir()
+    (data_dir / "gpupredict").write_text("a file where the folder should be")
+    run = build_session(SessionConfig(source="synthetic"))
+    run.start()
+    found = run.stop("completed")
+    config.shutdown()
+    assert any("not stored" in error for error in found.errors)
+
+
+def test_a_hundred_runs_leave_nothing(data_dir):
+    def census():
+        return [len(list(Path(f"/proc/self/{kind}").iterdir())) for kind in ("fd", "task")]
+
+    first = build_session(SessionConfig(source="cpu", interval_s=0.05))
+    first.start()
+    first.stop("completed")
+    before = census()
+    for _ in range(100):
+        run = build_session(SessionConfig(source="cpu", interval_s=0.05))
+        run.start()
+        run.stop("completed")
+    assert census() == before
+    config.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"source": "nvm"}, UnknownName),
+        ({"rule": "defualt"}, UnknownName),
+        ({"window_s": 0.0}, InvalidOption),
+        ({"window_s": float("nan")}, InvalidOption),
+        ({"agree": 1}, InvalidOption),
+        ({"source": "replay"}, InvalidOption),
+    ],
+)
+def test_wrong_options_are_one_line(options, error):
+    with pytest.raises(error) as caught:
+        SessionConfig(**options)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,120 @@
+"""The floors are import-linter's; what it cannot say is here."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import jupyter_gpupredict
+from jupyter_gpupredict import registry
+from jupyter_gpupredict.core.series import SourceOptions
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "jupyter_gpupredict"
+TOP_LEVEL = {
+    ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile",
+    "README.md", "benchmarks", "docs", "examples", "jupyter-config", "jupyter_gpupredict",
+    "labextension", "pyproject.toml", "tests",
+}  # fmt: skip
+DOORS = {
+    "pynvml": ["driver/nvml.py"],
+    "ctypes": ["driver/cuda.py"],
+    "psutil": ["driver/processes.py", "telemetry/cpu.py"],
+    "numpy": ["core/", "predictors/", "session/", "telemetry/"],
+    "yaml": ["exporters/documents.py"],
+    "bokeh": ["frontends/charts/bokeh.py"],
+    "anywidget": ["frontends/widget.py"],
+    "ipywidgets": ["frontends/widget.py"],
+    "pandas": ["frontends/report.py"],
+    "IPython": [
+        "__init__.py",
+        "frontends/magic.py",
+        "frontends/widget.py",
+        "frontends/cellrun.py",
+        "frontends/interruption.py",
+    ],
+    "traitlets": ["frontends/magic.py", "frontends/widget.py"],
+    "jupyter_core": ["config.py"],
+    "jupyter_server": ["frontends/server/"],
+    "tornado": ["frontends/server/"],
+    "threading": [
+        "session/sampler.py",
+        "session/delivery.py",
+        "session/session.py",
+        "driver/nvml.py",
+        "frontends/stopping.py",
+    ],
+    "signal": ["frontends/stopping.py"],
+    "asyncio": ["frontends/stopping.py", "frontends/interruption.py"],
+    "importlib": [
+        "__init__.py",
+        "registry.py",
+        "frontends/doctor.py",
+        "frontends/views.py",
+        "frontends/cli/__init__.py",
+        "frontends/server/",
+    ],
+    "socket": ["config.py", "session/store.py"],
+    "runpy": ["frontends/cli/run.py"],
+}
+"""Library -> where it may enter. `socket` is for the host's name alone."""
+FREE = {
+    "__future__", "argparse", "ast", "collections", "contextlib", "csv", "dataclasses", "datetime",
+    "difflib", "enum", "functools", "hashlib", "html", "inspect", "itertools", "json", "math", "os",
+    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "sys", "tempfile", "time",
+    "types", "typing", "jupyter_gpupredict",
+}  # fmt: skip
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_every_library_enters_by_its_door():
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        for library in imported(path):
+            doors = DOORS.get(library, [])
+            if library not in FREE and not any(place.startswith(door) for door in doors):
+                wrong.append(f"{place} imports {library}")
+    assert wrong == []
+
+
+def test_importing_the_package_is_light():
+    heavy = ["numpy", "bokeh", "pynvml", "IPython", "ipywidgets", "anywidget", "tornado", "psutil", "yaml"]
+    code = f"import sys, jupyter_gpupredict; print([m for m in {heavy} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_sorted_and_real():
+    assert jupyter_gpupredict.__all__ == sorted(jupyter_gpupredict.__all__)
+    for name in jupyter_gpupredict.__all__:
+        assert getattr(jupyter_gpupredict, name) is not None
+
+
+def test_every_adapter_file_is_registered_and_made_without_effect(clock):
+    folders = {
+        "telemetry": registry.SOURCES,
+        "predictors": registry.PREDICTORS,
+        "exporters/workloads": registry.WORKLOADS,
+        "exporters/sharing": registry.SHARING,
+    }
+    for folder, table in folders.items():
+        files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
+        named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
+        assert named == files
+    for name in registry.SOURCES:
+        registry.load("sources", name)(SourceOptions(environ={}), clock).close()
+
+
+def test_the_top_level_holds_what_it_should():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert {path.split("/")[0] for path in tracked} <= TOP_LEVEL
