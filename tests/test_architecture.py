@@ -86,7 +86,17 @@ def test_every_library_enters_by_its_door():
 
 
 def test_importing_the_package_is_light():
-    heavy = ["numpy", "bokeh", "pynvml", "IPython", "ipywidgets", "anywidget", "tornado", "psutil", "yaml"]
+    heavy = [
+        "numpy",
+        "bokeh",
+        "pynvml",
+        "IPython",
+        "ipywidgets",
+        "anywidget",
+        "tornado",
+        "psutil",
+        "yaml",
+    ]
     code = f"import sys, jupyter_gpupredict; print([m for m in {heavy} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

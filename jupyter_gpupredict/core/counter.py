@@ -38,11 +38,12 @@ class Counter:
         self._sum += value * weight_s
         self.seconds += weight_s
 
-    def merge(self, other: Counter) -> None:
-        """Add everything that another counter holds."""
-        self._bins = [mine + theirs for mine, theirs in zip(self._bins, other._bins, strict=True)]
-        self._sum += other._sum
-        self.seconds += other.seconds
+    def merge(self, other: Counter, factor: float = 1.0) -> None:
+        """Add everything that another counter holds, times a factor."""
+        pairs = zip(self._bins, other._bins, strict=True)
+        self._bins = [mine + factor * theirs for mine, theirs in pairs]
+        self._sum += factor * other._sum
+        self.seconds += factor * other.seconds
 
     def mean_ratio(self) -> float:
         """Return the time-weighted mean.

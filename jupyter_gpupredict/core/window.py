@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.counter import Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MIN_FILL = 0.8
 """A window with readings for less than this share of its time is void."""
@@ -24,11 +28,16 @@ class ClosedWindow:
     counter: Counter = field(compare=False)
     times_s: tuple[float, ...] = field(compare=False, repr=False)
     values: tuple[float, ...] = field(compare=False, repr=False)
+    weights_s: tuple[float, ...] = field(compare=False, repr=False)
 
     @property
     def void(self) -> bool:
         """Whether too few readings fell into it for any judgement."""
         return self.fill_ratio < MIN_FILL
+
+    def weighted(self) -> Iterator[tuple[float, float, float]]:
+        """Yield (time_s, value, weight_s) of each reading, oldest first."""
+        return zip(self.times_s, self.values, self.weights_s, strict=True)
 
 
 class SlidingWindows:
@@ -54,6 +63,7 @@ class SlidingWindows:
         self._counter.add(value, weight_s)
         self._times_s.append(time_s)
         self._values.append(value)
+        self._weights_s.append(weight_s)
         return closed
 
     def _close(self) -> ClosedWindow:
@@ -69,6 +79,7 @@ class SlidingWindows:
             counter=counter,
             times_s=tuple(self._times_s),
             values=tuple(self._values),
+            weights_s=tuple(self._weights_s),
         )
         self._index += 1
         self._reset()
@@ -78,3 +89,4 @@ class SlidingWindows:
         self._counter = Counter()
         self._times_s: list[float] = []
         self._values: list[float] = []
+        self._weights_s: list[float] = []

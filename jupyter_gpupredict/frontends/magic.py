@@ -88,7 +88,8 @@ class GpuPredictMagics(Magics):
         shell.events.register("post_run_cell", self._after_cell)
         shell.events.register("post_execute", self._after_execute)
         shell.register_magics(self)
-        shell.configurables.append(self)
+        if self not in shell.configurables:  # recent IPython has put it there
+            shell.configurables.append(self)
 
     def detach(self) -> None:
         """Take everything out again and end what still runs."""

@@ -140,7 +140,7 @@ def test_existing_files_are_never_touched_without_overwrite(tmp_path):
     folder = tmp_path / "f"
     export(run(), folder)
     (folder / "README.md").write_text("mine")
-    with pytest.raises(OutputExists, match="README.md"):
+    with pytest.raises(OutputExists, match=r"README\.md"):
         export(run(), folder)
     assert (folder / "README.md").read_text() == "mine"
     export(run(), folder, overwrite=True)
