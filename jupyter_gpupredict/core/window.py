@@ -47,7 +47,16 @@ class SlidingWindows:
     Adding costs O(1); the readings of the open block alone are kept.
     """
 
-    __slots__ = ("_counter", "_coverage", "_index", "_start_s", "_times_s", "_values", "window_s")
+    __slots__ = (
+        "_counter",
+        "_coverage",
+        "_index",
+        "_start_s",
+        "_times_s",
+        "_values",
+        "_weights_s",
+        "window_s",
+    )
 
     def __init__(self, window_s: float, start_s: float, coverage: float) -> None:
         self.window_s = window_s

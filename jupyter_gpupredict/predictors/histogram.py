@@ -1,7 +1,7 @@
 """A decaying histogram in the manner of the Kubernetes Vertical Pod Autoscaler, with a stop rule.
 
-Every minute the newest minute is added at full weight and everything older fades with a half-life of
-ten minutes. Converged when covering usage and mean have stood still for ten checks.
+Every minute the newest minute is added at full weight and everything older fades, with a half-life
+of ten minutes. Converged when covering usage and mean have stood still for ten checks.
 """
 
 from __future__ import annotations

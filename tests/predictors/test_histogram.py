@@ -1,4 +1,5 @@
 import pytest
+
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.predictors.histogram import HistogramRule
 
