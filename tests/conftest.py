@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import threading
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.fake_nvml.build import SONAME, library_dir
+from tests.fake_nvml.scenario import Script
 
 PARKED = {"gpupredict-delivery"}
 """Threads that live on between runs on purpose: one each, whatever the number of runs."""
@@ -81,3 +85,42 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     assert after[0] <= before[0], f"threads left: {after[0] - before[0]}"
     assert after[1] <= before[1], f"file descriptors: {before[1]} -> {after[1]}"
     assert after[2] <= before[2], f"child processes: {before[2]} -> {after[2]}"
+
+
+class FakeDriver:
+    """The stand-in library in this very process, with a script and a clock that the test owns."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        self.clock = clock
+        self.script_path = folder / "script.txt"
+        self.control_path = folder / "control.txt"
+        self.library = ctypes.CDLL(str(library_dir() / SONAME))
+        self.library.fake_nvml_set_time.argtypes = [ctypes.c_double]
+        self.tick(0.0)
+
+    def play(self, script: Script) -> None:
+        if script.start_s is None:
+            script.start_s = self.clock.now_s
+        self.script_path.write_text(script.text())
+
+    def tick(self, seconds: float) -> None:
+        """Move the driver's clock and ours."""
+        self.clock.advance(seconds)
+        self.library.fake_nvml_set_time(self.clock.now_s)
+
+    def fail(self, function: str, code: int) -> None:
+        """From now on, until `heal`."""
+        self.control_path.write_text(f"fail {function} {code}\n")
+
+    def heal(self) -> None:
+        self.control_path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def driver(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """The real nvidia-ml-py finds our library, because one of that SONAME is loaded already."""
+    made = FakeDriver(tmp_path, clock)
+    monkeypatch.setenv("FAKE_NVML_SCRIPT", str(made.script_path))
+    monkeypatch.setenv("FAKE_NVML_CONTROL", str(made.control_path))
+    made.play(Script())
+    return made

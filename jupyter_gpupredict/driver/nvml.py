@@ -152,6 +152,8 @@ class Nvml:
                 return getattr(binding, name)(*arguments)
             except binding.NVMLError as error:
                 raise NvmlError(int(error.value), name, str(error)) from error
+            except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
+                raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
 
     def devices(self) -> tuple[Device, ...]:
         """Return all devices in the driver's order; those that cannot be opened are left out.

@@ -1,0 +1,47 @@
+"""Builds the stand-in library with the system's C compiler, or with the one in PyPI's ziglang."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "nvml.c"
+SONAME = "libnvidia-ml.so.1"
+
+
+def compiler() -> list[str]:
+    """Return the command of a C compiler; [] when there is none."""
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    return []
+
+
+def library_dir() -> Path:
+    """Return a folder that holds the built library, to be put on LD_LIBRARY_PATH.
+
+    Raises:
+        RuntimeError: There is no compiler; CalledProcessError: the source does not compile.
+    """
+    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"fake-nvml-{os.getuid()}-{digest}"
+    library = folder / SONAME
+    if library.exists():
+        return folder
+    command = compiler()
+    if not command:
+        raise RuntimeError("no C compiler: install one, or pip install ziglang")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    fresh = folder / f"{SONAME}.{os.getpid()}"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", f"-Wl,-soname,{SONAME}"]
+    subprocess.run([*command, *flags, "-o", str(fresh), str(SOURCE)], check=True)
+    fresh.replace(library)
+    return folder

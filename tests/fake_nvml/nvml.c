@@ -1,0 +1,271 @@
+/* A stand-in for libnvidia-ml.so.1 that plays a script; see scenario.py for the script's form.
+ *
+ * It exports what jupyter_gpupredict's driver door calls through nvidia-ml-py, and nothing that could
+ * change a device, so that a call of a setter cannot pass unnoticed.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef int nvmlReturn_t;
+typedef unsigned long long u64;
+
+enum { MAX_GPUS = 16, MAX_POINTS = 20000, MAX_PROCS = 64, MAX_FAILS = 64, MAX_LINE = 512 };
+
+typedef struct {
+  char uuid[96], name[96];
+  u64 total_mib;
+  double refresh_s, offset_s;
+  int depth, dry, loop, points, procs;
+  double t[MAX_POINTS], util[MAX_POINTS], mem_mib[MAX_POINTS];
+  unsigned pid[MAX_PROCS];
+  u64 proc_mib[MAX_PROCS];
+} Gpu;
+
+typedef struct {
+  char function[64];
+  int code, after, times, seen;
+} Failure;
+
+static Gpu *gpus;
+static int gpu_count, fail_count, initialised;
+static Failure fails[MAX_FAILS];
+static char driver[64];
+static double start_s, fixed_now_s = -1.0;
+
+/* Tests own the clock by calling this through ctypes; negative gives it back. */
+void fake_nvml_set_time(double now_s) { fixed_now_s = now_s; }
+
+static double now_s(void) {
+  struct timespec now;
+  if (fixed_now_s >= 0) return fixed_now_s;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void directive(char *line) {
+  char word[64], rest[MAX_LINE];
+  Gpu *gpu = gpu_count ? &gpus[gpu_count - 1] : NULL;
+  rest[0] = 0;
+  if (sscanf(line, "%63s %511[^\n]", word, rest) < 1 || word[0] == '#') return;
+  if (!strcmp(word, "driver")) {
+    snprintf(driver, sizeof driver, "%.63s", rest);
+  } else if (!strcmp(word, "start")) {
+    start_s = atof(rest);
+  } else if (!strcmp(word, "gpu") && gpu_count < MAX_GPUS) {
+    gpu = &gpus[gpu_count++];
+    memset(gpu, 0, sizeof *gpu);
+    gpu->refresh_s = 0.2;
+    gpu->depth = 100;
+    sscanf(rest, "%95s %llu %95[^\n]", gpu->uuid, &gpu->total_mib, gpu->name);
+  } else if (!strcmp(word, "fail") && fail_count < MAX_FAILS) {
+    Failure *f = &fails[fail_count];
+    f->after = 0, f->times = -1, f->seen = 0;
+    if (sscanf(rest, "%63s %d %d %d", f->function, &f->code, &f->after, &f->times) >= 2) fail_count++;
+  } else if (gpu && !strcmp(word, "refresh_s")) {
+    gpu->refresh_s = atof(rest);
+  } else if (gpu && !strcmp(word, "offset_s")) {
+    gpu->offset_s = atof(rest);
+  } else if (gpu && !strcmp(word, "depth")) {
+    gpu->depth = atoi(rest);
+  } else if (gpu && !strcmp(word, "dry")) {
+    gpu->dry = 1;
+  } else if (gpu && !strcmp(word, "loop")) {
+    gpu->loop = 1;
+  } else if (gpu && !strcmp(word, "proc") && gpu->procs < MAX_PROCS) {
+    char who[32];
+    if (sscanf(rest, "%31s %llu", who, &gpu->proc_mib[gpu->procs]) == 2)
+      gpu->pid[gpu->procs++] = !strcmp(who, "self") ? (unsigned)getpid() : (unsigned)atoi(who);
+  } else if (gpu && !strcmp(word, "at") && gpu->points < MAX_POINTS) {
+    int i = gpu->points;
+    if (sscanf(rest, "%lf %lf %lf", &gpu->t[i], &gpu->util[i], &gpu->mem_mib[i]) == 3) gpu->points++;
+  }
+}
+
+static void read_script(const char *path) {
+  char line[MAX_LINE];
+  FILE *file = path ? fopen(path, "r") : NULL;
+  if (!file) return;
+  while (fgets(line, sizeof line, file)) directive(line);
+  fclose(file);
+}
+
+/* Failures of the control file come and go while a process runs. */
+static int controlled(const char *function) {
+  char line[MAX_LINE], name[64];
+  int code, found = 0;
+  const char *path = getenv("FAKE_NVML_CONTROL");
+  FILE *file = path ? fopen(path, "r") : NULL;
+  if (!file) return 0;
+  while (fgets(line, sizeof line, file))
+    if (sscanf(line, "fail %63s %d", name, &code) == 2 && (!strcmp(name, "*") || !strcmp(name, function)))
+      found = code;
+  fclose(file);
+  return found;
+}
+
+static nvmlReturn_t gate(const char *function, int needs_init) {
+  int code = controlled(function);
+  if (code) return code;
+  for (int i = 0; i < fail_count; i++) {
+    Failure *f = &fails[i];
+    if (strcmp(f->function, "*") && strcmp(f->function, function)) continue;
+    int n = f->seen++;
+    if (n >= f->after && (f->times < 0 || n < f->after + f->times)) return f->code;
+  }
+  return needs_init && !initialised ? 1 : 0;
+}
+
+#define GATE(name)                     \
+  do {                                 \
+    nvmlReturn_t failed = gate(name, 1); \
+    if (failed) return failed;         \
+  } while (0)
+
+/* The reading that holds at a moment: the last point at or before it. */
+static int point_at(const Gpu *gpu, double moment_s) {
+  double t = moment_s - start_s, end;
+  int i = 0;
+  if (!gpu->points) return -1;
+  end = gpu->t[gpu->points - 1];
+  if (gpu->loop && end > 0 && t > end) t -= end * (long)(t / end);
+  while (i + 1 < gpu->points && gpu->t[i + 1] <= t) i++;
+  return i;
+}
+
+static unsigned util_at(const Gpu *gpu, double moment_s) {
+  int i = point_at(gpu, moment_s);
+  return i < 0 ? 0 : (unsigned)(gpu->util[i] + 0.5);
+}
+
+static u64 memory_at(const Gpu *gpu) {
+  int i = point_at(gpu, now_s());
+  return (u64)((i < 0 ? 0 : gpu->mem_mib[i]) * 1048576.0);
+}
+
+nvmlReturn_t nvmlInitWithFlags(unsigned flags) {
+  (void)flags;
+  if (!gpus) gpus = calloc(MAX_GPUS, sizeof *gpus);
+  if (!initialised) {
+    gpu_count = fail_count = 0;
+    start_s = 0;
+    snprintf(driver, sizeof driver, "580.00");
+    read_script(getenv("FAKE_NVML_SCRIPT"));
+    if (start_s == 0) start_s = now_s();
+  }
+  nvmlReturn_t failed = gate("nvmlInitWithFlags", 0);
+  if (failed) return failed;
+  initialised++;
+  return 0;
+}
+nvmlReturn_t nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+nvmlReturn_t nvmlShutdown(void) {
+  GATE("nvmlShutdown");
+  initialised--;
+  return 0;
+}
+const char *nvmlErrorString(nvmlReturn_t code) {
+  static char text[48];
+  snprintf(text, sizeof text, "scripted error %d", code);
+  return text;
+}
+nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned length) {
+  GATE("nvmlSystemGetDriverVersion");
+  snprintf(version, length, "%s", driver);
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned *count) {
+  GATE("nvmlDeviceGetCount_v2");
+  *count = (unsigned)gpu_count;
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **gpu) {
+  GATE("nvmlDeviceGetHandleByIndex_v2");
+  if (index >= (unsigned)gpu_count) return 2;
+  *gpu = &gpus[index];
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetUUID(Gpu *gpu, char *uuid, unsigned length) {
+  GATE("nvmlDeviceGetUUID");
+  snprintf(uuid, length, "%s", gpu->uuid);
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetName(Gpu *gpu, char *name, unsigned length) {
+  GATE("nvmlDeviceGetName");
+  snprintf(name, length, "%s", gpu->name);
+  return 0;
+}
+typedef struct { u64 total, free, used; } Memory;
+nvmlReturn_t nvmlDeviceGetMemoryInfo(Gpu *gpu, Memory *memory) {
+  GATE("nvmlDeviceGetMemoryInfo");
+  memory->total = gpu->total_mib << 20;
+  memory->used = memory_at(gpu);
+  memory->free = memory->total - memory->used;
+  return 0;
+}
+typedef struct { unsigned version; u64 total, reserved, free, used; } MemoryV2;
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(Gpu *gpu, MemoryV2 *memory) {
+  GATE("nvmlDeviceGetMemoryInfo_v2");
+  memory->total = gpu->total_mib << 20;
+  memory->reserved = 0;
+  memory->used = memory_at(gpu);
+  memory->free = memory->total - memory->used;
+  return 0;
+}
+typedef struct { unsigned gpu, memory; } Utilization;
+nvmlReturn_t nvmlDeviceGetUtilizationRates(Gpu *gpu, Utilization *use) {
+  GATE("nvmlDeviceGetUtilizationRates");
+  use->gpu = util_at(gpu, now_s());
+  use->memory = use->gpu / 2;
+  return 0;
+}
+typedef struct { u64 stamp_us; union { double d; unsigned u; u64 ull; } value; } Sample;
+nvmlReturn_t nvmlDeviceGetSamples(Gpu *gpu, int type, u64 since_us, int *kind, unsigned *count, Sample *out) {
+  GATE("nvmlDeviceGetSamples");
+  if (type != 1) return 3;
+  long newest = (long)((now_s() - start_s) / gpu->refresh_s + 1e-9);
+  unsigned room = *count, found = 0;
+  for (long k = newest - gpu->depth + 1; k <= newest; k++) {
+    double moment_s = start_s + k * gpu->refresh_s;
+    u64 stamp_us = (u64)((moment_s + gpu->offset_s) * 1e6);
+    if (k < 0 || stamp_us <= since_us) continue;
+    if (gpu->dry && util_at(gpu, moment_s) == 0) continue;
+    if (out) {
+      if (found >= room) break;
+      out[found].stamp_us = stamp_us;
+      out[found].value.ull = 0;
+      out[found].value.u = util_at(gpu, moment_s);
+    }
+    found++;
+  }
+  *kind = 1;
+  if (!found) return 6;
+  *count = found;
+  return 0;
+}
+typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } Process;
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(Gpu *gpu, unsigned *count, Process *out) {
+  GATE("nvmlDeviceGetComputeRunningProcesses_v3");
+  if (!gpu->procs) {
+    *count = 0;
+    return 0;
+  }
+  if (!out || *count < (unsigned)gpu->procs) {
+    *count = (unsigned)gpu->procs;
+    return 7;
+  }
+  for (int i = 0; i < gpu->procs; i++) {
+    out[i].pid = gpu->pid[i];
+    out[i].used = gpu->proc_mib[i] << 20;
+    out[i].gpu_instance = out[i].compute_instance = 0xFFFFFFFFu;
+  }
+  *count = (unsigned)gpu->procs;
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetPowerUsage(Gpu *gpu, unsigned *milliwatts) {
+  GATE("nvmlDeviceGetPowerUsage");
+  *milliwatts = 100000 + 5000 * util_at(gpu, now_s());
+  return 0;
+}

@@ -1,0 +1,60 @@
+"""What the stand-in plays: GPUs with their readings over time, processes, and failures.
+
+The script is text, one directive a line, so that any test can write one by hand:
+
+    driver VERSION                     start EPOCH_SECONDS (default: the first initialisation)
+    gpu UUID TOTAL_MIB NAME            what follows belongs to this GPU
+    refresh_s S | depth N | offset_s S buffer: spacing, length, and the stamps' clock offset
+    dry                                the buffer holds nothing while the GPU idles
+    at T UTIL_PERCENT MEM_MIB | loop   readings hold until the next; begin again at the end
+    proc PID|self MIB                  a compute process
+    fail FUNCTION|* CODE [AFTER [TIMES]]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+UUID = "GPU-11111111-2222-3333-4444-555555555555"
+
+
+@dataclass
+class FakeGpu:
+    points: list[tuple[float, float, float]] = field(default_factory=lambda: [(0.0, 50.0, 1000.0)])
+    uuid: str = UUID
+    name: str = "NVIDIA H200"
+    total_mib: int = 143771
+    refresh_s: float = 0.2
+    depth: int = 100
+    offset_s: float = 0.0
+    dry: bool = False
+    loop: bool = False
+    processes: list[tuple[int | str, int]] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        return [
+            f"gpu {self.uuid} {self.total_mib} {self.name}",
+            f"refresh_s {self.refresh_s}",
+            f"depth {self.depth}",
+            f"offset_s {self.offset_s}",
+            *(["dry"] if self.dry else []),
+            *(f"at {t} {util} {mem}" for t, util, mem in self.points),
+            *(["loop"] if self.loop else []),
+            *(f"proc {pid} {mib}" for pid, mib in self.processes),
+        ]
+
+
+@dataclass
+class Script:
+    gpus: list[FakeGpu] = field(default_factory=lambda: [FakeGpu()])
+    failures: list[tuple[str, int] | tuple[str, int, int] | tuple[str, int, int, int]] = field(
+        default_factory=list
+    )
+    start_s: float | None = None
+
+    def text(self) -> str:
+        lines = [line for gpu in self.gpus for line in gpu.lines()]
+        lines += ["fail " + " ".join(map(str, failure)) for failure in self.failures]
+        if self.start_s is not None:
+            lines.insert(0, f"start {self.start_s}")
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,312 @@
+"""The real nvidia-ml-py against the stand-in library."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jupyter_gpupredict.core.errors import (
+    ConfigError,
+    PermissionDenied,
+    SourceLost,
+    SourceUnavailable,
+    TelemetryError,
+)
+from jupyter_gpupredict.core.metrics import REASONS
+from jupyter_gpupredict.core.series import SourceOptions
+from jupyter_gpupredict.driver import nvml
+from jupyter_gpupredict.telemetry.nvml import NvmlSource
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
+
+CODES = [
+    1,
+    2,
+    3,
+    4,
+    6,
+    7,
+    8,
+    9,
+    10,
+    12,
+    13,
+    15,
+    16,
+    17,
+    18,
+    19,
+    20,
+    21,
+    23,
+    25,
+    26,
+    27,
+    28,
+    29,
+    999,
+]
+GONE = (1, 9, 15, 16, 18, 28)
+
+
+@pytest.fixture
+def source(driver):
+    made = NvmlSource(SourceOptions(environ={}), driver.clock)
+    yield made
+    made.close()
+
+
+def values(batch, metric):
+    return [v for r in batch.readings if r.series.metric == metric for v in r.values]
+
+
+def times(batch, metric="gpu_util_ratio"):
+    return [t for r in batch.readings if r.series.metric == metric for t in r.times_s]
+
+
+def test_the_device_is_described(driver, source):
+    driver.tick(30.0)
+    info = source.open()
+    assert info.source == "nvml"
+    assert (info.devices[0].uuid, info.devices[0].name) == (UUID, "NVIDIA H200")
+    assert info.devices[0].memory_total_bytes == 143771 * 2**20
+    assert info.period_s == pytest.approx(0.2)
+    assert info.buffer_s == pytest.approx(19.8)  # a hundred samples, 0.2 s apart
+    assert dict(info.versions)["driver"] == "580.00"
+    assert not info.simulated
+
+
+def test_every_reading_of_the_buffer_arrives_once(driver, source):
+    driver.play(Script([FakeGpu(points=[(0.0, 0.0, 100.0), (10.0, 80.0, 2000.0)])]))
+    driver.tick(5.0)
+    source.open()
+    driver.tick(10.0)  # a thread that was held up for ten seconds
+    batch = source.read(slow=True)
+    # samples at 5.2 .. 15.0: 50 of them, 24 before t = 10
+    assert len(values(batch, "gpu_util_ratio")) == 50
+    assert values(batch, "gpu_util_ratio") == [0.0] * 24 + [0.8] * 26
+    assert times(batch)[-1] == pytest.approx(driver.clock.now_s)
+    assert values(batch, "memory_used_bytes") == [2000 * 2**20]
+    assert values(batch, "power_watts") == [500.0]
+    assert values(source.read(slow=False), "gpu_util_ratio") == []
+
+
+def test_stamps_of_another_clock_land_on_ours(driver, source):
+    driver.play(Script([FakeGpu(offset_s=-3600.0)]))
+    driver.tick(10.0)
+    source.open()
+    driver.tick(2.0)
+    stamps = times(source.read(slow=False))
+    assert stamps[-1] == pytest.approx(driver.clock.now_s)
+    assert stamps == sorted(stamps)
+
+
+def test_a_buffer_that_overran_leaves_a_gap(driver, source):
+    driver.play(Script([FakeGpu(depth=10)]))
+    driver.tick(10.0)
+    source.open()
+    driver.tick(60.0)
+    batch = source.read(slow=False)
+    assert len(values(batch, "gpu_util_ratio")) == 10
+    assert [gap.cause for gap in batch.gaps] == ["buffer_overrun"]
+
+
+def test_an_idle_device_whose_buffer_runs_dry_is_no_dead_sampler(driver, source):
+    driver.play(Script([FakeGpu(points=[(0.0, 50.0, 1.0), (10.0, 0.0, 1.0)], dry=True)]))
+    driver.tick(9.0)
+    source.open()
+    seen = []
+    for _ in range(20):
+        driver.tick(1.0)
+        seen += values(source.read(slow=False), "gpu_util_ratio")
+    assert seen[-1] == 0.0
+    assert len([v for v in seen if v == 0.0]) >= 8
+
+
+def test_without_a_buffer_it_polls_and_says_so(driver, source):
+    driver.play(Script(failures=[("nvmlDeviceGetSamples", 3)]))
+    info = source.open()
+    assert info.buffer_s is None
+    assert any("polled" in note for note in info.notes)
+    driver.tick(0.2)
+    assert values(source.read(slow=False), "gpu_util_ratio") == [0.5]
+
+
+def test_a_blank_value_of_the_driver_is_missing_not_a_number(driver, source):
+    driver.play(Script([FakeGpu(points=[(0.0, 4294967.0, 1.0)])]))
+    driver.tick(1.0)
+    source.open()
+    driver.tick(1.0)
+    assert all(math.isnan(v) for v in values(source.read(slow=False), "gpu_util_ratio"))
+
+
+def test_memory_of_this_process_tree_is_told_apart(driver, source):
+    driver.play(Script([FakeGpu(processes=[("self", 700), (1, 5000)])]))
+    source.open()
+    driver.tick(1.0)
+    assert values(source.read(slow=True), "process_memory_used_bytes") == [700 * 2**20]
+
+
+def test_no_own_process_is_nan_never_zero(driver, source):
+    driver.play(Script([FakeGpu(processes=[(1, 5000)])]))
+    source.open()
+    driver.tick(1.0)
+    assert all(math.isnan(v) for v in values(source.read(slow=True), "process_memory_used_bytes"))
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_at_the_start_is_a_clear_refusal(driver, source, code):
+    driver.play(Script(failures=[("nvmlInitWithFlags", code)]))
+    with pytest.raises((SourceUnavailable, PermissionDenied)) as caught:
+        source.open()
+    assert caught.value.reason in REASONS
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "nvmlDeviceGetCount_v2",
+        "nvmlDeviceGetHandleByIndex_v2",
+        "nvmlDeviceGetUUID",
+        "nvmlDeviceGetName",
+        "nvmlDeviceGetMemoryInfo_v2",
+        "nvmlSystemGetDriverVersion",
+        "nvmlDeviceGetSamples",
+    ],
+)
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_while_opening_is_survived(driver, source, function, code):
+    driver.play(Script(failures=[(function, code)]))
+    try:
+        info = source.open()
+    except TelemetryError as error:
+        assert error.reason in REASONS
+    else:
+        assert info.devices[0].uuid == UUID
+
+
+@pytest.mark.parametrize(
+    ("function", "metric"),
+    [
+        ("nvmlDeviceGetSamples", "gpu_util_ratio"),
+        ("nvmlDeviceGetMemoryInfo_v2", "memory_used_bytes"),
+        ("nvmlDeviceGetPowerUsage", "power_watts"),
+        ("nvmlDeviceGetComputeRunningProcesses_v3", "process_memory_used_bytes"),
+    ],
+)
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_in_mid_run_costs_one_metric_or_loses_the_device(
+    driver, source, function, metric, code
+):
+    driver.tick(5.0)
+    source.open()
+    driver.fail(function, code)
+    driver.tick(1.0)
+    if code in GONE:
+        with pytest.raises(SourceLost) as caught:
+            source.read(slow=True)
+        assert caught.value.reason in REASONS
+        return
+    batch = source.read(slow=True)
+    told = [one for one in batch.unavailable if one.series.metric == metric]
+    others = {r.series.metric for r in batch.readings} - {metric}
+    assert others
+    if not (code == 6 and metric == "gpu_util_ratio") and not values(batch, metric):
+        assert [one.reason in REASONS for one in told] == [True]
+        again = source.read(slow=True)
+        assert not [one for one in again.unavailable if one.series.metric == metric]
+    driver.heal()
+    driver.tick(1.0)
+    if code in (10, 17, 19, 20, 21, 23, 27, 29, 999):  # passing failures
+        assert values(source.read(slow=True), metric)
+
+
+def test_a_lost_device_that_returns_is_opened_again(driver, source):
+    source.open()
+    driver.fail("*", 15)
+    driver.tick(1.0)
+    with pytest.raises(SourceLost):
+        source.read(slow=True)
+    driver.heal()
+    source.close()
+    driver.tick(1.0)
+    assert source.open().devices[0].uuid == UUID
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted", "expected"),
+    [
+        ({}, None, "GPU-aaaa"),
+        ({}, "1", "GPU-bbbb"),
+        ({}, "GPU-bb", "GPU-bbbb"),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, None, "GPU-bbbb"),
+        ({"CUDA_VISIBLE_DEVICES": "1,0"}, "1", "GPU-aaaa"),
+    ],
+)
+def test_one_of_several_devices(driver, environ, wanted, expected):
+    driver.play(Script([FakeGpu(uuid="GPU-aaaa"), FakeGpu(uuid="GPU-bbbb")]))
+    source = NvmlSource(SourceOptions(device=wanted, environ=environ), driver.clock)
+    assert source.open().devices[0].uuid == expected
+    source.close()
+
+
+def test_a_wrong_device_is_refused_with_the_known_ones(driver):
+    source = NvmlSource(SourceOptions(device="7", environ={}), driver.clock)
+    with pytest.raises(ConfigError, match=UUID):
+        source.open()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environ"), [([], {}), ([FakeGpu()], {"CUDA_VISIBLE_DEVICES": "-1"})]
+)
+def test_no_device(driver, gpus, environ):
+    driver.play(Script(gpus))
+    with pytest.raises(SourceUnavailable) as caught:
+        NvmlSource(SourceOptions(environ=environ), driver.clock).open()
+    assert caught.value.reason == "no_device"
+
+
+def ask_in_a_fresh_process(code, **environ):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environ},
+    )
+
+
+OPEN = (
+    "from jupyter_gpupredict.core.clock import SystemClock\n"
+    "from jupyter_gpupredict.core.series import SourceOptions\n"
+    "from jupyter_gpupredict.telemetry.nvml import NvmlSource\n"
+    "try:\n    NvmlSource(SourceOptions(), SystemClock()).open()\n"
+    "except Exception as error:\n    print(type(error).__name__, error.reason)\n"
+)
+
+
+def test_no_library_at_all():
+    ran = ask_in_a_fresh_process(OPEN, LD_LIBRARY_PATH="")
+    if "SourceUnavailable" not in ran.stdout:
+        pytest.skip("this machine has an NVIDIA driver")
+    assert ran.stdout.split() == ["SourceUnavailable", "no_driver"]
+
+
+def test_another_package_named_pynvml(tmp_path):
+    (tmp_path / "pynvml.py").write_text("# not the driver's binding\n")
+    ran = ask_in_a_fresh_process(OPEN, PYTHONPATH=str(tmp_path))
+    assert ran.stdout.split() == ["SourceUnavailable", "wrong_pynvml"]
+
+
+def test_a_forked_child_leaves_the_parents_library_alone(driver):
+    door = nvml.Nvml()
+    door.open()
+    pid = os.fork()
+    if pid == 0:
+        door.close()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert len(door.devices()) == 1
+    door.close()

@@ -1,0 +1,94 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import SourceUnavailable, UnknownName
+from jupyter_gpupredict.core.series import SourceOptions
+from jupyter_gpupredict.telemetry.cpu import CpuSource
+from jupyter_gpupredict.telemetry.replay import ReplaySource
+from jupyter_gpupredict.telemetry.synthetic import SCENARIOS, SyntheticSource
+
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_cpu_counts_this_process():
+    source = CpuSource(SourceOptions(), SystemClock())
+    info = source.open()
+    assert not info.simulated
+    assert info.scope == "process_tree"
+    began, used = time.monotonic(), time.process_time()
+    burn(0.2)
+    share, memory = source.read(slow=True).readings
+    wall = time.monotonic() - began
+    used = time.process_time() - used
+    cpus = int(info.devices[0].name.split()[0])
+    assert share.values[0] == pytest.approx(used / (wall * cpus), rel=0.2)
+    assert memory.values[0] > 2**20
+    source.close()
+
+
+def test_cpu_counts_children_that_live_and_that_ended(clock):
+    source = CpuSource(SourceOptions(), SystemClock())
+    source.open()
+    code = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    child.wait()
+    cpus = int(source.open().devices[0].name.split()[0])  # begins to count anew
+    child = subprocess.Popen([sys.executable, "-c", code])
+    child.wait()
+    share, _ = source.read(slow=True).readings
+    assert share.values[0] * cpus > 0.3
+    source.close()
+
+
+def test_synthetic_is_labelled_and_repeats(clock):
+    def play(seed):
+        source = SyntheticSource(SourceOptions(scenario="steady", seed=seed), clock)
+        info = source.open()
+        assert info.simulated
+        clock.advance(5.0)
+        return source.read(slow=False).readings[0].values
+
+    assert play(1) == play(1)
+    assert play(1) != play(2)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_gives_ratios(clock, scenario):
+    source = SyntheticSource(SourceOptions(scenario=scenario), clock)
+    source.open()
+    clock.advance(100.0)
+    share = source.read(slow=False).readings[0]
+    assert len(share.values) in (999, 1000)
+    assert all(0.0 <= value <= 1.0 for value in share.values)
+
+
+def test_an_unknown_scenario(clock):
+    with pytest.raises(UnknownName, match="steady"):
+        SyntheticSource(SourceOptions(scenario="stedy"), clock).open()
+
+
+@pytest.mark.parametrize(("speed", "seen"), [(None, 2), (2.0, 3), (0.0, 4)])
+def test_replay_keeps_the_traces_own_times(clock, tmp_path, speed, seen):
+    path = tmp_path / "t.csv"
+    path.write_text("t_s,gpu_util_pct\n0,10\n1,20\n2,30\n3,40\n")
+    source = ReplaySource(SourceOptions(path=str(path), speed=speed), clock)
+    info = source.open()
+    assert info.simulated
+    assert info.origin == "csv"
+    clock.advance(1.0)
+    batch = source.read(slow=False)
+    assert len(batch.readings[0].values) == seen
+    assert batch.exhausted is (seen == 4)
+
+
+def test_replay_of_nothing(clock):
+    with pytest.raises(SourceUnavailable):
+        ReplaySource(SourceOptions(path="none.csv"), clock).open()
