@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jupyter_gpupredict.core.events import SessionFinished
+from jupyter_gpupredict.core.events import SessionFinished, SourceLost
 from jupyter_gpupredict.core.history import History
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.frontends import words
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.history import Row
+    from jupyter_gpupredict.core.recommendation import Recommendation
 
 MAX_ROWS = 240
 """Rows a view holds of each series: a whole frame stays below 15 kB."""
@@ -100,9 +101,33 @@ class Publisher:
             "state": told.state if told else "warming",
             "sign": words.STATE_SIGNS[told.state if told else "warming"],
             "finished": fold.finished is not None,
+            "label": words.label(fold.started) if fold.started is not None else "",
             "headline": words.prediction(told) if told else "waiting for the first reading",
+            "detail": _detail(told, fold.last_t_s),
+            "problem": _problem(fold),
             "facts": text.facts(run) if run is not None else [],
         }
+
+
+def _detail(told: Recommendation | None, elapsed_s: float) -> str:
+    """Return the reason of the state, the coverage reached and the time, in words."""
+    elapsed = f"{words.span(elapsed_s)} elapsed"
+    if told is None:
+        return elapsed
+    reached = (
+        f"coverage {words.percent(told.coverage_ratio)} on readings not used to choose it"
+        if told.coverage_ratio is not None
+        else "coverage not known yet"
+    )
+    return f"{told.reason} · {reached} · {elapsed}"
+
+
+def _problem(fold: RunFold) -> str:
+    """Return why there are no readings at the moment; empty when there are."""
+    last = fold.losses[-1] if fold.losses else None
+    if isinstance(last, SourceLost):
+        return f"no readings: {last.detail or last.reason}"
+    return ""
 
 
 def _percent(ratio: float | None) -> float | None:

@@ -1,6 +1,5 @@
 // The live view: draws frames with BokehJS where it can be had, else as SVG; both from the same rows.
 const NS = "http://www.w3.org/2000/svg";
-const reasons = [];
 
 function found(version) {
   const b = window.Bokeh;
@@ -158,6 +157,7 @@ const STYLE = `
 .gpupredict-live .gp-head{display:flex;flex-wrap:wrap;gap:.2em .8em;align-items:baseline}
 .gpupredict-live .gp-state{font-weight:600;white-space:nowrap}
 .gpupredict-live .gp-chart{min-height:210px}
+.gpupredict-live .gp-detail,.gpupredict-live .gp-label{font-size:12px}
 .gpupredict-live .gp-note{opacity:.75;font-size:11px}
 .gpupredict-live table{border-collapse:collapse}
 .gpupredict-live th{text-align:left;vertical-align:top;padding-right:1em;font-weight:600}
@@ -171,13 +171,17 @@ function render({ model, el }) {
   const state = element("span", { class: "gp-state" });
   const headline = element("span", { class: "gp-headline" });
   const chart = element("div", { class: "gp-chart", role: "img" });
+  const detail = element("div", { class: "gp-detail" });
+  const label = element("div", { class: "gp-label" });
   const note = element("div", { class: "gp-note" });
   const table = element("table", {});
   const spoken = element("div", { "aria-live": "polite", style: "position:absolute;left:-9999px" });
   const whole = element("details", { open: "" });
   whole.append(
     element("summary", {}, element("span", { class: "gp-head", style: "display:inline-flex" }, state, headline)),
+    detail,
     chart,
+    label,
     note,
     element("details", {}, element("summary", {}, "Figures"), table),
     spoken,
@@ -195,14 +199,17 @@ function render({ model, el }) {
     if (!meta || closed) return;
     state.textContent = `${meta.sign} ${meta.state}`;
     headline.textContent = meta.finished ? `${meta.headline} (finished; the result is below)` : meta.headline;
+    detail.textContent = meta.detail;
+    label.textContent = [meta.label, meta.problem].filter(Boolean).join("; ");
     chart.setAttribute("aria-label", `${meta.state}: ${meta.headline}`);
     el.dataset.seq = String(meta.seq);
     el.dataset.rows = String(rows.share.length);
     if (!whole.querySelector("details").open) table.replaceChildren();
     else table.replaceChildren(...meta.facts.map(([name, words]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, words))));
-    if (Date.now() - spokenAt > 5000 && spoken.textContent !== meta.headline) {
+    const words = `${meta.state}: ${meta.headline}`;
+    if (Date.now() - spokenAt > 5000 && spoken.textContent !== words) {
       spokenAt = Date.now();
-      spoken.textContent = `${meta.state}: ${meta.headline}`;
+      spoken.textContent = words;
     }
     if (drawer) drawer.draw(rows);
     if (meta.finished && !folded) {
@@ -242,7 +249,6 @@ function render({ model, el }) {
       drawer = await BokehChart.make(Bokeh, structuredClone(model.get("figure")), chart);
       el.dataset.chart = "bokeh";
     } catch (error) {
-      reasons.push(error.message);
       drawer = new SvgChart(chart);
       el.dataset.chart = "svg";
       note.textContent = `drawn without Bokeh: ${error.message}`;

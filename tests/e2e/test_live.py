@@ -1,0 +1,135 @@
+"""The live view in a real JupyterLab while the cell is busy."""
+
+import json
+
+import nbformat
+import pytest
+
+from tests.e2e.lab import LIVE, RESULT
+
+pytestmark = pytest.mark.e2e
+LOAD = "%load_ext jupyter_gpupredict"
+MAGIC = "%%gpupredict --source nvml --interval 0.1 --window 1 --agree 2 --tolerance 40"
+
+
+def spin(seconds):
+    """A cell that holds the GIL in pure Python."""
+    return "\n".join(
+        [
+            MAGIC,
+            "import time",
+            f"end = time.monotonic() + {seconds}",
+            "while time.monotonic() < end:",
+            "    sum(range(1000))",
+            "'done'",
+        ]
+    )
+
+
+def test_the_chart_moves_while_the_cell_is_busy(open_sheet):
+    sheet = open_sheet(LOAD, spin(8))
+    sheet.run_all()
+    sheet.wait_live("bokeh")
+    seen = []
+    while len(seen) < 6:
+        sheet.page.wait_for_timeout(500)
+        assert sheet.busy(), f"the cell ended after {seen}"
+        seen.append((int(sheet.live("seq")), int(sheet.live("rows"))))
+    assert [seq for seq, _ in seen] == sorted({seq for seq, _ in seen}), seen
+    assert seen[-1][1] > seen[0][1] > 0
+    assert sheet.page.locator(f"{LIVE} canvas").count() >= 2
+    sheet.wait_idle()
+    sheet.page.wait_for_selector(RESULT)
+    assert "busy time (time share)" in sheet.page.locator(RESULT).inner_text()
+    assert any("/user/x/gpupredict/bokehjs/" in request.url for request in sheet.requests)
+    assert sheet.foreign() == []
+    assert sheet.complaints == []
+
+
+def test_the_saved_notebook_stays_small_and_tells_all(open_sheet):
+    sheet = open_sheet(LOAD, spin(3))
+    empty = len(sheet.path.read_text())
+    sheet.run_all()
+    sheet.wait_live()
+    sheet.wait_idle()
+    sheet.page.wait_for_selector(RESULT)
+    saved = sheet.save()
+    assert 5_000 < len(saved) - empty < 100_000
+    outputs = nbformat.reads(saved, 4).cells[1].outputs
+    html = [o.data["text/html"] for o in outputs if "text/html" in o.get("data", {})]
+    assert "<svg" in html[-1]
+    assert "<table>" in html[-1]
+    assert "<script" not in json.dumps(outputs)
+
+
+def test_themes_and_widths(open_sheet):
+    sheet = open_sheet(LOAD, spin(12))
+    sheet.run_all()
+    sheet.wait_live("bokeh")
+    sheet.wait_rows(5)
+    light = _axis_color(sheet)
+    sheet.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+    sheet.page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+    sheet.page.wait_for_timeout(800)
+    dark = _axis_color(sheet)
+    assert light != dark
+    assert _corner_alpha(sheet) == 0, "the chart's ground must let the theme through"
+    for width in (1280, 600):
+        sheet.page.set_viewport_size({"width": width, "height": 900})
+        sheet.page.wait_for_timeout(800)
+        box = sheet.page.locator(LIVE).last.evaluate("el => [el.scrollWidth, el.clientWidth]")
+        assert box[0] <= box[1] + 1, f"overflows at {width}: {box}"
+        inner = sheet.page.locator(f"{LIVE} canvas").first.bounding_box()["width"]
+        assert 150 < inner <= box[1] + 1
+    assert sheet.busy()
+    sheet.command("apputils:change-theme", {"theme": "JupyterLab Light"})
+    sheet.wait_idle()
+
+
+def _axis_color(sheet):
+    return sheet.page.evaluate(
+        """() => { const doc = Bokeh.documents.at(-1);
+             return [...doc._all_models.values()].find((m) => m.type === 'LinearAxis')
+               .major_label_text_color; }"""
+    )
+
+
+def _corner_alpha(sheet):
+    return sheet.page.locator(f"{LIVE} canvas").first.evaluate(
+        "canvas => canvas.getContext('2d').getImageData(1, 1, 1, 1).data[3]"
+    )
+
+
+def test_rows_come_back_after_a_reload(open_sheet):
+    sheet = open_sheet(LOAD, spin(9))
+    sheet.run_all()
+    sheet.wait_live()
+    sheet.wait_rows(10)
+    sheet.save()
+    sheet.page.reload()
+    sheet.wait_ready()
+    sheet.wait_live()
+    sheet.wait_rows(20)
+
+
+def test_svg_with_the_reason_where_there_is_no_bokehjs(open_sheet):
+    def deny(page):
+        page.route("**/gpupredict/bokehjs/**", lambda route: route.fulfill(status=404))
+
+    sheet = open_sheet(LOAD, spin(4), prepare=deny)
+    sheet.run_all()
+    sheet.wait_live("svg")
+    sheet.wait_rows(3)
+    assert sheet.page.locator(f"{LIVE} svg polyline").count() >= 2
+    assert "drawn without Bokeh" in sheet.page.locator(f"{LIVE} .gp-note").inner_text()
+    sheet.wait_idle()
+
+
+def test_an_interrupt_leaves_the_result(open_sheet):
+    sheet = open_sheet(LOAD, spin(60))
+    sheet.run_all()
+    sheet.wait_live()
+    sheet.wait_rows(3)
+    sheet.command("notebook:interrupt-kernel")
+    sheet.page.wait_for_selector(RESULT, timeout=20_000)
+    assert "interrupted" in sheet.page.locator(RESULT).inner_text()
