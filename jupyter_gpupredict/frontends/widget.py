@@ -48,6 +48,13 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
         if frame["finished"]:
             self.send_state("frame")
 
+    def close(self) -> None:
+        """Close the widget with its layout, a widget of its own that would stay behind."""
+        layout = self.layout
+        super().close()
+        if layout is not None:
+            layout.close()
+
     def __repr__(self) -> str:
         return "gpupredict live view (run the cell again to see it live)"
 

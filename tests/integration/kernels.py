@@ -58,11 +58,19 @@ class Kernel:
 
     def __enter__(self):
         self.manager.start_kernel(env=self.environ)
+        self._connect()
+        return self
+
+    def restart(self):
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=True)
+        self._connect()
+
+    def _connect(self):
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
         assert self.run("%load_ext jupyter_gpupredict").status == "ok"
-        return self
 
     def __exit__(self, *error):
         self.client.stop_channels()

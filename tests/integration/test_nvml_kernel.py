@@ -1,0 +1,225 @@
+"""A real kernel under the stand-in driver: what a user's cell must survive, end to end."""
+
+import json
+import os
+import time
+
+import pytest
+
+from jupyter_gpupredict import config
+from tests.fake_nvml.build import library_dir
+from tests.fake_nvml.scenario import FakeGpu, Script
+from tests.integration.kernels import Kernel
+
+pytestmark = pytest.mark.integration
+MAGIC = "%%gpupredict --source nvml --interval 0.1 -o run"
+OTHER = "GPU-99999999-2222-3333-4444-555555555555"
+GPU_IS_LOST = 15
+
+
+class Bench:
+    """A kernel, the script its driver plays, and the switch for failures."""
+
+    def __init__(self, home):
+        self.home = home
+        self.control = home / "control.txt"
+        script = home / "script.txt"
+        script.write_text(Script(gpus=[FakeGpu(depth=600), FakeGpu(uuid=OTHER)]).text())
+        self.environ = {
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "IPYTHONDIR": str(home / "ipython"),
+            "LD_LIBRARY_PATH": str(library_dir()),
+            "FAKE_NVML_SCRIPT": str(script),
+            "FAKE_NVML_CONTROL": str(self.control),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        }
+        self.kernel = Kernel(**self.environ)
+
+    def run(self, *lines):
+        return self.kernel.run("\n".join([MAGIC, *lines]))
+
+    def ask(self, expression):
+        """Return the value of an expression in the kernel, through JSON."""
+        reply = self.kernel.run(f"import json; print(json.dumps({expression}))")
+        assert reply.status == "ok", reply.tracebacks
+        return json.loads(reply.text("stdout"))
+
+
+@pytest.fixture(scope="module")
+def shared_bench(tmp_path_factory):
+    bench = Bench(tmp_path_factory.mktemp("nvml"))
+    with bench.kernel:
+        yield bench
+
+
+@pytest.fixture
+def bench(shared_bench):
+    shared_bench.control.unlink(missing_ok=True)
+    return shared_bench
+
+
+def test_a_cell_is_measured_on_the_gpu(bench):
+    reply = bench.run("import time; time.sleep(2)", "'mine'")
+    assert (reply.status, reply.result) == ("ok", "'mine'")
+    found = bench.ask("run.to_dict()")
+    assert (found["source"], found["metric"]) == ("nvml", "gpu_util_ratio")
+    assert found["mean_ratio"] == pytest.approx(0.5)
+    assert found["sampled_ratio"] > 0.8
+    assert found["errors"] == []
+
+
+def test_a_cell_of_50_ms_has_its_end(bench):
+    reply = bench.run("import time; time.sleep(0.05)")
+    assert reply.status == "ok"
+    found = bench.ask("run.to_dict()")
+    assert found["outcome"] == "completed"
+    assert found["duration_s"] < 2
+
+
+def test_a_thread_starved_by_the_gil_loses_no_reading(bench):
+    """The driver keeps the readings: three stalls of 0.9 s leave every 0.2 s step in place."""
+    reply = bench.run("import ctypes", "for _ in range(3): ctypes.PyDLL(None).usleep(900_000)")
+    assert reply.status == "ok"
+    times = bench.ask("run.to_dataframe().dropna(subset='gpu_util_ratio').time_s.tolist()")
+    steps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    assert len(times) >= 12  # 2.7 s at 5 Hz, less the ends
+    assert max(steps) < 0.25
+
+
+def test_a_driver_lost_in_mid_run_and_back(bench):
+    code = [
+        "import time, pathlib",
+        "time.sleep(1)",
+        f"switch = pathlib.Path({str(bench.control)!r})",
+        f"switch.write_text('fail * {GPU_IS_LOST}\\n')",
+        "time.sleep(2)",
+        "switch.unlink()",
+        "time.sleep(3)",
+        "'survived'",
+    ]
+    reply = bench.run(*code)
+    assert (reply.status, reply.result) == ("ok", "'survived'")
+    assert bench.ask("[type(one).__name__ for one in run.run.losses]") == [
+        "SourceLost",
+        "SourceRecovered",
+    ]
+    assert bench.ask("run.run.losses[0].reason") == "device_lost"
+    assert bench.ask("run.to_dict()")["sampled_ratio"] < 0.9
+    assert bench.ask("run.run.gaps != ()")
+
+
+def test_a_driver_lost_for_good(bench):
+    bench.run(
+        "import time, pathlib",
+        "time.sleep(1)",
+        f"pathlib.Path({str(bench.control)!r}).write_text('fail * {GPU_IS_LOST}\\n')",
+        "time.sleep(1.5)",
+    )
+    found = bench.ask("run.to_dict()")
+    assert found["outcome"] == "completed"
+    assert found["state"] == "abstained"
+    assert bench.run("'the next cell'").result == "'the next cell'"
+
+
+@pytest.mark.parametrize(
+    ("choice", "uuid"),
+    [("1", OTHER), ("GPU-9999", OTHER), (OTHER, OTHER), ("0", FakeGpu().uuid)],
+)
+def test_the_gpu_is_chosen(bench, choice, uuid):
+    magic = f"%%gpupredict --source nvml --device {choice} -o run"
+    assert bench.kernel.run(f"{magic}\nimport time; time.sleep(0.5)").status == "ok"
+    assert bench.ask("run.run.started.devices[0].uuid") == uuid
+
+
+def test_a_wrong_gpu_is_one_line_with_the_known_ones(bench):
+    reply = bench.kernel.run("%%gpupredict --source nvml --device 7\nprint('ran')")
+    told = "\n".join([*reply.tracebacks, reply.text("stderr")])
+    assert OTHER in told
+    assert "Traceback" not in told
+
+
+def test_a_full_disk_costs_the_storing_only(bench):
+    reply = bench.run(
+        "import resource, time",
+        "soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)",
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))",
+        "time.sleep(2)",
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))",
+        "'unharmed'",
+    )
+    assert (reply.status, reply.result) == ("ok", "'unharmed'")
+    assert len(reply.summaries) == 1
+    warnings = [line for line in reply.text("stderr").splitlines() if "gpupredict" in line]
+    assert len(warnings) == 1, reply.text("stderr")
+    assert bench.ask("len(run.errors)") == 1
+
+
+def test_a_hundred_runs_leave_nothing(bench):
+    census = (
+        "[len(threading.enumerate()), psutil.Process().num_fds(), len(psutil.Process().children()),"
+        " len(ipywidgets.Widget.widgets) if hasattr(ipywidgets.Widget, 'widgets') else"
+        " len(ipywidgets.widgets.widget._instances)]"
+    )
+    bench.kernel.run("import threading, psutil, ipywidgets")
+    for _ in range(3):
+        bench.run("pass")
+    before = bench.ask(census)
+    for _ in range(100):
+        assert bench.run("pass").status == "ok"
+    after = bench.ask(census)
+    assert after[:3] == before[:3]
+    assert after[3] <= before[3] + 16, "only the last few views may be alive"
+
+
+def test_a_restarted_kernel_begins_anew(tmp_path, monkeypatch):
+    bench = Bench(tmp_path)
+    monkeypatch.setenv("JUPYTER_DATA_DIR", bench.environ["JUPYTER_DATA_DIR"])
+    with bench.kernel as kernel:
+        kernel.client.execute(f"{MAGIC}\nimport time; time.sleep(60)")
+        deadline = time.monotonic() + 30
+        while not config.list_runs() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        kernel.restart()
+        assert kernel.run(f"{MAGIC}\n'again'").result == "'again'"
+        states = [header.finished is not None for header in config.list_runs()]
+    assert sorted(states) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"LD_LIBRARY_PATH": ""}, "library"),
+        ({"FAKE_NVML_SCRIPT": "no-driver.txt"}, "driver"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, "no gpu is visible"),
+    ],
+)
+def test_without_a_gpu_the_cell_runs_and_the_reason_is_told(tmp_path, environ, words):
+    """No library, no driver, no visible device: one line; `auto` goes on with the CPU."""
+    (tmp_path / "no-driver.txt").write_text("fail nvmlInit_v2 9\nfail nvmlInitWithFlags 9\n")
+    environ = {
+        key: str(tmp_path / value) if value.endswith(".txt") else value
+        for key, value in environ.items()
+    }
+    bench = Bench(tmp_path)
+    with Kernel(**{**bench.environ, **environ}) as kernel:
+        reply = kernel.run(f"{MAGIC}\n'ran'")
+        assert (reply.status, reply.result) == ("ok", "'ran'")
+        lines = reply.text("stderr").strip().splitlines()
+        assert len(lines) == 1
+        assert words in lines[0].lower()
+        kernel.run("%%gpupredict -o run\n1")
+        assert kernel.run("run.source").result == "'cpu'"
+        assert words in kernel.run("%gpupredict doctor").text().lower()
+
+
+def test_a_data_directory_that_cannot_be_written(tmp_path):
+    bench = Bench(tmp_path)
+    (tmp_path / "data").write_text("a file where the folder should be")
+    runtime = tmp_path / "runtime"
+    with Kernel(**{**bench.environ, "JUPYTER_RUNTIME_DIR": str(runtime)}) as kernel:
+        reply = kernel.run(f"{MAGIC}\n'ran'")
+        assert (reply.status, reply.result) == ("ok", "'ran'")
+        assert len(reply.summaries) == 1
+        warnings = [line for line in reply.text("stderr").splitlines() if "gpupredict" in line]
+        assert len(warnings) == 1, warnings
+    assert os.path.isfile(tmp_path / "data")
