@@ -65,8 +65,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
             self._warn(f"{type(error).__name__}: {error}; running unmeasured")
         else:
             self._session = session
-            if self.config.until_converged:
-                self._stop.arm()
+            if self.config.until_converged and not self._stop.arm():
+                self._warn("until_converged works on the main thread alone; watching to the end")
         return self
 
     def __exit__(

@@ -25,10 +25,13 @@ class ConvergenceStop:
         self.on_disarm: Callable[[], None] | None = None
         """Called once when the stop is disarmed."""
 
-    def arm(self) -> None:
-        """Allow the stop from here on."""
+    def arm(self) -> bool:
+        """Allow the stop from here on; returns False off the main thread, which it would hit."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
         with self._lock:
             self._armed = True
+        return True
 
     def fire(self) -> bool:
         """Interrupt the main thread; returns False when it is too late or was done before."""

@@ -1,7 +1,7 @@
 """A real kernel under the stand-in driver: what a user's cell must survive, end to end."""
 
+import itertools
 import json
-import os
 import time
 
 import pytest
@@ -81,7 +81,7 @@ def test_a_thread_starved_by_the_gil_loses_no_reading(bench):
     reply = bench.run("import ctypes", "for _ in range(3): ctypes.PyDLL(None).usleep(900_000)")
     assert reply.status == "ok"
     times = bench.ask("run.to_dataframe().dropna(subset='gpu_util_ratio').time_s.tolist()")
-    steps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(times)]
     assert len(times) >= 12  # 2.7 s at 5 Hz, less the ends
     assert max(steps) < 0.25
 
@@ -222,4 +222,4 @@ def test_a_data_directory_that_cannot_be_written(tmp_path):
         assert len(reply.summaries) == 1
         warnings = [line for line in reply.text("stderr").splitlines() if "gpupredict" in line]
         assert len(warnings) == 1, warnings
-    assert os.path.isfile(tmp_path / "data")
+    assert (tmp_path / "data").is_file()

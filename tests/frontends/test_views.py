@@ -1,0 +1,235 @@
+"""What views show, from the same runs: words, text, SVG, frames, and their sizes."""
+
+import json
+import math
+import pickle
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends.charts import bokeh, svg, text
+from jupyter_gpupredict.frontends.publisher import MAX_FAILURES, MAX_ROWS, Publisher
+from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.frontends.views import TerminalLine, choose
+from tests.frontends import runs
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize("seconds", [1, 60, DAY])
+def test_sizes_do_not_grow_with_the_run(seconds):
+    found = runs.run(seconds)
+    result = Result(found)
+    assert len(svg.draw(found)) <= 20_000
+    assert len(result.to_html()) - len(result.to_svg()) <= 10_000
+    assert len(result.to_text()) <= 2_000
+    assert len(pickle.dumps(result)) < 200_000
+
+
+def test_the_figure_is_at_most_10_kb():
+    assert len(json.dumps(bokeh.figure_item("share, %", "MiB"))) <= 10_000
+
+
+def test_the_view_is_at_most_30_kb():
+    from jupyter_gpupredict.frontends.widget import SOURCE
+
+    assert len(SOURCE) <= 30_000
+
+
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        ({"source": "synthetic", "simulated": True, "origin": "steady"}, "SIMULATED"),
+        ({"source": "replay", "simulated": True, "origin": "a.jsonl"}, "SIMULATED: replay"),
+        ({"source": "cpu"}, "no GPU"),
+        ({}, "NVIDIA H200"),
+    ],
+)
+def test_every_view_says_what_the_readings_are(change, label):
+    found = runs.run(**change)
+    frames = Frames()
+    publisher = Publisher(frames)
+    publisher.deliver(runs.events(**change))
+    assert label in Result(found).to_text()
+    assert label in Result(found).to_html()
+    assert label in svg.draw(found)
+    assert label in frames.sent[-1]["label"]
+
+
+@pytest.mark.parametrize(
+    ("state", "target", "phrase"),
+    [
+        ("converged", 0.87, "87 % busy time (time share) covers 95 % of the time (converged)"),
+        ("watching", 0.87, "not settled"),
+        ("warming", None, "no busy time (time share) seen yet"),
+        ("stale", None, "withdrawn"),
+        ("abstained", 0.87, "observed, not predicted"),
+    ],
+)
+def test_a_state_never_reads_as_another(state, target, phrase):
+    told = runs.recommendation(state, target_ratio=target)
+    assert phrase in words.prediction(told)
+    shown = Result(runs.run(told=told))
+    assert phrase in shown.to_text()
+    assert f"{words.STATE_SIGNS[state]} {state}" in shown.to_text()
+    assert shown.target_ratio == target
+
+
+def test_missing_figures_say_why():
+    told = runs.recommendation(
+        "abstained",
+        coverage_ratio=None,
+        confidence=None,
+        memory=MemoryEstimate(math.nan, None, "process", "no process of ours was listed"),
+    )
+    shown = Result(runs.run(told=told)).to_text()
+    assert "no process of ours was listed" in shown
+    assert shown.count("not available") == 3
+    assert "nan" not in shown.lower()
+    assert Result(runs.run(told=told)).to_dict()["memory_peak_bytes"] is None
+
+
+def test_a_run_without_readings_is_shown_with_the_reason():
+    missing = ev.MetricUnavailable(1, 0.0, runs.SHARE, "not_supported", "the driver says so")
+    begun = [runs.started(), missing]
+    shown = Result(runs.fold([*begun, runs.finished(begun)]))
+    assert shown.state == "warming"
+    assert "the driver says so" in shown.to_text()
+    ET.fromstring(shown.to_svg())
+    json.loads(shown.to_json())
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 5000])
+def test_the_svg_is_well_formed_and_never_draws_over_a_hole(seconds):
+    root = ET.fromstring(svg.draw(runs.run(seconds)))
+    titles = [node.text for node in root.iter() if node.tag.endswith("title")]
+    assert "87 %" in titles[0]
+
+
+@given(st.text(max_size=60))
+def test_hostile_names_are_escaped(name):
+    device = runs.Device("GPU-1", f"<script>{name}")
+    html = Result(runs.run(20, devices=(device,))).to_html()
+    assert "<script" not in html
+
+
+class Frames:
+    """Takes frames as the widget would, through JSON; fails when told."""
+
+    def __init__(self):
+        self.sent, self.failing = [], False
+
+    def push(self, frame):
+        if self.failing:
+            raise OSError("closed")
+        self.sent.append(json.loads(json.dumps(frame, allow_nan=False)))
+
+
+class Page:
+    """The rows a browser holds after these frames: what view.js does."""
+
+    def __init__(self):
+        self.share, self.memory, self.seq = [], [], -1
+
+    def take(self, frame):
+        if frame["kind"] == "delta" and frame["seq"] != self.seq + 1:
+            return
+        self.share = [*self.share[: frame["share_from"]], *frame["share"]]
+        self.memory = [*self.memory[: frame["memory_from"]], *frame["memory"]]
+        self.seq = frame["seq"]
+
+
+@pytest.mark.parametrize("per_frame", [1, 3])
+def test_deltas_add_up_to_the_keyframe(per_frame):
+    frames, page = Frames(), Page()
+    publisher = Publisher(frames)
+    found = runs.events(1500)
+    for at in range(0, len(found), per_frame):
+        publisher.deliver(found[at : at + per_frame])
+        page.take(frames.sent[-1])
+        whole = json.loads(json.dumps(publisher.keyframe()))
+        assert (page.share, page.memory) == (whole["share"], whole["memory"])
+    assert len(page.share) <= MAX_ROWS
+    assert max(len(json.dumps(frame)) for frame in frames.sent) <= 15_000
+    assert any(frame["kind"] == "delta" for frame in frames.sent)
+
+
+def test_a_lost_frame_heals_with_the_next_keyframe():
+    frames, page = Frames(), Page()
+    publisher = Publisher(frames)
+    for at, event in enumerate(runs.events(60)):
+        publisher.deliver([event])
+        if at != 5:
+            page.take(frames.sent[-1])
+    whole = json.loads(json.dumps(publisher.keyframe()))
+    assert page.share == whole["share"]
+
+
+def test_a_view_that_cannot_take_frames_is_given_up_after_five():
+    frames = Frames()
+    publisher = Publisher(frames)
+    frames.failing = True
+    found = runs.events(60)
+    for event in found[: MAX_FAILURES - 1]:
+        publisher.deliver([event])
+    with pytest.raises(OSError, match="closed"):
+        publisher.deliver([found[MAX_FAILURES]])
+
+
+def test_a_lost_source_is_told_live():
+    frames = Frames()
+    publisher = Publisher(frames)
+    found = runs.events(5)
+    lost = ev.SourceLost(len(found), 6.0, "nvml", "device_lost", "the GPU is lost")
+    publisher.deliver([*found, lost])
+    assert "the GPU is lost" in frames.sent[-1]["problem"]
+    back = ev.SourceRecovered(lost.seq + 1, 9.0, "nvml", 3.0)
+    publisher.deliver([back])
+    assert frames.sent[-1]["problem"] == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "kernel", "version", "choice", "hinted"),
+    [
+        ({}, True, "7.4.0", "bokeh", False),
+        ({}, True, "7.0.1", "none", True),
+        ({}, False, "", "text", False),
+        ({"GPUPREDICT_UI": "svg"}, True, "7.4.0", "svg", False),
+        ({"GPUPREDICT_UI": "none"}, True, "7.4.0", "none", False),
+        ({"GPUPREDICT_UI": "fancy"}, True, "7.4.0", "bokeh", True),
+    ],
+)
+def test_which_view(environ, kernel, version, choice, hinted):
+    chosen, hint = choose(environ, kernel=kernel, ipykernel=version)
+    assert (chosen, bool(hint)) == (choice, hinted)
+
+
+def test_the_terminal_line_is_one_line_and_goes_away(capsys):
+    line, found = TerminalLine(), runs.events(30)
+    line.deliver(found)
+    shown = capsys.readouterr().err
+    assert "converged" in shown
+    assert "\n" not in shown
+    assert len(text.line(runs.run(30))) <= 160
+    line.deliver([runs.finished(found)])
+    assert capsys.readouterr().err == "\r\033[K"
+
+
+def test_words_for_figures():
+    assert [words.span(s) for s in (12, 300, 3900, None)] == ["12 s", "5 min", "65 min", "-"]
+    assert words.span(2 * 3600 + 300) == "2 h 05 min"
+    assert words.size(3 << 30) == "3072 MiB"
+    assert words.percent(math.nan) == "-"
+
+
+def test_a_data_frame_needs_the_stored_trace():
+    from jupyter_gpupredict.core.errors import UnknownName
+
+    with pytest.raises(UnknownName):
+        Result(replace(runs.run(), started=runs.started(session_id="not-there"))).to_dataframe()
