@@ -324,6 +324,7 @@ def _visible(recommendation: Recommendation) -> tuple[object, ...]:
         recommendation.reason,
         _percent(recommendation.target_ratio),
         _percent(recommendation.mean_ratio),
+        _percent(recommendation.coverage_ratio),
         memory is not None and memory.target_bytes is not None,
         f"{memory.peak_bytes:.2g}" if memory is not None else "",
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 720, 250
 LEFT, RIGHT, TOP = 46, 10, 26
-UPPER, GAP, LOWER = 130, 26, 40
+UPPER, GAP, LOWER = 130, 36, 44
 MAX_POINTS = 240
 USAGE, COVER, WINDOW, MEMORY = "#0f7bb8", "#c2410c", "#7c7c7c", "#3f8f3f"
 """Strokes of relative luminance 0.12 to 0.30: at least 3:1 on white and on #111."""

@@ -1,0 +1,58 @@
+"""Takes docs/images/live-widget.png: the live view in a real JupyterLab while its cell is busy.
+
+The readings are real: the GPU's where there is one, else this process's CPU, as the picture says.
+
+Run: python -m docs.screenshot
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.e2e import lab as rig
+
+TARGET = Path(__file__).parent / "images" / "live-widget.png"
+CELL = """%%gpupredict --window 5 --agree 2 --tolerance 10
+import time
+import numpy as np
+
+weights, began = np.eye(700), time.monotonic()
+while time.monotonic() - began < 40:         # half a second of training, a pause for data
+    step = time.monotonic()
+    while time.monotonic() - step < 0.5:
+        weights = np.tanh(weights @ weights * 0.01)
+    time.sleep(0.2)"""
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        rig.serve(Path(home) / "lab", {}) as lab,
+        sync_playwright() as playwright,
+    ):
+        browser = rig.launch(playwright)
+        page = browser.new_page(viewport={"width": 1180, "height": 820}, device_scale_factor=1.5)
+        path = lab.notebook("train.ipynb", "%load_ext jupyter_gpupredict", CELL)
+        sheet = rig.Sheet(lab, page, path)
+        sheet.open()
+        sheet.command("application:toggle-left-area")
+        sheet.run_all()
+        sheet.wait_live("bokeh")
+        page.wait_for_function(
+            "document.querySelector('.gp-state')?.textContent.includes('converged')",
+            timeout=60_000,
+        )
+        page.wait_for_timeout(6000)
+        TARGET.parent.mkdir(exist_ok=True)
+        box = page.locator(".jp-CodeCell").last.bounding_box()
+        assert box is not None
+        page.screenshot(path=TARGET, clip={**box, "height": box["height"] + 12})
+        sheet.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

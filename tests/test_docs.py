@@ -1,0 +1,29 @@
+"""The documents that repeat the code say what the code says."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from docs.compatibility import TARGET, page
+from jupyter_gpupredict.core.events import EVENTS, SCHEMA
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_compatibility_page_is_the_targets_table():
+    assert TARGET.read_text(encoding="utf-8") == page()
+
+
+def test_the_events_page_names_every_event_and_field():
+    text = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", text))
+    for name, kind in EVENTS.items():
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert {name, *fields} <= named, name
+    assert f"(`SCHEMA` {SCHEMA})" in text
+
+
+def test_every_link_and_picture_is_there():
+    for page_path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page_path.read_text(encoding="utf-8")):
+            assert (page_path.parent / target).exists(), f"{page_path.name}: {target}"
