@@ -135,6 +135,7 @@ def build_session(
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
+    from jupyter_gpupredict.session.progress import shared as shared_board
     from jupyter_gpupredict.session.recorder import Recorder
     from jupyter_gpupredict.session.session import Session
 
@@ -191,6 +192,7 @@ def build_session(
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
+        board=shared_board(),
         live=live,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),

@@ -18,6 +18,7 @@ SOURCES = {
     "replay": "telemetry.replay:ReplaySource",
     "synthetic": "telemetry.synthetic:SyntheticSource",
 }
+HINTS: dict[str, str] = {}
 PREDICTORS = {
     "windows": "predictors.windows:WindowsRule",
     "histogram": "predictors.histogram:HistogramRule",
@@ -48,7 +49,7 @@ def load(kind: str, name: str) -> type[Any]:
     """Return the class registered under a name.
 
     Args:
-        kind: `sources`, `predictors`, `workloads` or `sharing`.
+        kind: `sources`, `hints`, `predictors`, `workloads` or `sharing`.
         name: A registered name.
 
     Raises:
@@ -74,6 +75,7 @@ def load(kind: str, name: str) -> type[Any]:
 def _table(kind: str) -> dict[str, str]:
     return {
         "sources": SOURCES,
+        "hints": HINTS,
         "predictors": PREDICTORS,
         "workloads": WORKLOADS,
         "sharing": SHARING,

@@ -111,6 +111,7 @@ def test_the_public_names_are_sorted_and_real():
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
         "telemetry": registry.SOURCES,
+        "hints": registry.HINTS,
         "predictors": registry.PREDICTORS,
         "exporters/workloads": registry.WORKLOADS,
         "exporters/sharing": registry.SHARING,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         SharePatch,
     )
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.recommendation import Estimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Batch, SourceInfo
@@ -45,6 +46,37 @@ class TelemetrySource(Protocol):
 
     def close(self) -> None:
         """Let go of everything; may be called twice."""
+        ...
+
+
+class ProgressSink(Protocol):
+    """Where a hint reports what it sees of the user's loop; cheap, and from any thread."""
+
+    def progress(self, unit: Unit, done: float, total: float | None, hint: str) -> None:
+        """Say that so many epochs or steps are complete now; None: the total is not known."""
+        ...
+
+    def phase(self, name: str, hint: str) -> None:
+        """Say that a phase (`train`, `validation`, `checkpoint`, ...) begins; `other` ends it."""
+        ...
+
+
+class HintSource(Protocol):
+    """Reads progress from a library's loop. Never changes the loop, never raises into it."""
+
+    module: str
+    """The library's module in which the hook goes; attached once that module is imported."""
+
+    def attach(self, sink: ProgressSink) -> None:
+        """Hook into the library, which is imported; called once before `detach`."""
+        ...
+
+    def poll(self) -> None:
+        """Look at the loop, about once a second on the sampler thread; most have nothing to do."""
+        ...
+
+    def detach(self) -> None:
+        """Take the hook out again; may be called twice, and without `attach`."""
         ...
 
 

@@ -24,6 +24,7 @@ from jupyter_gpupredict.core.recommendation import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Predictor
     from jupyter_gpupredict.core.series import Readings, SourceInfo
     from jupyter_gpupredict.core.window import ClosedWindow
@@ -88,8 +89,8 @@ class Analysis:
         self.relearned: list[tuple[float, float]] = []
         """(time, target ratio) of each later convergence."""
 
-    def ingest(self, readings: Sequence[Readings]) -> Sequence[Change]:
-        """Take the readings of one batch; returns what changed, oldest first."""
+    def ingest(self, readings: Sequence[Readings], marks: Sequence[Mark] = ()) -> Sequence[Change]:
+        """Take the readings and marks of one batch; returns what changed, oldest first."""
         for one in readings:
             if one.series == self._info.memory:
                 for time_s, value in zip(one.times_s, one.values, strict=True):

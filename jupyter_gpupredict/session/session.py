@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.core import progress
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.run import Run, RunFold
 from jupyter_gpupredict.core.series import Batch, Gap, Readings
@@ -16,12 +17,14 @@ from jupyter_gpupredict.session.delivery import Channel, Delivery
 from jupyter_gpupredict.session.sampler import Sampler
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.protocols import Subscriber, TelemetrySource
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.session.progress import Board
 
 BUFFERED_WAKE_S = 1.0
 """The driver keeps the readings meanwhile, so waking more often would only cost."""
@@ -44,6 +47,7 @@ class Session:
         subscribers: Sequence[Subscriber],
         delivery: Delivery,
         clock: Clock,
+        board: Board | None = None,
         live: bool = False,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
@@ -54,6 +58,8 @@ class Session:
         self._make_header = make_header
         self._delivery = delivery
         self._clock = clock
+        self._board = board
+        self._marks: deque[progress.Mark] | None = None
         self._live = live
         self._max_seconds = max_seconds
         self._stop_requested = stop_requested
@@ -111,6 +117,8 @@ class Session:
         wake_s = info.period_s
         if info.buffer_s is not None:
             wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
+        if self._board is not None:
+            self._marks = self._board.join()
         self._sampler = Sampler(self._tick, wake_s, self._clock, self._crashed)
         self._sampler.start()
 
@@ -143,6 +151,8 @@ class Session:
         if sampler.stop() and not self._ended_early:
             self._last_tick()
         self._close_source()
+        if self._board is not None and self._marks is not None:
+            self._board.leave(self._marks)
         self._report_changes(analysis.finish())
         now_s = self._now_s()
         recommendation = analysis.recommendation()
@@ -239,13 +249,30 @@ class Session:
                     self._next(), now_s, gap.from_s - began_s, gap.to_s - began_s, gap.cause
                 )
             )
-        changed = self._report_changes(analysis.ingest(readings))
+        changed = self._report_changes(analysis.ingest(readings, self._new_marks()))
         if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
             self._updated_s = now_s
             self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
         if batch.exhausted:
             self._ended_early = "the recording is at its end"
         self._delivery.wake()
+
+    def _new_marks(self) -> list[progress.Mark]:
+        """Return what hints reported since the last call, in session time, and tell of it."""
+        queue, found = self._marks, []
+        while queue:
+            mark = queue.popleft()
+            time_s = mark.time_s - self._began_s
+            found.append(replace(mark, time_s=time_s))
+            if isinstance(mark, progress.Phase):
+                self._emit(ev.PhaseEntered(self._next(), time_s, mark.name, mark.hint))
+            else:
+                self._emit(
+                    ev.ProgressMade(
+                        self._next(), time_s, mark.unit, mark.done, mark.total, mark.hint
+                    )
+                )
+        return found
 
     def _visibly_changed(self) -> bool:
         assert self._analysis is not None  # noqa: S101 - set by `start`
