@@ -22,6 +22,7 @@ HINTS: dict[str, str] = {}
 PREDICTORS = {
     "windows": "predictors.windows:WindowsRule",
     "histogram": "predictors.histogram:HistogramRule",
+    "epoch_mix": "predictors.epoch_mix:EpochMix",
 }
 WORKLOADS = {
     "job": "exporters.workloads.job:Job",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.core.tracefile import read_trace
+from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis, Transition
 from jupyter_gpupredict.session.offline import predict
@@ -17,7 +18,7 @@ OPTIONS = RuleOptions(window_s=10.0, agree=2, tolerance_points=2.0, period_s=1.0
 
 
 def analysis():
-    return Analysis(INFO, lambda: WindowsRule(OPTIONS), 0.95)
+    return Analysis(INFO, lambda: WindowsRule(OPTIONS), lambda: EpochMix(OPTIONS), 0.95)
 
 
 def feed(run, values, start=1):
@@ -134,6 +135,7 @@ def test_a_trace_predicts_the_same_bytes_twice_and_causally():
         return predict(
             read_trace(lines, "x"),
             lambda period: WindowsRule(OPTIONS),
+            lambda period: EpochMix(OPTIONS),
             metric=None,
             guard=True,
             coverage=0.95,
@@ -151,6 +153,7 @@ def test_an_idle_trace_abstains_as_the_contract_says():
     found = predict(
         read_trace(["t_s,gpu_util_pct\n", "0,0\n", "1,0\n", "2,0\n"], "x"),
         lambda period: WindowsRule(OPTIONS),
+        lambda period: EpochMix(OPTIONS),
         metric=None,
         guard=True,
         coverage=0.95,
