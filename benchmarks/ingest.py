@@ -26,7 +26,12 @@ HOURS = 2
 
 def info() -> SourceInfo:
     return SourceInfo(
-        "nvml", (Device("GPU-1", "x"),), (SHARE, MEMORY), SHARE, MEMORY, 20.0, PERIOD_S
+        source="nvml",
+        devices=(Device("GPU-1", "x"),),
+        series=(SHARE, MEMORY),
+        share=SHARE,
+        memory=MEMORY,
+        period_s=PERIOD_S,
     )
 
 

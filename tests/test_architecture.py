@@ -59,10 +59,10 @@ DOORS = {
 }
 """Library -> where it may enter. `socket` is for the host's name alone."""
 FREE = {
-    "__future__", "argparse", "ast", "collections", "contextlib", "csv", "dataclasses", "datetime",
-    "difflib", "enum", "functools", "hashlib", "html", "inspect", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "sys", "tempfile", "time",
-    "types", "typing", "jupyter_gpupredict",
+    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "csv", "dataclasses",
+    "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect", "itertools", "json",
+    "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "sys",
+    "tempfile", "time", "types", "typing", "jupyter_gpupredict",
 }  # fmt: skip
 
 
