@@ -119,7 +119,7 @@ class PhaseLedger:
         return self.current.setdefault(self.phase, Law())
 
     def _book_time(self, time_s: float) -> None:
-        if self._phase_began_s is not None:
+        if self._phase_began_s is not None and time_s > self._phase_began_s:
             self._law().seconds += time_s - self._phase_began_s
         self._phase_began_s = time_s
 

@@ -2,8 +2,9 @@
 
 The active span begins with the first active reading. Should that turn out to be a false start (a
 library probing the device, a model being loaded, then minutes of data preparation), it begins anew
-with the next active one. A slow first epoch and compilation are not cut: a window that holds them
-does not agree with the next, and the first epoch is never learned.
+with the next active one, once: a run that goes on like that is a run of short bursts, and its idle
+time is usage like any other. A slow first epoch and compilation are not cut: a window that holds
+them does not agree with the next, and the first epoch is never learned.
 """
 
 from __future__ import annotations

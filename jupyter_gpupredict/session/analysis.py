@@ -213,7 +213,7 @@ class Analysis:
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
         self._start_s, self._sampled_s = math.nan, 0.0
-        self._false_start = FalseStart()
+        self._false_start.settled = True  # once is enough: see core/warmup.py
         self._forget_windows()
         self._course.begin_anew(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")
