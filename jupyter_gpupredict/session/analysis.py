@@ -20,7 +20,7 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
     State,
 )
-from jupyter_gpupredict.core.warmup import FalseStart, is_active
+from jupyter_gpupredict.core.warmup import ACTIVE_RATIO, FalseStart, is_active
 from jupyter_gpupredict.session.course import Course
 
 if TYPE_CHECKING:
@@ -235,6 +235,9 @@ class Analysis:
         for window in self._rule.windows():
             self._close(window)
         if fired is None or self._course.mix.knows:
+            return
+        if fired.target_ratio <= ACTIVE_RATIO and not self._false_start.settled:
+            self._reason = "windows agree, but on idle: the training may not have begun"
             return
         closed_because = self._course.gate.reason(fired.converged_at_s)
         if closed_because:
