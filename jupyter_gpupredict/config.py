@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -66,6 +67,8 @@ class SessionConfig:
     coverage: float = 0.95
     max_seconds: float | None = None
     """Stop measuring after so long; None: with the cell."""
+    prior: bool = True
+    """Use an earlier run of the same code while this one goes alike."""
     until_converged: bool = False
     """Stop the cell itself when the prediction has converged."""
     path: str | None = None
@@ -125,6 +128,7 @@ def build_session(
     subscribers: Sequence[Subscriber] = (),
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
+    on_limit: Callable[[], None] | None = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -135,6 +139,7 @@ def build_session(
         subscribers: Views; the trace's recorder is added.
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
+        on_limit: Called there when `max_seconds` are over.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
@@ -153,15 +158,22 @@ def build_session(
     session_id = store.new_id(clock.wall())
     recorders = [] if warnings else [Recorder(store.path(session_id))]
 
+    @functools.cache
+    def earlier(info: SourceInfo) -> RunHeader | None:
+        return None if code is None else _earlier_run(store, code_hash(code), info)
+
     def make_analysis(info: SourceInfo) -> Analysis:
         options = _rule_options(config, info.period_s)
         memory_age_s = min(300.0, options.window_s or 300.0)
+        before = earlier(info)
+        known = before.finished.profile if before and before.finished else None
         return Analysis(
             info,
             lambda: _make_rule(config.rule, options),
             lambda: _make_mix(config, info.period_s),
             config.coverage,
             memory_age_s=memory_age_s,
+            prior=known if config.prior else None,
         )
 
     def make_header(info: SourceInfo) -> SessionStarted:
@@ -187,6 +199,7 @@ def build_session(
             host=socket.gethostname(),
             pid=os.getpid(),
             code_hash=None if code is None else code_hash(code),
+            last_time=_last_time(earlier(info)),
         )
 
     session = Session(
@@ -201,9 +214,44 @@ def build_session(
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
         on_state=on_state,
+        on_limit=on_limit,
     )
     session.errors.extend(warnings)
     return session
+
+
+def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
+    """Return the newest finished run of this code with this source, metric, device and driver."""
+    device = {one.uuid: one for one in info.devices}.get(info.share.device)
+    for header in store.of_code(code):
+        started = header.started
+        former = {one.uuid: one for one in started.devices}.get(started.share.device)
+        if (
+            header.finished is not None
+            and header.finished.recommendation is not None
+            and started.source == info.source
+            and started.share.metric == info.share.metric
+            and started.origin == info.origin
+            and former is not None
+            and device is not None
+            and former.name == device.name
+            and started.versions.get("driver") == dict(info.versions).get("driver")
+        ):
+            return header
+    return None
+
+
+def _last_time(header: RunHeader | None) -> str:
+    """Return what an earlier run said, in words; empty when there is none."""
+    told = header.finished.recommendation if header and header.finished else None
+    if header is None or header.finished is None or told is None or told.target_ratio is None:
+        return ""
+    memory = told.memory.peak_bytes if told.memory else math.nan
+    peak = "" if math.isnan(memory) else f", memory peak {memory / (1 << 20):.0f} MiB"
+    return (
+        f"{header.started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
+        f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {header.finished.duration_s:.0f} s"
+    )
 
 
 def shutdown() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import accumulate
 from math import ceil
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import NotEnoughSamples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BINS = 101
 _SLACK = 1e-9
@@ -44,6 +48,16 @@ class Counter:
         self.seconds = 0.0
         """Total weight."""
 
+    @classmethod
+    def of(cls, bins: Iterable[tuple[int, float]], mean_ratio: float) -> Counter:
+        """Return a counter of (whole percent, seconds) whose exact mean is known beside them."""
+        made = cls()
+        for percent, seconds in bins:
+            made._bins[percent] += seconds
+            made.seconds += seconds
+        made._sum = mean_ratio * made.seconds
+        return made
+
     def add(self, value: float, weight_s: float) -> None:
         """Add a reading of 0..1 that speaks for `weight_s` seconds, at least 0."""
         self._bins[ceil(100.0 * value - _SLACK)] += weight_s
@@ -57,6 +71,10 @@ class Counter:
         self._last = (0, 0.0, 0.0)
         self._sum += factor * other._sum
         self.seconds += factor * other.seconds
+
+    def bins(self) -> list[tuple[int, float]]:
+        """Return (whole percent, seconds) of every percent at which any time was spent."""
+        return [(percent, seconds) for percent, seconds in enumerate(self._bins) if seconds > 0.0]
 
     def mean_ratio(self) -> float:
         """Return the time-weighted mean.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jupyter_gpupredict.core.prior import Profile
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import Device, Readings, Series
 
@@ -46,6 +47,8 @@ class SessionStarted:
     pid: int = 0
     code_hash: str | None = None
     """SHA-256 of the cell's source without its magic line, newlines normalised."""
+    last_time: str = ""
+    """What an earlier run of the same code on the same device said, in words."""
     schema: int = SCHEMA
 
 
@@ -183,6 +186,8 @@ class SessionFinished:
     overhead_s: float
     """CPU seconds our own threads used."""
     errors: tuple[str, ...] = field(default=())
+    profile: Profile | None = None
+    """What was used when, for the next run of the same code; None unless all of it was measured."""
 
 
 Event = (

@@ -13,11 +13,15 @@ import types
 import typing
 from typing import Any
 
-from jupyter_gpupredict.core import events, metrics, recommendation, series
+from jupyter_gpupredict.core import events, metrics, prior, recommendation, series
 from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA, Event
 
-_NAMESPACE = {**vars(metrics), **vars(series), **vars(recommendation), **vars(events)}
+_NAMESPACE = {
+    name: value
+    for module in (metrics, series, prior, recommendation, events)
+    for name, value in vars(module).items()
+}
 """Where the field types, which are strings, are looked up."""
 _FIELDS: dict[type[Any], dict[str, Any]] = {}
 """Cache: class -> field name -> resolved type."""

@@ -56,6 +56,7 @@ class CellRun:
             subscribers=() if view is None else view.subscribers,
             live=view is not None and view.live,
             on_state=self._on_state if config.until_converged else None,
+            on_limit=self._on_limit if config.until_converged else None,
         )
         if self._synchronize:
             _wait_for_gpu()
@@ -81,8 +82,8 @@ class CellRun:
         error = result.error_before_exec or result.error_in_exec
         if error is not None and self._stop.owns(error):
             result.error_in_exec = None  # so that the reply is ok and Run All goes on
-            error = None
-        if error is None:
+            self.end("stopped")
+        elif error is None:
             self.end("completed")
         else:
             self.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
@@ -113,6 +114,9 @@ class CellRun:
         if recommendation.state == "converged":
             self._stop.fire()
 
+    def _on_limit(self) -> None:
+        self._stop.fire()
+
 
 def _open_view(shell: InteractiveShell) -> View | None:
     """Return the live view; a view that cannot be made is no reason not to measure."""
@@ -127,7 +131,9 @@ def _open_view(shell: InteractiveShell) -> View | None:
 
 
 def _why_stopped(result: Result) -> str:
-    return f"gpupredict stopped this cell: {result.reason}"
+    if result.state == "converged":
+        return f"gpupredict stopped this cell: {result.reason}"
+    return f"gpupredict stopped this cell at --max-seconds, {result.state}: {result.reason}"
 
 
 def _kernel_id(shell: InteractiveShell) -> str | None:

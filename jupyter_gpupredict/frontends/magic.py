@@ -58,6 +58,7 @@ class GpuPredictMagics(Magics):
     agree = Int(None, allow_none=True, help="Default of --agree.").tag(config=True)
     tolerance = Float(None, allow_none=True, help="Default of --tolerance.").tag(config=True)
     epochs = Int(None, allow_none=True, help="Default of --epochs.").tag(config=True)
+    prior = Bool(None, allow_none=True, help="False is the default --no-prior.").tag(config=True)
     until_converged = Bool(None, allow_none=True, help="Default of --until-converged.").tag(
         config=True
     )
@@ -163,7 +164,7 @@ class GpuPredictMagics(Magics):
             outcome = "interrupted"
             if run is None or not run.stopped_by_us():
                 raise
-            value = None
+            outcome, value = "stopped", None
         finally:
             if run is not None:
                 run.end(outcome)

@@ -54,7 +54,9 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
     def __enter__(self) -> Self:
         try:
             session = build_session(
-                self.config, on_state=self._on_state if self.config.until_converged else None
+                self.config,
+                on_state=self._on_state if self.config.until_converged else None,
+                on_limit=self._on_limit if self.config.until_converged else None,
             )
             session.start()
         except ConfigError:
@@ -80,7 +82,9 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         if self._session is None:
             return False
         outcome = "failed"
-        if error is None or ours:
+        if ours:
+            outcome = "stopped"
+        elif error is None:
             outcome = "completed"
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
@@ -96,6 +100,9 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
     def _on_state(self, recommendation: Recommendation) -> None:
         if recommendation.state == "converged":
             self._stop.fire()
+
+    def _on_limit(self) -> None:
+        self._stop.fire()
 
     def _warn(self, message: str) -> None:
         if not self.quiet:

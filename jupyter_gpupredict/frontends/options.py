@@ -49,6 +49,13 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--epochs", type=int, metavar="N", help="total number of epochs, when known")
     add(
+        "--no-prior",
+        dest="prior",
+        action="store_const",
+        const=False,
+        help="do not converge sooner because an earlier run of the same code went alike",
+    )
+    add(
         "--until-converged",
         action="store_const",
         const=True,
@@ -76,6 +83,7 @@ SESSION_OPTIONS = (
     "agree",
     "tolerance",
     "epochs",
+    "prior",
     "until_converged",
     "max_seconds",
     "path",

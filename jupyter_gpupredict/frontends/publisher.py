@@ -101,7 +101,7 @@ class Publisher:
             "state": told.state if told else "warming",
             "sign": words.STATE_SIGNS[told.state if told else "warming"],
             "finished": fold.finished is not None,
-            "label": words.label(fold.started) if fold.started is not None else "",
+            "label": _label(fold),
             "headline": words.prediction(told) if told else "waiting for the first reading",
             "detail": _detail(told, fold.last_t_s),
             "problem": _problem(fold),
@@ -121,6 +121,14 @@ def _detail(told: Recommendation | None, elapsed_s: float) -> str:
     )
     said = (told.reason, reached, told.progress, elapsed, words.time_left(told))
     return " · ".join(part for part in said if part)
+
+
+def _label(fold: RunFold) -> str:
+    """Return what the readings are and what an earlier run said."""
+    if fold.started is None:
+        return ""
+    last = fold.started.last_time
+    return words.label(fold.started) + (f" · last time, {last}" if last else "")
 
 
 def _problem(fold: RunFold) -> str:

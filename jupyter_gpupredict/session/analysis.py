@@ -13,6 +13,7 @@ from jupyter_gpupredict.core.events import WindowClosed
 from jupyter_gpupredict.core.guard import ALLOWED, Guard
 from jupyter_gpupredict.core.memory import MemoryPeak
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.core.recommendation import (
     Confidence,
     Estimate,
@@ -26,6 +27,7 @@ from jupyter_gpupredict.session.course import Course
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jupyter_gpupredict.core.prior import Profile
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Predictor, ProgressPredictor
     from jupyter_gpupredict.core.series import Readings, SourceInfo
@@ -57,6 +59,7 @@ class Analysis:
         *,
         guard: bool = True,
         memory_age_s: float = 300.0,
+        prior: Profile | None = None,
     ) -> None:
         self._info = info
         self._make_rule = make_rule
@@ -64,6 +67,8 @@ class Analysis:
         self._guarded = guard
         self._rule = make_rule()
         self._course = Course(make_mix)
+        self._prior = None if prior is None else PriorTest(prior, coverage)
+        self._profile: ProfileBuilder | None = None
         self._peak = MemoryPeak(memory_age_s)
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
@@ -118,6 +123,10 @@ class Analysis:
             self._move("abstained", 0.0 if math.isnan(self._last_s) else self._last_s, words)
         changes, self._changes = self._changes, []
         return changes
+
+    def profile(self) -> Profile | None:
+        """Return what the run used when; None before the active span."""
+        return None if self._profile is None else self._profile.profile()
 
     @property
     def uncapped_ratio(self) -> float:
@@ -195,9 +204,12 @@ class Analysis:
             if not is_active(value):
                 return
             self._start_s = time_s - weight_s
+            self._profile = ProfileBuilder(self._start_s, period_s, self._coverage)
             self._peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += weight_s
+        assert self._profile is not None  # noqa: S101 - begun with the span
+        blocks = self._profile.add(time_s, value, weight_s)
         if self._estimate is not None:
             self._course.add(time_s, value, weight_s)
             self._guard_reading(time_s, value, weight_s)
@@ -208,7 +220,22 @@ class Analysis:
             self._begin_anew(time_s)
             return
         self._course.add(time_s, value, weight_s)
+        if self._repeats(blocks, time_s):
+            self._guard_reading(time_s, value, weight_s)
+            return
         self._learn(time_s, value, weight_s)
+
+    def _repeats(self, blocks: Sequence[ClosedWindow], time_s: float) -> bool:
+        """Converge when this run repeats an earlier one of the same code; says whether it did."""
+        prior = self._prior
+        if prior is None:
+            return False
+        for block in blocks:
+            fired = prior.update(block)
+            if fired is not None and not self._course.gate.reason(fired.converged_at_s):
+                self._converge(fired, time_s, "the run goes as it went last time")
+                return True
+        return False
 
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
@@ -303,7 +330,7 @@ class Analysis:
         if self._guard is None or not self._guard.update(time_s, value, weight_s, allowed):
             return
         self.alarms.append(time_s)
-        self._estimate = self._confidence = self._guard = None
+        self._estimate = self._confidence = self._guard = self._prior = None
         self._forget_windows()
         self._course.begin_anew(time_s)
         words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"

@@ -6,14 +6,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.prior import ProfileBuilder
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import Readings, SourceInfo
+from jupyter_gpupredict.core.warmup import is_active
 from jupyter_gpupredict.session.analysis import Analysis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_gpupredict.core.prior import Profile
     from jupyter_gpupredict.core.protocols import Predictor, ProgressPredictor
     from jupyter_gpupredict.core.tracefile import Trace
 
@@ -27,6 +30,7 @@ def predict(
     guard: bool,
     coverage: float,
     memory_age_s: float = 300.0,
+    prior: Profile | None = None,
 ) -> dict[str, Any]:
     """Return the prediction a rule makes from a trace, reading it causally.
 
@@ -38,6 +42,7 @@ def predict(
         guard: Whether to watch for a stale prediction.
         coverage: Share of the time to cover.
         memory_age_s: How long a memory peak must stand before it is believed.
+        prior: What an earlier run of the same code used.
 
     Raises:
         Malformed: The trace does not hold the metric.
@@ -61,6 +66,7 @@ def predict(
         coverage,
         guard=guard,
         memory_age_s=memory_age_s,
+        prior=prior,
     )
     marks = deque(trace.marks)
     at_share = trace.series.index(share)
@@ -79,6 +85,22 @@ def predict(
         analysis.ingest(batch, due)
     analysis.finish()
     return _result(analysis, trace, coverage, guard)
+
+
+def profile(trace: Trace, coverage: float, metric: str | None = None) -> Profile | None:
+    """Return what a recorded run used when; None when it was never active."""
+    share = trace.share_series(metric)
+    period_s = trace.period_s(share)
+    builder: ProfileBuilder | None = None
+    last_s = None
+    for time_s, value in trace.points(share):
+        gap_s = period_s if last_s is None else time_s - last_s
+        last_s, weight_s = time_s, min(gap_s, 2.0 * period_s)
+        if builder is None and is_active(value):
+            builder = ProfileBuilder(time_s - weight_s, period_s, coverage)
+        if builder is not None:
+            builder.add(time_s, value, weight_s)
+    return None if builder is None else builder.profile()
 
 
 def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Session:
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
         on_state: Callable[[Recommendation], None] | None = None,
+        on_limit: Callable[[], None] | None = None,
     ) -> None:
         self._source = source
         self._make_analysis = make_analysis
@@ -64,6 +65,7 @@ class Session:
         self._max_seconds = max_seconds
         self._stop_requested = stop_requested
         self._on_state = on_state
+        self._on_limit = on_limit
         self._channel = Channel(subscribers)
         self._fold = RunFold()
         self._seq = 0
@@ -168,12 +170,17 @@ class Session:
                 duration_s=now_s,
                 overhead_s=sampler.cpu_s,
                 errors=tuple(self.errors),
+                profile=analysis.profile() if self._whole(outcome) else None,
             )
         )
         if not self._delivery.finish(self._channel):
             self.errors.append("a view did not take its last frame in time")
         self._report_detached()
         return replace(self._fold.record(), errors=tuple(self.errors))
+
+    def _whole(self, outcome: str) -> bool:
+        """Whether the code ran to its end and was measured to its end."""
+        return outcome == "completed" and not self._ended_early
 
     def _last_tick(self) -> None:
         """Read once more, so that a cell of 50 ms still has its readings."""
@@ -190,6 +197,8 @@ class Session:
             self._ended_early = "stopped on request"
         elif self._max_seconds is not None and now_s >= self._max_seconds:
             self._ended_early = f"measured for the {self._max_seconds:g} s asked for"
+            if self._on_limit is not None:
+                self._on_limit()
         batch = self._read(slow)
         if batch is not None:
             self._take(batch)

@@ -121,6 +121,23 @@ class Store:
             finished = last if isinstance(last, SessionFinished) else None
         return RunHeader(session_id, started, finished, path)
 
+    def of_code(self, code_hash: str, look_at: int = 200) -> Iterator[RunHeader]:
+        """Yield the runs of this code, newest first; only the newest traces are looked at.
+
+        Args:
+            code_hash: SHA-256 of the cell's source.
+            look_at: How many traces to open: a cell must not wait for a long history.
+        """
+        wanted = f'"code_hash":"{code_hash}"'.encode()
+        for session_id in self.ids()[:look_at]:
+            try:
+                with self.path(session_id).open("rb") as file:
+                    found = wanted in file.readline()
+                if found:
+                    yield self.header(session_id)
+            except (TraceError, OSError):
+                continue
+
     def events(self, session_id: str) -> Iterator[Event]:
         """Yield the events of a trace up to its last newline: a torn last line is left out.
 

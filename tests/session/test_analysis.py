@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core.prior import ProfileBuilder
 from jupyter_gpupredict.core.progress import Progress
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
@@ -261,3 +262,38 @@ def test_after_an_alarm_the_epochs_are_learned_anew():
     assert states(changes) == ["watching", "converged", "stale", "converged"]
     # above from 100 s, alarm at 130 s, in the seventh epoch, which is not learned; 8 and 9 agree
     assert run.relearned == [(180.0, 0.9)]
+
+
+def with_prior(values, former):
+    prior = ProfileBuilder(0.0, 1.0, 0.95)
+    for second, value in enumerate(former, 1):
+        prior.add(float(second), value, 1.0)
+    slow = RuleOptions(window_s=300.0, agree=2, tolerance_points=2.0, period_s=1.0)
+    run = Analysis(
+        INFO,
+        lambda: WindowsRule(slow),
+        lambda: EpochMix(slow),
+        0.95,
+        prior=prior.profile(),
+    )
+    return run, feed(run, values)
+
+
+def test_a_run_that_repeats_an_earlier_one_converges_sooner_and_the_guard_goes_on():
+    former = [0.4] * 120 + [0.8] * 600
+    run, changes = with_prior(former, former)
+    assert states(changes) == ["watching", "converged"]
+    told = run.recommendation()
+    assert (told.converged_at_s, told.target_ratio) == (60.0, 0.82)
+    assert "last time" in told.reason
+    assert told.coverage_ratio == 1.0
+    run, changes = with_prior([0.4] * 120 + [0.9] * 900, former)
+    assert states(changes) == ["watching", "converged", "stale", "converged"]
+    assert run.relearned[0][1] == 0.9  # learned from windows: the prior was forgotten
+
+
+def test_a_prior_that_does_not_fit_changes_nothing():
+    run, _ = with_prior([0.6] * 700, [0.4] * 700)
+    plain, _ = with_prior([0.6] * 700, [])
+    assert run.first == plain.first
+    assert run.first[0].converged_at_s == 600.0

@@ -1,4 +1,5 @@
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,24 @@ def test_wrong_options_are_one_line(options, error):
     with pytest.raises(error) as caught:
         SessionConfig(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_second_run_of_the_same_code_is_told_of_the_first(data_dir):
+    def measured(code, outcome="completed"):
+        options = SessionConfig(source="synthetic", scenario="steady")
+        run = build_session(options, code=code)
+        run.start()
+        time.sleep(1.6)  # a second of leading idle, then activity
+        return run.stop(outcome)
+
+    first = measured("train()")
+    assert first.started.last_time == ""
+    again = measured("train()")
+    assert "mean" in again.started.last_time
+    assert "abstained" in again.started.last_time
+    assert measured("other()").started.last_time == ""
+    profiles = {h.session_id: h.finished.profile for h in config.list_runs() if h.finished}
+    assert profiles[first.session_id].active_s > 0.0
+    failed = measured("train()", "failed")
+    profiles = {h.session_id: h.finished.profile for h in config.list_runs() if h.finished}
+    assert profiles[failed.session_id] is None, "half a run does not tell how a whole one goes"

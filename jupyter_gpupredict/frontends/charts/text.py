@@ -40,6 +40,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
             ("progress", told.progress),
             ("time left", words.time_left(told)),
             ("alarms", _alarms(run)),
+            ("last time", started.last_time),
         ]
         rows = [(name, text) for name, text in rows if text]
     rows += [
