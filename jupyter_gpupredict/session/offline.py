@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.metrics import METRICS
@@ -11,10 +12,15 @@ from jupyter_gpupredict.core.series import Readings, SourceInfo
 from jupyter_gpupredict.session.analysis import Analysis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Predictor
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.tracefile import Trace
+
+LOOKS = 400
+"""How often `watch` is called over a trace, at the least: as many points as a plot is wide."""
 
 
 def predict(
@@ -25,6 +31,8 @@ def predict(
     guard: bool,
     coverage: float,
     memory_age_s: float = 300.0,
+    marks: Sequence[Mark] = (),
+    watch: Callable[[float, Recommendation], None] | None = None,
 ) -> dict[str, Any]:
     """Return the prediction a rule makes from a trace, reading it causally.
 
@@ -35,6 +43,9 @@ def predict(
         guard: Whether to watch for a stale prediction.
         coverage: Share of the time to cover.
         memory_age_s: How long a memory peak must stand before it is believed.
+        marks: What hints said during the run, in order of time, on the trace's clock.
+        watch: Called with the time and what is recommended, at each change of state or window and
+            `LOOKS` times in between.
 
     Raises:
         Malformed: The trace does not hold the metric.
@@ -56,6 +67,9 @@ def predict(
     )
     at_share = trace.series.index(share)
     at_memory = trace.series.index(memory) if memory else None
+    told, told_until = 0, len(marks)
+    first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
+    look_s = first_s if watch else math.inf
     for time_s, values in trace.rows:
         batch: list[Readings] = []
         used = None if at_memory is None else values[at_memory]
@@ -64,7 +78,14 @@ def predict(
         ratio = values[at_share]
         if ratio is not None:
             batch.append(Readings(share, (time_s,), (ratio,)))
-        analysis.ingest(batch)
+        upto = told
+        while upto < told_until and marks[upto].time_s <= time_s:
+            upto += 1
+        changes = analysis.ingest(batch, marks[told:upto])
+        told = upto
+        if watch and (changes or time_s >= look_s):
+            watch(time_s, analysis.recommendation())
+            look_s = time_s + (last_s - first_s) / LOOKS
     analysis.finish()
     return _result(analysis, trace, coverage, guard)
 
