@@ -124,7 +124,12 @@ def _print(report: Report, missing: tuple[str, ...]) -> None:
 
 
 def _plot(folder: str, report: Report, cases: Sequence[Case]) -> None:
-    raise NotImplementedError
+    from jupyter_gpupredict.backtest import plots
+    from jupyter_gpupredict.backtest.baselines import BASELINES
+
+    ours = next((rule for rule in report.rules if rule not in BASELINES), "default")
+    written = plots.write(folder, report, cases, ours)
+    print(f"{len(written)} files written to {folder}", file=sys.stderr)  # noqa: T201
 
 
 class _Bar:
