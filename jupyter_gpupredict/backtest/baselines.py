@@ -143,7 +143,7 @@ class Baseline:
 
 def _first_share(share: float) -> Baseline:
     return Baseline(
-        f"the first {share:.0%} of the run",
+        f"the first {100 * share:.0f} % of the run",
         lambda run, _: FirstReadings(seconds=share * run.active_s),
         knows_length=True,
     )

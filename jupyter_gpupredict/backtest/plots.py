@@ -23,11 +23,25 @@ GREY = "#7c7c7c"
 _MARKERS = {"ours": "circle", "baseline": "diamond", "length": "diamond"}
 
 
-def write(folder: str | Path, report: Report, cases: Sequence[Case], rule: str) -> list[Path]:
+def prepare(folder: str) -> Path:
+    """Make the folder, before hours are spent on what goes into it; returns it.
+
+    Raises:
+        InvalidOption: It cannot be made.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidOption(f"cannot make {folder}: {error.strerror}", "--plots DIR") from error
+    return place
+
+
+def write(folder: Path, report: Report, cases: Sequence[Case], rule: str) -> list[Path]:
     """Write the frontier over all rules, and one rule's way through the first run of each group.
 
     Args:
-        folder: Made if need be.
+        folder: What `prepare` returned.
         report: What `backtest` returned.
         cases: What it was given.
         rule: One of our own, not a baseline.
@@ -36,7 +50,7 @@ def write(folder: str | Path, report: Report, cases: Sequence[Case], rule: str) 
         The files: `frontier.html`, `frontier.svg`, `runs.html` and one `run-ID.svg` each.
 
     Raises:
-        InvalidOption: The folder cannot be written.
+        InvalidOption: A file cannot be written.
     """
     summaries = tables.summaries(report)
     places = stories.spots(summaries)
@@ -55,14 +69,12 @@ def write(folder: str | Path, report: Report, cases: Sequence[Case], rule: str) 
             for name, one in zip(names, told, strict=True)
         },
     }
-    place = Path(folder)
     try:
-        place.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (place / name).write_text(text, encoding="utf-8")
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidOption(f"cannot write to {folder}: {error.strerror}", "--plots DIR") from error
-    return [place / name for name in texts]
+    return [folder / name for name in texts]
 
 
 def frontier_html(places: Sequence[Spot], title: str, table: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -380,18 +380,19 @@ def paired_difference(
     theirs: Sequence[Scored],
     measure: Callable[[Score], float | None],
     *,
+    draw: Literal["groups", "runs"] = "groups",
     repeats: int = 2000,
     seed: int = 0,
 ) -> Difference | None:
     """Return the macro difference of a measure with its interval; None where it never applies.
 
-    Whole groups are drawn again with replacement, each with all its runs: what is not independent
-    stays together.
-
     Args:
         ours: One rule's scores.
         theirs: Another's, of the same runs.
         measure: Takes the measure from a score.
+        draw: What is drawn again, with replacement. `groups`, each with all its runs: these are
+            repeats of each other, and other groups might have been recorded. `runs`, within their
+            groups: these are independent, and the groups are what they are.
         repeats: Bootstrap samples.
         seed: Of the resampling.
     """
@@ -403,8 +404,21 @@ def paired_difference(
             by_group.setdefault(one.group, []).append(a - b)
     if not by_group:
         return None
-    means = np.array([float(np.mean(held)) for held in by_group.values()])
-    draw = np.random.default_rng(seed)
-    drawn = means[draw.integers(0, len(means), (repeats, len(means)))].mean(axis=1)
+    generator = np.random.default_rng(seed)
+    held = [np.array(values) for values in by_group.values()]
+    means = np.array([values.mean() for values in held])
+    if draw == "groups":
+        drawn = _redrawn(means, generator, repeats)
+    else:
+        drawn = np.mean([_redrawn(values, generator, repeats) for values in held], axis=0)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Difference(float(means.mean()), float(low), float(high))
+
+
+def _redrawn(
+    values: NDArray[np.float64], generator: np.random.Generator, repeats: int
+) -> NDArray[np.float64]:
+    """Return the means of so many samples with replacement, shape (repeats,)."""
+    places = generator.integers(0, len(values), (repeats, len(values)))
+    means: NDArray[np.float64] = values[places].mean(axis=1)
+    return means

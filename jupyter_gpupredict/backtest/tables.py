@@ -38,9 +38,11 @@ GUARD_COLUMNS = (
 )
 LEGEND = (
     "watched: share of the active run (1 when abstained). mean err, p95 err: points from the whole "
-    "run's mean and covering usage. cov, cov p5, slack: of the rest. fccov: converged and the rest "
-    "covered less than 90 %; fc: that, or its mean more than 5 points off; both are shares of all "
-    "runs. guard: with what follows the first alarm taken as covered. *: knows the run's length."
+    "run's mean and covering usage. cov, cov p5, slack: of the rest, the part behind convergence. "
+    "fccov: converged, and the rest covered less than 90 %; fc: that, or its mean more than 5 "
+    "points off; both are shares of all runs. mem miss: memory rose above its target later. guard "
+    "cov, guard fccov: with what follows the first alarm taken as covered, over the runs that "
+    "converged. *: knows the run's length."
 )
 """What the headings mean."""
 

@@ -145,11 +145,21 @@ def test_groups_and_families_share_one_vote_each():
     assert told.group_runs == {"g1": 2, "g2": 1, "g3": 1}
 
 
-def test_a_difference_is_paired_by_run_and_drawn_by_group():
+def test_a_difference_between_groups_is_wide_only_where_groups_are_drawn():
+    ours = [scored(f"{g}{k}", g, "f", 60.0 if g == "a" else 40.0) for g in "ab" for k in range(5)]
+    theirs = [scored(f"{g}{k}", g, "f", 40.0) for g in "ab" for k in range(5)]
+    by_group = paired_difference(ours, theirs, lambda one: one.watched_ratio)
+    by_run = paired_difference(ours, theirs, lambda one: one.watched_ratio, draw="runs")
+    assert (by_group.mean, by_group.low, by_group.high) == pytest.approx((0.1, 0.0, 0.2))
+    assert (by_run.mean, by_run.low, by_run.high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_a_difference_is_paired_by_run():
     ours = [scored(str(k), f"g{k % 4}", "f", 30.0 + k) for k in range(12)]
     theirs = [scored(str(k), f"g{k % 4}", "f", 50.0 + k) for k in range(12)]
-    found = paired_difference(ours, theirs, lambda one: one.watched_ratio)
-    assert (found.mean, found.low, found.high) == pytest.approx((-0.2, -0.2, -0.2))
+    for draw in ("groups", "runs"):
+        found = paired_difference(ours, theirs, lambda one: one.watched_ratio, draw=draw)
+        assert (found.mean, found.low, found.high) == pytest.approx((-0.2, -0.2, -0.2))
     assert paired_difference(ours, theirs, lambda one: one.alarms) is None
 
 

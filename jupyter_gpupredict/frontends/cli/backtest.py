@@ -33,11 +33,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Score the rules and print the tables."""
-    from jupyter_gpupredict.backtest import run, tables
+    from jupyter_gpupredict.backtest import plots, run, tables
+    from jupyter_gpupredict.backtest.baselines import BASELINES
 
     rules = [name.strip() for name in options.rules.split(",") if name.strip()]
     run.check_rules(rules)
     cases, missing = _cases(options)
+    folder = plots.prepare(options.plots) if options.plots else None
     bar = _Bar(sys.stderr.isatty())
     try:
         report = run.backtest(cases, rules, jobs=options.jobs, progress=bar.show)
@@ -45,8 +47,10 @@ def main(options: argparse.Namespace) -> int:
         bar.end()
     if not report.runs:
         raise InvalidOption("no trace could be scored", _why(report))
-    if options.plots:
-        _plot(options.plots, report, cases)
+    if folder is not None:
+        ours = next((rule for rule in rules if rule not in BASELINES), "default")
+        written = plots.write(folder, report, cases, ours)
+        print(f"{len(written)} files written to {folder}", file=sys.stderr)  # noqa: T201
     if options.json:
         told = {"missing": list(missing), **tables.as_json(report)}
         print(json.dumps(told, allow_nan=False))  # noqa: T201 - command line
@@ -121,15 +125,6 @@ def _print(report: Report, missing: tuple[str, ...]) -> None:
         if lines:
             parts.append("\n".join([f"{len(lines)} {title}:", *(f"  {line}" for line in lines)]))
     print("\n\n".join(parts))  # noqa: T201 - command line
-
-
-def _plot(folder: str, report: Report, cases: Sequence[Case]) -> None:
-    from jupyter_gpupredict.backtest import plots
-    from jupyter_gpupredict.backtest.baselines import BASELINES
-
-    ours = next((rule for rule in report.rules if rule not in BASELINES), "default")
-    written = plots.write(folder, report, cases, ours)
-    print(f"{len(written)} files written to {folder}", file=sys.stderr)  # noqa: T201
 
 
 class _Bar:
