@@ -82,9 +82,11 @@ def frontier_html(places: Sequence[Spot], title: str, table: str) -> str:
     from bokeh.models import ColumnDataSource, HoverTool, LabelSet, NumeralTickFormatter
     from bokeh.plotting import figure
 
+    top = stories.top(places)
     plot = figure(
         height=420, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset,save",
-        x_range=(0.0, 1.05), x_axis_label="share of the run that was watched",
+        x_range=(0.0, 1.05), y_range=(-0.03 * top, top),
+        x_axis_label="share of the run that was watched",
         y_axis_label="wrong (fc), share of all runs",
     )  # fmt: skip
     best = stories.frontier(places)
@@ -122,7 +124,7 @@ def frontier_html(places: Sequence[Spot], title: str, table: str) -> str:
     plot.add_tools(HoverTool(renderers=drawn, tooltips=[*tips, ("fccov", "@fccov{0.000}")]))
     plot.xaxis.formatter = NumeralTickFormatter(format="0 %")
     plot.yaxis.formatter = NumeralTickFormatter(format="0 %")
-    return _page(title, [(_plain(plot), title, table)])
+    return _page(title, [(_plain(plot), "The mean over groups", table)])
 
 
 def stories_html(told: Sequence[Story], title: str) -> str:

@@ -96,6 +96,12 @@ def frontier(places: Sequence[Spot]) -> tuple[Spot, ...]:
     return tuple(best)
 
 
+def top(places: Sequence[Spot]) -> float:
+    """Return where the axis of wrong runs ends: a whole tenth, with room for a name."""
+    highest = max((one.fc for one in places), default=0.0)
+    return min(1.0, math.ceil(10 * highest + 0.5) / 10)
+
+
 def follow(case: Case, rule: str) -> Story:
     """Return how one of our rules goes through a run.
 

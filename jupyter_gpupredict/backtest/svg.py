@@ -8,7 +8,7 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.backtest.story import frontier
+from jupyter_gpupredict.backtest.story import frontier, top
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,8 +42,7 @@ class _Frame:
 
 def frontier_svg(places: Sequence[Spot], title: str) -> str:
     """Return how much each rule watched against how often it was wrong."""
-    top = min(1.0, math.ceil(10 * max((one.fc for one in places), default=0.0) + 0.5) / 10)
-    frame = _Frame(0.0, 1.0, top)
+    frame = _Frame(0.0, 1.0, top(places))
     best = frontier(places)
     parts = [
         *_axes(frame, "share of the run that was watched", "wrong (fc), share of all runs", 100.0),
