@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.prior import Profile
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import (
         Predictor,
         ProgressPredictor,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import Batch, SourceInfo
+    from jupyter_gpupredict.core.tracefile import Trace
     from jupyter_gpupredict.session.store import RunHeader, Store
 
 AUTO = ("nvml", "cpu")
@@ -441,24 +444,81 @@ def predict_trace(
         InvalidOption, UnknownName: An option is wrong.
     """
     from jupyter_gpupredict.core.tracefile import open_trace
-    from jupyter_gpupredict.session.offline import predict
 
-    config = SessionConfig(
+    return predict_recording(
+        open_trace(path),
         rule=rule,
+        metric=metric,
+        guard=guard,
         epochs=epochs,
         window_s=window_s,
         agree=agree,
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    trace = open_trace(path)
+
+
+def predict_recording(
+    trace: Trace,
+    *,
+    rule: str | Callable[[float], Predictor] = "default",
+    metric: str | None = None,
+    guard: bool = True,
+    epochs: int | None = None,
+    window_s: float | None = None,
+    agree: int | None = None,
+    tolerance_points: float | None = None,
+    coverage: float = 0.95,
+    prior: Profile | None = None,
+    marks: Sequence[Mark] | None = None,
+    watch: Callable[[float, Recommendation], None] | None = None,
+) -> dict[str, Any]:
+    """Return what a rule would have predicted from a trace in memory; as `predict_trace`.
+
+    Args:
+        trace: The trace.
+        rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
+        metric: As `predict_trace`, and so are the options down to `coverage`.
+        guard: Whether to watch for a stale prediction after convergence.
+        epochs: Total number of epochs, when known.
+        window_s: Overrides the rule's own window, in seconds.
+        agree: Overrides how many windows must agree.
+        tolerance_points: Overrides how far they may lie apart, in percentage points.
+        coverage: Share of the time to cover, 0..1.
+        prior: What an earlier run of the same code used.
+        marks: What hints said during the run, in order of time; None: what the trace holds.
+        watch: Called with the time and what is recommended, a few hundred times and at each change.
+
+    Raises:
+        TraceError: The trace does not hold the metric.
+        InvalidOption, UnknownName: An option is wrong.
+    """
+    from jupyter_gpupredict.session.offline import predict
+
+    config = SessionConfig(
+        rule=rule if isinstance(rule, str) else "default",
+        epochs=epochs,
+        window_s=window_s,
+        agree=agree,
+        tolerance_points=tolerance_points,
+        coverage=coverage,
+    )
+
+    def make_rule(period_s: float) -> Predictor:
+        if isinstance(rule, str):
+            return _make_rule(rule, _rule_options(config, period_s))
+        return rule(period_s)
+
     return predict(
         trace,
-        lambda period_s: _make_rule(rule, _rule_options(config, period_s)),
+        make_rule,
         lambda period_s: _make_mix(config, period_s),
         metric=metric,
         guard=guard,
         coverage=coverage,
+        prior=prior,
+        marks=marks,
+        watch=watch,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.metrics import METRICS
@@ -14,11 +14,16 @@ from jupyter_gpupredict.core.warmup import is_active
 from jupyter_gpupredict.session.analysis import Analysis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.prior import Profile
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Predictor, ProgressPredictor
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.tracefile import Trace
+
+LOOKS = 400
+"""How often `watch` is called over a trace, at the least: as many points as a plot is wide."""
 
 
 def predict(
@@ -31,6 +36,8 @@ def predict(
     coverage: float,
     memory_age_s: float = 300.0,
     prior: Profile | None = None,
+    marks: Sequence[Mark] | None = None,
+    watch: Callable[[float, Recommendation], None] | None = None,
 ) -> dict[str, Any]:
     """Return the prediction a rule makes from a trace, reading it causally.
 
@@ -43,6 +50,9 @@ def predict(
         coverage: Share of the time to cover.
         memory_age_s: How long a memory peak must stand before it is believed.
         prior: What an earlier run of the same code used.
+        marks: What hints said during the run, in order of time; None: what the trace holds.
+        watch: Called with the time and what is recommended, at each change of state or window and
+            `LOOKS` times in between.
 
     Raises:
         Malformed: The trace does not hold the metric.
@@ -68,9 +78,12 @@ def predict(
         memory_age_s=memory_age_s,
         prior=prior,
     )
-    marks = deque(trace.marks)
+    marks = trace.marks if marks is None else marks
     at_share = trace.series.index(share)
     at_memory = trace.series.index(memory) if memory else None
+    told, told_until = 0, len(marks)
+    first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
+    look_s = first_s if watch else math.inf
     for time_s, values in trace.rows:
         batch: list[Readings] = []
         used = None if at_memory is None else values[at_memory]
@@ -79,10 +92,14 @@ def predict(
         ratio = values[at_share]
         if ratio is not None:
             batch.append(Readings(share, (time_s,), (ratio,)))
-        due = []
-        while marks and marks[0].time_s < time_s:
-            due.append(marks.popleft())
-        analysis.ingest(batch, due)
+        upto = told
+        while upto < told_until and marks[upto].time_s <= time_s:
+            upto += 1
+        changes = analysis.ingest(batch, marks[told:upto])
+        told = upto
+        if watch and (changes or time_s >= look_s):
+            watch(time_s, analysis.recommendation())
+            look_s = time_s + (last_s - first_s) / LOOKS
     analysis.finish()
     return _result(analysis, trace, coverage, guard)
 

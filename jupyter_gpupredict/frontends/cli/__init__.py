@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 VERBS = {
     "run": "measure a script",
     "predict": "predict from a recorded trace",
+    "backtest": "score the rules on many recorded or synthetic traces",
     "sessions": "list the stored runs",
     "show": "show a stored run",
     "export": "write a run as a function that deploys",

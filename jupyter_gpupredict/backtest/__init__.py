@@ -1,0 +1,1 @@
+"""Many traces through the rules, scored against what the runs then did."""

@@ -1,0 +1,339 @@
+"""Seeded synthetic training runs with known truth, as a driver and a poller would show them.
+
+A run is a timeline of stretches of iterations; each iteration is busy, then pauses. The driver
+reports the busy share of its last window in whole percent, and the poller sees each report until
+the next. Everything is drawn from the seed: the same seed gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
+from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.core.tracefile import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+UUID = "GPU-synthetic"
+SHARE = Series("gpu_util_ratio", UUID)
+MEMORY = Series("memory_used_bytes", UUID)
+TOTAL_BYTES = 40 << 30
+HINT = "trace"
+"""Who says the marks."""
+DRIVER_WINDOWS_S = (1 / 6, 0.25, 0.5, 1.0)
+"""Over how long NVML averages, by device (nvmlDeviceGetUtilizationRates)."""
+POLLS_S = (0.1, 0.2, 0.5, 1.0)
+_GIB = float(1 << 30)
+_MIB = float(1 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """A run with what is known of it."""
+
+    trace: Trace
+    marks: tuple[Mark, ...] = ()
+    """What exact hints would have said, in order of time; none where a run has no epochs."""
+    epochs_total: int | None = None
+
+
+def run(scenario: str, seed: int) -> Synthetic:
+    """Return the run of a scenario and a seed.
+
+    Args:
+        scenario: A name of `SCENARIOS`.
+        seed: Any whole number from 0.
+
+    Raises:
+        UnknownName: No such scenario.
+    """
+    if scenario not in SCENARIOS:
+        raise UnknownName("scenario", scenario, SCENARIOS)
+    draw = np.random.default_rng([seed, list(SCENARIOS).index(scenario)])
+    length_s = _log_uniform(draw, 600.0, 7200.0)
+    window_s = float(draw.choice(DRIVER_WINDOWS_S))
+    poll_s = float(draw.choice(POLLS_S))
+    amplitude = 1.0 if draw.random() < 0.5 else float(draw.uniform(0.35, 0.95))
+    line = _Timeline(draw, length_s, window_s)
+    line.lead_in()
+    SCENARIOS[scenario](line)
+    times_s, share = line.readings(window_s, poll_s, amplitude)
+    memory = line.memory(times_s)
+    rows = tuple(
+        zip(times_s.tolist(), zip(share.tolist(), memory.tolist(), strict=True), strict=True)
+    )
+    device = Device(UUID, "synthetic GPU", 0, TOTAL_BYTES)
+    trace = Trace(
+        f"{scenario}-{seed}", rows, (SHARE, MEMORY), (device,), f"scenario {scenario}, seed {seed}"
+    )
+    return Synthetic(trace, tuple(line.marks), line.epochs_total)
+
+
+class _Timeline:
+    """A run that is being composed, from its beginning on."""
+
+    def __init__(self, draw: np.random.Generator, length_s: float, window_s: float) -> None:
+        self.draw = draw
+        self.length_s = length_s
+        self.window_s = window_s
+        self.now_s = 0.0
+        self.iteration_s = _log_uniform(draw, 0.08, 0.8)
+        """Usual length of an iteration."""
+        self.spread = float(draw.uniform(0.03, 0.1))
+        """Coefficient of variation of both parts of an iteration."""
+        self.marks: list[Mark] = []
+        self.epochs_total: int | None = None
+        self._from_s: list[NDArray[np.float64]] = []
+        self._to_s: list[NDArray[np.float64]] = []
+        self._held: list[tuple[float, float]] = [(0.0, float(draw.uniform(0.3, 0.6)) * _GIB)]
+        """(from when, bytes of memory)."""
+        self.model_bytes = _log_uniform(draw, 2.0, 24.0) * _GIB
+
+    @property
+    def left_s(self) -> float:
+        return self.length_s - self.now_s
+
+    # ---- parts of a run ------------------------------------------------------------------------
+
+    def idle(self, seconds: float) -> None:
+        """Let time pass without work."""
+        self.now_s = min(self.length_s, self.now_s + max(0.0, seconds))
+
+    def work(
+        self,
+        seconds: float,
+        duty: float,
+        *,
+        until_duty: float | None = None,
+        iteration_s: float | None = None,
+        stall_every: int = 0,
+    ) -> None:
+        """Add iterations.
+
+        Args:
+            seconds: How long; cut at the end of the run.
+            duty: Busy share of an iteration, 0..1.
+            until_duty: What it has moved to by the end.
+            iteration_s: Length of an iteration, when not the usual.
+            stall_every: One iteration in so many waits 0.2 to 2 s more; 0: none does.
+        """
+        seconds = min(seconds, self.left_s)
+        if seconds <= 0.0:
+            return
+        usual_s = iteration_s or self.iteration_s
+        count = math.ceil(1.1 * seconds / usual_s) + 10
+        place = np.minimum(1.0, np.arange(count) * usual_s / seconds)
+        duties = duty + ((duty if until_duty is None else until_duty) - duty) * place
+        busy_s = usual_s * duties * self._noise(count)
+        pause_s = usual_s * (1.0 - duties) * self._noise(count)
+        if stall_every:
+            stalls = self.draw.random(count) < 1.0 / stall_every
+            pause_s = pause_s + stalls * self.draw.uniform(0.2, 2.0, count)
+        begins_s = np.concatenate(([0.0], np.cumsum(busy_s + pause_s)[:-1]))
+        inside = begins_s < seconds
+        begins_s, ends_s = begins_s[inside], np.minimum(seconds, (begins_s + busy_s)[inside])
+        self._from_s.append(self.now_s + begins_s)
+        self._to_s.append(self.now_s + ends_s)
+        self.now_s += seconds
+
+    def hold(self, size_bytes: float) -> None:
+        """Set how much memory is used from now on."""
+        self._held.append((self.now_s, min(0.97 * TOTAL_BYTES, size_bytes)))
+
+    def lead_in(self) -> None:
+        """Idle before the work, then a warm-up in which the work stutters or is compiled."""
+        self.idle(self.draw.uniform(1.0, 15.0))
+        warm_s = float(self.draw.uniform(5.0, 75.0))
+        self.hold(0.35 * self.model_bytes)
+        if self.draw.random() < 0.4:
+            self.idle(0.4 * warm_s)
+            slow_s = float(self.draw.uniform(3.0, 8.0)) * self.iteration_s
+            self.work(0.6 * warm_s, float(self.draw.uniform(0.1, 0.4)), iteration_s=slow_s)
+        else:
+            every = int(self.draw.integers(2, 6))
+            self.work(warm_s, float(self.draw.uniform(0.4, 0.9)), stall_every=every)
+        self.hold(self.model_bytes)
+        if self.left_s > 0.0:  # the allocator's cache settles
+            grown = 1.0 + float(self.draw.uniform(0.0, 0.06))
+            at_s = self.now_s + min(0.2 * self.left_s, float(self.draw.uniform(10.0, 200.0)))
+            self._held.append((at_s, self.model_bytes * grown))
+            self.model_bytes *= grown
+
+    # ---- what is seen of it --------------------------------------------------------------------
+
+    def readings(
+        self, window_s: float, poll_s: float, amplitude: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (stamps, ratios in whole percent) as polled, both shape (n,)."""
+        reports = int(self.length_s / window_s + 1e-9) + 1
+        busy_s = self._busy_until(window_s * np.arange(reports, dtype=np.float64))
+        share = np.diff(busy_s, prepend=0.0) / window_s
+        percent = np.rint(100.0 * amplitude * np.clip(share, 0.0, 1.0))
+        times_s = np.round(poll_s * np.arange(1, int(self.length_s / poll_s + 1e-9) + 1), 6)
+        newest = np.minimum(reports - 1, np.floor(times_s / window_s + 1e-9).astype(np.int64))
+        return times_s, percent[newest] / 100.0
+
+    def memory(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the bytes in use at these times, in whole MiB."""
+        held = sorted(self._held, key=lambda one: one[0])
+        place = np.searchsorted([at_s for at_s, _ in held], times_s, side="right") - 1
+        sizes = np.array([size for _, size in held])
+        return np.floor(sizes[np.maximum(place, 0)] / _MIB) * _MIB
+
+    def _busy_until(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the busy seconds up to each of these times."""
+        from_s, to_s = np.concatenate(self._from_s), np.concatenate(self._to_s)
+        edges_s = np.stack((from_s, to_s), axis=1).ravel()
+        total = np.cumsum(to_s - from_s)
+        so_far = np.stack((np.concatenate(([0.0], total[:-1])), total), axis=1).ravel()
+        found: NDArray[np.float64] = np.interp(times_s, edges_s, so_far, left=0.0)
+        return found
+
+    def _noise(self, count: int) -> NDArray[np.float64]:
+        """Return log-normal factors of mean 1 and coefficient of variation `spread`."""
+        sigma = math.sqrt(math.log1p(self.spread**2))
+        return self.draw.lognormal(-0.5 * sigma**2, sigma, count)
+
+
+def _log_uniform(draw: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(draw.uniform(math.log(low), math.log(high))))
+
+
+# ---- scenarios ---------------------------------------------------------------------------------
+
+
+def _steady(line: _Timeline) -> None:
+    """Iterations with hardly a pause."""
+    gap = float(line.draw.uniform(0.0, 0.12))
+    line.work(line.left_s, 1.0 / (1.0 + gap))
+
+
+def _sawtooth(line: _Timeline) -> None:
+    """Iterations about as long as the driver's window, which beats against them."""
+    iteration_s = float(line.draw.uniform(0.5, 3.3)) * line.window_s
+    line.work(line.left_s, float(line.draw.uniform(0.3, 0.85)), iteration_s=iteration_s)
+
+
+def _stalls(line: _Timeline) -> None:
+    """A loader that now and then is late."""
+    every = int(line.draw.integers(2, 17))
+    line.work(line.left_s, float(line.draw.uniform(0.6, 0.97)), stall_every=every)
+
+
+def _epochs(line: _Timeline, train: float, validation: float) -> None:
+    """Epochs of training, validation and a checkpoint; the first one is slower."""
+    draw = line.draw
+    epoch_s = min(_log_uniform(draw, 40.0, 600.0), line.length_s / 3)
+    validation_s = float(draw.uniform(0.08, 0.25)) * epoch_s
+    checkpoint_s = float(draw.uniform(1.0, 12.0))
+    train_s = max(0.2 * epoch_s, epoch_s - validation_s - checkpoint_s)
+    first = float(draw.uniform(1.0, 1.5))
+    cycle_s = train_s + validation_s + checkpoint_s
+    total = max(2, 1 + int((line.left_s - first * train_s - cycle_s + train_s) // cycle_s))
+    validating = line.model_bytes * float(draw.uniform(0.9, 1.25))
+    line.epochs_total = total
+    line.marks.append(Progress(line.now_s, "epoch", 0.0, float(total), HINT))
+    for epoch in range(1, total + 1):
+        jitter = float(draw.normal(1.0, 0.01))
+        line.marks.append(Phase(line.now_s, "train", HINT))
+        if epoch == 1:
+            line.work(first * train_s, 0.8 * train)
+        else:
+            line.work(jitter * train_s, train)
+        line.marks.append(Phase(line.now_s, "validation", HINT))
+        line.hold(max(validating, line.model_bytes))  # the cache keeps what validation needed
+        line.work(jitter * validation_s, validation)
+        line.marks.append(Phase(line.now_s, "checkpoint", HINT))
+        line.idle(checkpoint_s)
+        line.marks.append(Progress(line.now_s, "epoch", float(epoch), float(total), HINT))
+    line.marks.append(Phase(line.now_s, OTHER, HINT))
+    line.length_s = line.now_s  # the run ends with its last epoch
+
+
+def _epoch_low(line: _Timeline) -> None:
+    """Validation uses less than training."""
+    _epochs(line, float(line.draw.uniform(0.7, 0.98)), float(line.draw.uniform(0.2, 0.6)))
+
+
+def _epoch_high(line: _Timeline) -> None:
+    """Validation uses more than training."""
+    _epochs(line, float(line.draw.uniform(0.35, 0.75)), float(line.draw.uniform(0.85, 0.99)))
+
+
+def _phase(line: _Timeline) -> None:
+    """Two or three regimes that never come back."""
+    draw = line.draw
+    parts = int(draw.integers(2, 4))
+    cuts_s = np.sort(draw.uniform(0.12, 0.88, parts - 1)) * line.length_s
+    duty = float(draw.uniform(0.2, 0.97))
+    for end_s in [*cuts_s.tolist(), line.length_s]:
+        line.work(end_s - line.now_s, duty)
+        before = duty
+        while abs(duty - before) < 0.15:
+            duty = float(draw.uniform(0.2, 0.97))
+        line.hold(line.model_bytes * float(draw.uniform(0.9, 1.4)))
+
+
+def _drift(line: _Timeline) -> None:
+    """Use that moves slowly from the first minute to the last."""
+    draw = line.draw
+    moved = float(draw.uniform(0.12, 0.3)) * (1.0 if draw.random() < 0.5 else -1.0)
+    low, high = max(0.2, 0.2 - moved), min(0.97, 0.97 - moved)
+    duty = float(draw.uniform(low, high))
+    line.work(line.left_s, duty, until_duty=duty + moved)
+
+
+def _rl(line: _Timeline) -> None:
+    """Rollouts that hardly use the device, then updates that do."""
+    draw = line.draw
+    rollout_s, update_s = float(draw.uniform(4.0, 45.0)), float(draw.uniform(3.0, 25.0))
+    rolling, updating = float(draw.uniform(0.05, 0.35)), float(draw.uniform(0.8, 0.99))
+    while line.left_s > 1e-6:
+        line.work(rollout_s * float(draw.normal(1.0, 0.05)), rolling)
+        line.work(update_s * float(draw.normal(1.0, 0.05)), updating)
+
+
+def _notebook(line: _Timeline) -> None:
+    """Someone works by hand: bursts, and pauses to think."""
+    draw = line.draw
+    while line.left_s > 1e-6:
+        line.work(float(draw.uniform(20.0, 180.0)), float(draw.uniform(0.5, 0.97)))
+        line.idle(float(draw.lognormal(math.log(25.0), 1.0)))
+
+
+def _rare_heavy(line: _Timeline) -> None:
+    """A light base with rare bursts at full use, such as a large evaluation."""
+    draw = line.draw
+    base = 0.8 * float(draw.uniform(0.35, 0.75))
+    every_s = float(draw.uniform(0.1, 0.22)) * line.length_s
+    burst_s = float(draw.uniform(0.008, 0.03)) * line.length_s
+    heavier = line.model_bytes * float(draw.uniform(1.0, 1.3))
+    while line.left_s > 1e-6:
+        line.work(every_s, base)
+        line.hold(heavier)
+        line.work(burst_s, 1.0)
+        line.hold(line.model_bytes)
+
+
+SCENARIOS: dict[str, Callable[[_Timeline], None]] = {
+    "steady": _steady,
+    "sawtooth": _sawtooth,
+    "stalls": _stalls,
+    "epoch_vlow": _epoch_low,
+    "epoch_vhigh": _epoch_high,
+    "phase": _phase,
+    "drift": _drift,
+    "rl": _rl,
+    "notebook": _notebook,
+    "rareheavy": _rare_heavy,
+}
+"""Name -> what composes it. Their order is part of the seeds: append only."""

@@ -1,0 +1,203 @@
+"""A report as tables (Markdown, which also reads well in a terminal) and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.backtest.baselines import BASELINES
+from jupyter_gpupredict.backtest.score import COVERAGE, LOW_COVERAGE, MISSED, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpupredict.backtest.run import Outcome, Report
+    from jupyter_gpupredict.backtest.score import Means, Summary
+
+COLUMNS = (
+    ("abstained", "abst", 3),
+    ("watched_ratio", "watched", 3),
+    ("watched_s", "watched s", 0),
+    ("mean_error_points", "mean err", 2),
+    ("covering_error_points", "p95 err", 2),
+    ("coverage_ratio", "cov", 3),
+    (LOW_COVERAGE, "cov p5", 3),
+    ("slack_points", "slack", 2),
+    ("fccov", "fccov", 3),
+    ("fc", "fc", 3),
+    ("memory_miss", "mem miss", 3),
+    ("memory_over_ratio", "mem over", 3),
+)
+"""(measure, heading, decimals)."""
+GUARD_COLUMNS = (
+    ("guarded_coverage_ratio", "guard cov", 3),
+    ("guarded_fccov", "guard fccov", 3),
+    ("alarms", "alarms", 3),
+    ("false_alarm", "false alarm", 3),
+    ("uncapped_ratio", "uncapped", 3),
+)
+LEGEND = (
+    "watched: share of the active run (1 when abstained). mean err, p95 err: points from the whole "
+    "run's mean and covering usage. cov, cov p5, slack: of the rest, the part behind convergence. "
+    "fccov: converged, and the rest covered less than 90 %; fc: that, or its mean more than 5 "
+    "points off; both are shares of all runs. mem miss: memory rose above its target later. guard "
+    "cov, guard fccov: with what follows the first alarm taken as covered, over the runs that "
+    "converged. *: knows the run's length."
+)
+"""What the headings mean."""
+
+
+def by_rule(summaries: Mapping[str, Summary], part: str = "macro") -> str:
+    """Return one line for each rule.
+
+    Args:
+        summaries: Rule -> its averages.
+        part: `macro`, `by_family` or `pooled`.
+    """
+    return _table(
+        "rule",
+        [(marked(rule), one.runs, _part(one, part)) for rule, one in summaries.items()],
+    )
+
+
+def by_group(summaries: Mapping[str, Summary], measures: Sequence[str]) -> str:
+    """Return one line for each group and, side by side, every rule's figures."""
+    return _crossed("group", {rule: one.groups for rule, one in summaries.items()}, measures)
+
+
+def by_family(summaries: Mapping[str, Summary], measures: Sequence[str]) -> str:
+    """Return one line for each family and, side by side, every rule's figures."""
+    return _crossed("family", {rule: one.families for rule, one in summaries.items()}, measures)
+
+
+def groups_of(summary: Summary) -> str:
+    """Return one line for each group with every measure of one rule."""
+    return _table(
+        "group",
+        [(group, summary.group_runs[group], means) for group, means in summary.groups.items()],
+    )
+
+
+def marked(rule: str) -> str:
+    """Return a rule's name, with a star where it knows the run's length."""
+    known = rule in BASELINES and BASELINES[rule].knows_length
+    return f"{rule} *" if known else rule
+
+
+def summaries(report: Report) -> dict[str, Summary]:
+    """Return the averages of every rule."""
+    return {rule: summarise(report.scored(rule)) for rule in report.rules}
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return the report as one JSON object; what a measure does not apply to is null."""
+    return {
+        "runs": len(report.runs),
+        "active_hours": round(sum(one.active_s for one in report.runs) / 3600, 3),
+        "unreadable": [{"id": name, "reason": reason} for name, reason in report.unreadable],
+        "idle": list(report.idle),
+        "coverage_target": COVERAGE,
+        "missed_below": round(COVERAGE - MISSED, 9),
+        "rules": {
+            rule: {
+                "knows_length": marked(rule) != rule,
+                "runs": summary.runs,
+                "macro": summary.macro,
+                "by_family": summary.by_family,
+                "pooled": summary.pooled,
+                "groups": {
+                    group: {"runs": summary.group_runs[group], **means}
+                    for group, means in summary.groups.items()
+                },
+                "families": summary.families,
+                "errors": _errors(report.outcomes(rule)),
+                "answers": [_answer(outcome) for outcome in report.outcomes(rule)],
+            }
+            for rule, summary in summaries(report).items()
+        },
+    }
+
+
+def _errors(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
+    return [{"id": one.scored.id, "error": one.error} for one in outcomes if one.error]
+
+
+def _answer(outcome: Outcome) -> dict[str, Any]:
+    answer, scored = outcome.answer, outcome.scored
+    return {
+        "id": scored.id,
+        "group": scored.group,
+        "family": scored.family,
+        "state": "abstained" if answer.converged_at_s is None else "converged",
+        "converged_at_s": answer.converged_at_s,
+        "target_pct": answer.target_pct,
+        "mean_pct": answer.mean_pct,
+        "mem_target_mib": answer.mem_target_mib,
+        "alarms": None if answer.alarms_s is None else list(answer.alarms_s),
+        "score": asdict(scored.score),
+    }
+
+
+def _part(summary: Summary, part: str) -> Means:
+    parts = {
+        "macro": summary.macro,
+        "by_family": summary.by_family,
+        "pooled": summary.pooled,
+    }
+    return parts[part]
+
+
+def _table(first: str, rows: Sequence[tuple[str, int, Means]]) -> str:
+    guarded = any(means.get("alarms") is not None for _, _, means in rows)
+    columns = [
+        column
+        for column in COLUMNS + (GUARD_COLUMNS if guarded else ())
+        if any(column[0] in means for _, _, means in rows)
+    ]
+    return grid(
+        [first, "n", *(heading for _, heading, _ in columns)],
+        [
+            [name, str(count), *(figure(means.get(key), places) for key, _, places in columns)]
+            for name, count, means in rows
+        ],
+    )
+
+
+def _crossed(first: str, held: Mapping[str, dict[str, Means]], measures: Sequence[str]) -> str:
+    known = {key: (heading, places) for key, heading, places in COLUMNS + GUARD_COLUMNS}
+    names = list(dict.fromkeys(name for means in held.values() for name in means))
+    titles = [f"{marked(rule)} {known[measure][0]}" for measure in measures for rule in held]
+    rows = [
+        [
+            name,
+            *(
+                figure(held[rule].get(name, {}).get(measure), known[measure][1])
+                for measure in measures
+                for rule in held
+            ),
+        ]
+        for name in names
+    ]
+    return grid([first, *titles], rows)
+
+
+def figure(value: float | None, places: int) -> str:
+    """Return a number for a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns also line up as plain text."""
+    widths = [max(len(row[k]) for row in (titles, *rows)) for k in range(len(titles))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if k == 0 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * (width + 2) if k == 0 else "-" * (width + 1) + ":" for k, width in enumerate(widths)
+    ]
+    return "\n".join([line(titles), f"|{'|'.join(rule)}|", *(line(row) for row in rows)])
