@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.protocols import (
+        HintSource,
         Predictor,
         SessionHandle,
         Subscriber,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import Batch, SourceInfo
+    from jupyter_gpupredict.session.hooks import Hooks
+    from jupyter_gpupredict.session.progress import Board
     from jupyter_gpupredict.session.store import RunHeader, Store
 
 AUTO = ("nvml", "cpu")
@@ -135,7 +139,6 @@ def build_session(
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
-    from jupyter_gpupredict.session.progress import shared as shared_board
     from jupyter_gpupredict.session.recorder import Recorder
     from jupyter_gpupredict.session.session import Session
 
@@ -192,7 +195,8 @@ def build_session(
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
-        board=shared_board(),
+        board=progress_board(),
+        hooks=_hooks(),
         live=live,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
@@ -200,6 +204,25 @@ def build_session(
     )
     session.errors.extend(warnings)
     return session
+
+
+def progress_board() -> Board:
+    """Return where progress is told in this process; free to call while nothing is measured."""
+    from jupyter_gpupredict.session.progress import shared
+
+    return shared()
+
+
+@functools.cache
+def _hooks() -> Hooks:
+    """Return this process's progress hints; none is made before the first session starts."""
+    from jupyter_gpupredict.session.hooks import Hooks
+
+    def make(name: str) -> HintSource:
+        made: HintSource = registry.load("hints", name)()
+        return made
+
+    return Hooks(lambda: registry.names("hints"), make, progress_board())
 
 
 def shutdown() -> None:
