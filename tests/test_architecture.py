@@ -62,11 +62,10 @@ DOORS = {
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
-    "__future__", "argparse", "ast", "collections", "contextlib", "contextvars", "csv", "dataclasses",
-    "datetime",
-    "difflib", "enum", "functools", "hashlib", "html", "inspect", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "sys", "tempfile", "time",
-    "types", "typing", "weakref", "jupyter_gpupredict",
+    "__future__", "argparse", "ast", "collections", "contextlib", "contextvars", "csv",
+    "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
+    "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "shutil", "sys", "tempfile", "time", "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 
