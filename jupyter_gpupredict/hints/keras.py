@@ -2,7 +2,7 @@
 
 It joins in `CallbackList.on_train_begin`: lists made before the session are met too, and those of a
 lone `evaluate` or `predict` are not. It comes last, so that an epoch is complete after everything
-that belongs to it, and after Keras has decided whether callbacks may run asynchronously.
+that belongs to it, and after Keras has decided whether batch callbacks may run asynchronously.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ class _Fit:
 
     def batch_end(self, params: dict[str, Any], batch: int) -> None:
         epochs, steps = params.get("epochs"), params.get("steps")
-        self._done = (self._before or 0.0) + batch + 1
-        self._voice.progress("step", self._done, epochs * steps if epochs and steps else None)
+        done = (self._before or 0.0) + batch + 1
+        if done > self._done:  # Keras may call this from a pool of threads, and out of order
+            self._done = done
+            self._voice.progress("step", done, epochs * steps if epochs and steps else None)
 
     def epoch_end(self, params: dict[str, Any], epoch: int) -> None:
         self._before = self._done

@@ -3,11 +3,13 @@
 It joins at `fit`, not when a trainer is made, because in a notebook the trainer often comes from an
 earlier cell. An epoch is complete when all that belongs to it is, validation and checkpoint too:
 that is told when the next epoch starts, or at the end. The sanity check before training counts as
-`other`: its two cold batches resemble no validation phase.
+`other`: its two cold batches resemble no validation phase. A stream without a length has steps
+alone: its one epoch may end with the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any
@@ -64,11 +66,8 @@ class LightningHint:
         trainer.callbacks.insert(0, self._callback)
 
     def _leave(self, trainer: Any) -> None:
-        callbacks = getattr(trainer, "callbacks", [])
-        for place, callback in enumerate(callbacks):
-            if callback is self._callback:
-                del callbacks[place]
-                break
+        with contextlib.suppress(Exception):  # also when nobody listens any more
+            trainer.callbacks[:] = [one for one in trainer.callbacks if one is not self._callback]
         self._voice.listen(self._voice.phase, "other")
 
 
@@ -85,6 +84,7 @@ class _Fit:
         self._voice = voice
         self._training = False
         self._cut_short = False
+        self._endless = False
         self._told = -1
         self._steps: float | None = None
         self._epochs: float | None = None
@@ -92,6 +92,7 @@ class _Fit:
     def train_start(self, trainer: Any) -> None:
         self._training, self._cut_short = True, False
         self._steps = _known(trainer.estimated_stepping_batches)
+        self._endless = _known(trainer.num_training_batches) is None
         self._epochs = _total_epochs(trainer, self._steps)
         self._told = -1
         self.epoch_start(trainer)  # a fit that resumes within an epoch does not start it again
@@ -133,7 +134,7 @@ class _Fit:
             self._voice.phase("checkpoint")
 
     def _tell(self, done: int) -> None:
-        if done != self._told:
+        if done != self._told and not self._endless:
             self._told = done
             self._voice.progress("epoch", done, self._epochs)
 

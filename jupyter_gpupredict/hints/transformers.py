@@ -4,7 +4,8 @@ Every event passes `CallbackHandler.call_event`. Wrapping that meets trainers ma
 which the list of default callbacks would not, and puts nothing of ours into a trainer. The control
 that an event returns says what comes next, so a validation or checkpoint begins exactly there. An
 epoch is complete when its evaluation and checkpoint are, which come after `on_epoch_end`: it is
-told when the next one begins, or at the end.
+told when the next one begins, or at the end. A stream without a length has steps alone: its one
+epoch ends with the run.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class TransformersHint:
             return
         match event:
             case "on_epoch_begin":
-                voice.progress("epoch", _epochs_done(state), _total_epochs(args, state))
+                self._tell_epochs(args, state)
                 voice.phase("train")
             case "on_step_end":
                 voice.progress("step", state.global_step, state.max_steps)
@@ -78,9 +79,14 @@ class TransformersHint:
             case "on_prediction_step":  # one that no control announced, as `eval_on_start`
                 voice.phase("validation")
             case "on_train_end":
-                voice.progress("epoch", _epochs_done(state), _total_epochs(args, state))
+                self._tell_epochs(args, state)
                 voice.phase("other")
                 self._training = False
+
+    def _tell_epochs(self, args: Any, state: Any) -> None:
+        if state.num_train_epochs < sys.maxsize:  # what it says of a stream
+            done = math.floor((state.epoch or 0.0) + _SLACK)
+            self._voice.progress("epoch", done, _total_epochs(args, state))
 
 
 def _next_phase(control: Any) -> str:
@@ -90,17 +96,13 @@ def _next_phase(control: Any) -> str:
     return "checkpoint" if control.should_save else "train"
 
 
-def _epochs_done(state: Any) -> float:
-    return math.floor((state.epoch or 0.0) + _SLACK)
-
-
 def _total_epochs(args: Any, state: Any) -> float | None:
     """Return how many epochs the training takes, a fraction where `max_steps` ends it within one.
 
-    The state's own total is rounded up, and is `sys.maxsize` for a loader without a length.
+    The state's own total is rounded up.
     """
     if args.max_steps <= 0:
         return float(args.num_train_epochs)
-    if state.num_train_epochs >= sys.maxsize or not state.global_step:
+    if not state.global_step:
         return None
     return round(float(state.max_steps * state.epoch / state.global_step), 6)

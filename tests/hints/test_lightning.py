@@ -131,6 +131,24 @@ def test_a_trainer_made_before_the_session_is_met_and_left_as_it_was(library, hi
     assert sink.of("epoch") == [(0, 1), (1, 1)]
 
 
+def test_a_trainer_that_loses_its_callbacks_meanwhile(library, hint, sink):
+    def on_train_end(self):
+        self.trainer.callbacks = tuple(self.trainer.callbacks)
+
+    model = make_model(library, on_train_end=on_train_end)
+    fit(library, model, max_epochs=1, enable_checkpointing=False)
+    assert len(model.losses) == 4
+    assert sink.phases[-1] == "other"
+
+
+def test_a_session_that_ends_within_a_training(library, hint, sink):
+    model = make_model(library, on_train_epoch_start=lambda self: hint.detach())
+    trainer = fit(library, model, max_epochs=2, enable_checkpointing=False)
+    assert len(model.losses) == 8
+    assert sink.of("epoch") == [(0, 2)]
+    assert all("GpuPredict" not in type(one).__name__ for one in trainer.callbacks)
+
+
 def test_a_checkpoint_is_a_phase_and_comes_before_the_epoch_is_complete(
     library, hint, sink, tmp_path
 ):
@@ -163,6 +181,20 @@ def test_max_steps_ends_the_run_within_an_epoch(library, hint, sink):
     # 6 steps of 4 an epoch; the second epoch is cut short and not complete
     assert sink.of("epoch") == [(0, 1.5), (1, 1.5)]
     assert sink.of("step") == [(n, 6) for n in range(1, 7)]
+
+
+def test_data_without_a_length_has_steps_alone(library, hint, sink):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            while True:
+                yield torch.ones(1)
+
+    model = make_model(
+        library, False, train_dataloader=lambda self: torch.utils.data.DataLoader(Stream())
+    )
+    fit(library, model, max_steps=3, enable_checkpointing=False)
+    assert sink.of("epoch") == []
+    assert sink.of("step") == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_gradients_that_accumulate_make_fewer_steps(library, hint, sink):

@@ -150,7 +150,7 @@ class Stream(torch.utils.data.IterableDataset):
 
 def test_data_without_a_length(hint, sink, tmp_path):
     make_trainer(tmp_path, Stream(), max_steps=3).train()
-    assert {total for _, total in sink.of("epoch")} == {None}
+    assert sink.of("epoch") == []
     assert sink.of("step") == [(1, 3), (2, 3), (3, 3)]
 
 
