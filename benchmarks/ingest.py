@@ -13,6 +13,7 @@ import tracemalloc
 from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
+from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.histogram import HistogramRule
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis
@@ -25,7 +26,12 @@ HOURS = 2
 
 def info() -> SourceInfo:
     return SourceInfo(
-        "nvml", (Device("GPU-1", "x"),), (SHARE, MEMORY), SHARE, MEMORY, 20.0, PERIOD_S
+        source="nvml",
+        devices=(Device("GPU-1", "x"),),
+        series=(SHARE, MEMORY),
+        share=SHARE,
+        memory=MEMORY,
+        period_s=PERIOD_S,
     )
 
 
@@ -46,7 +52,7 @@ def options() -> RuleOptions:
 
 
 def analysed(rule: type) -> float:
-    analysis = Analysis(info(), lambda: rule(options()), 0.95)
+    analysis = Analysis(info(), lambda: rule(options()), lambda: EpochMix(options()), 0.95)
     began = time.process_time()
     for batch in FEED:
         analysis.ingest(batch)
@@ -68,7 +74,7 @@ def growth() -> tuple[float, float]:
     held = []
     tracemalloc.start()
     base = tracemalloc.get_traced_memory()[0]
-    analysis = Analysis(info(), lambda: WindowsRule(options()), 0.95)
+    analysis = Analysis(info(), lambda: WindowsRule(options()), lambda: EpochMix(options()), 0.95)
     for batch in itertools.islice(FEED, 3600):
         analysis.ingest(batch)
     held.append((tracemalloc.get_traced_memory()[0] - base) / 1024)

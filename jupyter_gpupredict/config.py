@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import (
         HintSource,
         Predictor,
+        ProgressPredictor,
         SessionHandle,
         Subscriber,
         TelemetrySource,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 AUTO = ("nvml", "cpu")
 """What `--source auto` tries, best first."""
+EPOCH_RULE = "epoch_mix"
+"""The rule that takes over by itself where epochs and their number are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,7 @@ def _require_range(name: str, value: float | None, low: float, high: float, unit
 def rule_names() -> tuple[str, ...]:
     """Return the presets and every other registered predictor."""
     presets = tuple(registry.PRESETS)
-    covered = {predictor for predictor, _ in registry.PRESETS.values()}
+    covered = {EPOCH_RULE, *(predictor for predictor, _ in registry.PRESETS.values())}
     return presets + tuple(n for n in registry.names("predictors") if n not in covered)
 
 
@@ -159,6 +162,7 @@ def build_session(
         return Analysis(
             info,
             lambda: _make_rule(config.rule, options),
+            lambda: _make_mix(config, info.period_s),
             config.coverage,
             memory_age_s=memory_age_s,
         )
@@ -311,6 +315,18 @@ def _make_rule(rule: str, options: RuleOptions) -> Predictor:
     return made
 
 
+def _make_mix(config: SessionConfig, period_s: float) -> ProgressPredictor:
+    """Return the rule that learns from epochs; its tolerance is its own unless one is given."""
+    options = RuleOptions(
+        tolerance_points=config.tolerance_points,
+        coverage=config.coverage,
+        period_s=period_s,
+        epochs=config.epochs,
+    )
+    made: ProgressPredictor = registry.load("predictors", EPOCH_RULE)(options)
+    return made
+
+
 # ---- what was measured -------------------------------------------------------------------------
 
 
@@ -414,6 +430,7 @@ def predict_trace(
     return predict(
         trace,
         lambda period_s: _make_rule(rule, _rule_options(config, period_s)),
+        lambda period_s: _make_mix(config, period_s),
         metric=metric,
         guard=guard,
         coverage=coverage,

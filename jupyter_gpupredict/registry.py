@@ -28,6 +28,7 @@ HINTS = {
 PREDICTORS = {
     "windows": "predictors.windows:WindowsRule",
     "histogram": "predictors.histogram:HistogramRule",
+    "epoch_mix": "predictors.epoch_mix:EpochMix",
 }
 WORKLOADS = {
     "job": "exporters.workloads.job:Job",

@@ -62,7 +62,7 @@ DOORS = {
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
-    "__future__", "argparse", "ast", "collections", "contextlib", "contextvars", "csv",
+    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "csv",
     "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
     "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
     "shutil", "sys", "tempfile", "time", "types", "typing", "weakref", "jupyter_gpupredict",

@@ -8,6 +8,7 @@ seconds is paid for by an effective sample size.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.recommendation import Confidence
@@ -25,7 +26,10 @@ TUNED_FOR = 150.0
 
 
 def confidence(
-    times_s: Sequence[float], values: Sequence[float], target_ratio: float
+    times_s: Sequence[float],
+    values: Sequence[float],
+    target_ratio: float,
+    coverage: float = 0.95,
 ) -> Confidence:
     """Return what the pooled readings certify about a target chosen from them.
 
@@ -33,42 +37,83 @@ def confidence(
         times_s: Stamps of the pooled readings, shape (n,), rising.
         values: The readings, shape (n,), ratio.
         target_ratio: The target.
+        coverage: Share of the time that the covering usage covers, for its bounds.
     """
-    exceedance = exceedance_per_second(times_s, values, target_ratio)
-    if exceedance.size == 0:
+    pooled = Exceedance(times_s, values)
+    shares = pooled.above(target_ratio)
+    if shares.size == 0:
         return Confidence(0.0, 1.0, None, REQUIRED, LEVEL)
-    dependence = dependence_s(exceedance)
-    n_eff = exceedance.size / dependence
-    certified = certified_ratio(n_eff, n_eff * float(exceedance.mean()), 1.0 - LEVEL)
-    return Confidence(n_eff, dependence, certified, REQUIRED, LEVEL)
+    dependence = dependence_s(shares)
+    n_eff = shares.size / dependence
+    certified = certified_ratio(n_eff, n_eff * float(shares.mean()), 1.0 - LEVEL)
+    lower, upper = covering_bounds(pooled, coverage)
+    return Confidence(n_eff, dependence, certified, REQUIRED, LEVEL, lower, upper)
 
 
 def regime_dependence_s(
     times_s: Sequence[float], values: Sequence[float], target_ratio: float
 ) -> float:
     """Return over how many seconds exceedance clusters, at least 1: what the guard is slowed by."""
-    return positive_sequence(exceedance_per_second(times_s, values, target_ratio))
+    return positive_sequence(Exceedance(times_s, values).above(target_ratio))
 
 
-def exceedance_per_second(
-    times_s: Sequence[float], values: Sequence[float], target_ratio: float
-) -> NDArray[np.float64]:
-    """Return for each second the share of its readings above the target, shape (seconds,).
+class Exceedance:
+    """For each second the share of its readings above any level.
 
     Seconds without a reading are left out. The unit of a second makes the result independent of how
     fast was polled: within one, readings repeat each other.
     """
-    import numpy as np
 
-    if not times_s:
-        return np.empty(0)
-    seconds = np.floor(np.asarray(times_s) - times_s[0] + 1e-9).astype(np.int64)
-    above = (np.asarray(values) > target_ratio + 1e-9).astype(float)
-    count = np.bincount(seconds)
-    total = np.bincount(seconds, weights=above)
-    present = count > 0
-    shares: NDArray[np.float64] = total[present] / count[present]
-    return shares
+    def __init__(self, times_s: Sequence[float], values: Sequence[float]) -> None:
+        import numpy as np
+
+        self._values = np.asarray(values, dtype=np.float64)
+        stamps = np.asarray(times_s, dtype=np.float64)
+        first_s = stamps[0] if stamps.size else 0.0
+        self._seconds = np.floor(stamps - first_s + 1e-9).astype(np.int64)
+        self._count = np.bincount(self._seconds) if stamps.size else np.empty(0, dtype=np.int64)
+
+    def above(self, level_ratio: float) -> NDArray[np.float64]:
+        """Return the shares of the readings above a level, shape (seconds,)."""
+        import numpy as np
+
+        if not self._count.size:
+            return np.empty(0)
+        above = (self._values > level_ratio + 1e-9).astype(np.float64)
+        total = np.bincount(self._seconds, weights=above)
+        present = self._count > 0
+        shares: NDArray[np.float64] = total[present] / self._count[present]
+        return shares
+
+
+def covering_bounds(
+    pooled: Exceedance, coverage: float, alpha: float = 1.0 - LEVEL
+) -> tuple[float | None, float | None]:
+    """Return (lower, upper) bound of the covering usage, each right with 1 - alpha.
+
+    The same test, asked at every level: where "more than 1 - coverage lies above" is rejected, the
+    covering usage is not higher; where "less than that lies above" is rejected, it is higher.
+
+    Returns:
+        Whole percents as ratios; None where the watched seconds bound nothing.
+    """
+    if pooled.above(0.0).size == 0:
+        return None, None
+    p0, threshold = 1.0 - coverage, math.log(1.0 / alpha)
+
+    def evidence(percent: int) -> tuple[float, float]:
+        shares = pooled.above(percent / 100.0)
+        n = shares.size / dependence_s(shares)
+        k = n * float(shares.mean())
+        return log_evidence(k, n, p0, alpha), log_evidence(n - k, n, coverage, alpha)
+
+    # The higher the level, the less lies above it: both answers change once, so halving finds them.
+    percents = range(101)
+    covered = bisect_left(percents, True, key=lambda percent: evidence(percent)[0] >= threshold)
+    exceeded = bisect_left(percents, True, key=lambda percent: evidence(percent)[1] < threshold)
+    upper = covered / 100.0 if covered <= 100 else None
+    lower = exceeded / 100.0 if exceeded > 0 else None
+    return lower, upper
 
 
 def dependence_s(shares: NDArray[np.float64]) -> float:
@@ -154,10 +199,26 @@ def log_evidence(k: float, n: float, p0: float, alpha: float) -> float:
         return -math.inf
     deviation = min(deviation, p0 * n * (1.0 - 1e-12))
     g, h = 1.0 - p0, p0
-    variance = p0 * (1.0 - p0) * n
-    scale = math.log(1.0 / (2.0 * alpha))
-    tuned = TUNED_FOR * p0 * (1.0 - p0) / (2.0 * scale + math.log1p(2.0 * scale)) - g * h
-    r = max(tuned, 1e-3 * g * h)
+    r = tuned_for(TUNED_FOR * g * h, g, h, alpha)
+    return log_mixture(deviation, g * h * n, g, h, r)
+
+
+def tuned_for(variance: float, g: float, h: float, alpha: float) -> float:
+    """Return the mixture's parameter at which it is sharpest for this intrinsic variance."""
+    scale = 2.0 * math.log(1.0 / (2.0 * alpha))
+    return max(variance / (scale + math.log1p(scale)) - g * h, 1e-3 * g * h)
+
+
+def log_mixture(deviation: float, variance: float, g: float, h: float, r: float) -> float:
+    """Return the log of the one-sided beta-binomial mixture (Howard et al. 2021, proposition 7).
+
+    Args:
+        deviation: How far the sum lies from its mean under the hypothesis.
+        variance: Its intrinsic variance.
+        g: Largest step down.
+        h: Largest step up.
+        r: The mixture's parameter.
+    """
     constant = (
         variance / (g * h) * math.log(g + h)
         - (variance + h * deviation) / (h * (g + h)) * math.log(g)
@@ -169,8 +230,12 @@ def log_evidence(k: float, n: float, p0: float, alpha: float) -> float:
         (r + variance + h * deviation) / (h * (g + h)),
         x,
     )
-    prior = _log_incomplete_beta(r / (g * (g + h)), r / (h * (g + h)), x)
-    return constant + posterior - prior
+    return constant + posterior - log_prior(g, h, r)
+
+
+def log_prior(g: float, h: float, r: float) -> float:
+    """Return the log of the mixture's normalising integral."""
+    return _log_incomplete_beta(r / (g * (g + h)), r / (h * (g + h)), h / (g + h))
 
 
 def _log_incomplete_beta(a: float, b: float, x: float) -> float:

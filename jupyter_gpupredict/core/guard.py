@@ -11,7 +11,10 @@ import math
 BLOCK_S = 5.0
 ALLOWED = 0.10
 """Exceedance that a prediction may have."""
-BET = 2.5
+BET = 0.25
+"""Stake of a block: an empty one always shrinks the wealth by a quarter."""
+UNTESTABLE = 0.95
+"""A block that may exceed nearly always says nothing."""
 ALARM = math.log(1 / 0.05) + math.log(20)
 """5.991: mean time to a false alarm of at least 400 blocks even exactly at 10 %."""
 
@@ -32,13 +35,24 @@ class Guard:
         self._sum = 0.0
         self._seen_s = 0.0
         self._above_s = 0.0
+        self._allowed_s = 0.0
 
-    def update(self, time_s: float, value: float, weight_s: float) -> bool:
-        """Take one reading; returns True when the prediction must be withdrawn."""
+    def update(
+        self, time_s: float, value: float, weight_s: float, allowed: float = ALLOWED
+    ) -> bool:
+        """Take one reading; returns True when the prediction must be withdrawn.
+
+        Args:
+            time_s: Its stamp.
+            value: Ratio.
+            weight_s: Seconds it speaks for.
+            allowed: Exceedance that the phase it belongs to may have.
+        """
         alarm = False
         while time_s > self._block_end_s + 1e-9:
             alarm = self._close() or alarm
         self._seen_s += weight_s
+        self._allowed_s += allowed * weight_s
         if value > self._target_ratio + 1e-9:
             self._above_s += weight_s
         return alarm
@@ -46,8 +60,10 @@ class Guard:
     def _close(self) -> bool:
         if self._seen_s > 0.0:
             exceedance = self._above_s / self._seen_s
-            factor = 1.0 + BET * (exceedance - ALLOWED)
-            self._sum = max(0.0, self._sum) + self._power * math.log(factor)
-        self._seen_s = self._above_s = 0.0
+            allowed = self._allowed_s / self._seen_s
+            if allowed < UNTESTABLE:
+                factor = 1.0 + BET / allowed * (exceedance - allowed)
+                self._sum = max(0.0, self._sum) + self._power * math.log(factor)
+        self._seen_s = self._above_s = self._allowed_s = 0.0
         self._block_end_s += BLOCK_S
         return self._sum >= ALARM

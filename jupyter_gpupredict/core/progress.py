@@ -49,3 +49,72 @@ def precedence(hint: str) -> int:
     True
     """
     return _PRECEDENCE.get(hint, 1)
+
+
+class Authority:
+    """Decides whose word counts: the best-ranked hint that has spoken, and the first among equals.
+
+    >>> chair = Authority()
+    >>> chair.accepts(Progress(1.0, "epoch", 0, 5, "tqdm"))
+    True
+    >>> chair.accepts(Progress(2.0, "epoch", 0, 5, "api"))
+    True
+    >>> chair.accepts(Progress(3.0, "epoch", 1, 5, "tqdm"))
+    False
+    """
+
+    __slots__ = ("_speaker",)
+
+    def __init__(self) -> None:
+        self._speaker: dict[str, str] = {}
+
+    def accepts(self, mark: Mark) -> bool:
+        """Return whether to believe a mark; phases, epochs and steps have a speaker each."""
+        subject = "phase" if isinstance(mark, Phase) else mark.unit
+        speaker = self._speaker.setdefault(subject, mark.hint)
+        if speaker != mark.hint and precedence(mark.hint) < precedence(speaker):
+            self._speaker[subject] = speaker = mark.hint
+        return speaker == mark.hint
+
+
+class EpochGate:
+    """When a rule that knows nothing of epochs may converge: not before two whole ones.
+
+    Where validation is marked, one of the two must have had it: it is the part that differs.
+    """
+
+    __slots__ = ("_complete", "_done", "_first_done", "_in_validation", "_validated", "open_s")
+
+    def __init__(self) -> None:
+        self._first_done: float | None = None
+        self._done = 0.0
+        self._complete = 0.0
+        self._in_validation = False
+        self._validated = False
+        self.open_s: float | None = None
+        """When the gate opened; None: not yet."""
+
+    def update(self, mark: Mark) -> None:
+        """Take the next mark."""
+        if isinstance(mark, Phase):
+            self._validated = self._validated or (self._in_validation and mark.name != "validation")
+            self._in_validation = mark.name == "validation"
+        elif mark.unit == "epoch":
+            if self._first_done is None or mark.done < self._done:
+                self._first_done = mark.done
+            self._done = mark.done
+            self._complete = max(self._complete, mark.done - self._first_done)
+        if self.open_s is None and self._complete >= 2 and (self._validated or not self._marked):
+            self.open_s = mark.time_s
+
+    @property
+    def _marked(self) -> bool:
+        return self._in_validation or self._validated
+
+    def reason(self, time_s: float) -> str:
+        """Return why a rule may not converge at this time; empty when it may."""
+        if self._first_done is None or (self.open_s is not None and self.open_s <= time_s):
+            return ""
+        if self._complete < 2:
+            return f"{self._complete:.0f} of the two whole epochs that are needed were seen"
+        return "validation has not been seen to its end yet"

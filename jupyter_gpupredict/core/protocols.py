@@ -15,7 +15,8 @@ if TYPE_CHECKING:
         SharePatch,
     )
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.progress import Unit
+    from jupyter_gpupredict.core.pace import Remaining
+    from jupyter_gpupredict.core.progress import Mark, Unit
     from jupyter_gpupredict.core.recommendation import Estimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Batch, SourceInfo
@@ -102,6 +103,27 @@ class Predictor(Protocol):
 
     def windows(self) -> Sequence[ClosedWindow]:
         """Return the windows closed since the last call, for display."""
+        ...
+
+
+class ProgressPredictor(Predictor, Protocol):
+    """A rule that learns from epochs and phases, and fires at their ends."""
+
+    @property
+    def knows(self) -> bool:
+        """Whether it is known how much is still to come: then this rule decides."""
+        ...
+
+    def mark(self, mark: Mark) -> Estimate | None:
+        """Take a mark, after all readings before it, and say whether the rule fires with it."""
+        ...
+
+    def remaining(self, now_s: float) -> Remaining | None:
+        """Return the predicted rest; None while nothing can be said."""
+        ...
+
+    def lacking(self) -> Sequence[str]:
+        """Return the phases that must be seen before the rule may fire."""
         ...
 
 

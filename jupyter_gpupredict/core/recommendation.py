@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jupyter_gpupredict.core.metrics import Basis
 
 State = Literal["warming", "watching", "converged", "stale", "abstained"]
@@ -37,6 +39,8 @@ class Estimate:
     """Stamps of the pooled readings, shape (n,); what confidence and guard start from."""
     values: tuple[float, ...]
     """The pooled readings, shape (n,), ratio."""
+    allowed_exceedance: Mapping[str, float] = field(default_factory=dict)
+    """Phase -> share of its time that may lie above the target before the guard objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class Confidence:
     """Largest covering level certified at `level`; None when not even one half is."""
     required_ratio: float = 0.90
     level: float = 0.95
+    lower_ratio: float | None = None
+    """The covering usage of the watched regime is at least this, at `level`; None: not bounded."""
+    upper_ratio: float | None = None
+    """It is at most this, at `level`; None: not bounded."""
 
     @property
     def certified(self) -> bool:
@@ -103,3 +111,12 @@ class Recommendation:
     """Share of the active span that has readings."""
     remaining_s: float | None = None
     """Predicted seconds to the end of the run, when progress is known."""
+    remaining_low_s: float | None = None
+    remaining_high_s: float | None = None
+    """95 % interval of the remaining time; None while too little was seen."""
+    total_s: float | None = None
+    """Predicted seconds of the whole run, from the session's beginning."""
+    total_high_s: float | None = None
+    """Its upper 97.5 % bound: what a time limit must allow for."""
+    progress: str = ""
+    """How far the loop is, in words, and who says so."""

@@ -9,25 +9,35 @@ from __future__ import annotations
 import csv
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
-from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
+from jupyter_gpupredict.core.events import (
+    PhaseEntered,
+    ProgressMade,
+    SamplesTaken,
+    SessionStarted,
+)
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
 from jupyter_gpupredict.core.series import Device, Series
 from jupyter_gpupredict.core.trace import event_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from jupyter_gpupredict.core.progress import Unit
+
 Row = tuple[float, tuple[float | None, ...]]
 """(time_s, one value for each series); None where nothing was recorded."""
 
 MAX_LINE = 1 << 20
+FIRST_ROW_S = 1e-3
+"""What the first row of a table is taken to describe: it has no row before it."""
 _BY_CSV = {metric.csv: metric for metric in METRICS.values()}
 _SMI = {
     "utilization.gpu": ("gpu_util_ratio", 0.01),
@@ -58,6 +68,8 @@ class Trace:
     notes: tuple[str, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     """`# key=value` lines of a CSV."""
+    marks: tuple[Mark, ...] = ()
+    """What was recorded of epochs, steps and phases, oldest first."""
 
     def share_series(self, metric: str | None = None) -> Series:
         """Return the series to predict the share from.
@@ -147,6 +159,7 @@ def _bounded(lines: Iterable[str], name: str) -> Iterator[str]:
 def _read_events(lines: Iterable[str], name: str) -> Trace:
     started: SessionStarted | None = None
     cells: dict[float, dict[Series, float]] = {}
+    marks: list[Mark] = []
     number = 0
     for number, line in enumerate(lines, start=1):
         if not line.endswith("\n"):
@@ -159,6 +172,10 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
             raise Malformed(f"{name} line {number}: {error.message}", error.hint) from error
         if isinstance(event, SessionStarted):
             started = event
+        elif isinstance(event, ProgressMade) and event.unit in ("epoch", "step"):
+            marks.append(_progress(event))
+        elif isinstance(event, PhaseEntered):
+            marks.append(Phase(event.t_s, event.name, event.hint))
         elif isinstance(event, SamplesTaken):
             for readings in event.readings:
                 for time_s, value in zip(readings.times_s, readings.values, strict=False):
@@ -172,7 +189,8 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
     rows = tuple(
         (time_s, tuple(cells[time_s].get(one) for one in series)) for time_s in sorted(cells)
     )
-    return Trace(name, rows, series, started.devices, started.source)
+    marks.sort(key=lambda mark: mark.time_s)
+    return Trace(name, rows, series, started.devices, started.source, marks=tuple(marks))
 
 
 def _read_table(lines: Iterable[str], name: str) -> Trace:
@@ -210,6 +228,10 @@ def _read_csv(
         known = ", ".join(_BY_CSV)
         raise Malformed(f"{name} has no column that we know", f"known: {known}")
     time_at = titles.index("t_s")
+    epoch_at = titles.index("epoch") if "epoch" in titles else -1
+    phase_at = titles.index("phase") if "phase" in titles else -1
+    total = _number(headers.get("epochs_total", ""), 1, name, 1.0)
+    course = _Course(total)
     builder = _Rows(name, tuple(Series(metric.name, "gpu") for _, metric in columns))
     for number, cells in enumerate(table, start=2):
         if not any(cell.strip() for cell in cells):
@@ -222,9 +244,16 @@ def _read_csv(
         values = [
             _number(cells[index], number, name, 1.0 / metric.csv_scale) for index, metric in columns
         ]
-        builder.add(_number(cells[time_at], number, name, 1.0), values, number)
+        time_s = _number(cells[time_at], number, name, 1.0)
+        before_s = (
+            builder.last_s if math.isfinite(builder.last_s) else (time_s or 0.0) - FIRST_ROW_S
+        )
+        if builder.add(time_s, values, number):
+            epoch = None if epoch_at < 0 else _number(cells[epoch_at], number, name, 1.0)
+            course.add(before_s, epoch, None if phase_at < 0 else cells[phase_at].strip())
     device = "cpu" if columns[0][1].name.startswith(("cpu", "rss")) else "gpu"
-    return builder.trace((Device(device, headers.get("gpu", "recorded device")),), "csv", headers)
+    devices = (Device(device, headers.get("gpu", "recorded device")),)
+    return replace(builder.trace(devices, "csv", headers), marks=tuple(course.marks))
 
 
 def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
@@ -280,6 +309,35 @@ def _number(text: str, number: int, name: str, scale: float) -> float | None:
     return value * scale if math.isfinite(value) else None
 
 
+def _progress(event: ProgressMade) -> Progress:
+    unit: Unit = "epoch" if event.unit == "epoch" else "step"
+    return Progress(event.t_s, unit, event.done, event.total, event.hint)
+
+
+class _Course:
+    """The columns `epoch` and `phase` as marks. A row describes the time before its stamp."""
+
+    def __init__(self, total: float | None) -> None:
+        self.marks: list[Mark] = []
+        self._total = total
+        self._first: float | None = None
+        self._epoch: float | None = None
+        self._phase = OTHER
+
+    def add(self, before_s: float, epoch: float | None, phase: str | None) -> None:
+        """Take the cells of a row and the time of the row before it."""
+        if phase is not None and (phase or OTHER) != self._phase:
+            self._phase = phase or OTHER
+            self.marks.append(Phase(before_s, self._phase, "trace"))
+        if epoch is None or epoch == self._epoch:
+            return
+        if self._first is None or (self._epoch is not None and epoch < self._epoch):
+            self._first = epoch
+        self._epoch = epoch
+        done = epoch - self._first
+        self.marks.append(Progress(before_s, "epoch", done, self._total, "trace"))
+
+
 class _Rows:
     """Collects rows and counts what had to be repaired."""
 
@@ -291,17 +349,23 @@ class _Rows:
         self._out_of_range = 0
         self.other_devices = False
 
-    def add(self, time_s: float | None, values: list[float | None], number: int) -> None:
+    @property
+    def last_s(self) -> float:
+        """Time of the newest row; -inf before the first."""
+        return self._rows[-1][0] if self._rows else -math.inf
+
+    def add(self, time_s: float | None, values: list[float | None], number: int) -> bool:
+        """Take a row; returns False for one whose time does not rise."""
         if time_s is None:
             raise Malformed(f"{self._name} line {number} has no time", "")
-        last_s = self._rows[-1][0] if self._rows else None
-        if last_s is not None and time_s <= last_s:
+        if time_s <= self.last_s:
             self._dropped += 1
-            return
+            return False
         kept = tuple(
             self._in_range(one, value) for one, value in zip(self._series, values, strict=True)
         )
         self._rows.append((time_s, kept))
+        return True
 
     def _in_range(self, series: Series, value: float | None) -> float | None:
         top = 1.0 + 1e-9 if series.metric.endswith("_ratio") else math.inf

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import Document, Figures
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?")
+LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 PERCENT = re.compile(r"[1-9][0-9]?|100")
 MEM_LIMIT = re.compile(r"0=[1-9][0-9]*[MG]")
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -66,10 +71,15 @@ def _job(job: dict[str, Any], figures: Figures) -> Iterator[tuple[str, str]]:
     stamped = metadata["annotations"].get(PREFIX + "memory-mib")
     if stamped is not None and stamped != str(figures.memory_mib):
         yield "read-back", "the memory stamp is not the predicted figure"
+    for key, value in pod.get("nodeSelector", {}).items():
+        if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(value):
+            yield "node-selector", f"{key}={value!r} is no label of a node"
     for container in pod["containers"]:
         pairs = [(one["name"], one["value"]) for one in container.get("env", [])]
         yield from _environment(pairs, figures)
-        if ":" not in container["image"].rsplit("/", 1)[-1] and "@" not in container["image"]:
+        if not IMAGE.fullmatch(container["image"]):
+            yield "image", f"{container['image']!r} is no image reference"
+        elif ":" not in container["image"].rsplit("/", 1)[-1] and "@" not in container["image"]:
             yield "image-tag", f"image {container['image']!r} has no fixed tag"
         for kind, amounts in container["resources"].items():
             for name, amount in amounts.items():

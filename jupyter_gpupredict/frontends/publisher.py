@@ -110,7 +110,7 @@ class Publisher:
 
 
 def _detail(told: Recommendation | None, elapsed_s: float) -> str:
-    """Return the reason of the state, the coverage reached and the time, in words."""
+    """Return the reason of the state, the coverage reached, progress and time, in words."""
     elapsed = f"{words.span(elapsed_s)} elapsed"
     if told is None:
         return elapsed
@@ -119,7 +119,8 @@ def _detail(told: Recommendation | None, elapsed_s: float) -> str:
         if told.coverage_ratio is not None
         else "coverage not known yet"
     )
-    return f"{told.reason} · {reached} · {elapsed}"
+    said = (told.reason, reached, told.progress, elapsed, words.time_left(told))
+    return " · ".join(part for part in said if part)
 
 
 def _problem(fold: RunFold) -> str:

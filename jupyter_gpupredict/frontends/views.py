@@ -102,7 +102,9 @@ def open_view(shell: Any) -> tuple[View, str]:
     if choice in ("bokeh", "svg"):
         from jupyter_gpupredict.frontends.widget import WidgetView
 
-        return WidgetView(cell_key=_cell_key(kernel), ui=choice), hint
+        # Asked for by name, BokehJS may travel from the kernel: 1.3 MB that `auto` does not spend.
+        pushes = os.environ.get("GPUPREDICT_UI") == "bokeh"
+        return WidgetView(_cell_key(kernel), choice, pushes=pushes), hint
     if choice == "text" and kernel is None and sys.stderr.isatty():
         return TerminalLine(), hint
     return Nothing(), hint

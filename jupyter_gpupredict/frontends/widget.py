@@ -31,6 +31,8 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
     figure = traitlets.Dict().tag(sync=True)
     bokeh_version = traitlets.Unicode().tag(sync=True)
     ui = traitlets.Unicode("bokeh").tag(sync=True)
+    pushes = traitlets.Bool(False).tag(sync=True)
+    """Whether the kernel sends BokehJS itself, for pages that no Jupyter Server of ours serves."""
     frame = traitlets.Any().tag(sync=True, to_json=lambda value, widget: widget.whole_frame())
 
     def __init__(self, publisher_of: Any, **traits: Any) -> None:
@@ -43,7 +45,9 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
         return frame
 
     def push(self, frame: dict[str, Any]) -> None:
-        """Send one frame; the last one also renews the synced trait."""
+        """Send one frame, before the first one BokehJS; the last also renews the synced trait."""
+        if self.pushes and frame["seq"] == 0:
+            self.send({"kind": "bokehjs"}, [bokeh.script()])
         self.send(frame)
         if frame["finished"]:
             self.send_state("frame")
@@ -70,7 +74,7 @@ class WidgetView:
 
     live = True
 
-    def __init__(self, cell_key: str, ui: str) -> None:
+    def __init__(self, cell_key: str, ui: str, *, pushes: bool = False) -> None:
         self._cell_key = cell_key
         self._publisher = Publisher(self)
         self.subscribers: Sequence[Subscriber] = (self._publisher,)
@@ -79,6 +83,7 @@ class WidgetView:
             figure=bokeh.figure_item("share, %", "MiB") if ui == "bokeh" else {},
             bokeh_version=bokeh.version() if ui == "bokeh" else "",
             ui=ui,
+            pushes=pushes,
         )
 
     def push(self, frame: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def prediction(recommendation: Recommendation) -> str:
         case "converged":
             return f"{target} {metric} covers {coverage} of the time (converged)"
         case "stale":
-            return f"no {metric} can be stated: the prediction was withdrawn"
+            return f"no {metric} can be stated: the prediction was withdrawn, nothing is capped"
         case "abstained" if recommendation.target_ratio is not None:
             return f"observed, not predicted: {target} {metric} covered {coverage} of the time"
         case _ if recommendation.target_ratio is not None:
@@ -90,6 +90,33 @@ def certified(recommendation: Recommendation) -> str:
         f"at least {percent(found.certified_ratio)} of the time of what was watched, with "
         f"{percent(found.level)} confidence (n_eff {found.n_eff:.0f})"
     )
+
+
+def bounds(recommendation: Recommendation) -> str:
+    """Return where the covering usage of the watched part lies; empty where nothing converged."""
+    found = recommendation.confidence
+    if found is None:
+        return ""
+    covers = f"{percent(recommendation.coverage_target_ratio)} of the time"
+    level = f"with {percent(found.level)} confidence each"
+    low, high = found.lower_ratio, found.upper_ratio
+    if low is None and high is None:
+        return f"too few independent seconds to bound what covers {covers}"
+    if high is None:
+        return f"at least {percent(low)} for {covers}, not bounded from above yet ({level})"
+    if low is None:
+        return f"at most {percent(high)} for {covers} ({level})"
+    return f"{percent(low)} to {percent(high)} for {covers} ({level})"
+
+
+def time_left(recommendation: Recommendation) -> str:
+    """Return the predicted rest and whole of the run; empty when nothing is known."""
+    told = recommendation
+    if told.remaining_s is None or told.total_s is None:
+        return ""
+    known = told.remaining_low_s is not None and told.remaining_high_s is not None
+    between = f" ({span(told.remaining_low_s)} to {span(told.remaining_high_s)})" if known else ""
+    return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
 
 
 def memory(estimate: MemoryEstimate | None) -> str:

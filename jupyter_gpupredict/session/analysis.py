@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.confidence import confidence, regime_dependence_s
 from jupyter_gpupredict.core.counter import Counter
 from jupyter_gpupredict.core.events import WindowClosed
-from jupyter_gpupredict.core.guard import Guard
+from jupyter_gpupredict.core.guard import ALLOWED, Guard
 from jupyter_gpupredict.core.memory import MemoryPeak
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.recommendation import (
@@ -20,18 +20,16 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
     State,
 )
+from jupyter_gpupredict.core.warmup import ACTIVE_RATIO, FalseStart, is_active
+from jupyter_gpupredict.session.course import Course
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.protocols import Predictor
+    from jupyter_gpupredict.core.protocols import Predictor, ProgressPredictor
     from jupyter_gpupredict.core.series import Readings, SourceInfo
     from jupyter_gpupredict.core.window import ClosedWindow
-
-ACTIVE_RATIO = 0.01
-"""A reading at or above this starts the active span; leading idle belongs to nothing."""
-_SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +46,13 @@ Change = Transition | WindowClosed
 
 
 class Analysis:
-    """Takes readings in order of time and says what they mean so far."""
+    """Takes readings and marks in order of time and says what they mean so far."""
 
     def __init__(
         self,
         info: SourceInfo,
         make_rule: Callable[[], Predictor],
+        make_mix: Callable[[], ProgressPredictor],
         coverage: float,
         *,
         guard: bool = True,
@@ -64,11 +63,13 @@ class Analysis:
         self._coverage = coverage
         self._guarded = guard
         self._rule = make_rule()
+        self._course = Course(make_mix)
         self._peak = MemoryPeak(memory_age_s)
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
         self._reason = "waiting for the first reading"
         self._start_s = math.nan
+        self._false_start = FalseStart()
         self._last_s = math.nan
         self._sampled_s = 0.0
         self._estimate: Estimate | None = None
@@ -91,6 +92,8 @@ class Analysis:
 
     def ingest(self, readings: Sequence[Readings], marks: Sequence[Mark] = ()) -> Sequence[Change]:
         """Take the readings and marks of one batch; returns what changed, oldest first."""
+        for mark in marks:
+            self._course.expect(mark)
         for one in readings:
             if one.series == self._info.memory:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
@@ -98,12 +101,14 @@ class Analysis:
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
+                    self._pass_marks(time_s)
                     self._add(time_s, value)
         changes, self._changes = self._changes, []
         return changes
 
     def finish(self) -> Sequence[Change]:
         """End the run: what has not converged by now abstains."""
+        self._pass_marks(math.inf)
         if self._state in ("warming", "watching"):
             words = (
                 "no activity was seen"
@@ -125,6 +130,8 @@ class Analysis:
         """Return what is recommended now."""
         target, mean, stands = self._figures()
         active_s = 0.0 if math.isnan(self._start_s) else self._last_s - self._start_s
+        now_s = 0.0 if math.isnan(self._last_s) else self._last_s
+        rest = None if self._state == "abstained" else self._course.remaining(now_s)
         return Recommendation(
             state=self._state,
             reason=self._reason,
@@ -139,6 +146,12 @@ class Analysis:
             memory=self._memory(),
             confidence=self._confidence if stands else None,
             sampled_ratio=min(1.0, self._sampled_s / active_s) if active_s > 0.0 else 0.0,
+            remaining_s=rest.expected_s if rest else None,
+            remaining_low_s=rest.low_s if rest else None,
+            remaining_high_s=rest.high_s if rest else None,
+            total_s=now_s + rest.expected_s if rest else None,
+            total_high_s=now_s + rest.high_s if rest and rest.high_s is not None else None,
+            progress=self._course.words(),
         )
 
     def _figures(self) -> tuple[float | None, float | None, bool]:
@@ -147,7 +160,8 @@ class Analysis:
             return self._estimate.target_ratio, self._estimate.mean_ratio, True
         if self._state == "stale":
             return None, None, False
-        seen = self._rule.predict()
+        mix = self._course.mix
+        seen = mix.predict() if mix.knows else self._rule.predict()
         return (None, None, False) if seen is None else (seen.target_ratio, seen.mean_ratio, False)
 
     def _coverage_now(self) -> float | None:
@@ -168,7 +182,7 @@ class Analysis:
             series.metric, "device-wide"
         )
         now_s = 0.0 if math.isnan(self._last_s) else self._last_s
-        return self._peak.estimate(now_s, total, basis)
+        return self._peak.estimate(now_s, total, basis, self._course.gate.reason(now_s))
 
     def _add(self, time_s: float, value: float) -> None:
         previous_s, self._last_s = self._last_s, time_s
@@ -178,25 +192,60 @@ class Analysis:
         gap_s = period_s if math.isnan(previous_s) else time_s - previous_s
         weight_s = min(gap_s, 2.0 * period_s)
         if math.isnan(self._start_s):
-            if value < ACTIVE_RATIO - _SLACK:
+            if not is_active(value):
                 return
             self._start_s = time_s - weight_s
+            self._peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += weight_s
         if self._estimate is not None:
+            self._course.add(time_s, value, weight_s)
             self._guard_reading(time_s, value, weight_s)
-        else:
-            if not math.isnan(self._first_converged_s):
-                self._uncapped_s += time_s - previous_s
-            self._learn(time_s, value, weight_s)
+            return
+        if not math.isnan(self._first_converged_s):
+            self._uncapped_s += time_s - previous_s
+        elif not self._false_start.settled and self._false_start.update(value, weight_s):
+            self._begin_anew(time_s)
+            return
+        self._course.add(time_s, value, weight_s)
+        self._learn(time_s, value, weight_s)
+
+    def _begin_anew(self, time_s: float) -> None:
+        """Forget a false start; the span begins with the next active reading."""
+        self._start_s, self._sampled_s = math.nan, 0.0
+        self._false_start.settled = True  # once is enough: see core/warmup.py
+        self._forget_windows()
+        self._course.begin_anew(time_s)
+        self._move("warming", time_s, "a short burst, then idle: the training has not begun")
+
+    def _forget_windows(self) -> None:
+        self._rule = self._make_rule()
+        self._windows.clear()
+        self._coverage_ratio = None
+
+    def _pass_marks(self, time_s: float) -> None:
+        """Let the marks before a reading take effect."""
+        for mark in self._course.due(time_s):
+            fired = self._course.take(mark)
+            if fired is not None and self._estimate is None and not math.isnan(self._start_s):
+                self._converge(fired, mark.time_s, "the last two epochs agree")
 
     def _learn(self, time_s: float, value: float, weight_s: float) -> None:
         fired = self._rule.update(time_s, value, weight_s)
         for window in self._rule.windows():
             self._close(window)
-        if fired is not None:
-            self._converge(fired, time_s)
-            self._guard_reading(time_s, value, weight_s)
+        if fired is None or self._course.mix.knows:
+            return
+        if fired.target_ratio <= ACTIVE_RATIO and not self._false_start.settled:
+            self._reason = "windows agree, but on idle: the training may not have begun"
+            return
+        closed_because = self._course.gate.reason(fired.converged_at_s)
+        if closed_because:
+            self._reason = f"windows agree, but {closed_because}"
+            return
+        span_s = fired.converged_at_s - self._start_s
+        self._converge(fired, time_s, f"windows agree after {span_s:.0f} s of activity")
+        self._guard_reading(time_s, value, weight_s)
 
     def _close(self, window: ClosedWindow) -> None:
         self._changes.append(
@@ -225,9 +274,11 @@ class Analysis:
             self._reason = f"the last two windows lie {100 * apart:.1f} points apart"
         self._windows.append(window)
 
-    def _converge(self, estimate: Estimate, time_s: float) -> None:
+    def _converge(self, estimate: Estimate, time_s: float, reason: str) -> None:
         self._estimate = estimate
-        self._confidence = confidence(estimate.times_s, estimate.values, estimate.target_ratio)
+        self._confidence = confidence(
+            estimate.times_s, estimate.values, estimate.target_ratio, self._coverage
+        )
         self._since = Counter()
         if self._guarded:
             dependence_s = regime_dependence_s(
@@ -241,20 +292,22 @@ class Analysis:
             self._first_converged_s = estimate.converged_at_s
         else:
             self.relearned.append((estimate.converged_at_s, estimate.target_ratio))
-        span_s = estimate.converged_at_s - self._start_s
-        self._move("converged", time_s, f"windows agree after {span_s:.0f} s of activity")
+        self._move("converged", time_s, reason)
 
     def _guard_reading(self, time_s: float, value: float, weight_s: float) -> None:
+        estimate = self._estimate
+        if estimate is None:
+            return
         self._since.add(value, weight_s)
-        if self._guard is None or not self._guard.update(time_s, value, weight_s):
+        allowed = estimate.allowed_exceedance.get(self._course.phase, ALLOWED)
+        if self._guard is None or not self._guard.update(time_s, value, weight_s, allowed):
             return
         self.alarms.append(time_s)
-        target = self._estimate.target_ratio if self._estimate else 1.0
         self._estimate = self._confidence = self._guard = None
-        self._rule = self._make_rule()
-        self._windows.clear()
-        self._coverage_ratio = None
-        self._move("stale", time_s, f"usage rose above the predicted {target:.0%}; learning again")
+        self._forget_windows()
+        self._course.begin_anew(time_s)
+        words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"
+        self._move("stale", time_s, words)
 
     def _move(self, new: State, at_s: float, reason: str) -> None:
         self._changes.append(Transition(at_s, self._state, new, reason))

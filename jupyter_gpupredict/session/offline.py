@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.metrics import METRICS
@@ -13,13 +14,14 @@ from jupyter_gpupredict.session.analysis import Analysis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.protocols import Predictor
+    from jupyter_gpupredict.core.protocols import Predictor, ProgressPredictor
     from jupyter_gpupredict.core.tracefile import Trace
 
 
 def predict(
     trace: Trace,
     make_rule: Callable[[float], Predictor],
+    make_mix: Callable[[float], ProgressPredictor],
     *,
     metric: str | None,
     guard: bool,
@@ -31,6 +33,7 @@ def predict(
     Args:
         trace: The recording.
         make_rule: Makes a rule from the nominal period in seconds.
+        make_mix: The same, of the rule that learns from epochs.
         metric: Share metric, ours or the CSV's name; None for the trace's best.
         guard: Whether to watch for a stale prediction.
         coverage: Share of the time to cover.
@@ -52,8 +55,14 @@ def predict(
         origin=trace.origin,
     )
     analysis = Analysis(
-        info, lambda: make_rule(period_s), coverage, guard=guard, memory_age_s=memory_age_s
+        info,
+        lambda: make_rule(period_s),
+        lambda: make_mix(period_s),
+        coverage,
+        guard=guard,
+        memory_age_s=memory_age_s,
     )
+    marks = deque(trace.marks)
     at_share = trace.series.index(share)
     at_memory = trace.series.index(memory) if memory else None
     for time_s, values in trace.rows:
@@ -64,7 +73,10 @@ def predict(
         ratio = values[at_share]
         if ratio is not None:
             batch.append(Readings(share, (time_s,), (ratio,)))
-        analysis.ingest(batch)
+        due = []
+        while marks and marks[0].time_s < time_s:
+            due.append(marks.popleft())
+        analysis.ingest(batch, due)
     analysis.finish()
     return _result(analysis, trace, coverage, guard)
 
@@ -90,6 +102,8 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         "target_pct": max(1, round(100 * target)),
         "mean_pct": round(100 * mean, 3),
         "mem_target_mib": None if memory_bytes is None else round(memory_bytes / MIB, 1),
+        "mem_basis": final.memory.basis if final.memory else None,
+        "preallocated": bool(final.memory and final.memory.preallocated),
         "coverage_target": coverage,
         "confidence": _confidence(confidence),
         "guard": {
@@ -106,12 +120,17 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
 
 
 def _confidence(confidence: Confidence) -> dict[str, Any]:
-    certified = confidence.certified_ratio
     return {
         "n_eff": round(confidence.n_eff, 3),
         "g_s": round(confidence.g_s, 3),
-        "certified_pct": None if certified is None else round(100 * certified),
+        "certified_pct": _whole_percent(confidence.certified_ratio),
         "certified": confidence.certified,
         "required_pct": round(100 * confidence.required_ratio),
         "level": confidence.level,
+        "lower_pct": _whole_percent(confidence.lower_ratio),
+        "upper_pct": _whole_percent(confidence.upper_ratio),
     }
+
+
+def _whole_percent(ratio: float | None) -> int | None:
+    return None if ratio is None else round(100 * ratio)

@@ -26,7 +26,7 @@ def lab(tmp_path_factory) -> Iterator[rig.Lab]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while it runs, no test can start an event loop
 def browser() -> Iterator:
     if rig.chromium() is None:
         pytest.skip("chromium is not installed (on Debian: apt-get install chromium)")

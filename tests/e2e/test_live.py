@@ -125,6 +125,22 @@ def test_svg_with_the_reason_where_there_is_no_bokehjs(open_sheet):
     sheet.wait_idle()
 
 
+def test_the_kernel_pushes_bokehjs_where_one_asks_for_it(open_sheet):
+    def deny(page):
+        page.route("**/gpupredict/bokehjs/**", lambda route: route.fulfill(status=404))
+
+    ask = "import os; os.environ['GPUPREDICT_UI'] = 'bokeh'"
+    sheet = open_sheet(LOAD, ask, spin(6), prepare=deny)
+    empty = len(sheet.path.read_text())
+    sheet.run_all()
+    sheet.wait_live("bokeh")
+    sheet.wait_rows(3)
+    assert sheet.page.locator(f"{LIVE} canvas").count() >= 2
+    sheet.wait_idle()
+    assert len(sheet.save()) - empty < 100_000, "the script must not be stored"
+    assert sheet.foreign() == []
+
+
 def test_an_interrupt_leaves_the_result(open_sheet):
     sheet = open_sheet(LOAD, spin(60))
     sheet.run_all()

@@ -188,8 +188,8 @@ hostile = st.one_of(
 @settings(max_examples=80, deadline=None)
 @given(
     name=hostile,
-    image=st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=40),
-    value=hostile,
+    image=st.from_regex(r"[a-z0-9][a-z0-9./-]{0,30}", fullmatch=True),
+    value=st.sampled_from(["", "no", "1e3", "true", "0x1F", "null", "1_000", "a.b-c"]),
     share=st.floats(0.0001, 1.0),
     memory=st.floats(1, 1_500_000),
 )
@@ -210,6 +210,21 @@ def test_what_is_written_reads_back(tmp_path_factory, name, image, value, share,
     limit = environment(document)["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"]
     assert limit == f"0={record['export']['memory_mib']}M"
     assert record["export"]["memory_mib"] >= memory - 1e-3
+
+
+@settings(max_examples=80, deadline=None)
+@given(key=hostile, value=hostile, image=hostile)
+def test_hostile_words_are_refused_or_written_as_they_are(key, value, image):
+    try:
+        outcome = export(
+            run(metric="breadth_ratio"), "unused", name="x", image=image,
+            node_selector={key: value}, dry_run=True,
+        )  # fmt: skip
+    except ExportError:
+        return
+    pod = job(outcome)["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {key: value}
+    assert pod["containers"][0]["image"] == (image or pod["containers"][0]["image"])
 
 
 @given(hostile)

@@ -61,6 +61,7 @@ def test_predict_prints_the_contract(tmp_path, capsys):
     assert found["basis"] == "time_share"
     assert set(found["confidence"]) == {
         "n_eff", "g_s", "certified_pct", "certified", "required_pct", "level",
+            "lower_pct", "upper_pct",
     }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class Kernel:
     def __exit__(self, *error):
         self.client.stop_channels()
         if self.manager.is_alive():
-            self.manager.shutdown_kernel(now=True)
+            self.manager.shutdown_kernel()
         self.manager.context.destroy()
 
     def run(self, code, interrupt_after=None, limit=60.0, **options):

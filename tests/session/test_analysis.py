@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core.progress import Progress
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.core.tracefile import read_trace
+from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis, Transition
 from jupyter_gpupredict.session.offline import predict
@@ -17,7 +19,7 @@ OPTIONS = RuleOptions(window_s=10.0, agree=2, tolerance_points=2.0, period_s=1.0
 
 
 def analysis():
-    return Analysis(INFO, lambda: WindowsRule(OPTIONS), 0.95)
+    return Analysis(INFO, lambda: WindowsRule(OPTIONS), lambda: EpochMix(OPTIONS), 0.95)
 
 
 def feed(run, values, start=1):
@@ -117,8 +119,9 @@ def naive_windows(values, width, agree, points):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from([0.0, 0.4, 0.41, 0.6]), min_size=1, max_size=100))
-def test_the_rule_agrees_with_a_naive_one(values):
+@given(st.integers(0, 30), st.lists(st.sampled_from([0.02, 0.4, 0.41, 0.6]), max_size=100))
+def test_the_rule_agrees_with_a_naive_one(idle, values):
+    values = [0.0] * idle + values
     run = analysis()
     feed(run, values)
     found = None if run.first is None else run.first[0].converged_at_s
@@ -134,6 +137,7 @@ def test_a_trace_predicts_the_same_bytes_twice_and_causally():
         return predict(
             read_trace(lines, "x"),
             lambda period: WindowsRule(OPTIONS),
+            lambda period: EpochMix(OPTIONS),
             metric=None,
             guard=True,
             coverage=0.95,
@@ -151,6 +155,7 @@ def test_an_idle_trace_abstains_as_the_contract_says():
     found = predict(
         read_trace(["t_s,gpu_util_pct\n", "0,0\n", "1,0\n", "2,0\n"], "x"),
         lambda period: WindowsRule(OPTIONS),
+        lambda period: EpochMix(OPTIONS),
         metric=None,
         guard=True,
         coverage=0.95,
@@ -167,3 +172,92 @@ def test_recorded_traces_are_read(shared, name):
     found = predict_trace(str(shared / "traces" / f"{name}.csv"))
     assert found["state"] in ("converged", "abstained")
     assert 1 <= found["target_pct"] <= 100
+
+
+def test_a_burst_before_minutes_of_idle_is_a_false_start_once():
+    run = analysis()
+    changes = feed(run, [0.0] * 5 + [0.3] * 2 + [0.0] * 100 + [0.5] * 40)
+    assert states(changes) == ["watching", "warming", "watching", "converged"]
+    told = run.recommendation()
+    assert (told.target_ratio, told.converged_at_s) == (0.5, 127.0)
+    assert told.watched_s == 40.0
+    idle = analysis()  # windows of 10 s agree on idle long before a minute of it has passed
+    assert states(feed(idle, [0.3] * 2 + [0.0] * 57)) == ["watching"]
+    bursts = analysis()  # a run of short bursts: from the second one on, idle is usage
+    changes = feed(bursts, ([0.3] * 2 + [0.0] * 100) * 3)
+    assert states(changes)[:3] == ["watching", "warming", "watching"]
+    assert bursts.recommendation().target_ratio == 0.01
+
+
+def epochs(*, total, count=12):
+    """A CSV of epochs of 20 s: 16 s of training at 80 %, 4 s of validation at 30 %."""
+    yield f"# epochs_total={total}\n"
+    yield "t_s,gpu_util_pct,epoch,phase\n"
+    for second in range(1, 20 * count + 1):
+        epoch, at = divmod(second - 1, 20)
+        phase, value = ("train", 80) if at < 16 else ("validation", 30)
+        yield f"{second},{value},{epoch},{phase}\n"
+
+
+def read(lines, rule=OPTIONS):
+    return predict(
+        read_trace(list(lines), "x"),
+        lambda period: WindowsRule(rule),
+        lambda period: EpochMix(RuleOptions(period_s=1.0)),
+        metric=None,
+        guard=True,
+        coverage=0.95,
+    )
+
+
+def test_epochs_with_their_total_make_the_mix_decide():
+    found = read(epochs(total=12))
+    # three epochs of 20 s; the windows of 10 s alone would have differed for ever
+    assert (found["state"], found["converged_at_s"]) == ("converged", 60.0)
+    assert (found["target_pct"], found["mean_pct"]) == (80, 70.0)
+    assert found["guard"]["alarms"] == []
+
+
+def test_epochs_without_a_total_hold_the_windows_back():
+    slow = RuleOptions(window_s=10.0, agree=2, tolerance_points=50.0, period_s=1.0)
+    text = list(epochs(total=""))
+    free = read([line.rsplit(",", 2)[0] + "\n" for line in text[1:]], slow)
+    assert free["converged_at_s"] == 20.0
+    assert read(text, slow)["converged_at_s"] == 40.0  # two epochs, with a validation each
+
+
+@settings(max_examples=40, deadline=None)
+@given(cut=st.integers(61, 239), value=st.integers(0, 100))
+def test_what_comes_after_an_epochs_end_changes_nothing(cut, value):
+    text = list(epochs(total=12))
+    whole = read(text)
+    changed = [*text[: cut + 2], *(f"{t},{value},99,train\n" for t in range(cut + 1, cut + 30))]
+    for other in (read(text[: cut + 2]), read(changed)):
+        for key in ("converged_at_s", "target_pct", "mean_pct", "confidence"):
+            assert other[key] == whole[key]
+
+
+def test_marks_land_on_the_readings_after_them_though_they_come_in_one_batch():
+    run = analysis()
+    stamps = tuple(float(second) for second in range(1, 61))
+    values = tuple(0.8 if (second - 1) % 20 < 16 else 0.3 for second in range(1, 61))
+    marks = [Progress(20.0 * done, "epoch", done, 4, "api") for done in range(4)]
+    changes = run.ingest([Readings(SHARE, stamps, values)], marks)
+    assert states([*changes, *run.finish()]) == ["watching", "converged"]
+    told = run.recommendation()
+    assert (told.target_ratio, told.remaining_s, told.total_s) == (0.8, 20.0, 80.0)
+    assert told.progress == "3 of 4 epochs complete (from api)"
+
+
+def test_after_an_alarm_the_epochs_are_learned_anew():
+    run = analysis()
+    second, changes = 0, []
+    for done in range(12):
+        changes += run.ingest([], [Progress(20.0 * done, "epoch", done, 12, "api")])
+        for _ in range(20):
+            second += 1
+            value = 0.5 if done < 5 else 0.9
+            changes += run.ingest([Readings(SHARE, (float(second),), (value,))])
+    assert states(changes) == ["watching", "converged", "stale", "converged"]
+    # above from 100 s, alarm at 130 s, in the seventh epoch, which is not learned; 8 and 9 agree
+    assert run.relearned == [(180.0, 0.9)]

@@ -9,6 +9,7 @@ from jupyter_gpupredict.core.errors import InvalidOption, SourceLost, UnknownNam
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
+from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis
 from jupyter_gpupredict.session.delivery import Channel, Delivery
@@ -62,7 +63,9 @@ def session(clock, source, *listeners, **options):
     delivery = Delivery()
     made = Session(
         source=source,
-        make_analysis=lambda info: Analysis(info, lambda: WindowsRule(rule), 0.95),
+        make_analysis=lambda info: Analysis(
+            info, lambda: WindowsRule(rule), lambda: EpochMix(rule), 0.95
+        ),
         make_header=header,
         subscribers=listeners,
         delivery=delivery,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 USAGE, COVER, WINDOW, MEMORY = "#0f7bb8", "#c2410c", "#7c7c7c", "#3f8f3f"
@@ -12,6 +13,14 @@ def version() -> str:
     import bokeh
 
     return str(bokeh.__version__)
+
+
+def script() -> bytes:
+    """Return BokehJS, the core bundle of the installed Bokeh: some 1.3 MB."""
+    import bokeh
+
+    folder = Path(bokeh.__file__).parent
+    return (folder / "server" / "static" / "js" / "bokeh.min.js").read_bytes()
 
 
 def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:

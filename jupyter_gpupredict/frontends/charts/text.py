@@ -30,13 +30,18 @@ def facts(run: Run) -> list[tuple[str, str]]:
                 else "not available: no readings beyond those that chose the figure",
             ),
             ("certified", words.certified(told)),
+            ("bounds", words.bounds(told)),
             ("memory", words.memory(told.memory)),
             (
                 "watched",
                 f"{words.span(told.watched_s)} active of {words.span(run.duration_s)}, readings "
                 f"for {words.percent(told.sampled_ratio)} of it ({run.samples})",
             ),
+            ("progress", told.progress),
+            ("time left", words.time_left(told)),
+            ("alarms", _alarms(run)),
         ]
+        rows = [(name, text) for name, text in rows if text]
     rows += [
         (f"no {METRICS[one.series.metric].label}", f"{one.reason} {one.detail}".strip())
         for one in run.unavailable
@@ -45,6 +50,12 @@ def facts(run: Run) -> list[tuple[str, str]]:
     rows += [("problem", error) for error in run.errors]
     rows.append(("outcome", f"{run.outcome}; session {run.session_id}"))
     return rows
+
+
+def _alarms(run: Run) -> str:
+    """Return when a prediction was withdrawn; empty when none was."""
+    times = [words.span(change.t_s) for change in run.states if change.new == "stale"]
+    return f"usage outgrew the prediction at {', '.join(times)}" if times else ""
 
 
 def line(run: Run) -> str:

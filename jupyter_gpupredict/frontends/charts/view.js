@@ -17,15 +17,10 @@ function inject(url) {
   });
 }
 
-// Look for BokehJS of the document's version: in the page, then at our own server's route.
-async function loadBokeh(version) {
-  const there = found(version);
-  if (there) return there;
-  const config = document.getElementById("jupyter-config-data");
-  if (!config) throw new Error("this page is not served by Jupyter Server");
-  const base = JSON.parse(config.textContent).baseUrl || "/";
+// Run a script that brings BokehJS, beside any other version that the page already has.
+async function bring(version, url) {
   const former = window.Bokeh;
-  await inject(`${base}gpupredict/bokehjs/${version}.js`);
+  await inject(url);
   const got = found(version);
   if (former && former !== window.Bokeh) {
     former[version] = got;
@@ -33,6 +28,42 @@ async function loadBokeh(version) {
   }
   if (!got) throw new Error(`BokehJS ${version} did not load`);
   return got;
+}
+
+function fromServer(version) {
+  const config = document.getElementById("jupyter-config-data");
+  if (!config) throw new Error("this page is not served by Jupyter Server");
+  const base = JSON.parse(config.textContent).baseUrl || "/";
+  return bring(version, `${base}gpupredict/bokehjs/${version}.js`);
+}
+
+// The script as the kernel pushes it, once, where GPUPREDICT_UI=bokeh asks for that.
+let arrived;
+const pushed = new Promise((resolve) => (arrived = resolve));
+
+async function fromKernel(version) {
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("the kernel did not send it")), 5000));
+  const url = URL.createObjectURL(new Blob([await Promise.race([pushed, late])], { type: "text/javascript" }));
+  try {
+    return await bring(version, url);
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+// Look for BokehJS of the document's version: in the page, at our own server's route, in the kernel.
+async function loadBokeh(version, pushes) {
+  const there = found(version);
+  if (there) return there;
+  const reasons = [];
+  for (const load of pushes ? [fromServer, fromKernel] : [fromServer]) {
+    try {
+      return await load(version);
+    } catch (error) {
+      reasons.push(error.message);
+    }
+  }
+  throw new Error(reasons.join("; "));
 }
 
 function element(tag, attributes, ...children) {
@@ -166,6 +197,12 @@ const STYLE = `
 @media (prefers-reduced-motion:reduce){.gpupredict-live *{transition:none!important;animation:none!important}}
 `;
 
+function initialize({ model }) {
+  model.on("msg:custom", (message, buffers) => {
+    if (message.kind === "bokehjs") arrived(buffers[0]);
+  });
+}
+
 function render({ model, el }) {
   const rows = new Rows();
   const state = element("span", { class: "gp-state" });
@@ -219,7 +256,7 @@ function render({ model, el }) {
   }
 
   function take(frame) {
-    if (frame && frame.kind && rows.take(frame)) show();
+    if (frame && frame.share && rows.take(frame)) show();
   }
 
   const onMessage = (frame) => take(frame);
@@ -243,7 +280,7 @@ function render({ model, el }) {
   (async () => {
     try {
       if (model.get("ui") !== "bokeh") throw new Error("not asked for");
-      const Bokeh = await loadBokeh(model.get("bokeh_version"));
+      const Bokeh = await loadBokeh(model.get("bokeh_version"), model.get("pushes"));
       if (closed) return;
       chart.replaceChildren();
       drawer = await BokehChart.make(Bokeh, structuredClone(model.get("figure")), chart);
@@ -265,4 +302,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };
