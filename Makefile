@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test lab lint clean
+.PHONY: help demo test test-frameworks lab lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -8,6 +8,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
 	@echo "make test   everything CI checks"
+	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make clean  remove .venv and build/"
@@ -44,6 +45,15 @@ lint: .venv/.test
 test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 	$(BIN)/python examples/run_quickstart.py
+
+# On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
+# make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+test-frameworks: .venv/.frameworks
+	$(BIN)/python -m pytest tests/hints
+
+.venv/.frameworks: .venv/.test pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
+	@touch $@
 
 clean:
 	rm -rf .venv build dist

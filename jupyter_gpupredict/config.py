@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.prior import Profile
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import (
+        HintSource,
         Predictor,
         ProgressPredictor,
         SessionHandle,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.core.tracefile import Trace
+    from jupyter_gpupredict.session.hooks import Hooks
+    from jupyter_gpupredict.session.progress import Board
     from jupyter_gpupredict.session.store import RunHeader, Store
 
 AUTO = ("nvml", "cpu")
@@ -146,7 +149,6 @@ def build_session(
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
-    from jupyter_gpupredict.session.progress import shared as shared_board
     from jupyter_gpupredict.session.recorder import Recorder
     from jupyter_gpupredict.session.session import Session
 
@@ -212,7 +214,8 @@ def build_session(
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
-        board=shared_board(),
+        board=progress_board(),
+        hooks=_hooks(),
         live=live,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
@@ -255,6 +258,25 @@ def _last_time(header: RunHeader | None) -> str:
         f"{header.started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
         f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {header.finished.duration_s:.0f} s"
     )
+
+
+def progress_board() -> Board:
+    """Return where progress is told in this process; free to call while nothing is measured."""
+    from jupyter_gpupredict.session.progress import shared
+
+    return shared()
+
+
+@functools.cache
+def _hooks() -> Hooks:
+    """Return this process's progress hints; none is made before the first session starts."""
+    from jupyter_gpupredict.session.hooks import Hooks
+
+    def make(name: str) -> HintSource:
+        made: HintSource = registry.load("hints", name)()
+        return made
+
+    return Hooks(lambda: registry.names("hints"), make, progress_board())
 
 
 def shutdown() -> None:

@@ -18,7 +18,13 @@ SOURCES = {
     "replay": "telemetry.replay:ReplaySource",
     "synthetic": "telemetry.synthetic:SyntheticSource",
 }
-HINTS: dict[str, str] = {}
+HINTS = {
+    "keras": "hints.keras:KerasHint",
+    "lightning": "hints.lightning:LightningHint",
+    "pytorch_lightning": "hints.lightning:PytorchLightningHint",
+    "tqdm": "hints.tqdm:TqdmHint",
+    "transformers": "hints.transformers:TransformersHint",
+}
 PREDICTORS = {
     "windows": "predictors.windows:WindowsRule",
     "histogram": "predictors.histogram:HistogramRule",

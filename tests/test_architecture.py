@@ -42,6 +42,7 @@ DOORS = {
         "session/delivery.py",
         "session/session.py",
         "driver/nvml.py",
+        "session/hooks.py",
         "frontends/stopping.py",
     ],
     "signal": ["frontends/stopping.py", "backtest/run.py"],
@@ -54,16 +55,18 @@ DOORS = {
         "frontends/views.py",
         "frontends/cli/__init__.py",
         "frontends/server/",
+        "session/hooks.py",
     ],
     "socket": ["config.py", "session/store.py"],
     "runpy": ["frontends/cli/run.py"],
 }
-"""Library -> where it may enter. `socket` is for the host's name alone."""
+"""Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
+nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
-    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "csv", "dataclasses",
-    "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect", "itertools", "json",
-    "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "sys",
-    "tempfile", "time", "types", "typing", "jupyter_gpupredict",
+    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "csv",
+    "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
+    "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "shutil", "sys", "tempfile", "time", "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

@@ -73,7 +73,10 @@ class HintSource(Protocol):
         ...
 
     def poll(self) -> None:
-        """Look at the loop, about once a second on the sampler thread; most have nothing to do."""
+        """Look at the loop, about once a second on the sampler thread; most have nothing to do.
+
+        What it raises, such as a failure in a hook that was kept from the loop, detaches it.
+        """
         ...
 
     def detach(self) -> None:

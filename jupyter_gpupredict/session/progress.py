@@ -28,6 +28,8 @@ class Board:
         self._clock = clock or SystemClock()
         self._queues: tuple[deque[Mark], ...] = ()
         self._step_due_s: dict[str, float] = {}
+        self.joined_count = 0
+        """Sessions that have listened so far: tells one from the next."""
 
     @property
     def listening(self) -> bool:
@@ -38,6 +40,7 @@ class Board:
         """Return a new queue that gets every mark from now on; empty it with `popleft`."""
         queue: deque[Mark] = deque(maxlen=MAX_QUEUED)
         self._queues = (*self._queues, queue)
+        self.joined_count += 1
         return queue
 
     def leave(self, queue: deque[Mark]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import Subscriber, TelemetrySource
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
 
 BUFFERED_WAKE_S = 1.0
@@ -48,6 +49,7 @@ class Session:
         delivery: Delivery,
         clock: Clock,
         board: Board | None = None,
+        hooks: Hooks | None = None,
         live: bool = False,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
@@ -61,6 +63,8 @@ class Session:
         self._clock = clock
         self._board = board
         self._marks: deque[progress.Mark] | None = None
+        self._hooks = hooks
+        self._hook_problems: deque[str] | None = None
         self._live = live
         self._max_seconds = max_seconds
         self._stop_requested = stop_requested
@@ -121,6 +125,8 @@ class Session:
             wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
         if self._board is not None:
             self._marks = self._board.join()
+        if self._hooks is not None:
+            self._hook_problems = self._hooks.join()
         self._sampler = Sampler(self._tick, wake_s, self._clock, self._crashed)
         self._sampler.start()
 
@@ -155,6 +161,9 @@ class Session:
         self._close_source()
         if self._board is not None and self._marks is not None:
             self._board.leave(self._marks)
+        if self._hooks is not None and self._hook_problems is not None:
+            self._hooks.leave(self._hook_problems)
+            self.errors.extend(self._hook_problems)
         self._report_changes(analysis.finish())
         now_s = self._now_s()
         recommendation = analysis.recommendation()
@@ -199,6 +208,8 @@ class Session:
             self._ended_early = f"measured for the {self._max_seconds:g} s asked for"
             if self._on_limit is not None:
                 self._on_limit()
+        if slow and self._hooks is not None:
+            self._hooks.poll()
         batch = self._read(slow)
         if batch is not None:
             self._take(batch)
