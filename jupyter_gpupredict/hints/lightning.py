@@ -62,8 +62,8 @@ class LightningHint:
         return watched
 
     def _join(self, trainer: Any) -> None:
-        # First, so that what a checkpoint callback does after a validation is not counted to it.
-        trainer.callbacks.insert(0, self._callback)
+        # Last: a checkpoint that a callback writes in a hook has then ended when we hear of it.
+        trainer.callbacks.append(self._callback)
 
     def _leave(self, trainer: Any) -> None:
         with contextlib.suppress(Exception):  # also when nobody listens any more
@@ -82,7 +82,6 @@ class _Fit:
 
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
-        self._training = False
         self._cut_short = False
         self._endless = False
         self._told = -1
@@ -90,7 +89,7 @@ class _Fit:
         self._epochs: float | None = None
 
     def train_start(self, trainer: Any) -> None:
-        self._training, self._cut_short = True, False
+        self._cut_short = False
         self._steps = _known(trainer.estimated_stepping_batches)
         self._endless = _known(trainer.num_training_batches) is None
         self._epochs = _total_epochs(trainer, self._steps)
@@ -102,13 +101,14 @@ class _Fit:
         self._voice.phase("train")
 
     def batch_start(self, trainer: Any) -> None:
-        self._voice.phase("train")  # after a validation or a checkpoint
+        self._voice.phase("train")
 
     def batch_end(self, trainer: Any) -> None:
         done = trainer.global_step
         if self._steps is not None and done > self._steps:
             self._steps = None  # several optimizers: each of them counts as a step
         self._voice.progress("step", done, self._steps)
+        self._voice.phase("train")
 
     def epoch_end(self, trainer: Any) -> None:
         self._cut_short = not trainer.is_last_batch  # max_steps, max_time or an early stop
@@ -117,21 +117,16 @@ class _Fit:
         self._tell(trainer.current_epoch - self._cut_short)
         self._voice.phase("other")
 
-    def fit_end(self, trainer: Any) -> None:
-        self._training = False
-        self._voice.phase("other")
-
     def validation_start(self, trainer: Any) -> None:
-        if self._training and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             self._voice.phase("validation")
 
     def validation_end(self, trainer: Any) -> None:
-        if self._training and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             self._voice.phase("train")
 
     def save(self, trainer: Any) -> None:
-        if self._training:  # there is no hook for its end: the next one of any kind ends it
-            self._voice.phase("checkpoint")
+        self._voice.phase("checkpoint")  # nothing tells its end: the next hook of any kind does
 
     def _tell(self, done: int) -> None:
         if done != self._told and not self._endless:
@@ -146,7 +141,6 @@ _HOOKS = {
     "on_train_batch_end": "batch_end",
     "on_train_epoch_end": "epoch_end",
     "on_train_end": "train_end",
-    "on_fit_end": "fit_end",
     "on_validation_start": "validation_start",
     "on_validation_end": "validation_end",
     "on_save_checkpoint": "save",

@@ -73,7 +73,7 @@ class Hooks:
 
     def poll(self) -> None:
         """Let every hint look at its loop, and hook what was imported unnoticed."""
-        if os.getpid() != self._pid or not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return  # an import, or another session's sampler, is at it
         try:
             for name, slot in self._live():

@@ -146,7 +146,10 @@ def test_a_list_of_callbacks_made_before_the_session(hint):
             callbacks.on_train_batch_end(0)
             callbacks.on_epoch_end(epoch)
         callbacks.on_train_end()
+        callbacks.on_test_begin()
+        callbacks.on_test_end()
     assert sink.of("epoch") == [(0, 2), (1, 2), (2, 2)] * 2
+    assert sink.phases == ["train", "other"] * 2
     assert len(callbacks.callbacks) == 1
 
 

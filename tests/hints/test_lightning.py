@@ -149,12 +149,21 @@ def test_a_session_that_ends_within_a_training(library, hint, sink):
     assert all("GpuPredict" not in type(one).__name__ for one in trainer.callbacks)
 
 
+@pytest.mark.parametrize(
+    ("late", "epoch"),
+    [
+        (True, ["validation", "train", "checkpoint"]),
+        (False, ["validation", "checkpoint", "train"]),
+    ],
+)
 def test_a_checkpoint_is_a_phase_and_comes_before_the_epoch_is_complete(
-    library, hint, sink, tmp_path
+    library, hint, sink, tmp_path, late, epoch
 ):
-    saves = library.callbacks.ModelCheckpoint(dirpath=tmp_path)
+    saves = library.callbacks.ModelCheckpoint(dirpath=tmp_path, save_on_train_epoch_end=late)
     trainer = fit(library, make_model(library), max_epochs=2, callbacks=[saves])
-    epoch = ["validation", "train", "checkpoint"]
+    if not late:
+        assert sink.outline == [0, "train", *epoch, 1, *epoch, 2, "other"]
+        return
     assert sink.outline == [0, "train", *epoch, 1, "train", *epoch, 2, "other"]
     saved = torch.load(saves.best_model_path, weights_only=False)
     assert not any("GpuPredict" in key for key in saved["callbacks"])
@@ -207,6 +216,38 @@ def test_gradients_that_accumulate_make_fewer_steps(library, hint, sink):
     )
     assert sink.of("epoch")[-1] == (2, 2)
     assert sink.of("step")[-1] == (4, 4)
+
+
+def test_a_checkpoint_between_steps(library, hint, sink, tmp_path):
+    saves = library.callbacks.ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=3)
+    fit(library, make_model(library, False), max_epochs=1, callbacks=[saves])
+    assert sink.outline == [0, "train", "checkpoint", "train", 1, "other"]
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "steps"),
+    [
+        ({"max_epochs": 1}, 1, [(2, 4), (4, 4), (6, None), (8, None)]),
+        ({"max_steps": 4}, None, [(2, 4), (4, 4)]),
+    ],
+)
+def test_two_optimizers_make_two_steps_of_a_batch(library, hint, sink, options, epochs, steps):
+    def training_step(self, batch, index):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2)]
+
+    model = make_model(
+        library, False, training_step=training_step, configure_optimizers=configure_optimizers
+    )
+    model.automatic_optimization = False
+    fit(library, model, enable_checkpointing=False, **options)
+    assert sink.of("epoch")[0] == (0, epochs)
+    assert sink.of("step") == steps
 
 
 def test_validation_within_an_epoch(library, hint, sink):

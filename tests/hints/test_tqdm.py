@@ -2,6 +2,7 @@
 
 import io
 import threading
+import weakref
 
 import pytest
 from tqdm import tqdm
@@ -60,6 +61,49 @@ def test_validation_bars_do_not_count_as_steps(hint, sink):
         for _ in bar(range(2), leave=False):
             hint.poll()
     assert sink.of("step") == [(n, 8) for n in range(8)]
+
+
+def test_a_validation_longer_than_the_training_does_not_count_either(hint, sink):
+    for _ in bar(range(2)):
+        for _ in bar(range(2), leave=False):
+            hint.poll()
+        for _ in bar(range(9), leave=False):
+            hint.poll()
+    assert sink.of("step") == [(n, 4) for n in range(4)]
+
+
+def test_a_bar_that_was_there_before_is_not_inside(hint, sink):
+    below, above = bar(total=5, position=1), bar(total=3, position=0)
+    hint.poll()
+    above.close()
+    below.close()
+    assert sink.of("epoch") == []
+    assert sink.of("step") == [(0, 3)]
+
+
+class Busy(weakref.WeakSet):
+    """Changes while it is looked through, so many times."""
+
+    times = 1
+
+    def __iter__(self):
+        if self.times:
+            self.times -= 1
+            raise RuntimeError("Set changed size during iteration")
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("times", "found"), [(2, [(0, 5)]), (3, [])])
+def test_a_set_that_changes_meanwhile_is_looked_at_again(hint, sink, monkeypatch, times, found):
+    busy = Busy()
+    monkeypatch.setattr(base, "_instances", busy)
+    busy.times = 0
+    made = bar(total=5, unit="epoch")
+    busy.times = times
+    hint.poll()
+    assert sink.of("epoch") == found
+    busy.times = 0
+    made.close()
 
 
 def test_one_bar_alone_counts_steps(hint, sink):
