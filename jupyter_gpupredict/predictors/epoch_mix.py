@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MIN_EPOCHS = 3
 """The first is cold, and the two after it have to agree."""
+MAX_OFF_RATIO = 0.05
+"""How far the whole run's mean may lie from that of the learned epochs: beyond, one figure would
+describe neither the part that was seen nor the part to come, so the rule waits."""
 MAX_POOLED = 20_000
 """Readings of the learned epochs kept for the confidence: over an hour of the driver's own."""
 GUARD_SLACK, GUARD_LEAST = 0.05, 0.10
@@ -50,8 +53,9 @@ class EpochMix:
 
     @property
     def knows(self) -> bool:
-        """Whether it is known how many epochs are still to come."""
-        return self._epochs_left() is not None
+        """Whether it is known how much is to come, and there are epochs enough to learn from."""
+        few = self._total is not None and self._total < MIN_EPOCHS
+        return not few and self._epochs_left() is not None
 
     def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
         """Book one reading; fires only at marks, so never here."""
@@ -160,7 +164,11 @@ class EpochMix:
         )
         if apart > self._tolerance_ratio + _SLACK:
             return None
-        return self._estimate(self._mix(), time_s)
+        found = self._estimate(self._mix(), time_s)
+        learned = Counter()
+        for law in self._ledger.learned.values():
+            learned.merge(law.counter)
+        return found if abs(found.mean_ratio - learned.mean_ratio()) <= MAX_OFF_RATIO else None
 
     def _rest_s(self, now_s: float) -> dict[str, float]:
         """Return for each phase how many seconds of it are still to come."""

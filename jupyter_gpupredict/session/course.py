@@ -63,10 +63,10 @@ class Course:
 
     def remaining(self, now_s: float) -> Remaining | None:
         """Return the predicted rest: from whole epochs, else from steps; None while unknown."""
-        rest = self.mix.remaining(now_s)
-        if rest is None and "epoch" not in self._last:
-            rest = self._pace.remaining(now_s)
-        return rest
+        epoch = self._last.get("epoch")
+        if epoch is None or epoch.total == 1:  # else steps may count one epoch's, not the run's
+            return self.mix.remaining(now_s) or self._pace.remaining(now_s)
+        return self.mix.remaining(now_s)
 
     def words(self) -> str:
         """Return how far the loop is; empty when nothing tells."""
