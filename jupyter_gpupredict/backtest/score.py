@@ -192,6 +192,7 @@ class Score:
 MEASURES = tuple(Score.__dataclass_fields__)
 """Names of the measures, as `Score` orders them."""
 LOW_COVERAGE = "coverage_p5_ratio"
+LOW_GUARDED = "guarded_coverage_p5_ratio"
 """The 5th percentile of coverage over the runs, each group with the same weight in total."""
 
 
@@ -325,7 +326,8 @@ def summarise(scored: Sequence[Scored]) -> Summary:
         by_family.setdefault(family_of[group], []).append(means)
     families = {family: _means(held) for family, held in by_family.items()}
     macro = _means(groups.values())
-    macro[LOW_COVERAGE] = _low_coverage(scored)
+    macro[LOW_COVERAGE] = _low(scored, lambda one: one.coverage_ratio)
+    macro[LOW_GUARDED] = _low(scored, lambda one: one.guarded_coverage_ratio)
     return Summary(
         runs=len(scored),
         macro=macro,
@@ -351,8 +353,11 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _low_coverage(scored: Sequence[Scored], share: float = 0.05) -> float | None:
-    judged = [(one.group, r) for one in scored if (r := one.score.coverage_ratio) is not None]
+def _low(
+    scored: Sequence[Scored], measure: Callable[[Score], float | None], share: float = 0.05
+) -> float | None:
+    """Return the quantile of a measure over runs, every group with the same total weight."""
+    judged = [(one.group, found) for one in scored if (found := measure(one.score)) is not None]
     if not judged:
         return None
     count: dict[str, int] = {}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.backtest.baselines import BASELINES
-from jupyter_gpupredict.backtest.score import COVERAGE, LOW_COVERAGE, MISSED, summarise
+from jupyter_gpupredict.backtest.score import COVERAGE, LOW_COVERAGE, LOW_GUARDED, MISSED, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ COLUMNS = (
 """(measure, heading, decimals)."""
 GUARD_COLUMNS = (
     ("guarded_coverage_ratio", "guard cov", 3),
+    (LOW_GUARDED, "guard p5", 3),
     ("guarded_fccov", "guard fccov", 3),
     ("alarms", "alarms", 3),
     ("false_alarm", "false alarm", 3),
@@ -41,8 +42,8 @@ LEGEND = (
     "run's mean and covering usage. cov, cov p5, slack: of the rest, the part behind convergence. "
     "fccov: converged, and the rest covered less than 90 %; fc: that, or its mean more than 5 "
     "points off; both are shares of all runs. mem miss: memory rose above its target later. guard "
-    "cov, guard fccov: with what follows the first alarm taken as covered, over the runs that "
-    "converged. *: knows the run's length."
+    "cov, its p5 and fccov: with what follows the first alarm taken as covered, over the runs "
+    "that converged. *: knows the run's length."
 )
 """What the headings mean."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.prior import Profile
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Device, Readings, Series
 
 SCHEMA = 1
@@ -188,6 +188,8 @@ class SessionFinished:
     errors: tuple[str, ...] = field(default=())
     profile: Profile | None = None
     """What was used when, for the next run of the same code; None unless all of it was measured."""
+    allocator: AllocatorPeak | None = None
+    """What the framework's own allocator says, where one was used."""
 
 
 Event = (

@@ -83,6 +83,17 @@ class MemoryEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class AllocatorPeak:
+    """Highest memory that a framework's allocator has had in this process."""
+
+    framework: str
+    allocated_bytes: float
+    """In tensors at one time."""
+    reserved_bytes: float
+    """Held from the driver at one time, used or not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """The share and memory that cover the run, with everything needed to judge them.
 

@@ -13,7 +13,7 @@ from jupyter_gpupredict.core.history import History, Row
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Series
 
 MAX_WINDOWS = 60
@@ -43,6 +43,7 @@ class Run:
     errors: tuple[str, ...]
     """What went wrong in our own machinery; the user's cell is not meant."""
     progress: ev.ProgressMade | None = None
+    allocator: AllocatorPeak | None = None
 
     @property
     def session_id(self) -> str:
@@ -129,6 +130,7 @@ class RunFold:
             losses=tuple(self.losses),
             errors=tuple(finished.errors if finished else self.detached),
             progress=self.progress,
+            allocator=finished.allocator if finished else None,
         )
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:

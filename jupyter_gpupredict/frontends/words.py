@@ -9,7 +9,7 @@ from jupyter_gpupredict.core.metrics import METRICS
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
-    from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
+    from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
 
 STATE_SIGNS = {
     "warming": "○",
@@ -117,6 +117,16 @@ def time_left(recommendation: Recommendation) -> str:
     known = told.remaining_low_s is not None and told.remaining_high_s is not None
     between = f" ({span(told.remaining_low_s)} to {span(told.remaining_high_s)})" if known else ""
     return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
+
+
+def allocator(peak: AllocatorPeak | None) -> str:
+    """Return what a framework's allocator says; empty where none does."""
+    if peak is None:
+        return ""
+    return (
+        f"at most {size(peak.allocated_bytes)} in tensors, {size(peak.reserved_bytes)} reserved "
+        "(since the process began)"
+    )
 
 
 def memory(estimate: MemoryEstimate | None) -> str:

@@ -12,6 +12,7 @@ from jupyter_gpupredict.core import progress
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.run import Run, RunFold
 from jupyter_gpupredict.core.series import Batch, Gap, Readings
+from jupyter_gpupredict.session import allocator
 from jupyter_gpupredict.session.analysis import Analysis, Transition
 from jupyter_gpupredict.session.delivery import Channel, Delivery
 from jupyter_gpupredict.session.sampler import Sampler
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.protocols import Subscriber, TelemetrySource
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
@@ -180,12 +181,22 @@ class Session:
                 overhead_s=sampler.cpu_s,
                 errors=tuple(self.errors),
                 profile=analysis.profile() if self._whole(outcome) else None,
+                allocator=self._allocator_peak(),
             )
         )
         if not self._delivery.finish(self._channel):
             self.errors.append("a view did not take its last frame in time")
         self._report_detached()
         return replace(self._fold.record(), errors=tuple(self.errors))
+
+    def _allocator_peak(self) -> AllocatorPeak | None:
+        """Ask the framework; what it raises is told and costs its figure alone."""
+        started = self._fold.started
+        try:
+            return None if started is None else allocator.peak(started.share.device)
+        except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
+            self.errors.append(f"no allocator peak: {type(error).__name__}: {error}")
+            return None
 
     def _whole(self, outcome: str) -> bool:
         """Whether the code ran to its end and was measured to its end."""

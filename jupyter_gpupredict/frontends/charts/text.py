@@ -32,6 +32,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
             ("certified", words.certified(told)),
             ("bounds", words.bounds(told)),
             ("memory", words.memory(told.memory)),
+            (_framework(run), words.allocator(run.allocator)),
             (
                 "watched",
                 f"{words.span(told.watched_s)} active of {words.span(run.duration_s)}, readings "
@@ -51,6 +52,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
     rows += [("problem", error) for error in run.errors]
     rows.append(("outcome", f"{run.outcome}; session {run.session_id}"))
     return rows
+
+
+def _framework(run: Run) -> str:
+    return f"{run.allocator.framework} allocator" if run.allocator else ""
 
 
 def _alarms(run: Run) -> str:
