@@ -115,11 +115,12 @@ class Analysis:
         """End the run: what has not converged by now abstains."""
         self._pass_marks(math.inf)
         if self._state in ("warming", "watching"):
-            words = (
-                "no activity was seen"
-                if math.isnan(self._start_s)
-                else f"the run ended before the prediction settled; {self._reason}"
-            )
+            if math.isnan(self._last_s):
+                words = "no reading was taken"
+            elif math.isnan(self._start_s):
+                words = "no activity was seen"
+            else:
+                words = f"the run ended before the prediction settled; {self._reason}"
             self._move("abstained", 0.0 if math.isnan(self._last_s) else self._last_s, words)
         changes, self._changes = self._changes, []
         return changes

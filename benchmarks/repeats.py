@@ -1,0 +1,81 @@
+"""What an earlier run of the same configuration is worth: watched and wrong, with and without it.
+
+Every ordered pair of runs of one group is taken: the first is the earlier run, the second is
+predicted twice, without and with it. Groups share one vote each.
+
+Run: python -m benchmarks.repeats TRACES [--skip FAMILY ...]
+
+TRACES is a folder with an INDEX.tsv. Name the families in which the series of a group are no
+repeats (devices of one job) with --skip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+
+from benchmarks.machine import header
+from jupyter_gpupredict import config
+from jupyter_gpupredict.backtest.cases import Recorded, folder
+from jupyter_gpupredict.backtest.score import (
+    Answer,
+    Scored,
+    paired_difference,
+    score,
+    summarise,
+    truth,
+)
+from jupyter_gpupredict.session.offline import profile
+
+RULES = ("default", "accurate", "quick")
+SHOWN = ("watched_ratio", "fc", "fccov", "guarded_fccov", "slack_points", "mean_error_points")
+
+
+def pairs(cases: Sequence[Recorded], rule: str) -> tuple[list[Scored], list[Scored]]:
+    """Return the scores without and with an earlier run, in the same order."""
+    without, with_prior = [], []
+    groups: dict[str, list[Recorded]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    for group, held in groups.items():
+        traces = [case.load()[0] for case in held]
+        truths = [truth(trace) for trace in traces]
+        alone = [config.predict_recording(trace, rule=rule) for trace in traces]
+        for former, later in itertools.permutations(range(len(held)), 2):
+            told = config.predict_recording(
+                traces[later], rule=rule, prior=profile(traces[former], 0.95)
+            )
+            name = f"{held[former].id} > {held[later].id}"
+            for found, scores in ((alone[later], without), (told, with_prior)):
+                answer = Answer.of(found)
+                scores.append(Scored(name, group, held[later].family, score(truths[later], answer)))
+    return without, with_prior
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("traces")
+    parser.add_argument("--skip", action="append", default=[], metavar="FAMILY")
+    options = parser.parse_args()
+    found = folder(options.traces, [("kind", "training")]).cases
+    counts: dict[str, int] = {}
+    for case in found:
+        counts[case.group] = counts.get(case.group, 0) + 1
+    cases = [c for c in found if counts[c.group] > 1 and c.family not in options.skip]
+    print(header())
+    for rule in RULES:
+        without, with_prior = pairs(cases, rule)
+        before, after = summarise(without).macro, summarise(with_prior).macro
+        print(f"\n{rule}: {len(without)} pairs of {len({c.group for c in cases})} groups")
+        for measure in SHOWN:
+            print(f"  {measure:<20} {before[measure] or 0:.3f} -> {after[measure] or 0:.3f}")
+        apart = paired_difference(with_prior, without, lambda one: one.watched_ratio)
+        if apart is not None:
+            print(f"  watched, difference  {apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
