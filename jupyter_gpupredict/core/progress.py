@@ -81,13 +81,13 @@ class EpochGate:
     """When a rule that knows nothing of epochs may converge: not before two whole ones.
 
     Where validation is marked, one of the two must have had it: it is the part that differs. A run
-    of one or two epochs in all repeats nothing that could be waited for: it is left to the rule.
+    of one epoch in all repeats nothing that could be waited for: it is left to the rule.
     """
 
     __slots__ = (
         "_complete",
         "_done",
-        "_few",
+        "_single",
         "_first_done",
         "_in_validation",
         "_validated",
@@ -96,7 +96,7 @@ class EpochGate:
 
     def __init__(self) -> None:
         self._first_done: float | None = None
-        self._few = False
+        self._single = False
         self._done = 0.0
         self._complete = 0.0
         self._in_validation = False
@@ -113,7 +113,7 @@ class EpochGate:
             if self._first_done is None or mark.done < self._done:
                 self._first_done = mark.done
             self._done = mark.done
-            self._few = mark.total is not None and mark.total <= 2
+            self._single = mark.total is not None and mark.total == 1
             self._complete = max(self._complete, mark.done - self._first_done)
         if self.open_s is None and self._complete >= 2 and (self._validated or not self._marked):
             self.open_s = mark.time_s
@@ -126,7 +126,7 @@ class EpochGate:
         """Return why a rule may not converge at this time; empty when it may."""
         if (
             self._first_done is None
-            or self._few
+            or self._single
             or (self.open_s is not None and self.open_s <= time_s)
         ):
             return ""
