@@ -87,9 +87,9 @@ class EpochGate:
     __slots__ = (
         "_complete",
         "_done",
-        "_single",
         "_first_done",
         "_in_validation",
+        "_single",
         "_validated",
         "open_s",
     )
