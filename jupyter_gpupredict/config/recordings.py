@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Predictor
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.tracefile import Trace
+    from jupyter_gpupredict.core.recording import Trace
 
 
 def predict_trace(
