@@ -34,7 +34,7 @@ DOORS = {
         "frontends/interruption.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
-    "jupyter_core": ["config.py"],
+    "jupyter_core": ["config/"],
     "jupyter_server": ["frontends/server/"],
     "tornado": ["frontends/server/"],
     "threading": [
@@ -57,7 +57,7 @@ DOORS = {
         "frontends/server/",
         "session/hooks.py",
     ],
-    "socket": ["config.py", "session/store.py"],
+    "socket": ["config/", "session/store.py"],
     "runpy": ["frontends/cli/run.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports

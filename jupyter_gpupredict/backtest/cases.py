@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.tracefile import Trace
+    from jupyter_gpupredict.core.recording import Trace
 
 INDEX = "INDEX.tsv"
 """Tab separated: `id` (a file's name without its ending), `group` and any other columns."""

@@ -127,5 +127,8 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+BY_CSV = {metric.csv: metric for metric in METRICS.values()}
+"""The metrics by their names in tables and results."""
+
 SHARES = tuple(name for name, metric in METRICS.items() if metric.basis is not None)
 """The metrics a share can be predicted from."""

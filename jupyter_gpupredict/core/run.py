@@ -12,6 +12,7 @@ from jupyter_gpupredict.core.history import History, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Series
@@ -49,6 +50,17 @@ class Run:
     def session_id(self) -> str:
         """The run's id, which is also its trace's name."""
         return self.started.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """One line of the list of stored runs."""
+
+    session_id: str
+    started: ev.SessionStarted
+    finished: ev.SessionFinished | None
+    """None: still running, or lost."""
+    path: Path
 
 
 @dataclass(slots=True)

@@ -1,116 +1,31 @@
-"""Reads recorded traces: our own JSON Lines, CSV in our columns, and logs of nvidia-smi.
-
-What is repaired, and said in the trace's notes: values out of range become missing, rows whose time
-does not rise are dropped, a torn last line is left out. Everything else is one clear error.
-"""
+"""Reads recorded traces: our own JSON Lines, and tables; which of them, the first line tells."""
 
 from __future__ import annotations
 
-import csv
 import math
-import re
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
+from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.core.events import (
     PhaseEntered,
     ProgressMade,
     SamplesTaken,
     SessionStarted,
 )
-from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
-from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.core.progress import Mark, Phase, Progress
+from jupyter_gpupredict.core.recording import Trace
+from jupyter_gpupredict.core.tables import read_table
 from jupyter_gpupredict.core.trace import event_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from jupyter_gpupredict.core.progress import Unit
-
-Row = tuple[float, tuple[float | None, ...]]
-"""(time_s, one value for each series); None where nothing was recorded."""
+    from jupyter_gpupredict.core.series import Series
 
 MAX_LINE = 1 << 20
-FIRST_ROW_S = 1e-3
-"""What the first row of a table is taken to describe: it has no row before it."""
-_BY_CSV = {metric.csv: metric for metric in METRICS.values()}
-_SMI = {
-    "utilization.gpu": ("gpu_util_ratio", 0.01),
-    "utilization.memory": ("mem_util_ratio", 0.01),
-    "memory.used": ("memory_used_bytes", float(1 << 20)),
-    "power.draw": ("power_watts", 1.0),
-}
-_SHARE_ORDER = (
-    "gpu_util_ratio",
-    "gr_active_ratio",
-    "sm_active_ratio",
-    "breadth_ratio",
-    "cpu_util_ratio",
-)
-_MEMORY_ORDER = ("process_memory_used_bytes", "memory_used_bytes", "rss_bytes")
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A recording, whole in memory: one row for each time."""
-
-    name: str
-    rows: tuple[Row, ...]
-    series: tuple[Series, ...]
-    devices: tuple[Device, ...]
-    origin: str
-    """What made the recording: a source's name, `csv` or `nvidia-smi`."""
-    notes: tuple[str, ...] = ()
-    headers: dict[str, str] = field(default_factory=dict)
-    """`# key=value` lines of a CSV."""
-    marks: tuple[Mark, ...] = ()
-    """What was recorded of epochs, steps and phases, oldest first."""
-
-    def share_series(self, metric: str | None = None) -> Series:
-        """Return the series to predict the share from.
-
-        Args:
-            metric: A metric, by our name or the CSV's; None for the trace's best.
-
-        Raises:
-            Malformed: The trace does not hold it.
-        """
-        wanted = [metric] if metric else list(_SHARE_ORDER)
-        names = [_BY_CSV[name].name if name in _BY_CSV else name for name in wanted]
-        for name in names:
-            for one in self.series:
-                if one.metric == name and METRICS[name].basis is not None:
-                    return one
-        held = ", ".join(METRICS[one.metric].csv for one in self.series) or "nothing"
-        raise Malformed(f"{self.name} holds no {metric or 'share of a device'}", f"it holds {held}")
-
-    def memory_series(self) -> Series | None:
-        """Return the series to predict memory from, if there is one."""
-        by_name = {one.metric: one for one in self.series}
-        return next((by_name[name] for name in _MEMORY_ORDER if name in by_name), None)
-
-    def points(self, series: Series) -> Iterator[tuple[float, float]]:
-        """Yield (time_s, value) of one series where there is a value."""
-        column = self.series.index(series)
-        for time_s, values in self.rows:
-            value = values[column]
-            if value is not None:
-                yield time_s, value
-
-    def period_s(self, series: Series) -> float:
-        """Return the median gap between readings in the first minute, at least 0.01 s."""
-        times_s: list[float] = []
-        for time_s, _ in self.points(series):
-            if times_s and time_s - times_s[0] > 60.0 and len(times_s) > 2:
-                break
-            times_s.append(time_s)
-        gaps = sorted(b - a for a, b in pairwise(times_s))
-        return max(0.01, gaps[len(gaps) // 2]) if gaps else 1.0
 
 
 def open_trace(path: str) -> Trace:
@@ -146,7 +61,7 @@ def read_trace(lines: Iterable[str], name: str) -> Trace:
     every = chain([first], checked)
     if first.lstrip().startswith("{"):
         return _read_events(every, name)
-    return _read_table(every, name)
+    return read_table(every, name)
 
 
 def _bounded(lines: Iterable[str], name: str) -> Iterator[str]:
@@ -193,199 +108,6 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
     return Trace(name, rows, series, started.devices, started.source, marks=tuple(marks))
 
 
-def _read_table(lines: Iterable[str], name: str) -> Trace:
-    headers: dict[str, str] = {}
-    body = _without_comments(lines, headers)
-    try:
-        table = csv.reader(body, skipinitialspace=True, strict=True)
-        titles = [title.strip() for title in next(table, [])]
-        if "t_s" in titles:
-            return _read_csv(table, titles, name, headers)
-        if any(re.sub(r"\s*\[.*\]$", "", title) in _SMI for title in titles):
-            return _read_smi(table, titles, name)
-    except csv.Error as error:
-        raise Malformed(f"{name} is not a table: {error}", "is it CSV?") from error
-    raise Malformed(
-        f"{name} is neither a gpupredict trace nor a CSV that we know",
-        "CSV needs a column t_s, or the header of nvidia-smi --format=csv",
-    )
-
-
-def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator[str]:
-    for line in lines:
-        if line.startswith("#"):
-            key, _, value = line[1:].partition("=")
-            headers[key.strip()] = value.strip()
-        else:
-            yield line
-
-
-def _read_csv(
-    table: Iterator[list[str]], titles: list[str], name: str, headers: dict[str, str]
-) -> Trace:
-    columns = [(index, _BY_CSV[title]) for index, title in enumerate(titles) if title in _BY_CSV]
-    if not columns:
-        known = ", ".join(_BY_CSV)
-        raise Malformed(f"{name} has no column that we know", f"known: {known}")
-    time_at = titles.index("t_s")
-    epoch_at = titles.index("epoch") if "epoch" in titles else -1
-    phase_at = titles.index("phase") if "phase" in titles else -1
-    total = _number(headers.get("epochs_total", ""), 1, name, 1.0)
-    course = _Course(total)
-    builder = _Rows(name, tuple(Series(metric.name, "gpu") for _, metric in columns))
-    for number, cells in enumerate(table, start=2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(titles):
-            raise Malformed(
-                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
-                "was the file cut?",
-            )
-        values = [
-            _number(cells[index], number, name, 1.0 / metric.csv_scale) for index, metric in columns
-        ]
-        time_s = _number(cells[time_at], number, name, 1.0)
-        before_s = (
-            builder.last_s if math.isfinite(builder.last_s) else (time_s or 0.0) - FIRST_ROW_S
-        )
-        if builder.add(time_s, values, number):
-            epoch = None if epoch_at < 0 else _number(cells[epoch_at], number, name, 1.0)
-            course.add(before_s, epoch, None if phase_at < 0 else cells[phase_at].strip())
-    device = "cpu" if columns[0][1].name.startswith(("cpu", "rss")) else "gpu"
-    devices = (Device(device, headers.get("gpu", "recorded device")),)
-    return replace(builder.trace(devices, "csv", headers), marks=tuple(course.marks))
-
-
-def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
-    plain = [re.sub(r"\s*\[.*\]$", "", title) for title in titles]
-    columns = [(index, *_SMI[title]) for index, title in enumerate(plain) if title in _SMI]
-    time_at = plain.index("timestamp") if "timestamp" in plain else -1
-    if time_at < 0:
-        raise Malformed(f"{name} has no timestamp", "add timestamp to --query-gpu")
-    key_at = next((plain.index(key) for key in ("uuid", "index", "pci.bus_id") if key in plain), -1)
-    builder = _Rows(name, tuple(Series(metric, "gpu") for _, metric, _ in columns))
-    start: datetime | None = None
-    first_key: str | None = None
-    for number, cells in enumerate(table, start=2):
-        if len(cells) != len(titles):
-            if not any(cell.strip() for cell in cells):
-                continue
-            raise Malformed(
-                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
-                "was the file cut?",
-            )
-        key = cells[key_at].strip() if key_at >= 0 else ""
-        first_key = key if first_key is None else first_key
-        if key != first_key:
-            builder.other_devices = True
-            continue
-        stamp = _stamp(cells[time_at].strip(), number, name)
-        start = stamp if start is None else start
-        values = [
-            _number(re.sub(r"\s*(%|MiB|W)$", "", cells[index].strip()), number, name, scale)
-            for index, _, scale in columns
-        ]
-        builder.add((stamp - start).total_seconds(), values, number)
-    return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
-
-
-def _stamp(text: str, number: int, name: str) -> datetime:
-    for form in ("%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S"):
-        try:
-            return datetime.strptime(text, form)  # noqa: DTZ007 - differences only
-        except ValueError:
-            continue
-    raise Malformed(f"{name} line {number}: {text!r:.40} is no time", "nvidia-smi writes them")
-
-
-def _number(text: str, number: int, name: str, scale: float) -> float | None:
-    text = text.strip()
-    if not text or text.startswith("[") or text.lower() in ("n/a", "nan", "null", "none"):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise Malformed(f"{name} line {number}: {text!r:.40} is no number", "") from None
-    return value * scale if math.isfinite(value) else None
-
-
 def _progress(event: ProgressMade) -> Progress:
     unit: Unit = "epoch" if event.unit == "epoch" else "step"
     return Progress(event.t_s, unit, event.done, event.total, event.hint)
-
-
-class _Course:
-    """The columns `epoch` and `phase` as marks. A row describes the time before its stamp."""
-
-    def __init__(self, total: float | None) -> None:
-        self.marks: list[Mark] = []
-        self._total = total
-        self._first: float | None = None
-        self._epoch: float | None = None
-        self._phase = OTHER
-
-    def add(self, before_s: float, epoch: float | None, phase: str | None) -> None:
-        """Take the cells of a row and the time of the row before it."""
-        if phase is not None and (phase or OTHER) != self._phase:
-            self._phase = phase or OTHER
-            self.marks.append(Phase(before_s, self._phase, "trace"))
-        if epoch is None or epoch == self._epoch:
-            return
-        if self._first is None or (self._epoch is not None and epoch < self._epoch):
-            self._first = epoch
-        self._epoch = epoch
-        done = epoch - self._first
-        self.marks.append(Progress(before_s, "epoch", done, self._total, "trace"))
-
-
-class _Rows:
-    """Collects rows and counts what had to be repaired."""
-
-    def __init__(self, name: str, series: tuple[Series, ...]) -> None:
-        self._name = name
-        self._series = series
-        self._rows: list[Row] = []
-        self._dropped = 0
-        self._out_of_range = 0
-        self.other_devices = False
-
-    @property
-    def last_s(self) -> float:
-        """Time of the newest row; -inf before the first."""
-        return self._rows[-1][0] if self._rows else -math.inf
-
-    def add(self, time_s: float | None, values: list[float | None], number: int) -> bool:
-        """Take a row; returns False for one whose time does not rise."""
-        if time_s is None:
-            raise Malformed(f"{self._name} line {number} has no time", "")
-        if time_s <= self.last_s:
-            self._dropped += 1
-            return False
-        kept = tuple(
-            self._in_range(one, value) for one, value in zip(self._series, values, strict=True)
-        )
-        self._rows.append((time_s, kept))
-        return True
-
-    def _in_range(self, series: Series, value: float | None) -> float | None:
-        top = 1.0 + 1e-9 if series.metric.endswith("_ratio") else math.inf
-        if value is None or 0.0 <= value <= top:
-            return value
-        self._out_of_range += 1
-        return None
-
-    def trace(self, devices: tuple[Device, ...], origin: str, headers: dict[str, str]) -> Trace:
-        if not self._rows:
-            raise Truncated(f"{self._name} holds no reading", "was the run long enough?")
-        notes = []
-        if self._dropped:
-            notes.append(f"{self._dropped} rows whose time does not rise were left out")
-        if self._out_of_range:
-            notes.append(f"{self._out_of_range} values out of range are taken as missing")
-        if self.other_devices:
-            notes.append("only the first device of the log is read")
-        series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)
-        return Trace(self._name, tuple(self._rows), series, devices, origin, tuple(notes), headers)
-
-
-__all__ = ["Trace", "TraceError", "open_trace", "read_trace"]

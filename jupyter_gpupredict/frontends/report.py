@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from jupyter_gpupredict.config import ExportOutcome, RunHeader  # type: ignore[attr-defined]
+    from jupyter_gpupredict.config import ExportOutcome
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
-    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.run import Run, RunHeader
 
 _recent: deque[Result] = deque(maxlen=1)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Predictor, ProgressPredictor
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.tracefile import Trace
+    from jupyter_gpupredict.core.recording import Trace
 
 LOOKS = 400
 """How often `watch` is called over a trace, at the least: as many points as a plot is wide."""

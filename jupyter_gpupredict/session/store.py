@@ -7,11 +7,11 @@ import re
 import secrets
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, TraceError, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
+from jupyter_gpupredict.core.run import RunHeader
 from jupyter_gpupredict.core.trace import event_from_json
 
 if TYPE_CHECKING:
@@ -26,17 +26,6 @@ KEEP_DAYS = 90
 KEEP_BYTES = 2 << 30
 _TAIL_BYTES = 64 << 10
 """Enough for the last line, the summary; it grows with the number of errors only."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunHeader:
-    """One line of the session list."""
-
-    session_id: str
-    started: SessionStarted
-    finished: SessionFinished | None
-    """None: still running, or lost."""
-    path: Path
 
 
 class Store:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
 from jupyter_gpupredict.core.series import Batch, Readings, SourceInfo, SourceOptions
-from jupyter_gpupredict.core.tracefile import Trace, open_trace
+from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.recording import Trace
 
 
 class ReplaySource:

@@ -1,0 +1,97 @@
+"""A run written as a function folder, and what goes with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict import registry
+from jupyter_gpupredict._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_gpupredict.core.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """What an export wrote, or would write."""
+
+    paths: tuple[Path, ...]
+    """Written files; empty for a dry run."""
+    texts: dict[str, str]
+    """Path in the folder -> text."""
+    warnings: tuple[str, ...]
+
+
+def export(
+    run: Run,
+    *,
+    workload: str,
+    sharing: str,
+    name: str,
+    output: str | Path,
+    image: str = "",
+    node_selector: Mapping[str, str] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    sm_percent: int | None = None,
+    memory_mib: int | None = None,
+    dry_run: bool = False,
+) -> ExportOutcome:
+    """Write a run as a function folder; arguments as `Result.export`.
+
+    Raises:
+        UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
+    """
+    from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.exporters.documents import render
+    from jupyter_gpupredict.exporters.manifest import compose
+    from jupyter_gpupredict.exporters.package import write
+
+    for kind, given in (("workloads", workload), ("sharing", sharing)):
+        registry.load(kind, given)  # an unknown name is refused before anything else
+    request = ExportRequest(
+        workload=workload,
+        sharing=sharing,
+        name=name,
+        image=image,
+        node_selector=tuple(sorted((node_selector or {}).items())),
+        force=force,
+        sm_percent=sm_percent,
+        memory_mib=memory_mib,
+    )
+    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__)
+    texts = {document.path: render(document) for document in composed.documents}
+    paths: tuple[Path, ...] = ()
+    if not dry_run:
+        paths = write(composed.documents, Path(output), overwrite=overwrite)
+    return ExportOutcome(paths, texts, composed.warnings)
+
+
+def targets() -> list[dict[str, Any]]:
+    """Return every pair of workload and sharing backend, with the reason where it is refused."""
+    from jupyter_gpupredict.exporters import compatibility
+
+    workloads, sharings = _made("workloads"), _made("sharing")
+    pairs = []
+    for workload, runs in workloads.items():
+        for sharing, divides in sharings.items():
+            reason = compatibility.refusal(workload, runs.carries, sharing, divides.needs)
+            expresses = ["sm_pct", "memory_mib"] if sharing == "mps" else []
+            pairs.append(
+                {
+                    "workload": workload,
+                    "sharing": sharing,
+                    "supported": not reason,
+                    "reason": reason,
+                    "expresses": [] if reason else expresses,
+                }
+            )
+    return pairs
+
+
+def _made(kind: str) -> dict[str, Any]:
+    return {name: registry.load(kind, name)() for name in registry.names(kind)}

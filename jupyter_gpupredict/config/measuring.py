@@ -1,0 +1,191 @@
+"""A session, wired: source, rules, store, views, hints."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import socket
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import registry
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.options import code_hash
+from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
+from jupyter_gpupredict.config.sources import make_source
+from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.events import SessionStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jupyter_gpupredict.config.options import SessionConfig
+    from jupyter_gpupredict.core.protocols import HintSource, SessionHandle, Subscriber
+    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.run import RunHeader
+    from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.session.hooks import Hooks
+    from jupyter_gpupredict.session.progress import Board
+    from jupyter_gpupredict.session.store import Store
+
+
+def build_session(
+    config: SessionConfig,
+    *,
+    code: str | None = None,
+    kernel_id: str | None = None,
+    subscribers: Sequence[Subscriber] = (),
+    live: bool = False,
+    on_state: Callable[[Recommendation], None] | None = None,
+    on_limit: Callable[[], None] | None = None,
+) -> SessionHandle:
+    """Return a session that is wired and not started.
+
+    Args:
+        config: The options.
+        code: The cell's source without its magic line; only its hash is kept.
+        kernel_id: The kernel it runs in, for the panel.
+        subscribers: Views; the trace's recorder is added.
+        live: A view is attached, so read at its frame rate.
+        on_state: Called on the sampler thread after each change of state.
+        on_limit: Called there when `max_seconds` are over.
+    """
+    from jupyter_gpupredict.session.analysis import Analysis
+    from jupyter_gpupredict.session.delivery import shared
+    from jupyter_gpupredict.session.recorder import Recorder
+    from jupyter_gpupredict.session.session import Session
+
+    clock = SystemClock()
+    store = build_store()
+    warnings: list[str] = []
+    try:
+        store.prepare()
+        store.prune()
+    except OSError as error:
+        warnings.append(f"this run is not stored: {error}")
+    session_id = store.new_id(clock.wall())
+    recorders = [] if warnings else [Recorder(store.path(session_id))]
+
+    @functools.cache
+    def earlier(info: SourceInfo) -> RunHeader | None:
+        return None if code is None else _earlier_run(store, code_hash(code), info)
+
+    def make_analysis(info: SourceInfo) -> Analysis:
+        options = rule_options(config, info.period_s)
+        memory_age_s = min(300.0, options.window_s or 300.0)
+        before = earlier(info)
+        known = before.finished.profile if before and before.finished else None
+        return Analysis(
+            info,
+            lambda: make_rule(config.rule, options),
+            lambda: make_mix(config, info.period_s),
+            config.coverage,
+            memory_age_s=memory_age_s,
+            prior=known if config.prior else None,
+        )
+
+    def make_header(info: SourceInfo) -> SessionStarted:
+        return SessionStarted(
+            seq=0,
+            t_s=0.0,
+            session_id=session_id,
+            started_at=clock.wall().isoformat(timespec="milliseconds"),
+            source=info.source,
+            simulated=info.simulated,
+            share=info.share,
+            memory=info.memory,
+            period_s=info.period_s,
+            devices=info.devices,
+            series=info.series,
+            config={key: value for key, value in asdict(config).items() if key != "path"},
+            versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
+            notes=info.notes,
+            scope=info.scope,
+            origin=info.origin,
+            buffer_s=info.buffer_s,
+            kernel_id=kernel_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            code_hash=None if code is None else code_hash(code),
+            last_time=_last_time(earlier(info)),
+        )
+
+    session = Session(
+        source=make_source(config, clock),
+        make_analysis=make_analysis,
+        make_header=make_header,
+        subscribers=[*recorders, *subscribers],
+        delivery=shared(),
+        clock=clock,
+        board=progress_board(),
+        hooks=_hooks(),
+        live=live,
+        max_seconds=config.max_seconds,
+        stop_requested=lambda: store.stop_requested(session_id),
+        on_state=on_state,
+        on_limit=on_limit,
+    )
+    session.errors.extend(warnings)
+    return session
+
+
+def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
+    """Return the newest finished run of this code with this source, metric, device and driver."""
+    device = {one.uuid: one for one in info.devices}.get(info.share.device)
+    for header in store.of_code(code):
+        started = header.started
+        former = {one.uuid: one for one in started.devices}.get(started.share.device)
+        if (
+            header.finished is not None
+            and header.finished.recommendation is not None
+            and started.source == info.source
+            and started.share.metric == info.share.metric
+            and started.origin == info.origin
+            and former is not None
+            and device is not None
+            and former.name == device.name
+            and started.versions.get("driver") == dict(info.versions).get("driver")
+        ):
+            return header
+    return None
+
+
+def _last_time(header: RunHeader | None) -> str:
+    """Return what an earlier run said, in words; empty when there is none."""
+    told = header.finished.recommendation if header and header.finished else None
+    if header is None or header.finished is None or told is None or told.target_ratio is None:
+        return ""
+    memory = told.memory.peak_bytes if told.memory else math.nan
+    peak = "" if math.isnan(memory) else f", memory peak {memory / (1 << 20):.0f} MiB"
+    return (
+        f"{header.started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
+        f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {header.finished.duration_s:.0f} s"
+    )
+
+
+def progress_board() -> Board:
+    """Return where progress is told in this process; free to call while nothing is measured."""
+    from jupyter_gpupredict.session.progress import shared
+
+    return shared()
+
+
+@functools.cache
+def _hooks() -> Hooks:
+    """Return this process's progress hints; none is made before the first session starts."""
+    from jupyter_gpupredict.session.hooks import Hooks
+
+    def make(name: str) -> HintSource:
+        made: HintSource = registry.load("hints", name)()
+        return made
+
+    return Hooks(lambda: registry.names("hints"), make, progress_board())
+
+
+def shutdown() -> None:
+    """End the delivery thread, if there is one (on unload and at exit)."""
+    from jupyter_gpupredict.session.delivery import shared
+
+    shared().shutdown()

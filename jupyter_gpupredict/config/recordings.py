@@ -1,0 +1,128 @@
+"""What a rule would have predicted from a recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.config.options import SessionConfig
+from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jupyter_gpupredict.core.prior import Profile
+    from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.protocols import Predictor
+    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recording import Trace
+
+
+def predict_trace(
+    path: str,
+    *,
+    rule: str = "default",
+    metric: str | None = None,
+    guard: bool = True,
+    epochs: int | None = None,
+    window_s: float | None = None,
+    agree: int | None = None,
+    tolerance_points: float | None = None,
+    coverage: float = 0.95,
+) -> dict[str, Any]:
+    """Return what a rule would have predicted from a recorded trace, reading it causally.
+
+    Args:
+        path: Our own `.jsonl`, a CSV in our columns, or a log of `nvidia-smi --query-gpu`.
+        rule: A preset or predictor name.
+        metric: Name of a share metric, ours or the CSV's; None: the trace's best.
+        guard: Whether to watch for a stale prediction after convergence.
+        epochs: Total number of epochs, when known.
+        window_s: Overrides the rule's own window, in seconds.
+        agree: Overrides how many windows must agree.
+        tolerance_points: Overrides how far they may lie apart, in percentage points.
+        coverage: Share of the time to cover, 0..1.
+
+    Returns:
+        The JSON object of `jupyter gpupredict predict --json`.
+
+    Raises:
+        TraceError: The file is unreadable, in one line.
+        InvalidOption, UnknownName: An option is wrong.
+    """
+    from jupyter_gpupredict.core.tracefile import open_trace
+
+    return predict_recording(
+        open_trace(path),
+        rule=rule,
+        metric=metric,
+        guard=guard,
+        epochs=epochs,
+        window_s=window_s,
+        agree=agree,
+        tolerance_points=tolerance_points,
+        coverage=coverage,
+    )
+
+
+def predict_recording(
+    trace: Trace,
+    *,
+    rule: str | Callable[[float], Predictor] = "default",
+    metric: str | None = None,
+    guard: bool = True,
+    epochs: int | None = None,
+    window_s: float | None = None,
+    agree: int | None = None,
+    tolerance_points: float | None = None,
+    coverage: float = 0.95,
+    prior: Profile | None = None,
+    marks: Sequence[Mark] | None = None,
+    watch: Callable[[float, Recommendation], None] | None = None,
+) -> dict[str, Any]:
+    """Return what a rule would have predicted from a trace in memory; as `predict_trace`.
+
+    Args:
+        trace: The trace.
+        rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
+        metric: As `predict_trace`, and so are the options down to `coverage`.
+        guard: Whether to watch for a stale prediction after convergence.
+        epochs: Total number of epochs, when known.
+        window_s: Overrides the rule's own window, in seconds.
+        agree: Overrides how many windows must agree.
+        tolerance_points: Overrides how far they may lie apart, in percentage points.
+        coverage: Share of the time to cover, 0..1.
+        prior: What an earlier run of the same code used.
+        marks: What hints said during the run, in order of time; None: what the trace holds.
+        watch: Called with the time and what is recommended, a few hundred times and at each change.
+
+    Raises:
+        TraceError: The trace does not hold the metric.
+        InvalidOption, UnknownName: An option is wrong.
+    """
+    from jupyter_gpupredict.session.offline import predict
+
+    config = SessionConfig(
+        rule=rule if isinstance(rule, str) else "default",
+        epochs=epochs,
+        window_s=window_s,
+        agree=agree,
+        tolerance_points=tolerance_points,
+        coverage=coverage,
+    )
+
+    def rule_of(period_s: float) -> Predictor:
+        if isinstance(rule, str):
+            return make_rule(rule, rule_options(config, period_s))
+        return rule(period_s)
+
+    return predict(
+        trace,
+        rule_of,
+        lambda period_s: make_mix(config, period_s),
+        metric=metric,
+        guard=guard,
+        coverage=coverage,
+        prior=prior,
+        marks=marks,
+        watch=watch,
+    )

@@ -1,0 +1,77 @@
+"""The stored runs of this user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.run import Run, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.run import RunHeader
+    from jupyter_gpupredict.session.store import Store
+
+
+def store_dir() -> Path:
+    """Return the directory of the stored sessions."""
+    from jupyter_core.paths import jupyter_data_dir
+
+    return Path(jupyter_data_dir()) / "gpupredict" / "sessions"
+
+
+def build_store() -> Store:
+    """Return the session store of this user."""
+    from jupyter_gpupredict.session.store import Store
+
+    return Store(store_dir())
+
+
+def list_runs(limit: int | None = None) -> list[RunHeader]:
+    """Return the stored runs, newest first."""
+    headers: list[RunHeader] = []
+    for header in build_store().headers():
+        if limit is not None and len(headers) >= limit:
+            break
+        headers.append(header)
+    return headers
+
+
+def read_events(session_id: str) -> Iterator[Event]:
+    """Yield the events of a stored run.
+
+    Args:
+        session_id: A full id, a unique beginning or end of one, or `last`.
+
+    Raises:
+        UnknownName: There is no such run.
+        TraceError: The trace is damaged.
+    """
+    store = build_store()
+    return store.events(store.resolve(session_id))
+
+
+def read_run(session_id: str) -> Run:
+    """Return a stored run; arguments and errors as `read_events`."""
+    return fold(read_events(session_id))
+
+
+def request_stop(session_id: str) -> None:
+    """End the measuring of a live run, in whatever process it is; its cell goes on.
+
+    Raises:
+        UnknownName: There is no such run.
+    """
+    store = build_store()
+    store.request_stop(store.resolve(session_id))
+
+
+def store_problem() -> str:
+    """Return why runs cannot be stored; empty when they can."""
+    try:
+        build_store().prepare()
+    except OSError as error:
+        return str(error)
+    return ""
