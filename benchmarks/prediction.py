@@ -84,9 +84,9 @@ def page(recorded: Report, synthetic: Report, seeds: int, origin: str) -> str:
             header(),
             f"{tables.LEGEND} The truth of a run is the whole of it.",
             f"Baselines, without a guard:\n\n{names}",
-            "These are **development** data: the presets were fixed with figures on them in view, and "
-            f"{TRIED} settings of the rules have been tried. Figures on new data will be somewhat "
-            "worse; those on seeds that nobody had looked at stand in `clean_looks.md`.",
+            "These are **development** data: the presets were fixed with figures on them in view, "
+            f"and {TRIED} settings of the rules have been tried. Figures on new data will be "
+            "somewhat worse; those on seeds that nobody had looked at stand in `clean_looks.md`.",
             "## Recorded training runs",
             f"{len(recorded.runs)} runs, {len(some.groups)} groups, {len(some.families)} families, "
             f"{hours:.1f} h active, on no device under MPS. Runs of a group share one vote.",
