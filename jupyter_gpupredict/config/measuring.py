@@ -84,6 +84,7 @@ def build_session(
             config.coverage,
             memory_age_s=memory_age_s,
             prior=known if config.prior else None,
+            begin_s=0.0,
         )
 
     def make_header(info: SourceInfo) -> SessionStarted:

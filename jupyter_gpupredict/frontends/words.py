@@ -110,9 +110,9 @@ def bounds(recommendation: Recommendation) -> str:
 
 
 def time_left(recommendation: Recommendation) -> str:
-    """Return the predicted rest and whole of the run; empty when nothing is known."""
+    """Return the predicted rest and whole of the run; empty when nothing is known, or left."""
     told = recommendation
-    if told.remaining_s is None or told.total_s is None:
+    if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
         return ""
     known = told.remaining_low_s is not None and told.remaining_high_s is not None
     between = f" ({span(told.remaining_low_s)} to {span(told.remaining_high_s)})" if known else ""

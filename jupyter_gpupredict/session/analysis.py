@@ -60,8 +60,11 @@ class Analysis:
         guard: bool = True,
         memory_age_s: float = 300.0,
         prior: Profile | None = None,
+        begin_s: float = math.nan,
     ) -> None:
         self._info = info
+        self._begin_s = begin_s
+        """When the measuring began, if that is known: the first reading speaks for no more."""
         self._make_rule = make_rule
         self._coverage = coverage
         self._guarded = guard
@@ -199,7 +202,8 @@ class Analysis:
         if math.isnan(value):
             return
         period_s = self._info.period_s
-        gap_s = period_s if math.isnan(previous_s) else time_s - previous_s
+        before_s = self._begin_s if math.isnan(previous_s) else previous_s
+        gap_s = period_s if math.isnan(before_s) else time_s - before_s
         weight_s = min(gap_s, 2.0 * period_s)
         if math.isnan(self._start_s):
             if not is_active(value):

@@ -78,6 +78,12 @@ def test_a_run_that_never_settles_abstains_with_what_was_observed():
     assert run.recommendation().target_ratio is not None
 
 
+def test_the_first_reading_speaks_for_no_time_before_the_beginning():
+    run = Analysis(INFO, lambda: WindowsRule(OPTIONS), lambda: EpochMix(OPTIONS), 0.95, begin_s=0.0)
+    run.ingest([Readings(SHARE, (0.25, 1.25), (0.5, 0.5))])
+    assert run.recommendation().watched_s == 1.25
+
+
 def test_no_reading_at_all_abstains():
     run = analysis()
     assert states(run.finish()) == ["abstained"]
