@@ -15,16 +15,18 @@ from playwright.sync_api import sync_playwright
 from tests.e2e import lab as rig
 
 TARGET = Path(__file__).parent / "images" / "live-widget.png"
-CELL = """%%gpupredict --window 5 --agree 2 --tolerance 10
+CELL = """%%gpupredict --window 5 --tolerance 12
 import time
 import numpy as np
+from jupyter_gpupredict import phase, track
 
-weights, began = np.eye(700), time.monotonic()
-while time.monotonic() - began < 40:         # half a second of training, a pause for data
-    step = time.monotonic()
-    while time.monotonic() - step < 0.5:
+weights = np.eye(700)
+for epoch in track(range(12)):
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:
         weights = np.tanh(weights @ weights * 0.01)
-    time.sleep(0.2)"""
+    with phase("validation"):
+        time.sleep(1)"""
 
 
 def main() -> None:

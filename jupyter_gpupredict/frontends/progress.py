@@ -128,6 +128,7 @@ def epoch(total: float | None = None) -> None:
         return
     if board.joined_count != _count.session:
         _count.session, _count.done = board.joined_count, 0
+        board.begin(_number(total), HINT)  # only the end of the first epoch tells that there is one
     _count.done += 1
     board.progress("epoch", _count.done, _number(total), HINT)
 

@@ -30,6 +30,7 @@ class Board:
         self._step_due_s: dict[str, float] = {}
         self.joined_count = 0
         """Sessions that have listened so far: tells one from the next."""
+        self._joined_s = 0.0
 
     @property
     def listening(self) -> bool:
@@ -41,6 +42,7 @@ class Board:
         queue: deque[Mark] = deque(maxlen=MAX_QUEUED)
         self._queues = (*self._queues, queue)
         self.joined_count += 1
+        self._joined_s = self._clock.monotonic_s()
         return queue
 
     def leave(self, queue: deque[Mark]) -> None:
@@ -62,6 +64,11 @@ class Board:
         self._tell(
             Progress(now_s, unit, float(done), None if total is None else float(total), hint)
         )
+
+    def begin(self, total: float | None, hint: str) -> None:
+        """Say, later, that the epochs began with the newest session."""
+        if self._queues:
+            self._tell(Progress(self._joined_s, "epoch", 0.0, total, hint))
 
     def phase(self, name: str, hint: str) -> None:
         """Say that a phase begins now; `other` ends the current one."""
