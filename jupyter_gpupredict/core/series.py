@@ -98,6 +98,8 @@ class SourceInfo:
     """The series the memory target is predicted from, when there is one."""
     period_s: float
     """Nominal seconds between readings of the share series."""
+    process_memory: Series | None = None
+    """The same of this process tree alone: preferred as soon as it has a reading."""
     simulated: bool = False
     """True for replayed and synthetic readings."""
     origin: str = ""

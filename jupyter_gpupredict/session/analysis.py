@@ -72,7 +72,12 @@ class Analysis:
         self._course = Course(make_mix)
         self._prior = None if prior is None else PriorTest(prior, coverage)
         self._profile: ProfileBuilder | None = None
-        self._peak = MemoryPeak(memory_age_s)
+        self._peaks = {
+            series: MemoryPeak(memory_age_s)
+            for series in (info.process_memory, info.memory)
+            if series is not None
+        }
+        """The process tree's first, which is what a limit is set to."""
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
         self._reason = "waiting for the first reading"
@@ -103,9 +108,10 @@ class Analysis:
         for mark in marks:
             self._course.expect(mark)
         for one in readings:
-            if one.series == self._info.memory:
+            peak = self._peaks.get(one.series)
+            if peak is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
-                    self._peak.update(time_s, value)
+                    peak.update(time_s, value)
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
@@ -185,17 +191,21 @@ class Analysis:
         return self._coverage_ratio
 
     def _memory(self) -> MemoryEstimate | None:
-        series = self._info.memory
-        if series is None:
-            return None
-        total = next(
-            (d.memory_total_bytes for d in self._info.devices if d.uuid == series.device), None
-        )
-        basis = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}.get(
-            series.metric, "device-wide"
-        )
+        """Return what the process tree needs, or what the device held where that is not known."""
         now_s = 0.0 if math.isnan(self._last_s) else self._last_s
-        return self._peak.estimate(now_s, total, basis, self._course.gate.reason(now_s))
+        unready = self._course.gate.reason(now_s)
+        estimate: MemoryEstimate | None = None
+        for series, peak in self._peaks.items():
+            total = next(
+                (d.memory_total_bytes for d in self._info.devices if d.uuid == series.device), None
+            )
+            basis = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}.get(
+                series.metric, "device-wide"
+            )
+            estimate = peak.estimate(now_s, total, basis, unready)
+            if not math.isnan(estimate.peak_bytes):
+                break
+        return estimate
 
     def _add(self, time_s: float, value: float) -> None:
         previous_s, self._last_s = self._last_s, time_s
@@ -210,7 +220,8 @@ class Analysis:
                 return
             self._start_s = time_s - weight_s
             self._profile = ProfileBuilder(self._start_s, period_s, self._coverage)
-            self._peak.begin(self._start_s)
+            for peak in self._peaks.values():
+                peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += weight_s
         assert self._profile is not None  # noqa: S101 - begun with the span

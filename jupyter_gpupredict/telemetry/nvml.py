@@ -131,17 +131,19 @@ class NvmlSource:
         if not self._buffered:
             notes.append("no driver sample buffer: utilization is polled")
         share, memory = self._series("gpu_util_ratio"), self._series("memory_used_bytes")
+        own = self._series("process_memory_used_bytes")
         return SourceInfo(
             source="nvml",
             devices=(device,),
             series=(
                 share,
                 memory,
-                self._series("process_memory_used_bytes"),
+                own,
                 self._series("power_watts"),
             ),
             share=share,
             memory=memory,
+            process_memory=own,
             period_s=self._period_s,
             buffer_s=self._depth_s if self._buffered else None,
             versions=(("driver", self._nvml.driver_version()),),
