@@ -114,8 +114,8 @@ def time_left(recommendation: Recommendation) -> str:
     told = recommendation
     if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
         return ""
-    known = told.remaining_low_s is not None and told.remaining_high_s is not None
-    between = f" ({span(told.remaining_low_s)} to {span(told.remaining_high_s)})" if known else ""
+    low, high = span(told.remaining_low_s), span(told.remaining_high_s)
+    between = f" ({low} to {high})" if told.remaining_high_s is not None and low != high else ""
     return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
 
 

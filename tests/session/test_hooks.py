@@ -10,7 +10,7 @@ import types
 import pytest
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.config import SessionConfig, build_session, measuring
 from jupyter_gpupredict.core.hooking import Voice, Wrap
 from jupyter_gpupredict.session.hooks import Hooks
 from tests.hints.sinks import Exploding, Recorder
