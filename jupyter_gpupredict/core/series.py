@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jupyter_gpupredict.core.progress import Mark
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -82,6 +84,8 @@ class Batch:
     """Set once after the source was lost and came back."""
     exhausted: bool = False
     """True when a replay has no more readings."""
+    marks: tuple[Mark, ...] = ()
+    """Progress that came with the readings: a replay's own, in monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class SourceInfo:
     """Whose use the figures are: `device` (everything on it) or `process_tree`."""
     buffer_s: float | None = None
     """Depth of the driver's sample buffer, in seconds; None where the source polls."""
+    brings_progress: bool = False
+    """Whether its batches bring the marks: those of this process then belong to something else."""
     versions: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences for the user, such as why `auto` took this source."""

@@ -124,7 +124,7 @@ class Session:
         wake_s = info.period_s
         if info.buffer_s is not None:
             wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
-        if self._board is not None:
+        if self._board is not None and not info.brings_progress:
             self._marks = self._board.join()
         if self._hooks is not None:
             self._hook_problems = self._hooks.join()
@@ -280,7 +280,8 @@ class Session:
                     self._next(), now_s, gap.from_s - began_s, gap.to_s - began_s, gap.cause
                 )
             )
-        changed = self._report_changes(analysis.ingest(readings, self._new_marks()))
+        marks = self._report_marks([*self._new_marks(), *batch.marks])
+        changed = self._report_changes(analysis.ingest(readings, marks))
         if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
             self._updated_s = now_s
             self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
@@ -289,10 +290,16 @@ class Session:
         self._delivery.wake()
 
     def _new_marks(self) -> list[progress.Mark]:
-        """Return what hints reported since the last call, in session time, and tell of it."""
+        """Return what hints reported since the last call."""
         queue, found = self._marks, []
         while queue:
-            mark = queue.popleft()
+            found.append(queue.popleft())
+        return found
+
+    def _report_marks(self, marks: Sequence[progress.Mark]) -> list[progress.Mark]:
+        """Put marks on the session's own time and tell of them."""
+        found = []
+        for mark in marks:
             time_s = mark.time_s - self._began_s
             found.append(replace(mark, time_s=time_s))
             if isinstance(mark, progress.Phase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
@@ -10,6 +11,7 @@ from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recording import Trace
 
 
@@ -26,6 +28,7 @@ class ReplaySource:
         self._trace: Trace | None = None
         self._start_s = 0.0
         self._position = 0
+        self._told = 0
 
     def open(self) -> SourceInfo:
         """Read the trace.
@@ -37,7 +40,7 @@ class ReplaySource:
             trace = open_trace(self._options.path or "")
         except TraceError as error:
             raise SourceUnavailable(error.message, error.hint, "no_data_yet") from error
-        self._trace, self._position = trace, 0
+        self._trace, self._position, self._told = trace, 0, 0
         self._start_s = self._clock.monotonic_s()
         share, memory = trace.share_series(), trace.memory_series()
         return SourceInfo(
@@ -49,6 +52,7 @@ class ReplaySource:
             period_s=trace.period_s(share),
             simulated=True,
             origin=trace.origin,
+            brings_progress=True,
             notes=(f"replaying {trace.name}", *trace.notes),
         )
 
@@ -70,7 +74,18 @@ class ReplaySource:
             if taken:
                 times_s = tuple(self._start_s + max(1e-6, t) for t, _ in taken)
                 readings.append(Readings(series, times_s, tuple(v for _, v in taken)))
-        return Batch(tuple(readings), exhausted=self._position == len(rows))
+        return Batch(
+            tuple(readings), exhausted=self._position == len(rows), marks=self._due(reached_s)
+        )
+
+    def _due(self, reached_s: float) -> tuple[Mark, ...]:
+        marks = self._trace.marks if self._trace else ()
+        first = self._told
+        while self._told < len(marks) and marks[self._told].time_s <= reached_s:
+            self._told += 1
+        return tuple(
+            replace(mark, time_s=self._start_s + mark.time_s) for mark in marks[first : self._told]
+        )
 
     def close(self) -> None:
         """Forget the trace."""
