@@ -102,6 +102,8 @@ def bounds(recommendation: Recommendation) -> str:
     low, high = found.lower_ratio, found.upper_ratio
     if low is None and high is None:
         return f"too few independent seconds to bound what covers {covers}"
+    if high is None and low is not None and low >= 1.0:
+        return f"the whole device for {covers} ({level})"
     if high is None:
         return f"at least {percent(low)} for {covers}, not bounded from above yet ({level})"
     if low is None:

@@ -142,6 +142,7 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         "mean_pct": round(100 * mean, 3),
         "mem_target_mib": None if memory_bytes is None else round(memory_bytes / MIB, 1),
         "mem_basis": final.memory.basis if final.memory else None,
+        "mem_reason": final.memory.reason if final.memory else "the trace holds no memory",
         "preallocated": bool(final.memory and final.memory.preallocated),
         "coverage_target": coverage,
         "confidence": _confidence(confidence),
