@@ -13,6 +13,7 @@ from typing import Any
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 
 SOURCES = {
+    "gpm": "telemetry.gpm:GpmSource",
     "nvml": "telemetry.nvml:NvmlSource",
     "cpu": "telemetry.cpu:CpuSource",
     "replay": "telemetry.replay:ReplaySource",

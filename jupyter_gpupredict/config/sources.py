@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Batch, SourceInfo
 
 
-AUTO = ("nvml", "cpu")
+AUTO = ("gpm", "nvml", "cpu")
 """What `--source auto` tries, best first."""
 
 

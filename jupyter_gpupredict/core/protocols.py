@@ -87,13 +87,17 @@ class HintSource(Protocol):
 class Predictor(Protocol):
     """A stop rule. Causal and O(1) per reading."""
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Take one finite reading of the share series and say whether the rule fires now.
 
         Args:
             time_s: Stamp, seconds since the session began; never decreases.
             value: Ratio 0..1.
-            weight_s: Seconds the reading speaks for, `min(gap, 2 x period)`.
+            weight_s: What the reading weighs: the seconds it speaks for, `min(gap, 2 x period)`,
+                of a share while busy times the share of them that was busy.
+            span_s: The seconds it speaks for, where that is more; None: the weight.
         """
         ...
 

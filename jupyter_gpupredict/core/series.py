@@ -102,6 +102,11 @@ class SourceInfo:
     """The series the memory target is predicted from, when there is one."""
     period_s: float
     """Nominal seconds between readings of the share series."""
+    duty: Series | None = None
+    """For a share *while busy*: the share of the time that was busy, with the same stamps. A
+    reading of the share weighs as much of its time as was busy; NaN where too little was."""
+    also: tuple[Series, ...] = ()
+    """Further shares to predict beside the main one, such as a time share beside an SM share."""
     process_memory: Series | None = None
     """The same of this process tree alone: preferred as soon as it has a reading."""
     simulated: bool = False

@@ -34,7 +34,8 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--source",
         metavar="NAME",
-        help="auto, nvml (NVIDIA driver), cpu (this process tree), replay or synthetic",
+        help="auto, gpm (SM activity, Hopper and later), nvml (busy time), cpu (this process "
+        "tree), replay or synthetic",
     )
     add("--device", metavar="UUID|INDEX", help="which GPU; default: the first visible one")
     add("--interval", type=float, metavar="S", help="seconds between readings where we poll")

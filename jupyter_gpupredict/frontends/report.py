@@ -135,6 +135,16 @@ class Result:
             "converged_at_s": told.converged_at_s if told else None,
             "watched_s": told.watched_s if told else 0.0,
             "sampled_ratio": told.sampled_ratio if told else 0.0,
+            "others": [
+                {
+                    "metric": other.metric,
+                    "basis": other.basis,
+                    "state": other.state,
+                    "target_ratio": other.target_ratio,
+                    "mean_ratio": other.mean_ratio,
+                }
+                for other in run.others
+            ],
             "memory_peak_bytes": _finite(memory.peak_bytes) if memory else None,
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,

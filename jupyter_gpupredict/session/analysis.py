@@ -112,11 +112,12 @@ class Analysis:
             if peak is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     peak.update(time_s, value)
+        duty = self._duty(readings)
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     self._pass_marks(time_s)
-                    self._add(time_s, value)
+                    self._add(time_s, value, 1.0 if duty is None else duty.get(time_s, math.nan))
         changes, self._changes = self._changes, []
         return changes
 
@@ -207,39 +208,54 @@ class Analysis:
                 break
         return estimate
 
-    def _add(self, time_s: float, value: float) -> None:
+    def _duty(self, readings: Sequence[Readings]) -> dict[float, float] | None:
+        """Return when how much of the time was busy; None for a share of all time."""
+        if self._info.duty is None:
+            return None
+        return {
+            time_s: value
+            for one in readings
+            if one.series == self._info.duty
+            for time_s, value in zip(one.times_s, one.values, strict=True)
+        }
+
+    def _add(self, time_s: float, value: float, duty: float) -> None:
+        """Take a reading. Of a share while busy, an idle one is known and weighs nothing."""
         previous_s, self._last_s = self._last_s, time_s
-        if math.isnan(value):
+        if math.isnan(duty) or (math.isnan(value) and self._info.duty is None):
             return
+        if math.isnan(value):
+            value, duty = 0.0, 0.0
         period_s = self._info.period_s
         before_s = self._begin_s if math.isnan(previous_s) else previous_s
         gap_s = period_s if math.isnan(before_s) else time_s - before_s
-        weight_s = min(gap_s, 2.0 * period_s)
+        span_s = min(gap_s, 2.0 * period_s)
+        weight_s = span_s * duty
         if math.isnan(self._start_s):
             if not is_active(value):
                 return
-            self._start_s = time_s - weight_s
+            self._start_s = time_s - span_s
             self._profile = ProfileBuilder(self._start_s, period_s, self._coverage)
             for peak in self._peaks.values():
                 peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
-        self._sampled_s += weight_s
+        self._sampled_s += span_s
         assert self._profile is not None  # noqa: S101 - begun with the span
-        blocks = self._profile.add(time_s, value, weight_s)
+        blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
-            self._course.add(time_s, value, weight_s)
+            self._course.add(time_s, value, weight_s, span_s)
             self._guard_reading(time_s, value, weight_s)
             return
         if not math.isnan(self._first_converged_s):
             self._uncapped_s += time_s - previous_s
-        elif not self._false_start.settled and self._false_start.update(value, weight_s):
+        elif not self._false_start.settled and self._false_start.update(value, span_s):
             self._begin_anew(time_s)
             return
-        self._course.add(time_s, value, weight_s)
+        self._course.add(time_s, value, weight_s, span_s)
         if self._repeats(blocks, time_s):
             self._guard_reading(time_s, value, weight_s)
             return
-        self._learn(time_s, value, weight_s)
+        self._learn(time_s, value, weight_s, span_s)
 
     def _repeats(self, blocks: Sequence[ClosedWindow], time_s: float) -> bool:
         """Converge when this run repeats an earlier one of the same code; says whether it did."""
@@ -273,8 +289,8 @@ class Analysis:
             if fired is not None and self._estimate is None and not math.isnan(self._start_s):
                 self._converge(fired, mark.time_s, "the last two epochs agree")
 
-    def _learn(self, time_s: float, value: float, weight_s: float) -> None:
-        fired = self._rule.update(time_s, value, weight_s)
+    def _learn(self, time_s: float, value: float, weight_s: float, span_s: float) -> None:
+        fired = self._rule.update(time_s, value, weight_s, span_s)
         for window in self._rule.windows():
             self._close(window)
         if fired is None or self._course.mix.knows:
@@ -306,6 +322,9 @@ class Analysis:
         if window.void:
             self._windows.clear()
             self._reason = f"a window had readings for only {window.fill_ratio:.0%} of its time"
+            return
+        if window.empty:
+            self._reason = "a window had no work in it"
             return
         if self._windows:
             before = self._windows[-1]

@@ -78,6 +78,8 @@ class Session:
         self._pid = 0
         self._sampler: Sampler | None = None
         self._analysis: Analysis | None = None
+        self._others: tuple[Analysis, ...] = ()
+        """Of further shares: each has its own rule and guard, and only its figure is told."""
         self._lost_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff_s = 0.5
@@ -118,6 +120,10 @@ class Session:
         self._pid = os.getpid()
         self._began_s = self._clock.monotonic_s()
         self._analysis = self._make_analysis(info)
+        self._others = tuple(
+            self._make_analysis(replace(info, share=share, duty=None, also=()))
+            for share in info.also
+        )
         self._delivery.attach(self._channel)
         header = self._make_header(info)
         self._emit(replace(header, seq=self._next(), t_s=0.0))
@@ -167,8 +173,10 @@ class Session:
             self.errors.extend(self._hook_problems)
         self._report_changes(analysis.finish())
         now_s = self._now_s()
+        for other in self._others:
+            other.finish()
         recommendation = analysis.recommendation()
-        self._emit(ev.RecommendationUpdated(self._next(), now_s, recommendation))
+        self._recommend(now_s)
         self._report_detached()
         self._emit(
             ev.SessionFinished(
@@ -180,6 +188,7 @@ class Session:
                 duration_s=now_s,
                 overhead_s=sampler.cpu_s,
                 errors=tuple(self.errors),
+                others=tuple(other.recommendation() for other in self._others),
                 profile=analysis.profile() if self._whole(outcome) else None,
                 allocator=self._allocator_peak(),
             )
@@ -281,13 +290,20 @@ class Session:
                 )
             )
         marks = self._report_marks([*self._new_marks(), *batch.marks])
+        for other in self._others:
+            other.ingest(readings, marks)
         changed = self._report_changes(analysis.ingest(readings, marks))
         if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
             self._updated_s = now_s
-            self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
+            self._recommend(now_s)
         if batch.exhausted:
             self._ended_early = "the recording is at its end"
         self._delivery.wake()
+
+    def _recommend(self, now_s: float) -> None:
+        for analysis in (*self._others, self._analysis):
+            assert analysis is not None  # noqa: S101 - set by `start`
+            self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
 
     def _new_marks(self) -> list[progress.Mark]:
         """Return what hints reported since the last call."""

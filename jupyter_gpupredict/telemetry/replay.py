@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ class ReplaySource:
         self._start_s = 0.0
         self._position = 0
         self._told = 0
+        self._idle: tuple[int, int] | None = None
+        """Columns of a share while busy and of the time it was busy."""
 
     def open(self) -> SourceInfo:
         """Read the trace.
@@ -43,6 +46,8 @@ class ReplaySource:
         self._trace, self._position, self._told = trace, 0, 0
         self._start_s = self._clock.monotonic_s()
         share, memory = trace.share_series(), trace.memory_series()
+        duty = trace.duty_series(share)
+        self._idle = None if duty is None else (trace.series.index(share), trace.series.index(duty))
         return SourceInfo(
             source="replay",
             devices=trace.devices,
@@ -50,6 +55,8 @@ class ReplaySource:
             share=share,
             memory=memory,
             period_s=trace.period_s(share),
+            duty=duty,
+            also=() if duty is None else (duty,),
             simulated=True,
             origin=trace.origin,
             brings_progress=True,
@@ -70,13 +77,20 @@ class ReplaySource:
         due = rows[first : self._position]
         readings = []
         for column, series in enumerate(trace.series):
-            taken = [(t, v) for t, values in due if (v := values[column]) is not None]
+            taken = [(t, v) for t, values in due if (v := self._value(values, column)) is not None]
             if taken:
                 times_s = tuple(self._start_s + max(1e-6, t) for t, _ in taken)
                 readings.append(Readings(series, times_s, tuple(v for _, v in taken)))
         return Batch(
             tuple(readings), exhausted=self._position == len(rows), marks=self._due(reached_s)
         )
+
+    def _value(self, values: tuple[float | None, ...], column: int) -> float | None:
+        """Return a cell; NaN for a share while busy at a time that is known to be idle."""
+        value = values[column]
+        if value is None and self._idle is not None and column == self._idle[0]:
+            return None if values[self._idle[1]] is None else math.nan
+        return value
 
     def _due(self, reached_s: float) -> tuple[Mark, ...]:
         marks = self._trace.marks if self._trace else ()
