@@ -45,6 +45,12 @@ class Run:
     """What went wrong in our own machinery; the user's cell is not meant."""
     progress: ev.ProgressMade | None = None
     allocator: AllocatorPeak | None = None
+    verified_sm_ratio: float | None = None
+    """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
+    processes: int = 1
+    """CUDA processes that were seen."""
+    gpus: int = 1
+    """GPUs that were used."""
 
     @property
     def session_id(self) -> str:
