@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|[\ud800-\udfff]")
 """What ends a line or has no place in one."""
 
+NOT_TEXT = re.compile(
+    r"[-+]?(\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+)|[yYnN]", re.ASCII
+)
+"""What readers of YAML other than ours take for a number or a truth value, such as 1e3."""
+
+MOST_NODES, DEEPEST = 100_000, 60
+
 
 class _Dumper(yaml.SafeDumper):
     """Indents lists below their key and never writes anchors."""
@@ -39,13 +46,14 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    """Quote what YAML 1.1 or 1.2 reads as a number or a word of its own; a block for lines."""
+    """Quote what a reader of YAML 1.1 or 1.2 takes for something else; a block for lines."""
     if "\n" in value and not re.search(r"[^\n\x20-\x7e]|[ \t]\n|\A[\s#]", value):
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|")
-    plain = dumper.represent_scalar("tag:yaml.org,2002:str", value)
-    if re.fullmatch(r"[-+.0-9][-+.0-9a-zA-Z_:]*", value) and value.count(".") != 2:
-        plain.style = '"'
-    return plain
+    node = dumper.represent_scalar("tag:yaml.org,2002:str", value)
+    read = dumper.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]
+    if read != "tag:yaml.org,2002:str" or NOT_TEXT.fullmatch(value):
+        node.style = '"'
+    return node
 
 
 _Dumper.add_representer(str, _text)
@@ -105,7 +113,9 @@ def parse_yaml(text: str) -> list[Json]:
         ValueError: It is not YAML, or a key is given twice.
     """
     try:
-        return [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]  # noqa: S506
+        found = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]  # noqa: S506
+        _bounded(found)
+        return found
     except (yaml.YAMLError, RecursionError) as error:
         problem = getattr(error, "problem", None) or str(error)
         mark = getattr(error, "problem_mark", None)
@@ -127,7 +137,12 @@ def parse_json(text: str) -> Json:
                 raise ValueError(f"key {key!r} is given twice")
         return dict(pairs)
 
-    return cast("Json", json.loads(text, object_pairs_hook=unique))
+    try:
+        found = cast("Json", json.loads(text, object_pairs_hook=unique))
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
+    _bounded([found])
+    return found
 
 
 def parse_toml(text: str) -> dict[str, Json]:
@@ -137,6 +152,23 @@ def parse_toml(text: str) -> dict[str, Json]:
         ValueError: It is not TOML.
     """
     return tomllib.loads(text)
+
+
+def _bounded(found: list[Json]) -> None:
+    """Refuse what aliases blow up or tie into a ring: no manifest is so large or so deep.
+
+    Raises:
+        ValueError: More than so many nodes, or nested deeper.
+    """
+    waiting: list[tuple[Json, int]] = [(one, 0) for one in found]
+    seen = 0
+    while waiting:
+        node, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_NODES or depth > DEEPEST:
+            raise ValueError("is too large or nested too deep for a manifest")
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        waiting.extend((one, depth + 1) for one in inner)
 
 
 def _toml(table: dict[str, Json], path: tuple[str, ...]) -> Iterator[str]:

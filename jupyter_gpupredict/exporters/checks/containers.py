@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,16 @@ PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 SHARED = "nvidia.com/gpu.shared"
 GPU = "nvidia.com/gpu"
 MAX_GPUS = 64
+RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-.+|[^/]+/[^/]+")
+"""Names of what a container may ask for."""
+OURS = ("nvidia.com/gpu", "volcano.sh/vgpu-")
+KNOWN = (
+    GPU,
+    SHARED,
+    *(f"nvidia.com/{name}" for name in ("gpucores", "gpumem", "gpumem-percentage")),
+    *(f"volcano.sh/vgpu-{name}" for name in ("number", "cores", "memory", "memory-percentage")),
+)
+"""Resources of the sharing backends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,8 @@ def variables(container: dict[str, Any], path: str) -> Iterator[tuple[str, Any, 
         return
     for position, one in enumerate(items(listed)):
         where = f"{join(path, 'env')}[{position}]"
-        if isinstance(one, dict) and "valueFrom" not in one:
-            yield where, one.get("name"), one.get("value", "")
+        if isinstance(one, dict) and "value" in one:
+            yield where, one.get("name"), one["value"]
         elif isinstance(one, dict):
             yield where, one.get("name"), None
 
@@ -85,6 +96,7 @@ def environment(
     """Check a container's variables and return the paths of MPS limits among them."""
     seen: set[str] = set()
     found = []
+    listed = container.get("env")
     for where, name, value in variables(container, path):
         if not isinstance(name, str) or not values.ENV_NAME.fullmatch(name):
             ledger.add("env", where, f"{name!r} is no name of a variable")
@@ -93,6 +105,8 @@ def environment(
             ledger.add("env", where, f"{name} is given twice")
         seen.add(name)
         if value is None:
+            if isinstance(listed, list) and not _from_elsewhere(listed, name):
+                ledger.warn("env", where, f"{name} has no value")
             continue
         if not isinstance(value, str):
             ledger.add("env", where, f"{name} must be quoted text, not {value!r}")
@@ -106,16 +120,21 @@ def environment(
     return found
 
 
+def _from_elsewhere(listed: list[Any], name: str) -> bool:
+    return any(table(one).get("name") == name and "valueFrom" in table(one) for one in listed)
+
+
 def variable(name: str, value: str, where: str, gpus: int | None, ledger: Ledger) -> bool:
     """Check a variable that carries a figure; returns whether it is a limit of MPS."""
     if name in (PERCENTAGE, "GPUPREDICT_SM_PERCENT", "GPUPREDICT_TIME_PERCENT"):
         if values.PERCENT.fullmatch(value):
-            ledger.carry("time" if "TIME" in name else "sm", Decimal(value), where)
+            note = ledger.carry if name == PERCENTAGE else ledger.tell
+            note("time" if "TIME" in name else "sm", Decimal(value), where)
         else:
             ledger.add("mps-percent", where, f"{value!r} is no whole percent from 1 to 100")
     elif name == "GPUPREDICT_MEM_MIB":
         if values.whole(value):
-            ledger.carry("mem", Decimal(value), where)
+            ledger.tell("mem", Decimal(value), where)
         else:
             ledger.add("mps-memory", where, f"{value!r} is no whole number of MiB")
     elif name == MEMORY:
@@ -155,6 +174,10 @@ def amounts(container: dict[str, Any], path: str, ledger: Ledger) -> None:
         for name, value in given.items():
             where = join(join(base, side), str(name))
             number = known[side, name] = values.quantity(value)
+            if not RESOURCE.fullmatch(str(name)) or (
+                str(name).startswith(OURS) and name not in KNOWN
+            ):
+                ledger.add("resource", where, "a container has no such resource")
             if number is None:
                 ledger.add("quantity", where, f"{value!r} is no quantity")
             elif number < 0:
@@ -208,8 +231,11 @@ def names(container: dict[str, Any], path: str, ledger: Ledger) -> None:
     if isinstance(name, str) and not values.LABEL.fullmatch(name):
         ledger.add("name", join(path, "name"), f"{name!r} is no DNS label")
     for position, one in enumerate(items(container.get("envFrom"))):
-        for kind in ("secretRef", "configMapRef"):
-            referred = at(one, kind, "name")
-            if isinstance(referred, str) and not values.SUBDOMAIN.fullmatch(referred):
-                where = f"{join(path, 'envFrom')}[{position}]"
-                ledger.add("name", where, f"{referred!r} is no name of an object")
+        where = f"{join(path, 'envFrom')}[{position}]"
+        kinds = [kind for kind in ("secretRef", "configMapRef") if kind in table(one)]
+        if len(kinds) != 1:
+            ledger.add("env", where, "needs one of secretRef and configMapRef")
+            continue
+        referred = at(one, kinds[0], "name")
+        if not isinstance(referred, str) or not values.SUBDOMAIN.fullmatch(referred):
+            ledger.add("name", where, f"{referred!r} is no name of an object")

@@ -52,6 +52,8 @@ class Ledger:
     """Every share and size that the file states, in percent or MiB, and where."""
     carried: set[Kind] = field(default_factory=set)
     """Kinds that stand outside the stamps: what a platform would apply."""
+    told: set[Kind] = field(default_factory=set)
+    """Kinds of which variables inform the function."""
     limits_s: list[tuple[float, str]] = field(default_factory=list)
     """Time limits."""
     stamps: dict[str, str] = field(default_factory=dict)
@@ -61,6 +63,10 @@ class Ledger:
     """The target applies shares of time."""
     claims: dict[str, list[str]] = field(default_factory=dict)
     """Resource claims of this file -> names of their requests."""
+    profiles: set[str] = field(default_factory=set)
+    """OpenFaaS profiles of this file."""
+    scheduled: bool = False
+    """The workload names the scheduler outside its pods."""
     object: str = ""
     """The object that is being checked, for messages."""
 
@@ -77,6 +83,11 @@ class Ledger:
         """Note a figure that the platform would apply."""
         self.figures.append((kind, value, where))
         self.carried.add(kind)
+
+    def tell(self, kind: Kind, value: Decimal, where: str) -> None:
+        """Note a figure that informs the function and limits nothing."""
+        self.figures.append((kind, value, where))
+        self.told.add(kind)
 
     @property
     def failed(self) -> bool:

@@ -402,7 +402,7 @@ _ECS_CONTAINER = record(
         "linuxParameters secrets dependsOn extraHosts dockerLabels ulimits logConfiguration "
         "healthCheck systemControls firelensConfiguration portMappings",
         essential=flag,
-        environment=listing(record({"name": text, "value": anything})),
+        environment=listing(record({"name": text, "value": anything}, "name value")),
         resourceRequirements=listing(
             record(
                 {
@@ -421,7 +421,10 @@ _ECS_CONTAINER = record(
         listing(text),
     )
     | fields("cpu memory memoryReservation startTimeout stopTimeout", natural)
-    | fields("disableNetworking privileged readonlyRootFilesystem interactive pseudoTerminal", flag)
+    | fields(
+        "disableNetworking privileged readonlyRootFilesystem interactive pseudoTerminal", flag
+    ),
+    "name image",
 )
 ECS_TASK = record(
     fields(
@@ -430,7 +433,7 @@ ECS_TASK = record(
         containerDefinitions=listing(_ECS_CONTAINER, least=1),
         requiresCompatibilities=listing(one_of("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")),
         networkMode=one_of("bridge", "host", "awsvpc", "none"),
-        tags=listing(record({"key": text, "value": text})),
+        tags=listing(record({"key": text, "value": text}, "key value")),
         enableFaultInjection=flag,
     )
     | fields("family taskRoleArn executionRoleArn cpu memory pidMode ipcMode", text),

@@ -27,6 +27,9 @@ def check(pod: Pod, ledger: Ledger) -> None:
         containers.image(container.get("image"), join(path, "image"), ledger)
         containers.amounts(container, path, ledger)
         mps += containers.environment(container, path, containers.gpu_count(container, pod), ledger)
+    names = [str(container.get("name")) for container, _ in pod.containers]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        ledger.add("name", pod.path, f"two containers are called {name}")
     _selector(pod, ledger)
     _volumes(pod, ledger)
     limits = pod.limits
@@ -103,8 +106,32 @@ def _route(pod: Pod, where: str, gke: bool, ledger: Ledger) -> None:
         return
     if pipe not in mounts:
         ledger.warn("mps-route", where, "nothing leads to an MPS daemon: the limits do nothing")
-    elif pod.spec.get("hostIPC") is not True and "/dev/shm" not in mounts:  # noqa: S108
+        return
+    if pod.spec.get("hostIPC") is not True and "/dev/shm" not in mounts:  # noqa: S108
         ledger.warn("mps-route", where, "the pipe directory also needs hostIPC: true")
+    _pipe(pod, pipe, where, ledger)
+
+
+def _pipe(pod: Pod, pipe: str, where: str, ledger: Ledger) -> None:
+    """Warn where a mounted pipe directory may not be the daemon's, or not on this node."""
+    mounts = [table(one) for found, _ in pod.containers for one in items(found.get("volumeMounts"))]
+    names = {str(one.get("name")) for one in mounts if one.get("mountPath") == pipe}
+    for volume in map(table, items(pod.spec.get("volumes"))):
+        if volume.get("name") in names and at(volume, "hostPath", "type") != "Directory":
+            message = "a hostPath of type Directory fails without a daemon; others run unlimited"
+            ledger.warn("mps-route", join(pod.path, "volumes"), message)
+    if pod.spec.get("schedulerName") == "kai-scheduler":
+        return  # it chooses node and GPU
+    if not any(pod.spec.get(key) for key in ("nodeSelector", "affinity", "nodeName")):
+        message = "nothing says which nodes run an MPS daemon"
+        ledger.warn("mps-route", join(pod.path, "nodeSelector"), message)
+    named = {
+        name
+        for container, path in pod.containers
+        for _, name, _ in containers.variables(container, path)
+    }
+    if "NVIDIA_VISIBLE_DEVICES" not in named and not any("gpu" in key for key in pod.limits):
+        ledger.warn("mps-route", where, "NVIDIA_VISIBLE_DEVICES does not say which GPU is seen")
 
 
 def _is_hami(pod: Pod, limits: dict[str, Any]) -> bool:
@@ -145,8 +172,12 @@ def _volcano(pod: Pod, ledger: Ledger) -> None:
         _mib_of("volcano", limits, "volcano.sh/vgpu-memory", where, ledger)
         if {"volcano.sh/vgpu-memory", "volcano.sh/vgpu-memory-percentage"} <= set(limits):
             ledger.add("volcano", where, "memory and its percentage exclude each other")
+    if not ledger.scheduled and pod.spec.get("schedulerName") != "volcano":
+        ledger.add("volcano", join(pod.path, "schedulerName"), "must be volcano")
     mode = pod.annotations.get("volcano.sh/vgpu-mode")
-    if mode not in (None, "hami-core"):
+    if mode is None:
+        ledger.warn("volcano", pod.metadata_path, "no volcano.sh/vgpu-mode: it is the node's")
+    elif mode != "hami-core":
         ledger.add("volcano", pod.metadata_path, f"vgpu-mode {mode!r}: percents need hami-core")
 
 
@@ -209,6 +240,8 @@ def _kai(pod: Pod, ledger: Ledger) -> None:
     given = [what for what in (fraction, memory) if what is not None]
     if GPU in pod.limits:
         given.append(GPU)
+    if not given:
+        ledger.warn("kai", where, "without gpu-memory or gpu-fraction no GPU is reserved")
     if len(given) > 1:
         ledger.add("kai", where, "gpu-fraction, gpu-memory and a whole GPU exclude one another")
     if pod.spec.get("schedulerName") != "kai-scheduler":
@@ -237,6 +270,8 @@ def _claims(pod: Pod, ledger: Ledger) -> None:
         for position, one in enumerate(items(at(container, "resources", "claims"))):
             where = f"{join(join(path, 'resources'), 'claims')}[{position}]"
             name, request = at(one, "name"), at(one, "request")
+            if name in used:
+                ledger.add("dra", where, f"{name!r} is used twice")
             used.add(name)
             if name not in known:
                 ledger.add("dra", where, f"{name!r} is no claim of this pod")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.exporters.checks.ledger import Ledger
 
 KNATIVE_CAP_S, CLOUDRUN_CAP_S = 600, 3600
+RESPONSE_S = 300
+"""Knative's limits for a request, and for the beginning of its answer, when none is given."""
 NEEDS_FEATURE = {
     "affinity": "affinity",
     "dnsConfig": "dnsconfig",
@@ -47,7 +49,11 @@ SCALING = frozenset(
 DURATIONS = ("scale-to-zero-pod-retention-period", "scale-down-delay", "window")
 AUTOSCALING = "autoscaling.knative.dev/"
 FASTPOD = "fastgshare/"
+PROFILE = "com.openfaas.profile"
+TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
 ACCELERATOR = "run.googleapis.com/accelerator"
+CLOUDRUN_LEAST = {"cpu": "4", "memory": "16Gi"}
+"""What Cloud Run asks for beside an L4."""
 
 
 def job(found: dict[str, Any], ledger: Ledger) -> None:
@@ -90,8 +96,11 @@ def knative(found: dict[str, Any], ledger: Ledger) -> None:
         "spec.template.metadata",
     )  # fmt: skip
     _scaling(inner, ledger)
-    total = inner.spec.get("timeoutSeconds", 300)
+    total = inner.spec.get("timeoutSeconds", RESPONSE_S)
     _limit(total, "spec.template.spec.timeoutSeconds", ledger)
+    # a training answers at its end, so it must have begun to answer by then
+    begun = inner.spec.get("responseStartTimeoutSeconds", min(RESPONSE_S, whole(total) or 0))
+    _limit(begun, "spec.template.spec.responseStartTimeoutSeconds", ledger)
     _revision_times(inner, total, ledger)
     _features(inner, ledger)
     if _uses_gpu(inner) and (
@@ -162,6 +171,11 @@ def kserve(found: dict[str, Any], ledger: Ledger) -> None:
     _order("kserve", predictor, "minReplicas", "maxReplicas", "spec.predictor", ledger)
     timeout = predictor.get("timeout", 300)
     _limit(timeout, "spec.predictor.timeout", ledger)
+    if _uses_gpu(inner) and (
+        predictor.get("containerConcurrency") != 1 or "maxReplicas" not in predictor
+    ):
+        message = "a GPU wants containerConcurrency 1 and maxReplicas"
+        ledger.warn("knative-concurrency", inner.path, message)
     mode = at(found, "metadata", "annotations", "serving.kserve.io/deploymentMode")
     cap_s = ledger.allowed.max_timeout_s or KNATIVE_CAP_S
     if mode not in ("RawDeployment", "Standard"):
@@ -187,6 +201,8 @@ def ray(found: dict[str, Any], ledger: Ledger) -> None:
         if booked < least - 1e-9:
             message = f"{booked} lets Ray pack more onto a GPU than fits"
             ledger.add("ray", "spec.entrypointNumGpus", message)
+    if not spec.get("entrypoint") and spec.get("submissionMode") != "InteractiveMode":
+        ledger.add("ray", "spec.entrypoint", "is missing: the job would run nothing")
     if "rayClusterSpec" not in spec and not spec.get("clusterSelector"):
         ledger.add("ray", "spec", "needs rayClusterSpec or clusterSelector")
     if spec.get("ttlSecondsAfterFinished") and spec.get("shutdownAfterJobFinishes") is not True:
@@ -206,9 +222,14 @@ def ray(found: dict[str, Any], ledger: Ledger) -> None:
         )  # fmt: skip
         limits |= inner.limits
         start = table(group.get("rayStartParams"))
-        if SHARED in inner.limits and "num-gpus" not in start and "resources" not in group:
-            message = 'KubeRay does not count gpu.shared: num-gpus: "1" is needed'
+        counted = any(str(name).endswith("gpu") for name in inner.limits)
+        given = counted or "num-gpus" in start or "resources" in group
+        if not given and (booked or SHARED in inner.limits):
+            message = 'KubeRay counts limits that end in gpu: num-gpus: "1" is needed'
             ledger.add("ray", f"{path}.rayStartParams", message)
+        if booked is None and ("num-gpus" in start or counted):
+            message = "without it Ray hides every GPU from the entrypoint"
+            ledger.warn("ray", "spec.entrypointNumGpus", message)
         pods.check(inner, ledger)
     _runtime_env(spec.get("runtimeEnvYAML"), limits, ledger)
 
@@ -298,6 +319,8 @@ def fission(found: dict[str, Any], ledger: Ledger) -> None:
         ledger.add("fission", "spec.podspec", "newdeploy ignores it; write env and resources")
     if executor == "newdeploy" and not at(spec, "environment", "name"):
         ledger.add("fission", "spec.environment", "newdeploy needs an environment")
+    if executor != "container" and not at(spec, "package", "packageref", "name"):
+        ledger.add("fission", "spec.package", "there is no code without a package")
     for key in ("hostIPC", "hostPID", "hostNetwork"):
         if at(spec, "podspec", key):
             ledger.add("fission", f"spec.podspec.{key}", "Fission's admission refuses it")
@@ -318,11 +341,19 @@ def openfaas_function(found: dict[str, Any], ledger: Ledger) -> None:
     if spec.get("name") != at(found, "metadata", "name"):
         ledger.add("openfaas", "spec.name", "is not the object's name")
     _openfaas(spec, "spec", ledger)
+    profile = at(spec, "annotations", PROFILE)
+    if not ledger.profiles:
+        ledger.carried |= ledger.told  # the profile that limits is in another file
+    elif profile is not None and profile not in ledger.profiles:
+        ledger.add("openfaas", "spec.annotations", f"this file has no profile {profile!r}")
 
 
 def openfaas_profile(found: dict[str, Any], ledger: Ledger) -> None:
     """Check an OpenFaaS Profile."""
     spec = table(found.get("spec"))
+    ledger.profiles.add(str(at(found, "metadata", "name")))
+    if not any("gpu" in str(name) for name in containers.limits(spec)):
+        ledger.add("openfaas", "spec.resources.limits", "the profile holds no GPU")
     pods.check(Pod(spec, "spec", containers=((spec, "spec"),)), ledger)
 
 
@@ -334,6 +365,7 @@ def openfaas_stack(found: dict[str, Any], ledger: Ledger) -> None:
         if not values.LABEL.fullmatch(str(name)):
             ledger.add("name", where, f"{name!r} is no DNS label")
         _openfaas(table(function), where, ledger)
+    ledger.carried |= ledger.told
 
 
 def _openfaas(spec: dict[str, Any], path: str, ledger: Ledger) -> None:
@@ -345,17 +377,21 @@ def _openfaas(spec: dict[str, Any], path: str, ledger: Ledger) -> None:
             if "gpu" in str(key):
                 where = join(join(path, side), str(key))
                 ledger.add("openfaas", where, "knows memory and cpu alone; a profile holds the GPU")
-    if mps and not table(spec.get("annotations")).get("com.openfaas.profile"):
-        ledger.add("openfaas", join(path, "annotations"), "a share needs com.openfaas.profile")
     environment = table(spec.get("environment"))
-    for key in ("exec_timeout", "read_timeout", "write_timeout"):
-        if key in environment:
-            took = seconds(environment[key])
-            where = join(join(path, "environment"), key)
-            if not took:
-                ledger.add("openfaas", where, f"{environment[key]!r} is no duration such as 4h")
-            else:
-                ledger.limits_s.append((took, where))
+    told = any(str(name).startswith("GPUPREDICT_") for name in environment)
+    if (mps or told or ledger.profiles) and not table(spec.get("annotations")).get(PROFILE):
+        ledger.add("openfaas", join(path, "annotations"), f"a share needs {PROFILE}")
+    given = [key for key in TIMEOUTS if key in environment]
+    if given and len(given) < len(TIMEOUTS):
+        message = f"{', '.join(TIMEOUTS)} go together: the shortest ends the call"
+        ledger.warn("openfaas", join(path, "environment"), message)
+    for key in given:
+        took = seconds(environment[key])
+        where = join(join(path, "environment"), key)
+        if not took:
+            ledger.add("openfaas", where, f"{environment[key]!r} is no duration such as 4h")
+        else:
+            ledger.limits_s.append((took, where))
 
 
 def cloudrun(found: dict[str, Any], ledger: Ledger) -> None:
@@ -371,13 +407,20 @@ def cloudrun(found: dict[str, Any], ledger: Ledger) -> None:
         message = f"{timeout} s is above {cap_s} s for work on a GPU"
         ledger.add("cloudrun", join(path, "timeoutSeconds"), message)
     inner = pod(spec, path)
+    if not is_job:
+        _cloudrun_service(found, spec, ledger)
     for container, place in inner.containers:
+        where = join(join(place, "resources"), "limits")
         for name, value in containers.limits(container).items():
-            where = join(join(place, "resources"), "limits")
             if name not in ("cpu", "memory", GPU):
                 ledger.add("cloudrun", join(where, name), "there are cpu, memory and one GPU only")
             elif name == GPU and value != "1":
                 ledger.add("cloudrun", join(where, name), f'must be "1", not {value!r}')
+        if GPU in containers.limits(container):
+            for name, least in CLOUDRUN_LEAST.items():
+                given = values.quantity(containers.limits(container).get(name))
+                if given is None or given < (values.quantity(least) or 0):
+                    ledger.warn("cloudrun", join(where, name), f"a GPU wants {least} at least")
         containers.names(container, place, ledger)
         containers.image(container.get("image"), join(place, "image"), ledger)
         containers.amounts(container, place, ledger)
@@ -385,6 +428,24 @@ def cloudrun(found: dict[str, Any], ledger: Ledger) -> None:
             ledger.add("cloudrun", where, "there is no MPS daemon: the variable does nothing")
     if (GPU in inner.limits) != (ACCELERATOR in table(spec.get("nodeSelector"))):
         ledger.add("cloudrun", join(path, "nodeSelector"), f"a GPU and {ACCELERATOR} go together")
+    names = [str(container.get("name")) for container, _ in inner.containers]
+    if len(set(names)) < len(names):
+        ledger.add("name", path, "two containers have one name, or none")
+    ledger.carried |= ledger.told
+
+
+def _cloudrun_service(found: dict[str, Any], spec: dict[str, Any], ledger: Ledger) -> None:
+    template = table(at(found, "spec", "template"))
+    _scaling(Pod({}, "", table(template.get("metadata")), "spec.template.metadata"), ledger)
+    notes = table(at(template, "metadata", "annotations"))
+    if spec.get("containerConcurrency") != 1 or not {
+        AUTOSCALING + "maxScale", AUTOSCALING + "max-scale"
+    } & set(notes):  # fmt: skip
+        message = "a GPU wants containerConcurrency 1 and a maxScale: each instance is billed"
+        ledger.warn("knative-concurrency", "spec.template", message)
+    if notes.get("run.googleapis.com/cpu-throttling") != "false":
+        message = 'a GPU wants run.googleapis.com/cpu-throttling: "false"'
+        ledger.warn("cloudrun", "spec.template.metadata.annotations", message)
 
 
 def fastpod(found: dict[str, Any], ledger: Ledger) -> None:
@@ -461,6 +522,10 @@ def ecs(found: dict[str, Any], ledger: Ledger) -> None:
             if "sharingStrategy" in need:
                 divided = True
                 _ecs_share(table(at(need, "sharingStrategy", "nvidiaMps")), where, ledger)
+        if len(items(container.get("resourceRequirements"))) > 1:
+            ledger.add("ecs", f"{path}.resourceRequirements", "one GPU requirement is enough")
+        if "memory" not in container and "memoryReservation" not in container:
+            ledger.add("ecs", path, "memory or memoryReservation is needed on EC2")
         if mps and divided:
             ledger.add("mps-conflict", mps[0], "ECS sets both variables itself")
     if len(set(map(str, names))) < len(names):
@@ -492,7 +557,7 @@ def _ecs_share(share: dict[str, Any], where: str, ledger: Ledger) -> None:
 
 def volcano(found: dict[str, Any], ledger: Ledger) -> None:
     """Check a Volcano Job."""
-    ledger.stamped = True
+    ledger.stamped = ledger.scheduled = True
     tasks = [table(one) for one in items(at(found, "spec", "tasks"))]
     total = sum(whole(one.get("replicas", 1)) or 0 for one in tasks)
     least = whole(at(found, "spec", "minAvailable"))
@@ -523,11 +588,19 @@ def claim(found: dict[str, Any], ledger: Ledger) -> None:
     ledger.claims[str(at(found, "metadata", "name"))] = names
     if len(set(names)) < len(names):
         ledger.add("dra", path, "one request is given twice")
+    for position, request in enumerate(items(devices.get("requests"))):
+        if len({"exactly", "firstAvailable"} & set(table(request))) != 1:
+            where = f"{path}.requests[{position}]"
+            ledger.add("dra", where, "needs one of exactly and firstAvailable")
+    configured: list[Any] = []
     for position, config in enumerate(items(devices.get("config"))):
         where = f"{path}.config[{position}]"
-        for one in items(at(config, "requests")):
+        for one in items(at(config, "requests")) or names:
             if one not in names:
                 ledger.add("dra", where, f"{one!r} is no request of this claim")
+            if one in configured:
+                ledger.add("dra", where, f"{one!r} is configured twice")
+            configured.append(one)
         if at(config, "opaque", "driver") != "gpu.nvidia.com":
             ledger.add("dra", where, "the driver must be gpu.nvidia.com")
             continue
@@ -563,6 +636,9 @@ def _gpu_config(parameters: dict[str, Any], where: str, ledger: Ledger) -> None:
 
 def config_map(found: dict[str, Any], ledger: Ledger) -> None:
     """Check a ConfigMap that holds configurations of the device plugin."""
+    holds = any("sharing:" in str(text) for text in table(found.get("data")).values())
+    if ledger.stamps and not holds:
+        ledger.add("device-plugin", "data", "the stamped figures are in no configuration")
     for key, text in table(found.get("data")).items():
         if not isinstance(text, str) or "sharing:" not in text:
             continue

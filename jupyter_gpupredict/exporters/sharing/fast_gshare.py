@@ -28,14 +28,15 @@ class FastGshare:
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return the four annotations; a missing share is the whole."""
         by_time = figures.sm_percent is None and figures.time_percent is not None
-        quota = f"{(figures.time_percent or 100) / 100:g}" if by_time else "1.0"
-        comments = []
-        if figures.sm_percent is None:
-            comments.append("The SM partition is whole: no share of the SMs is known.")
-        if figures.sm_percent is not None or not by_time:
-            comments.append("The time quota is whole: the SM partition carries the share.")
-        if quota == "1":
-            quota = "1.0"
+        quota = "1.0"
+        if by_time and figures.time_percent != 100:
+            quota = f"{(figures.time_percent or 0) / 100:g}"
+        if figures.sm_percent is not None:
+            said = "The time quota is whole: the SM partition carries the share."
+        elif by_time:
+            said = "The SM partition is whole: no share of the SMs is known."
+        else:
+            said = "Partition and quota are whole: no share is known."
         annotations = (
             (PREFIX + "gpu_quota_request", quota),
             (PREFIX + "gpu_quota_limit", quota),
@@ -45,5 +46,5 @@ class FastGshare:
         return SharePatch(
             "time_share" if by_time else "sm_share",
             object_annotations=annotations,
-            comments=tuple(comments),
+            comments=(said,),
         )

@@ -45,7 +45,7 @@ class RayJob:
         booked = _booked(figures, patch)
         spec: dict[str, Json] = {
             "entrypoint": "python handler.py",
-            "entrypointNumCpus": figures.cpu_count or pod.SAFE_CPUS,
+            "entrypointNumCpus": _plain(figures.cpu_count or pod.SAFE_CPUS),
             "entrypointNumGpus": booked,
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 3600,
@@ -87,5 +87,8 @@ def _booked(figures: Figures, patch: SharePatch) -> int | float:
     if figures.gpus > 1:
         return figures.gpus
     share = figures.sm_percent if patch.basis == "sm_share" else None
-    booked = rounding.ray_gpus(share, figures.memory_mib, figures.gpu_total_mib)
-    return int(booked) if booked == int(booked) else booked
+    return _plain(rounding.ray_gpus(share, figures.memory_mib, figures.gpu_total_mib))
+
+
+def _plain(value: float) -> int | float:
+    return int(value) if value == int(value) else value
