@@ -22,6 +22,7 @@ DOORS = {
     "psutil": ["driver/processes.py", "telemetry/cpu.py"],
     "numpy": ["core/", "predictors/", "session/", "telemetry/", "backtest/"],
     "yaml": ["exporters/documents.py"],
+    "tomllib": ["exporters/documents.py"],
     "bokeh": ["frontends/charts/bokeh.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
@@ -63,10 +64,11 @@ DOORS = {
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
-    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "csv",
-    "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
-    "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
-    "shutil", "sys", "tempfile", "time", "types", "typing", "weakref", "jupyter_gpupredict",
+    "__future__", "argparse", "ast", "base64", "binascii", "bisect", "collections", "contextlib",
+    "contextvars", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "functools",
+    "hashlib", "html", "inspect", "itertools", "json", "math", "os", "pathlib", "platform",
+    "random", "re", "secrets", "shlex", "shutil", "sys", "tempfile", "time", "types", "typing",
+    "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

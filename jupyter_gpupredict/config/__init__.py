@@ -19,11 +19,13 @@ from jupyter_gpupredict.config.stored import (
     store_dir,
     store_problem,
 )
+from jupyter_gpupredict.config.validating import Validated, validate
 
 __all__ = [
     "ExportOutcome",
     "SessionConfig",
     "SourceProbe",
+    "Validated",
     "build_session",
     "build_store",
     "code_hash",
@@ -41,4 +43,5 @@ __all__ = [
     "store_dir",
     "store_problem",
     "targets",
+    "validate",
 ]

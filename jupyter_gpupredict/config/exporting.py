@@ -10,9 +10,21 @@ from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jupyter_gpupredict.core.run import Run
+
+WORKLOAD, SHARING = "job", "device-plugin"
+DEFAULT_SHARING = {
+    "local": "mps",
+    "ecs": "ecs-mps",
+    "fastpod": "fast-gshare",
+    "cloudrun": "none",
+}
+"""Workload -> the sharing backend that is meant when none is named, where it is not `SHARING`."""
+
+EXPRESSES = ("sm_pct", "time_pct", "memory_mib", "timeout_s")
+"""What a pair can carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +41,8 @@ class ExportOutcome:
 def export(
     run: Run,
     *,
-    workload: str,
-    sharing: str,
+    workload: str = WORKLOAD,
+    sharing: str | None = None,
     name: str,
     output: str | Path,
     image: str = "",
@@ -39,6 +51,12 @@ def export(
     overwrite: bool = False,
     sm_percent: int | None = None,
     memory_mib: int | None = None,
+    headroom_percent: float = 0.0,
+    per_process: bool = False,
+    max_timeout_s: int | None = None,
+    knative_features: Sequence[str] = (),
+    gpu_uuid: str = "",
+    accelerator: str = "nvidia-l4",
     dry_run: bool = False,
 ) -> ExportOutcome:
     """Write a run as a function folder; arguments as `Result.export`.
@@ -51,6 +69,7 @@ def export(
     from jupyter_gpupredict.exporters.manifest import compose
     from jupyter_gpupredict.exporters.package import write
 
+    sharing = sharing or DEFAULT_SHARING.get(workload, SHARING)
     for kind, given in (("workloads", workload), ("sharing", sharing)):
         registry.load(kind, given)  # an unknown name is refused before anything else
     request = ExportRequest(
@@ -62,6 +81,12 @@ def export(
         force=force,
         sm_percent=sm_percent,
         memory_mib=memory_mib,
+        headroom_percent=headroom_percent,
+        per_process=per_process,
+        max_timeout_s=max_timeout_s,
+        knative_features=tuple(knative_features),
+        gpu_uuid=gpu_uuid,
+        accelerator=accelerator,
     )
     composed = compose(run, request, _made("workloads"), _made("sharing"), __version__)
     texts = {document.path: render(document) for document in composed.documents}
@@ -73,14 +98,17 @@ def export(
 
 def targets() -> list[dict[str, Any]]:
     """Return every pair of workload and sharing backend, with the reason where it is refused."""
+    from jupyter_gpupredict.core.deployment import Capability
     from jupyter_gpupredict.exporters import compatibility
 
     workloads, sharings = _made("workloads"), _made("sharing")
     pairs = []
     for workload, runs in workloads.items():
         for sharing, divides in sharings.items():
-            reason = compatibility.refusal(workload, runs.carries, sharing, divides.needs)
-            expresses = ["sm_pct", "memory_mib"] if sharing == "mps" else []
+            reason = compatibility.refusal((workload, sharing), runs, divides)
+            timed = Capability.TIME_LIMIT in runs.carries
+            can = divides.expresses | ({"timeout_s"} if timed else set())
+            expresses = [one for one in EXPRESSES if one in can]
             pairs.append(
                 {
                     "workload": workload,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Document,
         ExportRequest,
         Figures,
+        Restriction,
         SharePatch,
     )
     from jupyter_gpupredict.core.events import Event
@@ -135,6 +136,11 @@ class Workload(Protocol):
     """What runs the exported function."""
 
     carries: frozenset[Capability]
+    switchable: frozenset[Capability]
+    """What its platform can do and switches off, unless the user says that theirs has it on."""
+    restricts: frozenset[Restriction]
+    max_run_s: int | None
+    """Longest run that a stock platform allows; None: any."""
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
@@ -147,6 +153,9 @@ class Sharing(Protocol):
     """How the function's GPU is divided."""
 
     needs: frozenset[Capability]
+    restricts: frozenset[Restriction]
+    expresses: frozenset[str]
+    """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what a workload must carry so that the share is applied."""

@@ -47,6 +47,12 @@ class Run:
     allocator: AllocatorPeak | None = None
     others: tuple[Recommendation, ...] = ()
     """What is recommended of further shares; never mixed with the main one."""
+    verified_sm_ratio: float | None = None
+    """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
+    processes: int = 1
+    """CUDA processes that were seen."""
+    gpus: int = 1
+    """GPUs that were used."""
 
     @property
     def session_id(self) -> str:

@@ -48,6 +48,8 @@ class Device:
     """The driver's index, for people; never used as an identity."""
     memory_total_bytes: int | None = None
     sm_count: int | None = None
+    cpu_count: int | None = None
+    """CPUs that the run may use, where the device is the CPU."""
     assumed: bool = False
     """True where the visible-device order could not be known for certain."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends import report
-from jupyter_gpupredict.frontends.options import export_arguments, node_selector
+from jupyter_gpupredict.frontends.options import export_arguments, knative_features, node_selector
 from jupyter_gpupredict.frontends.report import Result
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         overwrite=arguments.overwrite,
         sm_percent=arguments.sm_percent,
         memory_mib=arguments.memory_mib,
+        headroom_percent=arguments.headroom_percent,
+        per_process=arguments.per_process,
+        max_timeout_s=arguments.max_timeout,
+        knative_features=knative_features(arguments),
+        gpu_uuid=arguments.gpu_uuid,
+        accelerator=arguments.accelerator,
         dry_run=arguments.dry_run,
     )
     print(report.export_text(outcome))  # noqa: T201 - asked for

@@ -154,7 +154,10 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of an export."""
     add = parser.add_argument
     add("--workload", default="job", help="what runs the function (default: job)")
-    add("--sharing", default="mps", help="how its GPU is divided (default: mps)")
+    add(
+        "--sharing",
+        help="how its GPU is divided (default: device-plugin, or what the workload has)",
+    )
     add("--name", required=True, help="the function's name")
     add("--image", default="", help="its container image")
     add("-o", dest="output", metavar="DIR", required=True, help="the folder to write")
@@ -163,10 +166,31 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="label of the nodes that run an MPS daemon; may be given several times",
+        help="label of the nodes to run on (mps: that run a daemon); may be given several times",
     )
     add("--memory-mib", type=int, metavar="N", help="your own memory limit")
     add("--sm-percent", type=int, metavar="P", help="your own share of the SMs")
+    add(
+        "--headroom-percent",
+        type=float,
+        default=0.0,
+        metavar="H",
+        help="your own margin on memory, beside the 15 %% that is in the target",
+    )
+    add(
+        "--per-process",
+        action="store_true",
+        help="several CUDA processes share what the target grants to their container",
+    )
+    add("--max-timeout", type=int, metavar="S", help="longest run that your platform allows")
+    add(
+        "--knative-features",
+        default="",
+        metavar="A,B",
+        help="feature flags that your Knative has on",
+    )
+    add("--gpu-uuid", default="", metavar="GPU-...", help="the GPU that an MPS file is for")
+    add("--accelerator", default="nvidia-l4", help="the accelerator to ask Cloud Run for")
     add("--force", action="store_true", help="insist on what is refused, and have it stamped")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--dry-run", action="store_true", help="print the files, write nothing")
@@ -185,3 +209,8 @@ def node_selector(arguments: argparse.Namespace) -> dict[str, str]:
             raise InvalidOption(f"--node-selector {text!r}", "write KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+def knative_features(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the flags that `--knative-features` lists."""
+    return tuple(flag.strip() for flag in arguments.knative_features.split(",") if flag.strip())

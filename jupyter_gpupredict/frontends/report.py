@@ -14,7 +14,7 @@ from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import svg, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jupyter_gpupredict.config import ExportOutcome
@@ -190,7 +190,7 @@ class Result:
         self,
         *,
         workload: str = "job",
-        sharing: str = "mps",
+        sharing: str | None = None,
         name: str,
         output: str | Path,
         image: str = "",
@@ -199,20 +199,32 @@ class Result:
         overwrite: bool = False,
         sm_percent: int | None = None,
         memory_mib: int | None = None,
+        headroom_percent: float = 0.0,
+        per_process: bool = False,
+        max_timeout_s: int | None = None,
+        knative_features: Sequence[str] = (),
+        gpu_uuid: str = "",
+        accelerator: str = "nvidia-l4",
     ) -> list[Path]:
         """Write the function's manifest into a folder and return the files' paths.
 
         Args:
             workload: What runs the function; see `jupyter gpupredict targets`.
-            sharing: How its GPU is divided.
+            sharing: How its GPU is divided; device-plugin, or what the workload has of its own.
             name: The function's name.
             output: The folder to write; must not exist, or hold none of the files.
             image: Container image.
-            node_selector: Labels of nodes that run an MPS daemon.
+            node_selector: Labels of the nodes to run on; for mps, of those that run a daemon.
             force: Insist although the run has not converged, or is simulated or of a CPU.
             overwrite: Replace files that are there.
             sm_percent: Your own share of the SMs.
             memory_mib: Your own memory limit.
+            headroom_percent: Your own margin on memory, beside what is in the target.
+            per_process: Several CUDA processes share what the target grants to their container.
+            max_timeout_s: Longest run that your platform allows.
+            knative_features: Feature flags that your Knative has on.
+            gpu_uuid: The GPU of the machine that an MPS start-up file is for.
+            accelerator: What to ask Cloud Run for.
 
         Raises:
             ExportError: One clear line.
@@ -229,6 +241,12 @@ class Result:
             overwrite=overwrite,
             sm_percent=sm_percent,
             memory_mib=memory_mib,
+            headroom_percent=headroom_percent,
+            per_process=per_process,
+            max_timeout_s=max_timeout_s,
+            knative_features=knative_features,
+            gpu_uuid=gpu_uuid,
+            accelerator=accelerator,
         )
         return list(outcome.paths)
 

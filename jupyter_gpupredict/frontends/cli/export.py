@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import report
-from jupyter_gpupredict.frontends.options import export_arguments, node_selector
+from jupyter_gpupredict.frontends.options import export_arguments, knative_features, node_selector
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +32,12 @@ def main(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         sm_percent=options.sm_percent,
         memory_mib=options.memory_mib,
+        headroom_percent=options.headroom_percent,
+        per_process=options.per_process,
+        max_timeout_s=options.max_timeout,
+        knative_features=knative_features(options),
+        gpu_uuid=options.gpu_uuid,
+        accelerator=options.accelerator,
         dry_run=options.dry_run,
     )
     print(report.export_text(outcome))  # noqa: T201 - command line
