@@ -32,6 +32,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/interruption.py",
+        "exporters/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["config/"],
@@ -56,7 +57,9 @@ DOORS = {
         "frontends/cli/__init__.py",
         "frontends/server/",
         "session/hooks.py",
+        "exporters/requirements.py",
     ],
+    "subprocess": ["exporters/trial.py"],
     "socket": ["config/", "session/store.py"],
     "runpy": ["frontends/cli/run.py"],
 }
@@ -65,8 +68,10 @@ nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
     "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "csv",
     "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
-    "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
-    "shutil", "sys", "tempfile", "time", "types", "typing", "weakref", "jupyter_gpupredict",
+    "io", "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets",
+    "shlex",
+    "shutil", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "urllib",
+    "weakref", "builtins", "jupyter_gpupredict",
 }  # fmt: skip
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import deque
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jupyter_gpupredict.config import ExportOutcome
@@ -189,8 +190,18 @@ class Result:
         overwrite: bool = False,
         sm_percent: int | None = None,
         memory_mib: int | None = None,
+        params: Sequence[str] = (),
+        setup: Sequence[str] = (),
+        adapters: Sequence[str] = (),
+        base_image: str = "",
+        allow_secrets: bool = False,
     ) -> list[Path]:
-        """Write the function's manifest into a folder and return the files' paths.
+        """Write the function, its manifests and its container recipe; return the files' paths.
+
+        The function is the measured cell with what it needs from the cells executed before it, so
+        it is written in the kernel that measured it; elsewhere the folder has the manifests alone.
+        What is left out, and what differs from the notebook, is told on standard error and in the
+        folder's README.
 
         Args:
             workload: What runs the function; see `jupyter gpupredict targets`.
@@ -203,9 +214,15 @@ class Result:
             overwrite: Replace files that are there.
             sm_percent: Your own share of the SMs.
             memory_mib: Your own memory limit.
+            params: Names that the caller of the function gives, instead of what the notebook made.
+            setup: Tags, or numbers as in `In [3]`, of cells to run again before the measured one.
+            adapters: Adapters beside those the workload needs: serve, functions-framework, runpod,
+                openfaas, func.
+            base_image: What the Dockerfile starts from.
+            allow_secrets: Keep literals that look like credentials.
 
         Raises:
-            ExportError: One clear line.
+            ExportError: One clear line; nothing is written.
         """
         outcome = config.export(
             self.run,
@@ -219,7 +236,17 @@ class Result:
             overwrite=overwrite,
             sm_percent=sm_percent,
             memory_mib=memory_mib,
+            code=executed.code_of(
+                self.session_id,
+                params=params,
+                setup=setup,
+                adapters=adapters,
+                base_image=base_image,
+                allow_secrets=allow_secrets,
+            ),
         )
+        for note in outcome.warnings:
+            print(f"gpupredict: {note}", file=sys.stderr)  # noqa: T201 - nothing is left out unsaid
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
