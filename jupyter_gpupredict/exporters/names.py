@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-BUILTIN = frozenset(dir(builtins)) | {
+_IPYTHON = frozenset({"display", "get_ipython", "__IPYTHON__"})
+"""What IPython puts among the builtins of its process, and a function does not find there."""
+BUILTIN = (frozenset(dir(builtins)) - _IPYTHON) | {
     "__name__",
     "__doc__",
     "__builtins__",

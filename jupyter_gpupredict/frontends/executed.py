@@ -23,8 +23,9 @@ _KEPT_RUNS = 50
 @dataclass(frozen=True, slots=True)
 class _Measured:
     shell: Any
-    count: int
-    """The kernel's execution count while the cell ran."""
+    position: int
+    """Where the cell stands in the kernel's history, or would stand."""
+    stored: bool
     source: str
 
 
@@ -34,8 +35,16 @@ _failed: set[tuple[int, int]] = set()
 
 
 def remember(shell: Any, session_id: str, source: str) -> None:
-    """Keep where in the kernel's history a run's cell stands; called while it runs."""
-    _measured[session_id] = _Measured(shell, int(shell.execution_count), source)
+    """Keep where in the kernel's history a run's cell stands; called while it runs.
+
+    By then the history holds it, unless it was run without. The execution count would not tell:
+    IPython 9 raises it before the cell, earlier ones after it.
+    """
+    history = shell.history_manager.input_hist_raw
+    stored = len(history) > 1 and history[-1].endswith(source.rstrip("\n"))
+    position = len(history) - 1 if stored else len(history)
+    whole = history[-1] if stored else source  # with its magic, so that lines are counted right
+    _measured[session_id] = _Measured(shell, position, stored, whole)
     while len(_measured) > _KEPT_RUNS:
         _measured.popitem(last=False)
 
@@ -79,9 +88,10 @@ def code_of(
     cells = [
         Cell(f"In [{number}]", source, failed=(shell, number) in _failed)
         for number, source in enumerate(history)
-        if 0 < number < found.count and source.strip()
+        if 0 < number < found.position and source.strip()
     ]
-    cells.append(Cell(f"In [{found.count}]", found.source))
+    label = f"In [{found.position}]" if found.stored else "the measured cell"
+    cells.append(Cell(label, found.source))
     return CodeRequest(
         tuple(cells),
         Path.cwd(),

@@ -177,7 +177,7 @@ def test_parameters_on_standard_input(exported):
 def test_a_second_call_in_the_same_process_gives_the_same(exported):
     code = "import train_fn, json; a = train_fn.train({}); b = train_fn.train({}); print(a == b)"
     for name in NAMES:
-        folder, _, beside = exported[1][name]
+        folder = exported[1][name][0]
         ended = subprocess.run(
             [sys.executable, "-c", code], cwd=folder, env=clean(**SECRETS),
             capture_output=True, text=True, check=False,
