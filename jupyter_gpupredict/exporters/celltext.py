@@ -94,8 +94,15 @@ def _plain_python(text: str) -> str:
 
 def magic(node: ast.AST) -> tuple[str, str] | None:
     """Return kind or name, and argument, of a call that IPython's syntax became; else None."""
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-        return None
+    match node:
+        case ast.Name(id="get_ipython"):
+            return "get_ipython()", ""
+        case ast.Call(func=ast.Attribute()):
+            pass
+        case _:
+            return None
+    assert isinstance(node, ast.Call)  # noqa: S101 - as matched
+    assert isinstance(node.func, ast.Attribute)  # noqa: S101 - as matched
     inner = node.func.value
     if not (
         isinstance(inner, ast.Call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import sys
 import tokenize
@@ -50,9 +51,11 @@ def module_text(found: Slice, name: str, label: str) -> str:
         )
     parts += [f"\n\n{text}" for text in standing]
     renamed = _renamed(found)
+    block = True  # a definition stands apart from what is before and after it
     for statement in found.module:
-        gap = "\n\n" if hasattr(statement.node, "body") else ""
-        parts.append(gap + _rename_all(_plain_text(statement), renamed))
+        apart = block or hasattr(statement.node, "body")
+        parts.append("\n\n" * apart + _rename_all(_plain_text(statement), renamed))
+        block = hasattr(statement.node, "body")
     parts += ["\n\n", _parameters(found), "\n\n", _cell(found, renamed), "\n\n"]
     parts.append((TEMPLATES / "train.py.txt").read_text(encoding="utf-8"))
     if found.waits:
@@ -96,18 +99,25 @@ def _future_line(futures: Sequence[str]) -> str:
 def _imports(found: Slice) -> tuple[list[str], list[str]]:
     """Return stand-ins for our own functions, and the import lines: standard library first."""
     standing: list[str] = []
-    standard: list[str] = []
-    others: list[str] = []
+    nodes: dict[str, ast.Import | ast.ImportFrom] = {}
     for one in found.imports:
         text = stand_in(one.node, one.name, one.place)
         if text is not None:
             standing.append(text)
             continue
         node = absolute(one.node)
-        line = ast.unparse(node)
+        key = ast.unparse(node) if isinstance(node, ast.Import) else node.module or ""
+        same = nodes.get(key)
+        if same is None:
+            nodes[key] = copy.deepcopy(node)
+        elif isinstance(node, ast.ImportFrom):
+            same.names += node.names
+    standard: list[str] = []
+    others: list[str] = []
+    for node in nodes.values():
         module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         root = (module or "").split(".")[0]
-        (standard if root in sys.stdlib_module_names else others).append(line)
+        (standard if root in sys.stdlib_module_names else others).append(ast.unparse(node))
     gap = [""] if standard and others else []
     lines = [*standard, *gap, *others]
     return standing, ["", *lines] if lines else []

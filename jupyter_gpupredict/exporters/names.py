@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import re
 import symtable
 from dataclasses import dataclass, field
@@ -55,23 +56,29 @@ class Names:
     """Names that one of its functions declares `global`, or that a class shadows."""
 
 
-def of_statements(statements: Iterable[ast.stmt]) -> Names:
-    """Return the names of statements that run one after another."""
-    flow = _Flow()
+def of_statements(statements: Iterable[ast.stmt], *, lazy: bool = False) -> Names:
+    """Return the names of statements that run one after another.
+
+    Args:
+        statements: In their order.
+        lazy: `from __future__ import annotations` is on: what annotations name need not exist.
+    """
+    flow = _Flow(lazy=lazy)
     for statement in statements:
         flow.statement(statement)
     return flow.names()
 
 
-def of_statement(statement: ast.stmt) -> Names:
-    """Return the names of one statement."""
-    return of_statements((statement,))
+def of_statement(statement: ast.stmt, *, lazy: bool = False) -> Names:
+    """Return the names of one statement; `lazy` as above."""
+    return of_statements((statement,), lazy=lazy)
 
 
 @dataclass(slots=True)
 class _Flow:
     """Walks statements in the order in which they run."""
 
+    lazy: bool = False
     bound: set[str] = field(default_factory=set)
     maybe: set[str] = field(default_factory=set)
     strong: set[str] = field(default_factory=set)
@@ -95,10 +102,15 @@ class _Flow:
 
     def statement(self, node: ast.stmt) -> None:
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
                 self.read(node)
                 self.bind(node.name)
+            case ast.ClassDef():
+                self.class_body(node)
+                self.bind(node.name)
             case ast.Import() | ast.ImportFrom():
+                if getattr(node, "module", "") == "__future__":
+                    self.lazy |= any(alias.name == "annotations" for alias in node.names)
                 for alias in node.names:
                     self.bind(alias.asname or alias.name.split(".")[0])
             case ast.Expr():
@@ -166,7 +178,7 @@ class _Flow:
                 for target in node.targets:
                     self.store(target)
             case ast.AnnAssign():
-                self.read(node.annotation)
+                self.annotation(node.annotation)
                 if node.value is not None:
                     self.read(node.value)
                     self.store(node.target)
@@ -189,11 +201,35 @@ class _Flow:
         self.maybe |= first ^ self.bound
         self.bound &= first
 
+    def class_body(self, node: ast.ClassDef) -> None:
+        """A class's body runs at once; what it binds is its own, and hidden from its methods."""
+        for outer in (*node.decorator_list, *node.bases, *(word.value for word in node.keywords)):
+            self.read(outer)
+        inner = _Flow(lazy=self.lazy)
+        inner.block(node.body)
+        self.strong |= inner.strong - self.bound - self.maybe
+        self.weak |= (inner.weak - self.bound) | (inner.strong & self.maybe)
+        self.later |= inner.later
+        # a name that it reads and then binds is looked up among the globals, whatever is around it
+        own = (inner.strong | inner.weak) & (inner.bound | inner.maybe)
+        self.declared |= inner.declared | own
+        self.changes |= inner.changes - inner.bound
+
+    def annotation(self, node: ast.expr) -> None:
+        if self.lazy:
+            self.weak |= _scoped(node)[0] - self.bound
+        else:
+            self.read(node)
+
     def bind(self, name: str) -> None:
         self.bound.add(name)
 
     def read(self, node: ast.AST) -> None:
         """Note what evaluating a node reads, what it binds with `:=`, and what it defines."""
+        if self.lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            bare = _without_annotations(node)
+            self.weak |= _scoped(node)[0] - _scoped(bare)[0] - self.bound
+            node = bare
         now, later, declared = _scoped(node)
         for name in now:
             if name in self.bound:
@@ -278,6 +314,17 @@ def _as_load(target: ast.expr) -> ast.expr:
     return ast.parse(ast.unparse(target), mode="eval").body
 
 
+def _without_annotations(
+    node: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    bare = copy.deepcopy(node)
+    bare.returns = None
+    for one in ast.walk(bare):
+        if isinstance(one, ast.arg):
+            one.annotation = None
+    return bare
+
+
 def _scoped(node: ast.AST) -> tuple[set[str], set[str], set[str]]:
     """Return the global names read now, those read later, and those declared or shadowed."""
     text = ast.unparse(node)
@@ -292,10 +339,7 @@ def _scoped(node: ast.AST) -> tuple[set[str], set[str], set[str]]:
             name = symbol.get_name()
             if symbol.is_declared_global():
                 declared.add(name)
-            if table.get_type() == "class" and symbol.is_local() and symbol.is_referenced():
-                if symbol.is_assigned():
-                    declared.add(name)  # looked up among the globals, whatever surrounds the class
-            elif symbol.is_global() and symbol.is_referenced():
+            if symbol.is_global() and symbol.is_referenced():
                 (later if deferred else now).add(name)
     return now, later, declared
 

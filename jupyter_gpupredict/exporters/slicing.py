@@ -97,11 +97,13 @@ def slice_cells(
     except SyntaxError as error:
         raise UnsupportedCell(f"{cells[-1].label} is no Python: {error.msg}") from error
     measured.mark = None
-    statements = [one for n, code in enumerate(earlier) for one in split(code, n)]
-    own = list(split(measured, len(earlier)))
-    slicer = _Slicer(statements, own, measured, frozenset(params))
-    found = slicer.run()
     codes = [*earlier, measured]
+    futures = _futures(codes)
+    lazy = "annotations" in futures
+    statements = [one for n, code in enumerate(earlier) for one in split(code, n, lazy=lazy)]
+    own = list(split(measured, len(earlier), lazy=lazy))
+    slicer = _Slicer(statements, own, measured, frozenset(params), lazy=lazy)
+    found = slicer.run()
     notes += [note for code in codes for note in code.notes]
     return Slice(
         imports=found.imports,
@@ -118,7 +120,7 @@ def slice_cells(
         waits=names.awaits(one.node for one in (*found.prelude, *found.body))
         or (found.entry is not None and found.entry.waits),
         displays=found.displays,
-        futures=_futures(codes),
+        futures=futures,
         pip=tuple(word for code in codes for word in code.pip),
         environment=tuple(dict.fromkeys(name for code in codes for name in code.environment)),
         notes=tuple(dict.fromkeys((*notes, *found.notes))),
@@ -150,7 +152,10 @@ class _Slicer:
         own: Sequence[Statement],
         measured: CellCode,
         params: frozenset[str],
+        *,
+        lazy: bool,
     ) -> None:
+        self.lazy = lazy
         self.earlier = earlier
         self.own = own
         self.label = measured.label
@@ -176,7 +181,7 @@ class _Slicer:
         found.entry = find_entry(self.own)
         own = [one for one in self.own if found.entry is None or one is not found.entry.call]
         own = [one for one in own if not self._given_instead(one)]
-        flow = names.of_statements(one.node for one in own)
+        flow = names.of_statements((one.node for one in own), lazy=self.lazy)
         self.own_binds = flow.binds
         for statement in self.earlier:
             if statement.kind is Kind.SETUP and not self._given_instead(statement):
@@ -396,7 +401,7 @@ class _Slicer:
         for statement in tuple(body):
             values = literals(statement.node)
             once = all(count[name] == 1 and name not in flow.strong for name in values)
-            plain = not any(_is_empty(value) for value in values.values())
+            plain = "result" not in values and not any(map(_is_empty, values.values()))
             if values and once and plain and not set(values) & self._own_changes(own):
                 defaults.update(values)
                 found.places.update(dict.fromkeys(values, statement.place))

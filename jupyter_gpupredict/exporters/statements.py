@@ -70,8 +70,14 @@ class Statement:
         return "".join(lines[first - 1 : last]).rstrip("\n") + "\n"
 
 
-def split(code: CellCode, number: int) -> Iterator[Statement]:
-    """Yield the statements of a cell; ignored ones are noted on the cell and left out."""
+def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statement]:
+    """Yield the statements of a cell; ignored ones are noted on the cell and left out.
+
+    Args:
+        code: The cell.
+        number: Its place in the order of execution.
+        lazy: Annotations are not evaluated, see `names`.
+    """
     if code.mark == "ignore":
         code.notes.append(f"{code.label} was left out, as it is marked")
         return
@@ -80,7 +86,7 @@ def split(code: CellCode, number: int) -> Iterator[Statement]:
         if mark == "ignore":
             code.notes.append(f"{code.place(node.lineno)} was left out, as it is marked")
             continue
-        found = names.of_statement(node)
+        found = names.of_statement(node, lazy=lazy)
         kind = _kind(node)
         if mark == "setup" and kind is Kind.LIVE:
             kind = Kind.SETUP
