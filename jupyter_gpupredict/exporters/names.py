@@ -48,6 +48,8 @@ class Names:
     later: frozenset[str] = frozenset()
     """Read when a function that it defines is called."""
     binds: frozenset[str] = frozenset()
+    perhaps: frozenset[str] = frozenset()
+    """Those of `binds` that it binds on one branch alone."""
     changes: frozenset[str] = frozenset()
     """Names whose object it changes in place, as far as that can be seen."""
     lent: frozenset[str] = frozenset()
@@ -95,6 +97,7 @@ class _Flow:
             weak=frozenset(self.weak - self.strong - BUILTIN),
             later=frozenset(self.later - BUILTIN),
             binds=binds,
+            perhaps=frozenset(self.maybe - self.bound),
             changes=frozenset(self.changes),
             lent=frozenset(self.lent),
             declared=frozenset(self.declared),

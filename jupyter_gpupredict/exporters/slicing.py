@@ -433,6 +433,13 @@ class _Slicer:
         There they can be pickled, as data loaders with workers need. Also moves definitions of
         earlier cells that need set-up code at once into the call.
         """
+        rebound = {n for one in own if one.kind is not Kind.IMPORT for n in one.names.binds}
+        in_call |= {  # read before the cell binds the name anew, which is so at each call
+            one.order
+            for one in chosen
+            if one.kind in (Kind.DEFINITION, Kind.IMPORT)
+            and self.wanted.get(one.order, one.names.binds) & rebound
+        }
         called = {name for one in chosen if one.order in in_call for name in one.names.binds}
         called |= self.given
         for statement in chosen:
@@ -523,7 +530,7 @@ class _Slicer:
     def _imports(self, found: _Found, own: Sequence[Statement]) -> tuple[Binding, ...]:
         bindings = []
         for order, statement in sorted(self.chosen.items()):
-            if statement.kind is Kind.IMPORT:
+            if statement.kind is Kind.IMPORT and statement not in found.prelude:
                 bindings += _bindings(statement, self.wanted[order])
         used = {
             node.id

@@ -88,6 +88,8 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
             continue
         found = names.of_statement(node, lazy=lazy)
         kind = _kind(node)
+        if found.perhaps and kind is Kind.DEFINITION:
+            kind = Kind.LIVE  # what was before it may still count
         if mark == "setup" and kind is Kind.LIVE:
             kind = Kind.SETUP
         yield Statement((number, index), code, node, kind, found)
