@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.code import up_to_measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.run import Run
 
 WORKLOAD, SHARING = "job", "device-plugin"
@@ -58,8 +61,12 @@ def export(
     gpu_uuid: str = "",
     accelerator: str = "nvidia-l4",
     dry_run: bool = False,
+    code: CodeRequest | None = None,
 ) -> ExportOutcome:
-    """Write a run as a function folder; arguments as `Result.export`.
+    """Write a run as a function folder; arguments as `Result.export`, and `code`: the cells.
+
+    The measured cell is among them. Without `code` the folder holds the manifests, their record
+    and a README.
 
     Raises:
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
@@ -67,7 +74,9 @@ def export(
     from jupyter_gpupredict.core.deployment import ExportRequest
     from jupyter_gpupredict.exporters.documents import render
     from jupyter_gpupredict.exporters.manifest import compose
-    from jupyter_gpupredict.exporters.package import write
+    from jupyter_gpupredict.exporters.secrets import environment_names
+    from jupyter_gpupredict.exporters.trial import trial
+    from jupyter_gpupredict.exporters.writing import publish, refuse_existing, staged
 
     sharing = sharing or DEFAULT_SHARING.get(workload, SHARING)
     for kind, given in (("workloads", workload), ("sharing", sharing)):
@@ -88,11 +97,21 @@ def export(
         gpu_uuid=gpu_uuid,
         accelerator=accelerator,
     )
-    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__)
+    if code is not None:
+        code = up_to_measured(code, run.started.code_hash)
+    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)
     texts = {document.path: render(document) for document in composed.documents}
     paths: tuple[Path, ...] = ()
-    if not dry_run:
-        paths = write(composed.documents, Path(output), overwrite=overwrite)
+    target = Path(output)
+    if not dry_run and not overwrite:
+        refuse_existing(composed.documents, target)
+    if dry_run and code is None:
+        return ExportOutcome((), texts, composed.warnings)
+    with staged(composed.documents, None if dry_run else target) as folder:
+        if code is not None:
+            trial(folder, environment_names(ast.parse(texts["train_fn.py"])))
+        if not dry_run:
+            paths = publish(folder, composed.documents, target)
     return ExportOutcome(paths, texts, composed.warnings)
 
 

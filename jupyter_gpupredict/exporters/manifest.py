@@ -16,6 +16,7 @@ from jupyter_gpupredict.exporters.package import folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.deployment import Document, ExportRequest
     from jupyter_gpupredict.core.protocols import Sharing, Workload
     from jupyter_gpupredict.core.run import Run
@@ -35,6 +36,7 @@ def compose(
     workloads: Mapping[str, Workload],
     sharings: Mapping[str, Sharing],
     tool_version: str,
+    code: CodeRequest | None = None,
 ) -> Composed:
     """Return the checked documents of a run for one workload and one sharing backend.
 
@@ -71,5 +73,5 @@ def compose(
         raise ExportError(f"{first.file} breaks rule {first.rule}: {first.message}", "not written")
     basis = provenance.applied(figures, patch.basis)
     forced = list(figures.warnings) if request.force else []
-    documents = folder(manifests, run, figures, request, basis, forced)
-    return Composed(documents, (*figures.warnings, *patch.comments))
+    documents, notes = folder(manifests, run, figures, request, basis, forced, code)
+    return Composed(documents, (*figures.warnings, *patch.comments, *notes))

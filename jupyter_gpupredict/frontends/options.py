@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-from jupyter_gpupredict.config import SessionConfig
+from jupyter_gpupredict.config import SessionConfig, read_notebook
+from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -193,7 +195,50 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     add("--accelerator", default="nvidia-l4", help="the accelerator to ask Cloud Run for")
     add("--force", action="store_true", help="insist on what is refused, and have it stamped")
     add("--overwrite", action="store_true", help="replace files that are there")
+    add("--notebook", metavar="FILE", help="where the cell stands that the run measured")
+    for option, metavar, words in (
+        ("--param", "NAME", "a name that the function's caller gives, not the notebook"),
+        ("--setup", "TAG", "cells with this tag, or number, run again before the measured one"),
+        ("--adapter", "NAME", "serve, functions-framework, runpod, openfaas or func"),
+    ):
+        add(option, action="append", default=[], metavar=metavar, help=f"{words}; may be repeated")
+    add("--base-image", default="", metavar="IMAGE", help="what the Dockerfile starts from")
+    add("--allow-secrets", action="store_true", help="keep literals that look like credentials")
     add("--dry-run", action="store_true", help="print the files, write nothing")
+
+
+class CodeOptions(TypedDict):
+    """What `CodeRequest` takes beside the cells."""
+
+    params: tuple[str, ...]
+    setup: tuple[str, ...]
+    adapters: tuple[str, ...]
+    base_image: str
+    allow_secrets: bool
+
+
+def code_options(arguments: argparse.Namespace) -> CodeOptions:
+    """Return what parsed options say about the function's code."""
+    return CodeOptions(
+        params=tuple(arguments.param),
+        setup=tuple(arguments.setup),
+        adapters=tuple(arguments.adapter),
+        base_image=arguments.base_image,
+        allow_secrets=arguments.allow_secrets,
+    )
+
+
+def notebook_code(arguments: argparse.Namespace) -> CodeRequest | None:
+    """Return the cells of `--notebook`; None where there is none.
+
+    Raises:
+        InvalidOption: It is no notebook.
+    """
+    if arguments.notebook is None:
+        return None
+    cells, notes = read_notebook(arguments.notebook)
+    folder = Path(arguments.notebook).resolve().parent
+    return CodeRequest(cells, folder, notes=notes, **code_options(arguments))
 
 
 def node_selector(arguments: argparse.Namespace) -> dict[str, str]:

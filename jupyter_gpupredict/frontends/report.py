@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import deque
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
 
 if TYPE_CHECKING:
@@ -205,8 +206,18 @@ class Result:
         knative_features: Sequence[str] = (),
         gpu_uuid: str = "",
         accelerator: str = "nvidia-l4",
+        params: Sequence[str] = (),
+        setup: Sequence[str] = (),
+        adapters: Sequence[str] = (),
+        base_image: str = "",
+        allow_secrets: bool = False,
     ) -> list[Path]:
-        """Write the function's manifest into a folder and return the files' paths.
+        """Write the function, its manifests and its container recipe; return the files' paths.
+
+        The function is the measured cell with what it needs from the cells executed before it, so
+        it is written in the kernel that measured it; elsewhere the folder has the manifests alone.
+        What is left out, and what differs from the notebook, is told on standard error and in the
+        folder's README.
 
         Args:
             workload: What runs the function; see `jupyter gpupredict targets`.
@@ -225,9 +236,15 @@ class Result:
             knative_features: Feature flags that your Knative has on.
             gpu_uuid: The GPU of the machine that an MPS start-up file is for.
             accelerator: What to ask Cloud Run for.
+            params: Names that the caller of the function gives, instead of what the notebook made.
+            setup: Tags, or numbers as in `In [3]`, of cells to run again before the measured one.
+            adapters: Adapters beside those the workload needs: serve, functions-framework, runpod,
+                openfaas, func.
+            base_image: What the Dockerfile starts from.
+            allow_secrets: Keep literals that look like credentials.
 
         Raises:
-            ExportError: One clear line.
+            ExportError: One clear line; nothing is written.
         """
         outcome = config.export(
             self.run,
@@ -247,7 +264,17 @@ class Result:
             knative_features=knative_features,
             gpu_uuid=gpu_uuid,
             accelerator=accelerator,
+            code=executed.code_of(
+                self.session_id,
+                params=params,
+                setup=setup,
+                adapters=adapters,
+                base_image=base_image,
+                allow_secrets=allow_secrets,
+            ),
         )
+        for note in outcome.warnings:
+            print(f"gpupredict: {note}", file=sys.stderr)  # noqa: T201 - nothing is left out unsaid
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
