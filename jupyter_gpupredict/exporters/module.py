@@ -52,7 +52,7 @@ def module_text(found: Slice, name: str, label: str) -> str:
     parts += [f"\n\n{text}" for text in standing]
     renamed = _renamed(found)
     block = True  # a definition stands apart from what is before and after it
-    for statement in found.module:
+    for statement in found.placed.module:
         apart = block or hasattr(statement.node, "body")
         parts.append("\n\n" * apart + _rename_all(_plain_text(statement), renamed))
         block = hasattr(statement.node, "body")
@@ -100,7 +100,7 @@ def _imports(found: Slice) -> tuple[list[str], list[str]]:
     """Return stand-ins for our own functions, and the import lines: standard library first."""
     standing: list[str] = []
     nodes: dict[str, ast.Import | ast.ImportFrom] = {}
-    for one in found.imports:
+    for one in found.placed.imports:
         text = stand_in(one.node, one.name, one.place)
         if text is not None:
             standing.append(text)
@@ -161,12 +161,12 @@ class _Absolute(ast.NodeTransformer):
 
 def _parameters(found: Slice) -> str:
     """Return the tables of parameters."""
-    defaults = dict(found.defaults)
-    required = list(found.required)
+    defaults = dict(found.placed.defaults)
+    required = list(found.placed.required)
     optional: list[str] | None = []
     entry = found.entry
     if entry is not None:
-        defaults |= {n: v for n, v in entry.defaults if n not in found.required}
+        defaults |= {n: v for n, v in entry.defaults if n not in found.placed.required}
         required += [name for name in entry.required if name not in required]
         optional = [n for n in entry.names if n not in defaults and n not in required]
         if entry.takes_any or entry.takes_params:
@@ -191,21 +191,21 @@ def _cell(found: Slice, renamed: dict[str, str]) -> str:
     """Return the function that holds the cell."""
     head = "async def _cell(_values):\n" if found.waits else "def _cell(_values):\n"
     lines = ['"""Run the cell; its names are this call\'s alone, unless they are declared."""\n']
-    shared = sorted(renamed.get(name, name) for name in found.shared)
+    shared = sorted(renamed.get(name, name) for name in found.placed.shared)
     if shared:
         lines.append(f"global {', '.join(shared)}\n")
-    if any(_reads_main(one) for one in found.body):
+    if any(_reads_main(one) for one in found.placed.body):
         lines.append('__name__ = "__main__"  # as in a notebook\n')
-    names_given = [*(name for name, _ in found.defaults), *found.required]
+    names_given = [*(name for name, _ in found.placed.defaults), *found.placed.required]
     entry = found.entry
     own = set() if entry is None else set(entry.names)
     given = [
         f"{_target(n, found, renamed)} = _values[{n!r}]\n" for n in names_given if n not in own
     ]
-    prelude = [_local(one, found, renamed) for one in found.prelude]
+    prelude = [_local(one, found, renamed) for one in found.placed.prelude]
     lines += [*given, *prelude]
     if entry is not None:
-        lines += [_local(one, found, renamed) for one in found.body]
+        lines += [_local(one, found, renamed) for one in found.placed.body]
         lines.append(_call_entry(found, renamed, [n for n in names_given if n not in own]))
     else:
         lines += _body(found, renamed)
@@ -227,19 +227,19 @@ def _call_entry(found: Slice, renamed: dict[str, str], taken: Sequence[str]) -> 
 
 def _body(found: Slice, renamed: dict[str, str]) -> list[str]:
     """Return the cell's statements, the last expression as the value."""
-    lines = [_local(one, found, renamed) for one in found.body[:-1]]
-    last = found.body[-1] if found.body else None
+    lines = [_local(one, found, renamed) for one in found.placed.body[:-1]]
+    last = found.placed.body[-1] if found.placed.body else None
     if last is None:
         return [*lines, "return {}\n"]
     if not isinstance(last.node, ast.Expr) or found.silenced:
         lines.append(_local(last, found, renamed))
-        lines.append("return result\n" if found.returns_result else "return {}\n")
+        lines.append("return result\n" if found.placed.returns_result else "return {}\n")
         return lines
     text = _local(last, found, renamed)
     node = ast.parse(text).body[-1]
     rows = text.splitlines(keepends=True)
     above, expression = rows[: node.lineno - 1], "".join(rows[node.lineno - 1 :])
-    if found.returns_result:
+    if found.placed.returns_result:
         result = renamed.get("result", "result")
         tail = f"_value = {expression}return {result} if _value is None else _value\n"
     else:
@@ -249,23 +249,25 @@ def _body(found: Slice, renamed: dict[str, str]) -> list[str]:
 
 def _local(statement: Statement, found: Slice, renamed: dict[str, str]) -> str:
     """Return a statement of the call, in which only shared or module names are renamed."""
-    outer = {n for one in found.module for n in one.names.binds} | found.shared
-    outer |= {one.name for one in found.imports}
+    outer = {n for one in found.placed.module for n in one.names.binds} | found.placed.shared
+    outer |= {one.name for one in found.placed.imports}
     return _rename_all(
         _plain_text(statement), {old: new for old, new in renamed.items() if old in outer}
     )
 
 
 def _target(name: str, found: Slice, renamed: dict[str, str]) -> str:
-    return renamed.get(name, name) if name in found.shared else name
+    return renamed.get(name, name) if name in found.placed.shared else name
 
 
 def _renamed(found: Slice) -> dict[str, str]:
     """Return new spellings of the notebook's names that the module needs for itself."""
-    taken = {n for one in found.kept for n in one.names.binds} | set(found.shared)
-    taken |= {name for name, _ in found.defaults} | {one.name for one in found.imports}
-    outer = {n for one in found.module for n in one.names.binds} | found.shared
-    outer |= {one.name for one in found.imports}
+    taken = {n for one in found.placed.kept for n in one.names.binds} | set(found.placed.shared)
+    taken |= {name for name, _ in found.placed.defaults} | {
+        one.name for one in found.placed.imports
+    }
+    outer = {n for one in found.placed.module for n in one.names.binds} | found.placed.shared
+    outer |= {one.name for one in found.placed.imports}
     renamed = {}
     for old in RESERVED:
         if old not in outer:

@@ -356,6 +356,30 @@ def _tables(
         yield from _tables(child, deferred=deferred or not at_once)
 
 
+def called_at_once(node: ast.stmt) -> set[str]:
+    """Return the names that are called, or given to a call, while a definition runs."""
+    found: set[str] = set()
+
+    def walk(inner: ast.AST) -> None:
+        if isinstance(inner, ast.Call):
+            roots = [_root(inner.func), *(_root(one) for one in inner.args)]
+            roots += [_root(word.value) for word in inner.keywords]
+            found.update(root for root in roots if root is not None)
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            decorators = (_root(one) for one in inner.decorator_list)
+            found.update(root for root in decorators if root is not None)
+        children: Iterable[ast.AST] = ast.iter_child_nodes(inner)
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            children = (*inner.decorator_list, inner.args)
+        elif isinstance(inner, ast.Lambda):
+            children = (inner.args,)
+        for child in children:
+            walk(child)
+
+    walk(node)
+    return found
+
+
 def awaits(nodes: Iterable[ast.AST]) -> bool:
     """Whether anything outside a function awaits."""
 

@@ -70,7 +70,11 @@ def test_an_unused_import_of_the_cell_is_told():
 
 
 def test_constants_become_parameters_wherever_they_stand():
-    sources = ("rate = 0.5\nsize, depth = 2, 3", "def f(x):\n    return x * rate", "n = 4\nf(n) + size")
+    sources = (
+        "rate = 0.5\nsize, depth = 2, 3",
+        "def f(x):\n    return x * rate",
+        "n = 4\nf(n) + size",
+    )
     assert trained(*sources) == {"result": 4.0}
     assert trained(*sources, params={"rate": 2, "n": 1, "size": 0}) == {"result": 2}
     with pytest.raises(ValueError, match=r"unknown parameters: depth \(known: n, rate, size\)"):
@@ -78,9 +82,11 @@ def test_constants_become_parameters_wherever_they_stand():
 
 
 def test_what_is_counted_up_or_filled_is_no_parameter():
-    source = "total = 0\nseen = []\nfor i in range(3):\n    total += i\n    seen.append(i)\ntotal, seen"
+    source = (
+        "total = 0\nseen = []\nfor i in range(3):\n    total += i\n    seen.append(i)\ntotal, seen"
+    )
     _, found = module(source)
-    assert found.defaults == ()
+    assert found.placed.defaults == ()
     assert trained(source) == {"result": [3, [0, 1, 2]]}
 
 
@@ -164,9 +170,8 @@ def test_the_answer(source, answer):
 
 
 def test_arrays_come_back_as_lists():
-    assert trained("import numpy as np", "{'w': np.ones(2), 'n': np.int64(3), 'f': np.float32(.5)}") == {
-        "w": [1.0, 1.0], "n": 3, "f": 0.5,
-    }  # fmt: skip
+    value = "{'w': np.ones(2), 'n': np.int64(3), 'f': np.float32(.5)}"
+    assert trained("import numpy as np", value) == {"w": [1.0, 1.0], "n": 3, "f": 0.5}
 
 
 def test_what_json_cannot_hold_is_refused_when_it_runs_and_named():
@@ -230,7 +235,8 @@ def test_translated_and_dropped_magics():
 
 
 @pytest.mark.parametrize(
-    "line", ["!ls /secret", "x = !ls", "%run other.py", "x = %who_ls", "get_ipython()", "%%bash\nls"]
+    "line",
+    ["!ls /secret", "x = !ls", "%run other.py", "x = %who_ls", "get_ipython()", "%%bash\nls"],
 )
 def test_everything_else_is_refused_with_cell_and_line(line):
     said = refused("a = 1", f"b = a\n{line}\nb" if "%%" not in line else line)
@@ -399,7 +405,7 @@ statement = st.one_of(
 program = st.lists(st.lists(statement, min_size=1, max_size=4).map("\n".join), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(program, st.lists(statement, max_size=4), expression)
 def test_a_cell_is_refused_or_gives_the_same(earlier, body, value):
     """Small programs over a few names, in which definitions, uses and changes cross cells."""
@@ -423,7 +429,7 @@ def test_a_cell_is_refused_or_gives_the_same(earlier, body, value):
     assert load(text)({}) == {"result": wanted}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(program, st.lists(statement, min_size=1, max_size=4))
 def test_every_module_compiles_and_lacks_no_name(earlier, body):
     import ast
