@@ -66,8 +66,8 @@ DOORS = {
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
-    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "csv",
-    "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
+    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "copy",
+    "csv", "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
     "io", "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets",
     "shlex",
     "shutil", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "urllib",
