@@ -58,7 +58,9 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         SecretFound: The code holds what looks like a credential.
     """
     label = request.cells[-1].label
-    found = slice_cells(request.cells, request.params, request.setup)
+    found = slice_cells(
+        request.cells, request.params, request.setup, drop_magics=request.drop_magics
+    )
     module = module_text(found, name, label)
     roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]
     roots += [(one.node, one.place) for one in found.placed.kept]

@@ -210,6 +210,8 @@ class _Flow:
             self.read(outer)
         inner = _Flow(lazy=self.lazy)
         inner.block(node.body)
+        inner.strong -= {"__module__", "__qualname__"}
+        inner.later -= {"__class__"}  # what `super()` reads is the class itself
         self.strong |= inner.strong - self.bound - self.maybe
         self.weak |= (inner.weak - self.bound) | (inner.strong & self.maybe)
         self.later |= inner.later

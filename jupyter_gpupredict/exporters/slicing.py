@@ -50,7 +50,11 @@ class Slice:
 
 
 def slice_cells(
-    cells: Sequence[Cell], params: Collection[str] = (), setup: Collection[str] = ()
+    cells: Sequence[Cell],
+    params: Collection[str] = (),
+    setup: Collection[str] = (),
+    *,
+    drop_magics: bool = False,
 ) -> Slice:
     """Return the last cell with what it needs from the earlier ones.
 
@@ -58,6 +62,7 @@ def slice_cells(
         cells: In the order of execution, the measured one last.
         params: Names that the caller will give.
         setup: Tags, or numbers, of cells to run again.
+        drop_magics: Leave out magics of earlier cells, whatever else is taken from those.
 
     Raises:
         UnsupportedCell: The cell needs what a module cannot have; the message names cell and line.
@@ -73,7 +78,8 @@ def slice_cells(
     lazy = "annotations" in futures
     statements = [one for n, code in enumerate(earlier) for one in split(code, n, lazy=lazy)]
     own = list(split(measured, len(earlier), lazy=lazy))
-    slicer = _Slicer(statements, own, measured, frozenset(params), lazy=lazy)
+    given = frozenset(params)
+    slicer = _Slicer(statements, own, measured, given, lazy=lazy, drop_magics=drop_magics)
     found = slicer.run()
     placed = place(found)
     notes += [note for code in codes for note in code.notes]
@@ -102,8 +108,10 @@ class _Slicer:
         params: frozenset[str],
         *,
         lazy: bool,
+        drop_magics: bool,
     ) -> None:
         self.lazy = lazy
+        self.drop_magics = drop_magics
         self.earlier = earlier
         self.own = own
         self.label = measured.label
@@ -364,12 +372,10 @@ class _Slicer:
         cells = {id(one.cell) for one in self.chosen.values()}
         for statement in self.earlier:
             if statement.kind is Kind.MAGIC:
-                if id(statement.cell) in cells and isinstance(statement.node, ast.Expr):
-                    raise UnsupportedCell(_magic_words(statement), _IGNORE_HINT)
-                self.notes.append(
-                    f"{_magic_words(statement)}; it was left out, as the function needs nothing "
-                    "that it makes"
-                )
+                taken = id(statement.cell) in cells and isinstance(statement.node, ast.Expr)
+                if taken and not self.drop_magics:
+                    raise UnsupportedCell(_magic_words(statement), f"{_IGNORE_HINT}; {_DROP_HINT}")
+                self.notes.append(f"{_magic_words(statement)}: it was left out")
         failed = {one.cell.label for one in self.chosen.values() if one.cell.failed}
         self.notes.extend(
             f"{label} ended with an error; the function takes definitions from it"
@@ -390,6 +396,7 @@ _LIVE_HINT = (
     "make it in the cell, let the caller give it with --param NAME (params=[NAME]), or mark the "
     "statement or cell that makes it `# gpupredict: setup`"
 )
+_DROP_HINT = "or leave all such lines of earlier cells out: --drop-magics (drop_magics=True)"
 _IGNORE_HINT = "take the line out, or mark it `# gpupredict: ignore`"
 
 

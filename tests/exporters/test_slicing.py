@@ -122,6 +122,12 @@ def test_a_class_that_shadows_a_name_still_reads_it():
     assert trained("x = 1\nx = x + 1\nclass A:\n    x = x\nA.x") == {"result": 2}
 
 
+def test_methods_may_call_super():
+    base = "class A:\n    def __init__(self):\n        self.x = __class__.__name__"
+    child = "class B(A):\n    def __init__(self):\n        super().__init__()\n\nB().x"
+    assert trained(base, child) == {"result": "A"}
+
+
 def test_dynamic_names_are_found_among_the_globals():
     assert trained("a = 1\nb = 2\nsum(globals()[n] for n in ('a', 'b'))") == {"result": 3}
 
@@ -247,6 +253,10 @@ def test_everything_else_is_refused_with_cell_and_line(line):
 
 def test_a_magic_in_a_cell_that_the_function_takes_from_is_refused():
     assert "In [1] line 1: !ls" in refused("!ls\nx = 1", "x")
+    assert "--drop-magics" in refused("!ls\nx = 1", "x")
+    said = module("!ls\nx = 1", "x", drop_magics=True)[1].notes
+    assert any("In [1] line 1: !ls" in note for note in said)
+    assert "In [2]" in refused("x = 1", "!ls\nx", drop_magics=True)
     said = module("!ls  # gpupredict: ignore\nx = 1", "x")[1].notes
     assert any("In [1] line 1" in note and "marked" in note for note in said)
 
