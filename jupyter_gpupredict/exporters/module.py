@@ -10,13 +10,13 @@ import tokenize
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ExportError
+from jupyter_gpupredict.core.errors import ExportError, UnsupportedCell
 from jupyter_gpupredict.exporters import names
 from jupyter_gpupredict.exporters.renaming import rename
 from jupyter_gpupredict.exporters.standins import stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jupyter_gpupredict.exporters.slicing import Slice
     from jupyter_gpupredict.exporters.statements import Statement
@@ -37,7 +37,8 @@ def module_text(found: Slice, name: str, label: str) -> str:
     Raises:
         ExportError: The module does not compile, or reads one it does not have: our fault.
     """
-    standing, imports = _imports(found)
+    renamed = _renamed(found)
+    standing, imports = _imports(found, renamed)
     parts = [
         f'"""{name}: the code of {label} and what it needs, as one function."""\n',
         _future_line(found.futures),
@@ -50,7 +51,6 @@ def module_text(found: Slice, name: str, label: str) -> str:
             "    print(*objects)\n"
         )
     parts += [f"\n\n{text}" for text in standing]
-    renamed = _renamed(found)
     block = True  # a definition stands apart from what is before and after it
     for statement in found.placed.module:
         apart = block or hasattr(statement.node, "body")
@@ -96,16 +96,18 @@ def _future_line(futures: Sequence[str]) -> str:
     return f"\nfrom __future__ import {', '.join(futures)}\n" if futures else ""
 
 
-def _imports(found: Slice) -> tuple[list[str], list[str]]:
+def _imports(found: Slice, renamed: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return stand-ins for our own functions, and the import lines: standard library first."""
     standing: list[str] = []
     nodes: dict[str, ast.Import | ast.ImportFrom] = {}
     for one in found.placed.imports:
-        text = stand_in(one.node, one.name, one.place)
+        text = stand_in(one.node, renamed.get(one.name, one.name), one.place)
         if text is not None:
             standing.append(text)
             continue
         node = absolute(one.node)
+        if one.name in renamed:
+            node = _under(node, renamed[one.name], one.place)
         key = ast.unparse(node) if isinstance(node, ast.Import) else node.module or ""
         same = nodes.get(key)
         if same is None:
@@ -121,6 +123,19 @@ def _imports(found: Slice) -> tuple[list[str], list[str]]:
     gap = [""] if standard and others else []
     lines = [*standard, *gap, *others]
     return standing, ["", *lines] if lines else []
+
+
+def _under(node: ast.Import | ast.ImportFrom, name: str, place: str) -> ast.Import | ast.ImportFrom:
+    """Return an import of one name that binds another."""
+    found = copy.deepcopy(node)
+    alias = found.names[0]
+    if isinstance(found, ast.Import) and "." in alias.name and alias.asname is None:
+        raise UnsupportedCell(
+            f"{place}: the function needs the name {alias.name.partition('.')[0]} itself",
+            "import the module under another name: import ... as ...",
+        )
+    alias.asname = name
+    return found
 
 
 def absolute(node: ast.Import | ast.ImportFrom) -> ast.Import | ast.ImportFrom:
@@ -194,8 +209,10 @@ def _cell(found: Slice, renamed: dict[str, str]) -> str:
     shared = sorted(renamed.get(name, name) for name in found.placed.shared)
     if shared:
         lines.append(f"global {', '.join(shared)}\n")
-    if any(_reads_main(one) for one in found.placed.body):
+    if any(_reads(one, "__name__") for one in found.placed.body):
         lines.append('__name__ = "__main__"  # as in a notebook\n')
+    if any(_reads(one, "locals") for one in found.placed.body):
+        lines.append("locals = globals  # as in a notebook\n")
     names_given = [*(name for name, _ in found.placed.defaults), *found.placed.required]
     entry = found.entry
     own = set() if entry is None else set(entry.names)
@@ -286,8 +303,8 @@ def _rename_all(text: str, renamed: dict[str, str]) -> str:
     return text
 
 
-def _reads_main(statement: Statement) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(statement.node))
+def _reads(statement: Statement, name: str) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(statement.node))
 
 
 def _check(text: str) -> None:

@@ -368,8 +368,10 @@ def called_at_once(node: ast.stmt) -> set[str]:
             roots += [_root(word.value) for word in inner.keywords]
             found.update(root for root in roots if root is not None)
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            decorators = (_root(one) for one in inner.decorator_list)
-            found.update(root for root in decorators if root is not None)
+            makers = list(inner.decorator_list)
+            if isinstance(inner, ast.ClassDef):
+                makers += [word.value for word in inner.keywords]  # above all, a metaclass
+            found.update(root for root in map(_root, makers) if root is not None)
         children: Iterable[ast.AST] = ast.iter_child_nodes(inner)
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
             children = (*inner.decorator_list, inner.args)

@@ -85,7 +85,10 @@ def place(found: Finding) -> Placed:
         one for one in found.chosen if one.kind is Kind.DEFINITION and one.order not in moved
     ]
     fixed = _fixed(found, [*definitions, *hoisted])
-    imports = [one for one in found.own if one.kind is Kind.IMPORT]
+    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    imports = [  # a name that the cell binds again is imported where the cell does
+        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & again
+    ]
     body = [one for one in found.own if one not in hoisted and one not in imports]
     params = _Params()
     prelude = [
@@ -182,7 +185,9 @@ def _hoisted(found: Finding, moved: Collection[Order]) -> list[Statement]:
 
     There they can be pickled, as data loaders with workers need.
     """
-    made, ready = _made(found, moved), _bound(one for one in found.own if one.kind is Kind.IMPORT)
+    made = _made(found, moved)
+    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    ready = _bound(one for one in found.own if one.kind is Kind.IMPORT) - again
     hoisted: list[Statement] = []
     for one in found.own:
         if not isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
