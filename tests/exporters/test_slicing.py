@@ -146,6 +146,28 @@ def test_guarded_imports_come_along():
     assert trained(first, "fast is None") == {"result": True}
 
 
+def test_our_own_functions_do_nothing_in_a_function():
+    body = "[n for n in gp.track(range(2))]\nwith gp.phase('validation'):\n    gp.epoch(total=3)"
+    source = f"import jupyter_gpupredict as gp\nfrom jupyter_gpupredict import track as t\n{body}"
+    text, _ = module(source + "\nlist(t([5]))")
+    assert load(text)({}) == {"result": [5]}
+    assert "import jupyter_gpupredict" not in text
+    assert "for notebooks" in refused("from jupyter_gpupredict import last", "last()")
+
+
+def test_a_notebooks_progress_bar_becomes_one_for_text():
+    text, _ = module("from tqdm.notebook import tqdm", "list(tqdm(range(2), disable=True))")
+    assert "from tqdm.auto import tqdm" in text
+
+
+def test_relative_imports_become_absolute_also_inside_functions():
+    function = "def f():\n    from .deep import b\n    return a, b, other"
+    text, _ = module("from .beside import a\nfrom . import other", function, "f")
+    assert "from beside import a" in text
+    assert "import other" in text
+    assert "    from deep import b" in text
+
+
 def test_future_features_stay_on():
     text, _ = module("from __future__ import annotations", "def f(x: Unknown):\n    return 1\nf(0)")
     assert "from __future__ import annotations" in text
