@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test test-frameworks lab lint clean
+.PHONY: help demo test test-frameworks test-serve lab lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -9,6 +9,7 @@ help:
 	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
 	@echo "make test   everything CI checks"
 	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
+	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make clean  remove .venv and build/"
@@ -53,6 +54,16 @@ test-frameworks: .venv/.frameworks
 
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
+	@touch $@
+
+test-serve: .venv/.test build/serve/.made
+	GPUPREDICT_SERVE_PYTHON=build/serve/bin/python $(BIN)/python -m pytest tests/exporters/test_serving.py
+
+build/serve/.made: pyproject.toml .venv/.made
+	@mkdir -p build
+	@$(PYTHON) -m venv build/serve
+	build/serve/bin/python -m pip install --quiet --disable-pip-version-check \
+		func-python==0.7.0 functions-framework==3.10.2 runpod==1.12.0
 	@touch $@
 
 clean:

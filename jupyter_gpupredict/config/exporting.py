@@ -109,7 +109,8 @@ def export(
         return ExportOutcome((), texts, composed.warnings)
     with staged(composed.documents, None if dry_run else target) as folder:
         if code is not None:
-            trial(folder, environment_names(ast.parse(texts["train_fn.py"])))
+            sources = [text for path, text in texts.items() if path.endswith(".py")]
+            trial(folder, {n for one in sources for n in environment_names(ast.parse(one))})
         if not dry_run:
             paths = publish(folder, composed.documents, target)
     return ExportOutcome(paths, texts, composed.warnings)

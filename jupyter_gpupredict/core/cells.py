@@ -38,6 +38,8 @@ class CodeRequest:
     """Adapters beside those that the workload needs."""
     base_image: str = ""
     """The image the Dockerfile starts from; empty: chosen by rule."""
+    drop_magics: bool = False
+    """Leave out what earlier cells have that works in a notebook only, instead of refusing it."""
     allow_secrets: bool = False
     """Keep literals that look like credentials."""
     notes: tuple[str, ...] = ()

@@ -58,10 +58,12 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         SecretFound: The code holds what looks like a credential.
     """
     label = request.cells[-1].label
-    found = slice_cells(request.cells, request.params, request.setup)
+    found = slice_cells(
+        request.cells, request.params, request.setup, drop_magics=request.drop_magics
+    )
     module = module_text(found, name, label)
-    roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.imports]
-    roots += [(one.node, one.place) for one in found.kept]
+    roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]
+    roots += [(one.node, one.place) for one in found.placed.kept]
     roots = [(root, place) for root, place in roots if not _is_ours(root)]
     beside = modules(roots, request.folder)
     if _through_tqdm(roots):
@@ -87,8 +89,8 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
 
 
 def _parameters(found: Slice) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = [name for name, _ in found.defaults]
-    required = list(found.required)
+    names = [name for name, _ in found.placed.defaults]
+    required = list(found.placed.required)
     if found.entry is not None:
         names += [n for n in found.entry.names if n not in required and n != "params"]
         required += [n for n in found.entry.required if n not in required]
@@ -113,14 +115,14 @@ def _suspicious(
     found: Slice, module: str, files: Iterable[tuple[str, str]], label: str
 ) -> Iterator[tuple[str, str]]:
     """Yield place and kind of everything that looks like a credential."""
-    for statement in found.kept:
+    for statement in found.placed.kept:
         first, last = statement.span
         for one in suspects(statement.cell.source):
             if first <= one.line <= last:
                 yield statement.cell.place(one.line), one.kind
     for name, value in _values(found):
         for one in suspects(f"{name} = {ast.unparse(value)}"):
-            yield found.places.get(name, label), one.kind
+            yield found.placed.places.get(name, label), one.kind
     for path, source in files:
         for one in suspects(source):
             yield f"{path} line {one.line}", one.kind
@@ -142,7 +144,7 @@ def _secrets(
 
 
 def _values(found: Slice) -> Iterator[tuple[str, ast.expr]]:
-    yield from found.defaults
+    yield from found.placed.defaults
     if found.entry is not None:
         yield from found.entry.defaults
 
@@ -160,13 +162,13 @@ def _refuse_home(
                 return number
         return None
 
-    for statement in found.kept:
+    for statement in found.placed.kept:
         line = private_line(statement.text)
         if line is not None:
             raise UnsupportedCell(f"{statement.place} names a path of this machine's user", hint)
     for name, value in _values(found):
         if private_line(ast.unparse(value)) is not None:
-            place = found.places.get(name, label)
+            place = found.placed.places.get(name, label)
             raise UnsupportedCell(f"{place}: {name} is a path of this machine's user", hint)
     for path, source in [*files, ("train_fn.py", module)]:
         line = private_line(source)

@@ -10,13 +10,13 @@ import tokenize
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ExportError
+from jupyter_gpupredict.core.errors import ExportError, UnsupportedCell
 from jupyter_gpupredict.exporters import names
 from jupyter_gpupredict.exporters.renaming import rename
 from jupyter_gpupredict.exporters.standins import stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jupyter_gpupredict.exporters.slicing import Slice
     from jupyter_gpupredict.exporters.statements import Statement
@@ -37,7 +37,8 @@ def module_text(found: Slice, name: str, label: str) -> str:
     Raises:
         ExportError: The module does not compile, or reads one it does not have: our fault.
     """
-    standing, imports = _imports(found)
+    renamed = _renamed(found)
+    standing, imports = _imports(found, renamed)
     parts = [
         f'"""{name}: the code of {label} and what it needs, as one function."""\n',
         _future_line(found.futures),
@@ -50,9 +51,8 @@ def module_text(found: Slice, name: str, label: str) -> str:
             "    print(*objects)\n"
         )
     parts += [f"\n\n{text}" for text in standing]
-    renamed = _renamed(found)
     block = True  # a definition stands apart from what is before and after it
-    for statement in found.module:
+    for statement in found.placed.module:
         apart = block or hasattr(statement.node, "body")
         parts.append("\n\n" * apart + _rename_all(_plain_text(statement), renamed))
         block = hasattr(statement.node, "body")
@@ -96,16 +96,18 @@ def _future_line(futures: Sequence[str]) -> str:
     return f"\nfrom __future__ import {', '.join(futures)}\n" if futures else ""
 
 
-def _imports(found: Slice) -> tuple[list[str], list[str]]:
+def _imports(found: Slice, renamed: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return stand-ins for our own functions, and the import lines: standard library first."""
     standing: list[str] = []
     nodes: dict[str, ast.Import | ast.ImportFrom] = {}
-    for one in found.imports:
-        text = stand_in(one.node, one.name, one.place)
+    for one in found.placed.imports:
+        text = stand_in(one.node, renamed.get(one.name, one.name), one.place)
         if text is not None:
             standing.append(text)
             continue
         node = absolute(one.node)
+        if one.name in renamed:
+            node = _under(node, renamed[one.name], one.place)
         key = ast.unparse(node) if isinstance(node, ast.Import) else node.module or ""
         same = nodes.get(key)
         if same is None:
@@ -121,6 +123,19 @@ def _imports(found: Slice) -> tuple[list[str], list[str]]:
     gap = [""] if standard and others else []
     lines = [*standard, *gap, *others]
     return standing, ["", *lines] if lines else []
+
+
+def _under(node: ast.Import | ast.ImportFrom, name: str, place: str) -> ast.Import | ast.ImportFrom:
+    """Return an import of one name that binds another."""
+    found = copy.deepcopy(node)
+    alias = found.names[0]
+    if isinstance(found, ast.Import) and "." in alias.name and alias.asname is None:
+        raise UnsupportedCell(
+            f"{place}: the function needs the name {alias.name.partition('.')[0]} itself",
+            "import the module under another name: import ... as ...",
+        )
+    alias.asname = name
+    return found
 
 
 def absolute(node: ast.Import | ast.ImportFrom) -> ast.Import | ast.ImportFrom:
@@ -161,12 +176,12 @@ class _Absolute(ast.NodeTransformer):
 
 def _parameters(found: Slice) -> str:
     """Return the tables of parameters."""
-    defaults = dict(found.defaults)
-    required = list(found.required)
+    defaults = dict(found.placed.defaults)
+    required = list(found.placed.required)
     optional: list[str] | None = []
     entry = found.entry
     if entry is not None:
-        defaults |= {n: v for n, v in entry.defaults if n not in found.required}
+        defaults |= {n: v for n, v in entry.defaults if n not in found.placed.required}
         required += [name for name in entry.required if name not in required]
         optional = [n for n in entry.names if n not in defaults and n not in required]
         if entry.takes_any or entry.takes_params:
@@ -191,21 +206,23 @@ def _cell(found: Slice, renamed: dict[str, str]) -> str:
     """Return the function that holds the cell."""
     head = "async def _cell(_values):\n" if found.waits else "def _cell(_values):\n"
     lines = ['"""Run the cell; its names are this call\'s alone, unless they are declared."""\n']
-    shared = sorted(renamed.get(name, name) for name in found.shared)
+    shared = sorted(renamed.get(name, name) for name in found.placed.shared)
     if shared:
         lines.append(f"global {', '.join(shared)}\n")
-    if any(_reads_main(one) for one in found.body):
+    if any(_reads(one, "__name__") for one in found.placed.body):
         lines.append('__name__ = "__main__"  # as in a notebook\n')
-    names_given = [*(name for name, _ in found.defaults), *found.required]
+    if any(_reads(one, "locals") for one in found.placed.body):
+        lines.append("locals = globals  # as in a notebook\n")
+    names_given = [*(name for name, _ in found.placed.defaults), *found.placed.required]
     entry = found.entry
     own = set() if entry is None else set(entry.names)
     given = [
         f"{_target(n, found, renamed)} = _values[{n!r}]\n" for n in names_given if n not in own
     ]
-    prelude = [_local(one, found, renamed) for one in found.prelude]
+    prelude = [_local(one, found, renamed) for one in found.placed.prelude]
     lines += [*given, *prelude]
     if entry is not None:
-        lines += [_local(one, found, renamed) for one in found.body]
+        lines += [_local(one, found, renamed) for one in found.placed.body]
         lines.append(_call_entry(found, renamed, [n for n in names_given if n not in own]))
     else:
         lines += _body(found, renamed)
@@ -227,19 +244,19 @@ def _call_entry(found: Slice, renamed: dict[str, str], taken: Sequence[str]) -> 
 
 def _body(found: Slice, renamed: dict[str, str]) -> list[str]:
     """Return the cell's statements, the last expression as the value."""
-    lines = [_local(one, found, renamed) for one in found.body[:-1]]
-    last = found.body[-1] if found.body else None
+    lines = [_local(one, found, renamed) for one in found.placed.body[:-1]]
+    last = found.placed.body[-1] if found.placed.body else None
     if last is None:
         return [*lines, "return {}\n"]
     if not isinstance(last.node, ast.Expr) or found.silenced:
         lines.append(_local(last, found, renamed))
-        lines.append("return result\n" if found.returns_result else "return {}\n")
+        lines.append("return result\n" if found.placed.returns_result else "return {}\n")
         return lines
     text = _local(last, found, renamed)
     node = ast.parse(text).body[-1]
     rows = text.splitlines(keepends=True)
     above, expression = rows[: node.lineno - 1], "".join(rows[node.lineno - 1 :])
-    if found.returns_result:
+    if found.placed.returns_result:
         result = renamed.get("result", "result")
         tail = f"_value = {expression}return {result} if _value is None else _value\n"
     else:
@@ -249,23 +266,25 @@ def _body(found: Slice, renamed: dict[str, str]) -> list[str]:
 
 def _local(statement: Statement, found: Slice, renamed: dict[str, str]) -> str:
     """Return a statement of the call, in which only shared or module names are renamed."""
-    outer = {n for one in found.module for n in one.names.binds} | found.shared
-    outer |= {one.name for one in found.imports}
+    outer = {n for one in found.placed.module for n in one.names.binds} | found.placed.shared
+    outer |= {one.name for one in found.placed.imports}
     return _rename_all(
         _plain_text(statement), {old: new for old, new in renamed.items() if old in outer}
     )
 
 
 def _target(name: str, found: Slice, renamed: dict[str, str]) -> str:
-    return renamed.get(name, name) if name in found.shared else name
+    return renamed.get(name, name) if name in found.placed.shared else name
 
 
 def _renamed(found: Slice) -> dict[str, str]:
     """Return new spellings of the notebook's names that the module needs for itself."""
-    taken = {n for one in found.kept for n in one.names.binds} | set(found.shared)
-    taken |= {name for name, _ in found.defaults} | {one.name for one in found.imports}
-    outer = {n for one in found.module for n in one.names.binds} | found.shared
-    outer |= {one.name for one in found.imports}
+    taken = {n for one in found.placed.kept for n in one.names.binds} | set(found.placed.shared)
+    taken |= {name for name, _ in found.placed.defaults} | {
+        one.name for one in found.placed.imports
+    }
+    outer = {n for one in found.placed.module for n in one.names.binds} | found.placed.shared
+    outer |= {one.name for one in found.placed.imports}
     renamed = {}
     for old in RESERVED:
         if old not in outer:
@@ -284,8 +303,8 @@ def _rename_all(text: str, renamed: dict[str, str]) -> str:
     return text
 
 
-def _reads_main(statement: Statement) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(statement.node))
+def _reads(statement: Statement, name: str) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(statement.node))
 
 
 def _check(text: str) -> None:

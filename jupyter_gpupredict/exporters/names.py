@@ -210,6 +210,8 @@ class _Flow:
             self.read(outer)
         inner = _Flow(lazy=self.lazy)
         inner.block(node.body)
+        inner.strong -= {"__module__", "__qualname__"}
+        inner.later -= {"__class__"}  # what `super()` reads is the class itself
         self.strong |= inner.strong - self.bound - self.maybe
         self.weak |= (inner.weak - self.bound) | (inner.strong & self.maybe)
         self.later |= inner.later
@@ -354,6 +356,32 @@ def _tables(
         at_once = child.get_type() == "class" or child.get_name() in _COMPREHENSIONS
         yield child, deferred or not at_once
         yield from _tables(child, deferred=deferred or not at_once)
+
+
+def called_at_once(node: ast.stmt) -> set[str]:
+    """Return the names that are called, or given to a call, while a definition runs."""
+    found: set[str] = set()
+
+    def walk(inner: ast.AST) -> None:
+        if isinstance(inner, ast.Call):
+            roots = [_root(inner.func), *(_root(one) for one in inner.args)]
+            roots += [_root(word.value) for word in inner.keywords]
+            found.update(root for root in roots if root is not None)
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            makers = list(inner.decorator_list)
+            if isinstance(inner, ast.ClassDef):
+                makers += [word.value for word in inner.keywords]  # above all, a metaclass
+            found.update(root for root in map(_root, makers) if root is not None)
+        children: Iterable[ast.AST] = ast.iter_child_nodes(inner)
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            children = (*inner.decorator_list, inner.args)
+        elif isinstance(inner, ast.Lambda):
+            children = (inner.args,)
+        for child in children:
+            walk(child)
+
+    walk(node)
+    return found
 
 
 def awaits(nodes: Iterable[ast.AST]) -> bool:

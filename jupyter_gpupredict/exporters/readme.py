@@ -19,9 +19,8 @@ _CLUSTER = {
     "ecs": "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
     "openfaas": "faas-cli up -f deploy/stack.yaml",
     "local": "bash deploy/run.sh",
-    "cloudrun": "gcloud run jobs replace deploy/cloudrun.yaml",
+    "cloudrun": "gcloud run jobs replace deploy/cloudrun-job.yaml",
 }
-_DEFAULT_CLUSTER = "kubectl apply -f deploy/"
 
 
 def text(
@@ -34,7 +33,7 @@ def text(
         f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
         f"jupyter_gpupredict {figures.tool_version}.",
         "",
-        *_commands(figures, request, code),
+        *_commands(figures, request, manifests, code),
         "## Figures",
         "",
         f"- Share: {_share(figures)}",
@@ -51,8 +50,11 @@ def text(
     return "\n".join(lines)
 
 
-def _commands(figures: Figures, request: ExportRequest, code: Code | None) -> list[str]:
-    cluster = _CLUSTER.get(request.workload, _DEFAULT_CLUSTER)
+def _commands(
+    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+) -> list[str]:
+    # the workload's own file comes first; companions are for the cluster's administrator
+    cluster = _CLUSTER.get(request.workload, f"kubectl apply -f {manifests[0].path}")
     if code is None:
         return ["```bash", cluster, "```", ""]
     example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"

@@ -82,7 +82,7 @@ def requirements(
     for words in _pip(installed, notes):
         key, line = _installed(words, notes)
         lines.setdefault(key, line)
-    if lines.pop(_OURS, None):
+    if lines.pop(_OURS, ""):
         notes.append(f"{_OURS} is for notebooks and was left out of the requirements")
     for line in extra:
         lines.setdefault(_key(line.partition("=")[0]), line)
@@ -107,24 +107,30 @@ def is_editable(root: str) -> Path | None:
 
 def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
     """Return the distributions a module comes from: for a namespace, by their lists of files."""
-    unique = sorted(dict.fromkeys(names))
-    if len(unique) <= 1:
-        return [importlib.metadata.distribution(name) for name in unique]
+    named = [importlib.metadata.distribution(name) for name in sorted(dict.fromkeys(names))]
+    if len(named) == 1:
+        return named
     parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
-        stem = "/".join(parts[:length])
-        found = []
-        for name in unique:
-            distribution = importlib.metadata.distribution(name)
-            files = {str(path) for path in distribution.files or ()}
-            if {f"{stem}.py", f"{stem}/__init__.py"} & files or any(
-                path.startswith(f"{stem}.") and path.endswith((".so", ".pyd")) for path in files
-            ):
-                found.append(distribution)
+    stems = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    for stem in stems:
+        found = [one for one in named if _holds(one, stem)]
         if found:
             return found[:1]
-    # nobody owns a file of that very name: a namespace as a whole was imported
-    return [importlib.metadata.distribution(name) for name in unique]
+    # `packages_distributions` looks at .py files alone: a compiled module has to be searched for
+    everywhere = list(importlib.metadata.distributions())
+    for stem in stems:
+        found = [one for one in everywhere if _holds(one, stem)]
+        if found:
+            return found[:1]
+    return named  # nobody has a file of that very name: a namespace as a whole was imported
+
+
+def _holds(distribution: Distribution, stem: str) -> bool:
+    """Whether a distribution's list of files has this module."""
+    files = {path.as_posix() for path in distribution.files or ()}
+    if {f"{stem}.py", f"{stem}/__init__.py"} & files:
+        return True
+    return any(f.startswith(f"{stem}.") and f.endswith((".so", ".pyd")) for f in files)
 
 
 def _pin(distribution: Distribution, place: str, notes: list[str]) -> str:
@@ -200,12 +206,18 @@ def _installed(spec: str, notes: list[str]) -> tuple[str, str]:
     if found is None or "/" in spec:
         notes.append("pip was given a local path, which is left out of the requirements")
         return _OURS, ""
+    if _key(found[1]) == _OURS:
+        return _OURS, spec
     try:
         distribution = importlib.metadata.distribution(found[1])
     except importlib.metadata.PackageNotFoundError:
         notes.append(f"{found[1]} is not installed here: its version is not pinned")
         return _key(found[1]), spec
-    line = _pin(distribution, "%pip", notes)
+    try:
+        line = _pin(distribution, "%pip", notes)
+    except UnsupportedCell as error:
+        notes.append(f"{error.message}: it is left out of the requirements")
+        return _OURS, ""
     if found[2]:
         line = line.replace(distribution.name, distribution.name + found[2], 1)
     return _key(found[1]), line

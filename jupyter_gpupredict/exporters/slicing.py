@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.exporters import celltext, names
 from jupyter_gpupredict.exporters.entry import Entry, find_entry
+from jupyter_gpupredict.exporters.placing import Finding, Placed, place
 from jupyter_gpupredict.exporters.statements import Kind, Order, Statement, literals, split
 
 if TYPE_CHECKING:
@@ -21,48 +22,23 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.cells import Cell
     from jupyter_gpupredict.exporters.celltext import CellCode
-    from jupyter_gpupredict.exporters.names import Names
 
 _SETTING = re.compile(
     r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"
 )
 """Calls on a module that are made for what they set; drawing and printing is not among them."""
-_DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
 _STATE = (ast.List, ast.Dict, ast.Set)
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """One name that an import brings in."""
-
-    name: str
-    node: ast.Import | ast.ImportFrom
-    """With this one alias."""
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
 class Slice:
-    """What becomes a module."""
+    """What becomes a module, and what is to be said about it."""
 
-    imports: tuple[Binding, ...]
-    module: tuple[Statement, ...]
-    """Definitions, and the constants they need when they are made, in the order of execution."""
-    prelude: tuple[Statement, ...]
-    """What runs before the body at each call: constants, set-up code, what depends on them."""
-    body: tuple[Statement, ...]
-    """What is left of the measured cell."""
-    defaults: tuple[tuple[str, ast.expr], ...]
-    """Parameters with the literals that are their defaults."""
-    places: dict[str, str]
-    """Parameter -> where its default stands."""
-    required: tuple[str, ...]
-    shared: frozenset[str]
-    """Names that live in the module, because functions of the module read them."""
+    placed: Placed
     entry: Entry | None
     """The cell's only function, when the cell is nothing else."""
-    returns_result: bool
     silenced: bool
+    """A semicolon hides the value of the cell's last expression."""
     waits: bool
     """Anything awaits outside a function."""
     displays: bool
@@ -72,14 +48,13 @@ class Slice:
     environment: tuple[str, ...]
     notes: tuple[str, ...]
 
-    @property
-    def kept(self) -> tuple[Statement, ...]:
-        """Every statement that is written."""
-        return (*self.module, *self.prelude, *self.body)
-
 
 def slice_cells(
-    cells: Sequence[Cell], params: Collection[str] = (), setup: Collection[str] = ()
+    cells: Sequence[Cell],
+    params: Collection[str] = (),
+    setup: Collection[str] = (),
+    *,
+    drop_magics: bool = False,
 ) -> Slice:
     """Return the last cell with what it needs from the earlier ones.
 
@@ -87,6 +62,7 @@ def slice_cells(
         cells: In the order of execution, the measured one last.
         params: Names that the caller will give.
         setup: Tags, or numbers, of cells to run again.
+        drop_magics: Leave out magics of earlier cells, whatever else is taken from those.
 
     Raises:
         UnsupportedCell: The cell needs what a module cannot have; the message names cell and line.
@@ -102,49 +78,27 @@ def slice_cells(
     lazy = "annotations" in futures
     statements = [one for n, code in enumerate(earlier) for one in split(code, n, lazy=lazy)]
     own = list(split(measured, len(earlier), lazy=lazy))
-    slicer = _Slicer(statements, own, measured, frozenset(params), lazy=lazy)
+    given = frozenset(params)
+    slicer = _Slicer(statements, own, measured, given, lazy=lazy, drop_magics=drop_magics)
     found = slicer.run()
+    placed = place(found)
     notes += [note for code in codes for note in code.notes]
     return Slice(
-        imports=found.imports,
-        module=found.module,
-        prelude=found.prelude,
-        body=found.body,
-        defaults=found.defaults,
-        places=found.places,
-        required=found.required,
-        shared=found.shared,
+        placed=placed,
         entry=found.entry,
-        returns_result=found.returns_result,
         silenced=measured.silenced,
-        waits=names.awaits(one.node for one in (*found.prelude, *found.body))
+        waits=names.awaits(one.node for one in (*placed.prelude, *placed.body))
         or (found.entry is not None and found.entry.waits),
-        displays=found.displays,
+        displays=slicer.displays,
         futures=futures,
         pip=tuple(word for code in codes for word in code.pip),
         environment=tuple(dict.fromkeys(name for code in codes for name in code.environment)),
-        notes=tuple(dict.fromkeys((*notes, *found.notes))),
+        notes=tuple(dict.fromkeys((*notes, *slicer.notes, *placed.notes))),
     )
 
 
-@dataclass(slots=True)
-class _Found:
-    imports: tuple[Binding, ...] = ()
-    module: tuple[Statement, ...] = ()
-    prelude: tuple[Statement, ...] = ()
-    body: tuple[Statement, ...] = ()
-    defaults: tuple[tuple[str, ast.expr], ...] = ()
-    places: dict[str, str] = field(default_factory=dict)
-    required: tuple[str, ...] = ()
-    shared: frozenset[str] = frozenset()
-    entry: Entry | None = None
-    returns_result: bool = False
-    displays: bool = False
-    notes: list[str] = field(default_factory=list)
-
-
 class _Slicer:
-    """Resolves names backwards, then places what was found in the module or in the call."""
+    """Resolves the names that the measured cell reads, backwards."""
 
     def __init__(
         self,
@@ -154,8 +108,10 @@ class _Slicer:
         params: frozenset[str],
         *,
         lazy: bool,
+        drop_magics: bool,
     ) -> None:
         self.lazy = lazy
+        self.drop_magics = drop_magics
         self.earlier = earlier
         self.own = own
         self.label = measured.label
@@ -173,14 +129,20 @@ class _Slicer:
         self.given: set[str] = set()
         """Names of `params` that are needed."""
         self.own_binds: frozenset[str] = frozenset()
-        self.found = _Found()
+        self.displays = False
+        self.notes: list[str] = []
 
-    def run(self) -> _Found:
-        found = self.found
+    def run(self) -> Finding:
+        """Return what was found.
+
+        Raises:
+            UnsupportedCell: Something cannot be had again.
+        """
         self._refuse_own_magics()
-        found.entry = find_entry(self.own)
-        own = [one for one in self.own if found.entry is None or one is not found.entry.call]
-        own = [one for one in own if not self._given_instead(one)]
+        entry = find_entry(self.own)
+        own = [one for one in self.own if entry is None or one is not entry.call]
+        replaced = [one for one in own if self._given_instead(one)]
+        own = [one for one in own if one not in replaced]
         flow = names.of_statements((one.node for one in own), lazy=self.lazy)
         self.own_binds = flow.binds
         for statement in self.earlier:
@@ -193,11 +155,26 @@ class _Slicer:
                 self._need(name, self.end)
         for name in sorted(flow.later):
             self._need_later(name)
+        early = self._read_early(own)
+        for name in sorted(early):
+            if self._latest(name, self.end) is not None:
+                self._need(name, self.end)
         self._refuse()
         self._refuse_changed()
         self._check_cells()
-        self._place(own, flow)
-        return found
+        self.given |= {name for one in replaced for name in one.names.binds}
+        self._refuse_unused_params(own, entry)
+        return Finding(
+            own=tuple(own),
+            flow=flow,
+            early=flow.strong | early,
+            chosen=tuple(one for _, one in sorted(self.chosen.items())),
+            wanted={order: frozenset(found) for order, found in self.wanted.items()},
+            at_once={one.order: self._at_once(one) for one in (*self.chosen.values(), *own)},
+            given=frozenset(self.given),
+            entry=entry,
+            latest=self._latest,
+        )
 
     # ---- finding ------------------------------------------------------------------------------
 
@@ -225,9 +202,21 @@ class _Slicer:
         if name not in self.own_binds:
             self._need(name, self.end)
             return
-        earlier = self._latest(name, self.end)
-        if earlier is not None and earlier.kind is Kind.LITERAL:
+        if self._can_be_had(name, self.end, set()):  # in case it is read before
             self._need(name, self.end)
+
+    def _can_be_had(self, name: str, order: Order, seen: set[Order]) -> bool:
+        """Whether a name, and what it is made of, needs nothing that only the notebook makes."""
+        statement = self._latest(name, order)
+        if name in self.params or statement is None:
+            return False
+        if statement.order in seen:
+            return True
+        seen.add(statement.order)
+        inner = statement.names.strong
+        return statement.kind not in (Kind.LIVE, Kind.MAGIC) and all(
+            self._can_be_had(one, statement.order, seen) for one in inner
+        )
 
     def _need_submodules(self, name: str, statement: Statement) -> None:
         """`import a.b` and `import a.c` bind the same `a`: each adds to what it offers."""
@@ -249,6 +238,49 @@ class _Slicer:
                 self._need(name, statement.order)
         for name in sorted(statement.names.later):
             self._need_later(name)
+        for name in sorted(self._at_once(statement) - statement.names.strong):
+            if self._latest(name, statement.order) is not None:
+                self._need(name, statement.order)
+
+    def _at_once(self, statement: Statement) -> frozenset[str]:
+        """Return the names needed while a statement runs, those of functions it calls included.
+
+        A decorator, or a call in a default value, runs when the function is defined, and reads then
+        what it needs.
+        """
+        needed = set(statement.names.strong | statement.names.weak)
+        if statement.kind is not Kind.DEFINITION:
+            return frozenset(needed)
+        return frozenset(needed | self._read_by_calls(statement))
+
+    def _read_by_calls(self, statement: Statement) -> set[str]:
+        """Return what the functions read that a statement calls, and those that they may call."""
+        needed: set[str] = set()
+        queue, seen = list(names.called_at_once(statement.node)), set[str]()
+        while queue:
+            name = queue.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            found = [one for one in self.own if one.order < statement.order]
+            functions = [one for one in found if name in one.names.binds]
+            earlier = self._latest(name, statement.order)
+            if earlier is not None:
+                functions.append(earlier)
+            for one in functions:
+                if one.kind is Kind.DEFINITION:
+                    needed |= one.names.later
+                    queue += one.names.later
+        return needed
+
+    def _read_early(self, own: Sequence[Statement]) -> set[str]:
+        """Return what the cell binds, but only after a function that it calls has read it."""
+        early: set[str] = set()
+        bound: set[str] = set()
+        for statement in own:
+            early |= self._read_by_calls(statement) - bound
+            bound |= statement.names.binds
+        return early & self.own_binds
 
     def _given_instead(self, statement: Statement) -> bool:
         """Whether a statement only makes what the caller is to give."""
@@ -264,7 +296,7 @@ class _Slicer:
                 raise UnsupportedCell(_magic_words(statement), _IGNORE_HINT)
 
     def _refuse(self) -> None:
-        self.found.displays = "display" in self.missing
+        self.displays = "display" in self.missing
         self.missing.discard("display")
         stars = [
             one
@@ -310,7 +342,7 @@ class _Slicer:
                 elif name in statement.names.changes:
                     changed[name] = statement
                 elif lent and (source.kind is Kind.SETUP or _is_mutable(source.node)):
-                    self.found.notes.append(
+                    self.notes.append(
                         f"{statement.place} may have changed {name}, which the function takes as "
                         f"{source.place} made it"
                     )
@@ -330,7 +362,7 @@ class _Slicer:
             what = f"{called}(...)"
         else:
             what = f"a setting of {name}"
-        self.found.notes.append(
+        self.notes.append(
             f"{statement.place}: {what} is not part of the function; mark it "
             "`# gpupredict: setup` to keep it"
         )
@@ -340,220 +372,31 @@ class _Slicer:
         cells = {id(one.cell) for one in self.chosen.values()}
         for statement in self.earlier:
             if statement.kind is Kind.MAGIC:
-                if id(statement.cell) in cells and isinstance(statement.node, ast.Expr):
-                    raise UnsupportedCell(_magic_words(statement), _IGNORE_HINT)
-                self.found.notes.append(
-                    f"{_magic_words(statement)}; it was left out, as the function needs nothing "
-                    "that it makes"
-                )
+                taken = id(statement.cell) in cells and isinstance(statement.node, ast.Expr)
+                if taken and not self.drop_magics:
+                    raise UnsupportedCell(_magic_words(statement), f"{_IGNORE_HINT}; {_DROP_HINT}")
+                self.notes.append(f"{_magic_words(statement)}: it was left out")
         failed = {one.cell.label for one in self.chosen.values() if one.cell.failed}
-        self.found.notes.extend(
+        self.notes.extend(
             f"{label} ended with an error; the function takes definitions from it"
             for label in sorted(failed)
         )
 
-    # ---- placing ------------------------------------------------------------------------------
-
-    def _place(self, own: Sequence[Statement], flow: Names) -> None:
-        found = self.found
-        count: dict[str, int] = {}
-        for statement in own:
-            for name in statement.names.binds:
-                count[name] = count.get(name, 0) + 1
-        chosen = [one for _, one in sorted(self.chosen.items())]
-        in_call = {one.order for one in chosen if one.kind is Kind.SETUP}
-        hoisted = self._hoisted(own, count, flow, in_call, chosen)
-        definitions = [
-            one for one in chosen if one.kind is Kind.DEFINITION and one.order not in in_call
-        ]
-        fixed = self._fixed([*definitions, *hoisted])
-        own_imports = [one for one in own if one.kind is Kind.IMPORT]
-        body = [one for one in own if one not in hoisted and one not in own_imports]
-        defaults: dict[str, ast.expr] = {}
-        prelude: list[Statement] = []
-        versions: dict[str, int] = {}
-        for statement in chosen:
-            for name in statement.names.binds:
-                versions[name] = versions.get(name, 0) + 1
-        for statement in chosen:
-            if statement.kind is Kind.LITERAL:
-                values = {n: v for n, v in literals(statement.node).items() if self._is_used(n)}
-                constant = statement.order in fixed
-                touched = (set(values) & (flow.binds | flow.changes)) or any(
-                    versions[name] > 1 for name in values
-                )
-                if constant and not touched:
-                    for name in values:
-                        found.notes.append(
-                            f"{name} ({statement.place}) is read while a function or class is "
-                            "defined: it is a constant, not a parameter"
-                        )
-                elif touched or any(_is_empty(value) for value in values.values()):
-                    prelude.append(statement)
-                else:
-                    defaults.update(values)
-                    found.places.update(dict.fromkeys(values, statement.place))
-            elif statement.kind is Kind.DERIVED:
-                if statement.order not in fixed or statement.names.binds & flow.binds:
-                    prelude.append(statement)
-            elif statement.kind is Kind.SETUP or statement.order in in_call:
-                prelude.append(statement)
-        for statement in tuple(body):
-            values = literals(statement.node)
-            once = all(count[name] == 1 and name not in flow.strong for name in values)
-            plain = "result" not in values and not any(map(_is_empty, values.values()))
-            if values and once and plain and not set(values) & self._own_changes(own):
-                defaults.update(values)
-                found.places.update(dict.fromkeys(values, statement.place))
-                body.remove(statement)
-        required = [name for name in sorted(self.params) if self._is_given(name)]
-        self._clear_unused(required, defaults)
-        for name in required:
-            defaults.pop(name, None)
-        constants = [
-            one for one in chosen if one.order in fixed and one.kind is not Kind.DEFINITION
-        ]
-        found.module = tuple(sorted([*definitions, *constants, *hoisted], key=lambda s: s.order))
-        found.prelude, found.body = tuple(prelude), tuple(body)
-        found.defaults, found.required = tuple(defaults.items()), tuple(required)
-        found.returns_result = "result" in {n for one in body for n in one.names.binds}
-        found.shared = self._shared(found, [*definitions, *hoisted])
-        found.imports = self._imports(found, own_imports)
-
-    def _hoisted(
-        self,
-        own: Sequence[Statement],
-        count: dict[str, int],
-        flow: Names,
-        in_call: set[Order],
-        chosen: Sequence[Statement],
-    ) -> list[Statement]:
-        """Return the cell's functions and classes that can stand in the module.
-
-        There they can be pickled, as data loaders with workers need. Also moves definitions of
-        earlier cells that need set-up code at once into the call.
-        """
-        rebound = {n for one in own if one.kind is not Kind.IMPORT for n in one.names.binds}
-        in_call |= {  # read before the cell binds the name anew, which is so at each call
-            one.order
-            for one in chosen
-            if one.kind in (Kind.DEFINITION, Kind.IMPORT)
-            and self.wanted.get(one.order, one.names.binds) & rebound
-        }
-        called = {name for one in chosen if one.order in in_call for name in one.names.binds}
-        called |= self.given
-        for statement in chosen:
-            if statement.kind is Kind.DEFINITION and statement.names.strong & called:
-                in_call.add(statement.order)
-                called |= statement.names.binds
-        imported = {n for one in own if one.kind is Kind.IMPORT for n in one.names.binds}
-        hoisted: list[Statement] = []
-        ready = set(imported)
-        for statement in own:
-            if not isinstance(
-                statement.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-            ):
-                continue
-            at_once = statement.names.strong | statement.names.weak
-            name = statement.node.name
-            if (
-                count[name] == 1
-                and name not in flow.strong
-                and at_once & self.own_binds <= ready
-                and not at_once & called
-            ):
-                hoisted.append(statement)
-                ready.add(name)
-        return hoisted
-
-    def _fixed(self, definitions: Sequence[Statement]) -> set[Order]:
-        """Return the constants that definitions of the module need while they are made."""
-        fixed: set[Order] = set()
-        queue = [(name, one.order) for one in definitions for name in one.names.strong]
-        while queue:
-            name, order = queue.pop()
-            if order >= self.end and name in self.own_binds:
-                continue
-            statement = self._latest(name, order)
-            if (
-                statement is not None
-                and statement.kind in (Kind.LITERAL, Kind.DERIVED)
-                and statement.order not in fixed
-            ):
-                fixed.add(statement.order)
-                queue += [(inner, statement.order) for inner in statement.names.strong]
-        return fixed
-
-    def _is_used(self, name: str) -> bool:
-        return any(name in wanted for wanted in self.wanted.values())
-
-    def _own_changes(self, own: Sequence[Statement]) -> set[str]:
-        """Names that the cell itself counts up or deletes; what it fills stays a parameter."""
-        return {
-            name
-            for one in own
-            for name in one.names.changes
-            if name in one.names.binds or isinstance(one.node, ast.Delete)
-        }
-
-    def _is_given(self, name: str) -> bool:
-        return name in self.given or any(self._given_instead(s) for s in self.own_of(name))
-
-    def own_of(self, name: str) -> list[Statement]:
-        """Return the cell's statements that bind a name."""
-        return [one for one in self.own if name in one.names.binds]
-
-    def _clear_unused(self, required: Sequence[str], defaults: dict[str, ast.expr]) -> None:
-        for name in sorted(self.params - set(required) - set(defaults)):
-            if self.found.entry is not None and name in self.found.entry.names:
-                continue
+    def _refuse_unused_params(self, own: Sequence[Statement], entry: Entry | None) -> None:
+        literal = {name for one in (*self.chosen.values(), *own) for name in literals(one.node)}
+        known = self.given | literal | set(entry.names if entry is not None else ())
+        for name in sorted(self.params - known):
             raise UnsupportedCell(
                 f"--param {name}: nothing in {self.label} needs that name",
                 "name what the cell reads",
             )
-
-    def _shared(self, found: _Found, definitions: Iterable[Statement]) -> frozenset[str]:
-        bound = {name for name, _ in found.defaults} | set(found.required)
-        bound |= {n for one in (*found.prelude, *found.body) for n in one.names.binds}
-        read = {name for one in definitions for name in one.names.later}
-        for one in (*found.prelude, *found.body):
-            read |= one.names.declared
-        for one in definitions:
-            read |= one.names.declared
-        dynamic = any(
-            isinstance(node, ast.Name) and node.id in _DYNAMIC
-            for one in (*found.module, *found.prelude, *found.body)
-            for node in ast.walk(one.node)
-        )
-        return frozenset(bound if dynamic else bound & read)
-
-    def _imports(self, found: _Found, own: Sequence[Statement]) -> tuple[Binding, ...]:
-        bindings = []
-        for order, statement in sorted(self.chosen.items()):
-            if statement.kind is Kind.IMPORT and statement not in found.prelude:
-                bindings += _bindings(statement, self.wanted[order])
-        used = {
-            node.id
-            for one in (*found.module, *found.prelude, *found.body)
-            for node in ast.walk(one.node)
-            if isinstance(node, ast.Name)
-        }
-        for statement in own:
-            kept = _bindings(statement, used)
-            bindings += kept
-            unused = statement.names.binds - {one.name for one in kept} - {"annotations"}
-            if unused and getattr(statement.node, "module", "") != "__future__":
-                found.notes.append(f"{statement.place}: unused import left out: {_listed(unused)}")
-        unique: dict[str, Binding] = {}
-        for one in bindings:
-            unique[ast.unparse(one.node)] = one
-        return tuple(unique.values())
 
 
 _LIVE_HINT = (
     "make it in the cell, let the caller give it with --param NAME (params=[NAME]), or mark the "
     "statement or cell that makes it `# gpupredict: setup`"
 )
+_DROP_HINT = "or leave all such lines of earlier cells out: --drop-magics (drop_magics=True)"
 _IGNORE_HINT = "take the line out, or mark it `# gpupredict: ignore`"
 
 
@@ -569,23 +412,6 @@ def _read_earlier(
     return codes, notes
 
 
-def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
-    node = statement.node
-    found: list[Binding] = []
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            name = alias.asname or alias.name.split(".")[0]
-            if name in wanted:
-                found.append(Binding(name, ast.Import([alias]), statement.place))
-    elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-        for alias in node.names:
-            name = alias.asname or alias.name
-            if name in wanted:
-                one = ast.ImportFrom(node.module, [alias], node.level)
-                found.append(Binding(name, one, statement.place))
-    return found
-
-
 def _futures(codes: Iterable[CellCode]) -> tuple[str, ...]:
     """Return the features that were on: IPython keeps them on for the cells that follow."""
     return tuple(
@@ -599,13 +425,6 @@ def _futures(codes: Iterable[CellCode]) -> tuple[str, ...]:
             }
         )
     )
-
-
-def _is_empty(value: ast.expr) -> bool:
-    """Whether a literal is there to be filled."""
-    if isinstance(value, ast.Dict):
-        return not value.keys
-    return isinstance(value, ast.List | ast.Set) and not value.elts
 
 
 def _is_mutable(node: ast.stmt) -> bool:

@@ -36,7 +36,7 @@ def trial(folder: Path, environment: Iterable[str] = (), limit_s: float = LIMIT_
     """
     # `-P`: the empty working directory must not be importable, as it is not where the code lies
     command = [sys.executable, "-P", "-c", _CODE, str(folder)]
-    given = dict.fromkeys(environment, "")
+    given = {name: "" for name in environment if name.isidentifier()}
     if os.name == "nt":  # without it, Windows starts no Python
         given["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")
     with tempfile.TemporaryDirectory(prefix="gpupredict-trial-") as empty:

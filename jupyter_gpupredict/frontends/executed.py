@@ -68,6 +68,7 @@ def code_of(
     setup: Sequence[str] = (),
     adapters: Sequence[str] = (),
     base_image: str = "",
+    drop_magics: bool = False,
     allow_secrets: bool = False,
 ) -> CodeRequest | None:
     """Return the cells of a run of this kernel; None when it is none of this kernel's.
@@ -78,6 +79,7 @@ def code_of(
         setup: See there.
         adapters: See there.
         base_image: See there.
+        drop_magics: See there.
         allow_secrets: See there.
     """
     found = _measured.get(session_id)
@@ -99,5 +101,6 @@ def code_of(
         setup=tuple(setup),
         adapters=tuple(adapters),
         base_image=base_image,
+        drop_magics=drop_magics,
         allow_secrets=allow_secrets,
     )

@@ -203,6 +203,11 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         add(option, action="append", default=[], metavar=metavar, help=f"{words}; may be repeated")
     add("--base-image", default="", metavar="IMAGE", help="what the Dockerfile starts from")
+    add(
+        "--drop-magics",
+        action="store_true",
+        help="leave out what earlier cells have that works in a notebook only",
+    )
     add("--allow-secrets", action="store_true", help="keep literals that look like credentials")
     add("--dry-run", action="store_true", help="print the files, write nothing")
 
@@ -214,6 +219,7 @@ class CodeOptions(TypedDict):
     setup: tuple[str, ...]
     adapters: tuple[str, ...]
     base_image: str
+    drop_magics: bool
     allow_secrets: bool
 
 
@@ -224,6 +230,7 @@ def code_options(arguments: argparse.Namespace) -> CodeOptions:
         setup=tuple(arguments.setup),
         adapters=tuple(arguments.adapter),
         base_image=arguments.base_image,
+        drop_magics=arguments.drop_magics,
         allow_secrets=arguments.allow_secrets,
     )
 

@@ -210,6 +210,7 @@ class Result:
         setup: Sequence[str] = (),
         adapters: Sequence[str] = (),
         base_image: str = "",
+        drop_magics: bool = False,
         allow_secrets: bool = False,
     ) -> list[Path]:
         """Write the function, its manifests and its container recipe; return the files' paths.
@@ -241,6 +242,7 @@ class Result:
             adapters: Adapters beside those the workload needs: serve, functions-framework, runpod,
                 openfaas, func.
             base_image: What the Dockerfile starts from.
+            drop_magics: Leave out what earlier cells have that works in a notebook only.
             allow_secrets: Keep literals that look like credentials.
 
         Raises:
@@ -270,6 +272,7 @@ class Result:
                 setup=setup,
                 adapters=adapters,
                 base_image=base_image,
+                drop_magics=drop_magics,
                 allow_secrets=allow_secrets,
             ),
         )

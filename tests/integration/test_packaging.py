@@ -34,6 +34,7 @@ def test_it_holds_what_it_should_and_no_more(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "jupyter_gpupredict/py.typed" in names
     assert "jupyter_gpupredict/frontends/charts/view.js" in names
+    assert "jupyter_gpupredict/exporters/templates/handler.py.txt" in names
     assert any(name.endswith("jupyter_server_config.d/jupyter_gpupredict.json") for name in names)
     outside = [n for n in names if not n.startswith(("jupyter_gpupredict/", "jupyter_gpupredict-"))]
     assert outside == []
