@@ -68,7 +68,7 @@ def _selector(pod: Pod, ledger: Ledger) -> None:
     for key, value in table(pod.spec.get("nodeSelector")).items():
         if not values.LABEL_KEY.fullmatch(str(key)) or not values.LABEL_VALUE.fullmatch(str(value)):
             where = join(pod.path, "nodeSelector")
-            ledger.add("node-selector", where, f"{key}={value!r} is no label of a node")
+            ledger.add("node-selector", where, f"{key!r}: {value!r} is no label of a node")
 
 
 def _volumes(pod: Pod, ledger: Ledger) -> None:
