@@ -135,6 +135,8 @@ class SharePatch:
     """An MPS configuration, for workloads that start a daemon."""
     comments: tuple[str, ...] = ()
     """Sentences for the top of the file."""
+    whole: bool = False
+    """The share is all there is, which this target cannot tell from no share: none is stamped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ PREFIX = "jupyter-gpupredict/"
 def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
     """Return the stamps as annotations: the share that is applied, else those that are known."""
     basis = applied(figures, patch.basis)
+    sm, time = (None, None) if patch.whole else (figures.sm_percent, figures.time_percent)
     found: dict[str, object | None] = {
-        "sm-percent": figures.sm_percent if basis != "time_share" else None,
-        "time-percent": figures.time_percent if basis != "sm_share" else None,
+        "sm-percent": sm if basis != "time_share" else None,
+        "time-percent": time if basis != "sm_share" else None,
         "memory-mib": figures.memory_mib,
         "basis": basis,
         "state": figures.state,
@@ -34,7 +35,7 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
         "predicted-runtime-seconds": None
         if figures.predicted_runtime_s is None
         else math.ceil(figures.predicted_runtime_s),
-        "gpu-name": " ".join((figures.gpu_name or "").split()) or None,
+        "gpu-name": _one_line(figures.gpu_name or "") or None,
         "gpu-total-mib": figures.gpu_total_mib,
         "sm-count": figures.sm_count,
         "gpus": figures.gpus if figures.gpus > 1 else None,
@@ -58,3 +59,7 @@ def _coverage(ratio: float | None) -> str | None:
 def _certified(percent: int | None) -> int | str:
     """Return the certified percent, 99 at most: a finite watch proves no more; none where none."""
     return "none" if percent is None else min(99, max(0, percent))
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

@@ -58,6 +58,11 @@ class Pod:
             found |= limits(container)
         return found
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether a limit names a GPU, or a part of one."""
+        return any("gpu" in str(name) for name in self.limits)
+
 
 def pod(spec: Any, path: str, metadata: Any = None, metadata_path: str = "") -> Pod:
     """Return a pod with its containers found."""

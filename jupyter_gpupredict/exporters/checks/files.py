@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.exporters import documents
 from jupyter_gpupredict.exporters.checks import (
+    batch,
+    clusters,
+    companions,
     containers,
+    functions,
     kubernetes,
     numbers,
     platforms,
+    serverless,
+    tasks,
     values,
-    workloads,
 )
 from jupyter_gpupredict.exporters.checks.ledger import Allowed, Ledger
 from jupyter_gpupredict.exporters.checks.shapes import join
@@ -27,23 +32,23 @@ if TYPE_CHECKING:
 
 Rule = Callable[[dict[str, Any], Ledger], None]
 RULES: dict[tuple[str, str], Rule] = {
-    ("batch/v1", "Job"): workloads.job,
-    ("batch/v1", "CronJob"): workloads.job,
-    ("v1", "Pod"): workloads.bare_pod,
-    ("v1", "ConfigMap"): workloads.config_map,
-    ("resource.k8s.io/v1", "ResourceClaimTemplate"): workloads.claim,
-    ("resource.k8s.io/v1", "ResourceClaim"): workloads.claim,
-    ("serving.knative.dev/v1", "Service"): workloads.knative,
-    ("serving.kserve.io/v1beta1", "InferenceService"): workloads.kserve,
-    ("ray.io/v1", "RayJob"): workloads.ray,
-    ("batch.volcano.sh/v1alpha1", "Job"): workloads.volcano,
-    ("fission.io/v1", "Function"): workloads.fission,
-    ("fastgshare.caps.in.tum/v1", "FaSTPod"): workloads.fastpod,
-    ("openfaas.com/v1", "Function"): workloads.openfaas_function,
-    ("openfaas.com/v1", "Profile"): workloads.openfaas_profile,
-    ("run.googleapis.com/v1", "Job"): workloads.cloudrun,
+    ("batch/v1", "Job"): batch.job,
+    ("batch/v1", "CronJob"): batch.job,
+    ("v1", "Pod"): batch.bare_pod,
+    ("v1", "ConfigMap"): companions.config_map,
+    ("resource.k8s.io/v1", "ResourceClaimTemplate"): companions.claim,
+    ("resource.k8s.io/v1", "ResourceClaim"): companions.claim,
+    ("serving.knative.dev/v1", "Service"): serverless.knative,
+    ("serving.kserve.io/v1beta1", "InferenceService"): serverless.kserve,
+    ("ray.io/v1", "RayJob"): batch.ray,
+    ("batch.volcano.sh/v1alpha1", "Job"): batch.volcano,
+    ("fission.io/v1", "Function"): functions.fission,
+    ("fastgshare.caps.in.tum/v1", "FaSTPod"): tasks.fastpod,
+    ("openfaas.com/v1", "Function"): functions.openfaas_function,
+    ("openfaas.com/v1", "Profile"): functions.openfaas_profile,
+    ("run.googleapis.com/v1", "Job"): serverless.cloudrun,
 }
-KINDS = {**kubernetes.KINDS, **platforms.KINDS}
+KINDS = {**kubernetes.KINDS, **platforms.KINDS, **clusters.KINDS}
 GROUPS = {api.partition("/")[0] for api, _ in KINDS if "/" in api}
 LONGEST = {"RayJob": 47, "CronJob": 52}
 """Kinds whose names become longer ones."""
@@ -116,8 +121,8 @@ def _object(path: str, found: dict[str, Any], ledger: Ledger) -> bool:
     api, kind = found.get("apiVersion"), found.get("kind")
     if "containerDefinitions" in found:
         numbers.stamps(_tags(found), "tags", ledger)
-        _shape(platforms.ECS_TASK, found, ledger)
-        workloads.ecs(found, ledger)
+        _shape(clusters.ECS_TASK, found, ledger)
+        tasks.ecs(found, ledger)
     elif found.get("schema") == "jupyter-gpupredict/1" or path.endswith("gpupredict.json"):
         _record(found, ledger)
     elif at(found, "provider", "name") == "openfaas":
@@ -125,21 +130,21 @@ def _object(path: str, found: dict[str, Any], ledger: Ledger) -> bool:
             notes = table(function).get("annotations")
             numbers.stamps(notes, f"functions.{name}.annotations", ledger)
         _shape(platforms.OPENFAAS_STACK, found, ledger)
-        workloads.openfaas_stack(found, ledger)
+        functions.openfaas_stack(found, ledger)
     elif found.get("version") == "v1" and "sharing" in found and kind is None:
-        workloads.plugin(found, "", ledger)
+        companions.plugin(found, "", ledger)
     elif "specVersion" in found and kind is None:
         _func(found, ledger)
     elif isinstance(api, str) and api.startswith("nuclio.io/"):
         _metadata(found, ledger)
         _shape(platforms.NUCLIO, found, ledger)
-        workloads.nuclio(found, ledger)
+        functions.nuclio(found, ledger)
     elif not isinstance(api, str) or not isinstance(kind, str):
         ledger.add("no-schema", "", "apiVersion and kind must be text")
     elif api == "serving.knative.dev/v1" and _on_cloudrun(found):
         _metadata(found, ledger)
         _shape(platforms.CLOUDRUN_SERVICE, found, ledger)
-        workloads.cloudrun(found, ledger)
+        serverless.cloudrun(found, ledger)
     elif (api, kind) in KINDS:
         _metadata(found, ledger)
         _shape(KINDS[api, kind], found, ledger)
@@ -178,7 +183,7 @@ def _on_cloudrun(found: dict[str, Any]) -> bool:
         *table(at(found, "metadata", "annotations")),
         *table(at(found, "spec", "template", "metadata", "annotations")),
     ]
-    return workloads.ACCELERATOR in table(spec.get("nodeSelector")) or any(
+    return serverless.ACCELERATOR in table(spec.get("nodeSelector")) or any(
         str(key).startswith("run.googleapis.com/") for key in notes
     )
 
@@ -211,7 +216,7 @@ def _func(found: dict[str, Any], ledger: Ledger) -> None:
 
 def _mps_config(found: dict[str, Any], ledger: Ledger) -> None:
     ledger.stamped = True
-    _shape(platforms.MPS_CONFIG, found, ledger)
+    _shape(clusters.MPS_CONFIG, found, ledger)
     for name, server in table(found.get("servers")).items():
         path = join("servers", str(name))
         devices = at(server, "allowed_devices")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jupyter_gpupredict.exporters.checks.shapes import (
+    Shape,
     amount,
     anything,
     fields,
@@ -174,10 +175,16 @@ DEVICES = record(
     )
 )
 CLAIM_SPEC = record({"devices": DEVICES})
+
+
+def kubernetes_object(spec: Shape, **more: Shape) -> Shape:
+    """Return the shape of an object with metadata and a spec."""
+    top = {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": spec, **more}
+    return record(top, "metadata spec")
+
+
 KINDS = {
-    ("batch/v1", "Job"): record(
-        {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": JOB_SPEC}, "metadata spec"
-    ),
+    ("batch/v1", "Job"): kubernetes_object(JOB_SPEC),
     ("batch/v1", "CronJob"): record(
         {
             "apiVersion": text,
@@ -198,9 +205,7 @@ KINDS = {
         },
         "metadata spec",
     ),
-    ("v1", "Pod"): record(
-        {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": POD}, "metadata spec"
-    ),
+    ("v1", "Pod"): kubernetes_object(POD),
     ("v1", "ConfigMap"): record(
         {
             "apiVersion": text,
@@ -221,8 +226,5 @@ KINDS = {
         },
         "metadata spec",
     ),
-    ("resource.k8s.io/v1", "ResourceClaim"): record(
-        {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": CLAIM_SPEC},
-        "metadata spec",
-    ),
+    ("resource.k8s.io/v1", "ResourceClaim"): kubernetes_object(CLAIM_SPEC),
 }

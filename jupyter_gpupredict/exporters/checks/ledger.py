@@ -73,7 +73,8 @@ class Ledger:
     def add(self, rule: str, where: str, message: str, level: Level = "error") -> None:
         """Note a broken rule."""
         place = ": ".join(part for part in (self.object, where) if part)
-        self.findings.append(Finding(rule, self.file, place, message, level))
+        found = Finding(rule, self.file, _one_line(place), _one_line(message), level)
+        self.findings.append(found)
 
     def warn(self, rule: str, where: str, message: str) -> None:
         """Note something that deserves a second look."""
@@ -93,3 +94,8 @@ class Ledger:
     def failed(self) -> bool:
         """Whether anything is wrong, and not only doubtful."""
         return any(finding.level == "error" for finding in self.findings)
+
+
+def _one_line(text: str) -> str:
+    """Return a text as one line: keys of a file may hold anything."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -1,7 +1,7 @@
-"""Shapes of the objects of serverless platforms and schedulers.
+"""Shapes of the objects of serverless platforms.
 
 The fields are those that the platforms document. Where a platform's own definition accepts any key
-(Nuclio, FaST-GShare) this list is the only thing that notices a slip of the pen.
+(Nuclio) this list is the only thing that notices a slip of the pen.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from jupyter_gpupredict.exporters.checks.kubernetes import (
     POD,
     POD_FIELDS,
     RESOURCES,
-    TEMPLATE,
     TOLERATION,
     UNNAMED_CONTAINER,
     VOLUME,
+    kubernetes_object,
 )
 from jupyter_gpupredict.exporters.checks.shapes import (
     Shape,
@@ -28,18 +28,11 @@ from jupyter_gpupredict.exporters.checks.shapes import (
     listing,
     mapping,
     natural,
-    number,
     one_of,
     record,
     size,
     text,
 )
-
-
-def _object(spec: Shape, **more: Shape) -> Shape:
-    top = {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": spec, **more}
-    return record(top, "metadata spec")
-
 
 _REVISION_POD = frozenset(
     {
@@ -64,7 +57,7 @@ _TRAFFIC = listing(
         | {"latestRevision": flag}
     )
 )
-KNATIVE = _object(
+KNATIVE = kubernetes_object(
     record(
         {
             "template": record({"metadata": METADATA, "spec": record(_REVISION, "containers")}),
@@ -85,80 +78,14 @@ _PREDICTOR = POD_FIELDS | fields(
 _PREDICTOR |= fields(
     "minReplicas maxReplicas scaleTarget containerConcurrency timeout canaryTrafficPercent", natural
 )
-KSERVE = _object(
+KSERVE = kubernetes_object(
     record(
         {"predictor": record(_PREDICTOR), "transformer": anything, "explainer": anything},
         "predictor",
     )
 )
-_RAY_GROUP = fields(
-    "headService resources labels scaleStrategy idleTimeoutSeconds",
-    rayStartParams=mapping(),
-    template=TEMPLATE,
-    serviceType=text,
-    enableIngress=flag,
-    groupName=text,
-    suspend=flag,
-)
-_RAY_GROUP |= fields("replicas minReplicas maxReplicas numOfHosts", natural)
-RAY_JOB = _object(
-    record(
-        fields(
-            "entrypoint runtimeEnvYAML jobId submissionMode entrypointResources managedBy",
-            text,
-            entrypointNumCpus=number,
-            entrypointNumGpus=number,
-            shutdownAfterJobFinishes=flag,
-            suspend=flag,
-            metadata=mapping(),
-            clusterSelector=mapping(),
-            submitterPodTemplate=TEMPLATE,
-            submitterConfig=anything,
-            deletionPolicy=anything,
-            deletionStrategy=anything,
-            rayClusterSpec=record(
-                fields(
-                    "autoscalerOptions headServiceAnnotations gcsFaultToleranceOptions authOptions "
-                    "upgradeStrategy",
-                    rayVersion=text,
-                    managedBy=text,
-                    enableInTreeAutoscaling=flag,
-                    suspend=flag,
-                    headGroupSpec=record(_RAY_GROUP, "template"),
-                    workerGroupSpecs=listing(record(_RAY_GROUP, "groupName template")),
-                ),
-                "headGroupSpec",
-            ),
-        )
-        | fields("ttlSecondsAfterFinished activeDeadlineSeconds backoffLimit", natural)
-    )
-)
-VOLCANO_JOB = _object(
-    record(
-        fields(
-            "policies plugins volumes networkTopology runningEstimate",
-            schedulerName=text,
-            queue=text,
-            priorityClassName=text,
-            tasks=listing(
-                record(
-                    fields(
-                        "policies dependsOn partitionPolicy",
-                        name=text,
-                        topologyPolicy=text,
-                        replicas=natural,
-                        minAvailable=natural,
-                        maxRetry=natural,
-                        template=TEMPLATE,
-                    )
-                )
-            ),
-        )
-        | fields("minAvailable maxRetry ttlSecondsAfterFinished minSuccess", natural)
-    )
-)
 _REFERENCE = record(fields("name namespace resourceversion", text))
-FISSION_FUNCTION = _object(
+FISSION_FUNCTION = kubernetes_object(
     record(
         fields(
             "secrets configmaps streaming toolConfig",
@@ -189,7 +116,7 @@ FISSION_FUNCTION = _object(
         "environment",
     )
 )
-FISSION_ENVIRONMENT = _object(
+FISSION_ENVIRONMENT = kubernetes_object(
     record(
         fields(
             "builder allowedFunctionsPerContainer",
@@ -205,7 +132,6 @@ FISSION_ENVIRONMENT = _object(
         "version runtime",
     )
 )
-FASTPOD = _object(record({"replicas": natural, "podSpec": POD, "selector": anything}, "podSpec"))
 NUCLIO_SPEC = record(
     fields(
         "dataBindings loggerSinks runtimeAttributes securityContext affinity podDisruptionBudget "
@@ -272,11 +198,11 @@ NUCLIO_SPEC = record(
     | fields("replicas minReplicas maxReplicas targetCPU readinessTimeoutSeconds", natural),
     "handler runtime",
 )
-NUCLIO = _object(
+NUCLIO = kubernetes_object(
     NUCLIO_SPEC, status=record({"state": one_of("waitingForResourceConfiguration")}, "state")
 )
 _SMALL = record({"memory": size, "cpu": size})
-OPENFAAS_FUNCTION = _object(
+OPENFAAS_FUNCTION = kubernetes_object(
     record(
         fields(
             "",
@@ -294,7 +220,7 @@ OPENFAAS_FUNCTION = _object(
         "name image",
     )
 )
-OPENFAAS_PROFILE = _object(
+OPENFAAS_PROFILE = kubernetes_object(
     record(
         fields(
             "affinity podSecurityContext topologySpreadConstraints dnsPolicy dnsConfig strategy",
@@ -338,7 +264,7 @@ OPENFAAS_STACK = record(
 _TASK_FIELDS = {
     key: POD_FIELDS[key] for key in ("serviceAccountName", "nodeSelector", "volumes")
 } | {"containers": listing(UNNAMED_CONTAINER, least=1)}
-CLOUDRUN_JOB = _object(
+CLOUDRUN_JOB = kubernetes_object(
     record(
         {
             "template": record(
@@ -371,7 +297,7 @@ CLOUDRUN_JOB = _object(
         "template",
     )
 )
-CLOUDRUN_SERVICE = _object(
+CLOUDRUN_SERVICE = kubernetes_object(
     record(
         {
             "template": record(
@@ -395,126 +321,11 @@ CLOUDRUN_SERVICE = _object(
         "template",
     )
 )
-_SHARE = record({"memory": natural, "maxComputePercent": natural}, "memory")
-_ECS_CONTAINER = record(
-    fields(
-        "repositoryCredentials restartPolicy environmentFiles mountPoints volumesFrom "
-        "linuxParameters secrets dependsOn extraHosts dockerLabels ulimits logConfiguration "
-        "healthCheck systemControls firelensConfiguration portMappings",
-        essential=flag,
-        environment=listing(record({"name": text, "value": anything}, "name value")),
-        resourceRequirements=listing(
-            record(
-                {
-                    "type": one_of("GPU", "InferenceAccelerator", "NeuronDevice"),
-                    "value": text,
-                    "sharingStrategy": record({"nvidiaMps": _SHARE}),
-                },
-                "type",
-            )
-        ),
-    )
-    | fields("name image hostname user workingDirectory versionConsistency", text)
-    | fields(
-        "links entryPoint command dnsServers dnsSearchDomains dockerSecurityOptions "
-        "credentialSpecs",
-        listing(text),
-    )
-    | fields("cpu memory memoryReservation startTimeout stopTimeout", natural)
-    | fields(
-        "disableNetworking privileged readonlyRootFilesystem interactive pseudoTerminal", flag
-    ),
-    "name image",
-)
-ECS_TASK = record(
-    fields(
-        "volumes placementConstraints proxyConfiguration inferenceAccelerators ephemeralStorage "
-        "runtimePlatform",
-        containerDefinitions=listing(_ECS_CONTAINER, least=1),
-        requiresCompatibilities=listing(one_of("EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES")),
-        networkMode=one_of("bridge", "host", "awsvpc", "none"),
-        tags=listing(record({"key": text, "value": text}, "key value")),
-        enableFaultInjection=flag,
-    )
-    | fields("family taskRoleArn executionRoleArn cpu memory pidMode ipcMode", text),
-    "family containerDefinitions",
-)
-GPU_CONFIG = record(
-    {
-        "apiVersion": one_of("resource.nvidia.com/v1beta1"),
-        "kind": one_of("GpuConfig"),
-        "sharing": record(
-            {
-                "strategy": one_of("MPS", "TimeSlicing"),
-                "mpsConfig": record(
-                    {
-                        "defaultActiveThreadPercentage": natural,
-                        "defaultPinnedDeviceMemoryLimit": anything,
-                        "defaultPerDevicePinnedMemoryLimit": mapping(anything),
-                    }
-                ),
-                "timeSlicingConfig": record(
-                    {"interval": one_of("Default", "Short", "Medium", "Long")}
-                ),
-            },
-            "strategy",
-        ),
-    },
-    "apiVersion kind",
-)
-PLUGIN_CONFIG = record(
-    {
-        "version": one_of("v1"),
-        "flags": anything,
-        "sharing": record(
-            {
-                "mps": record(
-                    {
-                        "renameByDefault": flag,
-                        "failRequestsGreaterThanOne": flag,
-                        "resources": listing(
-                            record(
-                                {"name": one_of("nvidia.com/gpu"), "replicas": natural},
-                                "name replicas",
-                            ),
-                            least=1,
-                        ),
-                    },
-                    "resources",
-                )
-            },
-            "mps",
-        ),
-    },
-    "version sharing",
-)
-_CLIENT = {"pinned_memory_limit": text, "active_thread_percentage": text, "client_priority": text}
-MPS_CONFIG = record(
-    {
-        "schema_version": one_of("1.0"),
-        "servers": mapping(
-            record(
-                {
-                    **_CLIENT,
-                    "allowed_devices": text,
-                    "uid": natural,
-                    "locality_domains": flag,
-                    "namespaces": mapping(record(_CLIENT, "pinned_memory_limit")),
-                },
-                "allowed_devices pinned_memory_limit",
-            )
-        ),
-    },
-    "schema_version servers",
-)
 KINDS: dict[tuple[str, str], Shape] = {
     ("serving.knative.dev/v1", "Service"): KNATIVE,
     ("serving.kserve.io/v1beta1", "InferenceService"): KSERVE,
-    ("ray.io/v1", "RayJob"): RAY_JOB,
-    ("batch.volcano.sh/v1alpha1", "Job"): VOLCANO_JOB,
     ("fission.io/v1", "Function"): FISSION_FUNCTION,
     ("fission.io/v1", "Environment"): FISSION_ENVIRONMENT,
-    ("fastgshare.caps.in.tum/v1", "FaSTPod"): FASTPOD,
     ("openfaas.com/v1", "Function"): OPENFAAS_FUNCTION,
     ("openfaas.com/v1", "Profile"): OPENFAAS_PROFILE,
     ("run.googleapis.com/v1", "Job"): CLOUDRUN_JOB,

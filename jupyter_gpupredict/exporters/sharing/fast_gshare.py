@@ -27,24 +27,26 @@ class FastGshare:
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return the four annotations; a missing share is the whole."""
-        by_time = figures.sm_percent is None and figures.time_percent is not None
-        quota = "1.0"
-        if by_time and figures.time_percent != 100:
-            quota = f"{(figures.time_percent or 0) / 100:g}"
-        if figures.sm_percent is not None:
-            said = "The time quota is whole: the SM partition carries the share."
+        sm, time = figures.sm_percent, figures.time_percent
+        by_time = sm is None and time is not None
+        share = time if by_time else sm
+        whole = share in (None, 100)
+        quota = f"{share / 100:g}" if by_time and share is not None and not whole else "1.0"
+        if whole:
+            said = "Partition and quota are whole: no share below 100 % is known."
         elif by_time:
             said = "The SM partition is whole: no share of the SMs is known."
         else:
-            said = "Partition and quota are whole: no share is known."
+            said = "The time quota is whole: the SM partition carries the share."
         annotations = (
             (PREFIX + "gpu_quota_request", quota),
             (PREFIX + "gpu_quota_limit", quota),
-            (PREFIX + "gpu_sm_partition", str(figures.sm_percent or 100)),
+            (PREFIX + "gpu_sm_partition", str(sm or 100)),
             (PREFIX + "gpu_mem", str((figures.memory_mib or 0) * MIB)),
         )
         return SharePatch(
-            "time_share" if by_time else "sm_share",
+            "none" if whole else "time_share" if by_time else "sm_share",
+            whole=whole,
             object_annotations=annotations,
             comments=(said,),
         )
