@@ -17,6 +17,7 @@ from jupyter_gpupredict.exporters.naming import slug
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Origin
+    from jupyter_gpupredict.core.metrics import Basis
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
@@ -49,10 +50,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         warnings.append(f"The figures behind this file come from {what}.")
     device = _device(run)
     gpu = None if cpu else device
-    sm_percent, sm_from = _sm_share(run, told, request, gpu)
-    time_percent = None
-    if not cpu and told.basis == "time_share" and told.target_ratio is not None:
-        time_percent = rounding.time_percent(told.target_ratio)
+    sm_percent, sm_from = _sm_share(run, request, gpu)
+    time_ratio = None if cpu else _settled(run, "time_share")
+    time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
     memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
     expected_s, high_s = _runtime(run, told)
     certified = told.confidence.certified_ratio if told.confidence else None
@@ -87,18 +87,30 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     )
 
 
-def _sm_share(
-    run: Run, told: Recommendation, request: ExportRequest, gpu: Device | None
-) -> tuple[int | None, Origin]:
+def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int | None, Origin]:
     """Return the SM share: the user's own before a verified one before an estimated one."""
     if request.sm_percent is not None:
         return request.sm_percent, "user"
     if run.verified_sm_ratio is not None:
         # verified as a percentage that a client was given: no more rounding to whole SMs
         return rounding.sm_percent(run.verified_sm_ratio, None), "verified"
-    if gpu is None or told.basis != "sm_share" or told.target_ratio is None:
+    ratio = _settled(run, "sm_share")
+    if gpu is None or ratio is None:
         return None, "estimate"
-    return rounding.sm_percent(told.target_ratio, gpu.sm_count), "estimate"
+    return rounding.sm_percent(ratio, gpu.sm_count), "estimate"
+
+
+def _settled(run: Run, basis: Basis) -> float | None:
+    """Return the share of one basis; None where the run has none that may be deployed.
+
+    The main share has passed the refusals before. One beside it must have converged too: no
+    stamp in the manifest would tell that it had not.
+    """
+    for told in (run.recommendation, *run.others):
+        main = told is run.recommendation
+        if told is not None and told.basis == basis and (main or told.state == "converged"):
+            return told.target_ratio
+    return None
 
 
 def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None]:

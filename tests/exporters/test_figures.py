@@ -86,6 +86,22 @@ def test_a_verified_share_goes_before_an_estimate_and_the_users_before_both():
     assert (timed["time-percent"], timed["share-from"]) == ("82", "estimate")
 
 
+@pytest.mark.parametrize("main", ["time", "sm"])
+def test_a_run_that_knows_both_shares_gives_each_to_who_applies_it(main):
+    timed, spread = run(target=0.816), breadth(target=0.364)
+    first, second = (timed, spread) if main == "time" else (spread, timed)
+    both = dataclasses.replace(first, others=(second.recommendation,))
+    assert stamps(both)["sm-percent"] == "37"
+    assert stamps(both, sharing="hami")["time-percent"] == "82"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_share_beside_the_main_one_counts_only_once_it_has_converged(force):
+    unsure = run(target=0.816, state="collecting").recommendation
+    both = dataclasses.replace(breadth(target=0.364), others=(unsure,))
+    assert "time-percent" not in stamps(both, sharing="hami", force=force)
+
+
 @pytest.mark.parametrize(("workload", "sharing"), PAIRS)
 def test_a_time_share_alone_never_becomes_an_sm_limit(workload, sharing):
     found = run(target=0.816, duration_s=250.0)
