@@ -284,7 +284,7 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
  * Unknown fields are kept and ignored, as newer writers may add some.
  */
 export function asEvent(value: unknown): RunEvent | null {
-  if (!isRecord(value) || typeof value.event !== 'string' || !(value.event in FIELDS)) {
+  if (!isRecord(value) || typeof value.event !== 'string' || !Object.hasOwn(FIELDS, value.event)) {
     return null;
   }
   if (typeof value.seq !== 'number' || typeof value.t_s !== 'number') {

@@ -3,6 +3,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { Model } from './model';
+import { statusText } from './statustext';
 import type { Words } from './words';
 
 export class StatusItem extends ReactWidget {
@@ -39,28 +40,4 @@ export class StatusItem extends ReactWidget {
   private onChange(): void {
     this.update();
   }
-}
-
-/** What the item says; null while no run is live. */
-export function statusText(model: Model, words: Words): { text: string; title: string } | null {
-  const run = model.run;
-  if (!model.live || !run) {
-    return null;
-  }
-  const trans = words.trans;
-  const told = run.recommendation;
-  const gpu = run.started?.source !== 'cpu';
-  const now = words.percent(run.share?.last);
-  const covered = words.percent(told?.coverage_ratio);
-  const name = gpu ? trans.__('GPU') : trans.__('CPU');
-  return {
-    text: `${name} ${now} · ${trans.__('cov %1', covered)}`,
-    title: trans.__(
-      '%1 now %2, coverage %3. %4. Open the GPU Predict panel',
-      name,
-      now,
-      covered,
-      told ? words.prediction(told) : trans.__('no figure yet')
-    )
-  };
 }
