@@ -7,8 +7,10 @@ The script is text, one directive a line, so that any test can write one by hand
     refresh_s S | depth N | offset_s S buffer: spacing, length, and the stamps' clock offset
     dry                                the buffer holds nothing while the GPU idles
     at T UTIL_PERCENT MEM_MIB | loop   readings hold until the next; begin again at the end
-    proc PID|self MIB                  a compute process
+    proc PID|self MIB [mps]            a compute process, through an MPS server
     fail FUNCTION|* CODE [AFTER [TIMES]]
+
+The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|* SECONDS`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class FakeGpu:
     offset_s: float = 0.0
     dry: bool = False
     loop: bool = False
-    processes: list[tuple[int | str, int]] = field(default_factory=list)
+    processes: list[tuple[int | str, int] | tuple[int | str, int, str]] = field(
+        default_factory=list
+    )
 
     def lines(self) -> list[str]:
         return [
@@ -40,7 +44,7 @@ class FakeGpu:
             *(["dry"] if self.dry else []),
             *(f"at {t} {util} {mem}" for t, util, mem in self.points),
             *(["loop"] if self.loop else []),
-            *(f"proc {pid} {mib}" for pid, mib in self.processes),
+            *("proc " + " ".join(map(str, process)) for process in self.processes),
         ]
 
 
