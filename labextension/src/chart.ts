@@ -21,7 +21,12 @@ export interface IPicture {
   top: number | null;
   /** Writes a value on the axis. */
   format: (value: number) => string;
+  /** Whether the axis is divided by powers of two, as bytes are. */
+  binary?: boolean;
 }
+
+/** 1, 2, 4 ... as far as memory goes. */
+const POWERS = Array.from({ length: 50 }, (_, i) => 2 ** i);
 
 const FONT = '11px sans-serif';
 
@@ -129,7 +134,8 @@ export class Chart {
           grid,
           ticks: grid,
           font: FONT,
-          size: 58,
+          size: 66,
+          ...(this.picture.binary ? { incrs: POWERS } : {}),
           values: (_plot, ticks) => ticks.map(this.picture.format)
         }
       ],

@@ -1,6 +1,6 @@
 /** The text of a cell with our magic on its first line. */
 
-const MAGIC = '%%gpupredict';
+export const MAGIC = '%%gpupredict';
 
 const LOAD = /^\s*%(load_ext|reload_ext)\s+jupyter_gpupredict\b/m;
 

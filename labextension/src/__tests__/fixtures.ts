@@ -29,7 +29,10 @@ export function everyKind(): RunEvent[] {
 }
 
 function fill(words: string, values: readonly string[]): string {
-  return words.replace(/%(\d)/g, (_, index: string) => values[Number(index) - 1] ?? '');
+  return words
+    .replace(/%%/g, '%% ') // as JupyterLab does it
+    .replace(/%(\d+)/g, (_, index: string) => values[Number(index) - 1] ?? '')
+    .replace(/%% /g, '%');
 }
 
 /** English, as written in the source. */

@@ -4,7 +4,7 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator } from '@jupyterlab/translation';
 
 import { icon } from '../icon';
-import { LOADER, loads, withMagic } from '../magic';
+import { LOADER, loads, MAGIC, withMagic } from '../magic';
 
 const COMMAND = 'gpupredict:predict-cell';
 
@@ -28,7 +28,7 @@ export const cellButton: JupyterFrontEndPlugin<void> = {
     const isCode = () => notebooks.activeCell?.model.type === 'code';
     app.commands.addCommand(COMMAND, {
       label: trans.__('Predict GPU Usage of This Cell'),
-      caption: trans.__('Put %%gpupredict on the first line of this cell'),
+      caption: trans.__('Put %1 on the first line of this cell', MAGIC),
       icon,
       isEnabled: isCode,
       isVisible: isCode,

@@ -18,7 +18,11 @@ export function Doctor({ api, model, words, actions }: IViewProps): React.ReactE
   return (
     <>
       <p className="jp-GpuPredict-small">
-        {trans.__('Looked at beside the server on %1; a kernel may differ: %gpupredict doctor.', status?.host ?? '')}
+        {trans.__(
+          'Looked at beside the server on %1; a kernel may differ: %2 in a cell tells.',
+          status?.host ?? '',
+          '%gpupredict doctor'
+        )}
       </p>
       <table className="jp-GpuPredict-facts">
         <thead>

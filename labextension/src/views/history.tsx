@@ -2,6 +2,7 @@
 import * as React from 'react';
 
 import type { ISummary } from '../api';
+import { MAGIC } from '../magic';
 import { STATE_SIGNS } from '../words';
 import { Compare } from './compare';
 import { Empty, told, useAsked, Waiting, when } from './parts';
@@ -96,7 +97,7 @@ export function History(props: IViewProps): React.ReactElement {
           next={
             query
               ? trans.__('All words must occur; try fewer.')
-              : trans.__('Write %%gpupredict on the first line of a training cell, and run it.')
+              : trans.__('Write %1 on the first line of a training cell, and run it.', MAGIC)
           }
         />
       )}

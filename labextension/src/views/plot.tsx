@@ -18,6 +18,7 @@ export interface IPlotProps {
   from_s?: number;
   top: number | null;
   format: (value: number) => string;
+  binary?: boolean;
   words: Words;
   height?: number;
 }
@@ -33,7 +34,8 @@ export function Plot(props: IPlotProps): React.ReactElement {
     windows: props.windows ?? [],
     span: [props.from_s ?? 0, Math.max(props.end_s, (props.from_s ?? 0) + 10)],
     top: props.top,
-    format: props.format
+    format: props.format,
+    binary: props.binary
   };
   React.useEffect(() => {
     if (!host.current) {
@@ -47,7 +49,7 @@ export function Plot(props: IPlotProps): React.ReactElement {
   }, [props.lines.length, props.height]);
   React.useEffect(() => chart.current?.set(picture));
   return (
-    <figure className="jp-GpuPredict-figure" data-rows={props.lines[0]?.rows.length ?? 0}>
+    <figure className="jp-GpuPredict-figure" data-rows={props.lines[0]?.rows.length ?? 0} data-from={props.lines[0]?.rows[0]?.t}>
       <figcaption>
         {props.title}
         {props.lines.length > 1 && (

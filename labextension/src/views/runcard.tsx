@@ -39,7 +39,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
     name => name !== started?.share.metric && wanted(name, started?.memory?.metric, settings.metrics)
   );
   return (
-    <div className="jp-GpuPredict-run" data-run={run.id} data-seq={run.seq} data-outcome={outcome}>
+    <div className="jp-GpuPredict-run" data-run={run.id} data-seq={run.seq} data-end={run.end_s} data-outcome={outcome}>
       <p className="jp-GpuPredict-head">
         <span className="jp-GpuPredict-state" data-state={state}>
           <span aria-hidden>{STATE_SIGNS[state] ?? ''}</span> {words.state(state)}
@@ -117,6 +117,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
             end_s={run.end_s}
             top={name.endsWith('_ratio') ? 1 : null}
             format={format}
+            binary={name.endsWith('_bytes')}
             words={words}
             height={100}
           />

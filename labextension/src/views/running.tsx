@@ -1,6 +1,7 @@
 /** The current notebook's newest run, live while its cell is busy. */
 import * as React from 'react';
 
+import { LOADER, MAGIC } from '../magic';
 import { Empty } from './parts';
 import { RunCard } from './runcard';
 import type { IViewProps } from './view';
@@ -41,7 +42,9 @@ export function Running(props: IViewProps): React.ReactElement {
       <Empty
         why={trans.__('No cell of %1 has been measured yet.', place.name)}
         next={trans.__(
-          'Run %load_ext jupyter_gpupredict once, write %%gpupredict on the first line of a training cell, and run it.'
+          'Run %1 once, write %2 on the first line of a training cell, and run it.',
+          LOADER,
+          MAGIC
         )}
         detail={model.noRuns}
       />
