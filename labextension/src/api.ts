@@ -158,6 +158,7 @@ export interface IExportRequest {
   name: string;
   output?: string;
   image?: string;
+  node_selector?: Record<string, string>;
   force?: boolean;
   overwrite?: boolean;
 }

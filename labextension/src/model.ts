@@ -132,11 +132,17 @@ export class Model {
   takePicture(session: ISession, picture: IPicture): void {
     if (this.run?.id === picture.session_id) {
       this.run.restore(session, picture);
+      if (session.stop_requested) {
+        this.stopping.add(picture.session_id);
+      }
       this.answered();
     }
   }
 
   stopAsked(run: string): void {
+    if (this.stopping.size >= MAX_RUNS) {
+      this.stopping.clear();
+    }
     this.stopping.add(run);
     this.emit();
   }

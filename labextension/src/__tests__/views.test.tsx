@@ -3,7 +3,7 @@ import { act } from 'react';
 import { createRoot, Root } from 'react-dom/client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { asName, ExportForm } from '../views/export';
+import { asLabels, asName, ExportForm } from '../views/export';
 import { Compare } from '../views/compare';
 import { Devices } from '../views/devices';
 import { Doctor } from '../views/doctor';
@@ -158,7 +158,7 @@ describe('the running view', () => {
     const model = watching(lines().slice(0, 11));
     model.stopAsked(RUN);
     await showing(model);
-    expect(button('Stopping').disabled).toBe(true);
+    expect(button('Stop asked for').disabled).toBe(true);
   });
 
   it('an ended run: outcome, own cost, export', async () => {
@@ -400,6 +400,10 @@ describe('the export form', () => {
     await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
     await settled();
     expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+  });
+
+  it('node labels are read as they are written', () => {
+    expect(asLabels('gpu=h200,  mps=on=1 plain')).toEqual({ gpu: 'h200', mps: 'on=1', plain: '' });
   });
 
   it('names are those that Kubernetes takes', () => {

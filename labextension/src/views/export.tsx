@@ -34,6 +34,17 @@ export function asName(text: string): string {
   return name || 'train';
 }
 
+/** Labels as one writes them, `gpu=h200, mps=on`; a part without a value has an empty one. */
+export function asLabels(text: string): Record<string, string> {
+  const parts = text.split(/[,\s]+/).filter(Boolean);
+  return Object.fromEntries(
+    parts.map(part => {
+      const [key = '', ...value] = part.split('=');
+      return [key, value.join('=')];
+    })
+  );
+}
+
 export function ExportForm(props: IExportProps): React.ReactElement {
   const { api, run, words } = props;
   const trans = words.trans;
@@ -43,6 +54,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     sharing: 'mps',
     name: props.name,
     image: '',
+    nodes: '',
     output: `exports/${props.name}`
   });
   const [force, setForce] = React.useState(false);
@@ -68,6 +80,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     name: wish.name,
     output: wish.output,
     ...(wish.image ? { image: wish.image } : {}),
+    ...(wish.nodes.trim() ? { node_selector: asLabels(wish.nodes) } : {}),
     ...(force ? { force } : {}),
     ...(overwrite ? { overwrite } : {})
   });
@@ -163,6 +176,15 @@ export function ExportForm(props: IExportProps): React.ReactElement {
             maxLength={1000}
             spellCheck={false}
             onChange={event => change({ image: event.target.value })}
+          />
+        </Field>
+        <Field label={trans.__('Labels of the nodes (KEY=VALUE, …)')}>
+          <input
+            className="jp-GpuPredict-input"
+            value={wish.nodes}
+            maxLength={500}
+            spellCheck={false}
+            onChange={event => change({ nodes: event.target.value })}
           />
         </Field>
         <Field label={trans.__('Folder, below the server’s root')}>

@@ -70,6 +70,11 @@ export function Running(props: IViewProps): React.ReactElement {
         <Empty why={trans.__('Loading…')} />
       ) : (
         <RunCard run={run} outcome={newest.outcome} words={words} settings={settings}>
+          {newest.outcome === 'running' && stopping && (
+            <p className="jp-GpuPredict-small" role="status">
+              {trans.__('The measuring ends; the cell runs on, and the result comes with its end.')}
+            </p>
+          )}
           <p className="jp-GpuPredict-buttons">
             {newest.outcome === 'running' && (
               <button
@@ -79,7 +84,7 @@ export function Running(props: IViewProps): React.ReactElement {
                 title={trans.__('Ends the measuring; the cell runs on')}
                 onClick={() => actions.stop(newest.session_id)}
               >
-                {stopping ? trans.__('Stopping…') : trans.__('Stop measuring')}
+                {stopping ? trans.__('Stop asked for') : trans.__('Stop measuring')}
               </button>
             )}
             <button
