@@ -14,8 +14,8 @@ const SLOW_MS = 5000;
 const WIDTH = 600;
 
 export class Follower implements IDisposable {
-  /** Time between two questions about the devices. */
-  refresh_ms = 1000;
+  /** From an answer to the next question, at least. */
+  refresh_ms = 250;
   private panelShown = false;
   private statusShown = true;
   private over = false;
@@ -146,6 +146,6 @@ export class Follower implements IDisposable {
     if (more) {
       return 0;
     }
-    return eager ? Math.min(this.refresh_ms, 250) : SLOW_MS;
+    return eager ? this.refresh_ms : SLOW_MS;
   }
 }

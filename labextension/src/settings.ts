@@ -11,7 +11,7 @@ export interface ISettings {
 }
 
 export const DEFAULTS: ISettings = {
-  refreshMs: 1000,
+  refreshMs: 250,
   historySeconds: 600,
   metrics: ['share', 'memory'],
   showStatusItem: true,
