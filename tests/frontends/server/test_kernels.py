@@ -1,6 +1,7 @@
 """`kernels/{id}/runs` and `.../stop`."""
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -163,7 +164,7 @@ async def test_a_process_that_dies_is_told_while_one_waits(client, store):
     process._transport.close()
 
 
-@pytest.mark.parametrize("since", ["5", "../x:1", f"{RUN}", f"{RUN}:x", f"{RUN}:1,", "x" * 2001])
+@pytest.mark.parametrize("since", ["5", "../x:1", f"{RUN}", f"{RUN}:x", f"{RUN}:1,", "x" * 4001])
 async def test_a_wrong_cursor(client, store, since):
     assert (await client.get(RUNS, since=since, wait=0))[0] == 400
 
@@ -201,3 +202,84 @@ async def test_what_is_new_of_the_recommendation_is_in_the_run(client, store):
     traces.write(store, RUN, [ev.RecommendationUpdated(3, 3.0, traces.advice("watching", 0.3))])
     run = (await client.get(RUNS, since=f"{RUN}:2"))[1]["runs"][0]["run"]
     assert (run["state"], run["target_ratio"], run["duration_s"]) == ("watching", 0.3, 3.0)
+
+
+class Lines:
+    """Reads a stream's lines as they come."""
+
+    def __init__(self, jp_fetch, **query):
+        self.got = []
+        self._rest = b""
+        self.done = asyncio.ensure_future(
+            jp_fetch(
+                *f"gpupredict/v1/{RUNS}".split("/"),
+                params={key: str(value) for key, value in query.items()},
+                streaming_callback=self._take,
+            )
+        )
+
+    def _take(self, chunk):
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self.got += [json.loads(line) for line in lines]
+
+    async def wait(self, count):
+        for _ in range(300):
+            if len(self.got) >= count:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{len(self.got)} lines, not {count}")
+
+
+async def test_a_stream_has_a_line_for_each_news(client, store, jp_fetch):
+    begin(store)
+    lines = Lines(jp_fetch, since=f"{RUN}:1", stream=1.5)
+    await lines.wait(1)
+    assert seqs(lines.got[0]) == {RUN: [2]}
+    for seq in (3, 4):
+        traces.write(store, RUN, [traces.samples(seq, [0.7])])
+        await lines.wait(seq - 1)
+        assert (seqs(lines.got[-1]), lines.got[-1]["cursor"]) == ({RUN: [seq]}, f"{RUN}:{seq}")
+    reply = await lines.done
+    assert reply.headers["Content-Type"] == "application/x-ndjson"
+    assert lines.got[-1]["runs"] == []  # the time was over
+    assert lines.got[-1]["cursor"] == f"{RUN}:4"
+
+
+async def test_a_stream_brings_a_long_past_first(client, store, jp_fetch):
+    begin(store, upto=2501)
+    lines = Lines(jp_fetch, since=f"{RUN}:-1", stream=1, limit=1000)
+    await lines.wait(3)
+    assert [s for line in lines.got[:3] for s in seqs(line)[RUN]] == list(range(2501))
+    await lines.done
+
+
+async def test_whoever_leaves_a_stream_is_forgotten(client, store, server, jp_base_url):
+    begin(store)
+    pulse = server.web_app.settings["gpupredict"].pulse
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    token = server.identity_provider.token
+    url = f"{jp_base_url}gpupredict/v1/{RUNS}?since={RUN}:1&stream=60&token={token}"
+    writer.write(f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await asyncio.sleep(0.3)
+    assert len(pulse._waiters) == 1
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.3)
+    assert pulse._waiters == []
+    assert pulse._task.done()
+
+
+async def test_whoever_leaves_a_held_request_is_forgotten(client, store, server, jp_base_url):
+    begin(store)
+    pulse = server.web_app.settings["gpupredict"].pulse
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    token = server.identity_provider.token
+    url = f"{jp_base_url}gpupredict/v1/{RUNS}?since={RUN}:2&token={token}"
+    writer.write(f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+    await asyncio.sleep(0.3)
+    assert len(pulse._waiters) == 1
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.3)
+    assert pulse._waiters == []
