@@ -48,6 +48,8 @@ class Catalog:
         self._entries: dict[str, _Entry] = {}
         self._kernels: dict[str, str | None] = {}
         """Session id -> kernel id, of every trace whose first line was read."""
+        self._found: dict[str, tuple[list[str], list[str]]] = {}
+        """Kernel id -> (all ids as they were, those of the kernel)."""
 
     def ids(self) -> list[str]:
         """Return all session ids, newest first; the directory is read only when it changed."""
@@ -119,14 +121,22 @@ class Catalog:
 
         Only the newest traces are opened: nobody waits for a long history.
         """
-        found = []
-        for number, session_id in enumerate(self.ids()):
+        ids = self.ids()
+        of, found = self._found.get(kernel_id, (None, []))
+        if of is ids:  # nothing came or went since
+            return found
+        found, settled = [], True
+        for number, session_id in enumerate(ids):
             if session_id not in self._kernels:
                 if number >= LOOK_AT:
                     break
-                self._look(session_id)
+                settled = self._look(session_id) is not None and settled
             if self._kernels.get(session_id) == kernel_id:
                 found.append(session_id)
+        if len(self._found) >= LOOK_AT:
+            self._found.clear()
+        if settled:
+            self._found[kernel_id] = (ids, found)
         return found
 
     def _known(self, session_id: str) -> _Entry | None:

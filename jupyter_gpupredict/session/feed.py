@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import OrderedDict
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import GpuPredictError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 MAX_RUNS = 20
 """Runs in one reply."""
 MAX_TAILS = 64
+LATE_S = 10.0
+"""A trace may appear so long after a later run's: its source took that long to open."""
 LIFE_EVERY_S = 1.0
 """How often it is looked whether a silent run's process is still there."""
 
@@ -85,16 +89,16 @@ class Feed:
     def first(self, kernel_id: str) -> News:
         """Return the newest runs of a kernel without events, and where to begin."""
         runs = [
-            (followed.summary(), followed.over)
+            (followed.summary(), followed)
             for session_id in self._catalog.of_kernel(kernel_id)[:MAX_RUNS]
             if (followed := self._follow(session_id)) is not None
         ]
-        newest = _second(runs[0][0].session_id) if runs else ""
-        begin = [
-            Place(summary.session_id, -1)
-            for summary, over in runs
-            if not over or _second(summary.session_id) == newest
-        ]
+        begin = []
+        for number, (summary, followed) in enumerate(runs):
+            if number == 0 or not followed.over:
+                begin.append(Place(summary.session_id, -1))
+            elif _began_s(summary.session_id) >= _began_s(runs[0][0].session_id) - LATE_S:
+                begin.append(Place(summary.session_id, followed.tail.last_seq, over=True))
         return News(tuple(RunNews(summary, ()) for summary, _ in runs), tuple(begin))
 
     def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
@@ -107,8 +111,9 @@ class Feed:
         """
         ids = self._catalog.of_kernel(kernel_id)
         known = {place.run: place for place in cursor}
-        newest = max(map(_second, known), default="")
-        wanted = [one for one in ids if one not in known and _second(one) >= newest][-MAX_RUNS:]
+        newest_s = max(map(_began_s, (one for one in ids if one in known)), default=0.0)
+        oldest_s = newest_s - LATE_S
+        wanted = [one for one in ids if one not in known and _began_s(one) >= oldest_s][-MAX_RUNS:]
         wanted += [one for one in ids if one in known]
         found: list[RunNews] = []
         after: dict[str, Place] = {}
@@ -127,8 +132,8 @@ class Feed:
             if lines or over != place.over or session_id not in known:
                 found.append(RunNews(followed.summary(), tuple(text for _, text in lines)))
         places = [after[one] for one in ids if one in after]
-        newest = max((_second(place.run) for place in places), default="")
-        kept = tuple(p for p in places if not p.over or _second(p.run) == newest)
+        newest_s = max((_began_s(place.run) for place in places), default=0.0)
+        kept = tuple(p for p in places if not p.over or _began_s(p.run) >= newest_s - LATE_S)
         return News(tuple(reversed(found)), kept or cursor, more)
 
     def _follow(self, session_id: str) -> _Followed | None:
@@ -147,6 +152,10 @@ class Feed:
         return followed
 
 
-def _second(session_id: str) -> str:
-    """Return the second in which a run began: ids of one second are in no order."""
-    return session_id[:16]
+@functools.lru_cache(maxsize=4096)
+def _began_s(session_id: str) -> float:
+    """Return when a run began, in whole seconds since 1970; 0 when its id names no time."""
+    try:
+        return datetime.strptime(session_id[:16], "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return 0.0

@@ -10,7 +10,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_gpupredict import config
-from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.errors import ExportError, InvalidOption
 from jupyter_gpupredict.frontends.server import records, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler
 from jupyter_gpupredict.frontends.server.inside import folder_below, require_inside
@@ -34,6 +34,8 @@ class Wish:
     node_selector: dict[str, str] = field(default_factory=dict)
     force: bool = False
     overwrite: bool = False
+    sm_percent: int | None = None
+    memory_mib: int | None = None
     cells: tuple[str, ...] = ()
 
 
@@ -69,6 +71,8 @@ def _require(key: str, value: Any) -> None:
         fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
     elif key == "node_selector":
         fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    elif key in ("sm_percent", "memory_mib"):
+        fits = value is None or (isinstance(value, int) and not isinstance(value, bool))
     else:
         fits = isinstance(value, _KINDS.get(key, str))
         if isinstance(value, str) and len(value) > _LONGEST:
@@ -112,6 +116,8 @@ class ExportHandler(ApiHandler):
                 node_selector=wish.node_selector,
                 force=wish.force,
                 overwrite=wish.overwrite,
+                sm_percent=wish.sm_percent,
+                memory_mib=wish.memory_mib,
                 dry_run=dry_run,
             )
 
@@ -119,7 +125,10 @@ class ExportHandler(ApiHandler):
         if target is not None:
             require_inside(root, [target / path for path in made.texts])
         if not wish.preview:
-            made = export(dry_run=False)
+            try:
+                made = export(dry_run=False)
+            except OSError as error:
+                raise ExportError(f"cannot write: {error.strerror}", "choose another") from error
         told = {
             "preview": wish.preview,
             "output": wish.output,

@@ -98,9 +98,14 @@ PATHS: dict[str, dict[str, Schema]] = {
             "Runs of a kernel and their events since a cursor, held until there are some",
             ref("Runs"),
             _KERNEL,
-            _query("since", {"type": "string", "maxLength": 2000}, "The cursor of the last reply"),
+            _query("since", {"type": "string", "maxLength": 4000}, "The cursor of the last reply"),
             _query("wait", _between(0, 10, 10, "number"), "Seconds to hold the request"),
             _query("limit", _between(1, 5000, 1000), "Events in one reply"),
+            _query(
+                "stream",
+                _between(0, 300, 0, "number"),
+                "With a cursor: seconds to go on for, one line of JSON for each news",
+            ),
             errors=("400", "404"),
         )
     },

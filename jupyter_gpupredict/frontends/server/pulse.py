@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.following import News
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.config import Runs
-    from jupyter_gpupredict.core.following import Cursor, News
+    from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.frontends.server.worker import Worker
 
 PERIOD_S = 0.06
@@ -43,6 +44,10 @@ class Pulse:
         found = await self._files.do(self._runs.news, kernel_id, cursor, limit)
         if found.runs or wait_s <= 0:
             return found
+        return await self.next(kernel_id, cursor, limit, wait_s)
+
+    async def next(self, kernel_id: str, cursor: Cursor, limit: int, wait_s: float) -> News:
+        """Return news found by the next looks; empty ones after `wait_s`."""
         done: asyncio.Future[News] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(kernel_id, cursor, limit, done)
         self._waiters.append(waiter)
@@ -51,7 +56,7 @@ class Pulse:
         try:
             return await asyncio.wait_for(done, wait_s)
         except TimeoutError:
-            return found
+            return News((), cursor)
         finally:
             self._waiters.remove(waiter)
 

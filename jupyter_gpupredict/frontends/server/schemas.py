@@ -209,6 +209,8 @@ COMPONENTS: dict[str, Schema] = {
             "node_selector": {"type": "object", "additionalProperties": TEXT, "default": {}},
             "force": {"type": "boolean", "default": False},
             "overwrite": {"type": "boolean", "default": False},
+            "sm_percent": maybe({"type": "integer", "minimum": 1, "maximum": 100}),
+            "memory_mib": maybe({"type": "integer", "minimum": 1, "maximum": 1 << 24}),
             "cells": {"type": "array", "items": TEXT, "default": []},
         },
         "required": ["name"],
