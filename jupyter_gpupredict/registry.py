@@ -19,6 +19,9 @@ SOURCES = {
     "replay": "telemetry.replay:ReplaySource",
     "synthetic": "telemetry.synthetic:SyntheticSource",
 }
+WATCHES = {
+    "nvml": "telemetry.watches.nvml:NvmlWatch",
+}
 HINTS = {
     "keras": "hints.keras:KerasHint",
     "lightning": "hints.lightning:LightningHint",
@@ -75,7 +78,7 @@ def load(kind: str, name: str) -> type[Any]:
     """Return the class registered under a name.
 
     Args:
-        kind: `sources`, `hints`, `predictors`, `workloads` or `sharing`.
+        kind: `sources`, `watches`, `hints`, `predictors`, `workloads` or `sharing`.
         name: A registered name.
 
     Raises:
@@ -101,6 +104,7 @@ def load(kind: str, name: str) -> type[Any]:
 def _table(kind: str) -> dict[str, str]:
     return {
         "sources": SOURCES,
+        "watches": WATCHES,
         "hints": HINTS,
         "predictors": PREDICTORS,
         "workloads": WORKLOADS,

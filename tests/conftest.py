@@ -112,6 +112,10 @@ class FakeDriver:
         """From now on, until `heal`."""
         self.control_path.write_text(f"fail {function} {code}\n")
 
+    def slow(self, function: str, seconds: float) -> None:
+        """Every call takes so long from now on, until `heal`."""
+        self.control_path.write_text(f"slow {function} {seconds}\n")
+
     def heal(self) -> None:
         self.control_path.unlink(missing_ok=True)
 

@@ -38,6 +38,7 @@ DOORS = {
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["config/"],
     "jupyter_server": ["frontends/server/"],
+    "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
     "threading": [
         "session/sampler.py",
@@ -46,10 +47,12 @@ DOORS = {
         "driver/nvml.py",
         "session/hooks.py",
         "frontends/stopping.py",
+        "frontends/server/worker.py",
     ],
+    "queue": ["frontends/server/worker.py"],
     "signal": ["frontends/stopping.py", "backtest/run.py"],
     "concurrent": ["backtest/run.py"],
-    "asyncio": ["frontends/stopping.py", "frontends/interruption.py"],
+    "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [
         "__init__.py",
         "registry.py",
@@ -61,7 +64,7 @@ DOORS = {
         "exporters/requirements.py",
     ],
     "subprocess": ["exporters/trial.py"],
-    "socket": ["config/", "session/store.py"],
+    "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
@@ -120,6 +123,7 @@ def test_the_public_names_are_sorted_and_real():
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
         "telemetry": registry.SOURCES,
+        "telemetry/watches": registry.WATCHES,
         "hints": registry.HINTS,
         "predictors": registry.PREDICTORS,
         "exporters/workloads": registry.WORKLOADS,
@@ -131,6 +135,8 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         assert named == files
     for name in registry.SOURCES:
         registry.load("sources", name)(SourceOptions(environ={}), clock).close()
+    for name in registry.WATCHES:
+        registry.load("watches", name)().close()
 
 
 def test_the_top_level_holds_what_it_should():

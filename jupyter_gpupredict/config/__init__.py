@@ -10,6 +10,7 @@ from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
+from jupyter_gpupredict.config.serving import Runs, device_watch, mps_daemon
 from jupyter_gpupredict.config.sources import SourceProbe, probe_sources
 from jupyter_gpupredict.config.stored import (
     build_store,
@@ -24,14 +25,17 @@ from jupyter_gpupredict.config.validating import Validated, validate
 
 __all__ = [
     "ExportOutcome",
+    "Runs",
     "SessionConfig",
     "SourceProbe",
     "Validated",
     "build_session",
     "build_store",
     "code_hash",
+    "device_watch",
     "export",
     "list_runs",
+    "mps_daemon",
     "predict_recording",
     "predict_trace",
     "probe_sources",

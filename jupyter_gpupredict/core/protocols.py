@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         SharePatch,
     )
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.machine import DeviceTable
     from jupyter_gpupredict.core.pace import Remaining
     from jupyter_gpupredict.core.progress import Mark, Unit
     from jupyter_gpupredict.core.recommendation import Estimate, Recommendation
@@ -43,6 +44,22 @@ class TelemetrySource(Protocol):
 
         Raises:
             SourceLost: The source stopped answering; the caller may `close` and `open` again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice."""
+        ...
+
+
+class DeviceWatch(Protocol):
+    """Sees all devices of this machine and who uses them. The constructor does nothing."""
+
+    def read(self) -> DeviceTable:
+        """Return every device as it is now; opens what has to be opened, again after a loss.
+
+        Raises:
+            TelemetryError: There is no driver, or it is lost.
         """
         ...
 

@@ -14,6 +14,8 @@ import psutil
 
 WALK_SHARE = 0.05
 """Walking the process tree may take this share of the time."""
+HOST_NAMESPACE = Path("pid:[4026531836]")
+"""The kernel's fixed number of the first PID namespace (PROC_PID_INIT_INO)."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -111,6 +113,19 @@ def usable_cpus() -> int:
     except (OSError, ValueError):
         return cpus  # no such quota here
     return cpus
+
+
+def process_name(pid: int) -> str:
+    """Return a process's name; empty where the driver's number may mean another process here.
+
+    The driver counts in the host's PID namespace, so a name is looked up only in that one.
+    """
+    try:
+        if Path("/proc/self/ns/pid").readlink() != HOST_NAMESPACE:
+            return ""
+        return psutil.Process(pid).name()
+    except (OSError, psutil.Error):
+        return ""
 
 
 def _tasks(pid: int) -> list[str]:

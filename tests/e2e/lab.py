@@ -22,6 +22,8 @@ import nbformat
 from playwright.sync_api import Browser, Page, Playwright, Request
 
 TOKEN = "a-token-for-tests"
+BUILT = Path(__file__).resolve().parents[2] / "jupyter_gpupredict" / "labextension"
+"""The panel, where it has been built (`make lab-build`)."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,6 +40,11 @@ RESULT = ".gpupredict-result"
 def chromium() -> str | None:
     """Return the path of Debian's Chromium; None when it is not installed."""
     return shutil.which("chromium")
+
+
+def built() -> bool:
+    """Whether there is a panel to load."""
+    return (BUILT / "package.json").exists()
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -96,6 +103,10 @@ def serve(folder: Path, environ: dict[str, str]) -> Iterator[Lab]:
         port = probe.getsockname()[1]
     work = folder / "work"
     work.mkdir(parents=True)
+    if built():
+        extensions = folder / "share" / "labextensions"
+        extensions.mkdir(parents=True)
+        (extensions / "jupyter_gpupredict").symlink_to(BUILT)
     quiet = folder / "settings" / "@jupyterlab" / "apputils-extension"
     quiet.mkdir(parents=True)
     (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
@@ -107,6 +118,7 @@ def serve(folder: Path, environ: dict[str, str]) -> Iterator[Lab]:
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_DATA_DIR": str(folder / "data"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTER_PATH": str(folder / "share"),  # before all installed ones
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_PREFER_ENV_PATH": "1",
             "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),

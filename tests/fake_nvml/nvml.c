@@ -21,6 +21,7 @@ typedef struct {
   int depth, dry, loop, points, procs, gpm, cores, major, minor;
   double t[MAX_POINTS], util[MAX_POINTS], mem_mib[MAX_POINTS], breadth[MAX_POINTS];
   unsigned pid[MAX_PROCS];
+  int mps[MAX_PROCS];
   u64 proc_mib[MAX_PROCS];
 } Gpu;
 
@@ -79,9 +80,11 @@ static void directive(char *line) {
   } else if (gpu && !strcmp(word, "cores")) {
     sscanf(rest, "%d %d.%d", &gpu->cores, &gpu->major, &gpu->minor);
   } else if (gpu && !strcmp(word, "proc") && gpu->procs < MAX_PROCS) {
-    char who[32];
-    if (sscanf(rest, "%31s %llu", who, &gpu->proc_mib[gpu->procs]) == 2)
+    char who[32], how[8] = "";
+    if (sscanf(rest, "%31s %llu %7s", who, &gpu->proc_mib[gpu->procs], how) >= 2) {
+      gpu->mps[gpu->procs] = !strcmp(how, "mps");
       gpu->pid[gpu->procs++] = !strcmp(who, "self") ? (unsigned)getpid() : (unsigned)atoi(who);
+    }
   } else if (gpu && !strcmp(word, "at") && gpu->points < MAX_POINTS) {
     int i = gpu->points;
     gpu->breadth[i] = 100;
@@ -111,7 +114,21 @@ static int controlled(const char *function) {
   return found;
 }
 
+/* A driver that does not answer: `slow FUNCTION SECONDS` in the control file. */
+static void dawdle(const char *function) {
+  char line[MAX_LINE], name[64];
+  double seconds;
+  const char *path = getenv("FAKE_NVML_CONTROL");
+  FILE *file = path ? fopen(path, "r") : NULL;
+  if (!file) return;
+  while (fgets(line, sizeof line, file))
+    if (sscanf(line, "slow %63s %lf", name, &seconds) == 2 && (!strcmp(name, "*") || !strcmp(name, function)))
+      usleep((useconds_t)(seconds * 1e6));
+  fclose(file);
+}
+
 static nvmlReturn_t gate(const char *function, int needs_init) {
+  dawdle(function);
   int code = controlled(function);
   if (code) return code;
   for (int i = 0; i < fail_count; i++) {
@@ -251,23 +268,28 @@ nvmlReturn_t nvmlDeviceGetSamples(Gpu *gpu, int type, u64 since_us, int *kind, u
   return 0;
 }
 typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } Process;
+static nvmlReturn_t processes(Gpu *gpu, int mps_only, unsigned *count, Process *out) {
+  unsigned wanted = 0, room = *count;
+  for (int i = 0; i < gpu->procs; i++) wanted += !mps_only || gpu->mps[i];
+  *count = wanted;
+  if (!wanted) return 0;
+  if (!out || room < wanted) return 7;
+  for (int i = 0; i < gpu->procs; i++) {
+    if (mps_only && !gpu->mps[i]) continue;
+    out->pid = gpu->pid[i];
+    out->used = gpu->proc_mib[i] << 20;
+    out->gpu_instance = out->compute_instance = 0xFFFFFFFFu;
+    out++;
+  }
+  return 0;
+}
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(Gpu *gpu, unsigned *count, Process *out) {
   GATE("nvmlDeviceGetComputeRunningProcesses_v3");
-  if (!gpu->procs) {
-    *count = 0;
-    return 0;
-  }
-  if (!out || *count < (unsigned)gpu->procs) {
-    *count = (unsigned)gpu->procs;
-    return 7;
-  }
-  for (int i = 0; i < gpu->procs; i++) {
-    out[i].pid = gpu->pid[i];
-    out[i].used = gpu->proc_mib[i] << 20;
-    out[i].gpu_instance = out[i].compute_instance = 0xFFFFFFFFu;
-  }
-  *count = (unsigned)gpu->procs;
-  return 0;
+  return processes(gpu, 0, count, out);
+}
+nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(Gpu *gpu, unsigned *count, Process *out) {
+  GATE("nvmlDeviceGetMPSComputeRunningProcesses_v3");
+  return processes(gpu, 1, count, out);
 }
 nvmlReturn_t nvmlDeviceGetPowerUsage(Gpu *gpu, unsigned *milliwatts) {
   GATE("nvmlDeviceGetPowerUsage");

@@ -9,8 +9,10 @@ The script is text, one directive a line, so that any test can write one by hand
     at T UTIL_PERCENT MEM_MIB [BREADTH_PERCENT] | loop
                                        readings hold until the next; begin again at the end
     gpm | cores N MAJOR.MINOR          has GPM; CUDA cores and compute capability
-    proc PID|self MIB                  a compute process
+    proc PID|self MIB [mps]            a compute process, through an MPS server
     fail FUNCTION|* CODE [AFTER [TIMES]]
+
+The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|* SECONDS`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class FakeGpu:
     loop: bool = False
     gpm: bool = False
     cores: tuple[int, str] | None = None
-    processes: list[tuple[int | str, int]] = field(default_factory=list)
+    processes: list[tuple[int | str, int] | tuple[int | str, int, str]] = field(
+        default_factory=list
+    )
 
     def lines(self) -> list[str]:
         return [
@@ -46,7 +50,7 @@ class FakeGpu:
             *([f"cores {self.cores[0]} {self.cores[1]}"] if self.cores else []),
             *("at " + " ".join(map(str, point)) for point in self.points),
             *(["loop"] if self.loop else []),
-            *(f"proc {pid} {mib}" for pid, mib in self.processes),
+            *("proc " + " ".join(map(str, process)) for process in self.processes),
         ]
 
 

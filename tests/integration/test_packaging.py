@@ -36,6 +36,12 @@ def test_it_holds_what_it_should_and_no_more(wheel):
     assert "jupyter_gpupredict/frontends/charts/view.js" in names
     assert "jupyter_gpupredict/exporters/templates/handler.py.txt" in names
     assert any(name.endswith("jupyter_server_config.d/jupyter_gpupredict.json") for name in names)
+    panel = [name for name in names if "/share/jupyter/labextensions/jupyter_gpupredict/" in name]
+    stems = {name.rpartition("/jupyter_gpupredict/")[2] for name in panel}
+    assert {"package.json", "install.json", "static/style.js"} <= stems
+    assert any(stem.startswith("static/remoteEntry.") for stem in stems)
+    assert not any("node_modules" in name or name.endswith((".ts", ".tsx")) for name in names)
+    assert sum(name.endswith("remoteEntry.js") or "remoteEntry." in name for name in names) == 1
     outside = [n for n in names if not n.startswith(("jupyter_gpupredict/", "jupyter_gpupredict-"))]
     assert outside == []
     assert not any("bokeh.min.js" in name or name.endswith(".ipynb") for name in names)

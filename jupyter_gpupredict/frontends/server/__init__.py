@@ -9,11 +9,30 @@ if TYPE_CHECKING:
 
 
 def _load_jupyter_server_extension(app: ServerApp) -> None:
-    """Add our routes below the server's base URL."""
+    """Add our routes below the server's base URL. Opens nothing and never raises."""
+    try:
+        _load(app)
+    except Exception as error:  # noqa: BLE001 - border: the server must start whatever happens here
+        app.log.warning(f"jupyter_gpupredict has no routes: {type(error).__name__}: {error}")
+
+
+def _load(app: ServerApp) -> None:
     from jupyter_server.utils import url_path_join
 
+    from jupyter_gpupredict.frontends.server import records
     from jupyter_gpupredict.frontends.server.bokehjs import BokehJsHandler
+    from jupyter_gpupredict.frontends.server.desk import Desk
+    from jupyter_gpupredict.frontends.server.routes import patterns
 
-    base = app.web_app.settings["base_url"]
-    route: Any = url_path_join(base, r"gpupredict/bokehjs/([0-9A-Za-z.+-]{1,40})\.js")
-    app.web_app.add_handlers(".*$", [(route, BokehJsHandler)])  # type: ignore[no-untyped-call]
+    settings = app.web_app.settings
+    if app.event_logger is not None:
+        records.register(app.event_logger)
+    settings["gpupredict"] = Desk()
+    routes: list[tuple[str, Any]] = [
+        (r"gpupredict/bokehjs/([0-9A-Za-z.+-]{1,40})\.js", BokehJsHandler),
+        *patterns(),
+    ]
+    base = settings["base_url"]
+    app.web_app.add_handlers(  # type: ignore[no-untyped-call]
+        ".*$", [(url_path_join(base, pattern), handler) for pattern, handler in routes]
+    )

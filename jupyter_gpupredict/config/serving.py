@@ -1,0 +1,150 @@
+"""What the server shows: the stored and live runs, the machine's devices, its MPS daemon."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import registry
+from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.machine import MpsDaemon
+from jupyter_gpupredict.core.run import RunFold
+from jupyter_gpupredict.core.trace import event_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_gpupredict.core.envelope import Drawing
+    from jupyter_gpupredict.core.following import Cursor, News
+    from jupyter_gpupredict.core.protocols import DeviceWatch
+    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.summary import Page, Summary
+
+MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # noqa: S108 - the driver's own default
+SEARCH_S = 1.0
+DRAW_S = 0.2
+"""Seconds a first reading of a long trace may take before a part of it is shown."""
+
+
+class Runs:
+    """The runs of this user. Each group of methods is one thread's at a time."""
+
+    def __init__(self) -> None:
+        from jupyter_gpupredict.session.catalog import Catalog
+        from jupyter_gpupredict.session.feed import Feed
+        from jupyter_gpupredict.session.picture import Pictures
+
+        self._store = build_store()
+        self._catalog = Catalog(self._store)
+        self._feed = Feed(self._store, self._catalog)
+        self._pictures = Pictures(self._store)
+
+    # ---- lists and news -----------------------------------------------------------------------
+
+    def page(self, limit: int, before: str | None, words: tuple[str, ...]) -> Page:
+        """Return the newest runs that hold all the words; a long search stops after a second."""
+        return self._catalog.page(limit, before, words, SEARCH_S)
+
+    def summary(self, session_id: str) -> Summary:
+        """Return one run.
+
+        Raises:
+            UnknownName: There is no such run.
+            TraceError: It cannot be read.
+        """
+        return self._catalog.summary(session_id)
+
+    def of_kernel(self, kernel_id: str) -> list[str]:
+        """Return the ids of a kernel's runs, newest first."""
+        return self._catalog.of_kernel(kernel_id)
+
+    def first(self, kernel_id: str) -> News:
+        """Return the newest runs of a kernel without events, and where to begin."""
+        return self._feed.first(kernel_id)
+
+    def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
+        """Return what is new to someone who knows the cursor; at most so many events."""
+        return self._feed.news(kernel_id, cursor, limit)
+
+    def stop(self, session_id: str) -> None:
+        """End the measuring of a live run; its cell goes on."""
+        self._store.request_stop(session_id)
+
+    def stop_requested(self, session_id: str) -> bool:
+        """Return whether that was asked for."""
+        return self._store.stop_requested(session_id)
+
+    # ---- one run, at length -------------------------------------------------------------------
+
+    def draw(self, session_id: str, width: int) -> Drawing:
+        """Return a run's series in at most `width` rows each, as far as time allows.
+
+        Raises:
+            UnknownName: There is no such run.
+        """
+        return self._pictures.draw(session_id, width, DRAW_S)
+
+    def ends(self, session_id: str) -> tuple[str, str | None]:
+        """Return the first line of a trace, and the last that holds a recommendation.
+
+        Raises:
+            UnknownName: There is no such run.
+        """
+        from jupyter_gpupredict.session.tail import Tail
+
+        path = self._store.path(session_id)
+        try:
+            with path.open("rb") as file:
+                first = file.readline()
+        except OSError as error:
+            raise UnknownName("session", session_id, ["last"]) from error
+        tail = Tail(path)
+        tail.look()
+        return first.decode(errors="replace").rstrip("\n"), (
+            None if tail.newest is None else tail.newest.decode()
+        )
+
+    def run(self, session_id: str, outcome: str) -> Run:
+        """Return a run with its figures and without its readings: what an export needs.
+
+        Args:
+            session_id: The run's id.
+            outcome: As its summary says.
+
+        Raises:
+            UnknownName: There is no such run.
+            TraceError: Its trace cannot be read.
+        """
+        first, last = self.ends(session_id)
+        folded = RunFold()
+        for line in (first, last):
+            if line is not None:
+                folded.add(event_from_json(line))
+        return folded.record(live=outcome == "running")
+
+
+def device_watch() -> DeviceWatch:
+    """Return what sees all devices of this machine; nothing is opened yet."""
+    made: DeviceWatch = registry.load("watches", "nvml")()
+    return made
+
+
+def mps_daemon(environ: Mapping[str, str] | None = None) -> MpsDaemon:
+    """Return whether an MPS control daemon is there. No command is sent to it."""
+    known = os.environ if environ is None else environ
+    folder = known.get("CUDA_MPS_PIPE_DIRECTORY") or MPS_PIPE_DIRECTORY
+    try:
+        pid = int(Path(folder, "nvidia-cuda-mps-control.pid").read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return MpsDaemon(False, folder, "no control daemon is there")
+    except (OSError, ValueError):
+        return MpsDaemon(False, folder, "its control daemon belongs to someone else")
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return MpsDaemon(True, folder, f"another user's control daemon runs, process {pid}")
+    except OSError:
+        return MpsDaemon(False, folder, f"a control daemon left its files behind, process {pid}")
+    return MpsDaemon(True, folder, f"a control daemon runs, process {pid}")

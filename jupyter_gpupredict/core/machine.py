@@ -1,0 +1,57 @@
+"""All devices of a machine at one moment, with who uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessNow:
+    """One process on a device."""
+
+    pid: int
+    """In the PID namespace that the driver counts in."""
+    name: str
+    """Empty where it cannot be known."""
+    memory_bytes: float | None
+    """None where the driver hides it."""
+    mps: bool
+    """It uses the device through an MPS server."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNow:
+    """One device. A number that is None has its reason."""
+
+    uuid: str
+    name: str
+    index: int
+    utilization_ratio: float | None
+    memory_used_bytes: float | None
+    memory_total_bytes: int | None
+    power_watts: float | None
+    processes: tuple[ProcessNow, ...] | None
+    mps_clients: int | None
+    reasons: Mapping[str, str]
+    """Field -> one of `core.metrics.REASONS`, for each that is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTable:
+    """All devices that the driver shows."""
+
+    devices: tuple[DeviceNow, ...]
+    driver_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class MpsDaemon:
+    """Whether an MPS control daemon serves this environment; judged by its files alone."""
+
+    running: bool
+    pipe_directory: str
+    message: str

@@ -1,0 +1,90 @@
+"""`status`, `devices`, `doctor` and `openapi.json`: what is here and what works."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.frontends.server import openapi, replies
+from jupyter_gpupredict.frontends.server.base import ApiHandler
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.machine import MpsDaemon
+
+API = 1
+"""The routes' version; raised when one takes or gives something else."""
+
+
+class StatusHandler(ApiHandler):
+    """`GET status`."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Write versions, host, and the state of driver, MPS and store."""
+        reading = await self.desk.devices.now()
+        mps, problem, targets = await self.on(self.desk.reading, _surroundings)
+        self.reply(
+            replies.dumps(
+                {
+                    "version": __version__,
+                    "api": API,
+                    "host": self.desk.host,
+                    "pid": os.getpid(),
+                    "nvml": {
+                        "works": not reading.reason,
+                        "reason": reading.reason,
+                        "message": reading.message,
+                        "hint": reading.hint,
+                        "driver_version": reading.table.driver_version if reading.table else "",
+                    },
+                    "mps": asdict(mps),
+                    "store": {"works": not problem, "message": problem},
+                    "targets": targets,
+                }
+            )
+        )
+
+
+class DevicesHandler(ApiHandler):
+    """`GET devices`."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Write the server's own devices."""
+        reading = await self.desk.devices.now()
+        self.reply(replies.dumps(replies.devices(reading, self.desk.host)))
+
+
+class DoctorHandler(ApiHandler):
+    """`GET doctor`."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Write what works here and what does not."""
+        lines = await self.on(self.desk.driver, doctor.examine)
+        works = all(line.works for line in lines)
+        self.reply(replies.dumps({"works": works, "lines": [asdict(line) for line in lines]}))
+
+
+class OpenApiHandler(ApiHandler):
+    """`GET openapi.json`."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Write the OpenAPI document."""
+        self.reply(replies.dumps(openapi.document(self.base_url)))
+
+
+def _surroundings() -> tuple[MpsDaemon, str, list[dict[str, Any]]]:
+    return config.mps_daemon(), config.store_problem(), config.targets()

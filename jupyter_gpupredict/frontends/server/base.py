@@ -1,0 +1,148 @@
+"""What all handlers share: who may ask, how an error is told, and where work is done."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from jupyter_gpupredict.core.errors import (
+    ConfigError,
+    ExportError,
+    GpuPredictError,
+    OutputExists,
+    TraceError,
+    UnknownName,
+)
+from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_gpupredict.frontends.server.desk import Desk
+    from jupyter_gpupredict.frontends.server.worker import Worker
+
+_Value = TypeVar("_Value")
+
+_REASONS = {
+    400: "bad_request",
+    403: "not_allowed",
+    404: "not_found",
+    405: "not_allowed",
+    409: "conflict",
+    422: "refused",
+    503: "busy",
+    504: "timed_out",
+}
+
+
+class Problem(web.HTTPError):
+    """An error as it is told to a client."""
+
+    def __init__(self, status: int, message: str, hint: str = "") -> None:
+        super().__init__(status)
+        self.told = message
+        self.hint = hint
+
+
+class ApiHandler(APIHandler):
+    """A route of ours. No request counts as activity: an open panel keeps no server alive."""
+
+    auth_resource = "gpupredict"
+    _track_activity = False
+
+    @property
+    def desk(self) -> Desk:
+        """What all routes share."""
+        return cast("Desk", self.settings["gpupredict"])
+
+    def reply(self, text: str, status: int = 200) -> None:
+        """Send a text that is JSON already."""
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(text)
+
+    async def on(self, worker: Worker, work: Callable[..., _Value], *arguments: Any) -> _Value:
+        """Return what `work(*arguments)` returns, done on another thread.
+
+        Raises:
+            Problem: It failed, in words.
+        """
+        try:
+            return await worker.do(work, *arguments)
+        except Busy as error:
+            raise Problem(503, "too many requests wait already", "ask again in a second") from error
+        except TooSlow as error:
+            raise Problem(504, "it took too long", "is the disk or the driver stuck?") from error
+        except GpuPredictError as error:
+            raise Problem(status_of(error), error.message, error.hint) from error
+
+    def number(self, name: str, low: float, high: float, default: float) -> float:
+        """Return a query argument.
+
+        Raises:
+            Problem: It is no number, or out of range.
+        """
+        text = self.get_query_argument(name, None)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise Problem(400, f"{name} is not {low:g} to {high:g}", f"the default is {default:g}")
+        return value
+
+    def whole(self, name: str, low: int, high: int, default: int) -> int:
+        """Return a query argument that is a whole number.
+
+        Raises:
+            Problem: It is none, or out of range.
+        """
+        value = self.number(name, low, high, default)
+        if value != int(value):
+            raise Problem(400, f"{name} is no whole number", f"the default is {default}")
+        return int(value)
+
+    def words(self, name: str, longest: int) -> str:
+        """Return a query argument that is a text; empty when it is not given.
+
+        Raises:
+            Problem: It is too long.
+        """
+        text = self.get_query_argument(name, "") or ""
+        if len(text) > longest:
+            raise Problem(400, f"{name} is longer than {longest} characters")
+        return text
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell an error as JSON: what happened and what to do."""
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        message, hint = f"HTTP {status_code}", ""
+        if isinstance(error, Problem):
+            message, hint = error.told, error.hint
+        elif isinstance(error, web.HTTPError):
+            message = error.log_message or error.reason or message
+        elif error is not None:
+            message, hint = "an error in jupyter_gpupredict", "the server's log tells more"
+        if status_code == 503:
+            self.set_header("Retry-After", "1")
+        reason = _REASONS.get(status_code, "error")
+        self.finish(json.dumps({"message": message, "hint": hint, "reason": reason}))
+
+
+def status_of(error: GpuPredictError) -> int:
+    """Return the HTTP status that fits an error of ours."""
+    if isinstance(error, UnknownName) and error.message.startswith("unknown session"):
+        return 404
+    if isinstance(error, OutputExists):
+        return 409
+    if isinstance(error, ConfigError):
+        return 400
+    if isinstance(error, ExportError | TraceError):
+        return 422
+    return 500

@@ -1,0 +1,61 @@
+"""What the routes of one server share: threads, runs, devices and news."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends.server.devices import Devices
+from jupyter_gpupredict.frontends.server.pulse import Pulse
+from jupyter_gpupredict.frontends.server.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_KERNELS = 1000
+
+
+class Desk:
+    """One a server. Nothing is opened and no thread runs before the first request."""
+
+    def __init__(self) -> None:
+        self.host = socket.gethostname()
+        self.runs = config.Runs()
+        self.driver = Worker("driver", limit_s=2.0)
+        """The driver library's thread: it may hang, and then it hangs alone."""
+        self.files = Worker("files", limit_s=10.0)
+        """Lists, news and stop marks."""
+        self.reading = Worker("reading", limit_s=30.0)
+        """Long traces and exports, so that no list waits for them."""
+        self.devices = Devices(self.driver, config.device_watch())
+        self.pulse = Pulse(self.files, self.runs)
+        self._kernels: dict[str, None] = {}
+        self._told: dict[str, None] = {}
+
+    def serves(self, kernel_id: str, running: Callable[[str], bool]) -> bool:
+        """Return whether a kernel is this server's, now or since the server began."""
+        if running(kernel_id):
+            _remember(self._kernels, kernel_id)
+            return True
+        return kernel_id in self._kernels
+
+    def is_new(self, session_id: str) -> bool:
+        """Return True the first time it is asked about a run."""
+        if session_id in self._told:
+            return False
+        _remember(self._told, session_id)
+        return True
+
+    def close(self) -> None:
+        """End the threads."""
+        self.pulse.close()
+        self.devices.close()
+        for worker in (self.driver, self.files, self.reading):
+            worker.close()
+
+
+def _remember(kept: dict[str, None], key: str) -> None:
+    kept[key] = None
+    while len(kept) > MAX_KERNELS:
+        kept.pop(next(iter(kept)))

@@ -1,0 +1,84 @@
+"""The server's own devices: read at most once a second, whoever asks, and never waited for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import TelemetryError
+from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.machine import DeviceTable
+    from jupyter_gpupredict.core.protocols import DeviceWatch
+    from jupyter_gpupredict.frontends.server.worker import Worker
+
+KEEP_S = 1.0
+SLOW_MESSAGE = "the driver did not answer in time"
+SLOW_HINT = "nvidia-smi may hang too: see the system log for Xid errors"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest devices, and what was wrong with the last try."""
+
+    table: DeviceTable | None = None
+    """None: never read, or lost."""
+    read_at: datetime | None = None
+    age_s: float | None = None
+    reason: str = ""
+    """One of `core.metrics.REASONS`; empty: the last try went well."""
+    message: str = ""
+    hint: str = ""
+
+
+class Devices:
+    """Asks the driver on its own thread; all requests at one time share one reading."""
+
+    def __init__(self, worker: Worker, watch: DeviceWatch) -> None:
+        self._worker = worker
+        self._watch = watch
+        self._kept = Reading()
+        self._read_s = float("-inf")
+        self._tried_s = float("-inf")
+        self._current: asyncio.Task[None] | None = None
+
+    async def now(self) -> Reading:
+        """Return the devices as of a second ago, at most, or why that cannot be had."""
+        if self._current is None and time.monotonic() - self._tried_s >= KEEP_S:
+            if self._worker.occupied:  # a call still hangs: to queue behind it would not help
+                self._fail("timed_out", SLOW_MESSAGE, SLOW_HINT)
+            else:
+                self._current = asyncio.create_task(self._read())
+        if self._current is not None:
+            await asyncio.shield(self._current)
+        age_s = time.monotonic() - self._read_s if self._kept.table is not None else None
+        return replace(self._kept, age_s=age_s)
+
+    def close(self) -> None:
+        """Let go of the driver, unless a call hangs in it."""
+        if not self._worker.occupied:
+            self._watch.close()
+
+    async def _read(self) -> None:
+        try:
+            table = await self._worker.do(self._watch.read)
+        except TelemetryError as error:
+            self._kept = Reading(reason=error.reason, message=error.message, hint=error.hint)
+        except TooSlow:
+            self._fail("timed_out", SLOW_MESSAGE, SLOW_HINT)
+        except Busy:
+            self._fail("timed_out", "too many requests wait for the driver", "ask again later")
+        else:
+            self._kept = Reading(table, datetime.now(UTC))
+            self._read_s = time.monotonic()
+        finally:
+            self._tried_s = time.monotonic()
+            self._current = None
+
+    def _fail(self, reason: str, message: str, hint: str) -> None:
+        """Keep the old devices: they are told with their age."""
+        self._kept = replace(self._kept, reason=reason, message=message, hint=hint)

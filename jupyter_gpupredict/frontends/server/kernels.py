@@ -1,0 +1,156 @@
+"""`kernels/{id}/runs` and `.../stop`: a kernel's runs, live, from the server's side."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from jupyter_server.auth.decorator import authorized
+from tornado import iostream, web
+
+from jupyter_gpupredict.core.errors import ConfigError, UnknownName
+from jupyter_gpupredict.core.following import parse_cursor
+from jupyter_gpupredict.frontends.server import records, replies
+from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
+from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.following import Cursor, News
+    from jupyter_gpupredict.core.summary import Summary
+
+MAX_WAIT_S = 10.0
+MAX_STREAM_S = 300.0
+NO_RUN = (
+    "no run of this kernel is stored on this machine: it measured nothing yet, or it runs on "
+    "another machine, where its runs are stored"
+)
+
+
+class _GoneError(Exception):
+    """The client has closed its connection."""
+
+
+class _KernelHandler(ApiHandler):
+    def require(self, kernel_id: str) -> None:
+        """Let only kernels of this server pass.
+
+        Raises:
+            Problem: It is none.
+        """
+        if not self.desk.serves(kernel_id, lambda one: one in self.kernel_manager):
+            raise Problem(404, "this server has no such kernel", "was it restarted under a new id?")
+
+
+class RunsHandler(_KernelHandler):
+    """`GET kernels/{id}/runs`."""
+
+    _held: asyncio.Future[News] | None = None
+    _gone = False
+
+    @web.authenticated
+    @authorized
+    async def get(self, kernel_id: str) -> None:
+        """Write runs and events; with a cursor, as soon as there are some it does not know."""
+        self.require(kernel_id)
+        wait_s = self.number("wait", 0.0, MAX_WAIT_S, MAX_WAIT_S)
+        limit = self.whole("limit", 1, 5000, 1000)
+        stream_s = self.number("stream", 0.0, MAX_STREAM_S, 0.0)
+        since = self.words("since", 4000)
+        if not since:
+            found = await self.on(self.desk.files, self.desk.runs.first, kernel_id)
+        else:
+            try:
+                cursor = parse_cursor(since)
+            except ConfigError as error:
+                raise Problem(400, error.message, error.hint) from error
+            if stream_s > 0:
+                await self._stream(kernel_id, cursor, limit, stream_s)
+                return
+            try:
+                found = await self._news(kernel_id, cursor, limit, wait_s)
+            except _GoneError:
+                return
+        self.reply(self._told(kernel_id, found))
+
+    def on_connection_close(self) -> None:
+        """Hold nothing for a client that has gone."""
+        self._gone = True
+        if self._held is not None:
+            self._held.cancel()
+        super().on_connection_close()
+
+    async def _stream(self, kernel_id: str, cursor: Cursor, limit: int, stream_s: float) -> None:
+        """Write one line for each news, each with its cursor, until the time is over.
+
+        A line is written when the one before has gone out: who reads slowly is sent fewer, longer
+        ones. An empty one after `MAX_WAIT_S` of silence keeps proxies from giving up.
+        """
+        self.set_header("Content-Type", "application/x-ndjson")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would keep the lines
+        until_s = time.monotonic() + stream_s
+        try:
+            found = await self._news(kernel_id, cursor, limit, 0.0)
+            while True:
+                self.write(self._told(kernel_id, found) + "\n")
+                await self.flush()
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                wait_s = min(left_s, MAX_WAIT_S)
+                found = await self._news(
+                    kernel_id, found.cursor, limit, wait_s, look_first=found.more
+                )
+        except (iostream.StreamClosedError, _GoneError):
+            return
+        except Problem:
+            if not self._headers_written:
+                raise
+        self.finish(set_content_type="application/x-ndjson")  # it comes back with its cursor
+
+    async def _news(
+        self, kernel_id: str, cursor: Cursor, limit: int, wait_s: float, *, look_first: bool = True
+    ) -> News:
+        ask = self.desk.pulse.news if look_first else self.desk.pulse.next
+        self._held = asyncio.ensure_future(ask(kernel_id, cursor, limit, wait_s))
+        try:
+            return await self._held
+        except asyncio.CancelledError:
+            if self._gone:
+                raise _GoneError from None
+            raise
+        except Busy as error:
+            raise Problem(503, "too many requests wait already", "ask again in a second") from error
+        except TooSlow as error:
+            raise Problem(504, "the session store does not answer", "is its disk stuck?") from error
+        finally:
+            self._held = None
+
+    def _told(self, kernel_id: str, found: News) -> str:
+        for run in found.runs:
+            if run.summary.outcome == "running" and self.desk.is_new(run.summary.session_id):
+                records.emit(self.event_logger, "start", run.summary.session_id)
+        reason = "" if found.runs or found.cursor else NO_RUN
+        return replies.news(kernel_id, found, self.desk.host, reason)
+
+
+class StopHandler(_KernelHandler):
+    """`POST kernels/{id}/runs/{run}/stop`."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, kernel_id: str, session_id: str) -> None:
+        """Ask the run to end its measuring."""
+        self.require(kernel_id)
+        await self.on(self.desk.files, self._stop, kernel_id, session_id)
+        records.emit(self.event_logger, "stop", session_id)
+        self.reply(replies.dumps({"session_id": session_id, "stopping": True}), 202)
+
+    def _stop(self, kernel_id: str, session_id: str) -> None:
+        run: Summary = self.desk.runs.summary(session_id)
+        if run.kernel_id != kernel_id:
+            raise UnknownName("session", session_id, self.desk.runs.of_kernel(kernel_id)[:5])
+        if run.over:
+            raise Problem(409, f"the run is over: {run.outcome}", "there is nothing to stop")
+        self.desk.runs.stop(session_id)

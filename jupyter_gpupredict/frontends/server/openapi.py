@@ -1,0 +1,168 @@
+"""The OpenAPI document of the routes; a test holds it and the handlers to one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.frontends.server.schemas import (
+    COMPONENTS,
+    KERNEL_ID,
+    SESSION_ID,
+    Schema,
+    ref,
+)
+
+_ERRORS = {
+    "400": "A value is wrong",
+    "403": "Not signed in, not allowed, or without the XSRF header",
+    "404": "There is no such thing",
+    "409": "Not now: it is over, or is there already",
+    "422": "Refused, with what to insist on",
+    "503": "Busy; Retry-After says when to ask again",
+    "504": "It took too long",
+}
+_KERNEL = {
+    "name": "kernel",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{KERNEL_ID}$"},
+}
+_ID: Schema = {"type": "string", "pattern": f"^{SESSION_ID}$"}
+_SESSION = {"name": "session", "in": "path", "required": True, "schema": _ID}
+_RUN = {**_SESSION, "name": "run"}
+
+
+def document(base_url: str) -> dict[str, Any]:
+    """Return the whole document for a server at this base URL."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "jupyter_gpupredict", "version": __version__},
+        "servers": [{"url": base_url.rstrip("/") + "/gpupredict/v1"}],
+        "security": [{"token": []}],
+        "paths": PATHS,
+        "components": {
+            "schemas": COMPONENTS,
+            "securitySchemes": {
+                "token": {"type": "apiKey", "in": "header", "name": "Authorization"}
+            },
+        },
+    }
+
+
+def _query(name: str, schema: Schema, text: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+def _between(low: float, high: float, default: float, kind: str = "integer") -> Schema:
+    return {"type": kind, "minimum": low, "maximum": high, "default": default}
+
+
+def _operation(
+    name: str,
+    summary: str,
+    gives: Schema,
+    *parameters: Schema,
+    errors: tuple[str, ...] = (),
+    status: str = "200",
+    takes: Schema | None = None,
+) -> Schema:
+    made: Schema = {
+        "operationId": name,
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {
+            status: {"description": summary, "content": {"application/json": {"schema": gives}}},
+            **{
+                code: {
+                    "description": _ERRORS[code],
+                    "content": {"application/json": {"schema": ref("Error")}},
+                }
+                for code in ("403", "503", "504", *errors)
+            },
+        },
+    }
+    if takes is not None:
+        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": takes}}}
+    return made
+
+
+PATHS: dict[str, dict[str, Schema]] = {
+    "/status": {
+        "get": _operation("status", "Versions, host, driver, MPS, store, targets", ref("Status"))
+    },
+    "/devices": {"get": _operation("devices", "The server's own GPUs now", ref("Devices"))},
+    "/kernels/{kernel}/runs": {
+        "get": _operation(
+            "runs",
+            "Runs of a kernel and their events since a cursor, held until there are some",
+            ref("Runs"),
+            _KERNEL,
+            _query("since", {"type": "string", "maxLength": 4000}, "The cursor of the last reply"),
+            _query("wait", _between(0, 10, 10, "number"), "Seconds to hold the request"),
+            _query("limit", _between(1, 5000, 1000), "Events in one reply"),
+            _query(
+                "stream",
+                _between(0, 300, 0, "number"),
+                "With a cursor: seconds to go on for, one line of JSON for each news",
+            ),
+            errors=("400", "404"),
+        )
+    },
+    "/kernels/{kernel}/runs/{run}/stop": {
+        "post": _operation(
+            "stop",
+            "The measuring ends soon; the cell goes on",
+            ref("Stopping"),
+            _KERNEL,
+            _RUN,
+            errors=("404", "409"),
+            status="202",
+        )
+    },
+    "/sessions": {
+        "get": _operation(
+            "sessions",
+            "Stored and live runs, newest first",
+            ref("Sessions"),
+            _query("limit", _between(1, 200, 50), "Runs in one reply"),
+            _query("before", _ID, "Only runs older than this one"),
+            _query("q", {"type": "string", "maxLength": 200}, "Words that must all occur"),
+            errors=("400",),
+        )
+    },
+    "/sessions/{session}": {
+        "get": _operation("session", "One run", ref("Session"), _SESSION, errors=("404", "422"))
+    },
+    "/sessions/{session}/series": {
+        "get": _operation(
+            "series",
+            "The readings of a run, decimated with the extremes kept",
+            ref("Series"),
+            _SESSION,
+            _query("width", _between(10, 4000, 600), "Rows of a series, at most"),
+            errors=("400", "404", "422"),
+        )
+    },
+    "/sessions/{session}/recommendation": {
+        "get": _operation(
+            "recommendation",
+            "What was predicted, in figures and in words",
+            ref("Recommended"),
+            _SESSION,
+            errors=("404", "422"),
+        )
+    },
+    "/sessions/{session}/export": {
+        "post": _operation(
+            "export",
+            "Preview or write the function folder",
+            ref("Exported"),
+            _SESSION,
+            errors=("400", "404", "409", "422"),
+            takes=ref("ExportRequest"),
+        )
+    },
+    "/doctor": {"get": _operation("doctor", "What works here and what does not", ref("Doctor"))},
+    "/openapi.json": {"get": _operation("openapi", "This document", {"type": "object"})},
+}

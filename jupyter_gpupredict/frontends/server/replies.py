@@ -1,0 +1,152 @@
+"""Core data -> the JSON text of a reply. Made on a worker's thread, not on the event loop."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.core.following import cursor_text
+from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.frontends import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jupyter_gpupredict.core.envelope import Drawing
+    from jupyter_gpupredict.core.following import News
+    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.summary import Page, Summary
+    from jupyter_gpupredict.frontends.server.devices import Reading
+
+_DIGITS = 9
+
+
+def dumps(value: Any) -> str:
+    """Return a value as compact JSON."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def summary(run: Summary, host: str) -> dict[str, Any]:
+    """Return a run as the schema `Summary`."""
+    return {
+        **asdict(run),
+        "devices": [{"uuid": uuid, "name": name} for uuid, name in run.devices],
+        "label": run.label,
+        "basis": run.basis,
+        "remote": run.host != host,
+    }
+
+
+def page(found: Page, host: str) -> str:
+    """Return the schema `Sessions`."""
+    return dumps(
+        {
+            "sessions": [summary(run, host) for run in found.found],
+            "total": found.total,
+            "searched": found.searched,
+            "before": found.before,
+        }
+    )
+
+
+def news(kernel_id: str, found: News, host: str, reason: str = "") -> str:
+    """Return the schema `Runs`; the events' lines go in as they lie in the trace."""
+    runs = ",".join(
+        f'{{"run":{dumps(summary(run.summary, host))},"events":[{",".join(run.lines)}]}}'
+        for run in found.runs
+    )
+    return (
+        f'{{"kernel_id":{dumps(kernel_id)},"host":{dumps(host)},'
+        f'"cursor":{dumps(cursor_text(found.cursor))},"more":{dumps(found.more)},'
+        f'"reason":{dumps(reason)},"runs":[{runs}]}}'
+    )
+
+
+def session(run: Summary, first: str, last: str | None, stopping: bool, host: str) -> str:
+    """Return the schema `Session`."""
+    newest = None if last is None else json.loads(last)
+    ended = newest is not None and newest["event"] == "SessionFinished"
+    return (
+        f'{{"session":{dumps(summary(run, host))},"started":{first},'
+        f'"finished":{last if ended else "null"},'
+        f'"recommendation":{dumps(None if newest is None else newest["recommendation"])},'
+        f'"stop_requested":{dumps(stopping)}}}'
+    )
+
+
+def series(run: Summary, drawing: Drawing) -> str:
+    """Return the schema `Series`. Each part is dumped by itself: none holds the thread for long."""
+    parts = []
+    for one in drawing.pictures:
+        known = METRICS.get(one.series.metric)
+        head = {
+            "metric": one.series.metric,
+            "device": one.series.device,
+            "rank": one.series.rank,
+            "label": known.label if known else one.series.metric,
+            "basis": known.basis if known else None,
+            "samples": one.samples,
+            "reason": _lack(one.low),
+        }
+        columns = (("times_s", one.times_s), ("low", one.low), ("high", one.high))
+        drawn = ",".join(f'"{name}":[{",".join(_texts(values))}]' for name, values in columns)
+        parts.append(f"{dumps(head)[:-1]},{drawn}}}")
+    return (
+        f'{{"session_id":{dumps(run.session_id)},"outcome":{dumps(run.outcome)},'
+        f'"seq":{drawing.seq},"complete":{dumps(drawing.complete)},'
+        f'"duration_s":{_text(drawing.duration_s)},"series":[{",".join(parts)}],'
+        f'"marks":[{",".join(drawing.marks)}]}}'
+    )
+
+
+def recommendation(run: Run, last: str | None) -> str:
+    """Return the schema `Recommended`."""
+    told = run.recommendation
+    said = {
+        "label": words.label(run.started),
+        "prediction": words.prediction(told) if told else "",
+        "certified": words.certified(told) if told else "",
+        "bounds": words.bounds(told) if told else "",
+        "memory": words.memory(told.memory) if told else "",
+        "time_left": words.time_left(told) if told else "",
+        "progress": told.progress if told else "",
+        "reason": told.reason if told else "no reading was taken yet",
+    }
+    plain = json.loads(last)["recommendation"] if last is not None else None
+    return dumps(
+        {
+            "session_id": run.session_id,
+            "outcome": run.outcome,
+            "recommendation": plain,
+            "words": said,
+        }
+    )
+
+
+def devices(reading: Reading, host: str) -> dict[str, Any]:
+    """Return the schema `Devices`."""
+    table = reading.table
+    return {
+        "host": host,
+        "read_at": reading.read_at.isoformat(timespec="milliseconds") if reading.read_at else None,
+        "age_s": None if reading.age_s is None else round(reading.age_s, 3),
+        "reason": reading.reason,
+        "message": reading.message,
+        "hint": reading.hint,
+        "driver_version": table.driver_version if table else "",
+        "devices": [asdict(device) for device in table.devices] if table else [],
+    }
+
+
+def _lack(values: Sequence[float]) -> str:
+    return "" if any(math.isfinite(value) for value in values) else "no_data_yet"
+
+
+def _texts(values: Iterable[float]) -> Iterable[str]:
+    return map(_text, values)
+
+
+def _text(value: float) -> str:
+    return f"{value:.{_DIGITS}g}" if math.isfinite(value) else "null"

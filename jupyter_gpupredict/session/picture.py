@@ -1,0 +1,226 @@
+"""The series of one trace, read as far as time allows and kept decimated.
+
+A trace of a million readings is a hundred megabytes of JSON, so readings are found by their form
+in large blocks and only their numbers are parsed. A block that is not of the writer's exact form is
+read line by line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.envelope import Drawing, Envelope, Picture
+from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.series import Series
+from jupyter_gpupredict.session.lines import MAX_LINE, checked, kind, numbered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from jupyter_gpupredict.session.store import Store
+
+BLOCK_BYTES = 256 << 10
+"""Parsed at once: about a millisecond, in which no other thread of the server runs."""
+MARKS = 100
+MAX_PICTURES = 12
+MAX_SERIES = 64
+_SAMPLES = b'{"event":"SamplesTaken",'
+_READINGS = re.compile(
+    rb'"series":(\{[^{}]*\}),"times_s":\[([0-9eE.,+-]*)\],"values":\[([0-9eE.,+nul-]*)\]'
+)
+_KEPT = {"WindowClosed": 60, "RecommendationUpdated": 1, "ProgressMade": 1}
+"""How many marks of a kind are kept, where not `MARKS`."""
+_TIME = re.compile(rb'"t_s":([0-9.eE+-]+)')
+
+
+class TracePicture:
+    """One trace, read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin(0)
+
+    def draw(self, width: int, limit_s: float) -> Drawing:
+        """Return all series in at most `width` rows each.
+
+        Args:
+            width: Rows of a series.
+            limit_s: Seconds to read for; what is read is kept for the next time.
+
+        Raises:
+            OSError: The trace cannot be read.
+        """
+        complete = self._read(time.monotonic() + limit_s)
+        marks = sorted((m for kept in self._marks.values() for m in kept), key=lambda m: m[0])
+        return Drawing(
+            tuple(self._picture(key, width) for key in self._envelopes),
+            tuple(text for _, text in marks),
+            self._seq,
+            self._time_s,
+            complete,
+        )
+
+    def _begin(self, inode: int) -> None:
+        self._inode = inode
+        self._offset = 0
+        self._seq = -1
+        self._time_s = 0.0
+        self._envelopes: dict[bytes, Envelope] = {}
+        self._marks: dict[str, deque[tuple[int, str]]] = {}
+
+    def _read(self, until_s: float) -> bool:
+        """Read on; return whether the end was reached."""
+        status = self._path.stat()
+        if status.st_ino != self._inode or status.st_size < self._offset:
+            self._begin(status.st_ino)
+        if status.st_size == self._offset:
+            return True
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(self._offset)
+            rest = b""
+            while time.monotonic() < until_s:
+                block = file.read(BLOCK_BYTES)
+                if not block:
+                    return True
+                whole = block.rfind(b"\n") + 1
+                if whole:
+                    self._take(rest + block[:whole])
+                    self._offset += len(rest) + whole
+                    rest = block[whole:]
+                else:
+                    rest += block
+                if len(rest) > MAX_LINE:  # no line of ours is so long
+                    self._offset += len(rest)
+                    rest = b""
+        return False
+
+    def _take(self, block: bytes) -> None:
+        """Take whole lines."""
+        lines = block.splitlines()
+        others = [line for line in lines if not line.startswith(_SAMPLES)]
+        found = _READINGS.findall(block)
+        if len(found) == block.count(b'"times_s"') and self._take_numbers(found):
+            self._note(lines[-1:])
+        else:
+            self._take_slowly(lines)
+        for line in others:
+            self._mark(line)
+
+    def _take_numbers(self, found: list[tuple[bytes, bytes, bytes]]) -> bool:
+        """Take readings by their text; return False, with nothing taken, when they do not fit."""
+        texts: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+        for series, times, values in found:
+            if series not in texts:
+                texts[series] = ([], [])
+            pair = texts[series]
+            pair[0].append(times)
+            pair[1].append(values)
+        try:
+            parsed = [
+                (series, _stamps(times), _numbers(values))
+                for series, (times, values) in texts.items()
+            ]
+        except ValueError:
+            return False
+        if any(len(times) != len(values) for _, times, values in parsed):
+            return False
+        for series, stamps, numbers in parsed:
+            self._add(series, stamps, numbers)
+        return True
+
+    def _take_slowly(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            try:
+                event = json.loads(line)
+                if event["event"] != "SamplesTaken":
+                    continue
+                for readings in event["readings"]:
+                    series = json.dumps(readings["series"], separators=(",", ":")).encode()
+                    times, values = readings["times_s"], readings["values"]
+                    if len(times) == len(values):
+                        self._add(series, times, [math.nan if v is None else v for v in values])
+            except (ValueError, KeyError, TypeError):
+                continue  # a line that is no event of ours costs itself alone
+            self._note([line])
+
+    def _add(self, series: bytes, times: Sequence[float | bytes], values: Sequence[float]) -> None:
+        envelope = self._envelopes.get(series)
+        if envelope is None:
+            if len(self._envelopes) >= MAX_SERIES:
+                return
+            envelope = self._envelopes[series] = Envelope()
+        with contextlib.suppress(ValueError):  # "1-2" has the form of a number and is none
+            envelope.add(times, values)
+
+    def _note(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self._seq = max(self._seq, numbered(line) or 0)
+            stamp = _TIME.search(line, 0, 200)
+            self._time_s = max(self._time_s, float(stamp[1])) if stamp else self._time_s
+
+    def _mark(self, line: bytes) -> None:
+        what, text = kind(line), checked(line)
+        if text is None:
+            return
+        self._note([line])
+        if what in ("SessionStarted", "SessionFinished"):
+            return
+        kept = self._marks.setdefault(what, deque(maxlen=_KEPT.get(what, MARKS)))
+        kept.append((numbered(line) or 0, text))
+
+    def _picture(self, key: bytes, width: int) -> Picture:
+        named = json.loads(key)
+        envelope = self._envelopes[key]
+        ends, low, high = envelope.rows(width).tolist()
+        series = Series(str(named["metric"]), str(named["device"]), named.get("rank"))
+        return Picture(series, envelope.samples, tuple(ends), tuple(low), tuple(high))
+
+
+class Pictures:
+    """The traces that were looked at last. One thread's at a time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, TracePicture] = OrderedDict()
+
+    def draw(self, session_id: str, width: int, limit_s: float) -> Drawing:
+        """Return a run's series; arguments as `TracePicture.draw`.
+
+        Raises:
+            UnknownName: There is no such run (any more).
+        """
+        picture = self._kept.get(session_id)
+        if picture is None:
+            picture = self._kept[session_id] = TracePicture(self._store.path(session_id))
+        self._kept.move_to_end(session_id)
+        while len(self._kept) > MAX_PICTURES:
+            self._kept.popitem(last=False)
+        try:
+            return picture.draw(width, limit_s)
+        except OSError as error:
+            self._kept.pop(session_id, None)
+            raise UnknownName("session", session_id, ["last"]) from error
+
+
+def _stamps(texts: list[bytes]) -> list[float | bytes]:
+    """Return the numbers of lists without their brackets, each as text."""
+    joined = b",".join(text for text in texts if text)
+    return list(joined.split(b",")) if joined else []
+
+
+def _numbers(texts: list[bytes]) -> list[float]:
+    """Return the numbers of lists without their brackets; null is NaN.
+
+    Raises:
+        ValueError: One of them is no number.
+    """
+    joined = b",".join(text for text in texts if text).replace(b"null", b"NaN")
+    found: list[float] = json.loads(b"[" + joined + b"]")
+    return found

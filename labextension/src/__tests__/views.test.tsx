@@ -1,0 +1,415 @@
+import * as React from 'react';
+import { act } from 'react';
+import { createRoot, Root } from 'react-dom/client';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { asLabels, asName, ExportForm } from '../views/export';
+import { Compare } from '../views/compare';
+import { Devices } from '../views/devices';
+import { Doctor } from '../views/doctor';
+import { History } from '../views/history';
+import { Running } from '../views/running';
+import { Model } from '../model';
+import { TransportError } from '../transport';
+import { statusText } from '../statustext';
+import type { IViewProps } from '../views/view';
+import { api, devices, finished, KERNEL, lines, picture, props, RUN, runs, session, summary, words } from './fixtures';
+
+vi.mock('@jupyterlab/services', () => ({ ServerConnection: {} }));
+vi.mock('@jupyterlab/coreutils', () => ({ URLExt: {} }));
+vi.mock('../chart', () => ({
+  Chart: class {
+    set() {}
+    dispose() {}
+  },
+  seconds: (value: number) => `${value} s`
+}));
+
+const HERE = { kind: 'kernel', name: 'a.ipynb', id: KERNEL, status: 'busy' } as const;
+let host: HTMLElement;
+let root: Root;
+
+beforeEach(() => {
+  (globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }).IS_REACT_ACT_ENVIRONMENT = true;
+  host = document.body.appendChild(document.createElement('div'));
+  root = createRoot(host);
+});
+
+afterEach(() => {
+  act(() => root.unmount());
+  host.remove();
+  vi.useRealTimers();
+});
+
+async function show(element: React.ReactElement): Promise<string> {
+  await act(async () => root.render(element));
+  return host.textContent ?? '';
+}
+
+function button(text: string): HTMLButtonElement {
+  const found = [...host.querySelectorAll('button')].find(one => one.textContent?.includes(text));
+  expect(found, `a button ${text}`).toBeDefined();
+  return found as HTMLButtonElement;
+}
+
+async function press(element: HTMLElement): Promise<void> {
+  await act(async () => element.click());
+}
+
+function watching(events: unknown[], changed = {}): Model {
+  const model = new Model();
+  model.setPlace(HERE);
+  model.takeRuns(KERNEL, runs(events, {}, summary(changed)));
+  return model;
+}
+
+describe('the devices', () => {
+  const showing = (found: Parameters<Model['setDevices']>[0] | null) => {
+    const model = new Model();
+    if (found) {
+      model.setDevices(found);
+    }
+    return show(<Devices {...props({ model })} />);
+  };
+
+  it('show use, memory, clients and users', async () => {
+    const text = await showing(devices());
+    expect(text).toContain('0: NVIDIA H200');
+    expect(text).toContain('82 %');
+    expect(text).toContain('3072 MiB of 140.0 GiB');
+    expect(text).toContain('1 MPS client');
+    expect(text).toContain('python3 (4242) · MPS · 1024 MiB');
+    expect(host.querySelector('[role=meter]')?.getAttribute('aria-valuenow')).toBe('82');
+  });
+
+  it('say why a number is missing', async () => {
+    const one = devices().devices[0]!;
+    const reasons = { utilization_ratio: 'mig', memory_used_bytes: 'no_permission', processes: 'timed_out' };
+    const text = await showing(
+      devices({
+        devices: [{ ...one, utilization_ratio: null, memory_used_bytes: null, processes: null, reasons }]
+      })
+    );
+    expect(text).toContain('not available on a MIG instance');
+    expect(text).toContain('no permission to read it');
+    expect(text).toContain('did not answer in time');
+    expect(host.querySelector('[role=meter]')).toBeNull();
+  });
+
+  it.each(['no_driver', 'no_device', 'version_mismatch', 'wrong_pynvml', 'no_permission', 'device_lost', 'timed_out'])(
+    'none, because of %s: reason and next step',
+    async reason => {
+      const text = await showing(devices({ devices: [], reason }));
+      expect(text.toLowerCase()).toContain(words.reason(reason).toLowerCase());
+      expect(text).toContain(words.help(reason));
+      expect(words.help(reason).length).toBeGreaterThan(10);
+      button('Retry');
+    }
+  );
+
+  it('loading', async () => {
+    expect(await showing(null)).toContain('Loading');
+  });
+});
+
+describe('the running view', () => {
+  const showing = (model: Model) => show(<Running {...props({ model })} />);
+
+  it.each([
+    [{ kind: 'nowhere' }, 'No notebook or console is open', 'Open one'],
+    [{ kind: 'no-kernel', name: 'a.ipynb' }, 'a.ipynb has no kernel', 'Change Kernel'],
+    [{ ...HERE, status: 'restarting' }, 'restarting', 'stays in the history'],
+    [HERE, 'Loading', '']
+  ] as const)('empty at %j', async (place, why, next) => {
+    const model = new Model();
+    model.setPlace(place);
+    const text = await showing(model);
+    expect(text).toContain(why);
+    expect(text).toContain(next);
+  });
+
+  it('no run yet: how to begin, and the server’s reason', async () => {
+    const model = new Model();
+    model.setPlace(HERE);
+    model.takeRuns(KERNEL, { ...runs([]), runs: [], reason: 'nothing was measured' });
+    const text = await showing(model);
+    expect(text).toContain('%%gpupredict');
+    expect(text).toContain('nothing was measured');
+  });
+
+  it('a live run: prediction, figures, charts with words, stop', async () => {
+    const model = watching(lines().slice(0, 11));
+    const stop = vi.fn();
+    const given = props({ model });
+    const text = await show(<Running {...given} actions={{ ...given.actions, stop }} />);
+    expect(text).toContain('43 % busy time (time share) covers 95 % of the time (converged)');
+    expect(text).toContain('NVIDIA H200, read by nvml');
+    expect(text).toContain('epoch 3 of 10');
+    expect(text).toContain('power: no permission to read it (code 4)');
+    const charts = [...host.querySelectorAll('[role=img]')];
+    expect(charts).toHaveLength(2);
+    expect(charts[0]?.getAttribute('aria-label')).toContain('highest 50 %');
+    await press(button('Stop measuring'));
+    expect(stop).toHaveBeenCalledWith(RUN);
+    expect(button('Export').disabled).toBe(true);
+  });
+
+  it('stopping is said', async () => {
+    const model = watching(lines().slice(0, 11));
+    model.stopAsked(RUN);
+    await showing(model);
+    expect(button('Stop asked for').disabled).toBe(true);
+  });
+
+  it('an ended run: outcome, own cost, export', async () => {
+    const model = watching(lines(), { outcome: 'completed' });
+    const text = await showing(model);
+    expect(text).toContain('completed after 7 min');
+    expect(text).toContain('at most 9216 MiB in tensors');
+    expect(button('Export').disabled).toBe(false);
+    expect(text).not.toContain('Stop measuring');
+  });
+
+  it('a lost device, a lost kernel, a remote kernel and simulated readings are said', async () => {
+    const started = { ...(lines()[0] as object), simulated: true, origin: 'steps' };
+    const model = watching([started, ...lines().slice(1, 6)], { outcome: 'lost', remote: true, host: 'far' });
+    const text = await showing(model);
+    expect(text).toContain('the GPU is lost');
+    expect(text).toContain('restarted or died');
+    expect(text).toContain('runs on far');
+    expect(text).toContain('SIMULATED');
+  });
+
+  it('no reading yet: the reason in place of a flat line', async () => {
+    const text = await showing(watching([lines()[0]]));
+    expect(text).toContain('no reading yet');
+    expect(host.querySelector('[role=img]')).toBeNull();
+  });
+});
+
+describe('a chart’s table', () => {
+  it('has the extremes of each stretch', async () => {
+    const model = watching(lines().slice(0, 2));
+    await show(<Running {...props({ model })} />);
+    const details = host.querySelector('figure details') as HTMLDetailsElement;
+    await act(async () => {
+      details.open = true;
+      details.dispatchEvent(new Event('toggle'));
+    });
+    expect(details.textContent).toContain('40 %');
+    expect(details.textContent).toContain('no reading');
+  });
+});
+
+describe('the status item', () => {
+  it('is there only while a run is live', () => {
+    expect(statusText(new Model(), words)).toBeNull();
+    expect(statusText(watching(lines(), { outcome: 'completed' }), words)).toBeNull();
+    const text = statusText(watching(lines().slice(0, 11)), words);
+    expect(text?.text).toBe('GPU 50 % · cov 98 %');
+    expect(text?.title).toContain('covers 95 %');
+  });
+});
+
+describe('the history', () => {
+  const two = [
+    summary({ outcome: 'completed' }),
+    summary({ session_id: '20240102T030405Z-host-1-a1b2', started_at: '2024-01-02T03:04:05+00:00' })
+  ];
+
+  it('lists, pages, and compares two', async () => {
+    const asked: (string | null)[] = [];
+    const server = api({
+      sessions: async (_query, before) => {
+        asked.push(before);
+        return before
+          ? { sessions: [two[1]!], total: 2, searched: 2, before: null }
+          : { sessions: [two[0]!], total: 2, searched: 2, before: RUN };
+      }
+    });
+    let text = await show(<History {...props({ api: server })} />);
+    expect(text).toContain('1 of 2 runs');
+    await press(button('Older runs'));
+    expect(asked).toEqual([null, RUN]);
+    expect(host.querySelectorAll('li')).toHaveLength(2);
+    for (const box of host.querySelectorAll<HTMLInputElement>('input[type=checkbox]')) {
+      await press(box);
+    }
+    await press(button('Compare (2 of 2)'));
+    text = host.textContent ?? '';
+    expect(text).toContain('memory peak');
+    await press(button('Back to the list'));
+    expect(host.querySelectorAll('li').length).toBeGreaterThan(0);
+  });
+
+  it('opens one run, whole', async () => {
+    const server = api({
+      sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
+      session: async () => session({ session: two[0]!, finished: finished() }),
+      picture: async () => picture({ outcome: 'completed', seq: 12 })
+    });
+    await show(<History {...props({ api: server })} />);
+    await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
+    expect(host.textContent).toContain('completed after 7 min');
+    button('Export');
+  });
+
+  it('searches when the typing ends', async () => {
+    vi.useFakeTimers();
+    const sessions = vi.fn(async (query: string) => ({
+      sessions: query ? [] : [two[0]!],
+      total: 1,
+      searched: 1,
+      before: null
+    }));
+    await show(<History {...props({ api: api({ sessions }) })} />);
+    const input = host.querySelector('input[type=search]') as HTMLInputElement;
+    await act(async () => {
+      Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')?.set?.call(input, 'a100');
+      input.dispatchEvent(new Event('input', { bubbles: true }));
+    });
+    expect(sessions).toHaveBeenCalledTimes(1);
+    await act(async () => {
+      await vi.advanceTimersByTimeAsync(400);
+    });
+    expect(sessions).toHaveBeenLastCalledWith('a100', null, 50);
+    expect(host.textContent).toContain('No run matches “a100”');
+  });
+
+  it('nothing measured yet: how to begin', async () => {
+    const sessions = async () => ({ sessions: [], total: 0, searched: 0, before: null });
+    expect(await show(<History {...props({ api: api({ sessions }) })} />)).toContain('%%gpupredict');
+  });
+
+  it('a failure is said, and can be tried again', async () => {
+    let failing = true;
+    const sessions = async () => {
+      if (failing) {
+        throw new TransportError('failed', 500, 'the disk is gone', 'look at it');
+      }
+      return { sessions: [two[0]!], total: 1, searched: 1, before: null };
+    };
+    const text = await show(<History {...props({ api: api({ sessions }) })} />);
+    expect(text).toContain('the disk is gone');
+    expect(text).toContain('look at it');
+    failing = false;
+    await press(button('Retry'));
+    expect(host.textContent).toContain('1 of 1 runs');
+  });
+});
+
+describe('two runs', () => {
+  it('of different metrics are not set against each other silently', async () => {
+    const server = api({
+      session: async id =>
+        session({
+          session: summary({ session_id: id }),
+          started: {
+            ...session().started,
+            share: { ...session().started.share, metric: id === 'b' ? 'sm_active_ratio' : 'gpu_util_ratio' }
+          }
+        })
+    });
+    const text = await show(<Compare {...props({ api: server })} ids={['a', 'b']} />);
+    expect(text).toContain('different metrics');
+  });
+});
+
+describe('the checks', () => {
+  it('say what helps', async () => {
+    const server = api({
+      doctor: async () => ({
+        works: false,
+        lines: [
+          { name: 'python', works: true, found: '3.12', fix: '' },
+          { name: 'source nvml', works: false, found: 'no driver', fix: 'install it' }
+        ]
+      })
+    });
+    const copy = vi.fn();
+    const given = props({ api: server });
+    const text = await show(<Doctor {...given} actions={{ ...given.actions, copy }} />);
+    expect(text).toContain('What helps: install it');
+    await press(button('Copy'));
+    expect(copy).toHaveBeenCalledWith('ok python: 3.12\nNO source nvml: no driver -> install it');
+  });
+});
+
+describe('the export form', () => {
+  const files = {
+    preview: true,
+    output: 'exports/train',
+    paths: [],
+    texts: { 'README.md': 'read me', 'deploy/job.yaml': 'kind: Job' },
+    warnings: ['the run was short']
+  };
+  const form = (changed: Partial<IViewProps['api']>, copy = vi.fn()) => (
+    <ExportForm api={api(changed)} run={RUN} name="train" words={words} copy={copy} />
+  );
+
+  async function settled(): Promise<void> {
+    await act(async () => {
+      await vi.advanceTimersByTimeAsync(500);
+    });
+  }
+
+  it('previews the manifest first, with its warnings, and copies it', async () => {
+    vi.useFakeTimers();
+    const copy = vi.fn();
+    await show(form({ export: async () => files }, copy));
+    await settled();
+    expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+    expect(host.textContent).toContain('the run was short');
+    await press(button('Copy'));
+    expect(copy).toHaveBeenCalledWith('kind: Job');
+  });
+
+  it('saves, and overwrites only when told to', async () => {
+    vi.useFakeTimers();
+    const asked: boolean[] = [];
+    const save = vi.fn(async (_id: string, request: { preview: boolean; overwrite?: boolean }) => {
+      if (!request.preview) {
+        asked.push(request.overwrite ?? false);
+        if (!request.overwrite) {
+          throw new TransportError('refused', 409, 'files are there', 'overwrite them');
+        }
+      }
+      return { ...files, paths: ['exports/train/README.md'] };
+    });
+    await show(form({ export: save }));
+    await settled();
+    await press(button('Save'));
+    expect(host.textContent).toContain('files are there: overwrite them');
+    await press(button('Overwrite'));
+    expect(asked).toEqual([false, true]);
+    expect(host.textContent).toContain('1 file written to exports/train');
+  });
+
+  it('a refusal is said, and can be insisted against', async () => {
+    vi.useFakeTimers();
+    const preview = vi.fn(async (_id: string, request: { force?: boolean }) => {
+      if (!request.force) {
+        throw new TransportError('refused', 422, 'nothing has converged', 'measure for longer');
+      }
+      return files;
+    });
+    await show(form({ export: preview }));
+    await settled();
+    expect(host.querySelector('[role=alert]')?.textContent).toContain('nothing has converged');
+    expect(button('Save').disabled).toBe(true);
+    await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+    await settled();
+    expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+  });
+
+  it('node labels are read as they are written', () => {
+    expect(asLabels('gpu=h200,  mps=on=1 plain')).toEqual({ gpu: 'h200', mps: 'on=1', plain: '' });
+  });
+
+  it('names are those that Kubernetes takes', () => {
+    expect(asName('My Notebook (2).ipynb')).toBe('my-notebook-2');
+    expect(asName('2024_run.ipynb')).toBe('run');
+    expect(asName('')).toBe('train');
+    expect(asName('x'.repeat(80))).toHaveLength(40);
+  });
+});

@@ -1,0 +1,151 @@
+/** Keeps the model true: asks for the devices and for the current kernel's runs. */
+import { IDisposable } from '@lumino/disposable';
+import { Signal } from '@lumino/signaling';
+
+import type { IApi } from './api';
+import type { Kernels, Place } from './kernels';
+import { Loop } from './loop';
+import { kernelOf, Model } from './model';
+import { TransportError } from './transport';
+
+/** How long the server may hold a question: below the time-outs of usual proxies. */
+const HOLD_S = 10;
+const SLOW_MS = 5000;
+const WIDTH = 600;
+
+export class Follower implements IDisposable {
+  /** From an answer to the next question, at least. */
+  refresh_ms = 250;
+  private panelShown = false;
+  private statusShown = true;
+  private over = false;
+  private readonly devices: Loop;
+  private readonly runs: Loop;
+  private readonly onVisible = () => this.poke();
+
+  constructor(
+    private readonly api: IApi,
+    private readonly model: Model,
+    private readonly kernels: Kernels,
+    random?: () => number
+  ) {
+    const failed = (error: unknown, failures: number, retry_ms: number) =>
+      model.failed(error, failures, retry_ms);
+    this.devices = new Loop({
+      task: signal => this.askDevices(signal),
+      standby: () => document.hidden || !this.panelShown,
+      failed,
+      random
+    });
+    this.runs = new Loop({
+      task: signal => this.askRuns(signal),
+      standby: () =>
+        document.hidden || !(this.panelShown || this.statusShown) || !kernelOf(model.place),
+      failed,
+      random
+    });
+    kernels.changed.connect(this.onPlace, this);
+  }
+
+  start(): void {
+    document.addEventListener('visibilitychange', this.onVisible);
+    this.model.setPlace(this.kernels.place);
+    this.devices.start();
+    this.runs.start();
+  }
+
+  /** Whether the panel and the status item can be seen: what nobody sees is not asked for. */
+  show(what: { panel?: boolean; status?: boolean }): void {
+    this.panelShown = what.panel ?? this.panelShown;
+    this.statusShown = what.status ?? this.statusShown;
+    this.poke();
+  }
+
+  /** Ask at once, whatever the waiting time. */
+  poke(): void {
+    if (!this.over) {
+      this.devices.poke();
+      this.runs.poke();
+    }
+  }
+
+  /** The user asked to try again. */
+  retry(): void {
+    this.devices.restart();
+    this.runs.restart();
+  }
+
+  get isDisposed(): boolean {
+    return this.over;
+  }
+
+  dispose(): void {
+    this.over = true;
+    document.removeEventListener('visibilitychange', this.onVisible);
+    Signal.clearData(this);
+    this.devices.dispose();
+    this.runs.dispose();
+  }
+
+  private onPlace(_: Kernels, place: Place): void {
+    const other = kernelOf(place) !== kernelOf(this.model.place);
+    this.model.setPlace(place);
+    if (other) {
+      this.runs.restart();
+    } else {
+      this.runs.poke(); // busy may mean a new run, idle the end of one
+    }
+  }
+
+  private async askDevices(signal: AbortSignal): Promise<number> {
+    if (!this.model.status) {
+      this.model.setStatus(await this.api.status(signal));
+    }
+    this.model.setDevices(await this.api.devices(signal));
+    return Math.max(this.refresh_ms, 1000); // the server reads no faster
+  }
+
+  private async askRuns(signal: AbortSignal): Promise<number> {
+    const kernel = kernelOf(this.model.place);
+    if (!kernel) {
+      return SLOW_MS;
+    }
+    const eager = this.panelShown || this.model.live;
+    let more: boolean;
+    try {
+      const reply = await this.api.runs(kernel, this.model.cursor, eager ? HOLD_S : 0, signal);
+      if (signal.aborted) {
+        return SLOW_MS;
+      }
+      this.model.takeRuns(kernel, reply);
+      more = reply.more || !this.model.known;
+    } catch (error) {
+      if (!(error instanceof TransportError) || error.failure !== 'refused') {
+        throw error;
+      }
+      // Not a fault of the connection: a kernel that this server does not know.
+      this.model.takeRuns(kernel, {
+        kernel_id: kernel,
+        host: '',
+        cursor: '-',
+        more: false,
+        reason: error.message,
+        runs: []
+      });
+      return SLOW_MS;
+    }
+    const wanting = this.model.wanting;
+    if (wanting) {
+      const [session, picture] = await Promise.all([
+        this.api.session(wanting, signal),
+        this.api.picture(wanting, WIDTH, signal)
+      ]);
+      this.model.takePicture(session, picture);
+      return 0;
+    }
+    if (more) {
+      return 0;
+    }
+    return eager ? this.refresh_ms : SLOW_MS;
+  }
+}

@@ -1,0 +1,12 @@
+/** The plug-ins. Each can be disabled; only the translator and the setting registry are required. */
+import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
+
+import { cellButton } from './plugins/cellbutton';
+import { commands } from './plugins/commands';
+import { panel } from './plugins/panel';
+import { settings } from './plugins/settings';
+import { status } from './plugins/status';
+
+const plugins: JupyterFrontEndPlugin<unknown>[] = [settings, panel, status, commands, cellButton];
+
+export default plugins;

@@ -1,0 +1,180 @@
+/** What the panel knows: no DOM, one signal. */
+import { ISignal, Signal } from '@lumino/signaling';
+
+import type { IDevices, IPicture, IRuns, ISession, IStatus, ISummary } from './api';
+import { asEvent } from './events';
+import type { Place } from './kernels';
+import { Run } from './run';
+import { TransportError } from './transport';
+
+/** How the server answers. */
+export type Link =
+  | { kind: 'loading' }
+  | { kind: 'connected' }
+  | { kind: 'missing' }
+  | { kind: 'forbidden' }
+  | { kind: 'disconnected'; retry_at: number; message: string };
+
+const MAX_RUNS = 20;
+/** One failure may be a hiccup; the second in a row is told. */
+const TOLERATED = 1;
+
+/** The state; those who show it listen to `changed`. */
+export class Model {
+  link: Link = { kind: 'loading' };
+  place: Place = { kind: 'nowhere' };
+  status: IStatus | null = null;
+  devices: IDevices | null = null;
+  /** Runs of the current kernel, newest first. */
+  runs: ISummary[] = [];
+  /** The newest of them, drawn. */
+  run: Run | null = null;
+  /** Whether the current kernel's runs have been asked for and told. */
+  known = false;
+  /** Why the current kernel has no runs, in the server's words. */
+  noRuns = '';
+  /** Runs whose measuring was asked to end. */
+  readonly stopping = new Set<string>();
+  history_s = 600;
+  private readonly signal = new Signal<this, void>(this);
+
+  get changed(): ISignal<this, void> {
+    return this.signal;
+  }
+
+  /** The newest run of the current kernel. */
+  get newest(): ISummary | null {
+    return this.runs[0] ?? null;
+  }
+
+  /** Whether a run of the current kernel is being measured. */
+  get live(): boolean {
+    return this.newest?.outcome === 'running';
+  }
+
+  /** What to give back to the server, so that it sends what is not known yet; empty: start anew. */
+  get cursor(): string {
+    if (!this.known) {
+      return '';
+    }
+    const known = this.runs.slice(0, 1).map(run => {
+      const drawn = this.run?.id === run.session_id ? this.run.seq : -1;
+      return `${run.session_id}:${drawn}${run.outcome === 'running' ? '' : '!'}`;
+    });
+    return known.join(',') || '-';
+  }
+
+  /** Another kernel, or the same in another status; the runs of the former one are forgotten. */
+  setPlace(place: Place): void {
+    if (kernelOf(place) !== kernelOf(this.place)) {
+      this.runs = [];
+      this.run = null;
+      this.known = false;
+      this.noRuns = '';
+    }
+    this.place = place;
+    this.emit();
+  }
+
+  setStatus(status: IStatus): void {
+    this.status = status;
+    this.answered();
+  }
+
+  setDevices(devices: IDevices): void {
+    this.devices = devices;
+    this.answered();
+  }
+
+  setHistory(history_s: number): void {
+    this.history_s = history_s;
+    if (this.run) {
+      this.run.history_s = history_s;
+    }
+    this.emit();
+  }
+
+  /** Take an answer about a kernel's runs; one about a former kernel is dropped. */
+  takeRuns(kernel: string, reply: IRuns): void {
+    if (kernel !== kernelOf(this.place)) {
+      return;
+    }
+    this.known = true;
+    this.noRuns = reply.reason;
+    for (const { run } of [...reply.runs].reverse()) {
+      this.runs = [run, ...this.runs.filter(one => one.session_id !== run.session_id)]
+        .sort((a, b) => (a.session_id < b.session_id ? 1 : -1))
+        .slice(0, MAX_RUNS);
+    }
+    if (this.newest && this.run?.id !== this.newest.session_id) {
+      this.run = new Run(this.newest.session_id, this.history_s);
+    }
+    for (const { run, events } of reply.runs) {
+      if (run.session_id === this.run?.id) {
+        for (const one of events) {
+          const event = asEvent(one);
+          if (event) {
+            this.run.take(event);
+          }
+        }
+        this.run.behind = reply.more;
+      }
+    }
+    this.answered();
+  }
+
+  /** The newest run, if its beginning or too much of it is not known: its picture is to be asked for. */
+  get wanting(): string | null {
+    return this.run && (this.run.seq < 0 || this.run.behind) ? this.run.id : null;
+  }
+
+  /** Take the picture of the newest run so far; one that is no longer wanted is dropped. */
+  takePicture(session: ISession, picture: IPicture): void {
+    if (this.run?.id === picture.session_id) {
+      this.run.restore(session, picture);
+      if (session.stop_requested) {
+        this.stopping.add(picture.session_id);
+      }
+      this.answered();
+    }
+  }
+
+  stopAsked(run: string): void {
+    if (this.stopping.size >= MAX_RUNS) {
+      this.stopping.clear();
+    }
+    this.stopping.add(run);
+    this.emit();
+  }
+
+  stopFailed(run: string): void {
+    this.stopping.delete(run);
+    this.emit();
+  }
+
+  /** Take note of a request that failed. */
+  failed(error: unknown, failures: number, retry_ms: number): void {
+    const failure = error instanceof TransportError ? error.failure : 'failed';
+    if (failure === 'missing' || failure === 'forbidden') {
+      this.link = { kind: failure };
+    } else if (failure !== 'refused' && (failures > TOLERATED || this.link.kind === 'loading')) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.link = { kind: 'disconnected', retry_at: Date.now() + retry_ms, message };
+    }
+    this.emit();
+  }
+
+  private answered(): void {
+    this.link = { kind: 'connected' };
+    this.emit();
+  }
+
+  private emit(): void {
+    this.signal.emit();
+  }
+}
+
+/** The kernel's id, where there is one. */
+export function kernelOf(place: Place): string | null {
+  return place.kind === 'kernel' ? place.id : null;
+}

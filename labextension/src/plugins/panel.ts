@@ -1,0 +1,88 @@
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { Clipboard, Notification } from '@jupyterlab/apputils';
+import { IConsoleTracker } from '@jupyterlab/console';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ITranslator } from '@jupyterlab/translation';
+
+import { openExport } from '../dialog';
+import { Follower } from '../follower';
+import { ITracker, Kernels } from '../kernels';
+import { kernelOf, Model } from '../model';
+import { Panel, PANEL_ID } from '../panel';
+import { DEFAULTS } from '../settings';
+import { ICurrentSettings, IGpuPredict } from '../tokens';
+import { throughServer, Transport } from '../transport';
+import type { IActions, IViewProps } from '../views/view';
+import { Words } from '../words';
+
+const RANK = 900;
+
+export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
+  id: 'jupyter_gpupredict:panel',
+  description: 'The side panel: devices, the running measurement, history, checks.',
+  autoStart: true,
+  requires: [ITranslator],
+  optional: [ICurrentSettings, INotebookTracker, IConsoleTracker, ILayoutRestorer],
+  provides: IGpuPredict,
+  activate: (
+    app: JupyterFrontEnd,
+    translator: ITranslator,
+    settings: ICurrentSettings | null,
+    notebooks: INotebookTracker | null,
+    consoles: IConsoleTracker | null,
+    restorer: ILayoutRestorer | null
+  ) => {
+    const trans = translator.load('jupyter_gpupredict');
+    const current = () => settings?.now ?? DEFAULTS;
+    const words = () => new Words(trans, current().memoryUnit);
+    const api = new Transport(throughServer(app.serviceManager.serverSettings));
+    const model = new Model();
+    const trackers = [notebooks, consoles].filter((one): one is ITracker & typeof one => one !== null);
+    const kernels = new Kernels(trackers);
+    const follower = new Follower(api, model, kernels);
+    const notify = (message: string) => {
+      Notification.info(message, { autoClose: 4000 });
+    };
+    const copy = (text: string) => {
+      Clipboard.copyToSystem(text);
+      notify(trans.__('Copied'));
+    };
+    const actions: IActions = {
+      notify,
+      copy,
+      retry: () => follower.retry(),
+      stop: run => {
+        const kernel = kernelOf(model.place);
+        if (kernel) {
+          model.stopAsked(run);
+          api.stop(kernel, run).catch((error: unknown) => {
+            model.stopFailed(run);
+            notify(error instanceof Error ? error.message : String(error));
+          });
+        }
+      },
+      openExport: run => {
+        const place = model.place;
+        const name = place.kind === 'nowhere' ? '' : place.name;
+        void openExport({ api, run, name, words: words(), copy }, trans);
+      }
+    };
+    const props = (): IViewProps => ({ api, model, words: words(), settings: current(), actions });
+    const widget = new Panel(model, props, visible => follower.show({ panel: visible }));
+    app.shell.add(widget, 'right', { rank: RANK, type: 'GPU Predict' });
+    restorer?.add(widget, PANEL_ID);
+
+    const apply = () => {
+      follower.refresh_ms = current().refreshMs;
+      follower.show({ status: current().showStatusItem });
+      model.setHistory(current().historySeconds);
+      widget.update();
+    };
+    settings?.changed.connect(apply);
+    void app.started.then(() => {
+      apply();
+      follower.start();
+    });
+    return { model, follower, actions, words, open: () => app.shell.activateById(PANEL_ID) };
+  }
+};

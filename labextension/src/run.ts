@@ -1,0 +1,200 @@
+/** What is known of one run: its events, reduced. */
+import type {
+  IProgressMade,
+  IRecommendation,
+  ISessionFinished,
+  ISessionStarted,
+  RunEvent,
+  RunState
+} from './events';
+import type { IPicture, ISession } from './api';
+import { asEvent } from './events';
+import { Track } from './track';
+
+const MAX_WINDOWS = 240;
+const MAX_PROBLEMS = 20;
+const MAX_TRACKS = 8;
+
+export interface IMissing {
+  reason: string;
+  detail: string;
+}
+
+/** One run; `take` is the reducer. */
+export class Run {
+  /** The newest event that was taken; -1 before the first. */
+  seq = -1;
+  /** Seconds since the run began, as far as is known. */
+  end_s = 0;
+  started: ISessionStarted | null = null;
+  finished: ISessionFinished | null = null;
+  recommendation: IRecommendation | null = null;
+  state: RunState = 'warming';
+  reason = '';
+  phase = '';
+  progress: IProgressMade | null = null;
+  /** Set while the source does not answer. */
+  lost: IMissing | null = null;
+  /** Seconds that are known to have no readings. */
+  gaps_s = 0;
+  /** Events that never came; the server keeps only so much for a slow reader. */
+  skipped = 0;
+  /** More has happened than is sent at a time: the picture is to be asked for anew. */
+  behind = false;
+  readonly windows: [number, number][] = [];
+  readonly tracks = new Map<string, Track>();
+  readonly missing = new Map<string, IMissing>();
+  readonly problems: string[] = [];
+
+  constructor(
+    readonly id: string,
+    public history_s = 600
+  ) {}
+
+  /** The readings that the share is predicted from. */
+  get share(): Track | null {
+    return this.started ? (this.tracks.get(this.started.share.metric) ?? null) : null;
+  }
+
+  /** The readings that the memory is predicted from. */
+  get memory(): Track | null {
+    return this.started?.memory ? (this.tracks.get(this.started.memory.metric) ?? null) : null;
+  }
+
+  /** Take one event; false for one that was seen before. */
+  take(event: RunEvent): boolean {
+    if (event.seq <= this.seq) {
+      return false;
+    }
+    this.skipped += event.seq - this.seq - 1;
+    this.seq = event.seq;
+    this.end_s = Math.max(this.end_s, event.t_s);
+    switch (event.event) {
+      case 'SessionStarted':
+        this.started = event;
+        break;
+      case 'SamplesTaken':
+        for (const readings of event.readings) {
+          this.read(readings.series.metric, readings.series.device, readings.times_s, readings.values);
+        }
+        break;
+      case 'WindowClosed':
+        if (!event.void) {
+          this.windows.push([event.from_s, event.to_s]);
+          this.windows.splice(0, this.windows.length - MAX_WINDOWS);
+        }
+        break;
+      case 'MetricUnavailable':
+        this.missing.set(event.series.metric, { reason: event.reason, detail: event.detail });
+        break;
+      case 'GapObserved':
+        this.gaps_s += event.to_s - event.from_s;
+        this.share?.cut(event.from_s);
+        break;
+      case 'SourceLost':
+        this.lost = { reason: event.reason, detail: event.detail };
+        this.tracks.forEach(track => track.cut(event.t_s));
+        break;
+      case 'SourceRecovered':
+        this.lost = null;
+        break;
+      case 'ProgressMade':
+        this.progress = event;
+        break;
+      case 'PhaseEntered':
+        this.phase = event.name;
+        break;
+      case 'RecommendationUpdated':
+        this.recommend(event.recommendation);
+        break;
+      case 'StateChanged':
+        this.state = event.new as RunState;
+        this.reason = event.reason;
+        break;
+      case 'SubscriberDetached':
+        this.problem(`${event.name}: ${event.error}`);
+        break;
+      case 'SessionFinished':
+        this.finished = event;
+        this.lost = null;
+        if (event.recommendation) {
+          this.recommend(event.recommendation);
+        }
+        event.errors.forEach(error => this.problem(error));
+        break;
+    }
+    return true;
+  }
+
+  /** Begin with what the server has drawn already; events after it are taken one by one. */
+  restore(session: ISession, picture: IPicture): void {
+    if (picture.seq < this.seq) {
+      return;
+    }
+    this.tracks.clear();
+    this.windows.length = 0;
+    this.gaps_s = 0;
+    this.seq = -1;
+    const events = [session.started, ...picture.marks, session.finished]
+      .map(asEvent)
+      .filter(event => event !== null)
+      .sort((a, b) => a.seq - b.seq);
+    events.forEach(event => this.take(event));
+    for (const rows of picture.series) {
+      if (rows.device !== this.started?.share.device || this.tracks.size >= MAX_TRACKS) {
+        continue;
+      }
+      if (rows.times_s.length === 0 && rows.reason) {
+        this.missing.set(rows.metric, { reason: rows.reason, detail: '' });
+        continue;
+      }
+      const track = new Track(this.history_s);
+      track.fill(rows.times_s, rows.low, rows.high);
+      this.tracks.set(rows.metric, track);
+    }
+    if (session.recommendation) {
+      this.recommend(session.recommendation);
+    }
+    this.seq = Math.max(this.seq, picture.seq);
+    this.behind = !picture.complete;
+    this.skipped = 0; // the picture holds all of it
+    this.end_s = Math.max(this.end_s, picture.duration_s);
+  }
+
+  private recommend(told: IRecommendation): void {
+    this.recommendation = told;
+    this.state = told.state;
+    this.reason = told.reason;
+  }
+
+  private problem(text: string): void {
+    if (!this.problems.includes(text)) {
+      this.problems.push(text);
+      this.problems.splice(0, this.problems.length - MAX_PROBLEMS);
+    }
+  }
+
+  /** Take readings of one series; those of another device than the judged one are not drawn. */
+  private read(metric: string, device: string, times: number[], values: (number | null)[]): void {
+    const judged = this.started?.share.device;
+    if (judged !== undefined && device !== judged) {
+      return;
+    }
+    let track = this.tracks.get(metric);
+    if (!track) {
+      if (this.tracks.size >= MAX_TRACKS) {
+        return;
+      }
+      track = new Track(this.history_s);
+      this.tracks.set(metric, track);
+    }
+    track.history_s = this.history_s;
+    for (let i = 0; i < times.length; i++) {
+      track.add(times[i] as number, values[i] ?? null);
+    }
+    this.end_s = Math.max(this.end_s, times.at(-1) ?? 0);
+    if (values.some(value => value !== null)) {
+      this.missing.delete(metric);
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** What our plug-ins give one another; each is optional to the others. */
+import { Token } from '@lumino/coreutils';
+import type { ISignal } from '@lumino/signaling';
+
+import type { Follower } from './follower';
+import type { Model } from './model';
+import type { ISettings } from './settings';
+import type { IActions } from './views/view';
+import type { Words } from './words';
+
+/** The settings, as they are now. */
+export interface ICurrentSettings {
+  readonly now: ISettings;
+  readonly changed: ISignal<unknown, void>;
+}
+
+export const ICurrentSettings = new Token<ICurrentSettings>('jupyter_gpupredict:ICurrentSettings');
+
+/** The panel and what it knows. */
+export interface IGpuPredict {
+  readonly model: Model;
+  readonly follower: Follower;
+  readonly actions: IActions;
+  words(): Words;
+  open(): void;
+}
+
+export const IGpuPredict = new Token<IGpuPredict>('jupyter_gpupredict:IGpuPredict');

@@ -1,0 +1,153 @@
+/** The only file that touches the server's connection. Token, XSRF and prefix are handled there. */
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+
+import type {
+  IApi,
+  IDevices,
+  IDoctor,
+  IExported,
+  IExportRequest,
+  IPicture,
+  IRecommended,
+  IRuns,
+  ISession,
+  ISessions,
+  IStatus
+} from './api';
+
+/** Why a request failed, as far as the user can do something about it. */
+export type Failure =
+  | 'missing' // the server extension is not there
+  | 'forbidden' // not signed in, or not allowed
+  | 'unreachable' // no answer at all
+  | 'refused' // the server said why
+  | 'failed'; // the server failed
+
+/** A request that failed. */
+export class TransportError extends Error {
+  constructor(
+    readonly failure: Failure,
+    readonly status: number,
+    message: string,
+    readonly hint = '',
+    readonly reason = ''
+  ) {
+    super(message);
+  }
+}
+
+/** Ask for a path below the routes; resolves with any answer, rejects when there is none. */
+export type Ask = (path: string, init: RequestInit) => Promise<Response>;
+
+/** Ask the server that the page came from. */
+export function throughServer(settings: ServerConnection.ISettings): Ask {
+  return (path, init) =>
+    ServerConnection.makeRequest(URLExt.join(settings.baseUrl, 'gpupredict', 'v1') + '/' + path, init, settings);
+}
+
+/** The routes. */
+export class Transport implements IApi {
+  constructor(private readonly ask: Ask) {}
+
+  status(signal?: AbortSignal): Promise<IStatus> {
+    return this.get('status', {}, signal);
+  }
+
+  devices(signal?: AbortSignal): Promise<IDevices> {
+    return this.get('devices', {}, signal);
+  }
+
+  /** Held by the server until there is something after the cursor; an empty cursor is answered at once. */
+  runs(kernel: string, since: string, wait_s: number, signal?: AbortSignal): Promise<IRuns> {
+    const query: Record<string, string> = since ? { since, wait: String(wait_s) } : {};
+    return this.get(`kernels/${encodeURIComponent(kernel)}/runs`, query, signal);
+  }
+
+  async stop(kernel: string, run: string): Promise<void> {
+    await this.post(`kernels/${encodeURIComponent(kernel)}/runs/${encodeURIComponent(run)}/stop`);
+  }
+
+  sessions(query: string, before: string | null, limit: number): Promise<ISessions> {
+    return this.get('sessions', {
+      limit: String(limit),
+      ...(query ? { q: query.slice(0, 200) } : {}),
+      ...(before ? { before } : {})
+    });
+  }
+
+  session(id: string, signal?: AbortSignal): Promise<ISession> {
+    return this.get(`sessions/${encodeURIComponent(id)}`, {}, signal);
+  }
+
+  picture(id: string, width: number, signal?: AbortSignal): Promise<IPicture> {
+    return this.get(`sessions/${encodeURIComponent(id)}/series`, { width: String(width) }, signal);
+  }
+
+  recommendation(id: string): Promise<IRecommended> {
+    return this.get(`sessions/${encodeURIComponent(id)}/recommendation`);
+  }
+
+  export(id: string, request: IExportRequest): Promise<IExported> {
+    return this.post(`sessions/${encodeURIComponent(id)}/export`, request);
+  }
+
+  doctor(): Promise<IDoctor> {
+    return this.get('doctor');
+  }
+
+  private get<T>(path: string, query: Record<string, string> = {}, signal?: AbortSignal): Promise<T> {
+    const search = new URLSearchParams(query).toString();
+    return this.reply<T>(search ? `${path}?${search}` : path, { method: 'GET', signal });
+  }
+
+  private post<T>(path: string, body?: object): Promise<T> {
+    const init = body
+      ? { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } }
+      : {};
+    return this.reply<T>(path, { method: 'POST', ...init });
+  }
+
+  private async reply<T>(path: string, init: RequestInit): Promise<T> {
+    let response: Response;
+    try {
+      response = await this.ask(path, init);
+    } catch (error) {
+      throw new TransportError('unreachable', 0, error instanceof Error ? error.message : String(error));
+    }
+    const text = await response.text();
+    const document = parsed(text);
+    if (response.ok && document !== null) {
+      return document as T;
+    }
+    throw failure(response, document);
+  }
+}
+
+function parsed(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Our routes explain themselves; a 404 or 403 without that is not theirs. */
+function failure(response: Response, document: Record<string, unknown> | null): TransportError {
+  const told = (name: string) => (typeof document?.[name] === 'string' ? (document[name] as string) : '');
+  const ours = document !== null && 'hint' in document;
+  const status = response.status;
+  const message = told('message') || response.statusText || `HTTP ${status}`;
+  const kind: Failure =
+    status === 401 || status === 403 || (response.ok && document === null)
+      ? 'forbidden' // a page in place of JSON is the login page
+      : ours && status < 500
+        ? 'refused'
+        : status === 404 || status === 405
+          ? 'missing'
+          : status === 502 || status === 503 || status === 504
+            ? 'unreachable'
+            : 'failed';
+  return new TransportError(kind, status, message, told('hint'), told('reason'));
+}

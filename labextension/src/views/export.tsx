@@ -1,0 +1,301 @@
+/** The export of a run: what it is deployed as, how its GPU is divided, and the files that come of it. */
+import * as React from 'react';
+
+import type { IApi, IExported, IExportRequest, IStatus, ITarget } from '../api';
+import { TransportError } from '../transport';
+import type { Words } from '../words';
+import { told } from './parts';
+
+const TYPING_MS = 400;
+
+export interface IExportProps {
+  api: IApi;
+  run: string;
+  /** A first suggestion for the function's name. */
+  name: string;
+  words: Words;
+  copy: (text: string) => void;
+}
+
+type Shown =
+  | { at: 'loading' }
+  | { at: 'there'; files: IExported }
+  | { at: 'refused'; message: string; hint: string; insist: boolean };
+
+/** A name that Kubernetes takes: lower case, digits and hyphens, at most 63. */
+export function asName(text: string): string {
+  const name = text
+    .toLowerCase()
+    .replace(/\.ipynb$/, '')
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^[^a-z]+|-+$/g, '')
+    .slice(0, 40)
+    .replace(/-+$/g, '');
+  return name || 'train';
+}
+
+/** Labels as one writes them, `gpu=h200, mps=on`; a part without a value has an empty one. */
+export function asLabels(text: string): Record<string, string> {
+  const parts = text.split(/[,\s]+/).filter(Boolean);
+  return Object.fromEntries(
+    parts.map(part => {
+      const [key = '', ...value] = part.split('=');
+      return [key, value.join('=')];
+    })
+  );
+}
+
+export function ExportForm(props: IExportProps): React.ReactElement {
+  const { api, run, words } = props;
+  const trans = words.trans;
+  const [status, setStatus] = React.useState<IStatus | null>(null);
+  const [wish, setWish] = React.useState({
+    workload: 'job',
+    sharing: 'mps',
+    name: props.name,
+    image: '',
+    nodes: '',
+    output: `exports/${props.name}`
+  });
+  const [force, setForce] = React.useState(false);
+  const [shown, setShown] = React.useState<Shown>({ at: 'loading' });
+  const [file, setFile] = React.useState('');
+  const [saved, setSaved] = React.useState<{ text: string; good: boolean; exists: boolean } | null>(null);
+
+  React.useEffect(() => {
+    let wanted = true;
+    api.status().then(
+      value => wanted && setStatus(value),
+      () => undefined // the preview says what is wrong
+    );
+    return () => {
+      wanted = false;
+    };
+  }, []);
+
+  const request = (preview: boolean, overwrite = false): IExportRequest => ({
+    preview,
+    workload: wish.workload,
+    sharing: wish.sharing,
+    name: wish.name,
+    output: wish.output,
+    ...(wish.image ? { image: wish.image } : {}),
+    ...(wish.nodes.trim() ? { node_selector: asLabels(wish.nodes) } : {}),
+    ...(force ? { force } : {}),
+    ...(overwrite ? { overwrite } : {})
+  });
+
+  const key = JSON.stringify([wish, force]);
+  React.useEffect(() => {
+    let wanted = true;
+    setSaved(null);
+    const timer = setTimeout(() => {
+      api.export(run, request(true)).then(
+        files => wanted && setShown({ at: 'there', files }),
+        (error: unknown) =>
+          wanted &&
+          setShown({
+            at: 'refused',
+            ...told(error),
+            insist: error instanceof TransportError && error.status === 422
+          })
+      );
+    }, TYPING_MS);
+    return () => {
+      wanted = false;
+      clearTimeout(timer);
+    };
+  }, [key]);
+
+  const save = async (overwrite: boolean) => {
+    try {
+      const written = await api.export(run, request(false, overwrite));
+      const count = written.paths.length;
+      setSaved({
+        text: trans._n('%1 file written to %2', '%1 files written to %2', count, String(count), written.output),
+        good: true,
+        exists: false
+      });
+    } catch (error) {
+      const { message, hint } = told(error);
+      setSaved({
+        text: [message, hint].filter(Boolean).join(': '),
+        good: false,
+        exists: error instanceof TransportError && error.status === 409
+      });
+    }
+  };
+
+  const targets = status?.targets ?? [];
+  const target = targets.find(one => one.workload === wish.workload && one.sharing === wish.sharing);
+  const texts = shown.at === 'there' ? shown.files.texts : {};
+  const files = Object.keys(texts).sort(manifestFirst);
+  const chosen = file in texts ? file : (files[0] ?? '');
+  const change = (part: Partial<typeof wish>) => setWish(now => ({ ...now, ...part }));
+
+  return (
+    <div className="jp-GpuPredict-export">
+      <div className="jp-GpuPredict-form">
+        <Field label={trans.__('Runs as (workload)')}>
+          <select
+            className="jp-GpuPredict-input"
+            value={wish.workload}
+            onChange={event => change({ workload: event.target.value })}
+          >
+            {unique(targets.map(one => one.workload), wish.workload).map(one => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        </Field>
+        <Field label={trans.__('GPU divided by (sharing)')}>
+          <select
+            className="jp-GpuPredict-input"
+            value={wish.sharing}
+            onChange={event => change({ sharing: event.target.value })}
+          >
+            {sharings(targets, wish).map(one => (
+              <option key={one.sharing} value={one.sharing}>
+                {one.supported ? one.sharing : trans.__('%1 (not possible here)', one.sharing)}
+              </option>
+            ))}
+          </select>
+        </Field>
+        <Field label={trans.__('Name of the function')}>
+          <input
+            className="jp-GpuPredict-input"
+            value={wish.name}
+            maxLength={63}
+            spellCheck={false}
+            onChange={event => change({ name: event.target.value })}
+          />
+        </Field>
+        <Field label={trans.__('Container image (empty: built from the folder)')}>
+          <input
+            className="jp-GpuPredict-input"
+            value={wish.image}
+            maxLength={1000}
+            spellCheck={false}
+            onChange={event => change({ image: event.target.value })}
+          />
+        </Field>
+        <Field label={trans.__('Labels of the nodes (KEY=VALUE, …)')}>
+          <input
+            className="jp-GpuPredict-input"
+            value={wish.nodes}
+            maxLength={500}
+            spellCheck={false}
+            onChange={event => change({ nodes: event.target.value })}
+          />
+        </Field>
+        <Field label={trans.__('Folder, below the server’s root')}>
+          <input
+            className="jp-GpuPredict-input"
+            value={wish.output}
+            maxLength={1000}
+            spellCheck={false}
+            onChange={event => change({ output: event.target.value })}
+          />
+        </Field>
+      </div>
+      {target && !target.supported && <p className="jp-GpuPredict-warning">{target.reason}</p>}
+      {target?.supported && target.expresses.length > 0 && (
+        <p className="jp-GpuPredict-small">
+          {trans.__('This pair can express: %1', target.expresses.join(', '))}
+        </p>
+      )}
+      {shown.at === 'refused' && (
+        <div className="jp-GpuPredict-warning" role="alert">
+          <p>{shown.message}</p>
+          {shown.hint && <p>{shown.hint}</p>}
+        </div>
+      )}
+      {(force || (shown.at === 'refused' && shown.insist)) && (
+        <label className="jp-GpuPredict-check">
+          <input type="checkbox" checked={force} onChange={event => setForce(event.target.checked)} />
+          {trans.__('Export all the same; the warning is written into the manifest')}
+        </label>
+      )}
+      {shown.at === 'there' && shown.files.warnings.length > 0 && (
+        <ul className="jp-GpuPredict-warning" aria-label={trans.__('Warnings')}>
+          {shown.files.warnings.map(one => (
+            <li key={one}>{one}</li>
+          ))}
+        </ul>
+      )}
+      {shown.at === 'loading' && <p>{trans.__('Loading…')}</p>}
+      {files.length > 0 && (
+        <>
+          <Field label={trans.__('Preview of')}>
+            <select
+              className="jp-GpuPredict-input"
+              value={chosen}
+              onChange={event => setFile(event.target.value)}
+            >
+              {files.map(one => (
+                <option key={one}>{one}</option>
+              ))}
+            </select>
+          </Field>
+          <pre className="jp-GpuPredict-preview" tabIndex={0} aria-label={trans.__('Text of %1', chosen)}>
+            {texts[chosen]}
+          </pre>
+        </>
+      )}
+      <p className="jp-GpuPredict-buttons">
+        <button
+          type="button"
+          className="jp-GpuPredict-button"
+          disabled={!chosen}
+          onClick={() => props.copy(texts[chosen] ?? '')}
+        >
+          {trans.__('Copy')}
+        </button>
+        <button
+          type="button"
+          className="jp-GpuPredict-button jp-mod-accept"
+          disabled={shown.at !== 'there' || !wish.output}
+          onClick={() => void save(false)}
+        >
+          {trans.__('Save')}
+        </button>
+        {saved?.exists && (
+          <button type="button" className="jp-GpuPredict-button" onClick={() => void save(true)}>
+            {trans.__('Overwrite')}
+          </button>
+        )}
+      </p>
+      <p role="status" className={saved && !saved.good ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
+        {saved?.text ?? ''}
+      </p>
+    </div>
+  );
+}
+
+function Field(props: { label: string; children: React.ReactNode }): React.ReactElement {
+  return (
+    <label className="jp-GpuPredict-field">
+      <span>{props.label}</span>
+      {props.children}
+    </label>
+  );
+}
+
+function unique(names: string[], present: string): string[] {
+  return [...new Set([...names, present])];
+}
+
+function sharings(
+  targets: readonly ITarget[],
+  wish: { workload: string; sharing: string }
+): { sharing: string; supported: boolean }[] {
+  const found = targets.filter(one => one.workload === wish.workload);
+  return found.some(one => one.sharing === wish.sharing)
+    ? found
+    : [...found, { sharing: wish.sharing, supported: true }];
+}
+
+/** Manifests come before what is built around them. */
+function manifestFirst(a: string, b: string): number {
+  const rank = (name: string) => (name.startsWith('deploy/') ? 0 : 1);
+  return rank(a) - rank(b) || (a < b ? -1 : 1);
+}

@@ -1,0 +1,104 @@
+/** The current notebook's newest run, live while its cell is busy. */
+import * as React from 'react';
+
+import { LOADER, MAGIC } from '../magic';
+import { Empty } from './parts';
+import { RunCard } from './runcard';
+import type { IViewProps } from './view';
+
+export function Running(props: IViewProps): React.ReactElement {
+  const { model, words, settings, actions } = props;
+  const trans = words.trans;
+  const { place, newest, run } = model;
+  if (place.kind === 'nowhere') {
+    return (
+      <Empty
+        why={trans.__('No notebook or console is open.')}
+        next={trans.__('Open one: its measured cells are shown here.')}
+      />
+    );
+  }
+  if (place.kind === 'no-kernel') {
+    return (
+      <Empty
+        why={trans.__('%1 has no kernel.', place.name)}
+        next={trans.__('Choose one from the menu Kernel, Change Kernel.')}
+      />
+    );
+  }
+  if (place.status === 'restarting' || place.status === 'autorestarting') {
+    return (
+      <Empty
+        why={trans.__('The kernel is restarting.')}
+        next={trans.__('What it has measured stays in the history.')}
+      />
+    );
+  }
+  if (!model.known) {
+    return <Empty why={trans.__('Loading…')} />;
+  }
+  if (!newest || !run) {
+    return (
+      <Empty
+        why={trans.__('No cell of %1 has been measured yet.', place.name)}
+        next={trans.__(
+          'Run %1 once, write %2 on the first line of a training cell, and run it.',
+          LOADER,
+          MAGIC
+        )}
+        detail={model.noRuns}
+      />
+    );
+  }
+  const stopping = model.stopping.has(newest.session_id);
+  return (
+    <>
+      <p className="jp-GpuPredict-small">{place.name}</p>
+      {newest.remote && (
+        <p className="jp-GpuPredict-warning">
+          {trans.__('The kernel runs on %1: the figures are of its devices.', newest.host)}
+        </p>
+      )}
+      {newest.outcome === 'lost' && (
+        <p className="jp-GpuPredict-warning">
+          {trans.__(
+            'The kernel was restarted or died during this run. What was read until then is kept; run the cell again for a whole one.'
+          )}
+        </p>
+      )}
+      {run.seq < 0 ? (
+        <Empty why={trans.__('Loading…')} />
+      ) : (
+        <RunCard run={run} outcome={newest.outcome} words={words} settings={settings}>
+          {newest.outcome === 'running' && stopping && (
+            <p className="jp-GpuPredict-small" role="status">
+              {trans.__('The measuring ends; the cell runs on, and the result comes with its end.')}
+            </p>
+          )}
+          <p className="jp-GpuPredict-buttons">
+            {newest.outcome === 'running' && (
+              <button
+                type="button"
+                className="jp-GpuPredict-button"
+                disabled={stopping}
+                title={trans.__('Ends the measuring; the cell runs on')}
+                onClick={() => actions.stop(newest.session_id)}
+              >
+                {stopping ? trans.__('Stop asked for') : trans.__('Stop measuring')}
+              </button>
+            )}
+            <button
+              type="button"
+              className="jp-GpuPredict-button"
+              disabled={newest.outcome === 'running'}
+              title={newest.outcome === 'running' ? trans.__('When the run is over') : ''}
+              onClick={() => actions.openExport(newest.session_id)}
+            >
+              {trans.__('Export…')}
+            </button>
+          </p>
+        </RunCard>
+      )}
+    </>
+  );
+}

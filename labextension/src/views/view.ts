@@ -1,0 +1,37 @@
+/** What a view of the panel is given, and what it may do. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { ReactElement } from 'react';
+
+import type { IApi } from '../api';
+import type { Model } from '../model';
+import type { ISettings } from '../settings';
+import type { Words } from '../words';
+
+export interface IActions {
+  /** Ask the server again. */
+  retry(): void;
+  /** End the measuring of a run; its cell goes on. */
+  stop(run: string): void;
+  /** Open the export dialog for a run. */
+  openExport(run: string): void;
+  /** Tell of something in the application's own way. */
+  notify(message: string): void;
+  /** Put text on the clipboard. */
+  copy(text: string): void;
+}
+
+export interface IViewProps {
+  api: IApi;
+  model: Model;
+  words: Words;
+  settings: ISettings;
+  actions: IActions;
+}
+
+export interface IPanelView {
+  id: string;
+  /** Views of the same tab stand below one another. */
+  tab: 'now' | 'history' | 'checks';
+  title(trans: TranslationBundle): string;
+  Component: (props: IViewProps) => ReactElement;
+}

@@ -1,0 +1,186 @@
+"""The event fixtures that Python and TypeScript share: one of each kind, and the words for them.
+
+`python -m tests.core.test_event_fixtures` writes them anew after a change of the events.
+"""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from jupyter_gpupredict.core import events as kinds
+from jupyter_gpupredict.core.events import EVENTS
+from jupyter_gpupredict.core.prior import Block, Profile
+from jupyter_gpupredict.core.recommendation import (
+    AllocatorPeak,
+    Confidence,
+    MemoryEstimate,
+    Recommendation,
+)
+from jupyter_gpupredict.core.series import Device, Readings, Series
+from jupyter_gpupredict.core.trace import event_from_json, event_to_json
+from jupyter_gpupredict.frontends import words
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "events"
+UUID = "GPU-11111111-2222-3333-4444-555555555555"
+SHARE = Series("gpu_util_ratio", UUID)
+MEMORY = Series("process_memory_used_bytes", UUID)
+GIB = float(1 << 30)
+
+
+def recommendation(**changed):
+    """A settled recommendation, with the given fields changed."""
+    return dataclasses.replace(
+        Recommendation(
+            state="converged",
+            reason="three windows agree within 3 points",
+            metric="gpu_util_ratio",
+            basis="time_share",
+            coverage_target_ratio=0.95,
+            target_ratio=0.43,
+            mean_ratio=0.31,
+            coverage_ratio=0.98,
+            watched_s=92.5,
+            converged_at_s=61.0,
+            memory=MemoryEstimate(10 * GIB, 11.5 * GIB, "process", "1.15 x the peak"),
+            confidence=Confidence(40.0, 1.5, 0.92, lower_ratio=0.4, upper_ratio=0.46),
+            sampled_ratio=0.997,
+            remaining_s=300.0,
+            remaining_low_s=280.0,
+            remaining_high_s=330.0,
+            total_s=392.5,
+            total_high_s=422.5,
+            progress="epoch 3 of 10, from tqdm",
+        ),
+        **changed,
+    )
+
+
+def every_kind():
+    """One event of each kind, numbered; every optional field is filled."""
+    started = kinds.SessionStarted(
+        seq=0,
+        t_s=0.0,
+        session_id="20250102T030405Z-host-4242-a1b2",
+        started_at="2025-01-02T03:04:05+00:00",
+        source="nvml",
+        simulated=False,
+        share=SHARE,
+        memory=MEMORY,
+        period_s=0.1,
+        devices=(Device(UUID, "NVIDIA H200", 0, 143771 << 20, 132, assumed=True),),
+        series=(SHARE, MEMORY),
+        config={"coverage": 0.95, "rule": "windows", "until_converged": False, "device": None},
+        versions={"jupyter_gpupredict": "0.1.0", "driver": "550.1"},
+        notes=("device-wide: other processes are in it",),
+        buffer_s=14.0,
+        kernel_id="11111111-2222-3333-4444-555555555555",
+        host="host",
+        pid=4242,
+        code_hash="0" * 64,
+        last_time="43 % last time",
+    )
+    readings = (
+        Readings(SHARE, (0.1, 0.2, 0.3), (0.4, math.nan, 0.5)),
+        Readings(MEMORY, (0.3,), (10 * GIB,)),
+    )
+    block = Block(((40, 29.0), (43, 1.0)), 0.401)
+    return [
+        started,
+        kinds.SamplesTaken(1, 0.35, readings),
+        kinds.WindowClosed(2, 10.0, 0.0, 10.0, 0.99, 0.43, 0.31, void=False),
+        kinds.MetricUnavailable(3, 10.1, Series("power_watts", UUID), "no_permission", "code 4"),
+        kinds.GapObserved(4, 12.0, 11.0, 12.0, "late_thread"),
+        kinds.SourceLost(5, 13.0, "nvml", "device_lost", "code 15"),
+        kinds.SourceRecovered(6, 15.0, "nvml", 2.0),
+        kinds.ProgressMade(7, 16.0, "epoch", 3.0, 10.0, "tqdm"),
+        kinds.PhaseEntered(8, 17.0, "validate", "explicit"),
+        kinds.RecommendationUpdated(9, 61.0, recommendation()),
+        kinds.StateChanged(10, 61.0, "watching", "converged", "three windows agree"),
+        kinds.SubscriberDetached(11, 70.0, "widget", "OSError: gone"),
+        kinds.SessionFinished(
+            12,
+            392.5,
+            "completed",
+            recommendation(remaining_s=None, remaining_low_s=None, remaining_high_s=None),
+            3900,
+            392.5,
+            0.8,
+            ("widget: OSError: gone",),
+            Profile(30.0, (block,), block, 392.0),
+            AllocatorPeak("torch", 9 * GIB, 9.5 * GIB),
+        ),
+    ]
+
+
+def phrases():
+    """What the views say of some recommendations: the panel must use the same words."""
+    cases = [
+        recommendation(),
+        recommendation(state="warming", target_ratio=None, memory=None, confidence=None),
+        recommendation(state="watching", converged_at_s=None, confidence=None, remaining_s=7200.0),
+        recommendation(state="stale", target_ratio=None, confidence=Confidence(3.0, 9.0, None)),
+        recommendation(state="abstained", remaining_s=0.1, total_s=0.1),
+        recommendation(
+            metric="sm_active_ratio",
+            basis="sm_share",
+            confidence=Confidence(20.0, 2.0, 0.9, lower_ratio=0.2),
+            memory=MemoryEstimate(math.nan, None, "device-wide", "no memory reading yet"),
+        ),
+        recommendation(
+            metric="cpu_util_ratio",
+            confidence=Confidence(20.0, 2.0, 0.9, upper_ratio=0.8),
+            memory=MemoryEstimate(700.0 * (1 << 20), None, "rss", "the peak is young"),
+            remaining_low_s=None,
+        ),
+    ]
+    return [
+        {
+            "recommendation": json.loads(event_to_json(kinds.RecommendationUpdated(0, 0.0, case)))[
+                "recommendation"
+            ],
+            "prediction": words.prediction(case),
+            "certified": words.certified(case),
+            "bounds": words.bounds(case),
+            "time_left": words.time_left(case),
+            "memory": words.memory(case.memory),
+        }
+        for case in cases
+    ]
+
+
+def texts():
+    """File name -> text of each fixture."""
+    return {
+        "every-kind.jsonl": "".join(event_to_json(event) + "\n" for event in every_kind()),
+        "words.json": json.dumps(phrases(), indent=1) + "\n",
+    }
+
+
+def test_one_of_each_kind_in_a_row():
+    events = every_kind()
+    assert {type(event).__name__ for event in events} == set(EVENTS)
+    assert [event.seq for event in events] == list(range(len(events)))
+
+
+def test_every_field_is_filled():
+    """Else TypeScript would not learn of it; NaN in the readings is there on purpose."""
+    for event in every_kind():
+        if not isinstance(event, kinds.SessionFinished):  # of a finished run nothing is left
+            assert None not in json.loads(event_to_json(event)).values()
+
+
+def test_the_fixtures_are_what_python_writes():
+    for name, text in texts().items():
+        assert (FOLDER / name).read_text() == text, f"{name}: write the fixtures anew"
+
+
+def test_python_reads_them_back():
+    lines = (FOLDER / "every-kind.jsonl").read_text().splitlines()
+    assert [event_to_json(event_from_json(line)) for line in lines] == lines
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for file, content in texts().items():
+        (FOLDER / file).write_text(content)

@@ -1,0 +1,416 @@
+"""The panel in a real JupyterLab, with the stand-in driver and the real server routes."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e import lab as rig
+from tests.e2e.test_live import LOAD, MAGIC, spin
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
+BUILD = ROOT / "build"
+PANEL = ".jp-GpuPredict"
+RUN = f"{PANEL} .jp-GpuPredict-run"
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not rig.built(), reason="the panel is not built (make lab-build)"),
+]
+NAP = f"{MAGIC}\nimport time\ntime.sleep({{}})"
+
+
+@pytest.fixture
+def open_panel(open_sheet):
+    """Open a notebook with the panel beside it; complaints of the console are the page's too."""
+
+    def opener(*cells, **options):
+        given, wait = options.pop("prepare", None), options.pop("wait", True)
+
+        def prepare(page):
+            page.on("console", lambda message: note(page, message))
+            if given is not None:
+                given(page)
+
+        sheet = open_sheet(*cells, prepare=prepare, **options)
+        sheet.command("gpupredict:show-panel")
+        if wait:
+            sheet.page.wait_for_selector(f"{PANEL} [role=tablist]", timeout=30_000)
+        return sheet
+
+    said = {}
+
+    def note(page, message):
+        if message.type == "error":
+            said.setdefault(page, []).append(message.text)
+
+    opener.said = lambda sheet: said.get(sheet.page, [])
+    return opener
+
+
+def wait_run(sheet, outcome="running", limit_s=20):
+    sheet.page.wait_for_selector(f"{RUN}[data-outcome={outcome}]", timeout=1000 * limit_s)
+
+
+def run_of(sheet, name):
+    return sheet.page.locator(RUN).get_attribute(f"data-{name}")
+
+
+def rows(sheet):
+    return int(sheet.page.locator(f"{RUN} figure").first.get_attribute("data-rows"))
+
+
+def wait_panel_rows(sheet, count, limit_s=20):
+    sheet.page.wait_for_function(
+        "([sel, n]) => +document.querySelector(sel)?.dataset.rows >= n",
+        arg=[f"{RUN} figure", count],
+        timeout=1000 * limit_s,
+    )
+
+
+def tab(sheet, name):
+    sheet.page.locator(PANEL).get_by_role("tab", name=name).click()
+
+
+def text(sheet):
+    return sheet.page.locator(PANEL).inner_text()
+
+
+def test_devices_and_how_to_begin(open_panel):
+    sheet = open_panel(LOAD)
+    tile = sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile")
+    tile.wait_for(timeout=10_000)
+    assert "NVIDIA H200" in tile.inner_text()
+    meter = tile.get_by_role("meter", name="Busy")
+    assert 0 <= int(meter.get_attribute("aria-valuenow")) <= 100
+    assert "GiB" in tile.inner_text()
+    sheet.page.wait_for_selector(f"{PANEL} .jp-GpuPredict-empty")
+    assert "%%gpupredict" in text(sheet)
+    assert sheet.complaints == []
+    assert open_panel.said(sheet) == []
+    assert sheet.foreign() == []
+
+
+def test_it_moves_while_the_cell_is_busy(open_panel):
+    sheet = open_panel(LOAD, spin(9))
+    sheet.run_all()
+    wait_run(sheet)
+    seen = []
+    while len(seen) < 6:
+        sheet.page.wait_for_timeout(700)
+        assert sheet.busy(), f"the cell ended after {seen}"
+        seen.append((int(run_of(sheet, "seq")), rows(sheet)))
+    assert [seq for seq, _ in seen] == sorted({seq for seq, _ in seen}), seen
+    assert seen[-1][1] > seen[0][1] > 0
+    item = sheet.page.locator(".jp-GpuPredict-statusButton")
+    assert re.fullmatch(r"GPU \d+ % · cov (\d+ %|-)", item.inner_text())
+    wait_run(sheet, "completed")
+    assert "covers 95 % of the time" in text(sheet) or "covered 95 %" in text(sheet)
+    item.wait_for(state="hidden", timeout=5000)
+    assert sheet.complaints == []
+    assert open_panel.said(sheet) == []
+
+
+def test_a_reload_in_mid_run_keeps_the_series(open_panel):
+    sheet = open_panel(LOAD, spin(14))
+    sheet.run_all()
+    wait_run(sheet)
+    wait_panel_rows(sheet, 30)
+    run, before = run_of(sheet, "run"), rows(sheet)
+    sheet.save()
+    sheet.page.reload()
+    sheet.page.wait_for_selector(f"{PANEL} [role=tablist]", timeout=30_000)  # restored
+    wait_run(sheet)
+    assert run_of(sheet, "run") == run
+    assert rows(sheet) >= before
+    assert float(sheet.page.locator(f"{RUN} figure").first.get_attribute("data-from")) < 1
+    after = rows(sheet)
+    wait_panel_rows(sheet, after + 10)
+    assert run_of(sheet, "outcome") == "running"
+    sheet.command("notebook:interrupt-kernel")
+    wait_run(sheet, "interrupted")
+
+
+def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
+    sheet = open_panel(LOAD, spin(25))
+    sheet.run_all()
+    wait_run(sheet)
+    wait_panel_rows(sheet, 10)
+    sheet.page.route("**/gpupredict/v1/**", lambda route: route.abort())
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(timeout=25_000)
+    assert "Next attempt in" in text(sheet) or "trying again" in text(sheet)
+    sheet.page.unroute("**/gpupredict/v1/**")
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link button").click()
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(state="hidden", timeout=10_000)
+    before = rows(sheet)
+    wait_panel_rows(sheet, before + 5)
+    sheet.page.locator(f"{RUN} summary", has_text="Figures").click()
+    assert "not shown" not in sheet.page.locator(f"{RUN} .jp-GpuPredict-facts").inner_text()
+    sheet.command("notebook:interrupt-kernel")
+    wait_run(sheet, "interrupted")
+
+
+def test_a_restart_leaves_what_was_read(open_panel):
+    sheet = open_panel(LOAD, NAP.format(60))
+    sheet.run_all()
+    wait_run(sheet)
+    wait_panel_rows(sheet, 10)
+    sheet.page.evaluate(
+        """() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+             .restart(); }"""
+    )
+    wait_run(sheet, "interrupted")  # what a restart does first to a busy kernel
+    before = run_of(sheet, "run")
+    assert rows(sheet) >= 10
+    sheet.wait_ready()
+    sheet.page.evaluate(
+        """(source) => { const nb = window.jupyterapp.shell.currentWidget.content;
+             nb.widgets[1].model.sharedModel.setSource(source); }""",
+        NAP.format(3),
+    )
+    sheet.run_all()
+    wait_run(sheet, "completed")
+    assert run_of(sheet, "run") != before
+
+
+def test_a_killed_kernel_is_said(open_panel, lab):
+    sheet = open_panel(LOAD, NAP.format(60))
+    sheet.run_all()
+    wait_run(sheet)
+    wait_panel_rows(sheet, 10)
+    run = json.loads(lab.get(f"gpupredict/v1/sessions/{run_of(sheet, 'run')}")[2])["session"]
+    os.kill(run["pid"], signal.SIGKILL)
+    wait_run(sheet, "lost")
+    assert "restarted or died" in text(sheet)
+    assert rows(sheet) >= 10
+
+
+def test_two_notebooks(open_panel, lab):
+    sheet = open_panel(LOAD, NAP.format(40))
+    sheet.run_all()
+    wait_run(sheet)
+    first = run_of(sheet, "run")
+    other = lab.notebook(f"other-{sheet.path.name}", LOAD, NAP.format(2))
+    sheet.command("docmanager:open", {"path": other.name})
+    sheet.page.wait_for_function(
+        "name => window.jupyterapp.shell.currentWidget?.title.label === name", arg=other.name
+    )
+    sheet.page.wait_for_function(
+        "sel => !document.querySelector(sel)", arg=RUN, timeout=10_000
+    )  # the first notebook's run is not this one's
+    sheet.page.wait_for_function(
+        """() => !!window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.info"""
+    )
+    sheet.run_all()
+    wait_run(sheet, "completed")
+    assert run_of(sheet, "run") != first
+    sheet.page.locator(".lm-TabBar-tabLabel", has_text=re.compile(f"^{sheet.path.name}$")).click()
+    sheet.page.wait_for_selector(f"{RUN}[data-run='{first}'][data-outcome=running]", timeout=10_000)
+    sheet.command("notebook:interrupt-kernel")
+    wait_run(sheet, "interrupted")
+
+
+def test_stop_measuring_lets_the_cell_run_on(open_panel):
+    sheet = open_panel(LOAD, NAP.format(9))
+    sheet.run_all()
+    wait_run(sheet)
+    sheet.page.locator(PANEL).get_by_role("button", name="Stop measuring").click()
+    sheet.page.locator(PANEL, has_text="The measuring ends; the cell runs on").wait_for()
+    sheet.page.wait_for_timeout(2500)  # the sampler looks for the mark once a second
+    stood = rows(sheet)
+    sheet.page.wait_for_timeout(1500)
+    assert sheet.busy()
+    assert rows(sheet) == stood
+    wait_run(sheet, "completed")
+
+
+def test_history_and_comparison(open_panel):
+    sheet = open_panel(LOAD, NAP.format(2), NAP.format(2).replace("sleep(2", "sleep(2.1"))
+    sheet.run_all()
+    sheet.wait_idle()
+    tab(sheet, "History")
+    items = sheet.page.locator(f"{PANEL} .jp-GpuPredict-history li")
+    items.nth(1).wait_for(timeout=10_000)
+    for i in range(2):
+        items.nth(i).get_by_role("checkbox").check()
+    sheet.page.locator(PANEL).get_by_role("button", name="Compare (2 of 2)").click()
+    sheet.page.wait_for_selector(f"{PANEL} .jp-GpuPredict-compare canvas")
+    assert "memory peak" in text(sheet)
+    sheet.page.locator(PANEL).get_by_role("button", name="Back to the list").click()
+    items.first.locator("button").click()
+    sheet.page.wait_for_selector(f"{RUN} canvas")
+    tab(sheet, "History")
+    sheet.page.locator(PANEL).get_by_role("button", name="Back to the list").click()
+    sheet.page.locator(PANEL).get_by_role("searchbox").fill("no such thing")
+    sheet.page.wait_for_selector(f"{PANEL} .jp-GpuPredict-empty")
+    assert "No run matches" in text(sheet)
+    assert open_panel.said(sheet) == []
+
+
+def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
+    sheet = open_panel(LOAD, NAP.format(6))
+    sheet.run_all()
+    wait_run(sheet, "completed", 30)
+    sheet.page.locator(PANEL).get_by_role("button", name="Export…").click()
+    dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
+    dialog.wait_for()
+    name = f"train-{sheet.path.stem[-4:]}".rstrip("-")
+    dialog.get_by_label("Name of the function").fill(name)
+    dialog.get_by_label("Folder, below the server’s root").fill(f"exports/{name}")
+    dialog.get_by_label("Labels of the nodes").fill("gpu=h200")
+    insist = dialog.locator(".jp-GpuPredict-check input")
+    preview = dialog.locator("pre")
+    preview.or_(insist).first.wait_for(timeout=15_000)
+    if insist.count():
+        insist.check()
+    preview.wait_for(timeout=15_000)
+    sheet.page.wait_for_function(
+        "name => document.querySelector('.jp-GpuPredict-exportDialog pre')?.textContent"
+        ".includes(name)",
+        arg=name,
+    )
+    shot(sheet, "panel-export.png")
+    assert serious(sheet, ".jp-GpuPredict-exportDialog") == []
+    previewed = preview.inner_text()
+    dialog.get_by_role("button", name="Save").click()
+    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
+    written = lab.folder / "exports" / name
+    manifests = sorted(written.glob("deploy/*.yaml"))
+    assert manifests
+    assert any(path.read_text().strip() == previewed.strip() for path in manifests)
+    kinds = [one["kind"] for path in manifests for one in yaml.safe_load_all(path.read_text())]
+    assert "Job" in kinds
+    dialog.get_by_role("button", name="Save").click()
+    dialog.get_by_role("button", name="Overwrite").click()
+    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
+    dialog.get_by_role("button", name="Close").last.click()
+    dialog.wait_for(state="detached")
+
+
+def test_the_button_adds_the_magic_and_what_loads_it(open_panel):
+    sheet = open_panel("train()")
+    sheet.page.locator(".jp-CodeCell").first.click()
+    sheet.page.locator(".jp-cell-toolbar").get_by_role(
+        "button", name="Put %%gpupredict on the first line of this cell"
+    ).first.click()
+    sheet.page.wait_for_function(
+        """() => { const nb = window.jupyterapp.shell.currentWidget.content;
+             const text = nb.widgets.map((one) => one.model.sharedModel.getSource());
+             return text.join('|') === '%load_ext jupyter_gpupredict|%%gpupredict\\ntrain()'; }"""
+    )
+    sheet.page.locator(".jp-CodeCell").last.click(button="right")
+    menu = sheet.page.locator(".lm-Menu-itemLabel", has_text="Predict GPU Usage of This Cell")
+    menu.wait_for()
+    menu.click()
+    sheet.page.wait_for_timeout(300)
+    again = sheet.page.evaluate(
+        """() => window.jupyterapp.shell.currentWidget.content.widgets
+             .map((one) => one.model.sharedModel.getSource())"""
+    )
+    assert again == ["%load_ext jupyter_gpupredict", "%%gpupredict\ntrain()"]
+
+
+def test_accessible_in_both_themes_and_narrow(open_panel):
+    sheet = open_panel(LOAD, NAP.format(40))
+    sheet.run_all()
+    wait_run(sheet)
+    wait_panel_rows(sheet, 30)
+    sheet.page.locator(f"{RUN} figure summary").first.click()
+    assert serious(sheet, PANEL) == []
+    shot(sheet, "panel-light.png")
+    sheet.page.locator(f"{RUN} figure summary").first.click()
+    sheet.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+    sheet.page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+    sheet.page.wait_for_timeout(1000)
+    assert serious(sheet, PANEL) == []
+    shot(sheet, "panel-dark.png")
+    for name in ("History", "Checks"):
+        tab(sheet, name)
+        sheet.page.wait_for_timeout(1500)
+        assert serious(sheet, PANEL) == [], name
+        shot(sheet, f"panel-dark-{name.lower()}.png")
+    tab(sheet, "Now")
+    sheet.command("apputils:change-theme", {"theme": "JupyterLab Light"})
+    sheet.page.wait_for_function("document.body.dataset.jpThemeLight === 'true'")
+    sheet.page.set_viewport_size({"width": 560, "height": 900})
+    sheet.page.wait_for_timeout(1500)
+    view = sheet.page.locator(f"{PANEL} .jp-GpuPredict-view")
+    wide, room = view.evaluate("el => [el.scrollWidth, el.clientWidth]")
+    assert wide <= room + 1
+    shot(sheet, "panel-narrow.png")
+    sheet.command("notebook:interrupt-kernel")
+    assert sheet.complaints == []
+    assert open_panel.said(sheet) == []
+
+
+def test_by_keyboard_alone(open_panel):
+    sheet = open_panel(LOAD)
+    panel = sheet.page.locator(PANEL)
+    panel.get_by_role("tab", name="Now").focus()
+    sheet.page.keyboard.press("ArrowRight")
+    assert panel.get_by_role("tab", name="History").get_attribute("aria-selected") == "true"
+    sheet.page.keyboard.press("End")
+    assert panel.get_by_role("tab", name="Checks").get_attribute("aria-selected") == "true"
+    sheet.page.wait_for_selector(f"{PANEL} [data-view=doctor] table", timeout=15_000)
+    sheet.page.keyboard.press("Tab")
+    sheet.page.keyboard.press("Tab")
+    focused = sheet.page.evaluate("() => document.activeElement.textContent")
+    assert focused == "Look again"
+    outline = sheet.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_nothing_is_asked_while_the_panel_is_hidden(open_panel):
+    sheet = open_panel(LOAD)
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").wait_for(timeout=10_000)
+    sheet.command("application:toggle-right-area")
+    sheet.page.wait_for_timeout(12_000)  # what was asked before has been answered
+    sheet.requests.clear()
+    sheet.page.wait_for_timeout(6000)
+    asked = [request.url for request in sheet.requests if "gpupredict/v1" in request.url]
+    assert not any("devices" in url for url in asked)
+    assert len(asked) <= 2, asked  # the status item's question about runs, every 5 s
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, "<html>Not Found</html>", "server extension of GPU Predict is not there"),
+        (403, '{"message": "Forbidden"}', "not signed in"),
+    ],
+)
+def test_a_server_without_us_or_that_refuses(open_panel, status, body, said):
+    def prepare(page):
+        page.route("**/gpupredict/v1/**", lambda route: route.fulfill(status=status, body=body))
+
+    sheet = open_panel(LOAD, prepare=prepare, wait=False)
+    sheet.page.locator(PANEL, has_text=said).wait_for(timeout=10_000)
+    sheet.page.unroute("**/gpupredict/v1/**")
+    sheet.page.locator(PANEL).get_by_role("button", name="Retry").click()
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").wait_for(timeout=10_000)
+
+
+def shot(sheet, name):
+    BUILD.mkdir(exist_ok=True)
+    sheet.page.screenshot(path=BUILD / name)
+
+
+def serious(sheet, selector):
+    """Return axe's serious and critical findings below the selector."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed (make lab-build)")
+    if not sheet.page.evaluate("() => 'axe' in window"):
+        sheet.page.evaluate(AXE.read_text() + "\n;0")
+    found = sheet.page.evaluate(
+        "async (selector) => (await axe.run(selector, {resultTypes: ['violations']})).violations",
+        selector,
+    )
+    return [
+        (one["id"], one["help"], [node["html"][:160] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]

@@ -1,0 +1,157 @@
+"""`devices`, `status` and `doctor`, with the stand-in driver."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
+from tests.frontends.server import traces
+
+OTHER = "GPU-99999999-2222-3333-4444-555555555555"
+
+
+async def test_every_device_with_who_uses_it(client, driver):
+    driver.play(
+        Script(
+            gpus=[
+                FakeGpu(processes=[("self", 2048), (4711, 1024, "mps"), (4712, 512, "mps")]),
+                FakeGpu(uuid=OTHER, points=[(0.0, 0.0, 0.0)], total_mib=81559),
+            ]
+        )
+    )
+    status, found = await client.get("devices")
+    assert (status, found["reason"], found["driver_version"]) == (200, "", "580.00")
+    first, second = found["devices"]
+    assert (first["uuid"], first["index"], second["uuid"], second["index"]) == (UUID, 0, OTHER, 1)
+    assert first["utilization_ratio"] == 0.5
+    assert first["memory_used_bytes"] == 1000 << 20
+    assert first["memory_total_bytes"] == 143771 << 20
+    assert first["power_watts"] == 350.0  # 100 W and 5 W a percent
+    users = {one["pid"]: (one["memory_bytes"], one["mps"]) for one in first["processes"]}
+    assert users[4711] == (1024 << 20, True)
+    assert len(users) == 3
+    assert sum(mps for _, mps in users.values()) == first["mps_clients"] == 2
+    assert first["reasons"] == {}
+    assert (second["utilization_ratio"], second["processes"], second["mps_clients"]) == (0.0, [], 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [
+        ("nvmlDeviceGetUtilizationRates", "utilization_ratio"),
+        ("nvmlDeviceGetPowerUsage", "power_watts"),
+        ("nvmlDeviceGetComputeRunningProcesses_v3", "processes"),
+        ("nvmlDeviceGetMPSComputeRunningProcesses_v3", "mps_clients"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("code", "reason"), [(3, "not_supported"), (4, "no_permission"), (999, "timed_out")]
+)
+async def test_a_missing_number_is_null_and_has_its_reason(
+    client, driver, function, field, code, reason
+):
+    driver.fail(function, code)
+    device = (await client.get("devices"))[1]["devices"][0]
+    assert device[field] is None
+    assert device["reasons"] == {field: reason}
+    assert device["memory_used_bytes"] == 1000 << 20
+
+
+async def test_a_blank_value_of_the_driver_is_no_utilization(client, driver):
+    driver.play(Script(gpus=[FakeGpu(points=[(0.0, 200.0, 0.0)])]))
+    device = (await client.get("devices"))[1]["devices"][0]
+    assert (device["utilization_ratio"], device["reasons"]["utilization_ratio"]) == (
+        None,
+        "no_data_yet",
+    )
+
+
+async def test_without_a_driver_there_is_a_reason_and_everything_else_works(client, driver):
+    driver.fail("*", 9)
+    status, found = await client.get("devices")
+    assert (status, found["devices"], found["reason"]) == (200, [], "no_driver")
+    assert "nvidia-smi" in found["hint"]
+    about = (await client.get("status"))[1]
+    assert (about["nvml"]["works"], about["nvml"]["reason"]) == (False, "no_driver")
+    assert (await client.get("sessions"))[0] == 200
+
+
+async def test_one_reading_a_second_for_all(client, server, driver):
+    devices = server.web_app.settings["gpupredict"].devices
+    replies = await asyncio.gather(*(client.get("devices") for _ in range(8)))
+    assert len({reply["read_at"] for _, reply in replies}) == 1
+    devices._tried_s -= 1.0  # a second later
+    assert (await client.get("devices"))[1]["read_at"] != replies[0][1]["read_at"]
+
+
+async def test_a_lost_device_comes_back(client, server, driver):
+    devices = server.web_app.settings["gpupredict"].devices
+    assert (await client.get("devices"))[1]["devices"]
+    driver.fail("*", 15)
+    devices._tried_s -= 1.0
+    lost = (await client.get("devices"))[1]
+    assert (lost["reason"], lost["devices"]) == ("device_lost", [])
+    driver.heal()
+    devices._tried_s -= 1.0
+    again = (await client.get("devices"))[1]
+    assert (again["reason"], len(again["devices"])) == ("", 1)
+
+
+async def test_a_driver_that_hangs_delays_nobody(client, server, driver, store):
+    traces.whole_run(store, traces.session_id(1))
+    devices = server.web_app.settings["gpupredict"].devices
+    assert (await client.get("devices"))[1]["reason"] == ""
+    devices._tried_s -= 1.0
+    driver.slow("nvmlDeviceGetUtilizationRates", 3.0)
+    began_s = time.monotonic()
+    hanging = asyncio.ensure_future(client.get("devices"))
+    await asyncio.sleep(0.1)
+    lags = []
+    for _ in range(20):
+        asked_s = time.monotonic()
+        assert (await client.get("sessions"))[0] == 200
+        lags.append(time.monotonic() - asked_s)
+    assert not hanging.done()
+    assert sorted(lags)[10] < 0.1
+    status, late = await hanging
+    assert 1.9 < time.monotonic() - began_s < 2.8
+    assert (status, late["reason"], len(late["devices"])) == (200, "timed_out", 1)
+    assert late["age_s"] > 1.0  # the old figures, with their age
+    devices._tried_s -= 1.0
+    asked_s = time.monotonic()
+    assert (await client.get("devices"))[1]["reason"] == "timed_out"  # it still hangs: at once
+    assert time.monotonic() - asked_s < 0.5
+    driver.heal()
+    await asyncio.sleep(1.5)
+    devices._tried_s -= 1.0
+    assert (await client.get("devices"))[1]["reason"] == ""
+
+
+async def test_status_names_what_can_be_exported(client, driver):
+    status, found = await client.get("status")
+    assert (status, found["api"], found["store"]["works"]) == (200, 1, True)
+    pairs = {(one["workload"], one["sharing"]): one["supported"] for one in found["targets"]}
+    assert pairs["job", "mps"] is True
+
+
+async def test_doctor(client, driver):
+    status, found = await client.get("doctor")
+    lines = {line["name"]: line for line in found["lines"]}
+    assert (status, lines["source nvml"]["works"]) == (200, True)
+    assert found["works"] == all(line["works"] for line in found["lines"])
+
+
+@pytest.mark.parametrize(
+    ("content", "running"), [("self", True), ("4194305", False), ("nonsense", False)]
+)
+async def test_the_mps_daemon_is_judged_by_its_files(
+    client, driver, tmp_path, monkeypatch, content, running
+):
+    import os
+
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    text = str(os.getpid()) if content == "self" else content
+    (tmp_path / "nvidia-cuda-mps-control.pid").write_text(text)
+    found = (await client.get("status"))[1]["mps"]
+    assert (found["running"], found["pipe_directory"]) == (running, str(tmp_path))
