@@ -148,6 +148,8 @@ class RecommendationUpdated:
     seq: int
     t_s: float
     recommendation: Recommendation
+    others: tuple[Recommendation, ...] = ()
+    """What is recommended of further shares, such as a time share beside an SM share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ class SessionFinished:
     profile: Profile | None = None
     """What was used when, for the next run of the same code; None unless all of it was measured."""
     others: tuple[Recommendation, ...] = ()
-    """What is recommended of further shares, such as a time share beside an SM share."""
+    """As in `RecommendationUpdated`."""
     allocator: AllocatorPeak | None = None
     """What the framework's own allocator says, where one was used."""
 

@@ -79,7 +79,7 @@ class RunFold:
     share: History = field(default_factory=History)
     memory: History = field(default_factory=History)
     recommendation: Recommendation | None = None
-    others: dict[str, Recommendation] = field(default_factory=dict)
+    others: tuple[Recommendation, ...] = ()
     last_t_s: float = 0.0
     samples: int = 0
     progress: ev.ProgressMade | None = None
@@ -104,7 +104,7 @@ class RunFold:
             case ev.WindowClosed():
                 self.windows.append(event)
             case ev.RecommendationUpdated():
-                self._take(event.recommendation)
+                self.recommendation, self.others = event.recommendation, event.others
             case ev.StateChanged():
                 self.states.append(event)
             case ev.MetricUnavailable():
@@ -120,8 +120,7 @@ class RunFold:
             case ev.SessionFinished():
                 self.finished = event
                 self.recommendation = event.recommendation or self.recommendation
-                for other in event.others:
-                    self._take(other)
+                self.others = event.others or self.others
             case ev.PhaseEntered():
                 pass
 
@@ -154,14 +153,8 @@ class RunFold:
             errors=tuple(finished.errors if finished else self.detached),
             progress=self.progress,
             allocator=finished.allocator if finished else None,
-            others=tuple(self.others.values()),
+            others=self.others,
         )
-
-    def _take(self, told: Recommendation) -> None:
-        if self.started is None or told.metric == self.started.share.metric:
-            self.recommendation = told
-        else:
-            self.others[told.metric] = told
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:
         if self.started is None:

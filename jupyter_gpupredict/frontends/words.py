@@ -117,7 +117,11 @@ def time_left(recommendation: Recommendation) -> str:
     if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
         return ""
     low, high = span(told.remaining_low_s), span(told.remaining_high_s)
-    between = f" ({low} to {high})" if told.remaining_high_s is not None and low != high else ""
+    between = (
+        f" ({low} to {high})"
+        if told.remaining_low_s is not None and told.remaining_high_s is not None and low != high
+        else ""
+    )
     return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
 
 

@@ -301,9 +301,15 @@ class Session:
         self._delivery.wake()
 
     def _recommend(self, now_s: float) -> None:
-        for analysis in (*self._others, self._analysis):
-            assert analysis is not None  # noqa: S101 - set by `start`
-            self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
+        assert self._analysis is not None  # noqa: S101 - set by `start`
+        self._emit(
+            ev.RecommendationUpdated(
+                self._next(),
+                now_s,
+                self._analysis.recommendation(),
+                tuple(other.recommendation() for other in self._others),
+            )
+        )
 
     def _new_marks(self) -> list[progress.Mark]:
         """Return what hints reported since the last call."""

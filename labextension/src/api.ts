@@ -107,6 +107,7 @@ export interface ISession {
   started: ISessionStarted;
   finished: ISessionFinished | null;
   recommendation: IRecommendation | null;
+  others: IRecommendation[];
   stop_requested: boolean;
 }
 
@@ -148,6 +149,7 @@ export interface IRecommended {
   session_id: string;
   outcome: Outcome;
   recommendation: IRecommendation | null;
+  others: IRecommendation[];
   words: IWords;
 }
 

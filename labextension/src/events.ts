@@ -22,6 +22,7 @@ export interface IDevice {
   index: number | null;
   memory_total_bytes: number | null;
   sm_count: number | null;
+  cpu_count: number | null;
   assumed: boolean;
 }
 
@@ -159,6 +160,8 @@ export interface IPhaseEntered extends IEvent<'PhaseEntered'> {
 
 export interface IRecommendationUpdated extends IEvent<'RecommendationUpdated'> {
   recommendation: IRecommendation;
+  /** Further shares, such as a time share beside an SM share. */
+  others: IRecommendation[];
 }
 
 export interface IStateChanged extends IEvent<'StateChanged'> {
@@ -180,6 +183,7 @@ export interface ISessionFinished extends IEvent<'SessionFinished'> {
   overhead_s: number;
   errors: string[];
   profile: object | null;
+  others: IRecommendation[];
   allocator: IAllocatorPeak | null;
 }
 
@@ -246,7 +250,7 @@ export const FIELDS: {
   SourceRecovered: { source: 'string', outage_s: 'number' },
   ProgressMade: { unit: 'string', done: 'number', total: 'number?', hint: 'string' },
   PhaseEntered: { name: 'string', hint: 'string' },
-  RecommendationUpdated: { recommendation: 'object' },
+  RecommendationUpdated: { recommendation: 'object', others: 'list' },
   StateChanged: { old: 'string', new: 'string', reason: 'string' },
   SubscriberDetached: { name: 'string', error: 'string' },
   SessionFinished: {
@@ -257,6 +261,7 @@ export const FIELDS: {
     overhead_s: 'number',
     errors: 'list',
     profile: 'object?',
+    others: 'list',
     allocator: 'object?'
   }
 };
@@ -275,6 +280,7 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   detail: '',
   errors: [],
   profile: null,
+  others: [],
   allocator: null
 };
 

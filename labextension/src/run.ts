@@ -29,6 +29,8 @@ export class Run {
   started: ISessionStarted | null = null;
   finished: ISessionFinished | null = null;
   recommendation: IRecommendation | null = null;
+  /** Further shares; never mixed with the main one. */
+  others: IRecommendation[] = [];
   state: RunState = 'warming';
   reason = '';
   phase = '';
@@ -105,7 +107,7 @@ export class Run {
         this.phase = event.name;
         break;
       case 'RecommendationUpdated':
-        this.recommend(event.recommendation);
+        this.recommend(event.recommendation, event.others);
         break;
       case 'StateChanged':
         this.state = event.new as RunState;
@@ -118,7 +120,7 @@ export class Run {
         this.finished = event;
         this.lost = null;
         if (event.recommendation) {
-          this.recommend(event.recommendation);
+          this.recommend(event.recommendation, event.others);
         }
         event.errors.forEach(error => this.problem(error));
         break;
@@ -153,7 +155,7 @@ export class Run {
       this.tracks.set(rows.metric, track);
     }
     if (session.recommendation) {
-      this.recommend(session.recommendation);
+      this.recommend(session.recommendation, session.others);
     }
     this.seq = Math.max(this.seq, picture.seq);
     this.behind = !picture.complete;
@@ -161,8 +163,9 @@ export class Run {
     this.end_s = Math.max(this.end_s, picture.duration_s);
   }
 
-  private recommend(told: IRecommendation): void {
+  private recommend(told: IRecommendation, others: IRecommendation[]): void {
     this.recommendation = told;
+    this.others = others;
     this.state = told.state;
     this.reason = told.reason;
   }

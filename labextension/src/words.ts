@@ -205,6 +205,9 @@ export class Words {
     if (found.lower_ratio === null && found.upper_ratio === null) {
       return trans.__('too few independent seconds to bound what covers %1', covers);
     }
+    if (found.upper_ratio === null && found.lower_ratio !== null && found.lower_ratio >= 1) {
+      return trans.__('the whole device for %1 (%2)', covers, level);
+    }
     if (found.upper_ratio === null) {
       return trans.__('at least %1 for %2, not bounded from above yet (%3)', low, covers, level);
     }
@@ -220,10 +223,9 @@ export class Words {
     if (told.remaining_s === null || told.total_s === null || told.remaining_s < 0.5) {
       return '';
     }
+    const [low, high] = [this.span(told.remaining_low_s), this.span(told.remaining_high_s)];
     const known = told.remaining_low_s !== null && told.remaining_high_s !== null;
-    const between = known
-      ? ` (${trans.__('%1 to %2', this.span(told.remaining_low_s), this.span(told.remaining_high_s))})`
-      : '';
+    const between = known && low !== high ? ` (${trans.__('%1 to %2', low, high)})` : '';
     return trans.__(
       'about %1 left%2, %3 in all',
       this.span(told.remaining_s),

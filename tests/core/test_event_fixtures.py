@@ -84,6 +84,7 @@ def every_kind():
         Readings(SHARE, (0.1, 0.2, 0.3), (0.4, math.nan, 0.5)),
         Readings(MEMORY, (0.3,), (10 * GIB,)),
     )
+    beside = recommendation(metric="breadth_ratio", basis="sm_share", target_ratio=0.25)
     block = Block(((40, 29.0), (43, 1.0)), 0.401)
     return [
         started,
@@ -95,7 +96,7 @@ def every_kind():
         kinds.SourceRecovered(6, 15.0, "nvml", 2.0),
         kinds.ProgressMade(7, 16.0, "epoch", 3.0, 10.0, "tqdm"),
         kinds.PhaseEntered(8, 17.0, "validate", "explicit"),
-        kinds.RecommendationUpdated(9, 61.0, recommendation()),
+        kinds.RecommendationUpdated(9, 61.0, recommendation(), (beside,)),
         kinds.StateChanged(10, 61.0, "watching", "converged", "three windows agree"),
         kinds.SubscriberDetached(11, 70.0, "widget", "OSError: gone"),
         kinds.SessionFinished(
@@ -108,6 +109,7 @@ def every_kind():
             0.8,
             ("widget: OSError: gone",),
             Profile(30.0, (block,), block, 392.0),
+            (beside,),
             AllocatorPeak("torch", 9 * GIB, 9.5 * GIB),
         ),
     ]
@@ -121,6 +123,9 @@ def phrases():
         recommendation(state="watching", converged_at_s=None, confidence=None, remaining_s=7200.0),
         recommendation(state="stale", target_ratio=None, confidence=Confidence(3.0, 9.0, None)),
         recommendation(state="abstained", remaining_s=0.1, total_s=0.1),
+        recommendation(
+            confidence=Confidence(40.0, 1.5, 0.9, lower_ratio=1.0), remaining_high_s=280.0
+        ),
         recommendation(
             metric="sm_active_ratio",
             basis="sm_share",

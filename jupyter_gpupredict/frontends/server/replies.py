@@ -75,6 +75,7 @@ def session(run: Summary, first: str, last: str | None, stopping: bool, host: st
         f'{{"session":{dumps(summary(run, host))},"started":{first},'
         f'"finished":{last if ended else "null"},'
         f'"recommendation":{dumps(None if newest is None else newest["recommendation"])},'
+        f'"others":{dumps([] if newest is None else newest.get("others", []))},'
         f'"stop_requested":{dumps(stopping)}}}'
     )
 
@@ -117,12 +118,13 @@ def recommendation(run: Run, last: str | None) -> str:
         "progress": told.progress if told else "",
         "reason": told.reason if told else "no reading was taken yet",
     }
-    plain = json.loads(last)["recommendation"] if last is not None else None
+    newest = json.loads(last) if last is not None else {"recommendation": None}
     return dumps(
         {
             "session_id": run.session_id,
             "outcome": run.outcome,
-            "recommendation": plain,
+            "recommendation": newest["recommendation"],
+            "others": newest.get("others", []),
             "words": said,
         }
     )

@@ -161,6 +161,7 @@ COMPONENTS: dict[str, Schema] = {
         started=ref("Event"),
         finished=maybe(ref("Event")),
         recommendation=maybe(ref("Recommendation")),
+        others=listed(ref("Recommendation")),
         stop_requested=FLAG,
     ),
     "Series": closed(
@@ -199,6 +200,7 @@ COMPONENTS: dict[str, Schema] = {
         session_id=_SESSION,
         outcome=_OUTCOME,
         recommendation=maybe(ref("Recommendation")),
+        others=listed(ref("Recommendation")),
         words=ref("Words"),
     ),
     "ExportRequest": {

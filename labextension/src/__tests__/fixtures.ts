@@ -100,6 +100,7 @@ export function session(changed: Partial<ISession> = {}): ISession {
     started: events[0] as ISessionStarted,
     finished: null,
     recommendation: null,
+    others: [],
     stop_requested: false,
     ...changed
   };

@@ -137,6 +137,15 @@ describe('the running view', () => {
     expect(text).toContain('nothing was measured');
   });
 
+  it('a share of the SMs beside a share of the time, each by its name', async () => {
+    await showing(watching(lines().slice(0, 11)));
+    expect(host.querySelector('.jp-GpuPredict-headline')?.textContent).toContain(
+      '43 % busy time (time share)'
+    );
+    const beside = [...host.querySelectorAll('.jp-GpuPredict-headline ~ p')].map(p => p.textContent);
+    expect(beside).toContain('beside it: 25 % SM share while busy covers 95 % of the time (converged)');
+  });
+
   it('a live run: prediction, figures, charts with words, stop', async () => {
     const model = watching(lines().slice(0, 11));
     const stop = vi.fn();

@@ -51,6 +51,11 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
         </span>
       </p>
       <p className="jp-GpuPredict-headline">{headline}</p>
+      {run.others.map(other => (
+        <p key={other.metric} className="jp-GpuPredict-small">
+          {trans.__('beside it: %1', words.prediction(other))}
+        </p>
+      ))}
       {started && (
         <p className={started.simulated ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
           {words.label(started)}

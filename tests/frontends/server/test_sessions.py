@@ -1,5 +1,7 @@
 """`sessions…`: the list, one run, its series, its recommendation."""
 
+import dataclasses
+
 import pytest
 
 from jupyter_gpupredict.core import events as ev
@@ -159,6 +161,21 @@ async def test_one_live_run_has_its_newest_recommendation(client, store):
     assert found["finished"] is None
     assert found["recommendation"]["target_ratio"] == found["session"]["target_ratio"] == 0.3
     assert found["session"]["duration_s"] == 2.0
+
+
+async def test_a_share_beside_the_main_one_is_told_apart(client, store):
+    run = traces.session_id(1)
+    beside = dataclasses.replace(
+        traces.advice("watching", 0.2), metric="breadth_ratio", basis="sm_share"
+    )
+    news = ev.RecommendationUpdated(1, 1.0, traces.advice("converged", 0.8), (beside,))
+    traces.write(store, run, [traces.started(run), news])
+    for what in ("", "/recommendation"):
+        found = (await client.get(f"sessions/{run}{what}"))[1]
+        assert found["recommendation"]["basis"] == "time_share"
+        assert found["recommendation"]["target_ratio"] == 0.8
+        assert [one["basis"] for one in found["others"]] == ["sm_share"]
+        assert [one["target_ratio"] for one in found["others"]] == [0.2]
 
 
 @pytest.mark.parametrize("what", ["", "/series", "/recommendation"])
