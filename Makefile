@@ -71,7 +71,7 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 
 test: lint lab-build lab-test
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/python examples/run_quickstart.py
 
 # On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
