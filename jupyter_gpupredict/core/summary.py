@@ -99,9 +99,17 @@ def summarise(session_id: str, first: bytes, last: bytes | None, size_bytes: int
     """
     try:
         summary = replace(_started(session_id, json.loads(first)), size_bytes=size_bytes)
-        return summary if last is None else _newest(summary, json.loads(last))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"{session_id} is no trace", "was it cut before its first line?") from error
+    return summary if last is None else updated(summary, last)
+
+
+def updated(summary: Summary, last: bytes) -> Summary:
+    """Return a run's summary with the figures of a later line; a damaged one changes nothing."""
+    try:
+        return _newest(summary, json.loads(last))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return summary
 
 
 def _started(session_id: str, began: dict[str, Any]) -> Summary:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.following import News, Place, RunNews
-from jupyter_gpupredict.core.summary import Summary, summarise
+from jupyter_gpupredict.core.summary import Summary, summarise, updated
+from jupyter_gpupredict.session.lines import MAX_LINE
 from jupyter_gpupredict.session.liveness import alive
 from jupyter_gpupredict.session.tail import Tail
 
@@ -37,9 +38,8 @@ class _Followed:
     def __init__(self, store: Store, session_id: str) -> None:
         path = store.path(session_id)
         with path.open("rb") as file:
-            self._first = file.readline()
+            self._base = summarise(session_id, file.readline(MAX_LINE), None)
         self.tail = Tail(path)
-        self._base = summarise(session_id, self._first, None)
         self._summary = self._base
         self._of: bytes | None = None
         self._alive = False
@@ -67,7 +67,7 @@ class _Followed:
         """Return the run as of the last look."""
         if self.tail.newest is not self._of:
             self._of = self.tail.newest
-            self._summary = summarise(self._base.session_id, self._first, self._of)
+            self._summary = self._base if self._of is None else updated(self._base, self._of)
         outcome = self._summary.outcome or ("running" if self._alive else "lost")
         return replace(self._summary, outcome=outcome, size_bytes=self.tail.size_bytes)
 

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
@@ -126,13 +127,42 @@ class ApiHandler(APIHandler):
         if isinstance(error, Problem):
             message, hint = error.told, error.hint
         elif isinstance(error, web.HTTPError):
-            message = error.log_message or error.reason or message
+            message = error.log_message or message
+            if status_code == 403:
+                hint = "are you signed in, and may you do this?"
         elif error is not None:
             message, hint = "an error in jupyter_gpupredict", "the server's log tells more"
         if status_code == 503:
             self.set_header("Retry-After", "1")
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(allowed(type(self))))
         reason = _REASONS.get(status_code, "error")
         self.finish(json.dumps({"message": message, "hint": hint, "reason": reason}))
+
+
+class UnknownRouteHandler(ApiHandler):
+    """Whatever else is asked for below our prefix: a 404 that a program can read."""
+
+    @web.authenticated
+    @authorized
+    def get(self) -> None:
+        """Tell that there is nothing."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    def post(self) -> None:
+        """Tell that there is nothing."""
+        raise self._unknown()
+
+    def _unknown(self) -> Problem:
+        return Problem(404, "there is no such route, or an id has another form", "see openapi.json")
+
+
+def allowed(handler: type[APIHandler]) -> list[str]:
+    """Return the verbs that a handler answers: those with a guard."""
+    verbs = ("get", "post", "put", "patch", "delete", "head")
+    return [verb.upper() for verb in verbs if hasattr(getattr(handler, verb), "__wrapped__")]
 
 
 def status_of(error: GpuPredictError) -> int:

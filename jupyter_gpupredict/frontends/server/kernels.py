@@ -56,12 +56,12 @@ class RunsHandler(_KernelHandler):
         wait_s = self.number("wait", 0.0, MAX_WAIT_S, MAX_WAIT_S)
         limit = self.whole("limit", 1, 5000, 1000)
         stream_s = self.number("stream", 0.0, MAX_STREAM_S, 0.0)
-        since = self.words("since", 4000)
-        if not since:
+        since = self.get_query_argument("since", None)
+        if since is None:
             found = await self.on(self.desk.files, self.desk.runs.first, kernel_id)
         else:
             try:
-                cursor = parse_cursor(since)
+                cursor = parse_cursor(self.words("since", 4000))
             except ConfigError as error:
                 raise Problem(400, error.message, error.hint) from error
             if stream_s > 0:

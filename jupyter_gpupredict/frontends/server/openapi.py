@@ -7,6 +7,7 @@ from typing import Any
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
+    CURSOR,
     KERNEL_ID,
     SESSION_ID,
     Schema,
@@ -98,7 +99,11 @@ PATHS: dict[str, dict[str, Schema]] = {
             "Runs of a kernel and their events since a cursor, held until there are some",
             ref("Runs"),
             _KERNEL,
-            _query("since", {"type": "string", "maxLength": 4000}, "The cursor of the last reply"),
+            _query(
+                "since",
+                {"type": "string", "pattern": CURSOR, "maxLength": 4000},
+                "The cursor of the last reply",
+            ),
             _query("wait", _between(0, 10, 10, "number"), "Seconds to hold the request"),
             _query("limit", _between(1, 5000, 1000), "Events in one reply"),
             _query(

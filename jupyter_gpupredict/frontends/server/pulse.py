@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.frontends.server.worker import Worker
 
-PERIOD_S = 0.06
-"""A quarter of the shortest time between two writes of a kernel."""
+PERIOD_S = 0.1
+"""Kernels write at most every 250 ms. A look costs a quarter of a millisecond, mostly to wake two
+threads."""
 
 
 @dataclass(frozen=True, slots=True)

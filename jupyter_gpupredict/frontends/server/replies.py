@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.following import cursor_text
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.envelope import Drawing
     from jupyter_gpupredict.core.following import News
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.core.summary import Page, Summary
+    from jupyter_gpupredict.core.summary import Page
     from jupyter_gpupredict.frontends.server.devices import Reading
 
 _DIGITS = 9
+_FIELDS = tuple(field.name for field in fields(Summary))
 
 
 def dumps(value: Any) -> str:
@@ -30,8 +32,9 @@ def dumps(value: Any) -> str:
 
 def summary(run: Summary, host: str) -> dict[str, Any]:
     """Return a run as the schema `Summary`."""
+    plain = {name: getattr(run, name) for name in _FIELDS}  # `asdict` takes three times as long
     return {
-        **asdict(run),
+        **plain,
         "devices": [{"uuid": uuid, "name": name} for uuid, name in run.devices],
         "label": run.label,
         "basis": run.basis,

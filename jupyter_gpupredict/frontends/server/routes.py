@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jupyter_gpupredict.frontends.server.about import (
     DevicesHandler,
     DoctorHandler,
     OpenApiHandler,
     StatusHandler,
 )
+from jupyter_gpupredict.frontends.server.base import ApiHandler, UnknownRouteHandler
 from jupyter_gpupredict.frontends.server.exports import ExportHandler
 from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
 from jupyter_gpupredict.frontends.server.schemas import KERNEL_ID, SESSION_ID
@@ -19,9 +18,6 @@ from jupyter_gpupredict.frontends.server.sessions import (
     SessionHandler,
     SessionsHandler,
 )
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.frontends.server.base import ApiHandler
 
 PREFIX = "gpupredict/v1"
 ROUTES: dict[str, type[ApiHandler]] = {
@@ -41,11 +37,11 @@ _IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID}
 
 
 def patterns() -> list[tuple[str, type[ApiHandler]]]:
-    """Return (pattern below the base URL, handler)."""
+    """Return (pattern below the base URL, handler); the last one takes what no route does."""
     found = []
     for path, handler in ROUTES.items():
         pattern = path.replace(".", r"\.")
         for name, form in _IDS.items():
             pattern = pattern.replace(name, f"({form})")
         found.append((PREFIX + pattern, handler))
-    return found
+    return [*found, (PREFIX + "/.*", UnknownRouteHandler)]

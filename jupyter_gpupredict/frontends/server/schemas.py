@@ -17,6 +17,10 @@ KERNEL_ID = r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}"
 SESSION_ID = r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9.-]{1,63}-[0-9]{1,10}-[0-9a-f]{4}"
 """The session store's form of an id, which holds no slash and so leads to no other folder."""
 
+_PLACE = "[0-9A-Za-z.-]{1,128}:(-1|[0-9]{1,12})!?"
+CURSOR = f"^(-|{_PLACE}(,{_PLACE})*)$"
+"""The form of `core.following`: places in runs."""
+
 
 def ref(name: str) -> Schema:
     """Return a reference to a component."""
@@ -203,7 +207,7 @@ COMPONENTS: dict[str, Schema] = {
             "preview": {"type": "boolean", "default": False},
             "workload": {"type": "string", "default": "job"},
             "sharing": {"type": "string", "default": "mps"},
-            "name": {"type": "string", "maxLength": 200},
+            "name": {"type": "string", "minLength": 1, "maxLength": 200},
             "output": {"type": "string", "default": "", "maxLength": 1000},
             "image": {"type": "string", "default": "", "maxLength": 1000},
             "node_selector": {"type": "object", "additionalProperties": TEXT, "default": {}},
@@ -214,6 +218,10 @@ COMPONENTS: dict[str, Schema] = {
             "cells": {"type": "array", "items": TEXT, "default": []},
         },
         "required": ["name"],
+        "anyOf": [
+            {"properties": {"preview": {"const": True}}, "required": ["preview"]},
+            {"properties": {"output": {"minLength": 1}}, "required": ["output"]},
+        ],
         "additionalProperties": False,
     },
     "Exported": closed(

@@ -22,7 +22,7 @@ class SessionsHandler(ApiHandler):
     async def get(self) -> None:
         """Write one page of runs, newest first."""
         limit = self.whole("limit", 1, 200, 50)
-        before = self.words("before", 128) or None
+        before = self.get_query_argument("before", None)
         if before is not None and not _ID.fullmatch(before):
             raise Problem(400, "before is no session id", "pass the reply's `before` back")
         wanted = tuple(self.words("q", 200).lower().split())

@@ -128,6 +128,17 @@ async def test_a_damaged_line_is_left_out(client, store):
     assert seqs((await client.get(RUNS, since=f"{RUN}:2"))[1]) == {RUN: [4]}
 
 
+async def test_damaged_figures_cost_themselves_alone(client, store):
+    begin(store)
+    path = traces.write(store, RUN, [ev.RecommendationUpdated(3, 3.0, traces.advice())])
+    with path.open("a") as file:
+        file.write('{"event":"RecommendationUpdated","seq":4,"t_s":4.0}\n')
+    found = (await client.get(RUNS, since=f"{RUN}:2"))[1]["runs"][0]
+    assert [event["seq"] for event in found["events"]] == [3, 4]
+    assert found["run"]["outcome"] == "running"
+    assert (await client.get("sessions"))[1]["sessions"][0]["session_id"] == RUN
+
+
 async def test_a_trace_cut_short_or_pruned(client, store):
     path = begin(store, upto=9)
     assert seqs((await client.get(RUNS, since=f"{RUN}:5"))[1]) == {RUN: [6, 7, 8]}
@@ -164,7 +175,9 @@ async def test_a_process_that_dies_is_told_while_one_waits(client, store):
     process._transport.close()
 
 
-@pytest.mark.parametrize("since", ["5", "../x:1", f"{RUN}", f"{RUN}:x", f"{RUN}:1,", "x" * 4001])
+@pytest.mark.parametrize(
+    "since", ["", "5", "../x:1", f"{RUN}", f"{RUN}:x", f"{RUN}:1,", "x" * 4001]
+)
 async def test_a_wrong_cursor(client, store, since):
     assert (await client.get(RUNS, since=since, wait=0))[0] == 400
 
