@@ -9,6 +9,7 @@ Run: python -m benchmarks.server
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -31,6 +32,8 @@ from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.core.trace import event_to_json
+from jupyter_gpupredict.frontends.server.worker import Worker
+from jupyter_gpupredict.session.picture import TracePicture
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces
@@ -40,7 +43,7 @@ SESSIONS = 10_000
 SAMPLES = 1_000_000
 PANELS = 4
 SECONDS = 6.0
-ROUNDS = 5
+ROUNDS = 7
 CELL = "%load_ext jupyter_gpupredict\n"
 BUSY = "%%gpupredict\nimport time\ntime.sleep(3600)\n"
 
@@ -170,6 +173,32 @@ def series(asker: Asker, store: Path) -> None:
             f"then {interval(warm)} ms ({len(content) / 1000:.0f} kB)"
         )
         path.unlink()
+
+
+def lateness(folder: Path) -> None:
+    """Print how late the event loop is while a worker reads a long trace, and while none does."""
+    path = long_trace(folder, traces.session_id(1), 6)
+
+    async def late_ms(work: Callable[[], object]) -> list[float]:
+        worker, late = Worker("benchmark", 60.0), []
+        doing = asyncio.ensure_future(worker.do(work))
+        while not doing.done():
+            began_s = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append(1000 * (time.perf_counter() - began_s) - 1.0)
+        worker.close()
+        return sorted(late)
+
+    for name, work in (
+        ("nothing is read", lambda: time.sleep(1.0)),
+        ("a long trace is read", lambda: TracePicture(path).draw(1000, 60.0)),
+    ):
+        late = asyncio.run(late_ms(work))
+        print(
+            f"the event loop is late while {name}: median {late[len(late) // 2]:.2f} ms, "
+            f"99 % {late[int(0.99 * len(late))]:.2f} ms, at most {late[-1]:.2f} ms"
+        )
+    path.unlink()
 
 
 class Panel(threading.Thread):
@@ -308,6 +337,7 @@ def main() -> None:
     print(header())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        lateness(folder)
         with serving(folder) as (port, server, store):
             asker = Asker(port)
             live(port, server, folder / "runtime")

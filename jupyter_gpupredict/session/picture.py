@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.session.store import Store
 
-BLOCK_BYTES = 256 << 10
-"""Parsed at once: about a millisecond, in which no other thread of the server runs."""
+BLOCK_BYTES = 64 << 10
+"""Parsed at once: about half a millisecond, in which no other thread of the server runs."""
 MARKS = 100
 MAX_PICTURES = 12
 MAX_SERIES = 64
