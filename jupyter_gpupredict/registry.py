@@ -13,6 +13,7 @@ from typing import Any
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 
 SOURCES = {
+    "gpm": "telemetry.gpm:GpmSource",
     "nvml": "telemetry.nvml:NvmlSource",
     "cpu": "telemetry.cpu:CpuSource",
     "replay": "telemetry.replay:ReplaySource",
@@ -35,10 +36,28 @@ PREDICTORS = {
 }
 WORKLOADS = {
     "job": "exporters.workloads.job:Job",
+    "knative": "exporters.workloads.knative:Knative",
+    "nuclio": "exporters.workloads.nuclio:Nuclio",
+    "rayjob": "exporters.workloads.rayjob:RayJob",
+    "kserve": "exporters.workloads.kserve:KServe",
+    "fission": "exporters.workloads.fission:Fission",
+    "openfaas": "exporters.workloads.openfaas:OpenFaas",
+    "ecs": "exporters.workloads.ecs:Ecs",
+    "fastpod": "exporters.workloads.fastpod:FastPod",
     "local": "exporters.workloads.local:Local",
+    "cloudrun": "exporters.workloads.cloudrun:CloudRun",
 }
 SHARING = {
+    "device-plugin": "exporters.sharing.device_plugin:DevicePlugin",
     "mps": "exporters.sharing.mps:Mps",
+    "gke": "exporters.sharing.gke:Gke",
+    "hami": "exporters.sharing.hami:Hami",
+    "dra": "exporters.sharing.dra:Dra",
+    "kai": "exporters.sharing.kai:Kai",
+    "volcano": "exporters.sharing.volcano:Volcano",
+    "ecs-mps": "exporters.sharing.ecs_mps:EcsMps",
+    "fast-gshare": "exporters.sharing.fast_gshare:FastGshare",
+    "mps-v3": "exporters.sharing.mps_v3:MpsV3",
     "none": "exporters.sharing.none:NoSharing",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {

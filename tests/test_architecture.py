@@ -22,6 +22,7 @@ DOORS = {
     "psutil": ["driver/processes.py", "telemetry/cpu.py"],
     "numpy": ["core/", "predictors/", "session/", "telemetry/", "backtest/"],
     "yaml": ["exporters/documents.py"],
+    "tomllib": ["exporters/documents.py"],
     "bokeh": ["frontends/charts/bokeh.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
@@ -32,6 +33,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/interruption.py",
+        "exporters/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["config/"],
@@ -59,17 +61,20 @@ DOORS = {
         "frontends/cli/__init__.py",
         "frontends/server/",
         "session/hooks.py",
+        "exporters/requirements.py",
     ],
+    "subprocess": ["exporters/trial.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
-    "__future__", "argparse", "ast", "bisect", "collections", "contextlib", "contextvars", "csv",
-    "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "html", "inspect",
-    "itertools", "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
-    "shutil", "sys", "tempfile", "time", "types", "typing", "weakref", "jupyter_gpupredict",
+    "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
+    "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
+    "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
+    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
+    "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

@@ -38,7 +38,9 @@ class FirstReadings:
         self._last_s = 0.0
         self._fired = False
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Take one reading; the first one behind the beginning fires."""
         if self._start_s is None:
             self._start_s = time_s - weight_s
@@ -90,7 +92,9 @@ class VpaLiteral:
         self._checked = 0
         self._last_s = 0.0
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Take one reading; it fires when a check that it closes agrees with those before."""
         if self._start_s is None:
             self._start_s = time_s - weight_s

@@ -5,6 +5,7 @@ Front-ends know this and core's data, nothing else.
 
 from __future__ import annotations
 
+from jupyter_gpupredict.config.code import read_notebook
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
@@ -20,12 +21,14 @@ from jupyter_gpupredict.config.stored import (
     store_dir,
     store_problem,
 )
+from jupyter_gpupredict.config.validating import Validated, validate
 
 __all__ = [
     "ExportOutcome",
     "Runs",
     "SessionConfig",
     "SourceProbe",
+    "Validated",
     "build_session",
     "build_store",
     "code_hash",
@@ -38,6 +41,7 @@ __all__ = [
     "probe_sources",
     "progress_board",
     "read_events",
+    "read_notebook",
     "read_run",
     "request_stop",
     "rule_names",
@@ -45,4 +49,5 @@ __all__ = [
     "store_dir",
     "store_problem",
     "targets",
+    "validate",
 ]

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.code import up_to_measured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.run import Run
+
+WORKLOAD, SHARING = "job", "device-plugin"
+DEFAULT_SHARING = {
+    "local": "mps",
+    "ecs": "ecs-mps",
+    "fastpod": "fast-gshare",
+    "cloudrun": "none",
+}
+"""Workload -> the sharing backend that is meant when none is named, where it is not `SHARING`."""
+
+EXPRESSES = ("sm_pct", "time_pct", "memory_mib", "timeout_s")
+"""What a pair can carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +44,8 @@ class ExportOutcome:
 def export(
     run: Run,
     *,
-    workload: str,
-    sharing: str,
+    workload: str = WORKLOAD,
+    sharing: str | None = None,
     name: str,
     output: str | Path,
     image: str = "",
@@ -39,9 +54,19 @@ def export(
     overwrite: bool = False,
     sm_percent: int | None = None,
     memory_mib: int | None = None,
+    headroom_percent: float = 0.0,
+    per_process: bool = False,
+    max_timeout_s: int | None = None,
+    knative_features: Sequence[str] = (),
+    gpu_uuid: str = "",
+    accelerator: str = "nvidia-l4",
     dry_run: bool = False,
+    code: CodeRequest | None = None,
 ) -> ExportOutcome:
-    """Write a run as a function folder; arguments as `Result.export`.
+    """Write a run as a function folder; arguments as `Result.export`, and `code`: the cells.
+
+    The measured cell is among them. Without `code` the folder holds the manifests, their record
+    and a README.
 
     Raises:
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
@@ -49,8 +74,11 @@ def export(
     from jupyter_gpupredict.core.deployment import ExportRequest
     from jupyter_gpupredict.exporters.documents import render
     from jupyter_gpupredict.exporters.manifest import compose
-    from jupyter_gpupredict.exporters.package import write
+    from jupyter_gpupredict.exporters.secrets import environment_names
+    from jupyter_gpupredict.exporters.trial import trial
+    from jupyter_gpupredict.exporters.writing import publish, refuse_existing, staged
 
+    sharing = sharing or DEFAULT_SHARING.get(workload, SHARING)
     for kind, given in (("workloads", workload), ("sharing", sharing)):
         registry.load(kind, given)  # an unknown name is refused before anything else
     request = ExportRequest(
@@ -62,25 +90,44 @@ def export(
         force=force,
         sm_percent=sm_percent,
         memory_mib=memory_mib,
+        headroom_percent=headroom_percent,
+        per_process=per_process,
+        max_timeout_s=max_timeout_s,
+        knative_features=tuple(knative_features),
+        gpu_uuid=gpu_uuid,
+        accelerator=accelerator,
     )
-    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__)
+    if code is not None:
+        code = up_to_measured(code, run.started.code_hash)
+    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)
     texts = {document.path: render(document) for document in composed.documents}
     paths: tuple[Path, ...] = ()
-    if not dry_run:
-        paths = write(composed.documents, Path(output), overwrite=overwrite)
+    target = Path(output)
+    if not dry_run and not overwrite:
+        refuse_existing(composed.documents, target)
+    if dry_run and code is None:
+        return ExportOutcome((), texts, composed.warnings)
+    with staged(composed.documents, None if dry_run else target) as folder:
+        if code is not None:
+            trial(folder, environment_names(ast.parse(texts["train_fn.py"])))
+        if not dry_run:
+            paths = publish(folder, composed.documents, target)
     return ExportOutcome(paths, texts, composed.warnings)
 
 
 def targets() -> list[dict[str, Any]]:
     """Return every pair of workload and sharing backend, with the reason where it is refused."""
+    from jupyter_gpupredict.core.deployment import Capability
     from jupyter_gpupredict.exporters import compatibility
 
     workloads, sharings = _made("workloads"), _made("sharing")
     pairs = []
     for workload, runs in workloads.items():
         for sharing, divides in sharings.items():
-            reason = compatibility.refusal(workload, runs.carries, sharing, divides.needs)
-            expresses = ["sm_pct", "memory_mib"] if sharing == "mps" else []
+            reason = compatibility.refusal((workload, sharing), runs, divides)
+            timed = Capability.TIME_LIMIT in runs.carries
+            can = divides.expresses | ({"timeout_s"} if timed else set())
+            expresses = [one for one in EXPRESSES if one in can]
             pairs.append(
                 {
                     "workload": workload,

@@ -133,24 +133,34 @@ def build_session(
 
 
 def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
-    """Return the newest finished run of this code with this source, metric, device and driver."""
-    device = {one.uuid: one for one in info.devices}.get(info.share.device)
+    """Return the newest run of this code, source, metric, device and driver.
+
+    One that was measured to its end comes before newer ones that were not.
+    """
+    newest: RunHeader | None = None
     for header in store.of_code(code):
-        started = header.started
-        former = {one.uuid: one for one in started.devices}.get(started.share.device)
-        if (
-            header.finished is not None
-            and header.finished.recommendation is not None
-            and started.source == info.source
-            and started.share.metric == info.share.metric
-            and started.origin == info.origin
-            and former is not None
-            and device is not None
-            and former.name == device.name
-            and started.versions.get("driver") == dict(info.versions).get("driver")
-        ):
-            return header
-    return None
+        if header.finished is None or header.finished.recommendation is None:
+            continue
+        if _alike(header.started, info):
+            if header.finished.profile is not None:
+                return header
+            newest = newest or header
+    return newest
+
+
+def _alike(started: SessionStarted, info: SourceInfo) -> bool:
+    """Return whether a run was measured on the same kind of device in the same way."""
+    device = {one.uuid: one for one in info.devices}.get(info.share.device)
+    former = {one.uuid: one for one in started.devices}.get(started.share.device)
+    return (
+        device is not None
+        and former is not None
+        and former.name == device.name
+        and started.source == info.source
+        and started.share.metric == info.share.metric
+        and started.origin == info.origin
+        and started.versions.get("driver") == dict(info.versions).get("driver")
+    )
 
 
 def _last_time(header: RunHeader | None) -> str:

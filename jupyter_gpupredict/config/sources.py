@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Batch, SourceInfo
 
 
-AUTO = ("nvml", "cpu")
+AUTO = ("gpm", "nvml", "cpu")
 """What `--source auto` tries, best first."""
 
 
@@ -37,7 +37,7 @@ class _FirstThatOpens:
         """
         if self._source is not None:  # re-opened after a loss: stay with what was chosen
             return self._source.open()
-        passed_over: list[str] = []
+        passed_over: dict[str, list[str]] = {}
         for name in AUTO:
             source: TelemetrySource = registry.load("sources", name)(self._options, self._clock)
             try:
@@ -45,10 +45,11 @@ class _FirstThatOpens:
             except TelemetryError as error:
                 if name == AUTO[-1]:
                     raise
-                passed_over.append(f"{name} not used: {error.message}")
+                passed_over.setdefault(error.message, []).append(name)
                 continue
             self._source = source
-            return replace(info, notes=(*passed_over, *info.notes))
+            notes = (f"{', '.join(names)} not used: {why}" for why, names in passed_over.items())
+            return replace(info, notes=(*notes, *info.notes))
         raise AssertionError("AUTO is empty")
 
     def read(self, *, slow: bool) -> Batch:

@@ -24,6 +24,19 @@ class Capability(Enum):
     ECS_FIELDS = "ECS GPU sharing fields"
     FASTPOD_FIELDS = "FaSTPod annotations"
     MPS_CONFIG = "an MPS configuration file"
+    RUNTIME_CLASS = "a runtime class"
+    TOLERATIONS = "tolerations"
+    WHOLE_GPU = "whole GPUs alone"
+    TIME_LIMIT = "a time limit"
+
+
+class Restriction(Enum):
+    """What a workload or a sharing backend cannot do; each is refused with its reason."""
+
+    ONE_GPU = "holds one GPU"
+    PER_CONTAINER = "limits the container, not each process in it"
+    NO_MIG = "does not run on MIG instances"
+    MEMORY_REQUIRED = "needs a memory limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,20 @@ class ExportRequest:
     memory_mib: int | None = None
     """The user's own memory limit."""
     headroom_percent: float = 0.0
+    """Added to the memory target before it is rounded up."""
+    per_process: bool = False
+    """Several CUDA processes share what a target grants to their container, and the user knows."""
+    max_timeout_s: int | None = None
+    """Longest run that the user's platform allows, where it is not the documented one."""
+    knative_features: tuple[str, ...] = ()
+    """Feature flags that the user's Knative has switched on."""
+    gpu_uuid: str = ""
+    """The GPU of the machine that an MPS start-up file is for."""
+    accelerator: str = "nvidia-l4"
+    """The accelerator that a target asks for by name (Cloud Run)."""
+
+
+Origin = Literal["verified", "estimate", "user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +85,8 @@ class Figures:
     cpu_count: float | None
     state: str
     source: str
-    share_from: Literal["verified", "estimate", "user"]
+    share_from: Origin
+    """Where the applied share comes from."""
     memory_from: Literal["target", "observed", "user"] | None
     tool_version: str
     coverage_ratio: float | None = None
@@ -71,6 +99,11 @@ class Figures:
     code_hash: str | None = None
     gpus: int = 1
     processes: int = 1
+    mig: bool = False
+    """The figures are those of a MIG instance."""
+    predicted_runtime_s: float | None = None
+    sm_from: Origin = "estimate"
+    time_from: Origin = "estimate"
     warnings: tuple[str, ...] = ()
     """Sentences that head every written file: what is unusual about these figures."""
 
@@ -84,10 +117,22 @@ class SharePatch:
     env: tuple[tuple[str, str], ...] = ()
     limits: tuple[tuple[str, int], ...] = ()
     pod: dict[str, Json] = field(default_factory=dict)
-    """Fields merged into the pod spec."""
+    """Fields merged into the pod spec; a workload leaves out the optional ones it cannot carry."""
     container: dict[str, Json] = field(default_factory=dict)
     """Fields merged into the container."""
+    claims: tuple[str, ...] = ()
+    """Names of the pod's resource claims that the container uses."""
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    """Labels and annotations of the pod template."""
+    object_annotations: tuple[tuple[str, str], ...] = ()
+    """Annotations of the workload object itself."""
+    before: tuple[Json, ...] = ()
+    """Objects that stand in the workload's file before it, because it refers to them."""
     companions: tuple[Document, ...] = ()
+    """Files of their own, for the administrator."""
+    config: dict[str, Json] = field(default_factory=dict)
+    """An MPS configuration, for workloads that start a daemon."""
     comments: tuple[str, ...] = ()
     """Sentences for the top of the file."""
 
@@ -99,7 +144,9 @@ class Document:
     path: str
     """Relative to the function folder, with forward slashes."""
     content: Json | str
-    """Data for `.yaml` and `.json`, text for everything else."""
+    """Data for `.yaml`, `.json` and `.toml`, text for everything else."""
     comments: tuple[str, ...] = ()
     """Lines for the top, without the comment sign."""
     executable: bool = False
+    before: tuple[Json, ...] = ()
+    """YAML documents of the same file that come before the content."""

@@ -101,6 +101,18 @@ class Unrepresentable(ExportError):
     """A value cannot be written into this target."""
 
 
+class UnsupportedCell(ExportError):
+    """The cell needs something that a module of its own cannot have."""
+
+
+class SecretFound(ExportError):
+    """The code holds what looks like a credential; its value is never repeated."""
+
+
+class TrialFailed(ExportError):
+    """The written folder does not import in a clean process."""
+
+
 class OutputExists(ExportError):
     """A file that would be written is already there."""
 

@@ -188,6 +188,8 @@ class SessionFinished:
     errors: tuple[str, ...] = field(default=())
     profile: Profile | None = None
     """What was used when, for the next run of the same code; None unless all of it was measured."""
+    others: tuple[Recommendation, ...] = ()
+    """What is recommended of further shares, such as a time share beside an SM share."""
     allocator: AllocatorPeak | None = None
     """What the framework's own allocator says, where one was used."""
 

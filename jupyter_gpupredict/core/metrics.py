@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +84,33 @@ METRICS: dict[str, Metric] = {
             csv_scale=100.0,
         ),
         Metric(
+            "sm_occupancy_ratio",
+            "warps resident",
+            None,
+            nvml="NVML_GPM_METRIC_SM_OCCUPANCY",
+            dcgm="DCGM_FI_PROF_SM_OCCUPANCY",
+            csv="sm_occupancy_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "tensor_active_ratio",
+            "tensor cores busy",
+            None,
+            nvml="NVML_GPM_METRIC_ANY_TENSOR_UTIL",
+            dcgm="DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
+            csv="tensor_active_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
+            "dram_active_ratio",
+            "memory bandwidth used",
+            None,
+            nvml="NVML_GPM_METRIC_DRAM_BW_UTIL",
+            dcgm="DCGM_FI_PROF_DRAM_ACTIVE",
+            csv="dram_active_pct",
+            csv_scale=100.0,
+        ),
+        Metric(
             "cpu_util_ratio",
             "CPU time share",
             "time_share",
@@ -132,3 +160,17 @@ BY_CSV = {metric.csv: metric for metric in METRICS.values()}
 
 SHARES = tuple(name for name, metric in METRICS.items() if metric.basis is not None)
 """The metrics a share can be predicted from."""
+
+BUSY_RATIO = 0.05
+"""Below this engine activity a quotient by it is noise."""
+
+
+def breadth_ratio(sm_active: float, gr_active: float) -> float:
+    """Return the share of the SMs in use while the engine is busy; NaN where it hardly is.
+
+    >>> breadth_ratio(0.2, 0.5)
+    0.4
+    """
+    if math.isnan(sm_active) or math.isnan(gr_active) or gr_active < BUSY_RATIO:
+        return math.nan
+    return min(1.0, sm_active / gr_active)

@@ -75,10 +75,12 @@ class ProfileBuilder:
         self._rest = Counter()
         self._open = Counter()
 
-    def add(self, time_s: float, value: float, weight_s: float) -> list[ClosedWindow]:
+    def add(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> list[ClosedWindow]:
         """Take a reading; returns the blocks that end before it."""
         self._last_s = time_s
-        closed = self._windows.add(time_s, value, weight_s)
+        closed = self._windows.add(time_s, value, weight_s, span_s)
         for block in closed:
             if len(self._closed) < MAX_BLOCKS:
                 self._closed.append(_block(block.counter))
@@ -124,7 +126,7 @@ class PriorTest:
             return None
         self._so_far.merge(block.counter)
         self._former_so_far.merge(blocks[number].counter())
-        if not self._like(block, blocks[number]):
+        if block.empty or not self._like(block, blocks[number]):
             self._alike.clear()
             return None
         self._alike.append(block)

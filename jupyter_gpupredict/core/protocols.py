@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Document,
         ExportRequest,
         Figures,
+        Restriction,
         SharePatch,
     )
     from jupyter_gpupredict.core.events import Event
@@ -104,13 +105,17 @@ class HintSource(Protocol):
 class Predictor(Protocol):
     """A stop rule. Causal and O(1) per reading."""
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Take one finite reading of the share series and say whether the rule fires now.
 
         Args:
             time_s: Stamp, seconds since the session began; never decreases.
             value: Ratio 0..1.
-            weight_s: Seconds the reading speaks for, `min(gap, 2 x period)`.
+            weight_s: What the reading weighs: the seconds it speaks for, `min(gap, 2 x period)`,
+                of a share while busy times the share of them that was busy.
+            span_s: The seconds it speaks for, where that is more; None: the weight.
         """
         ...
 
@@ -148,6 +153,11 @@ class Workload(Protocol):
     """What runs the exported function."""
 
     carries: frozenset[Capability]
+    switchable: frozenset[Capability]
+    """What its platform can do and switches off, unless the user says that theirs has it on."""
+    restricts: frozenset[Restriction]
+    max_run_s: int | None
+    """Longest run that a stock platform allows; None: any."""
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
@@ -160,6 +170,9 @@ class Sharing(Protocol):
     """How the function's GPU is divided."""
 
     needs: frozenset[Capability]
+    restricts: frozenset[Restriction]
+    expresses: frozenset[str]
+    """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what a workload must carry so that the share is applied."""

@@ -40,6 +40,8 @@ class Trace:
     notes: tuple[str, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
     """`# key=value` lines of a CSV."""
+    main: Series | None = None
+    """The share that the run itself predicted, where it is one of our own traces."""
     marks: tuple[Mark, ...] = ()
     """What was recorded of epochs, steps and phases, oldest first."""
 
@@ -52,6 +54,8 @@ class Trace:
         Raises:
             Malformed: The trace does not hold it.
         """
+        if metric is None and self.main in self.series and self.main is not None:
+            return self.main
         wanted = [metric] if metric else list(_SHARE_ORDER)
         names = [BY_CSV[name].name if name in BY_CSV else name for name in wanted]
         for name in names:
@@ -60,6 +64,12 @@ class Trace:
                     return one
         held = ", ".join(METRICS[one.metric].csv for one in self.series) or "nothing"
         raise Malformed(f"{self.name} holds no {metric or 'share of a device'}", f"it holds {held}")
+
+    def duty_series(self, share: Series) -> Series | None:
+        """Return the series that weighs a share while busy; None for a share of all time."""
+        if share.metric != "breadth_ratio":
+            return None
+        return next((one for one in self.series if one.metric == "gr_active_ratio"), None)
 
     def memory_series(self) -> Series | None:
         """Return the series to predict memory from, if there is one."""

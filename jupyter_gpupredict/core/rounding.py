@@ -1,4 +1,4 @@
-"""From ratios and bytes to the whole percents and MiB that manifests carry: always up."""
+"""From ratios, bytes and seconds to the whole figures that manifests carry: always up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _SLACK = 1e-9
 CAUTIOUS_SM_STEP = 2
 """SM step of the driver where it was not measured: NVIDIA reports 25, 50 and 75 % of a 188-SM GPU
 as 46, 94 and 140 SMs."""
+MAX_MPS_CLIENTS = 48
 
 
 def time_percent(ratio: float) -> int:
@@ -50,3 +51,56 @@ def mib(size_bytes: float) -> int:
     5874
     """
     return max(1, math.ceil(size_bytes / MIB - _SLACK))
+
+
+def timeout_s(runtime_s: float, high_s: float | None = None) -> int:
+    """Return the time limit of a run: twice the expected time in whole minutes, ten at least.
+
+    Args:
+        runtime_s: Expected seconds of the run.
+        high_s: Upper bound of it; the limit is never below.
+
+    >>> timeout_s(45.0), timeout_s(7000.0), timeout_s(7000.0, high_s=20000.0)
+    (600, 14040, 20040)
+    """
+    limit = max(600, 60 * math.ceil(2.0 * runtime_s / 60.0 - _SLACK))
+    return limit if high_s is None else max(limit, 60 * math.ceil(high_s / 60.0 - _SLACK))
+
+
+def replicas(sm_percent: int | None, memory_mib: int | None, total_mib: int | None) -> int | None:
+    """Return how many clients of this size share one GPU; None where nothing says.
+
+    At most 48, which is as many clients as MPS takes on one device (MPS documentation, Volta+).
+
+    >>> replicas(37, 5874, 143771), replicas(60, 5874, 143771), replicas(None, 5874, 143771)
+    (2, 1, 24)
+    """
+    found = [MAX_MPS_CLIENTS]
+    if sm_percent is not None:
+        found.append(100 // sm_percent)
+    if memory_mib is not None and total_mib is not None:
+        found.append(total_mib // memory_mib)
+    return min(found) if len(found) > 1 else None
+
+
+def ray_gpus(sm_percent: int | None, memory_mib: int | None, total_mib: int | None) -> float:
+    """Return the GPUs that Ray books, so that what it packs onto one fits; 1 without an SM share.
+
+    >>> ray_gpus(37, 5874, 143771), ray_gpus(10, 71886, 143771), ray_gpus(None, 5874, None)
+    (0.37, 0.51, 1.0)
+    """
+    if sm_percent is None:
+        return 1.0
+    hundredths = sm_percent
+    if memory_mib is not None and total_mib:
+        hundredths = max(hundredths, -(-100 * memory_mib // total_mib))
+    return min(100, hundredths) / 100
+
+
+def cpus(ratio: float, count: int) -> float:
+    """Return a share of so many CPUs in half cores, rounded up.
+
+    >>> cpus(0.3, 4), cpus(0.0, 4)
+    (1.5, 0.5)
+    """
+    return max(1, math.ceil(2.0 * ratio * count - _SLACK)) / 2

@@ -45,6 +45,14 @@ class Run:
     """What went wrong in our own machinery; the user's cell is not meant."""
     progress: ev.ProgressMade | None = None
     allocator: AllocatorPeak | None = None
+    others: tuple[Recommendation, ...] = ()
+    """What is recommended of further shares; never mixed with the main one."""
+    verified_sm_ratio: float | None = None
+    """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
+    processes: int = 1
+    """CUDA processes that were seen."""
+    gpus: int = 1
+    """GPUs that were used."""
 
     @property
     def session_id(self) -> str:
@@ -71,6 +79,7 @@ class RunFold:
     share: History = field(default_factory=History)
     memory: History = field(default_factory=History)
     recommendation: Recommendation | None = None
+    others: dict[str, Recommendation] = field(default_factory=dict)
     last_t_s: float = 0.0
     samples: int = 0
     progress: ev.ProgressMade | None = None
@@ -95,7 +104,7 @@ class RunFold:
             case ev.WindowClosed():
                 self.windows.append(event)
             case ev.RecommendationUpdated():
-                self.recommendation = event.recommendation
+                self._take(event.recommendation)
             case ev.StateChanged():
                 self.states.append(event)
             case ev.MetricUnavailable():
@@ -111,6 +120,8 @@ class RunFold:
             case ev.SessionFinished():
                 self.finished = event
                 self.recommendation = event.recommendation or self.recommendation
+                for other in event.others:
+                    self._take(other)
             case ev.PhaseEntered():
                 pass
 
@@ -143,7 +154,14 @@ class RunFold:
             errors=tuple(finished.errors if finished else self.detached),
             progress=self.progress,
             allocator=finished.allocator if finished else None,
+            others=tuple(self.others.values()),
         )
+
+    def _take(self, told: Recommendation) -> None:
+        if self.started is None or told.metric == self.started.share.metric:
+            self.recommendation = told
+        else:
+            self.others[told.metric] = told
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:
         if self.started is None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jupyter_gpupredict.core.progress import Mark
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -46,6 +48,8 @@ class Device:
     """The driver's index, for people; never used as an identity."""
     memory_total_bytes: int | None = None
     sm_count: int | None = None
+    cpu_count: int | None = None
+    """CPUs that the run may use, where the device is the CPU."""
     assumed: bool = False
     """True where the visible-device order could not be known for certain."""
 
@@ -82,6 +86,8 @@ class Batch:
     """Set once after the source was lost and came back."""
     exhausted: bool = False
     """True when a replay has no more readings."""
+    marks: tuple[Mark, ...] = ()
+    """Progress that came with the readings: a replay's own, in monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,13 @@ class SourceInfo:
     """The series the memory target is predicted from, when there is one."""
     period_s: float
     """Nominal seconds between readings of the share series."""
+    duty: Series | None = None
+    """For a share *while busy*: the share of the time that was busy, with the same stamps. A
+    reading of the share weighs as much of its time as was busy; NaN where too little was."""
+    also: tuple[Series, ...] = ()
+    """Further shares to predict beside the main one, such as a time share beside an SM share."""
+    process_memory: Series | None = None
+    """The same of this process tree alone: preferred as soon as it has a reading."""
     simulated: bool = False
     """True for replayed and synthetic readings."""
     origin: str = ""
@@ -106,6 +119,8 @@ class SourceInfo:
     """Whose use the figures are: `device` (everything on it) or `process_tree`."""
     buffer_s: float | None = None
     """Depth of the driver's sample buffer, in seconds; None where the source polls."""
+    brings_progress: bool = False
+    """Whether its batches bring the marks: those of this process then belong to something else."""
     versions: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     """Sentences for the user, such as why `auto` took this source."""

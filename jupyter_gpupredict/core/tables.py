@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
-from jupyter_gpupredict.core.metrics import BY_CSV
+from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
 from jupyter_gpupredict.core.recording import Row, Trace
 from jupyter_gpupredict.core.series import Device, Series
@@ -77,7 +77,12 @@ def _read_csv(
     phase_at = titles.index("phase") if "phase" in titles else -1
     total = _number(headers.get("epochs_total", ""), 1, name, 1.0)
     course = _Course(total)
-    builder = _Rows(name, tuple(Series(metric.name, "gpu") for _, metric in columns))
+    names = [metric.name for _, metric in columns]
+    derived = None
+    if {"sm_active_ratio", "gr_active_ratio"} <= set(names) and "breadth_ratio" not in names:
+        derived = names.index("sm_active_ratio"), names.index("gr_active_ratio")
+        names.append("breadth_ratio")
+    builder = _Rows(name, tuple(Series(one, "gpu") for one in names))
     for number, cells in enumerate(table, start=2):
         if not any(cell.strip() for cell in cells):
             continue
@@ -89,6 +94,8 @@ def _read_csv(
         values = [
             _number(cells[index], number, name, 1.0 / metric.csv_scale) for index, metric in columns
         ]
+        if derived is not None:
+            values.append(_breadth(values[derived[0]], values[derived[1]]))
         time_s = _number(cells[time_at], number, name, 1.0)
         before_s = (
             builder.last_s if math.isfinite(builder.last_s) else (time_s or 0.0) - FIRST_ROW_S
@@ -132,6 +139,13 @@ def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace
         ]
         builder.add((stamp - start).total_seconds(), values, number)
     return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
+
+
+def _breadth(sm_active: float | None, gr_active: float | None) -> float | None:
+    if sm_active is None or gr_active is None:
+        return None
+    found = breadth_ratio(min(1.0, sm_active), min(1.0, gr_active))
+    return None if math.isnan(found) else found
 
 
 def _stamp(text: str, number: int, name: str) -> datetime:

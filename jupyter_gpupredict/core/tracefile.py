@@ -105,7 +105,15 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
         (time_s, tuple(cells[time_s].get(one) for one in series)) for time_s in sorted(cells)
     )
     marks.sort(key=lambda mark: mark.time_s)
-    return Trace(name, rows, series, started.devices, started.source, marks=tuple(marks))
+    return Trace(
+        name,
+        rows,
+        series,
+        started.devices,
+        started.source,
+        main=started.share,
+        marks=tuple(marks),
+    )
 
 
 def _progress(event: ProgressMade) -> Progress:

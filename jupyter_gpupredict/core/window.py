@@ -35,6 +35,11 @@ class ClosedWindow:
         """Whether too few readings fell into it for any judgement."""
         return self.fill_ratio < MIN_FILL
 
+    @property
+    def empty(self) -> bool:
+        """Whether its readings weigh nothing: of a share while busy, in a window without work."""
+        return self.counter.seconds <= 0.0
+
     def weighted(self) -> Iterator[tuple[float, float, float]]:
         """Yield (time_s, value, weight_s) of each reading, oldest first."""
         return zip(self.times_s, self.values, self.weights_s, strict=True)
@@ -51,6 +56,7 @@ class SlidingWindows:
         "_counter",
         "_coverage",
         "_index",
+        "_seen_s",
         "_start_s",
         "_times_s",
         "_values",
@@ -65,10 +71,23 @@ class SlidingWindows:
         self._index = 0
         self._reset()
 
-    def add(self, time_s: float, value: float, weight_s: float) -> list[ClosedWindow]:
-        """Take a reading; returns the windows that end before it, oldest first."""
+    def add(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> list[ClosedWindow]:
+        """Take a reading; returns the windows that end before it, oldest first.
+
+        Args:
+            time_s: Its stamp.
+            value: Ratio.
+            weight_s: What it weighs, seconds.
+            span_s: The time it stands for, where that is more than it weighs: of a share while busy
+                an idle reading weighs nothing, and yet nothing is missing. None: the weight.
+        """
         index = math.ceil((time_s - self._start_s) / self.window_s - _SLACK) - 1
         closed = [self._close() for _ in range(index - self._index)] if index > self._index else []
+        self._seen_s += weight_s if span_s is None else span_s
+        if weight_s <= 0.0:
+            return closed
         self._counter.add(value, weight_s)
         self._times_s.append(time_s)
         self._values.append(value)
@@ -82,7 +101,7 @@ class SlidingWindows:
         window = ClosedWindow(
             from_s=from_s,
             to_s=from_s + self.window_s,
-            fill_ratio=min(1.0, counter.seconds / self.window_s),
+            fill_ratio=min(1.0, self._seen_s / self.window_s),
             covering_ratio=math.nan if empty else counter.covering_ratio(self._coverage),
             mean_ratio=math.nan if empty else counter.mean_ratio(),
             counter=counter,
@@ -96,6 +115,7 @@ class SlidingWindows:
 
     def _reset(self) -> None:
         self._counter = Counter()
+        self._seen_s = 0.0
         self._times_s: list[float] = []
         self._values: list[float] = []
         self._weights_s: list[float] = []

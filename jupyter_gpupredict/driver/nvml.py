@@ -155,6 +155,15 @@ class Nvml:
             except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
                 raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
 
+    @property
+    def binding(self) -> Any:
+        """The library's Python binding, for its structures; only while open."""
+        return self._nvml
+
+    def handle(self, uuid: str) -> Any:
+        """Return the library's handle of a device that `devices` has listed."""
+        return self._handles[uuid]
+
     def devices(self) -> tuple[Device, ...]:
         """Return all devices in the driver's order; those that cannot be opened are left out.
 
@@ -173,7 +182,8 @@ class Nvml:
                 continue
             self._handles[uuid] = handle
             total = _or_none(lambda handle=handle: self._memory(handle).total)  # type: ignore[misc]
-            found.append(Device(uuid, name, index, None if total is None else int(total)))
+            memory = None if total is None else int(total)
+            found.append(Device(uuid, name, index, memory, self._sm_count(handle)))
         return tuple(found)
 
     def driver_version(self) -> str:
@@ -247,6 +257,19 @@ class Nvml:
         """
         listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
         return frozenset(int(one.pid) for one in listed)
+
+    def _sm_count(self, handle: Any) -> int | None:
+        """Return the number of SMs: cores over cores an SM; None where that is not known.
+
+        Source: nvmlDeviceGetNumGpuCores; cores an SM by compute capability, CUDA programming guide.
+        """
+        capability = _or_none(lambda: self.call("nvmlDeviceGetCudaComputeCapability", handle))
+        cores = _or_none(lambda: self.call("nvmlDeviceGetNumGpuCores", handle))
+        if capability is None or not cores:
+            return None
+        major, minor = capability
+        each = 64 if major == 7 or (major, minor) == (8, 0) else 128 if major >= 8 else None
+        return None if each is None else int(cores) // each
 
     def _memory(self, handle: Any) -> Any:
         try:

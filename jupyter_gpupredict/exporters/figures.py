@@ -1,4 +1,8 @@
-"""The numbers that a manifest carries, from a run: rounding, refusals and warnings in one place."""
+"""The numbers that a manifest carries, from a run: rounding, refusals and warnings in one place.
+
+Two shares are kept apart and never converted into one another: the share of the SMs, which MPS
+caps, and the share of the time, which HAMi and Volcano cap. A backend takes the one it applies.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,18 @@ from jupyter_gpupredict.core.memory import MARGIN
 from jupyter_gpupredict.exporters.naming import slug
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.core.deployment import ExportRequest, Origin
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
 
 MemoryFrom = Literal["target", "observed", "user"]
+HOST_MARGIN = 1.2
+"""Host memory is the peak of the resident size and a fifth more."""
 
 
 def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
-    """Return the whole percents and MiB of a run, rounded up.
+    """Return the whole percents, MiB and seconds of a run, rounded up.
 
     Raises:
         Refused: The run's data is not what a deployment should rest on, and nobody insisted.
@@ -35,71 +42,120 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     if told.state != "converged":
         _insist(request, f"the prediction is {told.state}, not converged: {told.reason}")
         warnings.append(f"The prediction behind this file is {told.state}, not converged.")
-    if started.simulated or started.source == "cpu":
-        what = "CPU use, not GPU use" if started.source == "cpu" else "simulated data"
+    cpu = started.share.metric == "cpu_util_ratio"
+    if started.simulated or cpu:
+        what = "CPU use, not GPU use" if cpu else "simulated data"
         _insist(request, f"this run measured {what} (source {started.source})")
         warnings.append(f"The figures behind this file come from {what}.")
     device = _device(run)
-    sm_count = device.sm_count if device else None
-    sm_percent = time_percent = None
-    share_from: Literal["estimate", "user"] = "estimate"
-    if told.target_ratio is not None:
-        if told.basis == "sm_share":
-            sm_percent = rounding.sm_percent(told.target_ratio, sm_count)
-        else:
-            time_percent = rounding.time_percent(told.target_ratio)
-    if request.sm_percent is not None:
-        sm_percent, share_from = request.sm_percent, "user"
-    memory_mib, memory_from = _memory(run, request, warnings)
+    gpu = None if cpu else device
+    sm_percent, sm_from = _sm_share(run, told, request, gpu)
+    time_percent = None
+    if not cpu and told.basis == "time_share" and told.target_ratio is not None:
+        time_percent = rounding.time_percent(told.target_ratio)
+    memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
+    expected_s, high_s = _runtime(run, told)
     certified = told.confidence.certified_ratio if told.confidence else None
+    host_mib, cpu_count = _host(told, device) if cpu else (None, None)
     return Figures(
         name=slug(request.name),
         sm_percent=sm_percent,
         time_percent=time_percent,
         memory_mib=memory_mib,
-        timeout_s=None,
-        host_memory_mib=None,
-        cpu_count=None,
+        timeout_s=None if expected_s is None else rounding.timeout_s(expected_s, high_s),
+        host_memory_mib=host_mib,
+        cpu_count=cpu_count,
         state=told.state,
         source=started.source,
-        share_from=share_from,
+        share_from=sm_from if sm_percent is not None else "estimate",
         memory_from=memory_from,
         tool_version=tool_version,
         coverage_ratio=told.coverage_target_ratio,
-        certified_percent=None if certified is None else round(100 * certified),
+        certified_percent=None if certified is None else math.floor(100 * certified + 1e-9),
         watched_s=told.watched_s,
-        gpu_name=device.name if device and started.source != "cpu" else None,
-        gpu_total_mib=_total_mib(device) if started.source != "cpu" else None,
-        sm_count=sm_count,
+        gpu_name=gpu.name if gpu else None,
+        gpu_total_mib=_total_mib(gpu),
+        sm_count=gpu.sm_count if gpu else None,
         session_id=run.session_id,
         code_hash=started.code_hash,
+        gpus=run.gpus,
+        processes=run.processes,
+        mig=gpu is not None and gpu.uuid.startswith("MIG-"),
+        predicted_runtime_s=expected_s,
+        sm_from=sm_from,
         warnings=tuple(warnings),
     )
 
 
+def _sm_share(
+    run: Run, told: Recommendation, request: ExportRequest, gpu: Device | None
+) -> tuple[int | None, Origin]:
+    """Return the SM share: the user's own before a verified one before an estimated one."""
+    if request.sm_percent is not None:
+        return request.sm_percent, "user"
+    if run.verified_sm_ratio is not None:
+        # verified as a percentage that a client was given: no more rounding to whole SMs
+        return rounding.sm_percent(run.verified_sm_ratio, None), "verified"
+    if gpu is None or told.basis != "sm_share" or told.target_ratio is None:
+        return None, "estimate"
+    return rounding.sm_percent(told.target_ratio, gpu.sm_count), "estimate"
+
+
+def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None]:
+    """Return the seconds of a whole run and an upper bound of them.
+
+    A run that went to its end is its own measurement; before, the prediction from its progress.
+    A simulated run's clock says nothing of a real one, except where it replays a recording at its
+    own pace, which is not known here: its measured duration is not used.
+    """
+    if run.outcome == "completed" and not run.started.simulated:
+        return run.duration_s, None
+    return told.total_s, told.total_high_s
+
+
+def _host(told: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
+    """Return host memory in MiB and CPUs, from a run that measured them."""
+    memory, cpus = told.memory, device.cpu_count if device else None
+    peak = memory.peak_bytes if memory is not None and memory.basis == "rss" else math.nan
+    return (
+        None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak),
+        None
+        if cpus is None or told.target_ratio is None
+        else rounding.cpus(told.target_ratio, cpus),
+    )
+
+
 def _memory(
-    run: Run, request: ExportRequest, warnings: list[str]
+    run: Run, request: ExportRequest, warnings: list[str], *, total_mib: int | None
 ) -> tuple[int | None, MemoryFrom | None]:
-    if run.started.source == "cpu" and request.memory_mib is None:
-        warnings.append("GPU memory is not limited: no GPU was read.")
-        return None, None
     if request.memory_mib is not None:
         return request.memory_mib, "user"
+    if run.started.share.metric == "cpu_util_ratio":
+        warnings.append("GPU memory is not limited: no GPU was read.")
+        return None, None
     headroom = 1.0 + request.headroom_percent / 100.0
+    if request.headroom_percent:
+        warnings.append(
+            f"Memory includes a headroom of {request.headroom_percent:g} % that the user added."
+        )
     told = run.recommendation
     memory = told.memory if told else None
     if memory is not None and memory.target_bytes is not None:
         return rounding.mib(memory.target_bytes * headroom), "target"
     reason = memory.reason if memory else "the source gives no memory reading"
-    if memory is None or math.isnan(memory.peak_bytes) or memory.preallocated:
+    if memory is None or math.isnan(memory.peak_bytes):
         raise Refused(f"no memory figure can be given: {reason}", "state one with --memory-mib N")
     if not request.force:
         raise Refused(
             f"the memory figure has not settled: {reason}",
             "state one with --memory-mib N, or insist with --force",
         )
+    seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
     warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
-    return rounding.mib(MARGIN * memory.peak_bytes * headroom), "observed"
+    if total_mib is not None and seen > total_mib:
+        warnings.append("That is more than the card has: the card's own size is the limit.")
+        seen = total_mib
+    return seen, "observed"
 
 
 def _insist(request: ExportRequest, why: str) -> None:
@@ -112,6 +168,12 @@ def _check_user(request: ExportRequest) -> None:
         raise InvalidOption(f"--sm-percent {request.sm_percent} is out of range", "1 to 100")
     if request.memory_mib is not None and not 1 <= request.memory_mib <= 1 << 24:
         raise InvalidOption(f"--memory-mib {request.memory_mib} is out of range", "MiB, at least 1")
+    if not 0.0 <= request.headroom_percent <= 1000.0:
+        raise InvalidOption(
+            f"--headroom-percent {request.headroom_percent:g} is out of range", "0 to 1000"
+        )
+    if request.max_timeout_s is not None and request.max_timeout_s < 1:
+        raise InvalidOption(f"--max-timeout {request.max_timeout_s} is out of range", "seconds")
 
 
 def _device(run: Run) -> Device | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ExportError, Incompatible
-from jupyter_gpupredict.exporters import compatibility
+from jupyter_gpupredict.core.deployment import Capability
+from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOption
+from jupyter_gpupredict.exporters import compatibility, provenance, refusals
 from jupyter_gpupredict.exporters.checks import check
 from jupyter_gpupredict.exporters.figures import figures as make_figures
 from jupyter_gpupredict.exporters.package import folder
@@ -14,6 +16,7 @@ from jupyter_gpupredict.exporters.package import folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.deployment import Document, ExportRequest
     from jupyter_gpupredict.core.protocols import Sharing, Workload
     from jupyter_gpupredict.core.run import Run
@@ -33,35 +36,42 @@ def compose(
     workloads: Mapping[str, Workload],
     sharings: Mapping[str, Sharing],
     tool_version: str,
+    code: CodeRequest | None = None,
 ) -> Composed:
     """Return the checked documents of a run for one workload and one sharing backend.
 
     Raises:
         Incompatible: The pair does not go together; the nearest one is named.
-        Refused: The run's data needs the user to insist.
+        Refused: The run's data needs the user to insist, or the pair cannot carry it.
+        Unrepresentable: The target has no way to say this figure.
         InvalidOption: Something the pair needs was not given.
         ExportError: A rendered document breaks a rule (a bug of ours): nothing is written.
     """
     workload, sharing = workloads[request.workload], sharings[request.sharing]
-    reason = compatibility.refusal(
-        request.workload, workload.carries, request.sharing, sharing.needs
-    )
+    names = (request.workload, request.sharing)
+    reason = compatibility.refusal(names, workload, sharing, request.knative_features)
     if reason:
-        near = compatibility.nearest(request.workload, request.sharing, workloads, sharings)
-        raise Incompatible(
-            f"{request.workload} with {request.sharing}: {reason}", f"nearest: {near}"
-        )
-    figures = make_figures(run, request, tool_version)
+        near = compatibility.nearest(*names, workloads, sharings)
+        raise Incompatible(f"{' with '.join(names)}: {reason}", f"nearest: {near}")
+    carries = compatibility.carried(workload, request.knative_features)
+    if request.node_selector and Capability.NODE_SELECTOR not in carries:
+        raise InvalidOption(f"{request.workload} holds no node selector", "leave it out")
+    figures = refusals.bounded(
+        make_figures(run, request, tool_version),
+        request,
+        workload.restricts | sharing.restricts,
+        workload.max_run_s,
+        request.accelerator if Capability.WHOLE_GPU in carries else None,
+    )
     patch = sharing.patch(figures, request)
+    origin = figures.time_from if patch.basis == "time_share" else figures.sm_from
+    figures = dataclasses.replace(figures, share_from=origin)
     manifests = workload.render(figures, request, patch)
-    findings = check(manifests, figures)
+    findings = check(manifests, figures, request)
     if findings:
         first = findings[0]
-        raise ExportError(f"{first.path} breaks rule {first.rule}: {first.message}", "not written")
-    applies = patch.basis == "none" or (
-        figures.sm_percent if patch.basis == "sm_share" else figures.time_percent
-    )
-    basis = patch.basis if applies else "none"
+        raise ExportError(f"{first.file} breaks rule {first.rule}: {first.message}", "not written")
+    basis = provenance.applied(figures, patch.basis)
     forced = list(figures.warnings) if request.force else []
-    documents = folder(manifests, run, figures, request, basis, forced)
-    return Composed(documents, (*figures.warnings, *patch.comments))
+    documents, notes = folder(manifests, run, figures, request, basis, forced, code)
+    return Composed(documents, (*figures.warnings, *patch.comments, *notes))

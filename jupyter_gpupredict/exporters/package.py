@@ -1,24 +1,30 @@
-"""The function folder: deploy/, gpupredict.json, README.md; written whole or not at all."""
+"""The function folder: code, manifests, their record and a README."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Document, Json
-from jupyter_gpupredict.core.errors import ExportError, OutputExists
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.exporters.documents import render
+from jupyter_gpupredict.exporters import adapters, readme
+from jupyter_gpupredict.exporters.code import build
+from jupyter_gpupredict.exporters.container import dockerfile, dockerignore
+from jupyter_gpupredict.exporters.module import TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.exporters.adapters import Adapter
+    from jupyter_gpupredict.exporters.code import Code
+
+NO_CODE = (
+    "no code was written: this run's cells are not known here. In its own kernel, or with "
+    "--notebook FILE, the folder holds the function, too"
+)
 
 
 def folder(
@@ -28,44 +34,55 @@ def folder(
     request: ExportRequest,
     basis: str,
     forced: Sequence[str],
-) -> tuple[Document, ...]:
-    """Return everything the folder holds: the manifests, their record and a README."""
-    files: list[Json] = [document.path for document in manifests]
-    record = _record(run, figures, request, basis, files, list(forced))
-    readme = _readme(figures, request, manifests)
-    return (*manifests, Document("gpupredict.json", record), Document("README.md", readme))
-
-
-def write(documents: Sequence[Document], output: Path, *, overwrite: bool) -> tuple[Path, ...]:
-    """Write the documents below `output`, all or none, and return their paths.
+    code: CodeRequest | None = None,
+) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+    """Return everything the folder holds, and what is to be said about its code.
 
     Raises:
-        OutputExists: Some are there already; none was touched.
-        ExportError: The folder cannot be written.
+        ExportError: The code cannot become a folder.
     """
-    present = [one.path for one in documents if (output / one.path).exists()]
-    if present and not overwrite:
-        raise OutputExists(
-            f"{output} already holds {', '.join(present)}", "choose another folder, or --overwrite"
-        )
-    staging: Path | None = None
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".gpupredict-", dir=output))
-        for document in documents:
-            target = staging / document.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(render(document), encoding="utf-8")
-            target.chmod(0o755 if document.executable else 0o644)
-        for document in documents:
-            (output / document.path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / document.path, output / document.path)  # noqa: PTH105
-    except OSError as error:
-        raise ExportError(f"cannot write {output}: {error.strerror}", "choose another") from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-    return tuple(output / document.path for document in documents)
+    files: list[Json] = [document.path for document in manifests]
+    record = _record(run, figures, request, basis, files, list(forced))
+    built, written = None, []
+    if code is not None:
+        chosen = adapters.chosen(request.workload, code.adapters)
+        extra = [one.requirement for one in chosen if one.requirement]
+        built = build(code, figures.name, extra)
+        written = _code_documents(built, chosen, request, code)
+    text = readme.text(figures, request, manifests, built)
+    documents = (
+        *written,
+        *manifests,
+        Document("gpupredict.json", record),
+        Document("README.md", text),
+    )
+    notes = (NO_CODE,) if built is None else built.notes
+    return documents, notes
+
+
+def _code_documents(
+    built: Code, chosen: Sequence[Adapter], request: ExportRequest, code: CodeRequest
+) -> list[Document]:
+    documents = [
+        Document("train_fn.py", built.module),
+        Document("handler.py", _template("handler.py.txt")),
+        *(Document(one.path, _template(one.template)) for one in chosen),
+        *(Document(path, source) for path, source in built.files),
+        Document("requirements.txt", built.requirements.text),
+    ]
+    sources = [one.path for one in documents if one.path != "requirements.txt"]
+    recipe = dockerfile(sources, built.requirements.python, request, code.base_image)
+    variables = "".join(f"{name}=\n" for name in built.environment)
+    return [
+        *documents,
+        Document("Dockerfile", recipe),
+        Document(".dockerignore", dockerignore()),
+        Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),
+    ]
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _record(
@@ -147,32 +164,3 @@ def _record(
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         },
     }
-
-
-def _readme(figures: Figures, request: ExportRequest, manifests: Sequence[Document]) -> str:
-    share = (
-        f"{figures.sm_percent} % of the SMs"
-        if figures.sm_percent is not None
-        else f"{figures.time_percent} % of the time (no share of the SMs is known)"
-        if figures.time_percent is not None
-        else "unknown"
-    )
-    memory = "not limited" if figures.memory_mib is None else f"{figures.memory_mib} MiB"
-    lines = [
-        f"# {figures.name}",
-        "",
-        f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
-        f"jupyter_gpupredict {figures.tool_version}.",
-        "",
-        f"- Share: {share}",
-        f"- GPU memory: {memory}",
-        f"- Prediction: {figures.state}, from source `{figures.source}`",
-        *(f"- {warning}" for warning in figures.warnings),
-        "",
-        "The figures hold for the GPU model that was measured. No code was captured: put the",
-        "function's entry point beside this file as `handler.py`.",
-        "",
-        "Files: " + ", ".join(f"`{document.path}`" for document in manifests),
-        "",
-    ]
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from jupyter_gpupredict.config import build_session
-from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends import executed, report
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
@@ -62,6 +62,7 @@ class CellRun:
             _wait_for_gpu()
         session.start()
         self._session, self._view = session, view
+        executed.remember(shell, session.session_id, self._code)
         if config.until_converged:
             self._stop.arm()
             quiet_interrupt(shell, self._stop)

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends import report
-from jupyter_gpupredict.frontends.options import export_arguments, node_selector
+from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends.options import (
+    code_options,
+    export_arguments,
+    knative_features,
+    node_selector,
+    notebook_code,
+)
 from jupyter_gpupredict.frontends.report import Result
 
 if TYPE_CHECKING:
@@ -33,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("id", nargs="?", default="last")
     history = verbs.add_parser("history", add_help=False, help="list the stored runs")
     history.add_argument("--limit", type=int, default=10)
-    export = verbs.add_parser("export", add_help=False, help="write a run's manifest")
+    export = verbs.add_parser("export", add_help=False, help="write a run as a function folder")
     export.add_argument("id", nargs="?", default="last")
     export_arguments(export)
     verbs.add_parser("close", add_help=False, help="close all live views")
@@ -92,8 +98,13 @@ def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
 
 
 def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
+    run = _find(arguments.id).run
+    if arguments.notebook is not None:
+        code = notebook_code(arguments)
+    else:
+        code = executed.code_of(run.session_id, **code_options(arguments))
     outcome = config.export(
-        _find(arguments.id).run,
+        run,
         workload=arguments.workload,
         sharing=arguments.sharing,
         name=arguments.name,
@@ -104,7 +115,14 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         overwrite=arguments.overwrite,
         sm_percent=arguments.sm_percent,
         memory_mib=arguments.memory_mib,
+        headroom_percent=arguments.headroom_percent,
+        per_process=arguments.per_process,
+        max_timeout_s=arguments.max_timeout,
+        knative_features=knative_features(arguments),
+        gpu_uuid=arguments.gpu_uuid,
+        accelerator=arguments.accelerator,
         dry_run=arguments.dry_run,
+        code=code,
     )
     print(report.export_text(outcome))  # noqa: T201 - asked for
 

@@ -17,6 +17,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import Bool, Float, Int, Unicode
 
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
+from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.cellrun import CellRun, warn
 from jupyter_gpupredict.frontends.line import run_line
 from jupyter_gpupredict.frontends.options import SESSION_OPTIONS, magic_parser, parse_magic
@@ -120,6 +121,8 @@ class GpuPredictMagics(Magics):
         """End the run of this very cell: by identity, since a cell may itself run cells."""
         if self._infos and self._infos[-1] is result.info:
             self._infos.pop()
+        if not result.success:
+            executed.remember_failure(self._ip, result.execution_count)
         for bound, run in tuple(self._runs):
             if bound is result.info:
                 self._runs.remove((bound, run))
@@ -261,6 +264,7 @@ def unload(shell: InteractiveShell) -> None:
     magics = _loaded(shell)
     if magics is not None:
         magics.detach()
+        executed.forget()
     from jupyter_gpupredict.config import shutdown
 
     shutdown()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-from jupyter_gpupredict.config import SessionConfig
+from jupyter_gpupredict.config import SessionConfig, read_notebook
+from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--source",
         metavar="NAME",
-        help="auto, nvml (NVIDIA driver), cpu (this process tree), replay or synthetic",
+        help="auto, gpm (SM activity, Hopper and later), nvml (busy time), cpu (this process "
+        "tree), replay or synthetic",
     )
     add("--device", metavar="UUID|INDEX", help="which GPU; default: the first visible one")
     add("--interval", type=float, metavar="S", help="seconds between readings where we poll")
@@ -153,7 +156,10 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of an export."""
     add = parser.add_argument
     add("--workload", default="job", help="what runs the function (default: job)")
-    add("--sharing", default="mps", help="how its GPU is divided (default: mps)")
+    add(
+        "--sharing",
+        help="how its GPU is divided (default: device-plugin, or what the workload has)",
+    )
     add("--name", required=True, help="the function's name")
     add("--image", default="", help="its container image")
     add("-o", dest="output", metavar="DIR", required=True, help="the folder to write")
@@ -162,13 +168,77 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="label of the nodes that run an MPS daemon; may be given several times",
+        help="label of the nodes to run on (mps: that run a daemon); may be given several times",
     )
     add("--memory-mib", type=int, metavar="N", help="your own memory limit")
     add("--sm-percent", type=int, metavar="P", help="your own share of the SMs")
+    add(
+        "--headroom-percent",
+        type=float,
+        default=0.0,
+        metavar="H",
+        help="your own margin on memory, beside the 15 %% that is in the target",
+    )
+    add(
+        "--per-process",
+        action="store_true",
+        help="several CUDA processes share what the target grants to their container",
+    )
+    add("--max-timeout", type=int, metavar="S", help="longest run that your platform allows")
+    add(
+        "--knative-features",
+        default="",
+        metavar="A,B",
+        help="feature flags that your Knative has on",
+    )
+    add("--gpu-uuid", default="", metavar="GPU-...", help="the GPU that an MPS file is for")
+    add("--accelerator", default="nvidia-l4", help="the accelerator to ask Cloud Run for")
     add("--force", action="store_true", help="insist on what is refused, and have it stamped")
     add("--overwrite", action="store_true", help="replace files that are there")
+    add("--notebook", metavar="FILE", help="where the cell stands that the run measured")
+    for option, metavar, words in (
+        ("--param", "NAME", "a name that the function's caller gives, not the notebook"),
+        ("--setup", "TAG", "cells with this tag, or number, run again before the measured one"),
+        ("--adapter", "NAME", "serve, functions-framework, runpod, openfaas or func"),
+    ):
+        add(option, action="append", default=[], metavar=metavar, help=f"{words}; may be repeated")
+    add("--base-image", default="", metavar="IMAGE", help="what the Dockerfile starts from")
+    add("--allow-secrets", action="store_true", help="keep literals that look like credentials")
     add("--dry-run", action="store_true", help="print the files, write nothing")
+
+
+class CodeOptions(TypedDict):
+    """What `CodeRequest` takes beside the cells."""
+
+    params: tuple[str, ...]
+    setup: tuple[str, ...]
+    adapters: tuple[str, ...]
+    base_image: str
+    allow_secrets: bool
+
+
+def code_options(arguments: argparse.Namespace) -> CodeOptions:
+    """Return what parsed options say about the function's code."""
+    return CodeOptions(
+        params=tuple(arguments.param),
+        setup=tuple(arguments.setup),
+        adapters=tuple(arguments.adapter),
+        base_image=arguments.base_image,
+        allow_secrets=arguments.allow_secrets,
+    )
+
+
+def notebook_code(arguments: argparse.Namespace) -> CodeRequest | None:
+    """Return the cells of `--notebook`; None where there is none.
+
+    Raises:
+        InvalidOption: It is no notebook.
+    """
+    if arguments.notebook is None:
+        return None
+    cells, notes = read_notebook(arguments.notebook)
+    folder = Path(arguments.notebook).resolve().parent
+    return CodeRequest(cells, folder, notes=notes, **code_options(arguments))
 
 
 def node_selector(arguments: argparse.Namespace) -> dict[str, str]:
@@ -184,3 +254,8 @@ def node_selector(arguments: argparse.Namespace) -> dict[str, str]:
             raise InvalidOption(f"--node-selector {text!r}", "write KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+def knative_features(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the flags that `--knative-features` lists."""
+    return tuple(flag.strip() for flag in arguments.knative_features.split(",") if flag.strip())

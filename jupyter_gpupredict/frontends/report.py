@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import deque
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jupyter_gpupredict.config import ExportOutcome
@@ -135,6 +136,16 @@ class Result:
             "converged_at_s": told.converged_at_s if told else None,
             "watched_s": told.watched_s if told else 0.0,
             "sampled_ratio": told.sampled_ratio if told else 0.0,
+            "others": [
+                {
+                    "metric": other.metric,
+                    "basis": other.basis,
+                    "state": other.state,
+                    "target_ratio": other.target_ratio,
+                    "mean_ratio": other.mean_ratio,
+                }
+                for other in run.others
+            ],
             "memory_peak_bytes": _finite(memory.peak_bytes) if memory else None,
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,
@@ -180,7 +191,7 @@ class Result:
         self,
         *,
         workload: str = "job",
-        sharing: str = "mps",
+        sharing: str | None = None,
         name: str,
         output: str | Path,
         image: str = "",
@@ -189,23 +200,51 @@ class Result:
         overwrite: bool = False,
         sm_percent: int | None = None,
         memory_mib: int | None = None,
+        headroom_percent: float = 0.0,
+        per_process: bool = False,
+        max_timeout_s: int | None = None,
+        knative_features: Sequence[str] = (),
+        gpu_uuid: str = "",
+        accelerator: str = "nvidia-l4",
+        params: Sequence[str] = (),
+        setup: Sequence[str] = (),
+        adapters: Sequence[str] = (),
+        base_image: str = "",
+        allow_secrets: bool = False,
     ) -> list[Path]:
-        """Write the function's manifest into a folder and return the files' paths.
+        """Write the function, its manifests and its container recipe; return the files' paths.
+
+        The function is the measured cell with what it needs from the cells executed before it, so
+        it is written in the kernel that measured it; elsewhere the folder has the manifests alone.
+        What is left out, and what differs from the notebook, is told on standard error and in the
+        folder's README.
 
         Args:
             workload: What runs the function; see `jupyter gpupredict targets`.
-            sharing: How its GPU is divided.
+            sharing: How its GPU is divided; device-plugin, or what the workload has of its own.
             name: The function's name.
             output: The folder to write; must not exist, or hold none of the files.
             image: Container image.
-            node_selector: Labels of nodes that run an MPS daemon.
+            node_selector: Labels of the nodes to run on; for mps, of those that run a daemon.
             force: Insist although the run has not converged, or is simulated or of a CPU.
             overwrite: Replace files that are there.
             sm_percent: Your own share of the SMs.
             memory_mib: Your own memory limit.
+            headroom_percent: Your own margin on memory, beside what is in the target.
+            per_process: Several CUDA processes share what the target grants to their container.
+            max_timeout_s: Longest run that your platform allows.
+            knative_features: Feature flags that your Knative has on.
+            gpu_uuid: The GPU of the machine that an MPS start-up file is for.
+            accelerator: What to ask Cloud Run for.
+            params: Names that the caller of the function gives, instead of what the notebook made.
+            setup: Tags, or numbers as in `In [3]`, of cells to run again before the measured one.
+            adapters: Adapters beside those the workload needs: serve, functions-framework, runpod,
+                openfaas, func.
+            base_image: What the Dockerfile starts from.
+            allow_secrets: Keep literals that look like credentials.
 
         Raises:
-            ExportError: One clear line.
+            ExportError: One clear line; nothing is written.
         """
         outcome = config.export(
             self.run,
@@ -219,7 +258,23 @@ class Result:
             overwrite=overwrite,
             sm_percent=sm_percent,
             memory_mib=memory_mib,
+            headroom_percent=headroom_percent,
+            per_process=per_process,
+            max_timeout_s=max_timeout_s,
+            knative_features=knative_features,
+            gpu_uuid=gpu_uuid,
+            accelerator=accelerator,
+            code=executed.code_of(
+                self.session_id,
+                params=params,
+                setup=setup,
+                adapters=adapters,
+                base_image=base_image,
+                allow_secrets=allow_secrets,
+            ),
         )
+        for note in outcome.warnings:
+            print(f"gpupredict: {note}", file=sys.stderr)  # noqa: T201 - nothing is left out unsaid
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ class ConvergenceStop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.fired = False
         self.on_disarm: Callable[[], None] | None = None
         """Called once when the stop is disarmed."""
@@ -31,6 +33,7 @@ class ConvergenceStop:
             return False
         with self._lock:
             self._armed = True
+            self._loop = _running_loop()
         return True
 
     def fire(self) -> bool:
@@ -40,6 +43,11 @@ class ConvergenceStop:
                 return False
             self.fired = True
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            if self._loop is not None:
+                # A loop that waits for a timer acts on what its signal handler asked for only when
+                # the timer is due (ipykernel cancels an awaiting cell like that), or when woken.
+                with contextlib.suppress(RuntimeError):  # closed meanwhile
+                    self._loop.call_soon_threadsafe(lambda: None)
             return True
 
     def disarm(self) -> None:
@@ -64,3 +72,10 @@ class ConvergenceStop:
     def owns(self, error: BaseException) -> bool:
         """Return whether this exception is our own interrupt (cancelled tasks included)."""
         return self.fired and isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -102,6 +102,8 @@ def bounds(recommendation: Recommendation) -> str:
     low, high = found.lower_ratio, found.upper_ratio
     if low is None and high is None:
         return f"too few independent seconds to bound what covers {covers}"
+    if high is None and low is not None and low >= 1.0:
+        return f"the whole device for {covers} ({level})"
     if high is None:
         return f"at least {percent(low)} for {covers}, not bounded from above yet ({level})"
     if low is None:
@@ -114,8 +116,8 @@ def time_left(recommendation: Recommendation) -> str:
     told = recommendation
     if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
         return ""
-    known = told.remaining_low_s is not None and told.remaining_high_s is not None
-    between = f" ({span(told.remaining_low_s)} to {span(told.remaining_high_s)})" if known else ""
+    low, high = span(told.remaining_low_s), span(told.remaining_high_s)
+    between = f" ({low} to {high})" if told.remaining_high_s is not None and low != high else ""
     return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
 
 

@@ -57,10 +57,12 @@ class EpochMix:
         few = self._total is not None and self._total < MIN_EPOCHS
         return not few and self._epochs_left() is not None
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Book one reading; fires only at marks, so never here."""
         self._ledger.add(value, weight_s)
-        if self._ledger.complete >= 1:
+        if self._ledger.complete >= 1 and weight_s > 0.0:
             self._pooled.append((time_s, value))
         self._last_s = time_s
         return None

@@ -40,13 +40,16 @@ class HistogramRule:
         self._closed: list[ClosedWindow] = []
         self._last_s = 0.0
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Take one reading; returns the estimate when the rule fires with it."""
         if self._windows is None:
-            self._windows = SlidingWindows(self._every_s, time_s - weight_s, self._coverage)
+            start_s = time_s - (weight_s if span_s is None else span_s)
+            self._windows = SlidingWindows(self._every_s, start_s, self._coverage)
         self._last_s = time_s
         fired: Estimate | None = None
-        for window in self._windows.add(time_s, value, weight_s):
+        for window in self._windows.add(time_s, value, weight_s, span_s):
             self._closed.append(window)
             fired = fired or self._check(window)
         self._whole.add(value, weight_s)
@@ -69,7 +72,8 @@ class HistogramRule:
         for time_s, value, weight_s in window.weighted():
             faded.add(value, weight_s * 2.0 ** (-(window.to_s - time_s) / HALF_LIFE_S))
         self._faded = faded
-        self._recent.append(window)
+        if not window.empty:
+            self._recent.append(window)
         if faded.seconds <= 0.0:
             return None
         self._figures.append((faded.covering_ratio(self._coverage), faded.mean_ratio()))

@@ -42,16 +42,21 @@ class WindowsRule:
         self._whole = Counter()
         self._last_s = 0.0
 
-    def update(self, time_s: float, value: float, weight_s: float) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
         """Take one reading; returns the estimate when the rule fires with it."""
         if self._windows is None:
-            self._windows = SlidingWindows(self._window_s, time_s - weight_s, self._coverage)
+            start_s = time_s - (weight_s if span_s is None else span_s)
+            self._windows = SlidingWindows(self._window_s, start_s, self._coverage)
         self._last_s = time_s
         fired: Estimate | None = None
-        for window in self._windows.add(time_s, value, weight_s):
+        for window in self._windows.add(time_s, value, weight_s, span_s):
             self._closed.append(window)
             if window.void:
                 self._recent.clear()
+                continue
+            if window.empty:
                 continue
             self._recent.append(window)
             fired = fired or self._judge()

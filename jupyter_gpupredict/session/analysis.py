@@ -72,7 +72,12 @@ class Analysis:
         self._course = Course(make_mix)
         self._prior = None if prior is None else PriorTest(prior, coverage)
         self._profile: ProfileBuilder | None = None
-        self._peak = MemoryPeak(memory_age_s)
+        self._peaks = {
+            series: MemoryPeak(memory_age_s)
+            for series in (info.process_memory, info.memory)
+            if series is not None
+        }
+        """The process tree's first, which is what a limit is set to."""
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
         self._reason = "waiting for the first reading"
@@ -103,14 +108,16 @@ class Analysis:
         for mark in marks:
             self._course.expect(mark)
         for one in readings:
-            if one.series == self._info.memory:
+            peak = self._peaks.get(one.series)
+            if peak is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
-                    self._peak.update(time_s, value)
+                    peak.update(time_s, value)
+        duty = self._duty(readings)
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     self._pass_marks(time_s)
-                    self._add(time_s, value)
+                    self._add(time_s, value, 1.0 if duty is None else duty.get(time_s, math.nan))
         changes, self._changes = self._changes, []
         return changes
 
@@ -185,50 +192,70 @@ class Analysis:
         return self._coverage_ratio
 
     def _memory(self) -> MemoryEstimate | None:
-        series = self._info.memory
-        if series is None:
-            return None
-        total = next(
-            (d.memory_total_bytes for d in self._info.devices if d.uuid == series.device), None
-        )
-        basis = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}.get(
-            series.metric, "device-wide"
-        )
+        """Return what the process tree needs, or what the device held where that is not known."""
         now_s = 0.0 if math.isnan(self._last_s) else self._last_s
-        return self._peak.estimate(now_s, total, basis, self._course.gate.reason(now_s))
+        unready = self._course.gate.reason(now_s)
+        estimate: MemoryEstimate | None = None
+        for series, peak in self._peaks.items():
+            total = next(
+                (d.memory_total_bytes for d in self._info.devices if d.uuid == series.device), None
+            )
+            basis = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}.get(
+                series.metric, "device-wide"
+            )
+            estimate = peak.estimate(now_s, total, basis, unready)
+            if not math.isnan(estimate.peak_bytes):
+                break
+        return estimate
 
-    def _add(self, time_s: float, value: float) -> None:
+    def _duty(self, readings: Sequence[Readings]) -> dict[float, float] | None:
+        """Return when how much of the time was busy; None for a share of all time."""
+        if self._info.duty is None:
+            return None
+        return {
+            time_s: value
+            for one in readings
+            if one.series == self._info.duty
+            for time_s, value in zip(one.times_s, one.values, strict=True)
+        }
+
+    def _add(self, time_s: float, value: float, duty: float) -> None:
+        """Take a reading. Of a share while busy, an idle one is known and weighs nothing."""
         previous_s, self._last_s = self._last_s, time_s
-        if math.isnan(value):
+        if math.isnan(duty) or (math.isnan(value) and self._info.duty is None):
             return
+        if math.isnan(value):
+            value, duty = 0.0, 0.0
         period_s = self._info.period_s
         before_s = self._begin_s if math.isnan(previous_s) else previous_s
         gap_s = period_s if math.isnan(before_s) else time_s - before_s
-        weight_s = min(gap_s, 2.0 * period_s)
+        span_s = min(gap_s, 2.0 * period_s)
+        weight_s = span_s * duty
         if math.isnan(self._start_s):
             if not is_active(value):
                 return
-            self._start_s = time_s - weight_s
+            self._start_s = time_s - span_s
             self._profile = ProfileBuilder(self._start_s, period_s, self._coverage)
-            self._peak.begin(self._start_s)
+            for peak in self._peaks.values():
+                peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
-        self._sampled_s += weight_s
+        self._sampled_s += span_s
         assert self._profile is not None  # noqa: S101 - begun with the span
-        blocks = self._profile.add(time_s, value, weight_s)
+        blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
-            self._course.add(time_s, value, weight_s)
+            self._course.add(time_s, value, weight_s, span_s)
             self._guard_reading(time_s, value, weight_s)
             return
         if not math.isnan(self._first_converged_s):
             self._uncapped_s += time_s - previous_s
-        elif not self._false_start.settled and self._false_start.update(value, weight_s):
+        elif not self._false_start.settled and self._false_start.update(value, span_s):
             self._begin_anew(time_s)
             return
-        self._course.add(time_s, value, weight_s)
+        self._course.add(time_s, value, weight_s, span_s)
         if self._repeats(blocks, time_s):
             self._guard_reading(time_s, value, weight_s)
             return
-        self._learn(time_s, value, weight_s)
+        self._learn(time_s, value, weight_s, span_s)
 
     def _repeats(self, blocks: Sequence[ClosedWindow], time_s: float) -> bool:
         """Converge when this run repeats an earlier one of the same code; says whether it did."""
@@ -262,8 +289,8 @@ class Analysis:
             if fired is not None and self._estimate is None and not math.isnan(self._start_s):
                 self._converge(fired, mark.time_s, "the last two epochs agree")
 
-    def _learn(self, time_s: float, value: float, weight_s: float) -> None:
-        fired = self._rule.update(time_s, value, weight_s)
+    def _learn(self, time_s: float, value: float, weight_s: float, span_s: float) -> None:
+        fired = self._rule.update(time_s, value, weight_s, span_s)
         for window in self._rule.windows():
             self._close(window)
         if fired is None or self._course.mix.knows:
@@ -295,6 +322,9 @@ class Analysis:
         if window.void:
             self._windows.clear()
             self._reason = f"a window had readings for only {window.fill_ratio:.0%} of its time"
+            return
+        if window.empty:
+            self._reason = "a window had no work in it"
             return
         if self._windows:
             before = self._windows[-1]

@@ -50,9 +50,9 @@ class Course:
                 self._pace.update(mark.time_s, mark.done, mark.total)
         return self.mix.mark(mark)
 
-    def add(self, time_s: float, value: float, weight_s: float) -> None:
+    def add(self, time_s: float, value: float, weight_s: float, span_s: float) -> None:
         """Book one reading."""
-        self.mix.update(time_s, value, weight_s)
+        self.mix.update(time_s, value, weight_s, span_s)
 
     def begin_anew(self, time_s: float) -> None:
         """Forget what was learned; where the loop is now is still known."""

@@ -66,6 +66,7 @@ def predict(
         share=share,
         memory=memory,
         period_s=period_s,
+        duty=trace.duty_series(share),
         simulated=True,
         origin=trace.origin,
     )
@@ -81,6 +82,7 @@ def predict(
     marks = trace.marks if marks is None else marks
     at_share = trace.series.index(share)
     at_memory = trace.series.index(memory) if memory else None
+    at_duty = trace.series.index(info.duty) if info.duty else None
     told, told_until = 0, len(marks)
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
     look_s = first_s if watch else math.inf
@@ -90,6 +92,10 @@ def predict(
         if memory is not None and used is not None:
             batch.append(Readings(memory, (time_s,), (used,)))
         ratio = values[at_share]
+        busy = None if at_duty is None else values[at_duty]
+        if info.duty is not None and busy is not None:
+            batch.append(Readings(info.duty, (time_s,), (busy,)))
+            ratio = math.nan if ratio is None else ratio  # idle: known, and no share while busy
         if ratio is not None:
             batch.append(Readings(share, (time_s,), (ratio,)))
         upto = told
@@ -142,6 +148,7 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         "mean_pct": round(100 * mean, 3),
         "mem_target_mib": None if memory_bytes is None else round(memory_bytes / MIB, 1),
         "mem_basis": final.memory.basis if final.memory else None,
+        "mem_reason": final.memory.reason if final.memory else "the trace holds no memory",
         "preallocated": bool(final.memory and final.memory.preallocated),
         "coverage_target": coverage,
         "confidence": _confidence(confidence),

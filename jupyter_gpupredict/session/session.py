@@ -78,6 +78,8 @@ class Session:
         self._pid = 0
         self._sampler: Sampler | None = None
         self._analysis: Analysis | None = None
+        self._others: tuple[Analysis, ...] = ()
+        """Of further shares: each has its own rule and guard, and only its figure is told."""
         self._lost_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff_s = 0.5
@@ -118,13 +120,17 @@ class Session:
         self._pid = os.getpid()
         self._began_s = self._clock.monotonic_s()
         self._analysis = self._make_analysis(info)
+        self._others = tuple(
+            self._make_analysis(replace(info, share=share, duty=None, also=()))
+            for share in info.also
+        )
         self._delivery.attach(self._channel)
         header = self._make_header(info)
         self._emit(replace(header, seq=self._next(), t_s=0.0))
         wake_s = info.period_s
         if info.buffer_s is not None:
             wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
-        if self._board is not None:
+        if self._board is not None and not info.brings_progress:
             self._marks = self._board.join()
         if self._hooks is not None:
             self._hook_problems = self._hooks.join()
@@ -167,8 +173,10 @@ class Session:
             self.errors.extend(self._hook_problems)
         self._report_changes(analysis.finish())
         now_s = self._now_s()
+        for other in self._others:
+            other.finish()
         recommendation = analysis.recommendation()
-        self._emit(ev.RecommendationUpdated(self._next(), now_s, recommendation))
+        self._recommend(now_s)
         self._report_detached()
         self._emit(
             ev.SessionFinished(
@@ -180,6 +188,7 @@ class Session:
                 duration_s=now_s,
                 overhead_s=sampler.cpu_s,
                 errors=tuple(self.errors),
+                others=tuple(other.recommendation() for other in self._others),
                 profile=analysis.profile() if self._whole(outcome) else None,
                 allocator=self._allocator_peak(),
             )
@@ -280,19 +289,33 @@ class Session:
                     self._next(), now_s, gap.from_s - began_s, gap.to_s - began_s, gap.cause
                 )
             )
-        changed = self._report_changes(analysis.ingest(readings, self._new_marks()))
+        marks = self._report_marks([*self._new_marks(), *batch.marks])
+        for other in self._others:
+            other.ingest(readings, marks)
+        changed = self._report_changes(analysis.ingest(readings, marks))
         if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
             self._updated_s = now_s
-            self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
+            self._recommend(now_s)
         if batch.exhausted:
             self._ended_early = "the recording is at its end"
         self._delivery.wake()
 
+    def _recommend(self, now_s: float) -> None:
+        for analysis in (*self._others, self._analysis):
+            assert analysis is not None  # noqa: S101 - set by `start`
+            self._emit(ev.RecommendationUpdated(self._next(), now_s, analysis.recommendation()))
+
     def _new_marks(self) -> list[progress.Mark]:
-        """Return what hints reported since the last call, in session time, and tell of it."""
+        """Return what hints reported since the last call."""
         queue, found = self._marks, []
         while queue:
-            mark = queue.popleft()
+            found.append(queue.popleft())
+        return found
+
+    def _report_marks(self, marks: Sequence[progress.Mark]) -> list[progress.Mark]:
+        """Put marks on the session's own time and tell of them."""
+        found = []
+        for mark in marks:
             time_s = mark.time_s - self._began_s
             found.append(replace(mark, time_s=time_s))
             if isinstance(mark, progress.Phase):

@@ -48,7 +48,8 @@ class CpuSource:
         self._tree.walk(self._last_s)
         self._cpu_s = self._tree.cpu_s()
         name = f"{self._cpus} of {psutil.cpu_count() or self._cpus} CPUs"
-        device = Device("cpu", name, memory_total_bytes=psutil.virtual_memory().total)
+        total = psutil.virtual_memory().total
+        device = Device("cpu", name, memory_total_bytes=total, cpu_count=self._cpus)
         return SourceInfo(
             source="cpu",
             devices=(device,),

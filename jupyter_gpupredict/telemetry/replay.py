@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
@@ -10,6 +12,7 @@ from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recording import Trace
 
 
@@ -26,6 +29,9 @@ class ReplaySource:
         self._trace: Trace | None = None
         self._start_s = 0.0
         self._position = 0
+        self._told = 0
+        self._idle: tuple[int, int] | None = None
+        """Columns of a share while busy and of the time it was busy."""
 
     def open(self) -> SourceInfo:
         """Read the trace.
@@ -37,9 +43,11 @@ class ReplaySource:
             trace = open_trace(self._options.path or "")
         except TraceError as error:
             raise SourceUnavailable(error.message, error.hint, "no_data_yet") from error
-        self._trace, self._position = trace, 0
+        self._trace, self._position, self._told = trace, 0, 0
         self._start_s = self._clock.monotonic_s()
         share, memory = trace.share_series(), trace.memory_series()
+        duty = trace.duty_series(share)
+        self._idle = None if duty is None else (trace.series.index(share), trace.series.index(duty))
         return SourceInfo(
             source="replay",
             devices=trace.devices,
@@ -47,8 +55,11 @@ class ReplaySource:
             share=share,
             memory=memory,
             period_s=trace.period_s(share),
+            duty=duty,
+            also=() if duty is None else (duty,),
             simulated=True,
             origin=trace.origin,
+            brings_progress=True,
             notes=(f"replaying {trace.name}", *trace.notes),
         )
 
@@ -66,11 +77,29 @@ class ReplaySource:
         due = rows[first : self._position]
         readings = []
         for column, series in enumerate(trace.series):
-            taken = [(t, v) for t, values in due if (v := values[column]) is not None]
+            taken = [(t, v) for t, values in due if (v := self._value(values, column)) is not None]
             if taken:
                 times_s = tuple(self._start_s + max(1e-6, t) for t, _ in taken)
                 readings.append(Readings(series, times_s, tuple(v for _, v in taken)))
-        return Batch(tuple(readings), exhausted=self._position == len(rows))
+        return Batch(
+            tuple(readings), exhausted=self._position == len(rows), marks=self._due(reached_s)
+        )
+
+    def _value(self, values: tuple[float | None, ...], column: int) -> float | None:
+        """Return a cell; NaN for a share while busy at a time that is known to be idle."""
+        value = values[column]
+        if value is None and self._idle is not None and column == self._idle[0]:
+            return None if values[self._idle[1]] is None else math.nan
+        return value
+
+    def _due(self, reached_s: float) -> tuple[Mark, ...]:
+        marks = self._trace.marks if self._trace else ()
+        first = self._told
+        while self._told < len(marks) and marks[self._told].time_s <= reached_s:
+            self._told += 1
+        return tuple(
+            replace(mark, time_s=self._start_s + mark.time_s) for mark in marks[first : self._told]
+        )
 
     def close(self) -> None:
         """Forget the trace."""

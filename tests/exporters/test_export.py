@@ -7,8 +7,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict import config
-from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import (
     ConfigError,
     ExportError,
@@ -16,53 +14,13 @@ from jupyter_gpupredict.core.errors import (
     OutputExists,
     Refused,
 )
-from jupyter_gpupredict.core.recommendation import Confidence, MemoryEstimate, Recommendation
-from jupyter_gpupredict.core.run import fold
-from jupyter_gpupredict.core.series import Device, Series
 from jupyter_gpupredict.exporters.naming import slug
-
-SELECTOR = {"example.com/mps": "true"}
-
-
-def run(
-    *, state="converged", source="nvml", metric="gpu_util_ratio", target=0.364, memory=5873.2,
-    settled=True,
-):  # fmt: skip
-    share = Series(metric, "GPU-1")
-    told = Recommendation(
-        state=state,
-        reason="windows agree",
-        metric=metric,
-        basis="sm_share" if metric == "breadth_ratio" else "time_share",
-        coverage_target_ratio=0.95,
-        target_ratio=target,
-        mean_ratio=0.3,
-        coverage_ratio=0.97,
-        watched_s=612.0,
-        converged_at_s=612.0,
-        memory=MemoryEstimate(
-            memory * 2**20 / 1.15, memory * 2**20 if settled else None, "process", "old enough"
-        ),
-        confidence=Confidence(143.2, 4.19, 0.88),
-        sampled_ratio=1.0,
-    )
-    started = ev.SessionStarted(
-        seq=0, t_s=0.0, session_id="20260101T000000Z-h-1-abcd",
-        started_at="2026-01-01T00:00:00+00:00", source=source,
-        simulated=source in ("replay", "synthetic"), share=share, memory=None, period_s=0.2,
-        devices=(Device("GPU-1", "NVIDIA H200", 0, 143771 * 2**20),), series=(share,), config={},
-        versions={}, code_hash="e" * 64,
-    )  # fmt: skip
-    return fold(
-        [started, ev.SessionFinished(1, 700.0, "completed", told, 3000, 700.0, 0.1)]
-    )  # fmt: skip
+from tests.exporters.runs import export as export_pair
+from tests.exporters.runs import run
 
 
 def export(found, folder, **options):
-    chosen = {"workload": "job", "sharing": "mps", "name": "train_resnet"} | options
-    if chosen["workload"] == "job":
-        chosen.setdefault("node_selector", SELECTOR)
-    return config.export(found, output=folder, **chosen)
+    return export_pair(found, folder, **({"sharing": "mps"} | options))
 
 
 def job(outcome):
@@ -194,7 +152,7 @@ hostile = st.one_of(
     memory=st.floats(1, 1_500_000),
 )
 def test_what_is_written_reads_back(tmp_path_factory, name, image, value, share, memory):
-    found = run(metric="breadth_ratio", target=share, memory=memory)
+    found = run(metric="breadth_ratio", target=share, memory=memory, total=None)
     outcome = export(
         found, "unused", name=name, image=image + ":1", node_selector={"k": value}, dry_run=True
     )
@@ -235,11 +193,3 @@ def test_a_slug_is_a_dns_label(name):
     assert found.isascii()
     assert found == slug(name)
     assert not found.endswith("-")
-
-
-def test_targets_tells_every_pair():
-    pairs = config.targets()
-    assert {(p["workload"], p["sharing"]) for p in pairs} == {
-        (w, s) for w in ("job", "local") for s in ("mps", "none")
-    }
-    assert all(p["supported"] or p["reason"] for p in pairs)

@@ -18,8 +18,8 @@ typedef struct {
   char uuid[96], name[96];
   u64 total_mib;
   double refresh_s, offset_s;
-  int depth, dry, loop, points, procs;
-  double t[MAX_POINTS], util[MAX_POINTS], mem_mib[MAX_POINTS];
+  int depth, dry, loop, points, procs, gpm, cores, major, minor;
+  double t[MAX_POINTS], util[MAX_POINTS], mem_mib[MAX_POINTS], breadth[MAX_POINTS];
   unsigned pid[MAX_PROCS];
   int mps[MAX_PROCS];
   u64 proc_mib[MAX_PROCS];
@@ -75,6 +75,10 @@ static void directive(char *line) {
     gpu->dry = 1;
   } else if (gpu && !strcmp(word, "loop")) {
     gpu->loop = 1;
+  } else if (gpu && !strcmp(word, "gpm")) {
+    gpu->gpm = 1;
+  } else if (gpu && !strcmp(word, "cores")) {
+    sscanf(rest, "%d %d.%d", &gpu->cores, &gpu->major, &gpu->minor);
   } else if (gpu && !strcmp(word, "proc") && gpu->procs < MAX_PROCS) {
     char who[32], how[8] = "";
     if (sscanf(rest, "%31s %llu %7s", who, &gpu->proc_mib[gpu->procs], how) >= 2) {
@@ -83,7 +87,8 @@ static void directive(char *line) {
     }
   } else if (gpu && !strcmp(word, "at") && gpu->points < MAX_POINTS) {
     int i = gpu->points;
-    if (sscanf(rest, "%lf %lf %lf", &gpu->t[i], &gpu->util[i], &gpu->mem_mib[i]) == 3) gpu->points++;
+    gpu->breadth[i] = 100;
+    if (sscanf(rest, "%lf %lf %lf %lf", &gpu->t[i], &gpu->util[i], &gpu->mem_mib[i], &gpu->breadth[i]) >= 3) gpu->points++;
   }
 }
 
@@ -289,5 +294,69 @@ nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(Gpu *gpu, unsigned *coun
 nvmlReturn_t nvmlDeviceGetPowerUsage(Gpu *gpu, unsigned *milliwatts) {
   GATE("nvmlDeviceGetPowerUsage");
   *milliwatts = 100000 + 5000 * util_at(gpu, now_s());
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetNumGpuCores(Gpu *gpu, unsigned *cores) {
+  GATE("nvmlDeviceGetNumGpuCores");
+  if (!gpu->cores) return 3;
+  *cores = (unsigned)gpu->cores;
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetCudaComputeCapability(Gpu *gpu, int *major, int *minor) {
+  GATE("nvmlDeviceGetCudaComputeCapability");
+  if (!gpu->cores) return 3;
+  *major = gpu->major, *minor = gpu->minor;
+  return 0;
+}
+
+/* GPM: a snapshot is a moment; a pair of them gives means over the time between. */
+typedef struct { unsigned version, supported; } GpmSupport;
+nvmlReturn_t nvmlGpmQueryDeviceSupport(Gpu *gpu, GpmSupport *support) {
+  GATE("nvmlGpmQueryDeviceSupport");
+  support->supported = (unsigned)gpu->gpm;
+  return 0;
+}
+typedef struct { Gpu *gpu; double moment_s; } Snapshot;
+static int snapshots;
+/* How many snapshots are not freed, for tests. */
+int fake_nvml_snapshots(void) { return snapshots; }
+nvmlReturn_t nvmlGpmSampleAlloc(Snapshot **snapshot) {
+  GATE("nvmlGpmSampleAlloc");
+  *snapshot = calloc(1, sizeof **snapshot);
+  snapshots++;
+  return 0;
+}
+nvmlReturn_t nvmlGpmSampleFree(Snapshot *snapshot) {
+  free(snapshot);
+  snapshots--;
+  GATE("nvmlGpmSampleFree");
+  return 0;
+}
+nvmlReturn_t nvmlGpmSampleGet(Gpu *gpu, Snapshot *snapshot) {
+  GATE("nvmlGpmSampleGet");
+  if (!gpu->gpm) return 3;
+  snapshot->gpu = gpu;
+  snapshot->moment_s = now_s();
+  return 0;
+}
+typedef struct { unsigned id; int code; double value; const char *names[3]; } GpmMetric;
+typedef struct { unsigned version, count; Snapshot *first, *second; GpmMetric metrics[477]; } GpmRequest;
+nvmlReturn_t nvmlGpmMetricsGet(GpmRequest *request) {
+  GATE("nvmlGpmMetricsGet");
+  double from = request->first->moment_s, to = request->second->moment_s, engine = 0, sm = 0;
+  Gpu *gpu = request->second->gpu;
+  enum { STEPS = 200 };
+  if (request->version != 1 || request->first->gpu != gpu) return 2;
+  for (int k = 0; k < STEPS; k++) {
+    int i = point_at(gpu, from + (k + 0.5) * (to - from) / STEPS);
+    if (i < 0) continue;
+    engine += gpu->util[i] / STEPS;
+    sm += gpu->util[i] * gpu->breadth[i] / 100 / STEPS;
+  }
+  for (unsigned k = 0; k < request->count; k++) {
+    GpmMetric *metric = &request->metrics[k];
+    metric->code = to - from > 0.1 ? 0 : 27;
+    metric->value = metric->id == 1 ? engine : metric->id == 2 ? sm : metric->id == 10 ? 0.0 / 0.0 : sm / 2;
+  }
   return 0;
 }

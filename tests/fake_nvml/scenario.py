@@ -6,7 +6,9 @@ The script is text, one directive a line, so that any test can write one by hand
     gpu UUID TOTAL_MIB NAME            what follows belongs to this GPU
     refresh_s S | depth N | offset_s S buffer: spacing, length, and the stamps' clock offset
     dry                                the buffer holds nothing while the GPU idles
-    at T UTIL_PERCENT MEM_MIB | loop   readings hold until the next; begin again at the end
+    at T UTIL_PERCENT MEM_MIB [BREADTH_PERCENT] | loop
+                                       readings hold until the next; begin again at the end
+    gpm | cores N MAJOR.MINOR          has GPM; CUDA cores and compute capability
     proc PID|self MIB [mps]            a compute process, through an MPS server
     fail FUNCTION|* CODE [AFTER [TIMES]]
 
@@ -22,7 +24,7 @@ UUID = "GPU-11111111-2222-3333-4444-555555555555"
 
 @dataclass
 class FakeGpu:
-    points: list[tuple[float, float, float]] = field(default_factory=lambda: [(0.0, 50.0, 1000.0)])
+    points: list[tuple[float, ...]] = field(default_factory=lambda: [(0.0, 50.0, 1000.0)])
     uuid: str = UUID
     name: str = "NVIDIA H200"
     total_mib: int = 143771
@@ -31,6 +33,8 @@ class FakeGpu:
     offset_s: float = 0.0
     dry: bool = False
     loop: bool = False
+    gpm: bool = False
+    cores: tuple[int, str] | None = None
     processes: list[tuple[int | str, int] | tuple[int | str, int, str]] = field(
         default_factory=list
     )
@@ -42,7 +46,9 @@ class FakeGpu:
             f"depth {self.depth}",
             f"offset_s {self.offset_s}",
             *(["dry"] if self.dry else []),
-            *(f"at {t} {util} {mem}" for t, util, mem in self.points),
+            *(["gpm"] if self.gpm else []),
+            *([f"cores {self.cores[0]} {self.cores[1]}"] if self.cores else []),
+            *("at " + " ".join(map(str, point)) for point in self.points),
             *(["loop"] if self.loop else []),
             *("proc " + " ".join(map(str, process)) for process in self.processes),
         ]

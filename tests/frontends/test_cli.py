@@ -93,4 +93,6 @@ def test_doctor_and_targets(capsys):
     names = {line["name"] for line in json.loads(capsys.readouterr().out)}
     assert {"source nvml", "source cpu", "session store"} <= names
     assert main(["targets", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 4
+    assert len(json.loads(capsys.readouterr().out)) == 11 * 11
+    assert main(["targets"]) == 0
+    assert capsys.readouterr().out.count("\n") == 11 * 11

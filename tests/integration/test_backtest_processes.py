@@ -34,7 +34,7 @@ def test_ended_half_way_it_leaves_no_process(sign, tmp_path):
             time.sleep(0.1)
             children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 3
-        time.sleep(1.0)
+        time.sleep(4.0)  # the workers have to be past their imports
         if sign == signal.SIGINT:
             os.killpg(process.pid, sign)  # as a terminal does
         else:

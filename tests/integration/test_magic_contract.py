@@ -234,12 +234,16 @@ def test_until_converged_stops_the_cell_and_the_reply_is_ok(kernel):
 
 
 def test_until_converged_under_await(kernel):
+    began = time.monotonic()
     reply = kernel.run(
         f"{MAGIC} --window 1 --agree 2 --tolerance 20 --until-converged\n"
-        "import asyncio\nawait asyncio.sleep(40)"
+        "import asyncio\nawait asyncio.sleep(40)\nprint('the end of the cell')"
     )
+    assert time.monotonic() - began < 30
     assert reply.status == "ok"
     assert not reply.tracebacks
+    assert "stopped this cell" in reply.text()
+    assert "the end of the cell" not in reply.text()
 
 
 def test_an_own_error_before_convergence_is_still_shown(kernel):

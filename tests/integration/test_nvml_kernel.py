@@ -231,3 +231,24 @@ def test_a_data_directory_that_cannot_be_written(tmp_path):
         warnings = [line for line in reply.text("stderr").splitlines() if "gpupredict" in line]
         assert len(warnings) == 1, warnings
     assert (tmp_path / "data").is_file()
+
+
+def test_sm_share_and_time_share_side_by_side(tmp_path):
+    """`auto` takes SM activity where there is some; both shares are told, neither as the other."""
+    bench = Bench(tmp_path)
+    # busy 80 % of the time on a quarter of the SMs
+    gpu = FakeGpu(points=[(0.0, 80.0, 1000.0, 25.0)], gpm=True, cores=(16896, "9.0"))
+    (tmp_path / "script.txt").write_text(Script(gpus=[gpu]).text())
+    with bench.kernel as kernel:
+        options = "--interval 0.2 --window 2 --agree 2 --tolerance 3 -o run"
+        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(6)").status == "ok"
+        assert kernel.run("run.source, run.basis, run.state").result == (
+            "('gpm', 'sm_share', 'converged')"
+        )
+        assert bench.ask("[run.target_ratio, run.run.started.devices[0].sm_count]") == [0.25, 132]
+        [beside] = bench.ask("run.to_dict()['others']")
+        assert (beside["metric"], beside["basis"]) == ("gr_active_ratio", "time_share")
+        assert (beside["state"], beside["target_ratio"]) == ("converged", 0.8)
+        text = bench.ask("run.to_text()")
+        assert "25 % SM share while busy covers" in text
+        assert "80 % engine busy time (time share) covers" in text

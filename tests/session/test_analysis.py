@@ -1,4 +1,6 @@
+import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -303,3 +305,21 @@ def test_a_prior_that_does_not_fit_changes_nothing():
     plain, _ = with_prior([0.6] * 700, [])
     assert run.first == plain.first
     assert run.first[0].converged_at_s == 600.0
+
+
+def test_the_process_trees_memory_counts_and_the_devices_where_it_is_not_known():
+    device, own = Series("memory_used_bytes", "g"), Series("process_memory_used_bytes", "g")
+    info = replace(INFO, memory=device, process_memory=own)
+
+    def measured(own_bytes):
+        run = Analysis(info, lambda: WindowsRule(OPTIONS), lambda: EpochMix(OPTIONS), 0.95)
+        for second in range(1, 400):
+            readings = [Readings(device, (float(second),), (4e9,))]
+            readings.append(Readings(own, (float(second),), (own_bytes,)))
+            run.ingest([*readings, Readings(SHARE, (float(second),), (0.5,))])
+        return run.recommendation().memory
+
+    known = measured(1e9)
+    assert (known.basis, known.peak_bytes) == ("process", 1e9)
+    hidden = measured(math.nan)  # the driver does not know our PID: other processes are in it
+    assert (hidden.basis, hidden.peak_bytes) == ("device-wide", 4e9)

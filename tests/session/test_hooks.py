@@ -9,8 +9,8 @@ import types
 
 import pytest
 
-from jupyter_gpupredict import config, registry
-from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict import registry
+from jupyter_gpupredict.config import SessionConfig, build_session, measuring
 from jupyter_gpupredict.core.hooking import Voice, Wrap
 from jupyter_gpupredict.session.hooks import Hooks
 from tests.hints.sinks import Exploding, Recorder
@@ -345,12 +345,12 @@ def test_a_hundred_sessions_leave_nothing(library):
 def test_a_session_hooks_polls_and_reports(monkeypatch):
     hint = Hint("json", fails={"poll"})
     made = hooks(hint)
-    monkeypatch.setattr(config, "_hooks", lambda: made)
+    monkeypatch.setattr(measuring, "_hooks", lambda: made)
     session = build_session(SessionConfig(source="synthetic"))
     assert hint.done == []
     session.start()
     run = session.stop("completed")
-    config.shutdown()
+    measuring.shutdown()
     assert hint.done == ["attach", "poll", "detach"]
     assert run.errors == ("no progress from h0: ValueError: poll fails",)
     assert run.outcome == "completed"

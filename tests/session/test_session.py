@@ -227,3 +227,5 @@ def test_a_second_run_of_the_same_code_is_told_of_the_first(data_dir):
     failed = measured("train()", "failed")
     profiles = {h.session_id: h.finished.profile for h in config.list_runs() if h.finished}
     assert profiles[failed.session_id] is None, "half a run does not tell how a whole one goes"
+    newest_s = again.duration_s
+    assert f"took {newest_s:.0f} s" in measured("train()").started.last_time

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from jupyter_gpupredict import config
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable, UnknownName
 from jupyter_gpupredict.core.series import SourceOptions
@@ -92,3 +93,34 @@ def test_replay_keeps_the_traces_own_times(clock, tmp_path, speed, seen):
 def test_replay_of_nothing(clock):
     with pytest.raises(SourceUnavailable):
         ReplaySource(SourceOptions(path="none.csv"), clock).open()
+
+
+def test_a_replay_brings_the_progress_that_was_recorded(tmp_path, data_dir):
+    """A run that its epochs made converge converges again, at the same time and figure."""
+    rows = [
+        f"{second},{80 if (second - 1) % 20 < 16 else 30},{(second - 1) // 20}\n"
+        for second in range(1, 161)
+    ]
+    file = tmp_path / "run.csv"
+    file.write_text("# epochs_total=8\nt_s,gpu_util_pct,epoch\n" + "".join(rows))
+    first = config.predict_trace(str(file))
+    assert first["converged_at_s"] == 60.0
+
+    def replayed(path):
+        options = config.SessionConfig(source="replay", path=str(path), speed=0.0)
+        session = config.build_session(options)
+        session.start()
+        deadline = time.monotonic() + 10
+        while session.recommendation is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return session.stop("completed")
+
+    run = replayed(file)
+    told = run.recommendation
+    # the replay begins some microseconds before its session does
+    assert (told.state, told.target_ratio) == ("converged", 0.8)
+    assert told.converged_at_s == pytest.approx(60.0, abs=0.01)
+    assert told.progress == "7 of 8 epochs complete (from trace)"
+    again = replayed(config.build_store().path(run.session_id)).recommendation
+    assert again.target_ratio == 0.8
+    assert again.converged_at_s == pytest.approx(60.0, abs=0.01)

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, SharePatch
+from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
+from jupyter_gpupredict.exporters import limits
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures
 
 
 class NoSharing:
-    """One whole GPU, counted by the scheduler."""
+    """One whole GPU."""
 
-    needs = frozenset({Capability.EXTENDED_RESOURCE})
+    needs = frozenset({Capability.WHOLE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU})
+    expresses: frozenset[str] = frozenset()
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
-        """Return a limit of one GPU."""
-        env = [
-            (name, str(value))
-            for name, value in (
-                ("GPUPREDICT_SM_PERCENT", figures.sm_percent),
-                ("GPUPREDICT_TIME_PERCENT", figures.time_percent),
-                ("GPUPREDICT_MEM_MIB", figures.memory_mib),
-            )
-            if value is not None
-        ]
+        """Return a limit of one GPU, and variables that tell the function."""
         return SharePatch(
             "none",
-            env=tuple(env),
+            env=limits.information(figures),
             limits=(("nvidia.com/gpu", 1),),
-            comments=("A whole GPU is reserved; the figures are information and limit nothing.",),
+            comments=("The figures are information for the function and limit nothing.",),
         )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Document
-from jupyter_gpupredict.exporters import provenance
+from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
+from jupyter_gpupredict.exporters import limits, provenance
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, SharePatch
 
 RUN = """#!/bin/bash
-# Starts the function, or the command given here, under the MPS daemon that mps.env names.
+# Starts the function, or the command given here, under the MPS daemon that {where} names.
 set -euo pipefail
 cd "$(dirname "$0")"
-set -a; . ./mps.env; set +a
+{environment}
 if [ -f ../handler.py ]; then
   exec python ../handler.py "$@"
 elif [ "$#" -gt 0 ]; then
@@ -24,27 +24,50 @@ fi
 echo "usage: run.sh COMMAND [ARGUMENT...], such as: run.sh python train.py" >&2
 exit 2
 """
+SOURCED = "set -a; . ./mps.env; set +a"
 
 
 class Local:
-    """`deploy/mps.env` and `deploy/run.sh`."""
+    """`deploy/mps.env` and `deploy/run.sh`; or `deploy/mps.toml`, which starts a daemon."""
 
     carries = frozenset(
-        {Capability.ENV, Capability.HOST_IPC, Capability.HOST_PATH, Capability.MPS_CONFIG}
+        {
+            Capability.ENV,
+            Capability.HOST_IPC,
+            Capability.HOST_PATH,
+            Capability.NODE_SELECTOR,  # whoever runs the script chooses the machine
+            Capability.MPS_CONFIG,
+        }
     )
+    switchable: frozenset[Capability] = frozenset()
+    restricts: frozenset[Restriction] = frozenset()
+    max_run_s = None
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
-        """Return the two files; the stamps stand at the top of the environment."""
+        """Return the two files; the stamps stand at the top of the first."""
         stamps = tuple(
             f"{key}: {value}" for key, value in provenance.stamps(figures, patch).items()
         )
+        top = (*stamps, *figures.warnings, *patch.comments)
+        if patch.config:
+            chosen = dict(patch.env)[limits.PIPE_DIRECTORY].removeprefix(limits.PIPE)
+            line = (
+                f'export {limits.PIPE_DIRECTORY}="${{{limits.PIPE_DIRECTORY}:-{limits.PIPE}}}'
+                f'{chosen}"'
+            )
+            return (
+                Document("deploy/mps.toml", patch.config, top),
+                _script("mps.toml", line),
+            )
         env = "".join(f"{key}={_quoted(value)}\n" for key, value in patch.env)
-        return (
-            Document("deploy/mps.env", env, (*stamps, *figures.warnings, *patch.comments)),
-            Document("deploy/run.sh", RUN, executable=True),
-        )
+        return (Document("deploy/mps.env", env, top), _script("mps.env", SOURCED))
+
+
+def _script(where: str, environment: str) -> Document:
+    text = RUN.format(where=where, environment=environment)
+    return Document("deploy/run.sh", text, executable=True)
 
 
 def _quoted(value: str) -> str:

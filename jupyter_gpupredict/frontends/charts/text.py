@@ -29,6 +29,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
                 if told.coverage_ratio is not None
                 else "not available: no readings beyond those that chose the figure",
             ),
+            *(("beside it", words.prediction(other)) for other in run.others),
             ("certified", words.certified(told)),
             ("bounds", words.bounds(told)),
             ("memory", words.memory(told.memory)),

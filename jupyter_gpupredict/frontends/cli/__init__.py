@@ -21,6 +21,7 @@ VERBS = {
     "sessions": "list the stored runs",
     "show": "show a stored run",
     "export": "write a run as a function that deploys",
+    "validate": "check a manifest, or all of an exported folder",
     "targets": "list workloads and sharing backends, and what goes with what",
     "stop": "end the measuring of a live run; its cell goes on",
     "doctor": "say what works here, what does not, and what would help",

@@ -1,4 +1,4 @@
-"""`jupyter gpupredict export ID --workload W --sharing S --name N -o DIR`."""
+"""`jupyter gpupredict export ID --workload W --sharing S --name N -o DIR --notebook FILE`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import report
-from jupyter_gpupredict.frontends.options import export_arguments, node_selector
+from jupyter_gpupredict.frontends.options import (
+    export_arguments,
+    knative_features,
+    node_selector,
+    notebook_code,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +37,14 @@ def main(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         sm_percent=options.sm_percent,
         memory_mib=options.memory_mib,
+        headroom_percent=options.headroom_percent,
+        per_process=options.per_process,
+        max_timeout_s=options.max_timeout,
+        knative_features=knative_features(options),
+        gpu_uuid=options.gpu_uuid,
+        accelerator=options.accelerator,
         dry_run=options.dry_run,
+        code=notebook_code(options),
     )
     print(report.export_text(outcome))  # noqa: T201 - command line
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 
@@ -40,14 +40,29 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, allow_nan=False))  # noqa: T201 - command line
         return 0
-    share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
-    if found["state"] == "converged":
-        print(f"converged at {found['converged_at_s']:g} s: {share}")  # noqa: T201
-    else:
-        print(f"abstained; observed, not predicted: {share}")  # noqa: T201 - command line
-    memory = found["mem_target_mib"]
-    print(f"mean {found['mean_pct']:g} %, memory {memory or 'unknown'} MiB")  # noqa: T201
-    print(found["reason"])  # noqa: T201 - command line
-    for note in found["notes"]:
-        print(f"note: {note}")  # noqa: T201 - command line
+    print("\n".join(_words(found)))  # noqa: T201 - command line
     return 0
+
+
+def _words(found: dict[str, Any]) -> list[str]:
+    """Return the prediction in lines for people."""
+    share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
+    told, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
+    lines = [
+        f"converged at {found['converged_at_s']:g} s: {share}"
+        if found["state"] == "converged"
+        else f"abstained; observed, not predicted: {share}",
+        f"why: {found['reason']}",
+        f"mean: {found['mean_pct']:g} %",
+    ]
+    if found["state"] == "converged":
+        certified = told["certified_pct"]
+        proven = "nothing" if certified is None else f"coverage of {certified} %"
+        low, high = told["lower_pct"] or 0, told["upper_pct"]
+        bounds = f"{low} to {100 if high is None else high} %"
+        lines.append(f"certified: {proven} (n_eff {told['n_eff']:.0f}); bounds {bounds}")
+    lines.append(f"memory: {found['mem_reason'] if memory is None else f'{memory:g} MiB'}")
+    if guard is not None:
+        times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
+        lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
+    return [*lines, *(f"note: {note}" for note in found["notes"])]

@@ -23,6 +23,7 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps(pairs))  # noqa: T201 - command line
         return 0
     for pair in pairs:
-        words = "yes" if pair["supported"] else f"no: {pair['reason']}"
-        print(f"{pair['workload']:<8} {pair['sharing']:<8} {words}")  # noqa: T201 - command line
+        words = "yes, " + " ".join(pair["expresses"]) if pair["supported"] else pair["reason"]
+        no = "" if pair["supported"] else "no: "
+        print(f"{pair['workload']:<8} {pair['sharing']:<13} {no}{words}")  # noqa: T201 - command line
     return 0

@@ -1,0 +1,84 @@
+"""Where an exported function's code comes from: a notebook's cells, the measured one among them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.config.options import code_hash
+from jupyter_gpupredict.core.cells import Cell, CodeRequest
+from jupyter_gpupredict.core.errors import ExportError, InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAGIC = re.compile(r"\s*%%gpupredict(\s|$)")
+
+
+def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+    """Return a notebook's code cells in the order in which they ran, and notes on that.
+
+    Cells that never ran are left out; in a notebook without any count, all are taken as they stand.
+
+    Raises:
+        InvalidOption: The file cannot be read, or is no notebook.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        cells = [one for one in found["cells"] if one["cell_type"] == "code"]
+        taken = [_cell(number, one) for number, one in enumerate(cells, start=1)]
+    except OSError as error:
+        raise InvalidOption(f"cannot read notebook {path}: {error.strerror}", "") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidOption(f"{path} is no notebook", "a file that Jupyter saved") from error
+    if all(count is None for count, _ in taken):
+        note = ("the notebook says of no cell that it ran: all were taken in their order",)
+        return tuple(cell for _, cell in taken), note if taken else ()
+    ran = [(count, cell) for count, cell in taken if count is not None]
+    return tuple(cell for _, cell in sorted(ran, key=lambda one: one[0])), ()
+
+
+def up_to_measured(code: CodeRequest, wanted: str | None) -> CodeRequest:
+    """Return the request without what ran after the measured cell, which is then the last.
+
+    Raises:
+        ExportError: None of the cells has the code that was measured.
+    """
+    if wanted is None:
+        raise ExportError(
+            "this run measured no cell, so no code goes with it", "export it without a notebook"
+        )
+    for number in reversed(range(len(code.cells))):
+        if wanted in map(code_hash, _bodies(code.cells[number].source)):
+            return dataclasses.replace(code, cells=code.cells[: number + 1])
+    raise ExportError(
+        "no cell has the code that this run measured",
+        "it was changed since; run it again, or give the notebook as it was",
+    )
+
+
+def _bodies(source: str) -> Iterator[str]:
+    """Yield what may have been measured of a cell: stores differ in the last newline."""
+    stripped = source.lstrip()
+    bodies = [source, stripped.partition("\n")[2]] if _MAGIC.match(source) else [source]
+    if source.lstrip().startswith("%%"):
+        bodies.append(stripped.partition("\n")[2])
+    for body in bodies:
+        bare = body.rstrip("\n")
+        yield from (body, bare, bare + "\n")
+
+
+def _cell(number: int, found: dict[str, Any]) -> tuple[int | None, Cell]:
+    source = found["source"]
+    text = source if isinstance(source, str) else "".join(source)
+    count = found.get("execution_count")
+    tags = found.get("metadata", {}).get("tags", [])
+    failed = any(one.get("output_type") == "error" for one in found.get("outputs", []))
+    label = f"cell {number}" if count is None else f"In [{int(count)}]"
+    return (
+        None if count is None else int(count),
+        Cell(label, text, tuple(str(tag) for tag in tags), failed),
+    )

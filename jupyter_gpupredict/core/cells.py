@@ -1,0 +1,44 @@
+"""The cells that a kernel has executed, as an export receives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One executed cell."""
+
+    label: str
+    """How a message names it, such as `In [3]`."""
+    source: str
+    """As its author wrote it, magics and all."""
+    tags: tuple[str, ...] = ()
+    failed: bool = False
+    """It ended with an error, so that what stands below the failing line never ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """Where a function's code comes from and what may be done about what it cannot hold."""
+
+    cells: tuple[Cell, ...]
+    """In the order of execution; one of them has the hash of the measured code."""
+    folder: Path
+    """Where the notebook stands: modules beside it are copied."""
+    params: tuple[str, ...] = ()
+    """Names that the caller will give, instead of what the notebook made."""
+    setup: tuple[str, ...] = ()
+    """Tags, or numbers, of cells that run again before the measured one."""
+    adapters: tuple[str, ...] = ()
+    """Adapters beside those that the workload needs."""
+    base_image: str = ""
+    """The image the Dockerfile starts from; empty: chosen by rule."""
+    allow_secrets: bool = False
+    """Keep literals that look like credentials."""
+    notes: tuple[str, ...] = ()
+    """What is to be said about where the cells come from."""

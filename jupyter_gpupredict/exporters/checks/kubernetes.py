@@ -1,0 +1,228 @@
+"""Shapes of Kubernetes' own objects: the pod with all its fields, and the kinds written here."""
+
+from __future__ import annotations
+
+from jupyter_gpupredict.exporters.checks.shapes import (
+    amount,
+    anything,
+    fields,
+    flag,
+    listing,
+    mapping,
+    natural,
+    one_of,
+    record,
+    text,
+    whole,
+)
+
+METADATA = record(
+    fields(
+        "name generateName namespace uid resourceVersion selfLink",
+        text,
+        labels=mapping(),
+        annotations=mapping(),
+        finalizers=listing(text),
+    )
+    | fields("creationTimestamp generation managedFields ownerReferences deletionTimestamp")
+)
+ENV = record(fields("valueFrom", name=text, value=text), "name")
+ENV_FROM = record(
+    fields(
+        "",
+        prefix=text,
+        secretRef=record(fields("", name=text, optional=flag)),
+        configMapRef=record(fields("", name=text, optional=flag)),
+    )
+)
+PORT = record(fields("name protocol hostIP", text, containerPort=natural, hostPort=natural))
+RESOURCES = record(
+    fields(
+        "",
+        limits=mapping(amount),
+        requests=mapping(amount),
+        claims=listing(record(fields("name request", text), "name")),
+    )
+)
+MOUNT = record(
+    fields("name mountPath subPath subPathExpr mountPropagation recursiveReadOnly", text)
+    | {"readOnly": flag},
+    "name mountPath",
+)
+CONTAINER_FIELDS = fields(
+    "lifecycle livenessProbe readinessProbe startupProbe resizePolicy securityContext "
+    "volumeDevices restartPolicyRules",
+    name=text,
+    image=text,
+    imagePullPolicy=one_of("Always", "Never", "IfNotPresent"),
+    command=listing(text),
+    args=listing(text),
+    workingDir=text,
+    ports=listing(PORT),
+    env=listing(ENV),
+    envFrom=listing(ENV_FROM),
+    resources=RESOURCES,
+    volumeMounts=listing(MOUNT),
+    restartPolicy=text,
+    stdin=flag,
+    stdinOnce=flag,
+    tty=flag,
+    terminationMessagePath=text,
+    terminationMessagePolicy=text,
+)
+CONTAINER = record(CONTAINER_FIELDS, "name image")
+UNNAMED_CONTAINER = record(CONTAINER_FIELDS, "image")
+VOLUME = record(
+    fields(
+        "awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI emptyDir "
+        "ephemeral fc flexVolume flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs "
+        "persistentVolumeClaim photonPersistentDisk portworxVolume projected quobyte rbd scaleIO "
+        "secret storageos vsphereVolume",
+        name=text,
+        hostPath=record(fields("path type", text), "path"),
+    ),
+    "name",
+)
+TOLERATION = record(
+    fields(
+        "",
+        key=text,
+        operator=one_of("Exists", "Equal"),
+        value=text,
+        effect=one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
+        tolerationSeconds=whole,
+    )
+)
+CLAIM = record(fields("name resourceClaimName resourceClaimTemplateName", text), "name")
+POD_FIELDS = fields(
+    "affinity dnsConfig ephemeralContainers hostAliases imagePullSecrets os overhead "
+    "readinessGates resources schedulingGates securityContext topologySpreadConstraints",
+    containers=listing(CONTAINER, least=1),
+    initContainers=listing(CONTAINER),
+    volumes=listing(VOLUME),
+    tolerations=listing(TOLERATION),
+    resourceClaims=listing(CLAIM),
+    nodeSelector=mapping(),
+    activeDeadlineSeconds=whole,
+    priority=whole,
+    terminationGracePeriodSeconds=whole,
+) | {
+    **fields(
+        "dnsPolicy hostname nodeName preemptionPolicy priorityClassName restartPolicy "
+        "runtimeClassName schedulerName serviceAccount serviceAccountName subdomain "
+        "hostnameOverride",
+        text,
+    ),
+    **fields(
+        "automountServiceAccountToken enableServiceLinks hostIPC hostNetwork hostPID hostUsers "
+        "setHostnameAsFQDN shareProcessNamespace",
+        flag,
+    ),
+}
+POD = record(POD_FIELDS, "containers")
+TEMPLATE = record({"metadata": METADATA, "spec": POD}, "spec")
+JOB_SPEC = record(
+    fields(
+        "podFailurePolicy selector successPolicy",
+        template=TEMPLATE,
+        suspend=flag,
+        manualSelector=flag,
+        completionMode=text,
+        managedBy=text,
+        podReplacementPolicy=text,
+    )
+    | fields(
+        "activeDeadlineSeconds backoffLimit backoffLimitPerIndex completions maxFailedIndexes "
+        "parallelism ttlSecondsAfterFinished",
+        natural,
+    ),
+    "template",
+)
+DEVICES = record(
+    fields(
+        "constraints",
+        requests=listing(
+            record(
+                fields(
+                    "firstAvailable",
+                    name=text,
+                    exactly=record(
+                        fields(
+                            "selectors tolerations capacity",
+                            deviceClassName=text,
+                            allocationMode=text,
+                            count=natural,
+                            adminAccess=flag,
+                        ),
+                        "deviceClassName",
+                    ),
+                ),
+                "name",
+            )
+        ),
+        config=listing(
+            record(
+                {
+                    "requests": listing(text),
+                    "opaque": record(
+                        {"driver": text, "parameters": mapping(anything)},
+                        "driver parameters",
+                    ),
+                }
+            )
+        ),
+    )
+)
+CLAIM_SPEC = record({"devices": DEVICES})
+KINDS = {
+    ("batch/v1", "Job"): record(
+        {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": JOB_SPEC}, "metadata spec"
+    ),
+    ("batch/v1", "CronJob"): record(
+        {
+            "apiVersion": text,
+            "kind": text,
+            "metadata": METADATA,
+            "spec": record(
+                fields(
+                    "schedule timeZone concurrencyPolicy",
+                    text,
+                    suspend=flag,
+                    startingDeadlineSeconds=natural,
+                    successfulJobsHistoryLimit=natural,
+                    failedJobsHistoryLimit=natural,
+                    jobTemplate=record({"metadata": METADATA, "spec": JOB_SPEC}, "spec"),
+                ),
+                "schedule jobTemplate",
+            ),
+        },
+        "metadata spec",
+    ),
+    ("v1", "Pod"): record(
+        {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": POD}, "metadata spec"
+    ),
+    ("v1", "ConfigMap"): record(
+        {
+            "apiVersion": text,
+            "kind": text,
+            "metadata": METADATA,
+            "data": mapping(),
+            "binaryData": mapping(),
+            "immutable": flag,
+        },
+        "metadata",
+    ),
+    ("resource.k8s.io/v1", "ResourceClaimTemplate"): record(
+        {
+            "apiVersion": text,
+            "kind": text,
+            "metadata": METADATA,
+            "spec": record({"metadata": METADATA, "spec": CLAIM_SPEC}, "spec"),
+        },
+        "metadata spec",
+    ),
+    ("resource.k8s.io/v1", "ResourceClaim"): record(
+        {"apiVersion": text, "kind": text, "metadata": METADATA, "spec": CLAIM_SPEC},
+        "metadata spec",
+    ),
+}

@@ -1,0 +1,174 @@
+"""Everything a folder's code is: the module, copied files, requirements, names of variables."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import SecretFound, UnsupportedCell
+from jupyter_gpupredict.exporters.beside import modules
+from jupyter_gpupredict.exporters.module import module_text
+from jupyter_gpupredict.exporters.requirements import Requirements, requirements
+from jupyter_gpupredict.exporters.secrets import environment_names, suspects
+from jupyter_gpupredict.exporters.slicing import slice_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jupyter_gpupredict.core.cells import CodeRequest
+    from jupyter_gpupredict.exporters.slicing import Slice
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SYSTEM = frozenset(
+    {"HOME", "PATH", "USER", "LOGNAME", "PWD", "SHELL", "HOSTNAME", "LANG", "LC_ALL", "TMPDIR",
+     "TEMP", "TMP", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"}
+)  # fmt: skip
+"""Variables that a container has of its own; an empty line in a file would take them away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What is written beside the manifests."""
+
+    module: str
+    """`train_fn.py`."""
+    files: tuple[tuple[str, str], ...]
+    """Modules from beside the notebook: path and source."""
+    requirements: Requirements
+    environment: tuple[str, ...]
+    """Variables that the code reads or `%env` set: names only."""
+    parameters: tuple[str, ...]
+    required: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
+    """Return the code of the last of the request's cells.
+
+    Args:
+        request: Cells in the order of execution, the measured one last.
+        name: The function's name.
+        extra: Requirements of the adapters.
+
+    Raises:
+        UnsupportedCell: The cell needs what a folder cannot hold.
+        SecretFound: The code holds what looks like a credential.
+    """
+    label = request.cells[-1].label
+    found = slice_cells(request.cells, request.params, request.setup)
+    module = module_text(found, name, label)
+    roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.imports]
+    roots += [(one.node, one.place) for one in found.kept]
+    roots = [(root, place) for root, place in roots if not _is_ours(root)]
+    beside = modules(roots, request.folder)
+    if _through_tqdm(roots):
+        beside.names["tqdm.auto"] = beside.names.pop("tqdm.notebook.tqdm", label)
+    needs = requirements(beside.names, beside.optional, found.pip, extra)
+    files = tuple(sorted(beside.files.items()))
+    notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
+    notes += _secrets(found, module, files, label, allow=request.allow_secrets)
+    _refuse_home(found, module, files, label, request.folder)
+    trees = [ast.parse(module), *(ast.parse(source) for _, source in files)]
+    read = [one for tree in trees for one in environment_names(tree)]
+    variables = sorted({*found.environment, *read} - _SYSTEM)
+    parameters, required = _parameters(found)
+    return Code(
+        module=module,
+        files=files,
+        requirements=needs,
+        environment=tuple(one for one in variables if _VARIABLE.fullmatch(one)),
+        parameters=parameters,
+        required=required,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _parameters(found: Slice) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names = [name for name, _ in found.defaults]
+    required = list(found.required)
+    if found.entry is not None:
+        names += [n for n in found.entry.names if n not in required and n != "params"]
+        required += [n for n in found.entry.required if n not in required]
+    return tuple(dict.fromkeys((*required, *names))), tuple(required)
+
+
+def _is_ours(root: ast.AST) -> bool:
+    match root:
+        case ast.ImportFrom(module=str(module), level=0):
+            return module.split(".")[0] == "jupyter_gpupredict"
+        case ast.Import(names=[ast.alias(name=name)]):
+            return name.split(".")[0] == "jupyter_gpupredict"
+        case _:
+            return False
+
+
+def _through_tqdm(roots: Iterable[tuple[ast.AST, str]]) -> bool:
+    return any(isinstance(r, ast.ImportFrom) and r.module == "tqdm.notebook" for r, _ in roots)
+
+
+def _suspicious(
+    found: Slice, module: str, files: Iterable[tuple[str, str]], label: str
+) -> Iterator[tuple[str, str]]:
+    """Yield place and kind of everything that looks like a credential."""
+    for statement in found.kept:
+        first, last = statement.span
+        for one in suspects(statement.cell.source):
+            if first <= one.line <= last:
+                yield statement.cell.place(one.line), one.kind
+    for name, value in _values(found):
+        for one in suspects(f"{name} = {ast.unparse(value)}"):
+            yield found.places.get(name, label), one.kind
+    for path, source in files:
+        for one in suspects(source):
+            yield f"{path} line {one.line}", one.kind
+    for one in suspects(module):  # whatever way it came in
+        yield label, one.kind
+
+
+def _secrets(
+    found: Slice, module: str, files: Iterable[tuple[str, str]], label: str, *, allow: bool
+) -> list[str]:
+    places = list(_suspicious(found, module, files, label))
+    for place, kind in places:
+        if not allow:
+            raise SecretFound(
+                f"{place} holds what looks like {kind}",
+                "read it from os.environ, or insist with --allow-secrets (allow_secrets=True)",
+            )
+    return [f"{place} holds what looks like {kind}, kept on request" for place, kind in places]
+
+
+def _values(found: Slice) -> Iterator[tuple[str, ast.expr]]:
+    yield from found.defaults
+    if found.entry is not None:
+        yield from found.entry.defaults
+
+
+def _refuse_home(
+    found: Slice, module: str, files: Iterable[tuple[str, str]], label: str, folder: Path
+) -> None:
+    """A path into the user's home, or to the notebook, leads nowhere on another machine."""
+    private = {str(Path.home()), str(folder.resolve())} - {"/", "."}
+    hint = "make it relative, or let the caller give it with --param NAME (params=[NAME])"
+
+    def private_line(text: str) -> int | None:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if any(re.search(rf"{re.escape(one)}(?![\w.-])", line) for one in private):
+                return number
+        return None
+
+    for statement in found.kept:
+        line = private_line(statement.text)
+        if line is not None:
+            raise UnsupportedCell(f"{statement.place} names a path of this machine's user", hint)
+    for name, value in _values(found):
+        if private_line(ast.unparse(value)) is not None:
+            place = found.places.get(name, label)
+            raise UnsupportedCell(f"{place}: {name} is a path of this machine's user", hint)
+    for path, source in [*files, ("train_fn.py", module)]:
+        line = private_line(source)
+        if line is not None:
+            raise UnsupportedCell(f"{path} line {line} names a path of this machine's user", hint)

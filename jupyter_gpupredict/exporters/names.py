@@ -1,0 +1,371 @@
+"""Which names a statement reads, binds and changes; scopes are `symtable`'s."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import re
+import symtable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_IPYTHON = frozenset({"display", "get_ipython", "__IPYTHON__"})
+"""What IPython puts among the builtins of its process, and a function does not find there."""
+BUILTIN = (frozenset(dir(builtins)) - _IPYTHON) | {
+    "__name__",
+    "__doc__",
+    "__builtins__",
+    "__spec__",
+    "__loader__",
+    "__package__",
+}
+_LOOKING = re.compile(
+    r"head|tail|sample|describe|info|mean|std|sum|min|max|median|plot|hist|show|print|display|item"
+    r"|count|index|copy|keys|values|items|value_counts|unique|nunique|summary|__\w+__"
+)
+"""Methods that cells end with in order to show something."""
+_CHANGING = re.compile(
+    r"append|extend|insert|remove|pop|clear|sort|reverse|update|add|discard|setdefault|fill|shuffle"
+    r"|seed|set|fit|train|step|load|compile|register|to$|cuda$|half$|eval$|\w+_$"
+)
+"""Beginnings of methods that change their object; PyTorch ends such names with a line."""
+_COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one statement at the top of a cell; builtins are left out."""
+
+    strong: frozenset[str] = frozenset()
+    """Read when it runs, before it binds them itself."""
+    weak: frozenset[str] = frozenset()
+    """Perhaps read before they are bound: on one branch they are, on another not."""
+    later: frozenset[str] = frozenset()
+    """Read when a function that it defines is called."""
+    binds: frozenset[str] = frozenset()
+    perhaps: frozenset[str] = frozenset()
+    """Those of `binds` that it binds on one branch alone."""
+    changes: frozenset[str] = frozenset()
+    """Names whose object it changes in place, as far as that can be seen."""
+    lent: frozenset[str] = frozenset()
+    """Names whose objects a call may change: given to it, or its own, and its value not taken."""
+    declared: frozenset[str] = frozenset()
+    """Names that one of its functions declares `global`, or that a class shadows."""
+
+
+def of_statements(statements: Iterable[ast.stmt], *, lazy: bool = False) -> Names:
+    """Return the names of statements that run one after another.
+
+    Args:
+        statements: In their order.
+        lazy: `from __future__ import annotations` is on: what annotations name need not exist.
+    """
+    flow = _Flow(lazy=lazy)
+    for statement in statements:
+        flow.statement(statement)
+    return flow.names()
+
+
+def of_statement(statement: ast.stmt, *, lazy: bool = False) -> Names:
+    """Return the names of one statement; `lazy` as above."""
+    return of_statements((statement,), lazy=lazy)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """Walks statements in the order in which they run."""
+
+    lazy: bool = False
+    bound: set[str] = field(default_factory=set)
+    maybe: set[str] = field(default_factory=set)
+    strong: set[str] = field(default_factory=set)
+    weak: set[str] = field(default_factory=set)
+    later: set[str] = field(default_factory=set)
+    changes: set[str] = field(default_factory=set)
+    lent: set[str] = field(default_factory=set)
+    declared: set[str] = field(default_factory=set)
+
+    def names(self) -> Names:
+        binds = frozenset(self.bound | self.maybe)
+        return Names(
+            strong=frozenset(self.strong - BUILTIN),
+            weak=frozenset(self.weak - self.strong - BUILTIN),
+            later=frozenset(self.later - BUILTIN),
+            binds=binds,
+            perhaps=frozenset(self.maybe - self.bound),
+            changes=frozenset(self.changes),
+            lent=frozenset(self.lent),
+            declared=frozenset(self.declared),
+        )
+
+    def statement(self, node: ast.stmt) -> None:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                self.read(node)
+                self.bind(node.name)
+            case ast.ClassDef():
+                self.class_body(node)
+                self.bind(node.name)
+            case ast.Import() | ast.ImportFrom():
+                if getattr(node, "module", "") == "__future__":
+                    self.lazy |= any(alias.name == "annotations" for alias in node.names)
+                for alias in node.names:
+                    self.bind(alias.asname or alias.name.split(".")[0])
+            case ast.Expr():
+                self.read(node.value)
+                self.effect(node.value)
+            case ast.Global():
+                self.declared.update(node.names)
+            case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
+                self.assignment(node)
+            case _:
+                self.compound(node)
+
+    def compound(self, node: ast.stmt) -> None:
+        match node:
+            case ast.If():
+                self.read(node.test)
+                self.branches(node.body, node.orelse)
+            case ast.For() | ast.AsyncFor():
+                self.read(node.iter)
+                self.store(node.target)
+                self.block(node.body)
+                self.block(node.orelse)
+            case ast.While():
+                self.read(node.test)
+                self.block(node.body)
+                self.block(node.orelse)
+            case ast.With() | ast.AsyncWith():
+                for item in node.items:
+                    self.read(item.context_expr)
+                    if item.optional_vars is not None:
+                        self.store(item.optional_vars)
+                self.block(node.body)
+            case ast.Try() | ast.TryStar():
+                self.block(node.body)
+                for handler in node.handlers:
+                    if handler.type is not None:
+                        self.read(handler.type)
+                    if handler.name:
+                        self.bind(handler.name)
+                    self.block(handler.body)
+                self.block(node.orelse)
+                self.block(node.finalbody)
+            case ast.Match():
+                self.read(node.subject)
+                for case in node.cases:
+                    self.pattern(case.pattern)
+                    if case.guard is not None:
+                        self.read(case.guard)
+                    self.block(case.body)
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    if isinstance(child, ast.expr):
+                        self.read(child)
+
+    def assignment(self, node: ast.stmt) -> None:
+        match node:
+            case ast.AugAssign():
+                self.read(node.value)
+                self.read(_as_load(node.target))
+                self.store(node.target)
+                if isinstance(node.target, ast.Name):
+                    self.changes.add(node.target.id)
+            case ast.Assign():
+                self.read(node.value)
+                for target in node.targets:
+                    self.store(target)
+            case ast.AnnAssign():
+                self.annotation(node.annotation)
+                if node.value is not None:
+                    self.read(node.value)
+                    self.store(node.target)
+            case ast.Delete():
+                for target in node.targets:
+                    self.store(target, binds=False)
+            case _:
+                pass
+
+    def block(self, statements: Iterable[ast.stmt]) -> None:
+        for statement in statements:
+            self.statement(statement)
+
+    def branches(self, one: list[ast.stmt], other: list[ast.stmt]) -> None:
+        """What only one branch binds is bound perhaps."""
+        before = set(self.bound)
+        self.block(one)
+        first, self.bound = self.bound, set(before)
+        self.block(other)
+        self.maybe |= first ^ self.bound
+        self.bound &= first
+
+    def class_body(self, node: ast.ClassDef) -> None:
+        """A class's body runs at once; what it binds is its own, and hidden from its methods."""
+        for outer in (*node.decorator_list, *node.bases, *(word.value for word in node.keywords)):
+            self.read(outer)
+        inner = _Flow(lazy=self.lazy)
+        inner.block(node.body)
+        self.strong |= inner.strong - self.bound - self.maybe
+        self.weak |= (inner.weak - self.bound) | (inner.strong & self.maybe)
+        self.later |= inner.later
+        # a name that it reads and then binds is looked up among the globals, whatever is around it
+        own = (inner.strong | inner.weak) & (inner.bound | inner.maybe)
+        self.declared |= inner.declared | own
+        self.changes |= inner.changes - inner.bound
+
+    def annotation(self, node: ast.expr) -> None:
+        if self.lazy:
+            self.weak |= _scoped(node)[0] - self.bound
+        else:
+            self.read(node)
+
+    def bind(self, name: str) -> None:
+        self.bound.add(name)
+
+    def read(self, node: ast.AST) -> None:
+        """Note what evaluating a node reads, what it binds with `:=`, and what it defines."""
+        if self.lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            bare = _without_annotations(node)
+            self.weak |= _scoped(node)[0] - _scoped(bare)[0] - self.bound
+            node = bare
+        now, later, declared = _scoped(node)
+        for name in now:
+            if name in self.bound:
+                continue
+            (self.weak if name in self.maybe else self.strong).add(name)
+        self.later |= later
+        self.declared |= declared
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.NamedExpr):
+                    self.bind(inner.target.id)
+
+    def store(self, target: ast.expr, *, binds: bool = True) -> None:
+        match target:
+            case ast.Name():
+                if binds:
+                    self.bind(target.id)
+                else:
+                    self.changes.add(target.id)
+                    self.read(ast.Name(target.id, ast.Load()))
+                    self.bound.discard(target.id)
+            case ast.Tuple() | ast.List():
+                for one in target.elts:
+                    self.store(one, binds=binds)
+            case ast.Starred():
+                self.store(target.value, binds=binds)
+            case _:
+                self.read(_as_load(target))
+                root = _root(target)
+                if root is not None:
+                    self.changes.add(root)
+
+    def pattern(self, pattern: ast.pattern) -> None:
+        for node in ast.walk(pattern):
+            match node:
+                case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                    self.bind(name)
+                case ast.MatchMapping(rest=str(name)):
+                    self.bind(name)
+                case ast.MatchValue(value=value):
+                    self.read(value)
+                case ast.MatchClass(cls=kind):
+                    self.read(kind)
+                case _:
+                    pass
+
+    def effect(self, node: ast.expr) -> None:
+        """A call whose value nobody takes is made for what it changes."""
+        if isinstance(node, ast.Await):
+            node = node.value
+        if not isinstance(node, ast.Call):
+            return
+        if isinstance(node.func, ast.Attribute):
+            root = _root(node.func)
+            if root is not None and not _LOOKING.fullmatch(node.func.attr):
+                changing = _CHANGING.match(node.func.attr) or any(
+                    word.arg == "inplace" for word in node.keywords
+                )
+                (self.changes if changing else self.lent).add(root)
+        harmless = isinstance(node.func, ast.Name) and node.func.id in (
+            "print",
+            "display",
+            "len",
+            "repr",
+            "str",
+            "type",
+            "help",
+        )
+        if not harmless:
+            given = [*node.args, *(word.value for word in node.keywords)]
+            self.lent.update(one.id for one in given if isinstance(one, ast.Name))
+
+
+def _root(node: ast.expr) -> str | None:
+    """Return the name that a chain of attributes, items and calls hangs on."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _as_load(target: ast.expr) -> ast.expr:
+    return ast.parse(ast.unparse(target), mode="eval").body
+
+
+def _without_annotations(
+    node: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    bare = copy.deepcopy(node)
+    bare.returns = None
+    for one in ast.walk(bare):
+        if isinstance(one, ast.arg):
+            one.annotation = None
+    return bare
+
+
+def _scoped(node: ast.AST) -> tuple[set[str], set[str], set[str]]:
+    """Return the global names read now, those read later, and those declared or shadowed."""
+    text = ast.unparse(node)
+    if isinstance(node, ast.expr):
+        text = f"({text}\n)"
+    top = symtable.symtable(text, "<cell>", "exec")
+    now = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
+    later: set[str] = set()
+    declared: set[str] = set()
+    for table, deferred in _tables(top, deferred=False):
+        for symbol in table.get_symbols():
+            name = symbol.get_name()
+            if symbol.is_declared_global():
+                declared.add(name)
+            if symbol.is_global() and symbol.is_referenced():
+                (later if deferred else now).add(name)
+    return now, later, declared
+
+
+def _tables(
+    table: symtable.SymbolTable, *, deferred: bool
+) -> Iterator[tuple[symtable.SymbolTable, bool]]:
+    for child in table.get_children():
+        at_once = child.get_type() == "class" or child.get_name() in _COMPREHENSIONS
+        yield child, deferred or not at_once
+        yield from _tables(child, deferred=deferred or not at_once)
+
+
+def awaits(nodes: Iterable[ast.AST]) -> bool:
+    """Whether anything outside a function awaits."""
+
+    def walk(node: ast.AST) -> bool:
+        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            return True
+        if isinstance(node, ast.comprehension) and node.is_async:
+            return True
+        if isinstance(node, _SCOPES):
+            return False
+        return any(walk(child) for child in ast.iter_child_nodes(node))
+
+    return any(walk(node) for node in nodes)

@@ -1,0 +1,104 @@
+"""The folder's README: three commands, the figures, and what is different from the notebook."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.exporters import pod
+from jupyter_gpupredict.exporters.container import ROOT_SHARING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpupredict.core.deployment import Document, ExportRequest, Figures
+    from jupyter_gpupredict.exporters.code import Code
+
+_CLUSTER = {
+    "nuclio": "nuctl deploy -f function.yaml --path .",
+    "ecs": "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
+    "openfaas": "faas-cli up -f deploy/stack.yaml",
+    "local": "bash deploy/run.sh",
+    "cloudrun": "gcloud run jobs replace deploy/cloudrun.yaml",
+}
+_DEFAULT_CLUSTER = "kubectl apply -f deploy/"
+
+
+def text(
+    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+) -> str:
+    """Return the README of a folder, with or without code."""
+    lines = [
+        f"# {figures.name}",
+        "",
+        f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
+        f"jupyter_gpupredict {figures.tool_version}.",
+        "",
+        *_commands(figures, request, code),
+        "## Figures",
+        "",
+        f"- Share: {_share(figures)}",
+        f"- GPU memory: {_memory(figures)}",
+        f"- Prediction: {figures.state}, from source `{figures.source}`",
+        *(f"- {warning}" for warning in figures.warnings),
+        "",
+        "They hold for the GPU model that was measured. `gpupredict.json` has them in full.",
+        "",
+        *_about(code, request),
+        "Manifests: " + ", ".join(f"`{document.path}`" for document in manifests),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _commands(figures: Figures, request: ExportRequest, code: Code | None) -> list[str]:
+    cluster = _CLUSTER.get(request.workload, _DEFAULT_CLUSTER)
+    if code is None:
+        return ["```bash", cluster, "```", ""]
+    example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"
+    image = pod.image(figures, request)
+    environment = " --env-file .env" if code.environment else ""
+    return [
+        "```bash",
+        f"pip install -r requirements.txt && python handler.py '{example}'",
+        f"docker build -t {image} . && docker run --rm --gpus all{environment} {image} "
+        f"python handler.py '{example}'",
+        cluster,
+        "```",
+        "",
+    ]
+
+
+def _about(code: Code | None, request: ExportRequest) -> list[str]:
+    if code is None:
+        return [
+            "## Code",
+            "",
+            "No code was captured: put the function's entry point beside this file as",
+            "`handler.py`.",
+            "",
+        ]
+    given = [f"`{name}`{' (required)' * (name in code.required)}" for name in code.parameters]
+    lines = ["## Code", "", "Parameters: " + (", ".join(given) or "none") + "."]
+    if code.environment:
+        lines.append(
+            "Environment: " + ", ".join(f"`{name}`" for name in code.environment) + "; names are "
+            "in `.env.example`, values are yours to give."
+        )
+    if request.sharing in ROOT_SHARING:
+        lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
+    if code.notes:
+        lines += ["", "Other than in the notebook:", "", *(f"- {note}" for note in code.notes)]
+    return [*lines, ""]
+
+
+def _share(figures: Figures) -> str:
+    if figures.sm_percent is not None:
+        return f"{figures.sm_percent} % of the SMs"
+    if figures.time_percent is not None:
+        return f"{figures.time_percent} % of the time (no share of the SMs is known)"
+    return "unknown"
+
+
+def _memory(figures: Figures) -> str:
+    return "not limited" if figures.memory_mib is None else f"{figures.memory_mib} MiB"

@@ -1,0 +1,215 @@
+"""What a function has to have installed: exact pins from what is installed here, no network."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from jupyter_gpupredict.core.errors import UnsupportedCell
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from importlib.metadata import Distribution
+
+_SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
+_OURS = "jupyter-gpupredict"
+_TORCH_INDEX = "https://download.pytorch.org/whl/"
+"""Where PyTorch keeps builds with a local version (`+cu121`); the only index known here."""
+_VALUED = frozenset(
+    {"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "-r", "--requirement",
+     "-c", "--constraint", "-t", "--target", "--prefix", "--root"}
+)  # fmt: skip
+"""Options of `pip install` that take the next word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """The lines of `requirements.txt`, and the Python they hold for."""
+
+    lines: tuple[str, ...]
+    python: str
+    notes: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The file."""
+        head = f"# Python {self.python}; versions as installed where the notebook ran.\n"
+        return head + "".join(f"{line}\n" for line in self.lines)
+
+
+def requirements(
+    modules: Mapping[str, str],
+    optional: Collection[str],
+    installed: Sequence[str],
+    extra: Iterable[str] = (),
+) -> Requirements:
+    """Return exact pins for what is imported, and for what was installed by `%pip`.
+
+    Args:
+        modules: Dotted name of an imported module -> where, for messages.
+        optional: Those that may be missing.
+        installed: Words that followed `pip install`.
+        extra: Lines of our own, for adapters.
+
+    Raises:
+        UnsupportedCell: A module belongs to no installed distribution, or to one of a local path.
+    """
+    notes: list[str] = []
+    owners = importlib.metadata.packages_distributions()
+    lines: dict[str, str] = {}
+    for dotted, place in sorted(modules.items()):
+        root = dotted.split(".")[0]
+        if root in sys.stdlib_module_names:
+            continue
+        found = _owners(dotted, owners.get(root, []))
+        if not found:
+            if dotted in optional:
+                notes.append(f"{place}: {root} is not installed here and was left out")
+                continue
+            raise UnsupportedCell(
+                f"{place}: module {root} belongs to no installed distribution",
+                "put its file beside the notebook, or install it",
+            )
+        for distribution in found:
+            lines[_key(distribution.name)] = _pin(distribution, place, notes)
+    for words in _pip(installed, notes):
+        key, line = _installed(words, notes)
+        lines.setdefault(key, line)
+    if lines.pop(_OURS, None):
+        notes.append(f"{_OURS} is for notebooks and was left out of the requirements")
+    for line in extra:
+        lines.setdefault(_key(line.partition("=")[0]), line)
+    ordered = tuple(line for _, line in sorted(lines.items()))
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Requirements(ordered, python, tuple(dict.fromkeys(notes)))
+
+
+def is_editable(root: str) -> Path | None:
+    """Return the folder of a module that is installed from a local path, as while developed."""
+    for name in importlib.metadata.packages_distributions().get(root, []):
+        link = _link(importlib.metadata.distribution(name))
+        if link.get("dir_info") is None:
+            continue
+        spec = importlib.util.find_spec(root)
+        if spec is not None and spec.submodule_search_locations:
+            return Path(next(iter(spec.submodule_search_locations))).parent
+        if spec is not None and spec.origin:
+            return Path(spec.origin).parent
+    return None
+
+
+def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
+    """Return the distributions a module comes from: for a namespace, by their lists of files."""
+    unique = sorted(dict.fromkeys(names))
+    if len(unique) <= 1:
+        return [importlib.metadata.distribution(name) for name in unique]
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        stem = "/".join(parts[:length])
+        found = []
+        for name in unique:
+            distribution = importlib.metadata.distribution(name)
+            files = {str(path) for path in distribution.files or ()}
+            if {f"{stem}.py", f"{stem}/__init__.py"} & files or any(
+                path.startswith(f"{stem}.") and path.endswith((".so", ".pyd")) for path in files
+            ):
+                found.append(distribution)
+        if found:
+            return found[:1]
+    # nobody owns a file of that very name: a namespace as a whole was imported
+    return [importlib.metadata.distribution(name) for name in unique]
+
+
+def _pin(distribution: Distribution, place: str, notes: list[str]) -> str:
+    name, version = distribution.name, distribution.version
+    link = _link(distribution)
+    url = str(link.get("url", ""))
+    if url:
+        address, hidden = _without_password(url)
+        if hidden:
+            notes.append(f"{name}: the address it was installed from holds a password, left out")
+        vcs = link.get("vcs_info")
+        if isinstance(vcs, dict):
+            return f"{name} @ {vcs.get('vcs')}+{address}@{vcs.get('commit_id')}"
+        if urlsplit(url).scheme == "file":
+            if link.get("dir_info") is None:
+                raise UnsupportedCell(
+                    f"{place}: {name} was installed from a local file",
+                    "install it from an index, or put its source beside the notebook",
+                )
+            raise UnsupportedCell(
+                f"{place}: {name} was installed from a local folder",
+                "publish it, or put its source beside the notebook",
+            )
+        return f"{name} @ {address}"
+    public, plus, local = version.partition("+")
+    if not plus:
+        return f"{name}=={version}"
+    if re.fullmatch(r"cu\d+|cpu|rocm[\d.]+|xpu", local):
+        where = f"pip install --extra-index-url {_TORCH_INDEX}{local}"
+        return f"{name}=={public}  # {version} here: {where}"
+    notes.append(f"{name}: {version} is a build of its own; {public} is what indexes have")
+    return f"{name}=={public}  # {version} here"
+
+
+def _link(distribution: Distribution) -> dict[str, object]:
+    try:
+        found = json.loads(distribution.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _without_password(url: str) -> tuple[str, bool]:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")
+    if not host[1]:
+        return url, False
+    return urlunsplit(parts._replace(netloc=host[2])), True
+
+
+def _pip(words: Sequence[str], notes: list[str]) -> Iterable[str]:
+    """Yield what was to be installed; options are noted where they matter."""
+    rest = iter(words)
+    for word in rest:
+        if word in _VALUED:
+            next(rest, "")
+            notes.append(f"pip install {word} ... was left out: say it in requirements.txt")
+        elif word.startswith("--") and word.partition("=")[0] in _VALUED:
+            notes.append(f"pip install {word.partition('=')[0]}=... was left out")
+        elif not word.startswith("-"):
+            yield word
+
+
+def _installed(spec: str, notes: list[str]) -> tuple[str, str]:
+    """Return key and line of one word that pip was given."""
+    if "://" in spec:
+        prefix, at, address = spec.rpartition(" @ ")
+        clean, hidden = _without_password(address)
+        if hidden:
+            notes.append("an address that pip was given holds a password, left out")
+        return _key(prefix or clean), f"{prefix}{at}{clean}"
+    found = _SPEC.fullmatch(spec)
+    if found is None or "/" in spec:
+        notes.append("pip was given a local path, which is left out of the requirements")
+        return _OURS, ""
+    try:
+        distribution = importlib.metadata.distribution(found[1])
+    except importlib.metadata.PackageNotFoundError:
+        notes.append(f"{found[1]} is not installed here: its version is not pinned")
+        return _key(found[1]), spec
+    line = _pin(distribution, "%pip", notes)
+    if found[2]:
+        line = line.replace(distribution.name, distribution.name + found[2], 1)
+    return _key(found[1]), line
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,2 @@
+def squared(found, wanted):
+    return float(((found - wanted) ** 2).mean())

@@ -1,0 +1,7 @@
+"""A module beside the notebooks."""
+
+import math
+
+
+def scale(values):
+    return values / math.sqrt(4)
