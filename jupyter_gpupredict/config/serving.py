@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import DeviceWatch
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.summary import Page, Summary
+    from jupyter_gpupredict.session.picture import Pictures
 
 MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # noqa: S108 - the driver's own default
 SEARCH_S = 1.0
@@ -34,12 +35,11 @@ class Runs:
     def __init__(self) -> None:
         from jupyter_gpupredict.session.catalog import Catalog
         from jupyter_gpupredict.session.feed import Feed
-        from jupyter_gpupredict.session.picture import Pictures
 
         self._store = build_store()
         self._catalog = Catalog(self._store)
         self._feed = Feed(self._store, self._catalog)
-        self._pictures = Pictures(self._store)
+        self._pictures: Pictures | None = None
 
     # ---- lists and news -----------------------------------------------------------------------
 
@@ -84,6 +84,10 @@ class Runs:
         Raises:
             UnknownName: There is no such run.
         """
+        from jupyter_gpupredict.session.picture import Pictures  # numpy: not before it is needed
+
+        if self._pictures is None:
+            self._pictures = Pictures(self._store)
         return self._pictures.draw(session_id, width, DRAW_S)
 
     def ends(self, session_id: str) -> tuple[str, str | None]:

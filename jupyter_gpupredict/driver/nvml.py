@@ -249,6 +249,15 @@ class Nvml:
             for one in listed
         }
 
+    def mps_pids(self, uuid: str) -> frozenset[int]:
+        """Return the processes that use the device through an MPS server.
+
+        Raises:
+            NvmlError: The list cannot be had.
+        """
+        listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
+        return frozenset(int(one.pid) for one in listed)
+
     def _sm_count(self, handle: Any) -> int | None:
         """Return the number of SMs: cores over cores an SM; None where that is not known.
 
@@ -261,15 +270,6 @@ class Nvml:
         major, minor = capability
         each = 64 if major == 7 or (major, minor) == (8, 0) else 128 if major >= 8 else None
         return None if each is None else int(cores) // each
-
-    def mps_pids(self, uuid: str) -> frozenset[int]:
-        """Return the processes that use the device through an MPS server.
-
-        Raises:
-            NvmlError: The list cannot be had.
-        """
-        listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
-        return frozenset(int(one.pid) for one in listed)
 
     def _memory(self, handle: Any) -> Any:
         try:

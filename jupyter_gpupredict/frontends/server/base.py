@@ -66,14 +66,20 @@ class ApiHandler(APIHandler):
         self.set_header("Cache-Control", "no-store")
         self.finish(text)
 
-    async def on(self, worker: Worker, work: Callable[..., _Value], *arguments: Any) -> _Value:
-        """Return what `work(*arguments)` returns, done on another thread.
+    async def on(
+        self,
+        worker: Worker,
+        work: Callable[..., _Value],
+        *arguments: Any,
+        limit_s: float | None = None,
+    ) -> _Value:
+        """Return what `work(*arguments)` returns, done on another thread; as `Worker.do`.
 
         Raises:
             Problem: It failed, in words.
         """
         try:
-            return await worker.do(work, *arguments)
+            return await worker.do(work, *arguments, limit_s=limit_s)
         except Busy as error:
             raise Problem(503, "too many requests wait already", "ask again in a second") from error
         except TooSlow as error:

@@ -28,7 +28,7 @@ class Desk:
         """Lists, news and stop marks."""
         self.reading = Worker("reading", limit_s=30.0)
         """Long traces and exports, so that no list waits for them."""
-        self.devices = Devices(self.driver, config.device_watch())
+        self.devices = Devices(self.driver, config.device_watch)
         self.pulse = Pulse(self.files, self.runs)
         self._kernels: dict[str, None] = {}
         self._told: dict[str, None] = {}
@@ -50,9 +50,10 @@ class Desk:
     def close(self) -> None:
         """End the threads."""
         self.pulse.close()
-        self.devices.close()
-        for worker in (self.driver, self.files, self.reading):
-            worker.close()
+        if self.driver.close():  # else a call hangs in the driver: leave it alone
+            self.devices.close()
+        self.files.close()
+        self.reading.close()
 
 
 def _remember(kept: dict[str, None], key: str) -> None:

@@ -12,6 +12,8 @@ from jupyter_gpupredict.core.errors import TelemetryError
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jupyter_gpupredict.core.machine import DeviceTable
     from jupyter_gpupredict.core.protocols import DeviceWatch
     from jupyter_gpupredict.frontends.server.worker import Worker
@@ -38,9 +40,10 @@ class Reading:
 class Devices:
     """Asks the driver on its own thread; all requests at one time share one reading."""
 
-    def __init__(self, worker: Worker, watch: DeviceWatch) -> None:
+    def __init__(self, worker: Worker, make_watch: Callable[[], DeviceWatch]) -> None:
         self._worker = worker
-        self._watch = watch
+        self._make_watch = make_watch
+        self._watch: DeviceWatch | None = None
         self._kept = Reading()
         self._read_s = float("-inf")
         self._tried_s = float("-inf")
@@ -49,9 +52,8 @@ class Devices:
     async def now(self) -> Reading:
         """Return the devices as of a second ago, at most, or why that cannot be had."""
         if self._current is None and time.monotonic() - self._tried_s >= KEEP_S:
-            if self._worker.occupied:  # a call still hangs: to queue behind it would not help
-                self._fail("timed_out", SLOW_MESSAGE, SLOW_HINT)
-            else:
+            hangs = self._worker.occupied and self._kept.reason == "timed_out"
+            if not hangs:  # to queue behind a call that hangs would not help
                 self._current = asyncio.create_task(self._read())
         if self._current is not None:
             await asyncio.shield(self._current)
@@ -59,13 +61,13 @@ class Devices:
         return replace(self._kept, age_s=age_s)
 
     def close(self) -> None:
-        """Let go of the driver, unless a call hangs in it."""
-        if not self._worker.occupied:
+        """Let go of the driver; only when the worker's thread has ended."""
+        if self._watch is not None:
             self._watch.close()
 
     async def _read(self) -> None:
         try:
-            table = await self._worker.do(self._watch.read)
+            table = await self._worker.do(self._ask)
         except TelemetryError as error:
             self._kept = Reading(reason=error.reason, message=error.message, hint=error.hint)
         except TooSlow:
@@ -78,6 +80,12 @@ class Devices:
         finally:
             self._tried_s = time.monotonic()
             self._current = None
+
+    def _ask(self) -> DeviceTable:
+        """Read; on the worker's thread, which alone touches the driver."""
+        if self._watch is None:
+            self._watch = self._make_watch()
+        return self._watch.read()
 
     def _fail(self, reason: str, message: str, hint: str) -> None:
         """Keep the old devices: they are told with their age."""

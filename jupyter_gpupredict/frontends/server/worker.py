@@ -42,8 +42,15 @@ class Worker:
         """Whether something is being done or waits; to be asked on the event loop."""
         return self._waiting > 0
 
-    async def do(self, work: Callable[..., _Value], *arguments: Any) -> _Value:
+    async def do(
+        self, work: Callable[..., _Value], *arguments: Any, limit_s: float | None = None
+    ) -> _Value:
         """Return what `work(*arguments)` returns.
+
+        Args:
+            work: What to do.
+            arguments: With what.
+            limit_s: Seconds to wait; None: the worker's own.
 
         Raises:
             Busy: Too much is waiting.
@@ -82,16 +89,22 @@ class Worker:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         try:
-            return await asyncio.wait_for(done, self._limit_s)
+            return await asyncio.wait_for(done, limit_s or self._limit_s)
         except TimeoutError as error:
             raise TooSlow from error
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """End the thread after what it does now; it starts again with the next job."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join(timeout_s)
-            self._thread = None
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """End the thread after what it does now; it starts again with the next job.
+
+        Returns:
+            False when it did not end in time: what it does hangs.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return True
+        self._jobs.put(None)
+        thread.join(timeout_s)
+        return not thread.is_alive()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -88,7 +88,7 @@ async def test_one_reading_a_second_for_all(client, server, driver):
 async def test_a_lost_device_comes_back(client, server, driver):
     devices = server.web_app.settings["gpupredict"].devices
     assert (await client.get("devices"))[1]["devices"]
-    driver.fail("*", 15)
+    driver.fail("nvmlDeviceGetUtilizationRates", 15)
     devices._tried_s -= 1.0
     lost = (await client.get("devices"))[1]
     assert (lost["reason"], lost["devices"]) == ("device_lost", [])
@@ -140,6 +140,18 @@ async def test_doctor(client, driver):
     lines = {line["name"]: line for line in found["lines"]}
     assert (status, lines["source nvml"]["works"]) == (200, True)
     assert found["works"] == all(line["works"] for line in found["lines"])
+
+
+async def test_doctor_waits_for_a_driver_that_opens_slowly_and_devices_for_doctor(client, driver):
+    driver.slow("nvmlInitWithFlags", 2.2)
+    examining = asyncio.ensure_future(client.get("doctor"))
+    await asyncio.sleep(0.1)
+    assert (await client.get("devices"))[1]["reason"] == "timed_out"
+    assert (await examining)[0] == 200
+    driver.heal()
+    examining = asyncio.ensure_future(client.get("doctor"))
+    await asyncio.sleep(1.0)
+    assert (await examining)[0] == 200
 
 
 @pytest.mark.parametrize(
