@@ -117,13 +117,17 @@ def export(
 
 
 def targets() -> list[dict[str, Any]]:
-    """Return every pair of workload and sharing backend, with the reason where it is refused."""
+    """Return every pair of workload and sharing backend, with the reason where it is refused.
+
+    `default` marks the backend that is meant where none is named.
+    """
     from jupyter_gpupredict.core.deployment import Capability
     from jupyter_gpupredict.exporters import compatibility
 
     workloads, sharings = _made("workloads"), _made("sharing")
     pairs = []
     for workload, runs in workloads.items():
+        usual = DEFAULT_SHARING.get(workload, SHARING)
         for sharing, divides in sharings.items():
             reason = compatibility.refusal((workload, sharing), runs, divides)
             timed = Capability.TIME_LIMIT in runs.carries
@@ -136,6 +140,7 @@ def targets() -> list[dict[str, Any]]:
                     "supported": not reason,
                     "reason": reason,
                     "expresses": [] if reason else expresses,
+                    "default": sharing == usual,
                 }
             )
     return pairs

@@ -42,6 +42,8 @@ export interface ITarget {
   supported: boolean;
   reason: string;
   expresses: string[];
+  /** Whether the backend is meant where none is named. */
+  default: boolean;
 }
 
 export interface IStatus {
@@ -156,7 +158,7 @@ export interface IRecommended {
 export interface IExportRequest {
   preview: boolean;
   workload: string;
-  sharing: string;
+  sharing?: string;
   name: string;
   output?: string;
   image?: string;

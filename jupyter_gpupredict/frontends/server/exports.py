@@ -18,8 +18,6 @@ from jupyter_gpupredict.frontends.server.inside import folder_below, require_ins
 if TYPE_CHECKING:
     from pathlib import Path
 
-NO_CELLS = "the cells were not written: the function's entry point goes into handler.py"
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -28,7 +26,8 @@ class Wish:
     name: str
     preview: bool = False
     workload: str = "job"
-    sharing: str = "mps"
+    sharing: str = ""
+    """Empty: the workload's default."""
     output: str = ""
     image: str = ""
     node_selector: dict[str, str] = field(default_factory=dict)
@@ -36,7 +35,6 @@ class Wish:
     overwrite: bool = False
     sm_percent: int | None = None
     memory_mib: int | None = None
-    cells: tuple[str, ...] = ()
 
 
 _KINDS: dict[str, type] = {"preview": bool, "force": bool, "overwrite": bool}
@@ -62,14 +60,11 @@ def parse(body: bytes) -> Wish:
         _require(key, value)
     if "name" not in given:
         raise InvalidOption("the function has no name", "give it one")
-    given["cells"] = tuple(given.get("cells", ()))
     return Wish(**given)
 
 
 def _require(key: str, value: Any) -> None:
-    if key == "cells":
-        fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
-    elif key == "node_selector":
+    if key == "node_selector":
         fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
     elif key in ("sm_percent", "memory_mib"):
         fits = value is None or (isinstance(value, int) and not isinstance(value, bool))
@@ -109,7 +104,7 @@ class ExportHandler(ApiHandler):
             return config.export(
                 run,
                 workload=wish.workload,
-                sharing=wish.sharing,
+                sharing=wish.sharing or None,
                 name=wish.name,
                 output=target or root,
                 image=wish.image,
@@ -136,6 +131,6 @@ class ExportHandler(ApiHandler):
             if target is not None
             else [],
             "texts": made.texts,
-            "warnings": [*made.warnings, *([NO_CELLS] if wish.cells else [])],
+            "warnings": list(made.warnings),
         }
         return replies.dumps(told), not wish.preview

@@ -109,7 +109,12 @@ COMPONENTS: dict[str, Schema] = {
         size_bytes=COUNT,
     ),
     "Target": closed(
-        workload=TEXT, sharing=TEXT, supported=FLAG, reason=TEXT, expresses=listed(TEXT)
+        workload=TEXT,
+        sharing=TEXT,
+        supported=FLAG,
+        reason=TEXT,
+        expresses=listed(TEXT),
+        default=FLAG,
     ),
     "Status": closed(
         version=TEXT,
@@ -208,7 +213,7 @@ COMPONENTS: dict[str, Schema] = {
         "properties": {
             "preview": {"type": "boolean", "default": False},
             "workload": {"type": "string", "default": "job"},
-            "sharing": {"type": "string", "default": "mps"},
+            "sharing": {"type": "string", "default": ""},
             "name": {"type": "string", "minLength": 1, "maxLength": 200},
             "output": {"type": "string", "default": "", "maxLength": 1000},
             "image": {"type": "string", "default": "", "maxLength": 1000},
@@ -217,7 +222,6 @@ COMPONENTS: dict[str, Schema] = {
             "overwrite": {"type": "boolean", "default": False},
             "sm_percent": maybe({"type": "integer", "minimum": 1, "maximum": 100}),
             "memory_mib": maybe({"type": "integer", "minimum": 1, "maximum": 1 << 24}),
-            "cells": {"type": "array", "items": TEXT, "default": []},
         },
         "required": ["name"],
         "anyOf": [

@@ -164,7 +164,7 @@ export function devices(changed: Partial<IDevices> = {}): IDevices {
 }
 
 export function status(): IStatus {
-  const target = { supported: true, reason: '', expresses: ['sm_pct'] };
+  const target = { supported: true, reason: '', expresses: ['sm_pct'], default: false };
   return {
     version: '0.1.0',
     api: 1,
@@ -174,7 +174,7 @@ export function status(): IStatus {
     mps: { running: false, pipe_directory: '', message: 'no control daemon is there' },
     store: { works: true, message: '' },
     targets: [
-      { workload: 'job', sharing: 'mps', ...target },
+      { workload: 'job', sharing: 'mps', ...target, default: true },
       { workload: 'job', sharing: 'none', ...target },
       { workload: 'local', sharing: 'mps', ...target, supported: false, reason: 'no cluster there' }
     ]

@@ -373,6 +373,22 @@ describe('the export form', () => {
     expect(copy).toHaveBeenCalledWith('kind: Job');
   });
 
+  it('asks for the workload’s default until another backend is chosen', async () => {
+    vi.useFakeTimers();
+    const preview = vi.fn(async () => files);
+    await show(form({ export: preview }));
+    await settled();
+    const [, sharing] = host.querySelectorAll('select');
+    expect(sharing?.value).toBe('mps');
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ sharing: expect.anything() }));
+    await act(async () => {
+      sharing!.value = 'none';
+      sharing!.dispatchEvent(new Event('change', { bubbles: true }));
+    });
+    await settled();
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ sharing: 'none' }));
+  });
+
   it('saves, and overwrites only when told to', async () => {
     vi.useFakeTimers();
     const asked: boolean[] = [];

@@ -1,7 +1,7 @@
 /** The export of a run: what it is deployed as, how its GPU is divided, and the files that come of it. */
 import * as React from 'react';
 
-import type { IApi, IExported, IExportRequest, IStatus, ITarget } from '../api';
+import type { IApi, IExported, IExportRequest, IStatus } from '../api';
 import { TransportError } from '../transport';
 import type { Words } from '../words';
 import { told } from './parts';
@@ -51,7 +51,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   const [status, setStatus] = React.useState<IStatus | null>(null);
   const [wish, setWish] = React.useState({
     workload: 'job',
-    sharing: 'mps',
+    sharing: '', // the workload's default
     name: props.name,
     image: '',
     nodes: '',
@@ -76,7 +76,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   const request = (preview: boolean, overwrite = false): IExportRequest => ({
     preview,
     workload: wish.workload,
-    sharing: wish.sharing,
+    ...(wish.sharing ? { sharing: wish.sharing } : {}),
     name: wish.name,
     output: wish.output,
     ...(wish.image ? { image: wish.image } : {}),
@@ -127,7 +127,8 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   };
 
   const targets = status?.targets ?? [];
-  const target = targets.find(one => one.workload === wish.workload && one.sharing === wish.sharing);
+  const ours = targets.filter(one => one.workload === wish.workload);
+  const target = ours.find(one => (wish.sharing ? one.sharing === wish.sharing : one.default));
   const texts = shown.at === 'there' ? shown.files.texts : {};
   const files = Object.keys(texts).sort(manifestFirst);
   const chosen = file in texts ? file : (files[0] ?? '');
@@ -140,7 +141,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           <select
             className="jp-GpuPredict-input"
             value={wish.workload}
-            onChange={event => change({ workload: event.target.value })}
+            onChange={event => change({ workload: event.target.value, sharing: '' })}
           >
             {unique(targets.map(one => one.workload), wish.workload).map(one => (
               <option key={one}>{one}</option>
@@ -150,10 +151,10 @@ export function ExportForm(props: IExportProps): React.ReactElement {
         <Field label={trans.__('GPU divided by (sharing)')}>
           <select
             className="jp-GpuPredict-input"
-            value={wish.sharing}
+            value={target?.sharing ?? wish.sharing}
             onChange={event => change({ sharing: event.target.value })}
           >
-            {sharings(targets, wish).map(one => (
+            {ours.map(one => (
               <option key={one.sharing} value={one.sharing}>
                 {one.supported ? one.sharing : trans.__('%1 (not possible here)', one.sharing)}
               </option>
@@ -282,16 +283,6 @@ function Field(props: { label: string; children: React.ReactNode }): React.React
 
 function unique(names: string[], present: string): string[] {
   return [...new Set([...names, present])];
-}
-
-function sharings(
-  targets: readonly ITarget[],
-  wish: { workload: string; sharing: string }
-): { sharing: string; supported: boolean }[] {
-  const found = targets.filter(one => one.workload === wish.workload);
-  return found.some(one => one.sharing === wish.sharing)
-    ? found
-    : [...found, { sharing: wish.sharing, supported: true }];
 }
 
 /** Manifests come before what is built around them. */

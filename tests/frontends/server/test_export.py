@@ -145,7 +145,7 @@ async def test_a_link_within_the_folder_is_followed(client, run, jp_root_dir):
         {**WISH, "sharing": "magic"},
         {**WISH, "force": "yes"},
         {**WISH, "node_selector": {"a": 1}},
-        {**WISH, "cells": [1]},
+        {**WISH, "cells": []},
         {**WISH, "image": "x" * 1001},
         {**WISH, "sm_count": 4},
         {**WISH, "sm_percent": 101},
@@ -160,10 +160,12 @@ async def test_a_wrong_wish_is_told(client, run, jp_root_dir, body):
     assert files(jp_root_dir) == []
 
 
-async def test_cells_are_said_not_to_be_written(client, run):
-    shown = (await client.post(EXPORT, {**WISH, "preview": True, "cells": ["canary = 4711"]}))[1]
-    assert "canary" not in json.dumps(shown)
-    assert any("handler.py" in warning for warning in shown["warnings"])
+async def test_without_a_sharing_backend_the_default_is_meant(client, run):
+    wish = {"name": "train", "preview": True, "workload": "job"}
+    status, shown = await client.post(EXPORT, wish)
+    pairs = (await client.get("status"))[1]["targets"]
+    [usual] = [one["sharing"] for one in pairs if one["workload"] == "job" and one["default"]]
+    assert (status, shown) == (200, (await client.post(EXPORT, {**wish, "sharing": usual}))[1])
 
 
 async def test_an_unknown_run(client):
