@@ -285,8 +285,8 @@ function unique(names: string[], present: string): string[] {
   return [...new Set([...names, present])];
 }
 
-/** Manifests come before what is built around them. */
+/** Manifests come before what is built around them, otherwise in the server's order. */
 function manifestFirst(a: string, b: string): number {
   const rank = (name: string) => (name.startsWith('deploy/') ? 0 : 1);
-  return rank(a) - rank(b) || (a < b ? -1 : 1);
+  return rank(a) - rank(b);
 }
