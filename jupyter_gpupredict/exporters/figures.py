@@ -13,6 +13,7 @@ from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Figures
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
 from jupyter_gpupredict.core.memory import MARGIN
+from jupyter_gpupredict.exporters.checks.values import IMAGE
 from jupyter_gpupredict.exporters.naming import slug
 
 if TYPE_CHECKING:
@@ -178,6 +179,10 @@ def _insist(request: ExportRequest, why: str) -> None:
 def _check_user(request: ExportRequest) -> None:
     if request.sm_percent is not None and not 1 <= request.sm_percent <= 100:
         raise InvalidOption(f"--sm-percent {request.sm_percent} is out of range", "1 to 100")
+    if request.image and not IMAGE.fullmatch(request.image):
+        raise InvalidOption(
+            f"{request.image[:80]!r} is no image reference", "such as registry.example.com/train:1"
+        )
     if request.memory_mib is not None and not 1 <= request.memory_mib <= 1 << 24:
         raise InvalidOption(f"--memory-mib {request.memory_mib} is out of range", "MiB, at least 1")
     if not 0.0 <= request.headroom_percent <= 1000.0:

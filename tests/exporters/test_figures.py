@@ -68,7 +68,11 @@ def test_headroom_multiplies_before_rounding_up():
 
 
 @pytest.mark.parametrize(
-    "options", [{"sm_percent": 0}, {"sm_percent": 101}, {"memory_mib": 0}, {"headroom_percent": -1}]
+    "options",
+    [
+        *({"sm_percent": 0}, {"sm_percent": 101}, {"memory_mib": 0}, {"headroom_percent": -1}),
+        *({"image": image} for image in ("\0", "a b", "a:1\nUSER root", "-v", "é")),
+    ],
 )
 def test_a_figure_of_the_users_own_that_is_out_of_range_is_refused(options):
     with pytest.raises(InvalidOption):

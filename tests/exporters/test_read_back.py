@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption
@@ -253,6 +253,7 @@ def stamped_gpu(node):
     return None
 
 
+@example(("fission", "device-plugin"), "", "", "\0", UUID, "")
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(PAIRS), hostile, hostile, hostile,

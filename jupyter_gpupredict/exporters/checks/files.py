@@ -42,6 +42,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("serving.kserve.io/v1beta1", "InferenceService"): serverless.kserve,
     ("ray.io/v1", "RayJob"): batch.ray,
     ("batch.volcano.sh/v1alpha1", "Job"): batch.volcano,
+    ("fission.io/v1", "Environment"): functions.fission_environment,
     ("fission.io/v1", "Function"): functions.fission,
     ("fastgshare.caps.in.tum/v1", "FaSTPod"): tasks.fastpod,
     ("openfaas.com/v1", "Function"): functions.openfaas_function,

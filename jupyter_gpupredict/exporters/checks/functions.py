@@ -69,6 +69,11 @@ def nuclio(found: dict[str, Any], ledger: Ledger) -> None:
     pods.check(inner, ledger)
 
 
+def fission_environment(found: dict[str, Any], ledger: Ledger) -> None:
+    """Check the environment that Fission functions run in."""
+    containers.image(at(table(found.get("spec")), "runtime", "image"), "spec.runtime.image", ledger)
+
+
 def fission(found: dict[str, Any], ledger: Ledger) -> None:
     """Check a Fission function."""
     ledger.stamped = True
