@@ -13,8 +13,7 @@ from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Figures
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
 from jupyter_gpupredict.core.memory import MARGIN
-from jupyter_gpupredict.exporters.checks.values import IMAGE
-from jupyter_gpupredict.exporters.naming import slug
+from jupyter_gpupredict.exporters.naming import IMAGE, slug
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Origin

@@ -1,4 +1,4 @@
-"""Names that every target accepts."""
+"""Names that every target accepts, and what an image is called."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 
 MAX_NAME = 47
 """The shortest limit among the targets (RayJob)."""
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+"""The letters of an image reference: registry, path, tag and digest."""
 
 
 def slug(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.exporters.checks import values
 from jupyter_gpupredict.exporters.checks.shapes import join
 from jupyter_gpupredict.exporters.checks.values import at, items, table
+from jupyter_gpupredict.exporters.naming import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +210,7 @@ def image(value: Any, where: str, ledger: Ledger) -> None:
     """Check an image reference and that it is fixed."""
     if not isinstance(value, str):
         return  # its shape says so
-    if not values.IMAGE.fullmatch(value):
+    if not IMAGE.fullmatch(value):
         ledger.add("image", where, f"{value!r} is no image reference")
         return
     last = value.rsplit("/", 1)[-1]

@@ -16,7 +16,6 @@ LABEL_KEY = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 PERCENT = re.compile(r"[1-9][0-9]?|100")
 MEMORY_ENTRY = re.compile(r"([0-9]+|GPU-[0-9a-fA-F-]+)=([1-9][0-9]*)([MG])")
