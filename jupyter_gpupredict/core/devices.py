@@ -47,12 +47,13 @@ def visible(devices: Sequence[Device], environ: Mapping[str, str]) -> tuple[Devi
 
 def choose(
     devices: Sequence[Device], wanted: str | None, environ: Mapping[str, str]
-) -> Device | None:
-    """Return the device to measure; None when none is visible and none was named.
+) -> tuple[Device, ...]:
+    """Return the devices to measure, the main one first; () when none is visible or named.
 
     Args:
         devices: All devices in the driver's order.
-        wanted: UUID, unique prefix of one, or index among the visible ones; None: the first.
+        wanted: UUID, unique prefix of one or index among the visible ones, several with commas;
+            `all`: the visible ones; None: the first visible one.
         environ: The environment of the process.
 
     Raises:
@@ -60,17 +61,24 @@ def choose(
     """
     shown = visible(devices, environ)
     if wanted is None:
-        return shown[0] if shown else None
-    wanted = wanted.strip()
-    if wanted.isdecimal():
-        if int(wanted) < len(shown):
-            return shown[int(wanted)]
-    elif wanted:
-        matches = [d for d in devices if d.uuid.lower().startswith(wanted.lower())]
+        return shown[:1]
+    if wanted.strip().lower() == "all":
+        return shown
+    found = {d.uuid: d for entry in wanted.split(",") for d in (_named(entry, devices, shown),)}
+    return tuple(found.values())
+
+
+def _named(entry: str, devices: Sequence[Device], shown: Sequence[Device]) -> Device:
+    entry = entry.strip()
+    if entry.isdecimal():
+        if int(entry) < len(shown):
+            return shown[int(entry)]
+    elif entry:
+        matches = [d for d in devices if d.uuid.lower().startswith(entry.lower())]
         if len(matches) == 1:
             return matches[0]
     known = ", ".join(f"{number}: {d.uuid}" for number, d in enumerate(shown)) or "none is visible"
-    raise InvalidOption(f"no single device matches {wanted!r}", f"devices: {known}")
+    raise InvalidOption(f"no single device matches {entry!r}", f"devices: {known}")
 
 
 def _entry(entry: str, devices: Sequence[Device]) -> Device | None:

@@ -131,3 +131,5 @@ class Recommendation:
     """Its upper 97.5 % bound: what a time limit must allow for."""
     progress: str = ""
     """How far the loop is, in words, and who says so."""
+    device: str = ""
+    """UUID of the device whose share this is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -69,11 +69,13 @@ class Trace:
         """Return the series that weighs a share while busy; None for a share of all time."""
         if share.metric != "breadth_ratio":
             return None
-        return next((one for one in self.series if one.metric == "gr_active_ratio"), None)
+        duty = replace(share, metric="gr_active_ratio")
+        return duty if duty in self.series else None
 
     def memory_series(self) -> Series | None:
         """Return the series to predict memory from, if there is one."""
-        by_name = {one.metric: one for one in self.series}
+        here = self.main.device if self.main is not None else None
+        by_name = {one.metric: one for one in self.series if here in (None, one.device)}
         return next((by_name[name] for name in _MEMORY_ORDER if name in by_name), None)
 
     def points(self, series: Series) -> Iterator[tuple[float, float]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import Truncated
 from jupyter_gpupredict.core.history import History, Row
+from jupyter_gpupredict.core.neighbors import Neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_WINDOWS = 60
 """Windows kept for drawing; older ones are forgotten."""
+MAX_STAMPS = 101
+"""Stamps that the refresh period is measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,33 @@ class Run:
     verified_sm_ratio: float | None = None
     """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
     processes: int = 1
-    """CUDA processes that were seen."""
-    gpus: int = 1
-    """GPUs that were used."""
+    """CUDA processes of the run's own on one GPU, at most at one time."""
+    used: tuple[str, ...] = ()
+    """UUIDs of the watched devices that the run's own processes were on; (): it is not known."""
+    other_processes: int = 0
+    """CUDA processes of others on the run's GPUs, at most at one time."""
+    refresh_s: float = math.nan
+    """Seconds from one reading of the share to the next, as they came; NaN: too few to tell."""
+    throttled: tuple[tuple[str, float], ...] = ()
+    """(why the clocks were held down, share of the time)."""
 
     @property
     def session_id(self) -> str:
         """The run's id, which is also its trace's name."""
         return self.started.session_id
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a function needs that does the same."""
+        return max(1, len(self.used))
+
+    def each_gpu(self) -> tuple[Recommendation, ...]:
+        """Return the main recommendation and the same one of every further GPU that was used."""
+        main = self.recommendation
+        if main is None:
+            return ()
+        also = (one for one in self.others if one.metric == main.metric)
+        return (main, *(one for one in also if one.device in self.used))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +117,9 @@ class RunFold:
         default_factory=lambda: deque(maxlen=100)
     )
     detached: list[str] = field(default_factory=list)
+    neighbors: Neighbors = field(default_factory=Neighbors)
+    share_times_s: list[float] = field(default_factory=list)
+    """The first stamps of the share, which show its refresh period."""
 
     def add(self, event: ev.Event) -> None:
         """Take the next event."""
@@ -154,7 +182,16 @@ class RunFold:
             progress=self.progress,
             allocator=finished.allocator if finished else None,
             others=self.others,
+            processes=max(self.neighbors.own.values(), default=1),
+            used=tuple(sorted(self.neighbors.own)),
+            other_processes=sum(self.neighbors.others.values()),
+            refresh_s=self._refresh_s(),
+            throttled=self.neighbors.throttled(),
         )
+
+    def _refresh_s(self) -> float:
+        steps_s = [b - a for a, b in itertools.pairwise(self.share_times_s)]
+        return statistics.median(steps_s) if len(steps_s) > 2 else math.nan
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:
         if self.started is None:
@@ -162,10 +199,12 @@ class RunFold:
         for readings in event.readings:
             if readings.series == self.started.share:
                 self.samples += len(readings.values)
+                self.share_times_s += readings.times_s[: MAX_STAMPS - len(self.share_times_s)]
                 history = self.share
             elif readings.series == self.started.memory:
                 history = self.memory
             else:
+                self.neighbors.add(readings)
                 continue
             for time_s, value in zip(readings.times_s, readings.values, strict=True):
                 history.add(time_s, value)

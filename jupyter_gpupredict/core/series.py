@@ -91,6 +91,17 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A share that is predicted beside the main one, with what belongs to it."""
+
+    series: Series
+    duty: Series | None = None
+    memory: Series | None = None
+    process_memory: Series | None = None
+    """All as in `SourceInfo`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What an opened source says of itself."""
 
@@ -107,8 +118,9 @@ class SourceInfo:
     duty: Series | None = None
     """For a share *while busy*: the share of the time that was busy, with the same stamps. A
     reading of the share weighs as much of its time as was busy; NaN where too little was."""
-    also: tuple[Series, ...] = ()
-    """Further shares to predict beside the main one, such as a time share beside an SM share."""
+    also: tuple[Share, ...] = ()
+    """Further shares to predict beside the main one: a time share beside an SM share, the same
+    share of another device."""
     process_memory: Series | None = None
     """The same of this process tree alone: preferred as soon as it has a reading."""
     simulated: bool = False
@@ -131,7 +143,8 @@ class SourceOptions:
     """What a source may be told; each takes what concerns it."""
 
     device: str | None = None
-    """UUID, unique prefix of one, or index; None: the first visible device."""
+    """UUID, unique prefix of one or index, several with commas, or `all`; None: the first visible
+    device."""
     interval_s: float | None = None
     path: str | None = None
     speed: float | None = None

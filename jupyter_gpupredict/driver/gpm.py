@@ -10,6 +10,7 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.driver.inventory import MIG_PREFIX
 from jupyter_gpupredict.driver.nvml import NvmlError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ NOT_SUPPORTED = 3
 
 
 class Gpm:
-    """The snapshots of one device."""
+    """The snapshots of one device, which may be a MIG instance."""
 
     def __init__(self, nvml: Nvml, uuid: str, metrics: Sequence[int]) -> None:
         self._nvml = nvml
@@ -37,6 +38,9 @@ class Gpm:
         self._valid = False
         """Whether it holds a snapshot."""
         self._request: Any = None
+        self._gpu: Any = None
+        self._instance: int | None = None
+        """GPU instance, where the device is one of MIG's."""
 
     def open(self) -> None:
         """Make room for two snapshots and take the first.
@@ -45,7 +49,11 @@ class Gpm:
             NvmlError: The device has no GPM, or it may not be read.
         """
         nvml = self._nvml
-        support = nvml.call("nvmlGpmQueryDeviceSupport", nvml.handle(self._uuid))
+        self._gpu, self._instance = nvml.handle(self._uuid), None
+        if self._uuid.startswith(MIG_PREFIX):  # support is a matter of the GPU, samples are not
+            self._instance = nvml.call("nvmlDeviceGetGpuInstanceId", self._gpu)
+            self._gpu = nvml.call("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", self._gpu)
+        support = nvml.call("nvmlGpmQueryDeviceSupport", self._gpu)
         if not support.isSupportedDevice:
             raise NvmlError(NOT_SUPPORTED, "nvmlGpmQueryDeviceSupport", "no GPM on this device")
         self._request = nvml.binding.c_nvmlGpmMetricsGet_t()  # 477 slots: made once
@@ -82,7 +90,11 @@ class Gpm:
     def _snapshot(self) -> None:
         """Write the older buffer; a failure leaves no snapshot to go on from."""
         older, self._valid = 1 - self._newest, False
-        self._nvml.call("nvmlGpmSampleGet", self._nvml.handle(self._uuid), self._buffers[older])
+        buffer = self._buffers[older]
+        if self._instance is None:
+            self._nvml.call("nvmlGpmSampleGet", self._gpu, buffer)
+        else:
+            self._nvml.call("nvmlGpmMigSampleGet", self._gpu, self._instance, buffer)
         self._newest, self._valid = older, True
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from jupyter_gpupredict.core.errors import (
     PermissionDenied,
@@ -17,14 +17,11 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
-from jupyter_gpupredict.core.series import Device
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_Value = TypeVar("_Value")
-
+NO_PERMISSION = 4
 NOT_FOUND = 6
+FUNCTION_NOT_FOUND = 13
+DEVICE_LOST = 15
 _REASONS = {
     2: "not_supported",
     3: "not_supported",
@@ -59,6 +56,15 @@ class Sample:
 
     time_us: int
     """The driver's clock: microseconds since 1970 as documented; see `NvmlSource` on offsets."""
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSample:
+    """How busy one process kept the device, over one period of the driver."""
+
+    time_us: int
+    pid: int
     percent: float
 
 
@@ -160,35 +166,20 @@ class Nvml:
         """The library's Python binding, for its structures; only while open."""
         return self._nvml
 
+    def keep(self, uuid: str, handle: Any) -> None:
+        """Know a device by its UUID from now on."""
+        self._handles[uuid] = handle
+
     def handle(self, uuid: str) -> Any:
-        """Return the library's handle of a device that `devices` has listed."""
+        """Return the library's handle of a device that is known."""
         return self._handles[uuid]
-
-    def devices(self) -> tuple[Device, ...]:
-        """Return all devices in the driver's order; those that cannot be opened are left out.
-
-        Raises:
-            NvmlError: Not even their number can be had.
-        """
-        found = []
-        for index in range(int(self.call("nvmlDeviceGetCount"))):
-            try:
-                handle = self.call("nvmlDeviceGetHandleByIndex", index)
-                uuid = str(self.call("nvmlDeviceGetUUID", handle))
-                name = str(self.call("nvmlDeviceGetName", handle))
-            except NvmlError as error:
-                if error.gone and error.code != 15:
-                    raise
-                continue
-            self._handles[uuid] = handle
-            total = _or_none(lambda handle=handle: self._memory(handle).total)  # type: ignore[misc]
-            memory = None if total is None else int(total)
-            found.append(Device(uuid, name, index, memory, self._sm_count(handle)))
-        return tuple(found)
 
     def driver_version(self) -> str:
         """Return the driver's version; empty when it does not say."""
-        return str(_or_none(lambda: self.call("nvmlSystemGetDriverVersion")) or "")
+        try:
+            return str(self.call("nvmlSystemGetDriverVersion"))
+        except NvmlError:
+            return ""
 
     def utilization_samples(self, uuid: str, since_us: int) -> list[Sample]:
         """Return the driver's own readings after a stamp, oldest first; [] when nothing is new.
@@ -227,7 +218,7 @@ class Nvml:
         Raises:
             NvmlError: It cannot be had.
         """
-        return float(self._memory(self._handles[uuid]).used)
+        return float(self.memory(uuid).used)
 
     def power_watts(self, uuid: str) -> float:
         """Return nvmlDeviceGetPowerUsage in watts.
@@ -236,6 +227,41 @@ class Nvml:
             NvmlError: It cannot be had.
         """
         return float(self.call("nvmlDeviceGetPowerUsage", self._handles[uuid])) / 1000.0
+
+    def throttle_bits(self, uuid: str) -> int:
+        """Return why the clocks are below what they could be, as NVML's bit mask.
+
+        Source: nvmlDeviceGetCurrentClocksEventReasons, before driver 535 under its older name.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        handle = self._handles[uuid]
+        try:
+            return int(self.call("nvmlDeviceGetCurrentClocksEventReasons", handle))
+        except NvmlError as error:
+            if error.code != FUNCTION_NOT_FOUND:
+                raise
+            return int(self.call("nvmlDeviceGetCurrentClocksThrottleReasons", handle))
+
+    def process_samples(self, uuid: str, since_us: int) -> list[ProcessSample]:
+        """Return how busy each process kept the device after a stamp, oldest first.
+
+        Only processes that did something are in it. Values that no percent can be are dropped.
+        Source: nvmlDeviceGetProcessUtilization.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        try:
+            samples = self.call("nvmlDeviceGetProcessUtilization", self._handles[uuid], since_us)
+        except NvmlError as error:
+            if error.code in (0, NOT_FOUND):  # 0: the binding's word for an empty list
+                return []
+            raise
+        found = (ProcessSample(int(s.timeStamp), int(s.pid), float(s.smUtil)) for s in samples)
+        kept = (one for one in found if one.time_us > since_us and 0.0 <= one.percent <= 100.0)
+        return sorted(kept, key=lambda one: one.time_us)
 
     def process_memory_bytes(self, uuid: str) -> dict[int, float | None]:
         """Return PID -> device memory of each compute process; None where the driver hides it.
@@ -258,30 +284,16 @@ class Nvml:
         listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
         return frozenset(int(one.pid) for one in listed)
 
-    def _sm_count(self, handle: Any) -> int | None:
-        """Return the number of SMs: cores over cores an SM; None where that is not known.
+    def memory(self, uuid: str) -> Any:
+        """Return nvmlDeviceGetMemoryInfo: total, used and free, in bytes.
 
-        Source: nvmlDeviceGetNumGpuCores; cores an SM by compute capability, CUDA programming guide.
+        Raises:
+            NvmlError: It cannot be had.
         """
-        capability = _or_none(lambda: self.call("nvmlDeviceGetCudaComputeCapability", handle))
-        cores = _or_none(lambda: self.call("nvmlDeviceGetNumGpuCores", handle))
-        if capability is None or not cores:
-            return None
-        major, minor = capability
-        each = 64 if major == 7 or (major, minor) == (8, 0) else 128 if major >= 8 else None
-        return None if each is None else int(cores) // each
-
-    def _memory(self, handle: Any) -> Any:
+        handle = self._handles[uuid]
         try:
             return self.call("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
         except NvmlError as error:
             if not error.permanent:
                 raise
             return self.call("nvmlDeviceGetMemoryInfo", handle)  # drivers before 510
-
-
-def _or_none(ask: Callable[[], _Value]) -> _Value | None:
-    try:
-        return ask()
-    except NvmlError:
-        return None

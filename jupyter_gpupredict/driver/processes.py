@@ -115,16 +115,24 @@ def usable_cpus() -> int:
     return cpus
 
 
+def sees_host_pids() -> bool:
+    """Return whether the driver's process numbers mean the same processes here."""
+    try:
+        return Path("/proc/self/ns/pid").readlink() == HOST_NAMESPACE
+    except OSError:
+        return False
+
+
 def process_name(pid: int) -> str:
     """Return a process's name; empty where the driver's number may mean another process here.
 
     The driver counts in the host's PID namespace, so a name is looked up only in that one.
     """
+    if not sees_host_pids():
+        return ""
     try:
-        if Path("/proc/self/ns/pid").readlink() != HOST_NAMESPACE:
-            return ""
         return psutil.Process(pid).name()
-    except (OSError, psutil.Error):
+    except psutil.Error:
         return ""
 
 

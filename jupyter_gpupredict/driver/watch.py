@@ -1,96 +1,118 @@
-"""One device under watch: chosen, asked metric by metric, its failures kept apart by reason.
+"""The devices under watch: chosen, asked metric by metric, failures kept apart by reason.
 
-What the sources that read the driver share: memory, processes and power beside each source's own
-share of the device.
+What the sources that read the driver share: memory, processes, power and throttling beside each
+source's own share of the device.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core.devices import choose
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceOptions, Unavailable
+from jupyter_gpupredict.driver import inventory
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
 from jupyter_gpupredict.driver.processes import ProcessTree
+from jupyter_gpupredict.driver.tenants import (
+    OTHER_COUNT,
+    OWN_COUNT,
+    OWN_MEMORY,
+    OWN_UTIL,
+    Tenants,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jupyter_gpupredict.core.clock import Clock
 
 _Value = TypeVar("_Value")
-MEMORY, OWN_MEMORY, POWER = "memory_used_bytes", "process_memory_used_bytes", "power_watts"
+MEMORY, POWER, THROTTLE = "memory_used_bytes", "power_watts", "throttle_bits"
+BESIDE = (MEMORY, OWN_MEMORY, OWN_UTIL, OWN_COUNT, OTHER_COUNT, POWER, THROTTLE)
+"""What is read of each device, whatever its share comes from."""
 
 
-class DeviceWatch:
-    """The device that the options name, with what it does not give."""
+class Watch:
+    """The library, and the devices that the options name."""
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
         self._options = options
         self._clock = clock
         self.nvml = Nvml()
         self._tree: ProcessTree | None = None
-        self._device: Device | None = None
-        self._missing: dict[str, str] = {}
-        self._off: set[str] = set()
-        """Metrics that this device does not give; never asked again."""
+        self.devices: tuple[DeviceWatch, ...] = ()
+        """Empty while closed."""
 
-    @property
-    def opened(self) -> bool:
-        """Whether there is a device to ask."""
-        return self._device is not None
-
-    @property
-    def device(self) -> Device:
-        """The device; only while opened."""
-        assert self._device is not None  # noqa: S101 - callers have opened
-        return self._device
-
-    def open(self) -> Device:
-        """Initialise the library and find the device.
+    def open(self) -> None:
+        """Initialise the library and find the devices.
 
         Raises:
             SourceUnavailable: No driver or no device.
-            InvalidOption: `--device` names none of the devices.
+            InvalidOption: `--device` names one that is not there.
             NvmlError: The library fails in between.
         """
         self.nvml.open()
-        found = self.nvml.devices()
-        device = choose(found, self._options.device, self._options.environ)
-        if device is None:
+        found = inventory.devices(self.nvml)
+        chosen = choose(found, self._options.device, self._options.environ)
+        if not chosen:
             raise SourceUnavailable(
                 "no GPU is visible to this process",
                 "CUDA_VISIBLE_DEVICES hides them all" if found else "the driver sees none",
                 "no_device",
             )
-        self._device = device
         self._tree = ProcessTree()
-        self._missing.clear()
-        self._off.clear()
-        return device
+        self.devices = tuple(DeviceWatch(self.nvml, device) for device in chosen)
 
     def close(self) -> None:
         """Let go of the library; may be called twice."""
         self.nvml.close()
-        self._device = None
+        self.devices = ()
         if self._tree is not None:
             self._tree.close()
             self._tree = None
 
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences for the user about which devices these are."""
+        return tuple(
+            f"assumed GPU {one.device.index}: CUDA's order is not known on mixed machines; "
+            "name it by --device UUID"
+            for one in self.devices
+            if one.device.assumed
+        )
+
+    def beside(self, unavailable: list[Unavailable], *, slow: bool) -> list[Readings]:
+        """Return what is read beside the share, of every device.
+
+        Raises:
+            SourceLost: Device or driver are gone.
+        """
+        now_s, tree = self._clock.monotonic_s(), self._tree
+        assert tree is not None  # noqa: S101 - opened
+        if slow:
+            tree.walk(now_s)
+        readings = []
+        for one in self.devices:
+            readings += one.quick(now_s, unavailable)
+            if slow:
+                readings += one.slow(now_s, tree.pids(), unavailable)
+        return readings
+
+
+class DeviceWatch:
+    """One device, with what it does not give."""
+
+    def __init__(self, nvml: Nvml, device: Device) -> None:
+        self.device = device
+        self._nvml = nvml
+        self._tenants = Tenants(nvml, device.uuid)
+        self._missing: dict[str, str] = {}
+        self._off: set[str] = set()
+        """Metrics that this device does not give; never asked again."""
+
     def series(self, metric: str) -> Series:
         """Return the series of a metric of this device."""
         return Series(metric, self.device.uuid)
-
-    def notes(self) -> tuple[str, ...]:
-        """Return sentences for the user about which device this is."""
-        if not self.device.assumed:
-            return ()
-        return (
-            f"assumed GPU {self.device.index}: CUDA's order is not known on mixed machines; "
-            "name it by --device UUID",
-        )
 
     def ask(
         self, metric: str, ask: Callable[[], _Value], unavailable: list[Unavailable]
@@ -109,39 +131,50 @@ class DeviceWatch:
                 raise translated(error, was_open=True) from error
             if error.permanent:
                 self._off.add(metric)
-            if self._missing.get(metric) != error.reason:
-                self._missing[metric] = error.reason
-                unavailable.append(Unavailable(self.series(metric), error.reason, str(error)))
+            reason = self._reason(error)
+            if self._missing.get(metric) != reason:
+                self._missing[metric] = reason
+                unavailable.append(Unavailable(self.series(metric), reason, str(error)))
             return None
         self._missing.pop(metric, None)
         return value
 
-    def beside(self, now_s: float, unavailable: list[Unavailable], *, slow: bool) -> list[Readings]:
-        """Return memory now, and in slow reads the processes' memory and power.
-
-        Raises:
-            SourceLost: Device or driver are gone.
-        """
+    def quick(self, now_s: float, unavailable: list[Unavailable]) -> list[Readings]:
+        """Return the memory in use now."""
         uuid = self.device.uuid
-        wanted: list[tuple[str, Callable[[], float]]] = [
-            (MEMORY, lambda: self.nvml.memory_used_bytes(uuid))
-        ]
-        if slow:
-            wanted.append((OWN_MEMORY, self._own_memory_bytes))
-            wanted.append((POWER, lambda: self.nvml.power_watts(uuid)))
-        readings = []
-        for metric, ask in wanted:
-            value = self.ask(metric, ask, unavailable)
-            if value is not None:
-                readings.append(Readings(self.series(metric), (now_s,), (value,)))
-        return readings
+        return self._one(now_s, MEMORY, lambda: self._nvml.memory_used_bytes(uuid), unavailable)
 
-    def _own_memory_bytes(self) -> float:
-        """Return the device memory of this process tree; NaN while it has none there."""
-        tree = self._tree
-        assert tree is not None  # noqa: S101 - opened
-        tree.walk(self._clock.monotonic_s())
-        listed = self.nvml.process_memory_bytes(self.device.uuid)
-        own = [listed[pid] for pid in tree.pids() if pid in listed]
-        known = [one for one in own if one is not None]
-        return math.fsum(known) if known else math.nan
+    def slow(
+        self, now_s: float, pids: frozenset[int], unavailable: list[Unavailable]
+    ) -> list[Readings]:
+        """Return what costs more to ask: who uses the device, its power, why it is throttled.
+
+        Args:
+            now_s: The present.
+            pids: The processes that are ours.
+            unavailable: Takes what cannot be had.
+        """
+        uuid, nvml, tenants = self.device.uuid, self._nvml, self._tenants
+        census: Mapping[str, float] = (
+            self.ask(OWN_MEMORY, lambda: tenants.census(pids), unavailable) or {}
+        )
+        return [
+            *(self._reading(now_s, metric, value) for metric, value in census.items()),
+            *self._one(now_s, OWN_UTIL, tenants.utilization, unavailable),
+            *self._one(now_s, POWER, lambda: nvml.power_watts(uuid), unavailable),
+            *self._one(now_s, THROTTLE, lambda: float(nvml.throttle_bits(uuid)), unavailable),
+        ]
+
+    def _one(
+        self, now_s: float, metric: str, ask: Callable[[], float], unavailable: list[Unavailable]
+    ) -> list[Readings]:
+        value = self.ask(metric, ask, unavailable)
+        return [] if value is None else [self._reading(now_s, metric, value)]
+
+    def _reading(self, now_s: float, metric: str, value: float) -> Readings:
+        return Readings(self.series(metric), (now_s,), (value,))
+
+    def _reason(self, error: NvmlError) -> str:
+        """An instance of a cut GPU lacks things that the whole GPU has."""
+        cut = self.device.uuid.startswith(inventory.MIG_PREFIX)
+        return "mig" if cut and error.reason == "not_supported" else error.reason

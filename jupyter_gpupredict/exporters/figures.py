@@ -18,7 +18,7 @@ from jupyter_gpupredict.exporters.naming import IMAGE, slug
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Origin
     from jupyter_gpupredict.core.metrics import Basis
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
 
@@ -40,9 +40,10 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     started = run.started
     warnings: list[str] = []
     _check_user(request)
-    if told.state != "converged":
-        _insist(request, f"the prediction is {told.state}, not converged: {told.reason}")
-        warnings.append(f"The prediction behind this file is {told.state}, not converged.")
+    for one in run.each_gpu():
+        if one.state != "converged":
+            _insist(request, f"the prediction is {one.state}, not converged: {one.reason}")
+            warnings.append(f"The prediction behind this file is {one.state}, not converged.")
     cpu = started.share.metric == "cpu_util_ratio"
     if started.simulated or cpu:
         what = "CPU use, not GPU use" if cpu else "simulated data"
@@ -103,14 +104,16 @@ def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int
 def _settled(run: Run, basis: Basis) -> float | None:
     """Return the share of one basis; None where the run has none that may be deployed.
 
-    The main share has passed the refusals before. One beside it must have converged too: no
-    stamp in the manifest would tell that it had not.
+    Of several GPUs it is the largest, since a function's limits hold for each of them alike. The
+    main share has passed the refusals before. One beside it must have converged too: no stamp in
+    the manifest would tell that it had not.
     """
-    for told in (run.recommendation, *run.others):
-        main = told is run.recommendation
-        if told is not None and told.basis == basis and (main or told.state == "converged"):
-            return told.target_ratio
-    return None
+    main = run.each_gpu()
+    beside = (one for one in run.others if one.state == "converged" and one not in main)
+    here = {one.device for one in main}
+    told = [*main, *(one for one in beside if one.device in here)]
+    ratios = [one.target_ratio for one in told if one.basis == basis]
+    return max((ratio for ratio in ratios if ratio is not None), default=None)
 
 
 def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None]:
@@ -150,8 +153,7 @@ def _memory(
         warnings.append(
             f"Memory includes a headroom of {request.headroom_percent:g} % that the user added."
         )
-    told = run.recommendation
-    memory = told.memory if told else None
+    memory = _largest(run)
     if memory is not None and memory.target_bytes is not None:
         return rounding.mib(memory.target_bytes * headroom), "target"
     reason = memory.reason if memory else "the source gives no memory reading"
@@ -168,6 +170,15 @@ def _memory(
         warnings.append("That is more than the card has: the card's own size is the limit.")
         seen = total_mib
     return seen, "observed"
+
+
+def _largest(run: Run) -> MemoryEstimate | None:
+    """Return the memory of the GPU that needs most, or of the first that has no figure."""
+    each = [one.memory for one in run.each_gpu()]
+    open_yet = [one for one in each if one is None or one.target_bytes is None]
+    if open_yet or not each:
+        return next(iter(open_yet), None)
+    return max(each, key=lambda one: (one and one.target_bytes) or 0.0)
 
 
 def _insist(request: ExportRequest, why: str) -> None:

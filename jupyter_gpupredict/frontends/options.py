@@ -39,7 +39,11 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto, gpm (SM activity, Hopper and later), nvml (busy time), cpu (this process "
         "tree), replay or synthetic",
     )
-    add("--device", metavar="UUID|INDEX", help="which GPU; default: the first visible one")
+    add(
+        "--device",
+        metavar="UUID|INDEX|all",
+        help="which GPU, or several: 0,1; default: the first visible one",
+    )
     add("--interval", type=float, metavar="S", help="seconds between readings where we poll")
     add("--rule", metavar="NAME", help="default, quick or accurate")
     add("--window", type=float, metavar="SECONDS", help="length of a sliding window")

@@ -138,6 +138,7 @@ class Result:
             "sampled_ratio": told.sampled_ratio if told else 0.0,
             "others": [
                 {
+                    "device": other.device,
                     "metric": other.metric,
                     "basis": other.basis,
                     "state": other.state,
@@ -146,6 +147,10 @@ class Result:
                 }
                 for other in run.others
             ],
+            "gpus": run.gpus,
+            "processes": run.processes,
+            "other_processes": run.other_processes,
+            "throttled_ratio": dict(run.throttled),
             "memory_peak_bytes": _finite(memory.peak_bytes) if memory else None,
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,
@@ -169,6 +174,8 @@ class Result:
     def to_dataframe(self) -> Any:
         """Return the stored readings as a pandas DataFrame: time_s and one column a series.
 
+        A column is named by its metric; of a further device, by `metric@UUID`.
+
         Raises:
             ImportError: pandas is not installed.
             UnknownName: The run is not in the session store (any more).
@@ -181,7 +188,10 @@ class Result:
         for event in config.read_events(self.session_id):
             if isinstance(event, SamplesTaken):
                 for readings in event.readings:
-                    column = columns.setdefault(readings.series.metric, {})
+                    series = readings.series
+                    main = series.device == self.run.started.share.device
+                    name = series.metric if main else f"{series.metric}@{series.device}"
+                    column = columns.setdefault(name, {})
                     column.update(zip(readings.times_s, readings.values, strict=True))
         frame = pandas.DataFrame(columns).sort_index()
         frame.index.name = "time_s"

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.metrics import METRICS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
+    from jupyter_gpupredict.core.run import Run
 
 STATE_SIGNS = {
     "warming": "○",
@@ -77,6 +80,45 @@ def prediction(recommendation: Recommendation) -> str:
             return f"so far {target} {metric} covers {coverage} of the time (not settled)"
         case _:
             return f"no {metric} seen yet"
+
+
+def beside(recommendation: Recommendation, started: SessionStarted) -> str:
+    """Return a prediction beside the main one, with its device where that is another."""
+    told = prediction(recommendation)
+    device = next((one for one in started.devices if one.uuid == recommendation.device), None)
+    if device is None or device.uuid == started.share.device:
+        return told
+    return f"GPU {device.index}: {told}"
+
+
+def throttled(causes: Sequence[tuple[str, float]]) -> str:
+    """Return what held the clocks down, and how much of the time; empty for nothing."""
+    return ", ".join(f"{cause} {percent(ratio)} of the time" for cause, ratio in causes)
+
+
+def neighbors(run: Run) -> str:
+    """Return who was on the GPU beside the run; empty for nobody that is known."""
+    if not run.other_processes:
+        return ""
+    words = "1 other process" if run.other_processes == 1 else f"{run.other_processes} others"
+    return f"{words} on the GPU: the share is of all of them together"
+
+
+def elsewhere(run: Run) -> str:
+    """Return a warning where the run was on other devices than the one that is predicted."""
+    main = run.started.share.device
+    if not run.used or main in run.used:
+        return ""
+    return f"this run's processes were on {', '.join(run.used)}, not on {main}: see --device"
+
+
+def refresh(run: Run) -> str:
+    """Return how often the readings are new, as they came; empty for made or replayed ones."""
+    started = run.started
+    if started.simulated or math.isnan(run.refresh_s):
+        return ""
+    kept = "" if started.buffer_s is None else ", from the driver's own buffer"
+    return f"new every {run.refresh_s:.2g} s{kept}"
 
 
 def certified(recommendation: Recommendation) -> str:

@@ -172,6 +172,7 @@ class Analysis:
             total_s=now_s + rest.expected_s if rest else None,
             total_high_s=now_s + rest.high_s if rest and rest.high_s is not None else None,
             progress=self._course.words(),
+            device=self._info.share.device,
         )
 
     def _figures(self) -> tuple[float | None, float | None, bool]:

@@ -121,7 +121,16 @@ class Session:
         self._began_s = self._clock.monotonic_s()
         self._analysis = self._make_analysis(info)
         self._others = tuple(
-            self._make_analysis(replace(info, share=share, duty=None, also=()))
+            self._make_analysis(
+                replace(
+                    info,
+                    share=share.series,
+                    duty=share.duty,
+                    memory=share.memory,
+                    process_memory=share.process_memory,
+                    also=(),
+                )
+            )
             for share in info.also
         )
         self._delivery.attach(self._channel)

@@ -13,6 +13,7 @@ from jupyter_gpupredict.core.metrics import breadth_ratio
 from jupyter_gpupredict.core.series import (
     Batch,
     Readings,
+    Share,
     SourceInfo,
     SourceOptions,
     Unavailable,
@@ -20,7 +21,8 @@ from jupyter_gpupredict.core.series import (
 from jupyter_gpupredict.driver import gpm
 from jupyter_gpupredict.driver.gpm import Gpm
 from jupyter_gpupredict.driver.nvml import NvmlError, translated
-from jupyter_gpupredict.driver.watch import MEMORY, OWN_MEMORY, POWER, DeviceWatch
+from jupyter_gpupredict.driver.tenants import OWN_MEMORY
+from jupyter_gpupredict.driver.watch import BESIDE, MEMORY, DeviceWatch, Watch
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
@@ -33,26 +35,26 @@ METRICS = {
     gpm.TENSOR: "tensor_active_ratio",
     gpm.DRAM: "dram_active_ratio",
 }
-BREADTH = "breadth_ratio"
+BREADTH, DUTY = "breadth_ratio", "gr_active_ratio"
 
 
 class GpmSource:
-    """One device of compute capability 9.0 or later."""
+    """Devices of compute capability 9.0 or later, or MIG instances of such."""
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
         self._period_s = max(options.interval_s or PERIOD_S, 2 * gpm.MIN_APART_S)
         self._clock = clock
-        self._watch = DeviceWatch(options, clock)
-        self._gpm: Gpm | None = None
+        self._watch = Watch(options, clock)
+        self._gpms: list[Gpm] = []
         self._taken_s = 0.0
 
     def open(self) -> SourceInfo:
-        """Find the device and take the first snapshot.
+        """Find the devices and take the first snapshots.
 
         Raises:
             SourceUnavailable: No driver, no device, or no GPM on it.
             PermissionDenied: This user may not read it.
-            InvalidOption: `--device` names none of the devices.
+            InvalidOption: `--device` names one that is not there.
         """
         self.close()
         try:
@@ -70,52 +72,59 @@ class GpmSource:
         Raises:
             SourceLost: Device or driver are gone.
         """
-        watch, sampler = self._watch, self._gpm
-        if sampler is None:
+        watch = self._watch
+        if not watch.devices:
             return Batch()
         now_s = self._clock.monotonic_s()
         unavailable: list[Unavailable] = []
         readings: list[Readings] = []
         if now_s - self._taken_s > gpm.MIN_APART_S:
-            found = watch.ask(BREADTH, sampler.read, unavailable)
-            if found is not None:
-                self._taken_s = now_s
-                readings += self._activity(found, now_s)
-        readings += watch.beside(now_s, unavailable, slow=slow)
+            for one, sampler in zip(watch.devices, self._gpms, strict=True):
+                found = one.ask(BREADTH, sampler.read, unavailable)
+                if found is not None:
+                    self._taken_s = now_s
+                    readings += _activity(one, found, now_s)
+        readings += watch.beside(unavailable, slow=slow)
         return Batch(tuple(readings), tuple(unavailable))
 
     def close(self) -> None:
         """Free the snapshots and let go of the library; may be called twice."""
-        if self._gpm is not None:
-            self._gpm.close()
-            self._gpm = None
+        while self._gpms:
+            self._gpms.pop().close()
         self._watch.close()
-
-    def _activity(self, found: dict[int, float], now_s: float) -> list[Readings]:
-        watch = self._watch
-        ratios = {name: found[metric] for metric, name in METRICS.items()}
-        ratios[BREADTH] = breadth_ratio(ratios["sm_active_ratio"], ratios["gr_active_ratio"])
-        return [Readings(watch.series(name), (now_s,), (r,)) for name, r in ratios.items()]
 
     def _inspect(self) -> SourceInfo:
         watch = self._watch
-        device = watch.open()
-        self._gpm = Gpm(watch.nvml, device.uuid, tuple(METRICS))
-        self._gpm.open()
+        watch.open()
+        for one in watch.devices:
+            sampler = Gpm(watch.nvml, one.device.uuid, tuple(METRICS))
+            self._gpms.append(sampler)
+            sampler.open()
         self._taken_s = self._clock.monotonic_s()
-        share, duty, own = (watch.series(n) for n in (BREADTH, "gr_active_ratio", OWN_MEMORY))
-        memory = watch.series(MEMORY)
-        beside = (memory, own, watch.series(POWER))
+        shares = [share for one in watch.devices for share in _shares(one)]
+        names = (BREADTH, *METRICS.values(), *BESIDE)
         return SourceInfo(
             source="gpm",
-            devices=(device,),
-            series=(share, *(watch.series(name) for name in METRICS.values()), *beside),
-            share=share,
-            memory=memory,
+            devices=tuple(one.device for one in watch.devices),
+            series=tuple(one.series(name) for one in watch.devices for name in names),
+            share=shares[0].series,
+            duty=shares[0].duty,
+            memory=shares[0].memory,
+            process_memory=shares[0].process_memory,
+            also=tuple(shares[1:]),
             period_s=self._period_s,
-            duty=duty,
-            also=(duty,),
-            process_memory=own,
             versions=(("driver", watch.nvml.driver_version()),),
             notes=watch.notes(),
         )
+
+
+def _shares(one: DeviceWatch) -> tuple[Share, Share]:
+    """Return the SM share of a device, and beside it the share of the time."""
+    duty, memory, own = (one.series(name) for name in (DUTY, MEMORY, OWN_MEMORY))
+    return Share(one.series(BREADTH), duty, memory, own), Share(duty, None, memory, own)
+
+
+def _activity(one: DeviceWatch, found: dict[int, float], now_s: float) -> list[Readings]:
+    ratios = {name: found[metric] for metric, name in METRICS.items()}
+    ratios[BREADTH] = breadth_ratio(ratios["sm_active_ratio"], ratios[DUTY])
+    return [Readings(one.series(name), (now_s,), (ratio,)) for name, ratio in ratios.items()]

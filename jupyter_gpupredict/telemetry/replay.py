@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
-from jupyter_gpupredict.core.series import Batch, Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.series import Batch, Readings, Share, SourceInfo, SourceOptions
 from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ReplaySource:
             memory=memory,
             period_s=trace.period_s(share),
             duty=duty,
-            also=() if duty is None else (duty,),
+            also=() if duty is None else (Share(duty, memory=memory),),
             simulated=True,
             origin=trace.origin,
             brings_progress=True,

@@ -76,6 +76,7 @@ export interface IRecommendation {
   total_s: number | null;
   total_high_s: number | null;
   progress: string;
+  device: string;
 }
 
 interface IEvent<K extends string> {

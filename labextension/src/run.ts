@@ -13,7 +13,7 @@ import { Track } from './track';
 
 const MAX_WINDOWS = 240;
 const MAX_PROBLEMS = 20;
-const MAX_TRACKS = 8;
+const MAX_TRACKS = 16;
 
 export interface IMissing {
   reason: string;

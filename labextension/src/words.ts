@@ -60,6 +60,10 @@ export class Words {
       mem_util_ratio: trans.__('memory controller busy time'),
       memory_used_bytes: trans.__('device memory'),
       process_memory_used_bytes: trans.__('device memory of this process tree'),
+      process_util_ratio: trans.__('busy time of this process tree (time share)'),
+      own_process_count: trans.__('compute processes of this process tree'),
+      other_process_count: trans.__('compute processes of others'),
+      throttle_bits: trans.__('why the clocks are held down'),
       rss_bytes: trans.__('resident memory'),
       power_watts: trans.__('power')
     };
@@ -170,6 +174,14 @@ export class Words {
       return trans.__('observed, not predicted: %1 %2 covered %3 of the time', target, metric, coverage);
     }
     return trans.__('so far %1 %2 covers %3 of the time (not settled)', target, metric, coverage);
+  }
+
+  /** A prediction beside the main one, with its device where that is another. */
+  beside(told: IRecommendation, started: ISessionStarted): string {
+    const device = started.devices.find(one => one.uuid === told.device);
+    return !device || device.uuid === started.share.device
+      ? this.prediction(told)
+      : this.trans.__('GPU %1: %2', device.index, this.prediction(told));
   }
 
   /** What is certified of the watched part. */

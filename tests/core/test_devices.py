@@ -51,25 +51,32 @@ def test_an_order_that_cannot_be_known_is_marked(environ, assumed):
 @pytest.mark.parametrize(
     ("wanted", "environ", "expected"),
     [
-        (None, {}, "GPU-aa11"),
-        ("1", {}, "GPU-aa22"),
-        ("0", {"CUDA_VISIBLE_DEVICES": "2"}, "GPU-bb"),
-        ("gpu-BB", {}, "GPU-bb"),
+        (None, {}, ["GPU-aa11"]),
+        ("1", {}, ["GPU-aa22"]),
+        ("0", {"CUDA_VISIBLE_DEVICES": "2"}, ["GPU-bb"]),
+        ("gpu-BB", {}, ["GPU-bb"]),
+        ("all", {}, ["GPU-aa11", "GPU-aa22", "GPU-bb"]),
+        ("all", {"CUDA_VISIBLE_DEVICES": "2,0"}, ["GPU-bb", "GPU-aa11"]),
+        ("all", {"CUDA_VISIBLE_DEVICES": ""}, []),
+        ("1, GPU-bb", {}, ["GPU-aa22", "GPU-bb"]),
+        ("0,GPU-aa11,0", {}, ["GPU-aa11"]),
     ],
 )
 def test_choose(wanted, environ, expected):
-    assert choose(SAME, wanted, environ).uuid == expected
+    assert [d.uuid for d in choose(SAME, wanted, environ)] == expected
 
 
-@pytest.mark.parametrize("wanted", ["7", "GPU-aa", "GPU-zz", "", "-1", "x"])
+@pytest.mark.parametrize(
+    "wanted", ["7", "GPU-aa", "GPU-zz", "", "-1", "x", "0,7", "0,", ",", "0;1"]
+)
 def test_a_wrong_device_lists_the_known_ones(wanted):
     with pytest.raises(InvalidOption, match="GPU-aa11"):
         choose(SAME, wanted, {})
 
 
-def test_no_device_is_none():
-    assert choose((), None, {}) is None
-    assert choose(SAME, None, {"CUDA_VISIBLE_DEVICES": ""}) is None
+def test_none_visible_is_none_chosen():
+    assert choose((), None, {}) == ()
+    assert choose(SAME, None, {"CUDA_VISIBLE_DEVICES": ""}) == ()
 
 
 @given(st.text(max_size=40))

@@ -51,6 +51,7 @@ def recommendation(**changed):
             total_s=392.5,
             total_high_s=422.5,
             progress="epoch 3 of 10, from tqdm",
+            device=UUID,
         ),
         **changed,
     )

@@ -5,9 +5,13 @@ import pytest
 import yaml
 
 from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
+from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.exporters.figures import figures
 from tests.exporters.golden import example
 from tests.exporters.runs import PAIRS, SELECTOR, breadth, export, manifests, run
+from tests.frontends import runs as hand_made
 
 STAMP = "jupyter-gpupredict/"
 
@@ -285,7 +289,7 @@ def test_several_processes(pair):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_several_gpus(pair):
     workload, sharing = pair
-    found = dataclasses.replace(example(*pair), gpus=2)
+    found = dataclasses.replace(example(*pair), used=("GPU-a", "GPU-b"))
     options = {"workload": workload, "sharing": sharing, "dry_run": True}
     holds = workload in ("job", "rayjob", "nuclio", "local") and sharing in ("hami", "mps", "dra")
     if not holds:
@@ -295,6 +299,42 @@ def test_several_gpus(pair):
     text = "".join(manifests(export(found, **options)).values())
     expected = {"hami": "nvidia.com/gpu: 2", "mps": "0=5874M,1=5874M", "dra": "count: 2"}
     assert expected[sharing] in text
+
+
+def asked(found):
+    return figures(found, ExportRequest("job", "mps", "x"), "0")
+
+
+def two_gpus(**other):
+    """A run on two GPUs, of which the second needs more."""
+    found = hand_made.run(told=hand_made.recommendation(device="GPU-1", target_ratio=0.4))
+    memory = MemoryEstimate(19 << 30, 20 << 30, "process", "1.15 x the peak")
+    told = {"device": "GPU-2", "target_ratio": 0.6, "memory": memory} | other
+    others = (hand_made.recommendation(**told),)
+    return dataclasses.replace(found, others=others, used=("GPU-1", "GPU-2"))
+
+
+def test_of_several_gpus_the_one_that_needs_most_is_exported():
+    found = asked(two_gpus())
+    assert (found.gpus, found.time_percent, found.memory_mib) == (2, 60, 20 << 10)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"state": "watching"}, "watching, not converged"),
+        ({"memory": MemoryEstimate(9.0, None, "process", "the peak is young")}, "is young"),
+        ({"memory": None}, "no memory figure"),
+    ],
+)
+def test_a_gpu_that_has_not_settled_holds_the_export_back(other, words):
+    with pytest.raises(Refused, match=words):
+        asked(two_gpus(**other))
+
+
+def test_a_gpu_that_was_watched_and_not_used_is_left_out():
+    found = asked(dataclasses.replace(two_gpus(state="abstained"), used=("GPU-1",)))
+    assert (found.gpus, found.time_percent) == (1, 40)
 
 
 def test_a_mig_instance_is_not_shared_by_the_device_plugin():

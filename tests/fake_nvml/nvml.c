@@ -3,6 +3,7 @@
  * It exports what jupyter_gpupredict's driver door calls through nvidia-ml-py, and nothing that could
  * change a device, so that a call of a setter cannot pass unnoticed.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,10 @@ typedef struct {
   int depth, dry, loop, points, procs, gpm, cores, major, minor;
   double t[MAX_POINTS], util[MAX_POINTS], mem_mib[MAX_POINTS], breadth[MAX_POINTS];
   unsigned pid[MAX_PROCS];
-  int mps[MAX_PROCS];
+  int mps[MAX_PROCS], busy[MAX_PROCS];
   u64 proc_mib[MAX_PROCS];
+  int parent, slot, sms; /* an instance: its GPU, its slot; else -1 */
+  u64 throttle;
 } Gpu;
 
 typedef struct {
@@ -60,6 +63,7 @@ static void directive(char *line) {
     memset(gpu, 0, sizeof *gpu);
     gpu->refresh_s = 0.2;
     gpu->depth = 100;
+    gpu->parent = -1;
     sscanf(rest, "%95s %llu %95[^\n]", gpu->uuid, &gpu->total_mib, gpu->name);
   } else if (!strcmp(word, "fail") && fail_count < MAX_FAILS) {
     Failure *f = &fails[fail_count];
@@ -77,12 +81,18 @@ static void directive(char *line) {
     gpu->loop = 1;
   } else if (gpu && !strcmp(word, "gpm")) {
     gpu->gpm = 1;
+  } else if (gpu && !strcmp(word, "throttle")) {
+    gpu->throttle = strtoull(rest, NULL, 0);
+  } else if (gpu && !strcmp(word, "instance")) {
+    sscanf(rest, "%d %d %d", &gpu->parent, &gpu->slot, &gpu->sms);
   } else if (gpu && !strcmp(word, "cores")) {
     sscanf(rest, "%d %d.%d", &gpu->cores, &gpu->major, &gpu->minor);
   } else if (gpu && !strcmp(word, "proc") && gpu->procs < MAX_PROCS) {
     char who[32], how[8] = "";
+    gpu->busy[gpu->procs] = -1;
     if (sscanf(rest, "%31s %llu %7s", who, &gpu->proc_mib[gpu->procs], how) >= 2) {
       gpu->mps[gpu->procs] = !strcmp(how, "mps");
+      if (isdigit((unsigned char)how[0])) gpu->busy[gpu->procs] = atoi(how);
       gpu->pid[gpu->procs++] = !strcmp(who, "self") ? (unsigned)getpid() : (unsigned)atoi(who);
     }
   } else if (gpu && !strcmp(word, "at") && gpu->points < MAX_POINTS) {
@@ -198,17 +208,67 @@ nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned length) {
   snprintf(version, length, "%s", driver);
   return 0;
 }
+static Gpu *whole(int index) {
+  for (int i = 0; i < gpu_count; i++)
+    if (gpus[i].parent < 0 && index-- == 0) return &gpus[i];
+  return NULL;
+}
+static Gpu *instance(const Gpu *gpu, int slot) {
+  for (int i = 0; i < gpu_count; i++)
+    if (gpus[i].parent >= 0 && whole(gpus[i].parent) == gpu && (slot < 0 || gpus[i].slot == slot)) return &gpus[i];
+  return NULL;
+}
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned *count) {
   GATE("nvmlDeviceGetCount_v2");
-  *count = (unsigned)gpu_count;
+  for (*count = 0; whole((int)*count);) ++*count;
   return 0;
 }
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **gpu) {
   GATE("nvmlDeviceGetHandleByIndex_v2");
-  if (index >= (unsigned)gpu_count) return 2;
-  *gpu = &gpus[index];
+  *gpu = whole((int)index);
+  return *gpu ? 0 : 2;
+}
+
+/* MIG: instances stand in the script as GPUs of their own that name their parent. */
+enum { MIG_SLOTS = 7 };
+nvmlReturn_t nvmlDeviceGetMigMode(Gpu *gpu, unsigned *current, unsigned *pending) {
+  GATE("nvmlDeviceGetMigMode");
+  *current = *pending = instance(gpu, -1) != NULL;
   return 0;
 }
+nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(Gpu *gpu, unsigned *count) {
+  (void)gpu;
+  GATE("nvmlDeviceGetMaxMigDeviceCount");
+  *count = MIG_SLOTS;
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(Gpu *gpu, unsigned slot, Gpu **found) {
+  GATE("nvmlDeviceGetMigDeviceHandleByIndex");
+  *found = instance(gpu, (int)slot);
+  return *found ? 0 : 6;
+}
+nvmlReturn_t nvmlDeviceGetDeviceHandleFromMigDeviceHandle(Gpu *gpu, Gpu **parent) {
+  GATE("nvmlDeviceGetDeviceHandleFromMigDeviceHandle");
+  if (gpu->parent < 0) return 2;
+  *parent = whole(gpu->parent);
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetGpuInstanceId(Gpu *gpu, unsigned *id) {
+  GATE("nvmlDeviceGetGpuInstanceId");
+  if (gpu->parent < 0) return 3;
+  *id = (unsigned)gpu->slot + 1;
+  return 0;
+}
+typedef struct { unsigned sms, others[7]; u64 memory_mb; } Attributes;
+nvmlReturn_t nvmlDeviceGetAttributes_v2(Gpu *gpu, Attributes *found) {
+  GATE("nvmlDeviceGetAttributes_v2");
+  if (gpu->parent < 0) return 3;
+  found->sms = (unsigned)gpu->sms;
+  return 0;
+}
+/* What an instance does not have. */
+#define WHOLE(gpu) \
+  if ((gpu)->parent >= 0) return 3
 nvmlReturn_t nvmlDeviceGetUUID(Gpu *gpu, char *uuid, unsigned length) {
   GATE("nvmlDeviceGetUUID");
   snprintf(uuid, length, "%s", gpu->uuid);
@@ -239,6 +299,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(Gpu *gpu, MemoryV2 *memory) {
 typedef struct { unsigned gpu, memory; } Utilization;
 nvmlReturn_t nvmlDeviceGetUtilizationRates(Gpu *gpu, Utilization *use) {
   GATE("nvmlDeviceGetUtilizationRates");
+  WHOLE(gpu);
   use->gpu = util_at(gpu, now_s());
   use->memory = use->gpu / 2;
   return 0;
@@ -246,6 +307,7 @@ nvmlReturn_t nvmlDeviceGetUtilizationRates(Gpu *gpu, Utilization *use) {
 typedef struct { u64 stamp_us; union { double d; unsigned u; u64 ull; } value; } Sample;
 nvmlReturn_t nvmlDeviceGetSamples(Gpu *gpu, int type, u64 since_us, int *kind, unsigned *count, Sample *out) {
   GATE("nvmlDeviceGetSamples");
+  WHOLE(gpu);
   if (type != 1) return 3;
   long newest = (long)((now_s() - start_s) / gpu->refresh_s + 1e-9);
   unsigned room = *count, found = 0;
@@ -293,7 +355,28 @@ nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(Gpu *gpu, unsigned *coun
 }
 nvmlReturn_t nvmlDeviceGetPowerUsage(Gpu *gpu, unsigned *milliwatts) {
   GATE("nvmlDeviceGetPowerUsage");
+  WHOLE(gpu);
   *milliwatts = 100000 + 5000 * util_at(gpu, now_s());
+  return 0;
+}
+typedef struct { unsigned pid; u64 stamp_us; unsigned sm, mem, enc, dec; } ProcessUse;
+nvmlReturn_t nvmlDeviceGetProcessUtilization(Gpu *gpu, ProcessUse *out, unsigned *count, u64 since_us) {
+  GATE("nvmlDeviceGetProcessUtilization");
+  WHOLE(gpu);
+  u64 newest_us = (u64)((start_s + gpu->refresh_s * (long)((now_s() - start_s) / gpu->refresh_s + 1e-9)) * 1e6);
+  unsigned wanted = 0, room = *count;
+  for (int i = 0; i < gpu->procs; i++) wanted += gpu->busy[i] >= 0 && newest_us > since_us;
+  *count = wanted;
+  if (!wanted) return 6;
+  if (!out || room < wanted) return 7;
+  for (int i = 0; i < gpu->procs; i++)
+    if (gpu->busy[i] >= 0) *out++ = (ProcessUse){gpu->pid[i], newest_us, (unsigned)gpu->busy[i], 0, 0, 0};
+  return 0;
+}
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(Gpu *gpu, u64 *bits) {
+  GATE("nvmlDeviceGetCurrentClocksEventReasons");
+  WHOLE(gpu);
+  *bits = gpu->throttle;
   return 0;
 }
 nvmlReturn_t nvmlDeviceGetNumGpuCores(Gpu *gpu, unsigned *cores) {
@@ -336,6 +419,14 @@ nvmlReturn_t nvmlGpmSampleGet(Gpu *gpu, Snapshot *snapshot) {
   GATE("nvmlGpmSampleGet");
   if (!gpu->gpm) return 3;
   snapshot->gpu = gpu;
+  snapshot->moment_s = now_s();
+  return 0;
+}
+nvmlReturn_t nvmlGpmMigSampleGet(Gpu *gpu, unsigned id, Snapshot *snapshot) {
+  GATE("nvmlGpmMigSampleGet");
+  Gpu *found = instance(gpu, (int)id - 1);
+  if (!gpu->gpm || !found) return 3;
+  snapshot->gpu = found;
   snapshot->moment_s = now_s();
   return 0;
 }

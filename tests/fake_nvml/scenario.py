@@ -9,7 +9,9 @@ The script is text, one directive a line, so that any test can write one by hand
     at T UTIL_PERCENT MEM_MIB [BREADTH_PERCENT] | loop
                                        readings hold until the next; begin again at the end
     gpm | cores N MAJOR.MINOR          has GPM; CUDA cores and compute capability
-    proc PID|self MIB [mps]            a compute process, through an MPS server
+    throttle BITS                      why the clocks are held down
+    instance GPU SLOT SMS              this is a MIG instance of that GPU (counted from 0)
+    proc PID|self MIB [mps|PERCENT]    a compute process, through an MPS server, or so busy
     fail FUNCTION|* CODE [AFTER [TIMES]]
 
 The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|* SECONDS`.
@@ -35,7 +37,9 @@ class FakeGpu:
     loop: bool = False
     gpm: bool = False
     cores: tuple[int, str] | None = None
-    processes: list[tuple[int | str, int] | tuple[int | str, int, str]] = field(
+    throttle: int = 0
+    instance: tuple[int, int, int] | None = None
+    processes: list[tuple[int | str, int] | tuple[int | str, int, str | int]] = field(
         default_factory=list
     )
 
@@ -47,6 +51,8 @@ class FakeGpu:
             f"offset_s {self.offset_s}",
             *(["dry"] if self.dry else []),
             *(["gpm"] if self.gpm else []),
+            f"throttle {self.throttle}",
+            *(["instance " + " ".join(map(str, self.instance))] if self.instance else []),
             *([f"cores {self.cores[0]} {self.cores[1]}"] if self.cores else []),
             *("at " + " ".join(map(str, point)) for point in self.points),
             *(["loop"] if self.loop else []),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.run import fold
+from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import bokeh, svg, text
 from jupyter_gpupredict.frontends.publisher import MAX_FAILURES, MAX_ROWS, Publisher
@@ -226,6 +228,30 @@ def test_words_for_figures():
     assert words.span(2 * 3600 + 300) == "2 h 05 min"
     assert words.size(3 << 30) == "3072 MiB"
     assert words.percent(math.nan) == "-"
+
+
+def test_a_prediction_beside_names_its_device_where_that_is_another():
+    started = runs.started(devices=(Device("GPU-1", "A", 0), Device("GPU-2", "B", 1)))
+    here, there = (runs.recommendation(device=uuid) for uuid in ("GPU-1", "GPU-2"))
+    assert words.beside(here, started) == words.prediction(here)
+    assert words.beside(there, started) == f"GPU 1: {words.prediction(there)}"
+
+
+def test_who_was_on_the_gpus_is_told():
+    alone = runs.run()
+    assert (words.neighbors(alone), words.elsewhere(alone)) == ("", "")
+    assert "3 others on the GPU" in words.neighbors(replace(alone, other_processes=3))
+    assert words.elsewhere(replace(alone, used=("GPU-1", "GPU-2"))) == ""
+    assert "were on GPU-2, not on GPU-1" in words.elsewhere(replace(alone, used=("GPU-2",)))
+
+
+def test_how_often_readings_are_new_is_measured():
+    found = runs.events(30)
+    assert words.refresh(fold(found)) == "new every 0.2 s"
+    buffered = [runs.started(buffer_s=14.0), *found[1:]]
+    assert words.refresh(fold(buffered)) == "new every 0.2 s, from the driver's own buffer"
+    assert words.refresh(fold([runs.started(simulated=True), *found[1:]])) == ""
+    assert words.refresh(fold(found[:1])) == ""  # nothing has come yet
 
 
 def test_a_data_frame_needs_the_stored_trace():

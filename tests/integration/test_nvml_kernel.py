@@ -252,3 +252,31 @@ def test_sm_share_and_time_share_side_by_side(tmp_path):
         text = bench.ask("run.to_text()")
         assert "25 % SM share while busy covers" in text
         assert "80 % engine busy time (time share) covers" in text
+
+
+def test_several_gpus_are_predicted_each(tmp_path):
+    """Who was on which GPU is told, and the main share is never another's."""
+    bench = Bench(tmp_path)
+    gpus = [
+        FakeGpu(points=[(0.0, 30.0, 1000.0)], processes=[("self", 900), (1, 100)], throttle=4),
+        FakeGpu(points=[(0.0, 70.0, 2000.0)], uuid=OTHER, processes=[("self", 1900)]),
+    ]
+    (tmp_path / "script.txt").write_text(Script(gpus=gpus).text())
+    with bench.kernel as kernel:
+        options = "--source nvml --device all --window 2 --agree 2 --tolerance 3 -o run"
+        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(6)").status == "ok"
+        found = bench.ask("run.to_dict()")
+        assert (found["state"], found["target_ratio"]) == ("converged", 0.3)
+        [beside] = found["others"]
+        assert (beside["device"], beside["state"], beside["target_ratio"]) == (
+            OTHER,
+            "converged",
+            0.7,
+        )
+        assert (found["gpus"], found["processes"], found["other_processes"]) == (2, 1, 1)
+        assert found["throttled_ratio"] == {"power cap": 0.5}  # one GPU of the two
+        text = bench.ask("run.to_text()")
+        assert "GPU 1: 70 % busy time (time share) covers" in text
+        assert "new every 0.2 s, from the driver's own buffer" in text
+        assert "1 other process on the GPU" in text
+        assert "power cap 50 % of the time" in text

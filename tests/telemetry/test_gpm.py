@@ -6,6 +6,7 @@ import math
 import pytest
 
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable, TelemetryError
+from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.telemetry.gpm import GpmSource
 from tests.fake_nvml.scenario import FakeGpu, Script
@@ -29,7 +30,7 @@ def test_the_device_is_described_with_its_sms(driver, source):
     assert info.source == "gpm"
     assert info.devices[0].sm_count == 132  # 16896 cores, 128 an SM
     assert (info.share.metric, info.duty.metric) == ("breadth_ratio", "gr_active_ratio")
-    assert [one.metric for one in info.also] == ["gr_active_ratio"]
+    assert [one.series.metric for one in info.also] == ["gr_active_ratio"]
     assert info.period_s == 0.5
 
 
@@ -94,6 +95,60 @@ def test_a_device_without_it_is_refused_so_that_auto_goes_on(driver, source):
     with pytest.raises(SourceUnavailable) as caught:
         source.open()
     assert caught.value.reason == "not_supported"
+
+
+CUT = [
+    FakeGpu(uuid="GPU-aaaa", gpm=True),
+    FakeGpu(points=[(0.0, 50.0, 10.0, 40.0)], uuid="MIG-0001", instance=(0, 3, 16), total_mib=9856),
+]
+
+
+def test_an_instance_of_a_cut_gpu(driver, source):
+    driver.play(Script(CUT))
+    info = source.open()
+    assert (info.devices[0].uuid, info.devices[0].sm_count) == ("MIG-0001", 16)
+    driver.tick(0.5)
+    batch = source.read(slow=True)
+    assert values(batch, "breadth_ratio") == [pytest.approx(0.4)]
+    assert values(batch, "memory_used_bytes") == [10 * 2**20]
+    told = {one.series.metric: one.reason for one in batch.unavailable}
+    assert told["power_watts"] == "mig"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "nvmlDeviceGetGpuInstanceId",
+        "nvmlDeviceGetDeviceHandleFromMigDeviceHandle",
+        "nvmlGpmMigSampleGet",
+    ],
+)
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_at_an_instance_is_a_clear_refusal(driver, source, function, code):
+    driver.play(Script(CUT, failures=[(function, code)]))
+    with pytest.raises(TelemetryError) as caught:
+        source.open()
+    assert caught.value.reason in REASONS
+
+
+def test_a_parent_that_may_not_be_read_leaves_its_instances(driver, source):
+    driver.play(Script(CUT, failures=[("nvmlDeviceGetMigMode", 4)]))
+    assert source.open().devices[0].uuid == "MIG-0001"
+
+
+def test_several_devices_have_both_shares_each(driver):
+    gpus = [FakeGpu(uuid=f"GPU-{name}", gpm=True) for name in ("aaaa", "bbbb")]
+    driver.play(Script(gpus))
+    source = GpmSource(SourceOptions(device="0,1", environ={}), driver.clock)
+    info = source.open()
+    also = [(one.series.metric, one.series.device, one.duty is None) for one in info.also]
+    assert also == [
+        ("gr_active_ratio", "GPU-aaaa", True),
+        ("breadth_ratio", "GPU-bbbb", False),
+        ("gr_active_ratio", "GPU-bbbb", True),
+    ]
+    source.close()
+    assert driver.library.fake_nvml_snapshots() == 0
 
 
 @pytest.mark.parametrize("function", ["nvmlGpmQueryDeviceSupport", "nvmlGpmSampleAlloc"])

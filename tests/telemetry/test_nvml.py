@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.errors import (
 )
 from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
-from jupyter_gpupredict.driver import nvml
+from jupyter_gpupredict.driver import inventory, nvml
 from jupyter_gpupredict.telemetry.nvml import NvmlSource
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
@@ -155,6 +155,127 @@ def test_no_own_process_is_nan_never_zero(driver, source):
     assert all(math.isnan(v) for v in values(source.read(slow=True), "process_memory_used_bytes"))
 
 
+def test_processes_are_counted_as_ours_or_not(driver, source):
+    driver.play(Script([FakeGpu(processes=[("self", 700), (1, 5000), (2, 10)])]))
+    source.open()
+    driver.tick(1.0)
+    batch = source.read(slow=True)
+    assert values(batch, "own_process_count") == [1.0]
+    assert values(batch, "other_process_count") == [2.0]
+
+
+def test_what_our_processes_did_is_told_apart(driver, source):
+    driver.play(Script([FakeGpu(processes=[("self", 700, 30), (1, 5000, 60)])]))
+    driver.tick(1.0)
+    source.open()
+    seen = []
+    for _ in range(3):
+        driver.tick(1.0)
+        seen += values(source.read(slow=True), "process_util_ratio")
+    assert math.isnan(seen[0])  # what the driver kept from before is not this run's
+    assert seen[1:] == [pytest.approx(0.3)] * 2
+
+
+def test_a_process_of_ours_that_does_nothing_is_idle_not_missing(driver, source):
+    driver.play(Script([FakeGpu(processes=[("self", 700), (1, 5000, 60)])]))
+    source.open()
+    driver.tick(1.0)
+    source.read(slow=True)
+    driver.tick(1.0)
+    assert values(source.read(slow=True), "process_util_ratio") == [0.0]
+
+
+@pytest.mark.parametrize("ours", [("self", 700, "mps"), (1, 700, 90)])
+def test_work_that_cannot_be_laid_to_us_is_missing(driver, source, ours):
+    """Through MPS the driver sees the server at work; and nothing of ours may be there."""
+    driver.play(Script([FakeGpu(processes=[ours])]))
+    source.open()
+    for _ in range(2):
+        driver.tick(1.0)
+        batch = source.read(slow=True)
+    assert all(math.isnan(v) for v in values(batch, "process_util_ratio"))
+
+
+def test_a_use_that_no_percent_can_be_is_dropped(driver, source):
+    driver.play(Script([FakeGpu(processes=[("self", 700, 4294967)])]))
+    source.open()
+    for _ in range(2):
+        driver.tick(1.0)
+        batch = source.read(slow=True)
+    assert values(batch, "process_util_ratio") == [0.0]
+
+
+def test_throttling_is_read(driver, source):
+    driver.play(Script([FakeGpu(throttle=0x24)]))
+    source.open()
+    driver.tick(1.0)
+    assert values(source.read(slow=True), "throttle_bits") == [float(0x24)]
+
+
+def test_several_devices_have_a_series_each(driver):
+    script = Script(
+        [
+            FakeGpu(uuid="GPU-aaaa", points=[(0.0, 20.0, 100.0)], refresh_s=0.5),
+            FakeGpu(uuid="GPU-bbbb", points=[(0.0, 90.0, 200.0)], refresh_s=0.2),
+        ]
+    )
+    driver.play(script)
+    driver.tick(10.0)
+    source = NvmlSource(SourceOptions(device="all", environ={}), driver.clock)
+    info = source.open()
+    assert [one.uuid for one in info.devices] == ["GPU-aaaa", "GPU-bbbb"]
+    assert info.share.device == "GPU-aaaa"
+    assert [(one.series.metric, one.series.device, one.memory.device) for one in info.also] == [
+        ("gpu_util_ratio", "GPU-bbbb", "GPU-bbbb")
+    ]
+    assert info.period_s == pytest.approx(0.5)  # the slower one: none is called full too early
+    driver.tick(1.0)
+    readings = {
+        (r.series.metric, r.series.device): r.values for r in source.read(slow=True).readings
+    }
+    assert readings["gpu_util_ratio", "GPU-aaaa"] == (0.2,) * 2
+    assert readings["gpu_util_ratio", "GPU-bbbb"] == (0.9,) * 5
+    assert readings["memory_used_bytes", "GPU-bbbb"] == (200 * 2**20,)
+    source.close()
+
+
+MIG = [
+    FakeGpu(uuid="GPU-aaaa", name="NVIDIA A100"),
+    FakeGpu(uuid="MIG-0001", name="NVIDIA A100 MIG 3g.20gb", instance=(0, 1, 42)),
+    FakeGpu(uuid="MIG-0002", name="NVIDIA A100 MIG 1g.5gb", instance=(0, 4, 14)),
+]
+
+
+def test_a_cut_gpu_is_listed_as_its_instances(driver):
+    driver.play(Script([*MIG, FakeGpu(uuid="GPU-bbbb", cores=(6912, "8.0"))]))
+    door = nvml.Nvml()
+    door.open()
+    found = [(d.uuid, d.index, d.sm_count) for d in inventory.devices(door)]
+    assert found == [("MIG-0001", 0, 42), ("MIG-0002", 0, 14), ("GPU-bbbb", 1, 108)]
+    door.close()
+
+
+def test_an_instance_without_utilization_says_so(driver, source):
+    driver.play(Script(MIG))
+    with pytest.raises(SourceUnavailable, match="MIG") as caught:
+        source.open()
+    assert caught.value.reason == "mig"
+
+
+@pytest.mark.parametrize(
+    "function", ["nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetMigDeviceHandleByIndex"]
+)
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_while_instances_are_listed_is_survived(driver, function, code):
+    driver.play(Script([*MIG, FakeGpu(uuid="GPU-bbbb")], failures=[(function, code)]))
+    source = NvmlSource(SourceOptions(environ={}), driver.clock)
+    try:
+        assert source.open().devices[0].uuid == "GPU-bbbb"
+    except TelemetryError as error:
+        assert error.reason in REASONS
+    source.close()
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_at_the_start_is_a_clear_refusal(driver, source, code):
     driver.play(Script(failures=[("nvmlInitWithFlags", code)]))
@@ -172,6 +293,9 @@ def test_every_code_at_the_start_is_a_clear_refusal(driver, source, code):
         "nvmlDeviceGetUUID",
         "nvmlDeviceGetName",
         "nvmlDeviceGetMemoryInfo_v2",
+        "nvmlDeviceGetMigMode",
+        "nvmlDeviceGetNumGpuCores",
+        "nvmlDeviceGetCudaComputeCapability",
         "nvmlSystemGetDriverVersion",
         "nvmlDeviceGetSamples",
     ],
@@ -194,6 +318,8 @@ def test_every_code_while_opening_is_survived(driver, source, function, code):
         ("nvmlDeviceGetMemoryInfo_v2", "memory_used_bytes"),
         ("nvmlDeviceGetPowerUsage", "power_watts"),
         ("nvmlDeviceGetComputeRunningProcesses_v3", "process_memory_used_bytes"),
+        ("nvmlDeviceGetProcessUtilization", "process_util_ratio"),
+        ("nvmlDeviceGetCurrentClocksEventReasons", "throttle_bits"),
     ],
 )
 @pytest.mark.parametrize("code", CODES)
@@ -213,7 +339,8 @@ def test_every_code_in_mid_run_costs_one_metric_or_loses_the_device(
     told = [one for one in batch.unavailable if one.series.metric == metric]
     others = {r.series.metric for r in batch.readings} - {metric}
     assert others
-    if not (code == 6 and metric == "gpu_util_ratio") and not values(batch, metric):
+    nothing_new = code == 6 and metric in ("gpu_util_ratio", "process_util_ratio")
+    if not nothing_new and not values(batch, metric):
         assert [one.reason in REASONS for one in told] == [True]
         again = source.read(slow=True)
         assert not [one for one in again.unavailable if one.series.metric == metric]
@@ -308,5 +435,5 @@ def test_a_forked_child_leaves_the_parents_library_alone(driver):
         door.close()
         os._exit(0)
     os.waitpid(pid, 0)
-    assert len(door.devices()) == 1
+    assert len(inventory.devices(door)) == 1
     door.close()

@@ -29,7 +29,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
                 if told.coverage_ratio is not None
                 else "not available: no readings beyond those that chose the figure",
             ),
-            *(("beside it", words.prediction(other)) for other in run.others),
+            *(("beside it", words.beside(other, started)) for other in run.others),
             ("certified", words.certified(told)),
             ("bounds", words.bounds(told)),
             ("memory", words.memory(told.memory)),
@@ -39,6 +39,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
                 f"{words.span(told.watched_s)} active of {words.span(run.duration_s)}, readings "
                 f"for {words.percent(told.sampled_ratio)} of it ({run.samples})",
             ),
+            ("readings", words.refresh(run)),
+            ("shared", words.neighbors(run)),
+            ("elsewhere", words.elsewhere(run)),
+            ("throttled", words.throttled(run.throttled)),
             ("progress", told.progress),
             ("time left", words.time_left(told)),
             ("alarms", _alarms(run)),

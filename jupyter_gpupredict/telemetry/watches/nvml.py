@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core.machine import DeviceNow, DeviceTable, ProcessNow
+from jupyter_gpupredict.driver import inventory
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
 from jupyter_gpupredict.driver.processes import process_name
 
@@ -55,7 +56,7 @@ class NvmlWatch:
             nvml.open()
             self._nvml = nvml
             self._off.clear()
-            self._devices = nvml.devices()
+            self._devices = inventory.devices(nvml)
             self._driver_version = nvml.driver_version()
         return self._nvml
 

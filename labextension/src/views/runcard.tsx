@@ -52,8 +52,8 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
       </p>
       <p className="jp-GpuPredict-headline">{headline}</p>
       {run.others.map(other => (
-        <p key={other.metric} className="jp-GpuPredict-small">
-          {trans.__('beside it: %1', words.prediction(other))}
+        <p key={`${other.metric} ${other.device}`} className="jp-GpuPredict-small">
+          {trans.__('beside it: %1', started ? words.beside(other, started) : words.prediction(other))}
         </p>
       ))}
       {started && (

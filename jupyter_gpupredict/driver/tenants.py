@@ -1,0 +1,82 @@
+"""Who uses a device: the processes of this tree, and others.
+
+The driver counts processes in the host's PID namespace. Where ours is another one, its numbers say
+nothing about us unless they happen to be listed, and then nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.driver.buffer import ratio
+from jupyter_gpupredict.driver.nvml import NvmlError
+from jupyter_gpupredict.driver.processes import sees_host_pids
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.driver.nvml import Nvml
+
+OWN_MEMORY, OWN_UTIL = "process_memory_used_bytes", "process_util_ratio"
+OWN_COUNT, OTHER_COUNT = "own_process_count", "other_process_count"
+
+
+class Tenants:
+    """The compute processes of one device, told apart."""
+
+    def __init__(self, nvml: Nvml, uuid: str) -> None:
+        self._nvml = nvml
+        self._uuid = uuid
+        self._since_us: int | None = None
+        self._own: frozenset[int] = frozenset()
+        """Ours that were on the device at the last `census`."""
+        self._through_mps = False
+        self._countable = sees_host_pids()
+
+    def census(self, pids: frozenset[int]) -> dict[str, float]:
+        """Return the memory of our processes and how many of ours and of others there are.
+
+        NaN: none of ours is there, or it cannot be known which ones are ours.
+
+        Raises:
+            NvmlError: The list cannot be had.
+        """
+        listed = self._nvml.process_memory_bytes(self._uuid)
+        own = pids & listed.keys()
+        if own != self._own:
+            self._own, self._through_mps = own, bool(own & self._mps_pids())
+        known = [size for pid in self._own if (size := listed[pid]) is not None]
+        counted = bool(self._own) or self._countable
+        return {
+            OWN_MEMORY: math.fsum(known) if known else math.nan,
+            OWN_COUNT: float(len(self._own)) if counted else math.nan,
+            OTHER_COUNT: float(len(listed) - len(self._own)) if counted else math.nan,
+        }
+
+    def utilization(self) -> float:
+        """Return the share of the time that our processes kept the device busy since the last call.
+
+        A process that did nothing is not listed: 0 as long as one of ours is on the device.
+        Through MPS the driver sees the server at work, not its clients: NaN.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        first = self._since_us is None
+        samples = self._nvml.process_samples(self._uuid, self._since_us or 0)
+        self._since_us = samples[-1].time_us if samples else self._since_us or 0
+        if first or not self._own or self._through_mps:  # at first there is only what was before
+            return math.nan
+        each: dict[int, list[float]] = {}
+        for sample in samples:
+            if sample.pid in self._own:
+                each.setdefault(sample.pid, []).append(sample.percent)
+        means = (math.fsum(values) / len(values) for values in each.values())
+        return ratio(min(100.0, math.fsum(means)))
+
+    def _mps_pids(self) -> frozenset[int]:
+        try:
+            return self._nvml.mps_pids(self._uuid)
+        except NvmlError as error:
+            if error.gone:
+                raise
+            return frozenset()  # drivers that keep no such list

@@ -1,0 +1,47 @@
+"""Who else was there, and what held the clocks down: folded from readings."""
+
+import math
+
+import pytest
+
+from jupyter_gpupredict.core.neighbors import Neighbors
+from jupyter_gpupredict.core.series import Readings, Series
+from jupyter_gpupredict.core.throttle import causes
+
+
+def readings(metric, *values, device="GPU-1"):
+    return Readings(Series(metric, device), tuple(map(float, range(len(values)))), values)
+
+
+def test_the_most_at_one_time_counts():
+    found = Neighbors()
+    found.add(readings("own_process_count", 1.0, 3.0, 2.0))
+    found.add(readings("own_process_count", 1.0, device="GPU-2"))
+    found.add(readings("other_process_count", 0.0, math.nan, device="GPU-2"))
+    assert (found.own, found.others) == ({"GPU-1": 3, "GPU-2": 1}, {})
+
+
+def test_a_device_on_which_none_of_ours_was_is_not_used():
+    found = Neighbors()
+    found.add(readings("own_process_count", 0.0, math.nan))
+    assert found.own == {}
+
+
+def test_throttling_is_a_share_of_the_readings_that_there_are():
+    found = Neighbors()
+    assert found.throttled() == ()
+    found.add(readings("throttle_bits", 0.0, 4.0, 4.0 + 64.0, math.nan, 1.0))
+    assert found.throttled() == (("power cap", 0.5), ("temperature (hardware)", 0.25))
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"),
+    [
+        (0.0, ()),
+        (math.nan, ()),
+        (float(0x1 | 0x2 | 0x100), ()),  # idle, and clocks that somebody chose
+        (float(0x8 | 0x80), ("hardware slowdown", "power brake")),
+    ],
+)
+def test_causes(bits, expected):
+    assert causes(bits) == expected
