@@ -21,6 +21,7 @@ SOURCES = {
 }
 WATCHES = {
     "nvml": "telemetry.watches.nvml:NvmlWatch",
+    "host": "telemetry.watches.host:HostWatch",
 }
 HINTS = {
     "keras": "hints.keras:KerasHint",

@@ -11,7 +11,7 @@ from jupyter_gpupredict.config.measuring import build_session, progress_board, s
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
 from jupyter_gpupredict.config.serving import Runs, device_watch, mps_daemon
-from jupyter_gpupredict.config.sources import SourceProbe, probe_sources
+from jupyter_gpupredict.config.sources import SourceProbe, host, probe_sources
 from jupyter_gpupredict.config.stored import (
     build_store,
     list_runs,
@@ -34,6 +34,7 @@ __all__ = [
     "code_hash",
     "device_watch",
     "export",
+    "host",
     "list_runs",
     "mps_daemon",
     "predict_recording",

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TelemetryError
+from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.series import SourceOptions
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.config.options import SessionConfig
     from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.machine import Host
     from jupyter_gpupredict.core.protocols import TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
 
 
 AUTO = ("gpm", "nvml", "cpu")
 """What `--source auto` tries, best first."""
+SETTLE_S = 0.25
+"""Between the two reads of a probe: some sources give nothing before the second."""
 
 
 class _FirstThatOpens:
@@ -81,26 +86,52 @@ def make_source(config: SessionConfig, clock: Clock) -> TelemetrySource:
 
 @dataclass(frozen=True, slots=True)
 class SourceProbe:
-    """Whether a source can be opened here."""
+    """Whether a source can be opened here, and what it gives."""
 
     name: str
     works: bool
     found: str
+    """Its devices, or why it cannot be opened."""
     hint: str
+    driver: str = ""
+    """The driver's version, where there is a driver."""
+    gives: tuple[str, ...] = ()
+    """Labels of the metrics that had a reading."""
+    lacks: tuple[tuple[str, str], ...] = ()
+    """(label, reason) of those that cannot be had."""
 
 
 def probe_sources() -> list[SourceProbe]:
-    """Open and close each real source once; nothing is changed on any device."""
-    probes = []
-    for name in AUTO:
-        source: TelemetrySource = registry.load("sources", name)(SourceOptions(), SystemClock())
-        try:
-            info = source.open()
-        except TelemetryError as error:
-            probes.append(SourceProbe(name, False, f"{error.reason}: {error.message}", error.hint))
-        else:
-            found = "; ".join(f"{device.name} ({device.uuid})" for device in info.devices)
-            probes.append(SourceProbe(name, True, found, ""))
-        finally:
-            source.close()
-    return probes
+    """Open each real source once, on all devices, and read it; nothing is changed on any."""
+    return [_probe(name) for name in AUTO]
+
+
+def _probe(name: str) -> SourceProbe:
+    make = registry.load("sources", name)
+    source: TelemetrySource = make(SourceOptions(device="all"), SystemClock())
+    try:
+        info = source.open()
+        batches = [source.read(slow=True)]
+        time.sleep(SETTLE_S)
+        batches.append(source.read(slow=True))
+    except TelemetryError as error:
+        return SourceProbe(name, False, f"{error.reason}: {error.message}", error.hint)
+    finally:
+        source.close()
+    read = {readings.series.metric for batch in batches for readings in batch.readings}
+    missing = {one.series.metric: one.reason for batch in batches for one in batch.unavailable}
+    return SourceProbe(
+        name,
+        True,
+        "; ".join(f"{device.name} ({device.uuid})" for device in info.devices),
+        "",
+        driver=dict(info.versions).get("driver", ""),
+        gives=tuple(METRICS[metric].label for metric in sorted(read)),
+        lacks=tuple((METRICS[m].label, reason) for m, reason in sorted(missing.items())),
+    )
+
+
+def host() -> Host:
+    """Return what kind of machine this is; nothing is changed."""
+    found: Host = registry.load("watches", "host")().read()
+    return found

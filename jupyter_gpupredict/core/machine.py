@@ -55,3 +55,15 @@ class MpsDaemon:
     running: bool
     pipe_directory: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where this process runs."""
+
+    container: str
+    """The container's kind; empty outside of one, as far as can be seen."""
+    host_pids: bool
+    """Whether the driver's process numbers mean the same processes here."""
+    wsl: bool
+    """Windows Subsystem for Linux: its driver tells less, and has no MPS."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
+
+from jupyter_core import paths
 
 from jupyter_gpupredict import config
 
 PACKAGES = ("ipykernel", "ipywidgets", "anywidget", "bokeh", "jupyter_server", "nvidia-ml-py")
+WIDGETS = ("@jupyter-widgets/jupyterlab-manager", "anywidget", "jupyter_gpupredict")
+"""Front-end extensions that the live view and the panel need, as JupyterLab finds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,18 @@ class Line:
 
 def examine() -> list[Line]:
     """Return one line for each thing that matters; changes nothing."""
-    lines = [Line("python", True, f"{platform.python_version()} on {platform.platform()}")]
+    return [
+        Line("python", True, f"{platform.python_version()} on {platform.platform()}"),
+        *_packages(),
+        *_frontends(),
+        *_sources(),
+        *_host(),
+        *_store(),
+    ]
+
+
+def _packages() -> list[Line]:
+    lines = []
     for package in PACKAGES:
         version = _version(package)
         fix = "" if version else f"pip install {package}"
@@ -45,18 +60,88 @@ def examine() -> list[Line]:
                 "pip uninstall pynvml; pip install --force-reinstall nvidia-ml-py",
             )
         )
-    lines += [
-        Line(f"source {one.name}", one.works, one.found, one.hint) for one in config.probe_sources()
+    return lines
+
+
+def _frontends() -> list[Line]:
+    """Return what a notebook's page will find, as the directories of this environment say."""
+    roots = [Path(root) for root in paths.jupyter_path("labextensions")]
+    here = [
+        name for name in WIDGETS if any((root / name / "package.json").exists() for root in roots)
     ]
+    lacking = [name for name in WIDGETS if name not in here]
+    served = any(
+        (Path(root) / "jupyter_server_config.d" / "jupyter_gpupredict.json").exists()
+        for root in paths.jupyter_config_path()
+    )
+    lab = _version("jupyterlab")
+    return [
+        Line("jupyterlab", bool(lab), lab or "not installed", "pip install jupyterlab"),
+        Line(
+            "front-end extensions",
+            not lacking,
+            f"missing: {', '.join(lacking)}" if lacking else ", ".join(here),
+            "pip install ipywidgets anywidget jupyter_gpupredict, where JupyterLab runs",
+        ),
+        Line(
+            "server extension",
+            served,
+            "enabled"
+            if served
+            else "not enabled: no panel, and BokehJS has to come from the kernel",
+            "pip install jupyter_gpupredict, where the server runs",
+        ),
+    ]
+
+
+def _sources() -> list[Line]:
+    lines = []
+    for one in config.probe_sources():
+        lines.append(Line(f"source {one.name}", one.works, one.found, one.hint))
+        if one.driver:
+            lines.append(Line(f"{one.name} driver", True, one.driver))
+        if one.works:
+            lacks = "; ".join(f"no {label} ({reason})" for label, reason in one.lacks)
+            gives = ", ".join(one.gives)
+            lines.append(
+                Line(
+                    f"{one.name} metrics",
+                    not one.lacks,
+                    f"{lacks}; gives {gives}" if lacks else gives,
+                    "docs/gpu.md tells what each reason means",
+                )
+            )
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     lines.append(Line("CUDA_VISIBLE_DEVICES", True, "not set" if shown is None else repr(shown)))
-    problem = config.store_problem()
-    lines.append(
-        Line("session store", not problem, problem or str(config.store_dir()), "check its rights")
-    )
-    lab = importlib.util.find_spec("jupyterlab") is not None
-    lines.append(Line("jupyterlab", lab, _version("jupyterlab") or "not installed"))
     return lines
+
+
+def _host() -> list[Line]:
+    host = config.host()
+    return [
+        Line("container", True, host.container or "none seen"),
+        Line(
+            "process numbers",
+            host.host_pids,
+            "the driver's are ours"
+            if host.host_pids
+            else "another PID namespace than the driver's: memory is device-wide",
+            "docker run --pid=host, or hostPID: true",
+        ),
+        Line(
+            "WSL",
+            not host.wsl,
+            "yes: its driver lists no processes, and there is no MPS" if host.wsl else "no",
+            "for figures of this process alone, measure on Linux itself",
+        ),
+    ]
+
+
+def _store() -> list[Line]:
+    problem = config.store_problem()
+    return [
+        Line("session store", not problem, problem or str(config.store_dir()), "check its rights")
+    ]
 
 
 def report() -> str:

@@ -2,7 +2,12 @@
 
 import json
 
+import pytest
+
+from jupyter_gpupredict.core.machine import Host
 from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.telemetry.watches.host import HostWatch
+from tests.fake_nvml.scenario import FakeGpu, Script
 
 
 def test_every_line_that_fails_tells_a_way_out(monkeypatch):
@@ -41,3 +46,83 @@ def test_a_store_that_cannot_be_written_is_told(data_dir):
     data_dir.write_text("a file where a folder should be")
     line = next(line for line in doctor.examine() if line.name == "session store")
     assert not line.works
+
+
+@pytest.fixture
+def seen(driver, monkeypatch):
+    """Looks with a driver whose clock moves while the probe waits."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    driver.library.fake_nvml_set_time(-1.0)
+
+    def look(*gpus, failures=()):
+        driver.play(Script(list(gpus), failures=list(failures), start_s=1.0))
+        return {line.name: line for line in doctor.examine()}
+
+    yield look
+    driver.tick(0.0)
+
+
+def test_what_each_source_gives_is_listed(seen):
+    lines = seen(FakeGpu(gpm=True), FakeGpu(uuid="GPU-bbbb", gpm=True))
+    assert "GPU-bbbb" in lines["source nvml"].found
+    assert lines["nvml driver"].found == "580.00"
+    assert lines["nvml metrics"].works
+    assert {
+        "busy time (time share)",
+        "compute processes of others",
+        "device memory",
+        "power",
+    } <= set(lines["nvml metrics"].found.split(", "))
+    assert "SM share while busy" in lines["gpm metrics"].found
+
+
+def test_what_a_device_lacks_is_listed_with_its_reason(seen):
+    lines = seen(FakeGpu(), failures=[("nvmlDeviceGetPowerUsage", 4)])
+    assert not lines["nvml metrics"].works
+    assert lines["nvml metrics"].found.startswith("no power (no_permission); gives ")
+    assert lines["source gpm"].found.startswith("not_supported")
+    assert "gpm metrics" not in lines
+
+
+def test_instances_are_listed_and_refused_where_they_cannot_be_measured(seen):
+    lines = seen(FakeGpu(), FakeGpu(uuid="MIG-0001", instance=(0, 0, 14)))
+    assert lines["source nvml"].found.startswith("mig: ")
+    assert "--source gpm" in lines["source nvml"].fix
+
+
+@pytest.mark.parametrize(
+    ("mark", "environ", "release", "expected"),
+    [
+        ("", {}, "6.1.0", ("", False)),
+        (".dockerenv", {}, "6.1.0", ("Docker", False)),
+        ("run/.containerenv", {}, "6.1.0", ("Podman", False)),
+        ("", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "6.1.0", ("Kubernetes", False)),
+        ("", {}, "5.15.1-Microsoft-standard-WSL2", ("", True)),
+    ],
+)
+def test_what_kind_of_machine_it_is(tmp_path, mark, environ, release, expected):
+    if mark:
+        (tmp_path / mark).parent.mkdir(exist_ok=True)
+        (tmp_path / mark).touch()
+    found = HostWatch(tmp_path, release, environ).read()
+    assert (found.container, found.wsl) == expected
+
+
+def test_a_machine_that_hides_processes_is_told(monkeypatch):
+    monkeypatch.setattr(doctor.config, "host", lambda: Host("Docker", host_pids=False, wsl=True))
+    lines = {line.name: line for line in doctor.examine()}
+    assert not lines["process numbers"].works
+    assert "--pid=host" in lines["process numbers"].fix
+    assert not lines["WSL"].works
+
+
+def test_front_end_extensions_are_looked_for_where_jupyterlab_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    for name in doctor.WIDGETS:
+        (tmp_path / "labextensions" / name).mkdir(parents=True)
+        (tmp_path / "labextensions" / name / "package.json").write_text("{}")
+    lines = {line.name: line for line in doctor.examine()}
+    assert lines["front-end extensions"].works
+    monkeypatch.setattr(doctor, "WIDGETS", ("not-there",))
+    lines = {line.name: line for line in doctor.examine()}
+    assert "not-there" in lines["front-end extensions"].found
