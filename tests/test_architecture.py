@@ -48,9 +48,17 @@ DOORS = {
         "session/hooks.py",
         "frontends/stopping.py",
         "frontends/server/worker.py",
+        "mps/child.py",
+        "mps/inside.py",
     ],
-    "queue": ["frontends/server/worker.py"],
-    "signal": ["frontends/stopping.py", "backtest/run.py"],
+    "_thread": ["mps/inside.py"],
+    "queue": ["frontends/server/worker.py", "mps/child.py"],
+    "pickle": ["mps/child.py", "mps/inside.py"],
+    "select": ["mps/inside.py"],
+    "selectors": ["mps/child.py"],
+    "traceback": ["mps/inside.py"],
+    "codecs": ["mps/child.py"],
+    "signal": ["frontends/stopping.py", "backtest/run.py", "mps/child.py", "mps/inside.py"],
     "concurrent": ["backtest/run.py"],
     "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [
@@ -62,13 +70,15 @@ DOORS = {
         "frontends/server/",
         "session/hooks.py",
         "exporters/requirements.py",
+        "mps/inside.py",
     ],
-    "subprocess": ["exporters/trial.py"],
+    "subprocess": ["exporters/trial.py", "mps/child.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
-nothing by name: it has to be told when the cell imports a framework."""
+nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
+child has written, and nothing else."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
