@@ -66,7 +66,7 @@ class DeviceWatch:
                 "no_device",
             )
         self._device = device
-        self._tree = ProcessTree()
+        self._tree = ProcessTree(self._options.root_pid)
         self._missing.clear()
         self._off.clear()
         return device

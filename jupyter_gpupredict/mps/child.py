@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 
@@ -37,7 +38,6 @@ CHUNK = 64 << 10
 QUEUED = 64
 """Chunks of output that wait for the reader: beyond 4 MiB the child waits in its write."""
 TICK_S = 0.25
-Outcome = Literal["completed", "failed", "interrupted", "died"]
 Stream = Literal["stdout", "stderr"]
 Rung = Literal["by itself", "when asked", "SIGTERM", "SIGKILL", "left running"]
 
@@ -70,44 +70,12 @@ class Waits:
     killed_s: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ChildError:
-    """What the function raised, or how its process ended."""
-
-    name: str
-    message: str
-    traceback: str
-    kinds: tuple[str, ...] = ()
-    """Qualified names of its class and those above it."""
-    pickled: bytes = b""
-    """The exception itself, where it can be had; only ever from our own child."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How the function ended."""
-
-    outcome: Outcome
-    took_s: float
-    error: ChildError | None = None
-    sm_count: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A name of the function, brought back."""
-
-    value: Any = None
-    reason: str = ""
-    """Why there is no value; empty when there is one."""
-
-
 class ChildFailed(GpuPredictError):
     """A child process could not be started, or did not answer."""
 
 
 class Child:
-    """One function in one child process. `start`, `wait`, perhaps `fetch`, and always `stop`.
+    """One function in one child process: `start`, `go`, `wait`, perhaps `fetch`; always `stop`.
 
     A thread reads what the child tells, so that an interrupt here cannot tear a frame; callbacks
     are called by `wait`, on the caller's thread.
@@ -155,7 +123,7 @@ class Child:
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        """Start the process; it begins to run the function at once.
+        """Start the process; it gets ready and waits for `go`.
 
         Raises:
             ChildFailed: No process could be started.
@@ -203,6 +171,15 @@ class Child:
             if isinstance(error, OSError):
                 raise ChildFailed(f"no child process can be started: {error.strerror}") from error
             raise
+
+    def go(self) -> None:
+        """Have it call the function."""
+        self._send(do="go")
+
+    def raised(self, fault: Fault, namespace: Mapping[str, Any]) -> BaseException | None:
+        """Return the exception itself; None where it cannot be had here."""
+        found = self._unpacked(fault.pickled, "" if fault.pickled else "none", namespace)
+        return found.value if isinstance(found.value, BaseException) else None
 
     def wait(
         self, until_s: float | None = None, enough: Callable[[], bool] = lambda: False
@@ -424,7 +401,7 @@ class _Reader(threading.Thread):
         self._process = process
         self._reports = reports
         self._finishing = threading.Event()
-        self._error: ChildError | None = None
+        self._error: Fault | None = None
         self._began_s = time.monotonic()
         self._data = bytearray()
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
@@ -498,7 +475,7 @@ class _Reader(threading.Thread):
             case "began":
                 self._put(("began", head["time_s"]))
             case "error":
-                self._error = ChildError(
+                self._error = Fault(
                     head["name"],
                     head["message"],
                     head["traceback"],
@@ -550,7 +527,7 @@ class _Reader(threading.Thread):
         self._process.wait()
         return True
 
-    def _cause(self) -> ChildError:
+    def _cause(self) -> Fault:
         status = self._process.returncode
         if status < 0:
             try:
@@ -562,30 +539,10 @@ class _Reader(threading.Thread):
                 message += "; when nobody did it, the machine ran out of memory"
         else:
             message = f"the cell's process ended itself with status {status}"
-        return ChildError("ProcessDied", message, f"ProcessDied: {message}\n")
+        return Fault("ProcessDied", message, f"ProcessDied: {message}\n")
 
 
 def _mark(head: Mapping[str, Any]) -> Mark:
     if head["mark"] == "phase":
         return Phase(head["time_s"], head["name"], head["hint"])
     return Progress(head["time_s"], head["unit"], head["done"], head["total"], head["hint"])
-
-
-def overrun(error: ChildError | None, memory_limit_mib: int | None) -> str:
-    """Return in words that memory ran out, and which; empty when it is something else.
-
-    Under a pinned memory limit CUDA reports it as plain out of memory: only the limit tells why.
-    """
-    if error is None:
-        return ""
-    text = error.message.lower()
-    if "builtins.MemoryError" in error.kinds and "cuda" not in text and "gpu" not in text:
-        return "host memory ran out in the cell's process"
-    told = any(kind.endswith("OutOfMemoryError") for kind in error.kinds) or (
-        "out of memory" in text or "out_of_memory" in text or "resource_exhausted" in text
-    )
-    if not told:
-        return ""
-    if memory_limit_mib is None:
-        return "GPU memory ran out"
-    return f"the cell went over its memory limit of {memory_limit_mib} MiB"

@@ -194,13 +194,15 @@ class _Session:
         self.reports = reports
         self.interrupt = Interrupt()
         self._request = request
+        self._go = threading.Event()
         self._over = threading.Event()
+        self._module = types.ModuleType(request["module"])
         self._kept: dict[str, Any] = {}
         self._value: Any = None
         self._progress: Any = None
 
     def run(self) -> None:
-        """Call the function and say how it ended."""
+        """Get ready, wait for the parent's word, call the function and say how it ended."""
         request = self._request
         if request["progress"]:
             module, _, name = request["progress"].partition(":")
@@ -209,6 +211,7 @@ class _Session:
             except Exception as error:  # noqa: BLE001 - border: the cell runs without hints
                 self.reports.tell("note", text=f"no progress: {type(error).__name__}: {error}")
         path = Path(request["folder"], f"{request['module']}.py")
+        self._go.wait()
         began_s = time.monotonic()
         self.reports.tell("began", time_s=began_s)
         outcome, fault = "completed", None
@@ -251,6 +254,8 @@ class _Session:
     def obey(self, asked: dict[str, Any]) -> bool:
         """Do what the parent asks; returns whether to go on listening."""
         match asked["do"]:
+            case "go":
+                self._go.set()
             case "interrupt":
                 self.interrupt.ask()
             case "fetch":
@@ -260,6 +265,7 @@ class _Session:
             case "quit":
                 if not self._over.is_set():
                     self.interrupt.ask()
+                    self._go.set()
                     while not self._over.wait(POLL_S):
                         self.poll()
                 return False
@@ -268,6 +274,7 @@ class _Session:
     def orphaned(self) -> NoReturn:
         """The parent is gone: unwind, then end with everything that was started here."""
         self.interrupt.ask()
+        self._go.set()
         until_s = time.monotonic() + ORPHAN_S
         while not self._over.wait(POLL_S) and time.monotonic() < until_s:
             self.interrupt.wake()
@@ -280,7 +287,7 @@ class _Session:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         if request["keep_of"]:
             _keep_names(tree, request["keep_of"])
-        module = types.ModuleType(request["module"])
+        module = self._module
         module.__file__ = str(path)
         vars(module)[_KEEP] = self._kept.update
         vars(module)[_LOCALS] = builtins.locals
@@ -290,21 +297,22 @@ class _Session:
 
     def _send_result(self, name: str) -> None:
         """Send one name of the function; the empty name is its value."""
-        if name and name not in self._kept:
-            self.reports.tell("result", name=name, ok=False, reason="the cell has not bound it")
+        known = vars(self._module) | self._kept | {"": self._value}
+        if name not in known:
+            self.reports.tell("result", name=name, reason="the cell has not bound it")
             return
-        value = self._kept[name] if name else self._value
+        value = known[name]
         if not name and not _is_plain(value):
             with contextlib.suppress(Exception):
-                self.reports.tell("result", repr(value).encode(), name="", ok=False, reason="text")
+                self.reports.tell("result", repr(value).encode(), name="", reason="text")
                 return
         try:
             payload = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - objects raise what they like
             reason = f"cannot be pickled: {type(error).__name__}: {error}"
-            self.reports.tell("result", name=name, ok=False, reason=reason[:500])
+            self.reports.tell("result", name=name, reason=reason[:500])
         else:
-            self.reports.tell("result", payload, name=name, ok=True)
+            self.reports.tell("result", payload, name=name)
 
     def _sm_count(self) -> int | None:
         """Return how many SMs this process was given; None where CUDA is not in use."""

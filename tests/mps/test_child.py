@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_gpupredict.mps.child import Child, Program, Waits, overrun
+from jupyter_gpupredict.core.ending import overrun
+from jupyter_gpupredict.mps.child import Child, Program, Waits
 
 SHORT = Waits(asked_s=0.6, terminated_s=0.6, killed_s=5.0)
 
@@ -56,10 +57,12 @@ def run(talk):
     """Start a child; it is stopped at the test's end."""
     children = []
 
-    def start(source, **options):
+    def start(source, hold=None, **options):
         child = made(source, talk, **options)
         children.append(child)
         child.start()
+        if hold is None:
+            child.go()
         return child
 
     yield start
@@ -216,6 +219,20 @@ def test_an_interrupt_reaches_what_the_function_does(run, talk, waiting):
     assert child.fetch(["n"], {})["n"].value == 7
     assert child.stop() == "by itself"
     assert "unwound" in talk.text()
+
+
+def test_it_waits_for_the_word(run, talk):
+    child = run("def train(p):\n    print('gone')\n", hold=True)
+    assert child.wait(time.monotonic() + 1.0) is None
+    assert talk.text() == ""
+    child.go()
+    assert child.wait().outcome == "completed"
+    assert talk.text() == "gone\n"
+
+
+def test_a_child_without_the_word_ends_when_asked(run):
+    child = run("def train(p):\n    print('gone')\n", hold=True)
+    assert child.stop() == "when asked"
 
 
 def test_an_interrupt_before_the_function_is_reached_counts(run):
@@ -456,6 +473,7 @@ def test_the_child_ends_with_its_parent(tmp_path):
                           on_output=lambda _, text: pids.append(text))
             pids = []
             child.start()
+            child.go()
             child.wait(time.monotonic() + 20, lambda: "pid" in "".join(pids))
             below = "".join(pids).split()[1]
             open({str(tmp_path / "pids")!r}, "w").write(f"{{child.pid}} {{below}}")
