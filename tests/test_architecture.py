@@ -33,6 +33,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/interruption.py",
+        "frontends/isolated.py",
         "exporters/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],

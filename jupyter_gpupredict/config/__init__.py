@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jupyter_gpupredict.config.code import read_notebook
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
+from jupyter_gpupredict.config.isolating import Isolated, IsolatedRun, isolate
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
@@ -21,19 +22,24 @@ from jupyter_gpupredict.config.stored import (
     store_dir,
     store_problem,
 )
+from jupyter_gpupredict.config.tenancy import Tenancy, tenancy
 from jupyter_gpupredict.config.validating import Validated, validate
 
 __all__ = [
     "ExportOutcome",
+    "Isolated",
+    "IsolatedRun",
     "Runs",
     "SessionConfig",
     "SourceProbe",
+    "Tenancy",
     "Validated",
     "build_session",
     "build_store",
     "code_hash",
     "device_watch",
     "export",
+    "isolate",
     "list_runs",
     "mps_daemon",
     "predict_recording",
@@ -49,5 +55,6 @@ __all__ = [
     "store_dir",
     "store_problem",
     "targets",
+    "tenancy",
     "validate",
 ]

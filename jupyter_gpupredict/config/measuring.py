@@ -40,6 +40,8 @@ def build_session(
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
     on_limit: Callable[[], None] | None = None,
+    root_pid: int | None = None,
+    notes: Sequence[str] = (),
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -51,6 +53,8 @@ def build_session(
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
         on_limit: Called there when `max_seconds` are over.
+        root_pid: The process to measure, with what it starts; None: this one.
+        notes: Sentences for the result.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
@@ -102,7 +106,7 @@ def build_session(
             series=info.series,
             config={key: value for key, value in asdict(config).items() if key != "path"},
             versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
-            notes=info.notes,
+            notes=(*info.notes, *notes),
             scope=info.scope,
             origin=info.origin,
             buffer_s=info.buffer_s,
@@ -114,15 +118,16 @@ def build_session(
         )
 
     session = Session(
-        source=make_source(config, clock),
+        source=make_source(config, clock, root_pid),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
         board=progress_board(),
-        hooks=_hooks(),
+        hooks=progress_hooks() if root_pid is None else None,
         live=live,
+        own_process=root_pid is None,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
         on_state=on_state,
@@ -184,7 +189,7 @@ def progress_board() -> Board:
 
 
 @functools.cache
-def _hooks() -> Hooks:
+def progress_hooks() -> Hooks:
     """Return this process's progress hints; none is made before the first session starts."""
     from jupyter_gpupredict.session.hooks import Hooks
 

@@ -15,6 +15,8 @@ from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.views import View, open_view
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
     from jupyter_gpupredict.core.protocols import SessionHandle
@@ -31,12 +33,21 @@ class CellRun:
     """The measuring of one cell."""
 
     def __init__(
-        self, shell: InteractiveShell, options: MagicOptions, code: str, *, synchronize: bool
+        self,
+        shell: InteractiveShell,
+        options: MagicOptions,
+        code: str,
+        *,
+        synchronize: bool,
+        child_pid: int | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self._shell = shell
         self._options = options
         self._code = code
         self._synchronize = synchronize
+        self._child_pid = child_pid
+        self._notes = notes
         self._stop = ConvergenceStop()
         self._view: View | None = None
         self._session: SessionHandle | None = None
@@ -57,6 +68,8 @@ class CellRun:
             live=view is not None and view.live,
             on_state=self._on_state if config.until_converged else None,
             on_limit=self._on_limit if config.until_converged else None,
+            root_pid=self._child_pid,
+            notes=self._notes,
         )
         if self._synchronize:
             _wait_for_gpu()

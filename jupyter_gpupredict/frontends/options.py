@@ -23,6 +23,21 @@ class MagicOptions:
     output: str | None
     quiet: bool
     dry_run: bool
+    isolation: Isolation | None = None
+    """Run the cell in a process of its own; None: in this kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """How a cell runs in a process of its own."""
+
+    returns: tuple[str, ...] = ()
+    """Names to bring back into the notebook."""
+    memory_limit_mib: int | None = None
+    percentage: int | None = None
+    """Share of the SMs that MPS holds it to."""
+    setup: tuple[str, ...] = ()
+    """Tags, or numbers, of cells that run again before it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -134,7 +149,75 @@ def magic_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what would be measured, and do not run"
     )
     session_arguments(parser)
+    isolation_arguments(parser)
     return parser
+
+
+def isolation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a cell that runs in a process of its own."""
+    add = parser.add_argument
+    add(
+        "--isolate",
+        action="store_true",
+        help="run the cell as the function that an export would write, in a process of its own",
+    )
+    add(
+        "--return",
+        dest="returns",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="bring this name back from an isolated cell; may be repeated",
+    )
+    add(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="cells with this tag, or number, run again before an isolated one; may be repeated",
+    )
+    add(
+        "--mps-percentage",
+        type=int,
+        metavar="P",
+        help="hold an isolated cell to this share of the SMs (its run is then no prediction)",
+    )
+    add(
+        "--memory-limit",
+        type=int,
+        metavar="MIB",
+        help="hold an isolated cell to this much GPU memory",
+    )
+
+
+def isolation(arguments: argparse.Namespace) -> Isolation | None:
+    """Return how parsed options want the cell isolated; None: not at all.
+
+    Raises:
+        InvalidOption: A value is out of range, or makes no sense without `--isolate`.
+    """
+    percentage, limit_mib = arguments.mps_percentage, arguments.memory_limit
+    if percentage is not None and not 1 <= percentage <= 100:
+        raise InvalidOption(f"--mps-percentage {percentage} is out of range", "1 to 100")
+    if limit_mib is not None and not 1 <= limit_mib <= 1 << 24:
+        raise InvalidOption(f"--memory-limit {limit_mib} is out of range", "MiB, at least 1")
+    for name in arguments.returns:
+        if not name.isidentifier():
+            raise InvalidOption(f"--return {name!r} is no Python name", "--return model")
+    if not arguments.isolate:
+        given = {
+            "--return": arguments.returns,
+            "--setup": arguments.setup,
+            "--mps-percentage": percentage is not None,
+            "--memory-limit": limit_mib is not None,
+        }
+        for option, there in given.items():
+            if there:
+                raise InvalidOption(f"{option} needs --isolate", "add --isolate")
+        return None
+    return Isolation(
+        tuple(dict.fromkeys(arguments.returns)), limit_mib, percentage, tuple(arguments.setup)
+    )
 
 
 def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None) -> MagicOptions:
@@ -148,7 +231,11 @@ def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None)
         raise InvalidOption(f"-o {arguments.output!r} is no Python name", "-o result")
     quiet = arguments.quiet or bool(defaults and defaults.get("quiet"))
     return MagicOptions(
-        session_config(arguments, defaults), arguments.output, quiet, arguments.dry_run
+        session_config(arguments, defaults),
+        arguments.output,
+        quiet,
+        arguments.dry_run,
+        isolation(arguments),
     )
 
 

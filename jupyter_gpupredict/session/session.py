@@ -52,6 +52,7 @@ class Session:
         board: Board | None = None,
         hooks: Hooks | None = None,
         live: bool = False,
+        own_process: bool = True,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
         on_state: Callable[[Recommendation], None] | None = None,
@@ -67,6 +68,7 @@ class Session:
         self._hooks = hooks
         self._hook_problems: deque[str] | None = None
         self._live = live
+        self._own_process = own_process
         self._max_seconds = max_seconds
         self._stop_requested = stop_requested
         self._on_state = on_state
@@ -201,6 +203,8 @@ class Session:
     def _allocator_peak(self) -> AllocatorPeak | None:
         """Ask the framework; what it raises is told and costs its figure alone."""
         started = self._fold.started
+        if not self._own_process:
+            return None  # what this process has allocated is not the run's
         try:
             return None if started is None else allocator.peak(started.share.device)
         except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
