@@ -517,3 +517,40 @@ def test_running_out_of_memory_is_said_as_what_it_is(run):
     other = run("def train(p):\n    raise ValueError('memory of an elephant')\n").wait().error
     assert overrun(other, 512) == ""
     assert overrun(None, 512) == ""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.002, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8])
+def test_an_interrupt_in_any_phase_leaves_nothing(talk, delay_s):
+    """Start, get ready, run, fetch, stop: whatever is under way, all of it goes."""
+    main = threading.main_thread().ident
+    child = made("def train(p):\n    x = list(range(100))\n", talk, waits=SHORT)
+    sent = threading.Event()
+
+    def send():
+        sent.wait(delay_s)
+        sent.set()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    outcome = None
+    try:
+        sender.start()
+        try:
+            child.start()
+            child.go()
+            child.wait()
+            if not sent.is_set() and delay_s < 0.8:
+                while True:
+                    child.fetch(["x"], {})
+        finally:
+            outcome = child.stop()
+            sent.set()
+        while True:
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        pass
+    sender.join()
+    if outcome is None:  # it came before there was anything to stop, or in the middle of that
+        child.stop()
+    assert not child._folder or not Path(child._folder).exists()
+    assert child.pid == 0 or not alive(child.pid)
