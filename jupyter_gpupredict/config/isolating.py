@@ -142,7 +142,7 @@ class IsolatedRun:
         self._tenancy = tenancy
         self._child: Child = Child(
             isolated.program,
-            {**os.environ, **tenancy.environ},
+            tenancy.environment(os.environ),
             on_output=on_output,
             on_mark=progress_board().relay,
             on_note=on_note,

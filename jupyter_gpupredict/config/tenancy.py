@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Tenancy:
     """What a child gets before it starts, and what is to be said of it."""
 
-    environ: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, str | None] = field(default_factory=dict)
+    """What to set in its environment; None: to unset."""
     percentage: int | None = None
     """The share of the SMs that it is held to; None: not held."""
     memory_limit_mib: int | None = None
@@ -25,31 +26,60 @@ class Tenancy:
     before_signal: Callable[[int], str] | None = None
     """See `mps.child.Child`."""
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the result."""
-        if self.reason:
-            return (f"ran isolated in a process of its own, without MPS: {self.reason}",)
-        held = "" if self.percentage is None else f" at {self.percentage} % of the SMs"
-        return (f"ran isolated in a process of its own, as a client of MPS{held}",)
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the child's environment."""
+        kept = {key: value for key, value in environ.items() if key not in self.changes}
+        return kept | {key: value for key, value in self.changes.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """Where children can be let in."""
+
+    tenancy: Callable[[int | None, int | None], Tenancy]
+    """Percentage and memory limit in MiB, None for none -> what a child gets."""
+    device_name: str
+    driver: str
+
+
+@contextlib.contextmanager
+def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterator[Grounds]:
+    """Have MPS ready for children, and put everything back at the end.
+
+    Args:
+        device: The GPU.
+        grounds: What is ready already; None: what is here.
+
+    Raises:
+        MpsError: There is no MPS here.
+    """
+    if grounds is not None:
+        yield grounds
+        return
+    raise MpsError("no MPS control program is here", "it comes with the NVIDIA driver")
 
 
 @contextlib.contextmanager
 def tenancy(
     percentage: int | None = None, memory_limit_mib: int | None = None, device: str | None = None
 ) -> Iterator[Tenancy]:
-    """Have MPS ready for a child, and put everything back at the end.
+    """Have a place for one child; without MPS where there is none and nothing depends on it.
 
     Args:
         percentage: The share of the SMs to hold the child to.
         memory_limit_mib: The GPU memory to hold it to.
-        device: The GPU's UUID.
+        device: The GPU.
 
     Raises:
         MpsError: A limit was asked for, and there is no MPS to apply it.
     """
-    reason = "no MPS control program is here"
-    if percentage is not None or memory_limit_mib is not None:
-        option = "--mps-percentage" if percentage is not None else "--memory-limit"
-        raise MpsError(f"{option} cannot be applied: {reason}", "it comes with the NVIDIA driver")
-    yield Tenancy(reason=reason)
+    with contextlib.ExitStack() as stack:
+        try:
+            host = stack.enter_context(hosted(device))
+        except MpsError as error:
+            if percentage is not None or memory_limit_mib is not None:
+                option = "--mps-percentage" if percentage is not None else "--memory-limit"
+                raise MpsError(f"{option} cannot be applied: {error.message}", error.hint) from None
+            yield Tenancy(reason=error.message)
+            return
+        yield host.tenancy(percentage, memory_limit_mib)

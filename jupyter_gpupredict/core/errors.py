@@ -5,7 +5,7 @@
       TelemetryError     SourceUnavailable (cannot open), SourceLost (was open), PermissionDenied
       MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, NotAttached,
                          ControlTimeout, ServerFault, LimitRefused
-      PredictionError    NotEnoughSamples (never a guess)
+      PredictionError    NotEnoughSamples (never a guess), VerifyRefused
       ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
                          TrialFailed, OutputExists
       TraceError         SchemaMismatch, Malformed, Truncated
@@ -83,6 +83,10 @@ class PredictionError(GpuPredictError):
 
 class NotEnoughSamples(PredictionError):
     """There is no finite reading to predict from. Never answered with a guess."""
+
+
+class VerifyRefused(PredictionError):
+    """A share cannot be verified: the function's speed is not known, or it failed."""
 
 
 class ExportError(GpuPredictError):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyter_gpupredict.config import Isolated, IsolatedRun
+    from jupyter_gpupredict.config import Isolated, IsolatedRun, Tenancy
     from jupyter_gpupredict.core.ending import Fault
     from jupyter_gpupredict.frontends.cellrun import CellRun
     from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
@@ -53,7 +53,7 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
             child = config.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
             try:
                 child.start()
-                measured = measure(options, cell, child.pid, tenancy.notes)
+                measured = measure(options, cell, child.pid, (_where(tenancy),))
                 return _attend(shell, isolation, isolated, child, measured)
             finally:
                 rung = child.stop()
@@ -61,6 +61,12 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
                     warn(f"the cell's process did not end when asked, and was ended by {rung}")
     except GpuPredictError as error:
         raise UsageError(str(error)) from None
+
+
+def _where(tenancy: Tenancy) -> str:
+    if tenancy.reason:
+        return f"ran isolated in a process of its own, without MPS: {tenancy.reason}"
+    return "ran isolated in a process of its own, as a client of MPS"
 
 
 def _attend(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 8 << 10
 POLL_S = 0.2
 """Unfinished lines and progress are told this often."""
-DELIVERY_S = 1.0
+DELIVERY_S = 0.3
 """A main thread that has not noticed an interrupt by then sits in a system call, and is woken."""
 ORPHAN_S = 10.0
 """Time to unwind once the parent is gone."""
