@@ -50,7 +50,7 @@ DOORS = {
         "frontends/server/worker.py",
     ],
     "queue": ["frontends/server/worker.py"],
-    "signal": ["frontends/stopping.py", "backtest/run.py"],
+    "signal": ["frontends/stopping.py", "backtest/run.py", "mps/ending.py"],
     "concurrent": ["backtest/run.py"],
     "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [
@@ -63,7 +63,9 @@ DOORS = {
         "session/hooks.py",
         "exporters/requirements.py",
     ],
-    "subprocess": ["exporters/trial.py"],
+    "subprocess": ["exporters/trial.py", "mps/control.py", "mps/daemon.py"],
+    "select": ["mps/daemon.py", "mps/keeper.py"],
+    "selectors": ["mps/control.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
@@ -73,7 +75,7 @@ FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
+    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat", "symtable", "sys",
     "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
