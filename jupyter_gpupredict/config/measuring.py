@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.config.sources import make_source
@@ -122,6 +123,7 @@ def build_session(
         clock=clock,
         board=progress_board(),
         hooks=_hooks(),
+        share=CellShare(process_mps(), config),
         live=live,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
@@ -139,7 +141,8 @@ def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
     """
     newest: RunHeader | None = None
     for header in store.of_code(code):
-        if header.finished is None or header.finished.recommendation is None:
+        told = header.finished.recommendation if header.finished else None
+        if header.finished is None or told is None or told.capped:
             continue
         if _alike(header.started, info):
             if header.finished.profile is not None:
@@ -196,7 +199,8 @@ def _hooks() -> Hooks:
 
 
 def shutdown() -> None:
-    """End the delivery thread, if there is one (on unload and at exit)."""
+    """End the delivery thread and our MPS daemon, if there are any (on unload)."""
     from jupyter_gpupredict.session.delivery import shared
 
     shared().shutdown()
+    process_mps().leave()

@@ -8,7 +8,7 @@
       PredictionError    NotEnoughSamples (never a guess)
       ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
                          TrialFailed, OutputExists
-      TraceError         SchemaMismatch, Malformed, Truncated
+      TraceError         SchemaMismatch, Malformed, Truncated, Capped
 
 Libraries' errors are translated once, where the library enters (`raise ... from error`). Only entry
 points render: the magic one line, the command line an exit status, the server a status code.
@@ -155,6 +155,10 @@ class SchemaMismatch(TraceError):
 
 class Malformed(TraceError):
     """The file is not a trace that we know."""
+
+
+class Capped(TraceError):
+    """The trace is of a run that MPS capped: nothing can be predicted from it."""
 
 
 class Truncated(TraceError):

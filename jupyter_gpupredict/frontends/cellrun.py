@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from jupyter_gpupredict.config import build_session
-from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
+from jupyter_gpupredict.frontends.leaving import release_on_shutdown
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.views import View, open_view
@@ -61,6 +62,11 @@ class CellRun:
         if self._synchronize:
             _wait_for_gpu()
         session.start()
+        applied = session.applied
+        if applied is not None and applied.reason:
+            warn(words.mps(applied))
+        if applied is not None and applied.active:
+            release_on_shutdown(shell)
         self._session, self._view = session, view
         executed.remember(shell, session.session_id, self._code)
         if config.until_converged:

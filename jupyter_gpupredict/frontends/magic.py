@@ -64,6 +64,13 @@ class GpuPredictMagics(Magics):
         config=True
     )
     max_seconds = Float(None, allow_none=True, help="Default of --max-seconds.").tag(config=True)
+    mps = Bool(None, allow_none=True, help="Default of --mps.").tag(config=True)
+    mps_percentage = Int(None, allow_none=True, help="Default of --mps-percentage.").tag(
+        config=True
+    )
+    memory_limit = Int(None, allow_none=True, help="Default of --memory-limit (MiB).").tag(
+        config=True
+    )
     path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
     speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
     scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)
@@ -176,7 +183,7 @@ class GpuPredictMagics(Magics):
     @no_var_expand
     @line_magic("gpupredict")  # type: ignore[arg-type]  # IPython declares no name
     def gpupredict_line(self, line: str) -> Any:
-        """Look at runs: status, show, history, export, stop, close, doctor (see -h)."""
+        """Look at runs: status, show, history, export, stop, mps, close, doctor (see -h)."""
         try:
             return run_line(_words(line), tuple(run for _, run in self._runs))
         except GpuPredictError as error:

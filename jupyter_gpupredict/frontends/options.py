@@ -70,13 +70,31 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="measure no longer than this; with --until-converged the cell stops then, too",
     )
+    add(
+        "--mps",
+        action="store_const",
+        const=True,
+        help="run as a client of NVIDIA MPS, if CUDA has not started in this process yet",
+    )
+    add(
+        "--mps-percentage",
+        type=int,
+        metavar="P",
+        help="limit it to so much of the SMs; below 100 the run predicts nothing",
+    )
+    add("--memory-limit", type=int, metavar="MIB", help="limit its device memory under MPS")
     add("--path", metavar="TRACE", help="the trace that --source replay plays")
     add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
     add("--scenario", metavar="NAME", help="what --source synthetic plays")
     add("--seed", type=int, metavar="N", help="seed of --source synthetic")
 
 
-RENAMED = {"interval": "interval_s", "window": "window_s", "tolerance": "tolerance_points"}
+RENAMED = {
+    "interval": "interval_s",
+    "window": "window_s",
+    "tolerance": "tolerance_points",
+    "memory_limit": "memory_limit_mib",
+}
 SESSION_OPTIONS = (
     "source",
     "device",
@@ -89,6 +107,9 @@ SESSION_OPTIONS = (
     "prior",
     "until_converged",
     "max_seconds",
+    "mps",
+    "mps_percentage",
+    "memory_limit",
     "path",
     "speed",
     "scenario",

@@ -82,6 +82,24 @@ def program() -> str:
     return path
 
 
+def program_version() -> str:
+    """Return what the program says of its version; empty where it says nothing of the kind.
+
+    Raises:
+        DaemonNotRunning: It is not installed.
+    """
+    # the option is documented for all platforms only lately; with no daemon in reach, a program
+    # that does not know it has nobody to talk to
+    environ = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": os.devnull}
+    try:
+        code, text = _run([program(), "-v"], "", environ, LIMIT_S)
+    except (ControlTimeout, ServerFault):
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = lines[0] if code == 0 and len(lines) == 1 else ""
+    return said if len(said) < 100 and re.search(r"\d", said) else ""
+
+
 def environment(directory: OwnDirectory) -> dict[str, str]:
     """Return the environment of the daemon and of commands to it: nothing inherited about MPS."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CUDA_MPS_")}

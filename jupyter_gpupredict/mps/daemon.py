@@ -79,10 +79,12 @@ class Daemon:
         """
         if os.getpid() != self._pid:
             return
-        try:
-            end(self._directory)
-        finally:
-            _dismiss(self._keeper)
+        end(self._directory)  # where that fails, the keeper tries again when this process ends
+        _dismiss(self._keeper)
+
+    def hand_over(self) -> None:
+        """Leave the end to the keeper: this process is a client itself, and about to end."""
+        _leave_alone(self._keeper)
 
 
 def start(gpu_uuid: str, *, static_partitions: bool = False) -> Daemon:
@@ -132,12 +134,12 @@ def start_detached(gpu_uuid: str) -> OwnDirectory:
         owner, daemon = identify(keeper.pid), directory.daemon
         if owner is None or daemon is None:
             raise DaemonNotRunning("the MPS daemon's keeper ended at once")
-        directory = directory.with_daemon(daemon, owner)
+        directory = directory.with_daemon(daemon, keeper=owner)
     except BaseException:
         _abandon(directory, keeper)
         raise
     _close_pipes(keeper)
-    keeper.returncode = 0  # it outlives this process on purpose: nothing to wait for
+    _leave_alone(keeper)
     return directory
 
 
@@ -210,6 +212,10 @@ def _abandon(directory: OwnDirectory, keeper: subprocess.Popen[bytes] | None) ->
         end(directory)
     if keeper is not None:
         _dismiss(keeper)
+
+
+def _leave_alone(keeper: subprocess.Popen[bytes]) -> None:
+    keeper.returncode = 0  # it outlives this process on purpose: nothing to wait for
 
 
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:

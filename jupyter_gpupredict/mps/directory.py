@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jupyter_gpupredict.core.errors import MpsError
@@ -39,6 +39,8 @@ class OwnDirectory:
     """The PID namespace that the owner's number counts in."""
     daemon: Identity | None = None
     """The control daemon, once it has started."""
+    detached: bool = False
+    """Its owner is its keeper: it was started from a terminal and ends on request."""
 
     @property
     def pipe(self) -> Path:
@@ -62,9 +64,15 @@ class OwnDirectory:
         except (OSError, ValueError):
             return None
 
-    def with_daemon(self, daemon: Identity, owner: Identity | None = None) -> OwnDirectory:
-        """Note which process the daemon is, and return the directory as marked now."""
-        marked = OwnDirectory(self.path, owner or self.owner, self.gpu_uuid, self.namespace, daemon)
+    def with_daemon(self, daemon: Identity, keeper: Identity | None = None) -> OwnDirectory:
+        """Note which process the daemon is, and return the directory as marked now.
+
+        Args:
+            daemon: The control daemon.
+            keeper: Who owns it from now on, instead of who started it.
+        """
+        owner, detached = (self.owner, False) if keeper is None else (keeper, True)
+        marked = replace(self, owner=owner, daemon=daemon, detached=detached)
         _mark(marked)
         return marked
 
@@ -126,6 +134,12 @@ def found() -> list[OwnDirectory]:
     return [one for one in map(read, places) if one is not None]
 
 
+def own_at(pipe_directory: Path) -> OwnDirectory | None:
+    """Return the directory of ours that a pipe directory lies in; None when it is not ours."""
+    directory = read(pipe_directory.parent)
+    return directory if directory is not None and directory.pipe == pipe_directory else None
+
+
 def read(path: Path) -> OwnDirectory | None:
     """Return a directory of ours; None for one that is not, or not only ours."""
     marker = path / MARKER
@@ -141,6 +155,7 @@ def read(path: Path) -> OwnDirectory | None:
             str(told["gpu_uuid"]),
             str(told["namespace"]),
             None if daemon is None else Identity(int(daemon["pid"]), int(daemon["start_ticks"])),
+            bool(told["detached"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -153,6 +168,7 @@ def _mark(directory: OwnDirectory) -> None:
             "gpu_uuid": directory.gpu_uuid,
             "namespace": directory.namespace,
             "daemon": None if directory.daemon is None else asdict(directory.daemon),
+            "detached": directory.detached,
         }
     )
     fresh = directory.path / f"{MARKER}.new"

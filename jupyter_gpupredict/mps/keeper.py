@@ -33,7 +33,9 @@ def main(path: str) -> int:
     sys.stdout.flush()
     while owner is not None and directory.owner.alive:
         if any(descriptor == sys.stdin.fileno() for descriptor, _ in poller.poll()):
-            break
+            if read(Path(path)) is None:
+                break  # let go: the owner has tidied up
+            poller.unregister(sys.stdin.fileno())  # it is ending, or could not: wait for its end
     return _tidy(Path(path))
 
 

@@ -81,6 +81,19 @@ def merged(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
     return kept | {key: value for key, value in changes.items() if value is not None}
 
 
+def percentage_in(environ: Mapping[str, str]) -> int | None:
+    """Return the percentage that a client started in this environment asks for; None: no limit."""
+    try:
+        return max(1, min(100, int(float(environ[PERCENTAGE]))))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def visible_sm_count() -> int | None:
+    """Return the SMs this process was given; None while CUDA has not started in it."""
+    return cuda.visible_sm_count()
+
+
 def require_uninitialised() -> None:
     """Refuse when it is too late for this process.
 

@@ -7,12 +7,15 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ForeignDaemon, MpsError
-from jupyter_gpupredict.driver.nvml import Nvml, NvmlError
+from jupyter_gpupredict.core.devices import choose
+from jupyter_gpupredict.core.errors import ForeignDaemon, MpsError, SourceUnavailable
+from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
 from jupyter_gpupredict.mps.identity import identify, owner_uid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from jupyter_gpupredict.core.series import Device
 
 DEFAULT_PIPE_DIRECTORY = Path("/tmp/nvidia-mps")  # noqa: S108 - the driver's own default
 _PROHIBITED, _EXCLUSIVE_PROCESS = 2, 3
@@ -57,6 +60,26 @@ def joinable(environ: Mapping[str, str]) -> Path | None:
             "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
         )
     return folder
+
+
+def device(wanted: str | None, environ: Mapping[str, str]) -> Device:
+    """Return the GPU that a process in this environment would use.
+
+    Raises:
+        InvalidOption: `wanted` names none of them.
+        SourceUnavailable: There is no driver, or no GPU is visible.
+    """
+    nvml = Nvml()
+    nvml.open()
+    try:
+        found = choose(nvml.devices(), wanted, environ)
+    except NvmlError as error:
+        raise translated(error, was_open=False) from error
+    finally:
+        nvml.close()
+    if found is None:
+        raise SourceUnavailable("no GPU is visible to this process", reason="no_device")
+    return found
 
 
 def compute_mode(gpu_uuid: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -25,6 +26,7 @@ def compiler() -> list[str]:
     return []
 
 
+@functools.cache
 def library_dir(soname: str = SONAME) -> Path:
     """Return a folder that holds a built library, to be put on LD_LIBRARY_PATH.
 

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int initialised, link_fd = -1;
+static int initialised, link_fd = -1, percent = 100; /* fixed when CUDA starts */
 
 static void attach(void) {
   struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -30,7 +30,11 @@ static void attach(void) {
 
 int cuInit(unsigned flags) {
   if (flags) return 1;
-  if (!initialised) attach();
+  const char *limit = getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  if (!initialised) {
+    attach();
+    if (link_fd >= 0 && limit) percent = atoi(limit);
+  }
   initialised = 1;
   return 0;
 }
@@ -45,10 +49,10 @@ int cuDeviceGet(int *device, int ordinal) {
   return ordinal ? 101 : 0;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
-  const char *sms = getenv("FAKE_CUDA_SMS"), *percent = getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  const char *sms = getenv("FAKE_CUDA_SMS");
   if (!initialised) return 3;
   if (attribute != 16 || device) return 1;
   *value = sms ? atoi(sms) : 132;
-  if (link_fd >= 0 && percent) *value = 2 * (atoi(percent) * *value / 200); /* steps of two SMs */
+  if (percent < 100) *value = 2 * (percent * *value / 200); /* steps of two SMs */
   return 0;
 }

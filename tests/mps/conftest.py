@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.fake_mps import FOLDER
-from tests.fake_nvml.build import library_dir
+from tests.fake_nvml.build import SOURCES, library_dir
 
 CLIENT = """
 import ctypes, sys
@@ -84,6 +84,8 @@ class Machine:
 @pytest.fixture
 def machine(driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Short paths, as a socket's may not be long; nothing may be left behind."""
+    for library in SOURCES:
+        library_dir(library)  # built once, and not where this test has its temporary files
     made = Machine(Path(tempfile.mkdtemp(prefix="mps-", dir="/tmp")))
     monkeypatch.setattr(tempfile, "tempdir", str(made.folder))
     monkeypatch.setenv("TMPDIR", str(made.folder))
