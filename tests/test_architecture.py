@@ -55,11 +55,15 @@ DOORS = {
     "_thread": ["mps/inside.py"],
     "queue": ["frontends/server/worker.py", "mps/child.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],
-    "select": ["mps/inside.py"],
-    "selectors": ["mps/child.py"],
     "traceback": ["mps/inside.py"],
     "codecs": ["mps/child.py"],
-    "signal": ["frontends/stopping.py", "backtest/run.py", "mps/child.py", "mps/inside.py"],
+    "signal": [
+        "frontends/stopping.py",
+        "backtest/run.py",
+        "mps/ending.py",
+        "mps/child.py",
+        "mps/inside.py",
+    ],
     "concurrent": ["backtest/run.py"],
     "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [
@@ -73,7 +77,9 @@ DOORS = {
         "exporters/requirements.py",
         "mps/inside.py",
     ],
-    "subprocess": ["exporters/trial.py", "mps/child.py"],
+    "subprocess": ["exporters/trial.py", "mps/control.py", "mps/daemon.py", "mps/child.py"],
+    "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
+    "selectors": ["mps/control.py", "mps/child.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
@@ -84,7 +90,7 @@ FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
+    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat", "symtable", "sys",
     "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 

@@ -9,6 +9,14 @@ from jupyter_gpupredict.config.code import read_notebook
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.isolating import Isolated, IsolatedRun, isolate
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
+from jupyter_gpupredict.config.mps import (
+    mps_start,
+    mps_start_detached,
+    mps_status,
+    mps_stop,
+    mps_stop_detached,
+    process_mps,
+)
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
 from jupyter_gpupredict.config.serving import Runs, device_watch, mps_daemon
@@ -42,9 +50,15 @@ __all__ = [
     "isolate",
     "list_runs",
     "mps_daemon",
+    "mps_start",
+    "mps_start_detached",
+    "mps_status",
+    "mps_stop",
+    "mps_stop_detached",
     "predict_recording",
     "predict_trace",
     "probe_sources",
+    "process_mps",
     "progress_board",
     "read_events",
     "read_notebook",

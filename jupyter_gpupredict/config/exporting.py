@@ -72,12 +72,18 @@ def export(
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
     """
     from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.core.errors import Refused
     from jupyter_gpupredict.exporters.documents import render
     from jupyter_gpupredict.exporters.manifest import compose
     from jupyter_gpupredict.exporters.secrets import environment_names
     from jupyter_gpupredict.exporters.trial import trial
     from jupyter_gpupredict.exporters.writing import publish, refuse_existing, staged
 
+    if run.capped:
+        raise Refused(
+            f"{run.session_id} was capped by MPS, which says nothing of what it needs",
+            "measure the cell without --mps-percentage",
+        )
     sharing = sharing or DEFAULT_SHARING.get(workload, SHARING)
     for kind, given in (("workloads", workload), ("sharing", sharing)):
         registry.load(kind, given)  # an unknown name is refused before anything else

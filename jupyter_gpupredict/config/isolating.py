@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.config.measuring import progress_board, progress_hooks
+from jupyter_gpupredict.config.tenancy import ChildShare, Tenancy
 from jupyter_gpupredict.core.ending import overrun
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.progress import Mark, Phase
@@ -20,14 +21,15 @@ from jupyter_gpupredict.core.progress import Mark, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.config.tenancy import Tenancy
     from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
+    from jupyter_gpupredict.core.protocols import ShareHold
     from jupyter_gpupredict.exporters.slicing import Slice
     from jupyter_gpupredict.mps.child import Child, Program
 
 PATIENCE_S = 10.0
 """Seconds for an interrupted cell to unwind, before the ladder (gpu.md, rule 9)."""
+SM_COUNT = "jupyter_gpupredict.driver.cuda:visible_sm_count"
 _CALL = "_isolated"
 _TAIL = f"""
 
@@ -83,6 +85,7 @@ def isolate(code: CodeRequest, returns: tuple[str, ...] = ()) -> Isolated:
         entry=_CALL,
         keep_of="_cell",
         progress=f"{__name__}:Listening",
+        sm_count=SM_COUNT,
     )
     # of the kernel's own set-up, such as %load_ext, nothing is missed here
     notes = [one for one in (*code.notes, *found.notes) if not one.endswith(" was left out")]
@@ -93,7 +96,7 @@ def program_of_folder(text: str) -> Program:
     """Return the module of an exported folder as a program."""
     from jupyter_gpupredict.mps.child import Program
 
-    return Program(text, entry="train", progress=f"{__name__}:Listening")
+    return Program(text, entry="train", progress=f"{__name__}:Listening", sm_count=SM_COUNT)
 
 
 class Listening:
@@ -140,6 +143,9 @@ class IsolatedRun:
 
         self._isolated = isolated
         self._tenancy = tenancy
+        self.share: ShareHold = ChildShare(tenancy, self)
+        """How it stands to MPS, for whoever measures it."""
+        self.ended: Ended | None = None
         self._child: Child = Child(
             isolated.program,
             tenancy.environment(os.environ),
@@ -175,7 +181,8 @@ class IsolatedRun:
         until_s: float | None = None
         while True:
             try:
-                return self._child.wait(until_s)
+                self.ended = self._child.wait(until_s)
+                return self.ended
             except KeyboardInterrupt:
                 if until_s is not None:
                     return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.config.sources import make_source
@@ -22,13 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.config.options import SessionConfig
-    from jupyter_gpupredict.core.protocols import HintSource, SessionHandle, Subscriber
+    from jupyter_gpupredict.core.protocols import (
+        ChildProcess,
+        HintSource,
+        SessionHandle,
+        Subscriber,
+    )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import RunHeader
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
     from jupyter_gpupredict.session.store import Store
+
+
+ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
 
 def build_session(
@@ -40,8 +49,7 @@ def build_session(
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
     on_limit: Callable[[], None] | None = None,
-    root_pid: int | None = None,
-    notes: Sequence[str] = (),
+    child: ChildProcess | None = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -53,8 +61,7 @@ def build_session(
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
         on_limit: Called there when `max_seconds` are over.
-        root_pid: The process to measure, with what it starts; None: this one.
-        notes: Sentences for the result.
+        child: The process to measure, with what it starts; None: this one.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
@@ -106,7 +113,7 @@ def build_session(
             series=info.series,
             config={key: value for key, value in asdict(config).items() if key != "path"},
             versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
-            notes=(*info.notes, *notes),
+            notes=info.notes if child is None else (*info.notes, ISOLATED),
             scope=info.scope,
             origin=info.origin,
             buffer_s=info.buffer_s,
@@ -118,16 +125,17 @@ def build_session(
         )
 
     session = Session(
-        source=make_source(config, clock, root_pid),
+        source=make_source(config, clock, None if child is None else child.pid),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
         board=progress_board(),
-        hooks=progress_hooks() if root_pid is None else None,
+        hooks=progress_hooks() if child is None else None,
+        share=CellShare(process_mps(), config) if child is None else child.share,
         live=live,
-        own_process=root_pid is None,
+        own_process=child is None,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
         on_state=on_state,
@@ -144,7 +152,8 @@ def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
     """
     newest: RunHeader | None = None
     for header in store.of_code(code):
-        if header.finished is None or header.finished.recommendation is None:
+        told = header.finished.recommendation if header.finished else None
+        if header.finished is None or told is None or told.capped:
             continue
         if _alike(header.started, info):
             if header.finished.profile is not None:
@@ -201,7 +210,8 @@ def progress_hooks() -> Hooks:
 
 
 def shutdown() -> None:
-    """End the delivery thread, if there is one (on unload and at exit)."""
+    """End the delivery thread and our MPS daemon, if there are any (on unload)."""
     from jupyter_gpupredict.session.delivery import shared
 
     shared().shutdown()
+    process_mps().leave()

@@ -131,3 +131,5 @@ class Recommendation:
     """Its upper 97.5 % bound: what a time limit must allow for."""
     progress: str = ""
     """How far the loop is, in words, and who says so."""
+    capped: bool = False
+    """MPS gave the run less than all SMs: there is no figure to provide, nor will be."""

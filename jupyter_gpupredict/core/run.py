@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Series
+    from jupyter_gpupredict.core.share import AppliedShare
 
 MAX_WINDOWS = 60
 """Windows kept for drawing; older ones are forgotten."""
@@ -47,12 +48,19 @@ class Run:
     allocator: AllocatorPeak | None = None
     others: tuple[Recommendation, ...] = ()
     """What is recommended of further shares; never mixed with the main one."""
+    applied: AppliedShare | None = None
+    """How the run stood to MPS; None where it was not asked for and not seen."""
     verified_sm_ratio: float | None = None
     """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
     processes: int = 1
     """CUDA processes that were seen."""
     gpus: int = 1
     """GPUs that were used."""
+
+    @property
+    def capped(self) -> bool:
+        """Whether MPS gave the run less than all SMs, so that it predicts nothing."""
+        return self.recommendation is not None and self.recommendation.capped
 
     @property
     def session_id(self) -> str:
@@ -78,6 +86,7 @@ class RunFold:
     started: ev.SessionStarted | None = None
     share: History = field(default_factory=History)
     memory: History = field(default_factory=History)
+    applied: AppliedShare | None = None
     recommendation: Recommendation | None = None
     others: tuple[Recommendation, ...] = ()
     last_t_s: float = 0.0
@@ -99,6 +108,8 @@ class RunFold:
         match event:
             case ev.SessionStarted():
                 self.started = event
+            case ev.ShareApplied():
+                self.applied = event.share
             case ev.SamplesTaken():
                 self._add_readings(event)
             case ev.WindowClosed():
@@ -154,6 +165,7 @@ class RunFold:
             progress=self.progress,
             allocator=finished.allocator if finished else None,
             others=self.others,
+            applied=self.applied,
         )
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from jupyter_gpupredict.config import build_session
-from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
+from jupyter_gpupredict.frontends.leaving import release_on_shutdown
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.views import View, open_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
+    from jupyter_gpupredict.config import IsolatedRun
     from jupyter_gpupredict.core.protocols import SessionHandle
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
@@ -39,15 +39,13 @@ class CellRun:
         code: str,
         *,
         synchronize: bool,
-        child_pid: int | None = None,
-        notes: Sequence[str] = (),
+        child: IsolatedRun | None = None,
     ) -> None:
         self._shell = shell
         self._options = options
         self._code = code
         self._synchronize = synchronize
-        self._child_pid = child_pid
-        self._notes = notes
+        self._child = child
         self._stop = ConvergenceStop()
         self._view: View | None = None
         self._session: SessionHandle | None = None
@@ -68,12 +66,16 @@ class CellRun:
             live=view is not None and view.live,
             on_state=self._on_state if config.until_converged else None,
             on_limit=self._on_limit if config.until_converged else None,
-            root_pid=self._child_pid,
-            notes=self._notes,
+            child=self._child,
         )
         if self._synchronize:
             _wait_for_gpu()
         session.start()
+        applied = session.applied
+        if applied is not None and applied.reason and self._child is None:
+            warn(words.mps(applied))  # an isolated cell does not depend on it: its result tells
+        if applied is not None and applied.active:
+            release_on_shutdown(shell)
         self._session, self._view = session, view
         executed.remember(shell, session.session_id, self._code)
         if config.until_converged:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyter_gpupredict.config import Isolated, IsolatedRun, Tenancy
+    from jupyter_gpupredict.config import Isolated, IsolatedRun
     from jupyter_gpupredict.core.ending import Fault
     from jupyter_gpupredict.frontends.cellrun import CellRun
     from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
 
-    Measure = Callable[[MagicOptions, str, int, tuple[str, ...]], CellRun | None]
+    Measure = Callable[[MagicOptions, str, IsolatedRun], CellRun | None]
 
 
 class IsolatedError(Exception):
@@ -49,11 +49,11 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
         isolated = config.isolate(code, isolation.returns)
         for note in isolated.notes:
             warn(note)
-        with config.tenancy(isolation.percentage, isolation.memory_limit_mib) as tenancy:
+        with config.tenancy(options.config) as tenancy:
             child = config.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
             try:
                 child.start()
-                measured = measure(options, cell, child.pid, (_where(tenancy),))
+                measured = measure(options, cell, child)
                 return _attend(shell, isolation, isolated, child, measured)
             finally:
                 rung = child.stop()
@@ -61,12 +61,6 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
                     warn(f"the cell's process did not end when asked, and was ended by {rung}")
     except GpuPredictError as error:
         raise UsageError(str(error)) from None
-
-
-def _where(tenancy: Tenancy) -> str:
-    if tenancy.reason:
-        return f"ran isolated in a process of its own, without MPS: {tenancy.reason}"
-    return "ran isolated in a process of its own, as a client of MPS"
 
 
 def _attend(

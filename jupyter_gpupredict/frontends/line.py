@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends import executed, mps, report
 from jupyter_gpupredict.frontends.options import (
     code_options,
     export_arguments,
@@ -42,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
     export = verbs.add_parser("export", add_help=False, help="write a run as a function folder")
     export.add_argument("id", nargs="?", default="last")
     export_arguments(export)
+    mps_verb = verbs.add_parser("mps", add_help=False, help="this kernel's own MPS daemon")
+    mps_verb.add_argument("what", choices=("status", "start", "stop"), nargs="?", default="status")
+    mps_verb.add_argument("--device", metavar="UUID|INDEX")
+    mps_verb.add_argument("--json", action="store_true")
     verbs.add_parser("close", add_help=False, help="close all live views")
     verbs.add_parser("doctor", add_help=False, help="what works here, and what does not")
     return top
@@ -127,6 +131,16 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
     print(report.export_text(outcome))  # noqa: T201 - asked for
 
 
+def _mps(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
+    if arguments.what == "start":
+        status = config.mps_start(arguments.device)
+    elif arguments.what == "stop":
+        status = config.mps_stop()
+    else:
+        status = config.mps_status(arguments.device)
+    print(mps.as_json(status) if arguments.json else mps.text(status))  # noqa: T201 - asked for
+
+
 def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
     from jupyter_gpupredict.frontends.widget import close_all
 
@@ -145,6 +159,7 @@ _VERBS = {
     "history": _history,
     "stop": _stop,
     "export": _export,
+    "mps": _mps,
     "close": _close,
     "doctor": _doctor,
 }

@@ -30,6 +30,8 @@ from jupyter_gpupredict.frontends.options import (
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
+    from jupyter_gpupredict.config import IsolatedRun
+
 NAME = "gpupredict"
 _BEGIN = "gpupredict_begin"
 _SILENT = object()
@@ -69,6 +71,13 @@ class GpuPredictMagics(Magics):
         config=True
     )
     max_seconds = Float(None, allow_none=True, help="Default of --max-seconds.").tag(config=True)
+    mps = Bool(None, allow_none=True, help="Default of --mps.").tag(config=True)
+    mps_percentage = Int(None, allow_none=True, help="Default of --mps-percentage.").tag(
+        config=True
+    )
+    memory_limit = Int(None, allow_none=True, help="Default of --memory-limit (MiB).").tag(
+        config=True
+    )
     path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
     speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
     scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)
@@ -184,7 +193,7 @@ class GpuPredictMagics(Magics):
     @no_var_expand
     @line_magic("gpupredict")  # type: ignore[arg-type]  # IPython declares no name
     def gpupredict_line(self, line: str) -> Any:
-        """Look at runs: status, show, history, export, stop, close, doctor (see -h)."""
+        """Look at runs: status, show, history, export, stop, mps, close, doctor (see -h)."""
         try:
             return run_line(_words(line), tuple(run for _, run in self._runs))
         except GpuPredictError as error:
@@ -214,16 +223,15 @@ class GpuPredictMagics(Magics):
         return self._measure(self._parse(line), code)
 
     def _measure(
-        self, options: MagicOptions, code: str, child_pid: int | None = None, notes: Any = ()
+        self, options: MagicOptions, code: str, child: IsolatedRun | None = None
     ) -> CellRun | None:
         """Start to measure; None, after a line of warning, when it cannot be done."""
         run = CellRun(
             self._ip,
             options,
             code,
-            synchronize=self.synchronize and child_pid is None,
-            child_pid=child_pid,
-            notes=notes,
+            synchronize=self.synchronize and child is None,
+            child=child,
         )
         try:
             run.begin()

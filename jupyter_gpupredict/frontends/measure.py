@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jupyter_gpupredict.config import SessionConfig, build_session
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
-from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 
@@ -67,6 +67,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
             self._warn(f"{type(error).__name__}: {error}; running unmeasured")
         else:
             self._session = session
+            if session.applied is not None and session.applied.reason:
+                self._warn(words.mps(session.applied))
             if self.config.until_converged and not self._stop.arm():
                 self._warn("until_converged works on the main thread alone; watching to the end")
         return self

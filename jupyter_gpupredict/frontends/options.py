@@ -33,9 +33,6 @@ class Isolation:
 
     returns: tuple[str, ...] = ()
     """Names to bring back into the notebook."""
-    memory_limit_mib: int | None = None
-    percentage: int | None = None
-    """Share of the SMs that MPS holds it to."""
     setup: tuple[str, ...] = ()
     """Tags, or numbers, of cells that run again before it."""
 
@@ -85,13 +82,31 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="measure no longer than this; with --until-converged the cell stops then, too",
     )
+    add(
+        "--mps",
+        action="store_const",
+        const=True,
+        help="run as a client of NVIDIA MPS, if CUDA has not started in this process yet",
+    )
+    add(
+        "--mps-percentage",
+        type=int,
+        metavar="P",
+        help="limit it to so much of the SMs; below 100 the run predicts nothing",
+    )
+    add("--memory-limit", type=int, metavar="MIB", help="limit its device memory under MPS")
     add("--path", metavar="TRACE", help="the trace that --source replay plays")
     add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
     add("--scenario", metavar="NAME", help="what --source synthetic plays")
     add("--seed", type=int, metavar="N", help="seed of --source synthetic")
 
 
-RENAMED = {"interval": "interval_s", "window": "window_s", "tolerance": "tolerance_points"}
+RENAMED = {
+    "interval": "interval_s",
+    "window": "window_s",
+    "tolerance": "tolerance_points",
+    "memory_limit": "memory_limit_mib",
+}
 SESSION_OPTIONS = (
     "source",
     "device",
@@ -104,6 +119,9 @@ SESSION_OPTIONS = (
     "prior",
     "until_converged",
     "max_seconds",
+    "mps",
+    "mps_percentage",
+    "memory_limit",
     "path",
     "speed",
     "scenario",
@@ -176,48 +194,26 @@ def isolation_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TAG",
         help="cells with this tag, or number, run again before an isolated one; may be repeated",
     )
-    add(
-        "--mps-percentage",
-        type=int,
-        metavar="P",
-        help="hold an isolated cell to this share of the SMs (its run is then no prediction)",
-    )
-    add(
-        "--memory-limit",
-        type=int,
-        metavar="MIB",
-        help="hold an isolated cell to this much GPU memory",
-    )
 
 
 def isolation(arguments: argparse.Namespace) -> Isolation | None:
     """Return how parsed options want the cell isolated; None: not at all.
 
+    An isolated cell asks for MPS by itself: nothing of this kernel is changed by it.
+
     Raises:
-        InvalidOption: A value is out of range, or makes no sense without `--isolate`.
+        InvalidOption: A value is wrong, or makes no sense without `--isolate`.
     """
-    percentage, limit_mib = arguments.mps_percentage, arguments.memory_limit
-    if percentage is not None and not 1 <= percentage <= 100:
-        raise InvalidOption(f"--mps-percentage {percentage} is out of range", "1 to 100")
-    if limit_mib is not None and not 1 <= limit_mib <= 1 << 24:
-        raise InvalidOption(f"--memory-limit {limit_mib} is out of range", "MiB, at least 1")
     for name in arguments.returns:
         if not name.isidentifier():
             raise InvalidOption(f"--return {name!r} is no Python name", "--return model")
-    if not arguments.isolate:
-        given = {
-            "--return": arguments.returns,
-            "--setup": arguments.setup,
-            "--mps-percentage": percentage is not None,
-            "--memory-limit": limit_mib is not None,
-        }
-        for option, there in given.items():
-            if there:
-                raise InvalidOption(f"{option} needs --isolate", "add --isolate")
-        return None
-    return Isolation(
-        tuple(dict.fromkeys(arguments.returns)), limit_mib, percentage, tuple(arguments.setup)
-    )
+    if arguments.isolate:
+        arguments.mps = True
+        return Isolation(tuple(dict.fromkeys(arguments.returns)), tuple(arguments.setup))
+    for option, given in (("--return", arguments.returns), ("--setup", arguments.setup)):
+        if given:
+            raise InvalidOption(f"{option} needs --isolate", "add --isolate")
+    return None
 
 
 def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None) -> MagicOptions:
@@ -230,13 +226,9 @@ def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None)
     if arguments.output is not None and not arguments.output.isidentifier():
         raise InvalidOption(f"-o {arguments.output!r} is no Python name", "-o result")
     quiet = arguments.quiet or bool(defaults and defaults.get("quiet"))
-    return MagicOptions(
-        session_config(arguments, defaults),
-        arguments.output,
-        quiet,
-        arguments.dry_run,
-        isolation(arguments),
-    )
+    isolated = isolation(arguments)
+    config = session_config(arguments, defaults)
+    return MagicOptions(config, arguments.output, quiet, arguments.dry_run, isolated)
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections import deque
+from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ class Result:
             "session_id": run.session_id,
             "source": self.source,
             "simulated": run.started.simulated,
+            "mps": None if run.applied is None else asdict(run.applied),
+            "capped": run.capped,
             "metric": self.metric,
             "basis": self.basis,
             "state": self.state,

@@ -10,6 +10,7 @@ from jupyter_gpupredict.core.metrics import METRICS
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
+    from jupyter_gpupredict.core.share import AppliedShare
 
 STATE_SIGNS = {
     "warming": "○",
@@ -66,6 +67,8 @@ def prediction(recommendation: Recommendation) -> str:
     metric = METRICS[recommendation.metric].label
     coverage = percent(recommendation.coverage_target_ratio)
     target = percent(recommendation.target_ratio)
+    if recommendation.capped:
+        return "no prediction: the run was capped by MPS"
     match recommendation.state:
         case "converged":
             return f"{target} {metric} covers {coverage} of the time (converged)"
@@ -109,6 +112,22 @@ def bounds(recommendation: Recommendation) -> str:
     if low is None:
         return f"at most {percent(high)} for {covers} ({level})"
     return f"{percent(low)} to {percent(high)} for {covers} ({level})"
+
+
+def mps(applied: AppliedShare | None) -> str:
+    """Return how the run stood to MPS; empty where it was not asked for and not seen."""
+    if applied is None:
+        return ""
+    if not applied.active:
+        return f"ran without MPS: {applied.reason}"
+    limits = [f"CAPPED at {applied.cap}" if applied.capped else "not capped"]
+    if applied.memory_limit_bytes is not None:
+        limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
+    if applied.joined:
+        limits.append("a daemon that was there already")
+    told = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
+    words = f"{told[applied.attached]} ({', '.join(limits)})"
+    return f"{words}: {applied.reason}" if applied.reason else words
 
 
 def time_left(recommendation: Recommendation) -> str:

@@ -9,6 +9,7 @@ The script is text, one directive a line, so that any test can write one by hand
     at T UTIL_PERCENT MEM_MIB [BREADTH_PERCENT] | loop
                                        readings hold until the next; begin again at the end
     gpm | cores N MAJOR.MINOR          has GPM; CUDA cores and compute capability
+    compute_mode N                     0 default, 2 prohibited, 3 exclusive process
     proc PID|self MIB [mps]            a compute process, through an MPS server
     fail FUNCTION|* CODE [AFTER [TIMES]]
 
@@ -35,6 +36,7 @@ class FakeGpu:
     loop: bool = False
     gpm: bool = False
     cores: tuple[int, str] | None = None
+    compute_mode: int = 0
     processes: list[tuple[int | str, int] | tuple[int | str, int, str]] = field(
         default_factory=list
     )
@@ -48,6 +50,7 @@ class FakeGpu:
             *(["dry"] if self.dry else []),
             *(["gpm"] if self.gpm else []),
             *([f"cores {self.cores[0]} {self.cores[1]}"] if self.cores else []),
+            f"compute_mode {self.compute_mode}",
             *("at " + " ".join(map(str, point)) for point in self.points),
             *(["loop"] if self.loop else []),
             *("proc " + " ".join(map(str, process)) for process in self.processes),

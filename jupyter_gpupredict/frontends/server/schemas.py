@@ -74,6 +74,7 @@ COMPONENTS: dict[str, Schema] = {
             "reason": TEXT,
             "metric": one_of(*METRICS),
             "target_ratio": maybe(NUMBER),
+            "capped": FLAG,
         },
         "required": ["state", "reason", "metric", "target_ratio"],
     },

@@ -255,7 +255,7 @@ describe('the history', () => {
     const server = api({
       sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
       session: async () => session({ session: two[0]!, finished: finished() }),
-      picture: async () => picture({ outcome: 'completed', seq: 12 })
+      picture: async () => picture({ outcome: 'completed', seq: 13 })
     });
     await show(<History {...props({ api: server })} />);
     await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
