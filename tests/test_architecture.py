@@ -57,6 +57,7 @@ DOORS = {
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
     "codecs": ["mps/child.py"],
+    "statistics": ["core/paired.py"],
     "signal": [
         "frontends/stopping.py",
         "backtest/run.py",

@@ -29,19 +29,36 @@ from jupyter_gpupredict.config.stored import (
     request_stop,
     store_dir,
     store_problem,
+    with_verified,
 )
 from jupyter_gpupredict.config.tenancy import Tenancy, tenancy
 from jupyter_gpupredict.config.validating import Validated, validate
+from jupyter_gpupredict.config.verifying import (
+    PAIRS,
+    Subject,
+    Verification,
+    bound,
+    subject,
+    subject_of_folder,
+    subject_of_notebook,
+    sweep,
+    sweep_shares,
+    verify,
+)
 
 __all__ = [
+    "PAIRS",
     "ExportOutcome",
     "Isolated",
     "IsolatedRun",
     "Runs",
     "SessionConfig",
     "SourceProbe",
+    "Subject",
     "Tenancy",
     "Validated",
+    "Verification",
+    "bound",
     "build_session",
     "build_store",
     "code_hash",
@@ -68,7 +85,14 @@ __all__ = [
     "shutdown",
     "store_dir",
     "store_problem",
+    "subject",
+    "subject_of_folder",
+    "subject_of_notebook",
+    "sweep",
+    "sweep_shares",
     "targets",
     "tenancy",
     "validate",
+    "verify",
+    "with_verified",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.config.code import up_to_measured
+from jupyter_gpupredict.config.stored import with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ def export(
         gpu_uuid=gpu_uuid,
         accelerator=accelerator,
     )
+    run = with_verified(run)
     if code is not None:
         code = up_to_measured(code, run.started.code_hash)
     composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)

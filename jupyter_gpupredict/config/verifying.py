@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.code import MAGIC, up_to_measured
+from jupyter_gpupredict.config.isolating import isolate, program_of_folder
+from jupyter_gpupredict.config.options import code_hash as hash_of
 from jupyter_gpupredict.config.stored import build_store
 from jupyter_gpupredict.config.tenancy import Grounds, hosted
 from jupyter_gpupredict.core import paired
@@ -18,7 +23,9 @@ from jupyter_gpupredict.core.verified import Verified
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.ending import Fault
+    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.verified import Method, Unit
     from jupyter_gpupredict.mps.child import Program
     from jupyter_gpupredict.mps.verify import Bound, Trial
@@ -148,6 +155,59 @@ def sweep(
             )
     stored = "" if record is None else _store(record)
     return Verification(record, ratios, tuple(trials), unit, knee, stored)
+
+
+def subject(run: Run, code: CodeRequest) -> Subject:
+    """Return the code of a run, to be tried again.
+
+    Args:
+        run: What measured it.
+        code: The cells, the measured one among them.
+
+    Raises:
+        ExportError: None of the cells is the measured one.
+        UnsupportedCell: It needs what only its kernel has.
+    """
+    isolated = isolate(up_to_measured(code, run.started.code_hash))
+    gpu = run.started.share.device if run.started.share.metric != "cpu_util_ratio" else None
+    device = None if run.started.simulated else gpu
+    return Subject(isolated.program, run.started.code_hash, run.session_id, device)
+
+
+def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
+    """Return the function of an exported folder.
+
+    Raises:
+        InvalidOption: It is no such folder, or has no code.
+    """
+    path = Path(folder)
+    try:
+        text = (path / "train_fn.py").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
+    try:
+        found = json.loads((path / "gpupredict.json").read_text(encoding="utf-8"))
+        code_hash = found["cell_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        code_hash = None  # then the answer holds for nothing but this
+    known = code_hash if isinstance(code_hash, str) else None
+    return Subject(program_of_folder(text), known, device=device)
+
+
+def subject_of_notebook(path: str | Path, code: CodeRequest, device: str | None = None) -> Subject:
+    """Return the last cell of a notebook that `%%gpupredict` measures.
+
+    Raises:
+        InvalidOption: It has none.
+        UnsupportedCell: The cell needs what only its kernel has.
+    """
+    for number in reversed(range(len(code.cells))):
+        head, _, body = code.cells[number].source.lstrip().partition("\n")
+        if MAGIC.match(head):
+            cells = code.cells[: number + 1]
+            program = isolate(replace(code, cells=cells)).program
+            return Subject(program, hash_of(body), device=device)
+    raise InvalidOption(f"{path} has no cell that begins with %%gpupredict", "mark the cell so")
 
 
 def bound(steps: int | None = None, seconds: float | None = None) -> Bound:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Series
     from jupyter_gpupredict.core.share import AppliedShare
+    from jupyter_gpupredict.core.verified import Verified
 
 MAX_WINDOWS = 60
 """Windows kept for drawing; older ones are forgotten."""
@@ -50,8 +51,8 @@ class Run:
     """What is recommended of further shares; never mixed with the main one."""
     applied: AppliedShare | None = None
     """How the run stood to MPS; None where it was not asked for and not seen."""
-    verified_sm_ratio: float | None = None
-    """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
+    verified: Verified | None = None
+    """The SM share at which the code was shown to keep its speed; preferred over the estimate."""
     processes: int = 1
     """CUDA processes that were seen."""
     gpus: int = 1
@@ -66,6 +67,11 @@ class Run:
     def session_id(self) -> str:
         """The run's id, which is also its trace's name."""
         return self.started.session_id
+
+    @property
+    def verified_sm_ratio(self) -> float | None:
+        """The verified share; None: none is."""
+        return None if self.verified is None else self.verified.percent / 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from jupyter_gpupredict.config import build_session
+from jupyter_gpupredict.config import build_session, with_verified
 from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
 from jupyter_gpupredict.frontends.leaving import release_on_shutdown
@@ -113,7 +113,7 @@ class CellRun:
         try:
             if self._synchronize:
                 _wait_for_gpu()
-            result = Result(session.stop(outcome))
+            result = Result(with_verified(session.stop(outcome)))
             report.remember(result)
             if self._options.output is not None:
                 self._shell.user_ns[self._options.output] = result

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends import executed, mps, report
+from jupyter_gpupredict.frontends import executed, mps, report, verifying
 from jupyter_gpupredict.frontends.options import (
     code_options,
     export_arguments,
@@ -46,6 +48,14 @@ def parser() -> argparse.ArgumentParser:
     mps_verb.add_argument("what", choices=("status", "start", "stop"), nargs="?", default="status")
     mps_verb.add_argument("--device", metavar="UUID|INDEX")
     mps_verb.add_argument("--json", action="store_true")
+    for name, words in (
+        ("verify", "try the predicted share: run the cell again under it and without it"),
+        ("sweep", "run the cell again at several shares, and find where it loses speed"),
+    ):
+        verb = verbs.add_parser(name, add_help=False, help=words)
+        verb.add_argument("id", nargs="?", default="last")
+        verb.add_argument("--notebook", metavar="FILE", help="where the cell stands")
+        verifying.arguments(verb, sweeps=name == "sweep")
     verbs.add_parser("close", add_help=False, help="close all live views")
     verbs.add_parser("doctor", add_help=False, help="what works here, and what does not")
     return top
@@ -141,6 +151,30 @@ def _mps(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
     print(mps.as_json(status) if arguments.json else mps.text(status))  # noqa: T201 - asked for
 
 
+def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
+    result = _find(arguments.id)
+    run = result.run
+    if arguments.notebook is not None:
+        cells, notes = config.read_notebook(arguments.notebook)
+        folder = Path(arguments.notebook).resolve().parent
+        code: CodeRequest | None = CodeRequest(cells, folder, notes=notes)
+    else:
+        code = executed.code_of(run.session_id)
+    if code is None:
+        raise InvalidOption(
+            f"the cell of {run.session_id} is not known in this kernel", "--notebook FILE"
+        )
+    sweeps = arguments.verb == "sweep"
+    found = verifying.run(arguments, config.subject(run, code), run, sweeps=sweeps)
+    newest = report.last()
+    if newest is not None and newest.session_id == run.session_id:
+        newest.run = config.with_verified(run)  # what is bound to a name knows it, too
+    if arguments.json:
+        print(found.to_json())  # noqa: T201 - asked for
+        return None
+    return found
+
+
 def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
     from jupyter_gpupredict.frontends.widget import close_all
 
@@ -160,6 +194,8 @@ _VERBS = {
     "stop": _stop,
     "export": _export,
     "mps": _mps,
+    "verify": _verify,
+    "sweep": _verify,
     "close": _close,
     "doctor": _doctor,
 }

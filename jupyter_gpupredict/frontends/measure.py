@@ -7,7 +7,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.config import SessionConfig, build_session, with_verified
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
@@ -91,7 +91,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
         try:
-            self.result = Result(self._session.stop(outcome))
+            self.result = Result(with_verified(self._session.stop(outcome)))
             report.remember(self.result)
         except Exception as fault:  # noqa: BLE001 - border: our fault must not hide the block's
             self._warn(f"{type(fault).__name__}: {fault}")

@@ -153,6 +153,7 @@ class Result:
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,
             "allocator_peak_bytes": run.allocator.allocated_bytes if run.allocator else None,
+            "verified": None if run.verified is None else asdict(run.verified),
             "progress": told.progress if told else "",
             "remaining_s": told.remaining_s if told else None,
             "remaining_low_s": told.remaining_low_s if told else None,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.share import AppliedShare
+    from jupyter_gpupredict.core.verified import Verified
 
 STATE_SIGNS = {
     "warming": "○",
@@ -128,6 +129,25 @@ def mps(applied: AppliedShare | None) -> str:
     told = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
     words = f"{told[applied.attached]} ({', '.join(limits)})"
     return f"{words}: {applied.reason}" if applied.reason else words
+
+
+def verified(found: Verified) -> str:
+    """Return what was verified, in words."""
+    what = {
+        "verify": f"95 % interval {_ratio(found.low_ratio)} to {_ratio(found.high_ratio)} "
+        f"from {found.pairs} pairs",
+        "sweep": f"{_ratio(found.low_ratio)} to {_ratio(found.high_ratio)} in {found.pairs} passes",
+    }
+    sms = "" if found.sm_count is None else f" ({found.sm_count} SMs)"
+    verdict = "keeps" if found.kept else "does not surely keep the speed:"
+    return (
+        f"{found.percent} % of the SMs{sms} {verdict} {_ratio(found.speed_ratio)} of the uncapped "
+        f"speed ({what[found.method]}; {found.method}, {found.at[:10]}, {found.device})"
+    )
+
+
+def _ratio(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def time_left(recommendation: Recommendation) -> str:

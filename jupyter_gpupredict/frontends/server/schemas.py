@@ -168,7 +168,17 @@ COMPONENTS: dict[str, Schema] = {
         finished=maybe(ref("Event")),
         recommendation=maybe(ref("Recommendation")),
         others=listed(ref("Recommendation")),
+        verified=maybe(ref("Verified")),
         stop_requested=FLAG,
+    ),
+    "Verified": closed(
+        percent={"type": "integer", "minimum": 1, "maximum": 100},
+        speed_ratio=NUMBER,
+        low_ratio=NUMBER,
+        high_ratio=NUMBER,
+        method={"enum": ["verify", "sweep"]},
+        at=TEXT,
+        text=TEXT,
     ),
     "Series": closed(
         session_id=_SESSION,
