@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.config.options import SessionConfig
-    from jupyter_gpupredict.core.protocols import HintSource, SessionHandle, Subscriber
+    from jupyter_gpupredict.core.protocols import HintSource, SessionHandle, ShareHold, Subscriber
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import RunHeader
     from jupyter_gpupredict.core.series import SourceInfo
@@ -41,6 +41,7 @@ def build_session(
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
     on_limit: Callable[[], None] | None = None,
+    share: ShareHold | None = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -52,6 +53,7 @@ def build_session(
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
         on_limit: Called there when `max_seconds` are over.
+        share: What applies MPS limits; None: to this process, unless the readings are not its own.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
@@ -123,7 +125,7 @@ def build_session(
         clock=clock,
         board=progress_board(),
         hooks=_hooks(),
-        share=CellShare(process_mps(), config),
+        share=share or (None if config.simulated else CellShare(process_mps(), config)),
         live=live,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
