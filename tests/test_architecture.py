@@ -34,6 +34,7 @@ DOORS = {
         "frontends/cellrun.py",
         "frontends/interruption.py",
         "frontends/isolated.py",
+        "frontends/leaving.py",
         "exporters/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
@@ -65,6 +66,7 @@ DOORS = {
         "mps/child.py",
         "mps/inside.py",
     ],
+    "atexit": ["config/mps.py"],
     "concurrent": ["backtest/run.py"],
     "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ChildProcess,
         HintSource,
         SessionHandle,
+        ShareHold,
         Subscriber,
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
@@ -50,6 +51,7 @@ def build_session(
     on_state: Callable[[Recommendation], None] | None = None,
     on_limit: Callable[[], None] | None = None,
     child: ChildProcess | None = None,
+    share: ShareHold | None = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -62,6 +64,7 @@ def build_session(
         on_state: Called on the sampler thread after each change of state.
         on_limit: Called there when `max_seconds` are over.
         child: The process to measure, with what it starts; None: this one.
+        share: What applies MPS limits; None: to this process, unless the readings are not its own.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
@@ -133,7 +136,7 @@ def build_session(
         clock=clock,
         board=progress_board(),
         hooks=progress_hooks() if child is None else None,
-        share=CellShare(process_mps(), config) if child is None else child.share,
+        share=_hold(config, share, child),
         live=live,
         own_process=child is None,
         max_seconds=config.max_seconds,
@@ -143,6 +146,15 @@ def build_session(
     )
     session.errors.extend(warnings)
     return session
+
+
+def _hold(
+    config: SessionConfig, share: ShareHold | None, child: ChildProcess | None
+) -> ShareHold | None:
+    """Return what applies the limits of MPS: of a child, its environment has done so."""
+    if share is None and child is not None:
+        return child.share
+    return share or (None if config.simulated else CellShare(process_mps(), config))
 
 
 def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:

@@ -79,6 +79,8 @@ class SessionConfig:
         ):
             if given is not None and not self.mps:
                 raise InvalidOption(f"--{name} is a limit of MPS", "add --mps")
+        if self.mps and self.simulated:
+            raise InvalidOption(f"--source {self.source} runs nothing under MPS", "leave --mps out")
         if self.until_converged and (self.mps_percentage or 100) < 100:
             raise InvalidOption(
                 "--until-converged never ends under a cap: a capped run predicts nothing",
@@ -86,6 +88,11 @@ class SessionConfig:
             )
         if self.source == "replay" and not self.path:
             raise InvalidOption("source replay needs a trace", "--path TRACE")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the readings are not those of this process."""
+        return self.source in ("replay", "synthetic")
 
 
 def _require_range(name: str, value: float | None, low: float, high: float, unit: str) -> None:

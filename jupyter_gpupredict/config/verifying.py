@@ -187,10 +187,10 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
         raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
     try:
         found = json.loads((path / "gpupredict.json").read_text(encoding="utf-8"))
-        code_hash = found["cell_sha256"]
+        told = found["cell"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        code_hash = None  # then the answer holds for nothing but this
-    known = code_hash if isinstance(code_hash, str) else None
+        told = None  # then the answer holds for nothing but this
+    known = told if isinstance(told, str) and told.strip("0") else None
     return Subject(program_of_folder(text), known, device=device)
 
 

@@ -48,6 +48,7 @@ def examine() -> list[Line]:
     lines += [
         Line(f"source {one.name}", one.works, one.found, one.hint) for one in config.probe_sources()
     ]
+    lines += _mps()
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     lines.append(Line("CUDA_VISIBLE_DEVICES", True, "not set" if shown is None else repr(shown)))
     problem = config.store_problem()
@@ -57,6 +58,37 @@ def examine() -> list[Line]:
     lab = importlib.util.find_spec("jupyterlab") is not None
     lines.append(Line("jupyterlab", lab, _version("jupyterlab") or "not installed"))
     return lines
+
+
+def _mps() -> list[Line]:
+    """Return what `--mps` would find here; only daemons that we started are asked."""
+    status = config.mps_status()
+    program = f"{status.program} {status.version}".strip()
+    own = [f"process {one.pid}" if one.pid else one.problem for one in status.own]
+    daemons = [f"ours: {', '.join(own)}"] if own else []
+    daemons += [status.other] if status.other else []
+    mode = status.compute_mode
+    return [
+        Line(
+            "mps program",
+            bool(program),
+            program or "not installed",
+            "it comes with the driver: nvidia-compute-utils",
+        ),
+        Line(
+            "mps daemon",
+            not status.foreign,
+            "; ".join(daemons) or "none runs; --mps starts one",
+            "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
+        ),
+        Line(
+            "mps compute mode",
+            mode != "prohibited",
+            mode or "not told: no GPU is visible",
+            "nvidia-smi -c DEFAULT, as root",
+        ),
+        Line("mps user", True, f"uid {status.uid}; its clients must have the same"),
+    ]
 
 
 def report() -> str:

@@ -208,7 +208,8 @@ def isolation(arguments: argparse.Namespace) -> Isolation | None:
         if not name.isidentifier():
             raise InvalidOption(f"--return {name!r} is no Python name", "--return model")
     if arguments.isolate:
-        arguments.mps = True
+        limited = arguments.mps_percentage, arguments.memory_limit
+        arguments.mps = True if limited != (None, None) else None
         return Isolation(tuple(dict.fromkeys(arguments.returns)), tuple(arguments.setup))
     for option, given in (("--return", arguments.returns), ("--setup", arguments.setup)):
         if given:

@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from jupyter_gpupredict import config
-from jupyter_gpupredict.core.errors import Capped, InvalidOption, Refused
+from jupyter_gpupredict.config.mps import CellShare
+from jupyter_gpupredict.core.errors import Capped, InvalidOption, Refused, SourceUnavailable
 from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps.ending import until
 from jupyter_gpupredict.mps.identity import identify
@@ -265,8 +267,75 @@ def test_bad_options():
         ({"memory_limit_mib": 100}, "add --mps"),
         ({"mps": True, "mps_percentage": 101}, "1 to 100"),
         ({"mps": True, "memory_limit_mib": 0}, "1 to"),
+        ({"mps": True, "source": "synthetic"}, "leave --mps out"),
         ({"mps": True, "mps_percentage": 40, "until_converged": True}, "leave --mps-percentage"),
     ):
         with pytest.raises(InvalidOption) as caught:
             config.SessionConfig(**options)
         assert hint in caught.value.hint
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("t_s,gpu_util_pct\n" + "".join(f"{t},{40 + t % 3}\n" for t in range(600)))
+    return str(path)
+
+
+def replayed(recording, code="the code", **options):
+    """A run of ten minutes, at once."""
+    session = config.build_session(
+        config.SessionConfig(source="replay", path=recording, speed=0.0), code=code, **options
+    )
+    try:
+        session.start()
+        assert until(lambda: not session.measuring, 20.0)
+        return session.stop("completed")
+    finally:
+        config.shutdown()
+
+
+class Capped48:
+    """Stands for a process that is a client with 48 SMs."""
+
+    def begin(self):
+        return AppliedShare(True, 37, None, "/run/x", False, True, 48, 132)
+
+    end = begin
+
+
+def test_a_capped_run_is_no_prior(recording):
+    run = replayed(recording, share=Capped48())
+    assert (run.capped, run.recommendation.target_ratio) == (True, None)
+    (stored,) = config.list_runs()
+    assert stored.finished.profile is None
+    free = replayed(recording)
+    assert free.started.last_time == ""  # nothing is known of this code
+    assert free.recommendation.target_ratio == 0.42
+    assert "42%" in replayed(recording).started.last_time
+
+
+def test_a_capped_run_is_not_replayed(recording):
+    capped = replayed(recording, share=Capped48())
+    path = config.store_dir() / f"{capped.session_id}.jsonl"
+    with pytest.raises(SourceUnavailable, match="MPS capped at 48 of 132 SMs"):
+        replayed(str(path))
+
+
+def test_the_live_view_says_capped(recording):
+    frames = []
+    port = type("Port", (), {"push": lambda self, frame: frames.append(frame)})()
+    replayed(recording, subscribers=(Publisher(port),), share=Capped48())
+    assert all("CAPPED at 48 of 132 SMs" in frame["label"] for frame in frames)
+    assert {frame["target"] for frame in frames} == {None}
+    assert frames[-1]["headline"] == "no prediction: the run was capped by MPS"
+
+
+def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
+    ended = []
+    monkeypatch.setattr(CellShare, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(CellShare, "end", lambda self: ended.append(True))
+    session = config.build_session(config.SessionConfig(source="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        session.start()
+    assert ended == [True]
