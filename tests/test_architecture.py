@@ -33,10 +33,12 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/interruption.py",
+        "frontends/isolated.py",
+        "frontends/leaving.py",
         "exporters/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
-    "jupyter_core": ["config/"],
+    "jupyter_core": ["config/", "frontends/doctor.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -48,9 +50,23 @@ DOORS = {
         "session/hooks.py",
         "frontends/stopping.py",
         "frontends/server/worker.py",
+        "mps/child.py",
+        "mps/inside.py",
     ],
-    "queue": ["frontends/server/worker.py"],
-    "signal": ["frontends/stopping.py", "backtest/run.py"],
+    "_thread": ["mps/inside.py"],
+    "queue": ["frontends/server/worker.py", "mps/child.py"],
+    "pickle": ["mps/child.py", "mps/inside.py"],
+    "traceback": ["mps/inside.py"],
+    "codecs": ["mps/child.py"],
+    "statistics": ["core/paired.py"],
+    "signal": [
+        "frontends/stopping.py",
+        "backtest/run.py",
+        "mps/ending.py",
+        "mps/child.py",
+        "mps/inside.py",
+    ],
+    "atexit": ["config/mps.py"],
     "concurrent": ["backtest/run.py"],
     "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [
@@ -62,18 +78,22 @@ DOORS = {
         "frontends/server/",
         "session/hooks.py",
         "exporters/requirements.py",
+        "mps/inside.py",
     ],
-    "subprocess": ["exporters/trial.py"],
+    "subprocess": ["exporters/trial.py", "mps/control.py", "mps/daemon.py", "mps/child.py"],
+    "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
+    "selectors": ["mps/control.py", "mps/child.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
-nothing by name: it has to be told when the cell imports a framework."""
+nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
+child has written, and nothing else."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
+    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat", "statistics", "symtable", "sys",
     "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 

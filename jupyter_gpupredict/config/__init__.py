@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from jupyter_gpupredict.config.code import read_notebook
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
+from jupyter_gpupredict.config.isolating import Isolated, IsolatedRun, isolate
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
+from jupyter_gpupredict.config.mps import (
+    mps_start,
+    mps_start_detached,
+    mps_status,
+    mps_stop,
+    mps_stop_detached,
+    process_mps,
+)
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
 from jupyter_gpupredict.config.serving import Runs, device_watch, mps_daemon
@@ -20,26 +29,54 @@ from jupyter_gpupredict.config.stored import (
     request_stop,
     store_dir,
     store_problem,
+    with_verified,
 )
+from jupyter_gpupredict.config.tenancy import Tenancy, tenancy
 from jupyter_gpupredict.config.validating import Validated, validate
+from jupyter_gpupredict.config.verifying import (
+    PAIRS,
+    Subject,
+    Verification,
+    bound,
+    subject,
+    subject_of_folder,
+    subject_of_notebook,
+    sweep,
+    sweep_shares,
+    verify,
+)
 
 __all__ = [
+    "PAIRS",
     "ExportOutcome",
+    "Isolated",
+    "IsolatedRun",
     "Runs",
     "SessionConfig",
     "SourceProbe",
+    "Subject",
+    "Tenancy",
     "Validated",
+    "Verification",
+    "bound",
     "build_session",
     "build_store",
     "code_hash",
     "device_watch",
     "export",
     "host",
+    "isolate",
     "list_runs",
     "mps_daemon",
+    "mps_start",
+    "mps_start_detached",
+    "mps_status",
+    "mps_stop",
+    "mps_stop_detached",
     "predict_recording",
     "predict_trace",
     "probe_sources",
+    "process_mps",
     "progress_board",
     "read_events",
     "read_notebook",
@@ -49,6 +86,14 @@ __all__ = [
     "shutdown",
     "store_dir",
     "store_problem",
+    "subject",
+    "subject_of_folder",
+    "subject_of_notebook",
+    "sweep",
+    "sweep_shares",
     "targets",
+    "tenancy",
     "validate",
+    "verify",
+    "with_verified",
 ]

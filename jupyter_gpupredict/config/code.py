@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.errors import ExportError, InvalidOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAGIC = re.compile(r"\s*%%gpupredict(\s|$)")
+MAGIC = re.compile(r"\s*%%gpupredict(\s|$)")
 
 
 def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
@@ -63,7 +63,7 @@ def up_to_measured(code: CodeRequest, wanted: str | None) -> CodeRequest:
 def _bodies(source: str) -> Iterator[str]:
     """Yield what may have been measured of a cell: stores differ in the last newline."""
     stripped = source.lstrip()
-    bodies = [source, stripped.partition("\n")[2]] if _MAGIC.match(source) else [source]
+    bodies = [source, stripped.partition("\n")[2]] if MAGIC.match(source) else [source]
     if source.lstrip().startswith("%%"):
         bodies.append(stripped.partition("\n")[2])
     for body in bodies:

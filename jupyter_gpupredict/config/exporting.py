@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.config.code import up_to_measured
+from jupyter_gpupredict.config.stored import with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,12 +73,18 @@ def export(
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
     """
     from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.core.errors import Refused
     from jupyter_gpupredict.exporters.documents import render
     from jupyter_gpupredict.exporters.manifest import compose
     from jupyter_gpupredict.exporters.secrets import environment_names
     from jupyter_gpupredict.exporters.trial import trial
     from jupyter_gpupredict.exporters.writing import publish, refuse_existing, staged
 
+    if run.capped:
+        raise Refused(
+            f"{run.session_id} was capped by MPS, which says nothing of what it needs",
+            "measure the cell without --mps-percentage",
+        )
     sharing = sharing or DEFAULT_SHARING.get(workload, SHARING)
     for kind, given in (("workloads", workload), ("sharing", sharing)):
         registry.load(kind, given)  # an unknown name is refused before anything else
@@ -97,6 +104,7 @@ def export(
         gpu_uuid=gpu_uuid,
         accelerator=accelerator,
     )
+    run = with_verified(run)
     if code is not None:
         code = up_to_measured(code, run.started.code_hash)
     composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)

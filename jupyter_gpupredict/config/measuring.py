@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.config.sources import make_source
@@ -22,13 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.config.options import SessionConfig
-    from jupyter_gpupredict.core.protocols import HintSource, SessionHandle, Subscriber
+    from jupyter_gpupredict.core.protocols import (
+        ChildProcess,
+        HintSource,
+        SessionHandle,
+        ShareHold,
+        Subscriber,
+    )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import RunHeader
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
     from jupyter_gpupredict.session.store import Store
+
+
+ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
 
 def build_session(
@@ -40,6 +50,8 @@ def build_session(
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
     on_limit: Callable[[], None] | None = None,
+    child: ChildProcess | None = None,
+    share: ShareHold | None = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -51,6 +63,8 @@ def build_session(
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
         on_limit: Called there when `max_seconds` are over.
+        child: The process to measure, with what it starts; None: this one.
+        share: What applies MPS limits; None: to this process, unless the readings are not its own.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
@@ -102,7 +116,7 @@ def build_session(
             series=info.series,
             config={key: value for key, value in asdict(config).items() if key != "path"},
             versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
-            notes=info.notes,
+            notes=info.notes if child is None else (*info.notes, ISOLATED),
             scope=info.scope,
             origin=info.origin,
             buffer_s=info.buffer_s,
@@ -114,15 +128,17 @@ def build_session(
         )
 
     session = Session(
-        source=make_source(config, clock),
+        source=make_source(config, clock, None if child is None else child.pid),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
         board=progress_board(),
-        hooks=_hooks(),
+        hooks=progress_hooks() if child is None else None,
+        share=_hold(config, share, child),
         live=live,
+        own_process=child is None,
         max_seconds=config.max_seconds,
         stop_requested=lambda: store.stop_requested(session_id),
         on_state=on_state,
@@ -132,6 +148,15 @@ def build_session(
     return session
 
 
+def _hold(
+    config: SessionConfig, share: ShareHold | None, child: ChildProcess | None
+) -> ShareHold | None:
+    """Return what applies the limits of MPS: of a child, its environment has done so."""
+    if share is None and child is not None:
+        return child.share
+    return share or (None if config.simulated else CellShare(process_mps(), config))
+
+
 def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
     """Return the newest run of this code, source, metric, device and driver.
 
@@ -139,7 +164,8 @@ def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
     """
     newest: RunHeader | None = None
     for header in store.of_code(code):
-        if header.finished is None or header.finished.recommendation is None:
+        told = header.finished.recommendation if header.finished else None
+        if header.finished is None or told is None or told.capped:
             continue
         if _alike(header.started, info):
             if header.finished.profile is not None:
@@ -184,7 +210,7 @@ def progress_board() -> Board:
 
 
 @functools.cache
-def _hooks() -> Hooks:
+def progress_hooks() -> Hooks:
     """Return this process's progress hints; none is made before the first session starts."""
     from jupyter_gpupredict.session.hooks import Hooks
 
@@ -196,7 +222,8 @@ def _hooks() -> Hooks:
 
 
 def shutdown() -> None:
-    """End the delivery thread, if there is one (on unload and at exit)."""
+    """End the delivery thread and our MPS daemon, if there are any (on unload)."""
     from jupyter_gpupredict.session.delivery import shared
 
     shared().shutdown()
+    process_mps().leave()

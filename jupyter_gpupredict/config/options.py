@@ -43,6 +43,12 @@ class SessionConfig:
     """Use an earlier run of the same code while this one goes alike."""
     until_converged: bool = False
     """Stop the cell itself when the prediction has converged."""
+    mps: bool = False
+    """Run as a client of MPS."""
+    mps_percentage: int | None = None
+    """Share of the SMs under MPS, 1..100; below 100 the run is capped and predicts nothing."""
+    memory_limit_mib: int | None = None
+    """Device memory of the process under MPS, in binary MiB."""
     path: str | None = None
     """The trace that `replay` plays."""
     speed: float | None = None
@@ -65,8 +71,28 @@ class SessionConfig:
         _require_range("coverage", self.coverage, 0.5, 0.999, "a share of the time")
         _require_range("max-seconds", self.max_seconds, 0.1, 1e9, "seconds")
         _require_range("speed", self.speed, 0.0, 1e6, "times")
+        _require_range("mps-percentage", self.mps_percentage, 1, 100, "percent of the SMs")
+        _require_range("memory-limit", self.memory_limit_mib, 1, 1 << 30, "MiB")
+        for name, given in (
+            ("mps-percentage", self.mps_percentage),
+            ("memory-limit", self.memory_limit_mib),
+        ):
+            if given is not None and not self.mps:
+                raise InvalidOption(f"--{name} is a limit of MPS", "add --mps")
+        if self.mps and self.simulated:
+            raise InvalidOption(f"--source {self.source} runs nothing under MPS", "leave --mps out")
+        if self.until_converged and (self.mps_percentage or 100) < 100:
+            raise InvalidOption(
+                "--until-converged never ends under a cap: a capped run predicts nothing",
+                "leave --mps-percentage out",
+            )
         if self.source == "replay" and not self.path:
             raise InvalidOption("source replay needs a trace", "--path TRACE")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the readings are not those of this process."""
+        return self.source in ("replay", "synthetic")
 
 
 def _require_range(name: str, value: float | None, low: float, high: float, unit: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.config.stored import build_store, verified_of, with_verified
 from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.events import SessionStarted
 from jupyter_gpupredict.core.machine import MpsDaemon
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.trace import event_from_json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import DeviceWatch
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.summary import Page, Summary
+    from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.session.picture import Pictures
 
 MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # noqa: S108 - the driver's own default
@@ -110,6 +112,16 @@ class Runs:
             None if tail.newest is None else tail.newest.decode()
         )
 
+    def verified(self, session_id: str) -> Verified | None:
+        """Return the share that was verified of a run; None: none.
+
+        Raises:
+            UnknownName: There is no such run.
+            TraceError: Its trace cannot be read.
+        """
+        started = event_from_json(self.ends(session_id)[0])
+        return verified_of(started) if isinstance(started, SessionStarted) else None
+
     def run(self, session_id: str, outcome: str) -> Run:
         """Return a run with its figures and without its readings: what an export needs.
 
@@ -126,7 +138,7 @@ class Runs:
         for line in (first, last):
             if line is not None:
                 folded.add(event_from_json(line))
-        return folded.record(live=outcome == "running")
+        return with_verified(folded.record(live=outcome == "running"))
 
 
 def device_watch() -> DeviceWatch:

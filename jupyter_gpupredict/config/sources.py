@@ -68,8 +68,10 @@ class _FirstThatOpens:
             self._source.close()
 
 
-def make_source(config: SessionConfig, clock: Clock) -> TelemetrySource:
-    """Return the source that is asked for, not opened yet."""
+def make_source(
+    config: SessionConfig, clock: Clock, root_pid: int | None = None
+) -> TelemetrySource:
+    """Return the source that is asked for, not opened yet; `root_pid` as in `SourceOptions`."""
     options = SourceOptions(
         device=config.device,
         interval_s=config.interval_s,
@@ -77,6 +79,7 @@ def make_source(config: SessionConfig, clock: Clock) -> TelemetrySource:
         speed=config.speed,
         scenario=config.scenario,
         seed=config.seed,
+        root_pid=root_pid,
     )
     if config.source == "auto":
         return _FirstThatOpens(options, clock)

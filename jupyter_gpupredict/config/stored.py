@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ from jupyter_gpupredict.core.run import Run, fold
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.events import Event, SessionStarted
     from jupyter_gpupredict.core.run import RunHeader
+    from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.session.store import Store
 
 
@@ -55,7 +57,25 @@ def read_events(session_id: str) -> Iterator[Event]:
 
 def read_run(session_id: str) -> Run:
     """Return a stored run; arguments and errors as `read_events`."""
-    return fold(read_events(session_id))
+    return with_verified(fold(read_events(session_id)))
+
+
+def with_verified(run: Run) -> Run:
+    """Return a run with the share that was verified of it, or of the same code on this device."""
+    found = verified_of(run.started)
+    return run if found is None else replace(run, verified=found)
+
+
+def verified_of(started: SessionStarted) -> Verified | None:
+    """Return the share that holds for a run; None: none was verified, or it measured no GPU."""
+    from jupyter_gpupredict.session.ledger import Ledger
+
+    device = {one.uuid: one.name for one in started.devices}.get(started.share.device)
+    driver = started.versions.get("driver")
+    if device is None or driver is None or started.simulated:
+        return None
+    ledger = Ledger(store_dir())
+    return ledger.newest(started.code_hash, device, driver, started.session_id)
 
 
 def request_stop(session_id: str) -> None:

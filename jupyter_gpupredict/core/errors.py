@@ -5,10 +5,10 @@
       TelemetryError     SourceUnavailable (cannot open), SourceLost (was open), PermissionDenied
       MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, NotAttached,
                          ControlTimeout, ServerFault, LimitRefused
-      PredictionError    NotEnoughSamples (never a guess)
+      PredictionError    NotEnoughSamples (never a guess), VerifyRefused
       ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
                          TrialFailed, OutputExists
-      TraceError         SchemaMismatch, Malformed, Truncated
+      TraceError         SchemaMismatch, Malformed, Truncated, Capped
 
 Libraries' errors are translated once, where the library enters (`raise ... from error`). Only entry
 points render: the magic one line, the command line an exit status, the server a status code.
@@ -77,12 +77,44 @@ class MpsError(GpuPredictError):
     """Something about NVIDIA MPS."""
 
 
+class DaemonNotRunning(MpsError):
+    """There is no control daemon to talk to, or no program to start one with."""
+
+
+class ForeignDaemon(MpsError):
+    """A daemon or a directory belongs to someone else, and is left alone."""
+
+
+class ContextExists(MpsError):
+    """CUDA is initialised in this process, so its limits are fixed."""
+
+
+class NotAttached(MpsError):
+    """A process that should be an MPS client is none."""
+
+
+class ControlTimeout(MpsError):
+    """The control program gave no answer in time."""
+
+
+class ServerFault(MpsError):
+    """The daemon or its server failed, or answered what is no answer."""
+
+
+class LimitRefused(MpsError):
+    """A share or memory limit was not accepted."""
+
+
 class PredictionError(GpuPredictError):
     """A prediction was asked for that cannot be made."""
 
 
 class NotEnoughSamples(PredictionError):
     """There is no finite reading to predict from. Never answered with a guess."""
+
+
+class VerifyRefused(PredictionError):
+    """A share cannot be verified: the function's speed is not known, or it failed."""
 
 
 class ExportError(GpuPredictError):
@@ -127,6 +159,10 @@ class SchemaMismatch(TraceError):
 
 class Malformed(TraceError):
     """The file is not a trace that we know."""
+
+
+class Capped(TraceError):
+    """The trace is of a run that MPS capped: nothing can be predicted from it."""
 
 
 class Truncated(TraceError):

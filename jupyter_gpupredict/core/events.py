@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.prior import Profile
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Device, Readings, Series
+    from jupyter_gpupredict.core.share import AppliedShare
 
 SCHEMA = 1
 
@@ -50,6 +51,15 @@ class SessionStarted:
     last_time: str = ""
     """What an earlier run of the same code on the same device said, in words."""
     schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class ShareApplied:
+    """MPS was asked for, or is there: what was applied, and at the end whether it was in force."""
+
+    seq: int
+    t_s: float
+    share: AppliedShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +208,7 @@ class SessionFinished:
 
 Event = (
     SessionStarted
+    | ShareApplied
     | SamplesTaken
     | WindowClosed
     | MetricUnavailable
@@ -215,6 +226,7 @@ EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         SessionStarted,
+        ShareApplied,
         SamplesTaken,
         WindowClosed,
         MetricUnavailable,

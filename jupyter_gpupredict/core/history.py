@@ -17,7 +17,7 @@ class _Span:
 
 
 class History:
-    """Rows of one series, at most `max_rows`; neighbours are merged in pairs when it is full.
+    """Rows of one series, at most `max_rows`; surroundings are merged in pairs when it is full.
 
     >>> history = History(max_rows=4)
     >>> for second in range(6):

@@ -67,3 +67,43 @@ class Host:
     """Whether the driver's process numbers mean the same processes here."""
     wsl: bool
     """Windows Subsystem for Linux: its driver tells less, and has no MPS."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDaemon:
+    """An MPS control daemon that we started, as it answers now."""
+
+    pid: int | None
+    """None while it starts, or when it was killed."""
+    owner_pid: int
+    detached: bool
+    """It was started from a terminal and ends on request; else it ends with its owner."""
+    gpu_uuid: str
+    pipe_directory: str
+    log_directory: str
+    servers: Mapping[int, str]
+    """PID of each MPS server -> INITIALIZING, ACTIVE or FAULT."""
+    clients: tuple[int, ...]
+    """PIDs of the clients."""
+    problem: str = ""
+    """Why servers and clients are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class MpsStatus:
+    """MPS on this machine, as far as it is this user's business."""
+
+    program: str
+    """Path of the control program; empty where it is not installed."""
+    version: str
+    """As the program says; empty where it does not."""
+    uid: int
+    compute_mode: str
+    """Of the GPU that this process would use; empty where it is not told."""
+    own: tuple[OwnDaemon, ...]
+    other: str
+    """The daemon that CUDA would attach to by itself, in words; empty where there is none."""
+    foreign: bool
+    """That one is another user's."""
+    client: bool
+    """This process is a client until it ends."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Estimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Batch, SourceInfo
+    from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.core.window import ClosedWindow
 
 
@@ -193,6 +194,30 @@ class Subscriber(Protocol):
         ...
 
 
+class ShareHold(Protocol):
+    """Applies MPS limits to this process for one run. Failures are told, never raised."""
+
+    def begin(self) -> AppliedShare | None:
+        """Apply what was asked for; None: nothing was, and nothing is there."""
+        ...
+
+    def end(self) -> AppliedShare | None:
+        """Put the environment back and say what was in force; once, after `begin`."""
+        ...
+
+
+class ChildProcess(Protocol):
+    """A process that is measured in the place of this one."""
+
+    share: ShareHold
+    """How it stands to MPS."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; what it starts is measured with it."""
+        ...
+
+
 class SessionHandle(Protocol):
     """A measured run, as front-ends see it."""
 
@@ -204,6 +229,11 @@ class SessionHandle(Protocol):
     @property
     def recommendation(self) -> Recommendation | None:
         """The newest recommendation; None before the first reading."""
+        ...
+
+    @property
+    def applied(self) -> AppliedShare | None:
+        """How the run stands to MPS; None where it was not asked for and not seen."""
         ...
 
     def start(self) -> None:

@@ -133,3 +133,5 @@ class Recommendation:
     """How far the loop is, in words, and who says so."""
     device: str = ""
     """UUID of the device whose share this is."""
+    capped: bool = False
+    """MPS gave the run less than all SMs: there is no figure to provide, nor will be."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Series
+    from jupyter_gpupredict.core.share import AppliedShare
+    from jupyter_gpupredict.core.verified import Verified
 
 MAX_WINDOWS = 60
 """Windows kept for drawing; older ones are forgotten."""
@@ -53,8 +55,10 @@ class Run:
     allocator: AllocatorPeak | None = None
     others: tuple[Recommendation, ...] = ()
     """What is recommended of further shares; never mixed with the main one."""
-    verified_sm_ratio: float | None = None
-    """The SM share at which the run was shown to keep its speed; preferred over the estimate."""
+    applied: AppliedShare | None = None
+    """How the run stood to MPS; None where it was not asked for and not seen."""
+    verified: Verified | None = None
+    """The SM share at which the code was shown to keep its speed; preferred over the estimate."""
     processes: int = 1
     """CUDA processes of the run's own on one GPU, at most at one time."""
     used: tuple[str, ...] = ()
@@ -67,6 +71,11 @@ class Run:
     """(why the clocks were held down, share of the time)."""
 
     @property
+    def capped(self) -> bool:
+        """Whether MPS gave the run less than all SMs, so that it predicts nothing."""
+        return self.recommendation is not None and self.recommendation.capped
+
+    @property
     def session_id(self) -> str:
         """The run's id, which is also its trace's name."""
         return self.started.session_id
@@ -75,6 +84,11 @@ class Run:
     def gpus(self) -> int:
         """How many GPUs a function needs that does the same."""
         return max(1, len(self.used))
+
+    @property
+    def verified_sm_ratio(self) -> float | None:
+        """The verified share; None: none is."""
+        return None if self.verified is None else self.verified.percent / 100
 
     def each_gpu(self) -> tuple[Recommendation, ...]:
         """Return the main recommendation and the same one of every further GPU that was used."""
@@ -103,6 +117,7 @@ class RunFold:
     started: ev.SessionStarted | None = None
     share: History = field(default_factory=History)
     memory: History = field(default_factory=History)
+    applied: AppliedShare | None = None
     recommendation: Recommendation | None = None
     others: tuple[Recommendation, ...] = ()
     last_t_s: float = 0.0
@@ -127,6 +142,8 @@ class RunFold:
         match event:
             case ev.SessionStarted():
                 self.started = event
+            case ev.ShareApplied():
+                self.applied = event.share
             case ev.SamplesTaken():
                 self._add_readings(event)
             case ev.WindowClosed():
@@ -187,6 +204,7 @@ class RunFold:
             other_processes=sum(self.neighbors.others.values()),
             refresh_s=self._refresh_s(),
             throttled=self.neighbors.throttled(),
+            applied=self.applied,
         )
 
     def _refresh_s(self) -> float:

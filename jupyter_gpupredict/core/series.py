@@ -151,4 +151,6 @@ class SourceOptions:
     """Replay so many times faster; 0 as fast as possible; None at its own pace."""
     scenario: str = "epochs"
     seed: int = 0
+    root_pid: int | None = None
+    """The process whose tree is looked at; None: this one."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)

@@ -13,13 +13,13 @@ import types
 import typing
 from typing import Any
 
-from jupyter_gpupredict.core import events, metrics, prior, recommendation, series
+from jupyter_gpupredict.core import events, metrics, prior, recommendation, series, share
 from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA, Event
 
 _NAMESPACE = {
     name: value
-    for module in (metrics, series, prior, recommendation, events)
+    for module in (metrics, series, share, prior, recommendation, events)
     for name, value in vars(module).items()
 }
 """Where the field types, which are strings, are looked up."""

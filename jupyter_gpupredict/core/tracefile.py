@@ -7,12 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import Malformed, Truncated
+from jupyter_gpupredict.core.errors import Capped, Malformed, Truncated
 from jupyter_gpupredict.core.events import (
     PhaseEntered,
     ProgressMade,
     SamplesTaken,
     SessionStarted,
+    ShareApplied,
 )
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 from jupyter_gpupredict.core.recording import Trace
@@ -87,6 +88,11 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
             raise Malformed(f"{name} line {number}: {error.message}", error.hint) from error
         if isinstance(event, SessionStarted):
             started = event
+        elif isinstance(event, ShareApplied) and event.share.capped:
+            raise Capped(
+                f"{name} is of a run that MPS capped at {event.share.cap}",
+                "what the code needs shows in a run without a cap",
+            )
         elif isinstance(event, ProgressMade) and event.unit in ("epoch", "step"):
             marks.append(_progress(event))
         elif isinstance(event, PhaseEntered):

@@ -275,6 +275,14 @@ class Nvml:
             for one in listed
         }
 
+    def compute_mode(self, uuid: str) -> int:
+        """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time.
+
+        Raises:
+            NvmlError: It cannot be had.
+        """
+        return int(self.call("nvmlDeviceGetComputeMode", self._handles[uuid]))
+
     def mps_pids(self, uuid: str) -> frozenset[int]:
         """Return the processes that use the device through an MPS server.
 

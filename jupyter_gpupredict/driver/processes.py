@@ -6,6 +6,7 @@ Written for a cell that holds the GIL: every call that releases it has to queue 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -20,15 +21,21 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class ProcessTree:
-    """The current process and its live descendants."""
+    """A process and its live descendants.
 
-    def __init__(self) -> None:
-        self._own = psutil.Process()
+    Args:
+        root_pid: The process; None: this one. After its end there is nothing to read.
+    """
+
+    def __init__(self, root_pid: int | None = None) -> None:
+        self._own = psutil.Process(root_pid)
+        self._is_this = root_pid in (None, os.getpid())
         self._children: dict[int, psutil.Process] = {}
         self._next_walk_s = float("-inf")
-        self._by_kernel = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+        pid = self._own.pid
+        self._by_kernel = Path(f"/proc/{pid}/task/{pid}/children").exists()
         try:
-            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+            self._statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._statm = -1  # not Linux: psutil answers
 
@@ -57,9 +64,15 @@ class ProcessTree:
 
     def cpu_s(self) -> dict[int, float]:
         """Return the CPU seconds of each live process, those of its ended children included."""
-        times = os.times()
-        used = {self._own.pid: time.process_time() + times.children_user + times.children_system}
-        for pid, child in self._children.items():
+        used: dict[int, float] = {}
+        others = dict(self._children)
+        if self._is_this:
+            times = os.times()
+            own_s = time.process_time() + times.children_user + times.children_system
+            used[self._own.pid] = own_s
+        else:
+            others[self._own.pid] = self._own
+        for pid, child in others.items():
             try:
                 counted = child.cpu_times()
             except psutil.Error:
@@ -71,11 +84,17 @@ class ProcessTree:
         return used
 
     def rss_bytes(self) -> float:
-        """Return the resident memory of the tree; shared pages count once for each process."""
-        if self._statm >= 0:
-            total = float(os.pread(self._statm, 128, 0).split()[1]) * _PAGE_BYTES
-        else:
-            total = float(self._own.memory_info().rss)
+        """Return the resident memory of the tree; shared pages count once for each process.
+
+        NaN once the process at its root has ended.
+        """
+        try:
+            if self._statm >= 0:
+                total = float(os.pread(self._statm, 128, 0).split()[1]) * _PAGE_BYTES
+            else:
+                total = float(self._own.memory_info().rss)
+        except (OSError, psutil.Error):
+            return math.nan
         for child in self._children.values():
             try:
                 total += child.memory_info().rss

@@ -61,7 +61,7 @@ class Watch:
                 "CUDA_VISIBLE_DEVICES hides them all" if found else "the driver sees none",
                 "no_device",
             )
-        self._tree = ProcessTree()
+        self._tree = ProcessTree(self._options.root_pid)
         self.devices = tuple(DeviceWatch(self.nvml, device) for device in chosen)
 
     def close(self) -> None:

@@ -26,19 +26,20 @@ RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQU
 _INDENT = "    "
 
 
-def module_text(found: Slice, name: str, label: str) -> str:
+def module_text(found: Slice, name: str, label: str, *, measured: bool = False) -> str:
     """Return the module of a slice.
 
     Args:
         found: The slice.
         name: The function's name, for the docstring.
         label: The measured cell, as the user knows it.
+        measured: It runs under our eyes: what it says of its progress is heard.
 
     Raises:
         ExportError: The module does not compile, or reads one it does not have: our fault.
     """
     renamed = _renamed(found)
-    standing, imports = _imports(found, renamed)
+    standing, imports = _imports(found, renamed, measured=measured)
     parts = [
         f'"""{name}: the code of {label} and what it needs, as one function."""\n',
         _future_line(found.futures),
@@ -96,13 +97,15 @@ def _future_line(futures: Sequence[str]) -> str:
     return f"\nfrom __future__ import {', '.join(futures)}\n" if futures else ""
 
 
-def _imports(found: Slice, renamed: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _imports(
+    found: Slice, renamed: Mapping[str, str], *, measured: bool
+) -> tuple[list[str], list[str]]:
     """Return stand-ins for our own functions, and the import lines: standard library first."""
     standing: list[str] = []
     nodes: dict[str, ast.Import | ast.ImportFrom] = {}
     for one in found.placed.imports:
         text = stand_in(one.node, renamed.get(one.name, one.name), one.place)
-        if text is not None:
+        if text is not None and not measured:
             standing.append(text)
             continue
         node = absolute(one.node)

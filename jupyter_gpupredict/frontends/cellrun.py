@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from jupyter_gpupredict.config import build_session
-from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.config import build_session, with_verified
+from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
+from jupyter_gpupredict.frontends.leaving import release_on_shutdown
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.views import View, open_view
@@ -17,6 +18,7 @@ from jupyter_gpupredict.frontends.views import View, open_view
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
+    from jupyter_gpupredict.config import IsolatedRun
     from jupyter_gpupredict.core.protocols import SessionHandle
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
@@ -31,12 +33,19 @@ class CellRun:
     """The measuring of one cell."""
 
     def __init__(
-        self, shell: InteractiveShell, options: MagicOptions, code: str, *, synchronize: bool
+        self,
+        shell: InteractiveShell,
+        options: MagicOptions,
+        code: str,
+        *,
+        synchronize: bool,
+        child: IsolatedRun | None = None,
     ) -> None:
         self._shell = shell
         self._options = options
         self._code = code
         self._synchronize = synchronize
+        self._child = child
         self._stop = ConvergenceStop()
         self._view: View | None = None
         self._session: SessionHandle | None = None
@@ -57,10 +66,16 @@ class CellRun:
             live=view is not None and view.live,
             on_state=self._on_state if config.until_converged else None,
             on_limit=self._on_limit if config.until_converged else None,
+            child=self._child,
         )
         if self._synchronize:
             _wait_for_gpu()
         session.start()
+        applied = session.applied
+        if applied is not None and applied.reason and self._child is None:
+            warn(words.mps(applied))  # an isolated cell does not depend on it: its result tells
+        if applied is not None and applied.active:
+            release_on_shutdown(shell)
         self._session, self._view = session, view
         executed.remember(shell, session.session_id, self._code)
         if config.until_converged:
@@ -98,7 +113,7 @@ class CellRun:
         try:
             if self._synchronize:
                 _wait_for_gpu()
-            result = Result(session.stop(outcome))
+            result = Result(with_verified(session.stop(outcome)))
             report.remember(result)
             if self._options.output is not None:
                 self._shell.user_ns[self._options.output] = result

@@ -36,6 +36,7 @@ def examine() -> list[Line]:
         *_frontends(),
         *_sources(),
         *_host(),
+        *_mps(),
         *_store(),
     ]
 
@@ -134,6 +135,37 @@ def _host() -> list[Line]:
             "yes: its driver lists no processes, and there is no MPS" if host.wsl else "no",
             "for figures of this process alone, measure on Linux itself",
         ),
+    ]
+
+
+def _mps() -> list[Line]:
+    """Return what `--mps` would find here; only daemons that we started are asked."""
+    status = config.mps_status()
+    program = f"{status.program} {status.version}".strip()
+    own = [f"process {one.pid}" if one.pid else one.problem for one in status.own]
+    daemons = [f"ours: {', '.join(own)}"] if own else []
+    daemons += [status.other] if status.other else []
+    mode = status.compute_mode
+    return [
+        Line(
+            "mps program",
+            bool(program),
+            program or "not installed",
+            "it comes with the driver: nvidia-compute-utils",
+        ),
+        Line(
+            "mps daemon",
+            not status.foreign,
+            "; ".join(daemons) or "none runs; --mps starts one",
+            "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
+        ),
+        Line(
+            "mps compute mode",
+            mode != "prohibited",
+            mode or "not told: no GPU is visible",
+            "nvidia-smi -c DEFAULT, as root",
+        ),
+        Line("mps user", True, f"uid {status.uid}; its clients must have the same"),
     ]
 
 

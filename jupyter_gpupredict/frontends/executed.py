@@ -35,18 +35,27 @@ _failed: set[tuple[int, int]] = set()
 
 
 def remember(shell: Any, session_id: str, source: str) -> None:
-    """Keep where in the kernel's history a run's cell stands; called while it runs.
+    """Keep where in the kernel's history a run's cell stands; called while it runs."""
+    _measured[session_id] = _placed(shell, source)
+    while len(_measured) > _KEPT_RUNS:
+        _measured.popitem(last=False)
 
-    By then the history holds it, unless it was run without. The execution count would not tell:
-    IPython 9 raises it before the cell, earlier ones after it.
+
+def code_now(shell: Any, source: str, *, setup: Sequence[str] = ()) -> CodeRequest:
+    """Return the cells of this kernel, the one that runs now as the last."""
+    return _request(_placed(shell, source), setup=tuple(setup))
+
+
+def _placed(shell: Any, source: str) -> _Measured:
+    """Find the running cell in the history, which holds it, unless it was run without.
+
+    The execution count would not tell: IPython 9 raises it before the cell, earlier ones after it.
     """
     history = shell.history_manager.input_hist_raw
     stored = len(history) > 1 and history[-1].endswith(source.rstrip("\n"))
     position = len(history) - 1 if stored else len(history)
     whole = history[-1] if stored else source  # with its magic, so that lines are counted right
-    _measured[session_id] = _Measured(shell, position, stored, whole)
-    while len(_measured) > _KEPT_RUNS:
-        _measured.popitem(last=False)
+    return _Measured(shell, position, stored, whole)
 
 
 def remember_failure(shell: Any, count: int | None) -> None:
@@ -85,6 +94,18 @@ def code_of(
     found = _measured.get(session_id)
     if found is None:
         return None
+    return _request(
+        found,
+        params=tuple(params),
+        setup=tuple(setup),
+        adapters=tuple(adapters),
+        base_image=base_image,
+        drop_magics=drop_magics,
+        allow_secrets=allow_secrets,
+    )
+
+
+def _request(found: _Measured, **options: Any) -> CodeRequest:
     history = list(found.shell.history_manager.input_hist_raw)
     shell = id(found.shell)
     cells = [
@@ -94,13 +115,4 @@ def code_of(
     ]
     label = f"In [{found.position}]" if found.stored else "the measured cell"
     cells.append(Cell(label, found.source))
-    return CodeRequest(
-        tuple(cells),
-        Path.cwd(),
-        params=tuple(params),
-        setup=tuple(setup),
-        adapters=tuple(adapters),
-        base_image=base_image,
-        drop_magics=drop_magics,
-        allow_secrets=allow_secrets,
-    )
+    return CodeRequest(tuple(cells), Path.cwd(), **options)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends import executed, mps, report, verifying
 from jupyter_gpupredict.frontends.options import (
     code_options,
     export_arguments,
@@ -42,6 +44,18 @@ def parser() -> argparse.ArgumentParser:
     export = verbs.add_parser("export", add_help=False, help="write a run as a function folder")
     export.add_argument("id", nargs="?", default="last")
     export_arguments(export)
+    mps_verb = verbs.add_parser("mps", add_help=False, help="this kernel's own MPS daemon")
+    mps_verb.add_argument("what", choices=("status", "start", "stop"), nargs="?", default="status")
+    mps_verb.add_argument("--device", metavar="UUID|INDEX")
+    mps_verb.add_argument("--json", action="store_true")
+    for name, words in (
+        ("verify", "try the predicted share: run the cell again under it and without it"),
+        ("sweep", "run the cell again at several shares, and find where it loses speed"),
+    ):
+        verb = verbs.add_parser(name, add_help=False, help=words)
+        verb.add_argument("id", nargs="?", default="last")
+        verb.add_argument("--notebook", metavar="FILE", help="where the cell stands")
+        verifying.arguments(verb, sweeps=name == "sweep")
     verbs.add_parser("close", add_help=False, help="close all live views")
     verbs.add_parser("doctor", add_help=False, help="what works here, and what does not")
     return top
@@ -127,6 +141,40 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
     print(report.export_text(outcome))  # noqa: T201 - asked for
 
 
+def _mps(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
+    if arguments.what == "start":
+        status = config.mps_start(arguments.device)
+    elif arguments.what == "stop":
+        status = config.mps_stop()
+    else:
+        status = config.mps_status(arguments.device)
+    print(mps.as_json(status) if arguments.json else mps.text(status))  # noqa: T201 - asked for
+
+
+def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
+    result = _find(arguments.id)
+    run = result.run
+    if arguments.notebook is not None:
+        cells, notes = config.read_notebook(arguments.notebook)
+        folder = Path(arguments.notebook).resolve().parent
+        code: CodeRequest | None = CodeRequest(cells, folder, notes=notes)
+    else:
+        code = executed.code_of(run.session_id)
+    if code is None:
+        raise InvalidOption(
+            f"the cell of {run.session_id} is not known in this kernel", "--notebook FILE"
+        )
+    sweeps = arguments.verb == "sweep"
+    found = verifying.run(arguments, config.subject(run, code), run, sweeps=sweeps)
+    newest = report.last()
+    if newest is not None and newest.session_id == run.session_id:
+        newest.run = config.with_verified(run)  # what is bound to a name knows it, too
+    if arguments.json:
+        print(found.to_json())  # noqa: T201 - asked for
+        return None
+    return found
+
+
 def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
     from jupyter_gpupredict.frontends.widget import close_all
 
@@ -145,6 +193,9 @@ _VERBS = {
     "history": _history,
     "stop": _stop,
     "export": _export,
+    "mps": _mps,
+    "verify": _verify,
+    "sweep": _verify,
     "close": _close,
     "doctor": _doctor,
 }

@@ -17,13 +17,20 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import Bool, Float, Int, Unicode
 
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
-from jupyter_gpupredict.frontends import executed
+from jupyter_gpupredict.frontends import executed, isolated
 from jupyter_gpupredict.frontends.cellrun import CellRun, warn
 from jupyter_gpupredict.frontends.line import run_line
-from jupyter_gpupredict.frontends.options import SESSION_OPTIONS, magic_parser, parse_magic
+from jupyter_gpupredict.frontends.options import (
+    SESSION_OPTIONS,
+    MagicOptions,
+    magic_parser,
+    parse_magic,
+)
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+    from jupyter_gpupredict.config import IsolatedRun
 
 NAME = "gpupredict"
 _BEGIN = "gpupredict_begin"
@@ -40,8 +47,8 @@ def transform(lines: list[str]) -> list[str]:
     head, arguments = first[: len(NAME) + 2], first[len(NAME) + 2 :]
     if head != f"%%{NAME}" or (arguments and not arguments[0].isspace()):
         return lines
-    if {"-h", "--help", "--dry-run"} & set(arguments.split()):
-        return lines  # answered by the plain magic, which does not run the body
+    if {"-h", "--help", "--dry-run", "--isolate"} & set(arguments.split()):
+        return lines  # answered by the plain magic, which does not run the body here
     if "".join(lines[1:]).lstrip().startswith("%%"):
         return lines  # another cell magic below: the plain magic calls it
     return [f"get_ipython().run_line_magic({_BEGIN!r}, {arguments.strip()!r})\n", *lines[1:]]
@@ -64,6 +71,13 @@ class GpuPredictMagics(Magics):
         config=True
     )
     max_seconds = Float(None, allow_none=True, help="Default of --max-seconds.").tag(config=True)
+    mps = Bool(None, allow_none=True, help="Default of --mps.").tag(config=True)
+    mps_percentage = Int(None, allow_none=True, help="Default of --mps-percentage.").tag(
+        config=True
+    )
+    memory_limit = Int(None, allow_none=True, help="Default of --memory-limit (MiB).").tag(
+        config=True
+    )
     path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
     speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
     scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)
@@ -158,6 +172,9 @@ class GpuPredictMagics(Magics):
             self._parse(line)
             print(report())  # noqa: T201 - the user asked for it
             return None
+        options = self._parse(line)
+        if options.isolation is not None:
+            return isolated.run(self._ip, options, cell, self._measure)
         run = self._begin(line, cell)
         outcome = "failed"
         try:
@@ -176,7 +193,7 @@ class GpuPredictMagics(Magics):
     @no_var_expand
     @line_magic("gpupredict")  # type: ignore[arg-type]  # IPython declares no name
     def gpupredict_line(self, line: str) -> Any:
-        """Look at runs: status, show, history, export, stop, close, doctor (see -h)."""
+        """Look at runs: status, show, history, export, stop, mps, close, doctor (see -h)."""
         try:
             return run_line(_words(line), tuple(run for _, run in self._runs))
         except GpuPredictError as error:
@@ -203,8 +220,19 @@ class GpuPredictMagics(Magics):
         return eval(compile(ast.Expression(last.value), filename, "eval"), namespace)  # noqa: S307
 
     def _begin(self, line: str, code: str) -> CellRun | None:
-        options = self._parse(line)
-        run = CellRun(self._ip, options, code, synchronize=self.synchronize)
+        return self._measure(self._parse(line), code)
+
+    def _measure(
+        self, options: MagicOptions, code: str, child: IsolatedRun | None = None
+    ) -> CellRun | None:
+        """Start to measure; None, after a line of warning, when it cannot be done."""
+        run = CellRun(
+            self._ip,
+            options,
+            code,
+            synchronize=self.synchronize and child is None,
+            child=child,
+        )
         try:
             run.begin()
         except ConfigError as error:

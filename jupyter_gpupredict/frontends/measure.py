@@ -7,9 +7,9 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.config import SessionConfig, build_session, with_verified
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
-from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 
@@ -67,6 +67,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
             self._warn(f"{type(error).__name__}: {error}; running unmeasured")
         else:
             self._session = session
+            if session.applied is not None and session.applied.reason:
+                self._warn(words.mps(session.applied))
             if self.config.until_converged and not self._stop.arm():
                 self._warn("until_converged works on the main thread alone; watching to the end")
         return self
@@ -89,7 +91,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
         try:
-            self.result = Result(self._session.stop(outcome))
+            self.result = Result(with_verified(self._session.stop(outcome)))
             report.remember(self.result)
         except Exception as fault:  # noqa: BLE001 - border: our fault must not hide the block's
             self._warn(f"{type(fault).__name__}: {fault}")

@@ -23,6 +23,18 @@ class MagicOptions:
     output: str | None
     quiet: bool
     dry_run: bool
+    isolation: Isolation | None = None
+    """Run the cell in a process of its own; None: in this kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """How a cell runs in a process of its own."""
+
+    returns: tuple[str, ...] = ()
+    """Names to bring back into the notebook."""
+    setup: tuple[str, ...] = ()
+    """Tags, or numbers, of cells that run again before it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,13 +86,31 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="measure no longer than this; with --until-converged the cell stops then, too",
     )
+    add(
+        "--mps",
+        action="store_const",
+        const=True,
+        help="run as a client of NVIDIA MPS, if CUDA has not started in this process yet",
+    )
+    add(
+        "--mps-percentage",
+        type=int,
+        metavar="P",
+        help="limit it to so much of the SMs; below 100 the run predicts nothing",
+    )
+    add("--memory-limit", type=int, metavar="MIB", help="limit its device memory under MPS")
     add("--path", metavar="TRACE", help="the trace that --source replay plays")
     add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
     add("--scenario", metavar="NAME", help="what --source synthetic plays")
     add("--seed", type=int, metavar="N", help="seed of --source synthetic")
 
 
-RENAMED = {"interval": "interval_s", "window": "window_s", "tolerance": "tolerance_points"}
+RENAMED = {
+    "interval": "interval_s",
+    "window": "window_s",
+    "tolerance": "tolerance_points",
+    "memory_limit": "memory_limit_mib",
+}
 SESSION_OPTIONS = (
     "source",
     "device",
@@ -93,6 +123,9 @@ SESSION_OPTIONS = (
     "prior",
     "until_converged",
     "max_seconds",
+    "mps",
+    "mps_percentage",
+    "memory_limit",
     "path",
     "speed",
     "scenario",
@@ -138,7 +171,54 @@ def magic_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what would be measured, and do not run"
     )
     session_arguments(parser)
+    isolation_arguments(parser)
     return parser
+
+
+def isolation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a cell that runs in a process of its own."""
+    add = parser.add_argument
+    add(
+        "--isolate",
+        action="store_true",
+        help="run the cell as the function that an export would write, in a process of its own",
+    )
+    add(
+        "--return",
+        dest="returns",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="bring this name back from an isolated cell; may be repeated",
+    )
+    add(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="cells with this tag, or number, run again before an isolated one; may be repeated",
+    )
+
+
+def isolation(arguments: argparse.Namespace) -> Isolation | None:
+    """Return how parsed options want the cell isolated; None: not at all.
+
+    An isolated cell asks for MPS by itself: nothing of this kernel is changed by it.
+
+    Raises:
+        InvalidOption: A value is wrong, or makes no sense without `--isolate`.
+    """
+    for name in arguments.returns:
+        if not name.isidentifier():
+            raise InvalidOption(f"--return {name!r} is no Python name", "--return model")
+    if arguments.isolate:
+        limited = arguments.mps_percentage, arguments.memory_limit
+        arguments.mps = True if limited != (None, None) else None
+        return Isolation(tuple(dict.fromkeys(arguments.returns)), tuple(arguments.setup))
+    for option, given in (("--return", arguments.returns), ("--setup", arguments.setup)):
+        if given:
+            raise InvalidOption(f"{option} needs --isolate", "add --isolate")
+    return None
 
 
 def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None) -> MagicOptions:
@@ -151,9 +231,9 @@ def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None)
     if arguments.output is not None and not arguments.output.isidentifier():
         raise InvalidOption(f"-o {arguments.output!r} is no Python name", "-o result")
     quiet = arguments.quiet or bool(defaults and defaults.get("quiet"))
-    return MagicOptions(
-        session_config(arguments, defaults), arguments.output, quiet, arguments.dry_run
-    )
+    isolated = isolation(arguments)
+    config = session_config(arguments, defaults)
+    return MagicOptions(config, arguments.output, quiet, arguments.dry_run, isolated)
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:

@@ -128,7 +128,8 @@ def _label(fold: RunFold) -> str:
     if fold.started is None:
         return ""
     last = fold.started.last_time
-    return words.label(fold.started) + (f" · last time, {last}" if last else "")
+    parts = [words.label(fold.started), words.mps(fold.applied), last and f"last time, {last}"]
+    return " · ".join(part for part in parts if part)
 
 
 def _problem(fold: RunFold) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections import deque
+from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ class Result:
             "session_id": run.session_id,
             "source": self.source,
             "simulated": run.started.simulated,
+            "mps": None if run.applied is None else asdict(run.applied),
+            "capped": run.capped,
             "metric": self.metric,
             "basis": self.basis,
             "state": self.state,
@@ -155,6 +158,7 @@ class Result:
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,
             "allocator_peak_bytes": run.allocator.allocated_bytes if run.allocator else None,
+            "verified": None if run.verified is None else asdict(run.verified),
             "progress": told.progress if told else "",
             "remaining_s": told.remaining_s if told else None,
             "remaining_low_s": told.remaining_low_s if told else None,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.share import AppliedShare
+    from jupyter_gpupredict.core.verified import Verified
 
 STATE_SIGNS = {
     "warming": "○",
@@ -69,6 +71,8 @@ def prediction(recommendation: Recommendation) -> str:
     metric = METRICS[recommendation.metric].label
     coverage = percent(recommendation.coverage_target_ratio)
     target = percent(recommendation.target_ratio)
+    if recommendation.capped:
+        return "no prediction: the run was capped by MPS"
     match recommendation.state:
         case "converged":
             return f"{target} {metric} covers {coverage} of the time (converged)"
@@ -151,6 +155,41 @@ def bounds(recommendation: Recommendation) -> str:
     if low is None:
         return f"at most {percent(high)} for {covers} ({level})"
     return f"{percent(low)} to {percent(high)} for {covers} ({level})"
+
+
+def mps(applied: AppliedShare | None) -> str:
+    """Return how the run stood to MPS; empty where it was not asked for and not seen."""
+    if applied is None:
+        return ""
+    if not applied.active:
+        return f"ran without MPS: {applied.reason}"
+    limits = [f"CAPPED at {applied.cap}" if applied.capped else "not capped"]
+    if applied.memory_limit_bytes is not None:
+        limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
+    if applied.joined:
+        limits.append("a daemon that was there already")
+    told = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
+    words = f"{told[applied.attached]} ({', '.join(limits)})"
+    return f"{words}: {applied.reason}" if applied.reason else words
+
+
+def verified(found: Verified) -> str:
+    """Return what was verified, in words."""
+    what = {
+        "verify": f"95 % interval {_ratio(found.low_ratio)} to {_ratio(found.high_ratio)} "
+        f"from {found.pairs} pairs",
+        "sweep": f"{_ratio(found.low_ratio)} to {_ratio(found.high_ratio)} in {found.pairs} passes",
+    }
+    sms = "" if found.sm_count is None else f" ({found.sm_count} SMs)"
+    verdict = "keeps" if found.kept else "does not surely keep the speed:"
+    return (
+        f"{found.percent} % of the SMs{sms} {verdict} {_ratio(found.speed_ratio)} of the uncapped "
+        f"speed ({what[found.method]}; {found.method}, {found.at[:10]}, {found.device})"
+    )
+
+
+def _ratio(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def time_left(recommendation: Recommendation) -> str:

@@ -75,6 +75,10 @@ class Board:
         if self._queues:
             self._tell(Phase(self._clock.monotonic_s(), name, hint))
 
+    def relay(self, mark: Mark) -> None:
+        """Pass on what was reported in another process, at the time that it has there."""
+        self._tell(mark)
+
     def _tell(self, mark: Mark) -> None:
         for queue in self._queues:
             queue.append(mark)

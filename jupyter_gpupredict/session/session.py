@@ -12,6 +12,7 @@ from jupyter_gpupredict.core import progress
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.run import Run, RunFold
 from jupyter_gpupredict.core.series import Batch, Gap, Readings
+from jupyter_gpupredict.core.share import withheld
 from jupyter_gpupredict.session import allocator
 from jupyter_gpupredict.session.analysis import Analysis, Transition
 from jupyter_gpupredict.session.delivery import Channel, Delivery
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.protocols import Subscriber, TelemetrySource
+    from jupyter_gpupredict.core.protocols import ShareHold, Subscriber, TelemetrySource
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
 
@@ -51,7 +53,9 @@ class Session:
         clock: Clock,
         board: Board | None = None,
         hooks: Hooks | None = None,
+        share: ShareHold | None = None,
         live: bool = False,
+        own_process: bool = True,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
         on_state: Callable[[Recommendation], None] | None = None,
@@ -66,7 +70,9 @@ class Session:
         self._marks: deque[progress.Mark] | None = None
         self._hooks = hooks
         self._hook_problems: deque[str] | None = None
+        self._share = share
         self._live = live
+        self._own_process = own_process
         self._max_seconds = max_seconds
         self._stop_requested = stop_requested
         self._on_state = on_state
@@ -106,6 +112,11 @@ class Session:
         return self._fold.recommendation
 
     @property
+    def applied(self) -> AppliedShare | None:
+        """How the run stands to MPS; None where it was not asked for and not seen."""
+        return self._fold.applied
+
+    @property
     def measuring(self) -> bool:
         """Whether readings are still taken."""
         return self._sampler is not None and self._run is None and not self._ended_early
@@ -117,6 +128,16 @@ class Session:
             SourceUnavailable: No reading can be had; the message says why.
         """
         info = self._source.open()
+        try:
+            self._begin(info)
+        except BaseException:  # such as an interrupt while MPS starts
+            self._close_source()
+            if self._share is not None:
+                self._share.end()
+            raise
+
+    def _begin(self, info: SourceInfo) -> None:
+        applied = self._share.begin() if self._share is not None else None
         self._pid = os.getpid()
         self._began_s = self._clock.monotonic_s()
         self._analysis = self._make_analysis(info)
@@ -136,6 +157,7 @@ class Session:
         self._delivery.attach(self._channel)
         header = self._make_header(info)
         self._emit(replace(header, seq=self._next(), t_s=0.0))
+        self._tell(applied)
         wake_s = info.period_s
         if info.buffer_s is not None:
             wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
@@ -181,10 +203,12 @@ class Session:
             self._hooks.leave(self._hook_problems)
             self.errors.extend(self._hook_problems)
         self._report_changes(analysis.finish())
+        if self._share is not None:
+            self._tell(self._share.end())
         now_s = self._now_s()
         for other in self._others:
             other.finish()
-        recommendation = analysis.recommendation()
+        recommendation = self._judged(analysis)
         self._recommend(now_s)
         self._report_detached()
         self._emit(
@@ -197,7 +221,7 @@ class Session:
                 duration_s=now_s,
                 overhead_s=sampler.cpu_s,
                 errors=tuple(self.errors),
-                others=tuple(other.recommendation() for other in self._others),
+                others=tuple(self._judged(other) for other in self._others),
                 profile=analysis.profile() if self._whole(outcome) else None,
                 allocator=self._allocator_peak(),
             )
@@ -210,6 +234,8 @@ class Session:
     def _allocator_peak(self) -> AllocatorPeak | None:
         """Ask the framework; what it raises is told and costs its figure alone."""
         started = self._fold.started
+        if not self._own_process:
+            return None  # what this process has allocated is not the run's
         try:
             return None if started is None else allocator.peak(started.share.device)
         except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
@@ -218,7 +244,28 @@ class Session:
 
     def _whole(self, outcome: str) -> bool:
         """Whether the code ran to its end and was measured to its end."""
-        return outcome == "completed" and not self._ended_early
+        return outcome == "completed" and not self._ended_early and not self._capped
+
+    @property
+    def _capped(self) -> bool:
+        return self.applied is not None and self.applied.capped
+
+    def _judged(self, analysis: Analysis) -> Recommendation:
+        """Return what an analysis recommends; of a capped run, nothing."""
+        told, applied = analysis.recommendation(), self.applied
+        return withheld(told, applied.cap) if applied is not None and applied.capped else told
+
+    def _tell(self, applied: AppliedShare | None) -> None:
+        """Tell how the run stands to MPS; what was predicted before a cap was seen is withdrawn."""
+        if applied is None or applied == self.applied:
+            return
+        capped, told = self._capped, self._fold.recommendation
+        self._emit(ev.ShareApplied(self._next(), self._now_s(), applied))
+        if self._capped and not capped and told is not None and told.state == "converged":
+            reason = withheld(told, applied.cap).reason
+            self._emit(
+                ev.StateChanged(self._next(), self._now_s(), told.state, "abstained", reason)
+            )
 
     def _last_tick(self) -> None:
         """Read once more, so that a cell of 50 ms still has its readings."""
@@ -315,8 +362,8 @@ class Session:
             ev.RecommendationUpdated(
                 self._next(),
                 now_s,
-                self._analysis.recommendation(),
-                tuple(other.recommendation() for other in self._others),
+                self._judged(self._analysis),
+                tuple(self._judged(other) for other in self._others),
             )
         )
 
@@ -345,13 +392,15 @@ class Session:
 
     def _visibly_changed(self) -> bool:
         assert self._analysis is not None  # noqa: S101 - set by `start`
-        old, new = self._fold.recommendation, self._analysis.recommendation()
+        old, new = self._fold.recommendation, self._judged(self._analysis)
         return old is None or _visible(old) != _visible(new)
 
     def _report_changes(self, changes: Sequence[Transition | ev.WindowClosed]) -> bool:
         """Emit what the analysis found; returns whether the state changed."""
         changed = False
         for change in changes:
+            if isinstance(change, Transition) and self._capped and change.new != "watching":
+                continue  # a capped run converges to nothing
             if isinstance(change, Transition):
                 changed = True
                 self._emit(
@@ -360,7 +409,7 @@ class Session:
                     )
                 )
                 if self._on_state is not None and self._analysis is not None:
-                    self._on_state(self._analysis.recommendation())
+                    self._on_state(self._judged(self._analysis))
             else:
                 self._emit(replace(change, seq=self._next()))
         return changed

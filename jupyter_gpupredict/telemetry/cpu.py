@@ -33,6 +33,7 @@ class CpuSource:
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
         self._period_s = options.interval_s or PERIOD_S
+        self._root_pid = options.root_pid
         self._clock = clock
         self._tree: ProcessTree | None = None
         self._cpu_s: dict[int, float] = {}
@@ -42,7 +43,7 @@ class CpuSource:
     def open(self) -> SourceInfo:
         """Begin to count from here."""
         self.close()
-        self._tree = ProcessTree()
+        self._tree = ProcessTree(self._root_pid)
         self._cpus = usable_cpus()
         self._last_s = self._clock.monotonic_s()
         self._tree.walk(self._last_s)

@@ -77,6 +77,21 @@ export interface IRecommendation {
   total_high_s: number | null;
   progress: string;
   device: string;
+  /** MPS gave the run less than all SMs; absent in older traces. */
+  capped?: boolean;
+}
+
+/** How a run stands to MPS; limits that were not applied are null. */
+export interface IAppliedShare {
+  active: boolean;
+  percentage: number | null;
+  memory_limit_bytes: number | null;
+  pipe_directory: string;
+  joined: boolean;
+  attached: boolean | null;
+  sm_count: number | null;
+  device_sm_count: number | null;
+  reason: string;
 }
 
 interface IEvent<K extends string> {
@@ -109,6 +124,10 @@ export interface ISessionStarted extends IEvent<'SessionStarted'> {
   code_hash: string | null;
   last_time: string;
   schema: number;
+}
+
+export interface IShareApplied extends IEvent<'ShareApplied'> {
+  share: IAppliedShare;
 }
 
 export interface ISamplesTaken extends IEvent<'SamplesTaken'> {
@@ -190,6 +209,7 @@ export interface ISessionFinished extends IEvent<'SessionFinished'> {
 
 export type RunEvent =
   | ISessionStarted
+  | IShareApplied
   | ISamplesTaken
   | IWindowClosed
   | IMetricUnavailable
@@ -236,6 +256,7 @@ export const FIELDS: {
     last_time: 'string',
     schema: 'number'
   },
+  ShareApplied: { share: 'object' },
   SamplesTaken: { readings: 'list' },
   WindowClosed: {
     from_s: 'number',

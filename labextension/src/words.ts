@@ -161,6 +161,9 @@ export class Words {
     const metric = this.metric(told.metric);
     const coverage = this.percent(told.coverage_target_ratio);
     const target = this.percent(told.target_ratio);
+    if (told.capped) {
+      return trans.__('no prediction: the run was capped by MPS');
+    }
     if (told.state === 'converged') {
       return trans.__('%1 %2 covers %3 of the time (converged)', target, metric, coverage);
     }

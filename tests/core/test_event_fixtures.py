@@ -18,6 +18,7 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
 )
 from jupyter_gpupredict.core.series import Device, Readings, Series
+from jupyter_gpupredict.core.share import AppliedShare, withheld
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
 from jupyter_gpupredict.frontends import words
 
@@ -100,8 +101,15 @@ def every_kind():
         kinds.RecommendationUpdated(9, 61.0, recommendation(), (beside,)),
         kinds.StateChanged(10, 61.0, "watching", "converged", "three windows agree"),
         kinds.SubscriberDetached(11, 70.0, "widget", "OSError: gone"),
-        kinds.SessionFinished(
+        kinds.ShareApplied(
             12,
+            80.0,
+            AppliedShare(
+                True, 37, 2 << 30, "/tmp/gpupredict-mps-0-a1b2/pipe", False, True, 48, 132, "said"
+            ),
+        ),
+        kinds.SessionFinished(
+            13,
             392.5,
             "completed",
             recommendation(remaining_s=None, remaining_low_s=None, remaining_high_s=None),
@@ -139,6 +147,7 @@ def phrases():
             memory=MemoryEstimate(700.0 * (1 << 20), None, "rss", "the peak is young"),
             remaining_low_s=None,
         ),
+        withheld(recommendation(), "48 of 132 SMs"),
     ]
     return [
         {

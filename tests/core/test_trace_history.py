@@ -7,6 +7,7 @@ from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.history import History
 from jupyter_gpupredict.core.recommendation import Confidence, MemoryEstimate, Recommendation
 from jupyter_gpupredict.core.series import Device, Readings, Series
+from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
 
 SHARE = Series("gpu_util_ratio", "GPU-1")
@@ -53,7 +54,8 @@ EVENTS = [
     ev.RecommendationUpdated(9, 2.0, TOLD),
     ev.StateChanged(10, 2.0, "watching", "converged", "agree"),
     ev.SubscriberDetached(11, 2.0, "trace", "disk full"),
-    ev.SessionFinished(12, 3.0, "completed", TOLD, 2, 3.0, 0.01, ("x",)),
+    ev.ShareApplied(12, 2.0, AppliedShare(True, 37, None, "/run/x", False, None)),
+    ev.SessionFinished(13, 3.0, "completed", TOLD, 2, 3.0, 0.01, ("x",)),
 ]
 
 

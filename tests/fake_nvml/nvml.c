@@ -19,7 +19,7 @@ typedef struct {
   char uuid[96], name[96];
   u64 total_mib;
   double refresh_s, offset_s;
-  int depth, dry, loop, points, procs, gpm, cores, major, minor;
+  int depth, dry, loop, points, procs, gpm, cores, major, minor, compute_mode;
   double t[MAX_POINTS], util[MAX_POINTS], mem_mib[MAX_POINTS], breadth[MAX_POINTS];
   unsigned pid[MAX_PROCS];
   int mps[MAX_PROCS], busy[MAX_PROCS];
@@ -85,6 +85,8 @@ static void directive(char *line) {
     gpu->throttle = strtoull(rest, NULL, 0);
   } else if (gpu && !strcmp(word, "instance")) {
     sscanf(rest, "%d %d %d", &gpu->parent, &gpu->slot, &gpu->sms);
+  } else if (gpu && !strcmp(word, "compute_mode")) {
+    gpu->compute_mode = atoi(rest);
   } else if (gpu && !strcmp(word, "cores")) {
     sscanf(rest, "%d %d.%d", &gpu->cores, &gpu->major, &gpu->minor);
   } else if (gpu && !strcmp(word, "proc") && gpu->procs < MAX_PROCS) {
@@ -352,6 +354,11 @@ nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(Gpu *gpu, unsigned *count, 
 nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(Gpu *gpu, unsigned *count, Process *out) {
   GATE("nvmlDeviceGetMPSComputeRunningProcesses_v3");
   return processes(gpu, 1, count, out);
+}
+nvmlReturn_t nvmlDeviceGetComputeMode(Gpu *gpu, int *mode) {
+  GATE("nvmlDeviceGetComputeMode");
+  *mode = gpu->compute_mode;
+  return 0;
 }
 nvmlReturn_t nvmlDeviceGetPowerUsage(Gpu *gpu, unsigned *milliwatts) {
   GATE("nvmlDeviceGetPowerUsage");

@@ -12,6 +12,7 @@ The script is text, one directive a line, so that any test can write one by hand
     throttle BITS                      why the clocks are held down
     instance GPU SLOT SMS              this is a MIG instance of that GPU (counted from 0)
     proc PID|self MIB [mps|PERCENT]    a compute process, through an MPS server, or so busy
+    compute_mode N                     0 default, 2 prohibited, 3 exclusive process
     fail FUNCTION|* CODE [AFTER [TIMES]]
 
 The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|* SECONDS`.
@@ -39,6 +40,7 @@ class FakeGpu:
     cores: tuple[int, str] | None = None
     throttle: int = 0
     instance: tuple[int, int, int] | None = None
+    compute_mode: int = 0
     processes: list[tuple[int | str, int] | tuple[int | str, int, str | int]] = field(
         default_factory=list
     )
@@ -54,6 +56,7 @@ class FakeGpu:
             f"throttle {self.throttle}",
             *(["instance " + " ".join(map(str, self.instance))] if self.instance else []),
             *([f"cores {self.cores[0]} {self.cores[1]}"] if self.cores else []),
+            f"compute_mode {self.compute_mode}",
             *("at " + " ".join(map(str, point)) for point in self.points),
             *(["loop"] if self.loop else []),
             *("proc " + " ".join(map(str, process)) for process in self.processes),

@@ -345,7 +345,7 @@ def test_a_hundred_sessions_leave_nothing(library):
 def test_a_session_hooks_polls_and_reports(monkeypatch):
     hint = Hint("json", fails={"poll"})
     made = hooks(hint)
-    monkeypatch.setattr(measuring, "_hooks", lambda: made)
+    monkeypatch.setattr(measuring, "progress_hooks", lambda: made)
     session = build_session(SessionConfig(source="synthetic"))
     assert hint.done == []
     session.start()

@@ -23,6 +23,38 @@ def script() -> bytes:
     return (folder / "server" / "static" / "js" / "bokeh.min.js").read_bytes()
 
 
+def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> Any:
+    """Return speed against share as a figure of its own.
+
+    Args:
+        ratios: Percentage -> speed as a part of the uncapped one.
+        knee: Percentage where the line crosses `kept`; None: nowhere.
+        kept: The limit that is drawn.
+    """
+    from bokeh.models import Span
+    from bokeh.plotting import figure
+
+    shares = sorted(ratios)
+    speeds = [100.0 * ratios[share] for share in shares]
+    plot = figure(
+        height=260,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        x_range=(0, 100),
+        y_range=(0, 110),
+        x_axis_label="share of the SMs, %",
+        y_axis_label="speed, % of uncapped",
+        tooltips=[("", "@y{0.0} % at @x %")],
+    )
+    plot.line(shares, speeds, line_color=USAGE, line_width=1.8)
+    plot.scatter(shares, speeds, color=USAGE, size=7)
+    limit = {"line_color": COVER, "line_width": 1.5}
+    plot.add_layout(Span(location=100.0 * kept, dimension="width", line_dash="dashed", **limit))
+    if knee is not None:
+        plot.add_layout(Span(location=knee, dimension="height", **limit))
+    return plot
+
+
 def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
     """Return the chart as the JSON that BokehJS embeds, at most 10 kB.
 

@@ -15,6 +15,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """Return the run's figures as (name, words), the same rows for text and table."""
     started, told = run.started, run.recommendation
     rows = [("measured", words.label(started))]
+    if run.verified is not None:
+        rows.append(("verified", words.verified(run.verified)))
+    if run.applied is not None:
+        rows.append(("MPS", words.mps(run.applied)))
     if told is None:
         rows.append(("prediction", "not available: no reading was taken"))
     else:

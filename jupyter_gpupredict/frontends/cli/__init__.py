@@ -23,7 +23,10 @@ VERBS = {
     "export": "write a run as a function that deploys",
     "validate": "check a manifest, or all of an exported folder",
     "targets": "list workloads and sharing backends, and what goes with what",
+    "verify": "try a share: run a function under it and without it",
+    "sweep": "run a function at several shares, and find where it loses speed",
     "stop": "end the measuring of a live run; its cell goes on",
+    "mps": "show, start or stop an NVIDIA MPS daemon of your own",
     "doctor": "say what works here, what does not, and what would help",
 }
 """Verb -> what it does; `cli.<verb>` has `arguments(parser)` and `main(arguments)`."""

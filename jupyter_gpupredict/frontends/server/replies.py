@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.following import News
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.summary import Page
+    from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.frontends.server.devices import Reading
 
 _DIGITS = 9
@@ -67,7 +68,27 @@ def news(kernel_id: str, found: News, host: str, reason: str = "") -> str:
     )
 
 
-def session(run: Summary, first: str, last: str | None, stopping: bool, host: str) -> str:
+def verified(tried: Verified) -> dict[str, Any]:
+    """Return the schema `Verified`."""
+    return {
+        "percent": tried.percent,
+        "speed_ratio": tried.speed_ratio,
+        "low_ratio": tried.low_ratio,
+        "high_ratio": tried.high_ratio,
+        "method": tried.method,
+        "at": tried.at,
+        "text": words.verified(tried),
+    }
+
+
+def session(
+    run: Summary,
+    first: str,
+    last: str | None,
+    stopping: bool,
+    host: str,
+    tried: Verified | None,
+) -> str:
     """Return the schema `Session`."""
     newest = None if last is None else json.loads(last)
     ended = newest is not None and newest["event"] == "SessionFinished"
@@ -76,6 +97,7 @@ def session(run: Summary, first: str, last: str | None, stopping: bool, host: st
         f'"finished":{last if ended else "null"},'
         f'"recommendation":{dumps(None if newest is None else newest["recommendation"])},'
         f'"others":{dumps([] if newest is None else newest.get("others", []))},'
+        f'"verified":{dumps(None if tried is None else verified(tried))},'
         f'"stop_requested":{dumps(stopping)}}}'
     )
 

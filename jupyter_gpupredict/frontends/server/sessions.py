@@ -45,7 +45,8 @@ class SessionHandler(ApiHandler):
         runs = self.desk.runs
         run = runs.summary(session_id)
         first, last = runs.ends(session_id)
-        return replies.session(run, first, last, runs.stop_requested(session_id), self.desk.host)
+        stopping, tried = runs.stop_requested(session_id), runs.verified(session_id)
+        return replies.session(run, first, last, stopping, self.desk.host, tried)
 
 
 class SeriesHandler(ApiHandler):

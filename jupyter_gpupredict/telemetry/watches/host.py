@@ -44,3 +44,6 @@ class HostWatch:
         if not container and "KUBERNETES_SERVICE_HOST" in self._environ:
             container = "Kubernetes"
         return Host(container, sees_host_pids(), "microsoft" in self._release.lower())
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -125,7 +125,7 @@ describe('the follower', () => {
     follower.show({ panel: true });
     await vi.advanceTimersByTimeAsync(3000);
     expect(devices.mock.calls.length).toBeGreaterThanOrEqual(3);
-    expect(asked.map(([, since]) => since)).toEqual(['', `${model.run?.id}:12!`]);
+    expect(asked.map(([, since]) => since)).toEqual(['', `${model.run?.id}:13!`]);
     expect(asked[1]?.[2]).toBe(10);
     expect(model.link.kind).toBe('connected');
 

@@ -27,7 +27,7 @@ describe('a run', () => {
     for (const event of everyKind()) {
       expect(run.take(event)).toBe(true);
     }
-    expect(run.seq).toBe(12);
+    expect(run.seq).toBe(13);
     expect(run.share?.rows.map(row => row.high)).toEqual([0.4, null, 0.5, null]);
     expect(run.memory?.last).toBe(10 * 2 ** 30);
     expect(run.windows).toEqual([[0, 10]]);
@@ -50,7 +50,7 @@ describe('a run', () => {
     events.forEach(event => expect(run.take(event)).toBe(false));
     expect(run.share?.rows.length).toBe(rows);
     run.take(samples(20, 400, 0.5));
-    expect(run.skipped).toBe(7);
+    expect(run.skipped).toBe(6);
   });
 
   it('ignores the readings of a device that is not judged', () => {
@@ -115,7 +115,7 @@ describe('the model', () => {
     expect(model.run?.share?.rows).toHaveLength(3);
     expect(model.run?.windows).toEqual([[0, 10]]);
     model.takeRuns(KERNEL, runs(lines().slice(1)));
-    expect(model.cursor).toBe(`${RUN}:12`);
+    expect(model.cursor).toBe(`${RUN}:13`);
     expect(model.run?.finished?.outcome).toBe('completed');
   });
 
@@ -123,7 +123,7 @@ describe('the model', () => {
     const model = new Model();
     model.setPlace(HERE);
     model.takeRuns(KERNEL, runs(lines(), {}, summary({ outcome: 'completed' })));
-    expect(model.cursor).toBe(`${RUN}:12!`);
+    expect(model.cursor).toBe(`${RUN}:13!`);
     expect(model.live).toBe(false);
   });
 
@@ -183,7 +183,7 @@ describe('the model', () => {
     model.setPlace(HERE);
     model.takeRuns(KERNEL, runs(lines()));
     model.takePicture(session({ finished: finished() }), picture({ seq: 3 }));
-    expect(model.run?.seq).toBe(12);
+    expect(model.run?.seq).toBe(13);
   });
 
   it('keeps at most 20 runs', () => {

@@ -146,6 +146,16 @@ describe('the running view', () => {
     expect(beside).toContain('beside it: 25 % SM share while busy covers 95 % of the time (converged)');
   });
 
+  it('a capped run: that it is one, in words', async () => {
+    const capped = lines()
+      .slice(0, 11)
+      .map(line => JSON.stringify(line).replace('"capped":false', '"capped":true'))
+      .map(line => JSON.parse(line) as unknown);
+    const text = await showing(watching(capped));
+    expect(text).toContain('no prediction: the run was capped by MPS');
+    expect(host.querySelector('.jp-GpuPredict-headline + .jp-GpuPredict-warning')).not.toBeNull();
+  });
+
   it('a live run: prediction, figures, charts with words, stop', async () => {
     const model = watching(lines().slice(0, 11));
     const stop = vi.fn();
@@ -255,7 +265,7 @@ describe('the history', () => {
     const server = api({
       sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
       session: async () => session({ session: two[0]!, finished: finished() }),
-      picture: async () => picture({ outcome: 'completed', seq: 12 })
+      picture: async () => picture({ outcome: 'completed', seq: 13 })
     });
     await show(<History {...props({ api: server })} />);
     await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);

@@ -51,6 +51,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
         </span>
       </p>
       <p className="jp-GpuPredict-headline">{headline}</p>
+      {told?.capped && <p className="jp-GpuPredict-warning">{told.reason}</p>}
       {run.others.map(other => (
         <p key={`${other.metric} ${other.device}`} className="jp-GpuPredict-small">
           {trans.__('beside it: %1', started ? words.beside(other, started) : words.prediction(other))}

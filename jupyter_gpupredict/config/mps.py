@@ -1,0 +1,410 @@
+"""MPS as one process uses it: its own daemon, its limits for a run, and what it says of it.
+
+Nothing is started, joined or sent before MPS is asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import (
+    ForeignDaemon,
+    GpuPredictError,
+    MpsError,
+    TelemetryError,
+)
+from jupyter_gpupredict.core.machine import MpsStatus, OwnDaemon
+from jupyter_gpupredict.core.share import AppliedShare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jupyter_gpupredict.config.options import SessionConfig
+    from jupyter_gpupredict.core.series import Device
+    from jupyter_gpupredict.mps.control import Control
+    from jupyter_gpupredict.mps.daemon import Daemon
+    from jupyter_gpupredict.mps.directory import OwnDirectory
+    from jupyter_gpupredict.mps.limiter import Limits
+
+
+class ProcessMps:
+    """This process's daemon, and whether the process has become a client."""
+
+    def __init__(self) -> None:
+        self.daemon: Daemon | None = None
+        self.held: AppliedShare | None = None
+        """How this process is a client, which it stays until it ends."""
+        self.held_device = ""
+        self._watching_exit = False
+
+    def start(self, gpu_uuid: str) -> Daemon:
+        """Return this process's daemon for a device, started if need be.
+
+        Raises:
+            MpsError: It does not start, or serves another device.
+            SourceUnavailable: There is no driver.
+        """
+        from jupyter_gpupredict.mps.daemon import start
+
+        daemon = self.daemon
+        if daemon is not None and not daemon.alive:
+            daemon.quit()  # it was killed: its directory and keeper are left
+            daemon = self.daemon = None
+        if daemon is None:
+            daemon = self.daemon = start(gpu_uuid)
+            if not self._watching_exit:
+                atexit.register(self.leave)
+                self._watching_exit = True
+        elif daemon.gpu_uuid != gpu_uuid:
+            raise MpsError(
+                f"this process's MPS daemon serves {daemon.gpu_uuid}", "%gpupredict mps stop"
+            )
+        return daemon
+
+    def stop(self) -> None:
+        """Quit this process's daemon.
+
+        Raises:
+            MpsError: It has clients, this process perhaps among them; or it does not end.
+        """
+        daemon = self.daemon
+        if daemon is None:
+            raise MpsError("no MPS daemon of this process runs", "%gpupredict mps status")
+        if daemon.alive:
+            self._refuse_clients(daemon.control)
+        daemon.quit()
+        self.daemon = None
+
+    def leave(self) -> None:
+        """Let go at the end of the process, or of the extension; never raises.
+
+        A daemon that this very process is a client of is left to its keeper, which quits it when
+        the process is gone.
+        """
+        daemon = self.daemon
+        if daemon is None:
+            return
+        if self.held is not None:
+            daemon.hand_over()
+            return
+        with contextlib.suppress(MpsError):  # the keeper tries again
+            daemon.quit()
+        self.daemon = None
+
+    def release(self) -> None:
+        """End this process's own contexts through MPS, before it is ended by a signal."""
+        from jupyter_gpupredict.mps.attachment import release
+
+        if self.daemon is not None and self.daemon.alive:
+            release(self.daemon.control, os.getpid())
+
+    def _refuse_clients(self, control: Control) -> None:
+        pids = {client.pid for client in control.ps()}
+        if os.getpid() in pids or self.held is not None:
+            raise MpsError(
+                f"this process, {os.getpid()}, is a client of its MPS daemon until it ends",
+                "restart the kernel: the daemon ends with it",
+            )
+        if pids:
+            raise MpsError(
+                f"processes {', '.join(map(str, sorted(pids)))} are clients of this daemon",
+                "end them first",
+            )
+
+
+@functools.cache
+def process_mps() -> ProcessMps:
+    """Return what this process has to do with MPS; free to call while that is nothing."""
+    return ProcessMps()
+
+
+class CellShare:
+    """The limits of one run: `core.protocols.ShareHold`."""
+
+    def __init__(self, process: ProcessMps, config: SessionConfig) -> None:
+        self._process = process
+        self._config = config
+        self._restore: Callable[[], None] | None = None
+        self._began: AppliedShare | None = None
+        self._control: Control | None = None
+        self._device: Device | None = None
+        self._started_here = False
+
+    def begin(self) -> AppliedShare | None:
+        """Apply what was asked for, or say why not; the cell runs in any case."""
+        try:
+            if self._process.held is not None:
+                self._began = self._still(self._process.held)
+            elif self._config.mps:
+                self._began = self._apply()
+        except GpuPredictError as error:
+            self._began = AppliedShare(active=False, reason=str(error))
+        return self._began
+
+    def end(self) -> AppliedShare | None:
+        """Put the environment back and say what was in force."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+        if self._process.held is not None:
+            return self._began
+        if self._began is None:
+            return self._inherited()
+        if not self._began.active:
+            return self._began
+        ended = self._proven(self._began)
+        if ended.sm_count is not None or ended.attached:  # it stays as it is until the end
+            self._process.held = replace(ended, reason="")
+        elif self._started_here and self._process.daemon is not None:
+            with contextlib.suppress(MpsError):  # clients in other processes, or it does not end
+                self._process.stop()
+        return ended
+
+    # ---- the way in ---------------------------------------------------------------------------
+
+    def _limits(self) -> Limits:
+        from jupyter_gpupredict.mps.limiter import Limits
+
+        return Limits(self._config.mps_percentage, self._config.memory_limit_mib)
+
+    def _still(self, held: AppliedShare) -> AppliedShare:
+        """Return the share of a process that is a client already: its limits stand."""
+        limits = self._limits()
+        wanted = (limits.percentage, _bytes(limits))
+        if not self._config.mps or wanted == (held.percentage, held.memory_limit_bytes):
+            return held
+        return replace(
+            held,
+            reason="the limits stand since an earlier cell started CUDA: restart the kernel, or "
+            "use --isolate, for others",
+        )
+
+    def _apply(self) -> AppliedShare:
+        from jupyter_gpupredict.mps import limiter, surroundings
+        from jupyter_gpupredict.mps.control import Control
+        from jupyter_gpupredict.mps.directory import own_at
+
+        limiter.require_uninitialised()
+        limits = self._limits()
+        self._device = device = surroundings.device(self._config.device, os.environ)
+        process, joined = self._process, None
+        if process.daemon is None:
+            joined = surroundings.joinable(os.environ)
+        own = None if joined is None else own_at(joined)
+        if joined is not None and own is None:
+            pipe, changes = joined, limiter.joined_client(joined, limits)
+        elif own is not None:
+            if own.gpu_uuid != device.uuid:
+                raise MpsError(f"the MPS daemon in {own.pipe} serves {own.gpu_uuid}")
+            pipe, self._control = own.pipe, Control(own)
+            changes = limiter.own_client(pipe, device.uuid, limits)
+        else:
+            self._started_here = process.daemon is None
+            daemon = process.start(device.uuid)
+            pipe, self._control = daemon.pipe_directory, daemon.control
+            changes = limiter.own_client(pipe, device.uuid, limits)
+        self._restore = limiter.apply(changes)
+        return AppliedShare(
+            active=True,
+            percentage=limiter.percentage_in(os.environ),
+            memory_limit_bytes=_bytes(limits),
+            pipe_directory=str(pipe),
+            joined=joined is not None,
+            device_sm_count=device.sm_count,
+        )
+
+    # ---- the way out --------------------------------------------------------------------------
+
+    def _proven(self, began: AppliedShare) -> AppliedShare:
+        """Return the share with what shows that it was in force."""
+        from jupyter_gpupredict.mps import attachment, limiter
+
+        count = limiter.visible_sm_count()
+        pids = attachment.own_pids()
+        device = self._device
+        attached: bool | None = None
+        reason = ""
+        if self._control is not None:
+            try:
+                attached = attachment.known_to_daemon(self._control, pids)
+            except MpsError as error:
+                reason = f"whether it was a client cannot be shown: {error}"
+        if not attached and device is not None:
+            attached = attachment.known_to_driver(device.uuid, pids) or attached
+        if attached is False:
+            reason = (
+                "CUDA did not start in this cell"
+                if count is None
+                else "CUDA started, and the daemon does not know this process"
+            )
+        elif attached is None and not reason:
+            reason = "whether it was a client cannot be shown: the driver does not list it"
+        return replace(began, attached=attached, sm_count=count, reason="" if attached else reason)
+
+    def _inherited(self) -> AppliedShare | None:
+        """Return the share of a run that did not ask, where CUDA has found a daemon by itself."""
+        from jupyter_gpupredict.mps import attachment, limiter, surroundings
+
+        found = surroundings.running_daemon(os.environ)
+        count = None if found is None else limiter.visible_sm_count()
+        if found is None or count is None:
+            return None
+        try:
+            device = surroundings.device(self._config.device, os.environ)
+        except GpuPredictError:
+            return None
+        if not attachment.known_to_driver(device.uuid, attachment.own_pids()):
+            return None
+        share = AppliedShare(
+            active=True,
+            percentage=limiter.percentage_in(os.environ),
+            pipe_directory=str(found[0]),
+            joined=True,
+            attached=True,
+            sm_count=count,
+            device_sm_count=device.sm_count,
+        )
+        self._process.held = share
+        return share
+
+
+def _bytes(limits: Limits) -> int | None:
+    return None if limits.memory_mib is None else limits.memory_mib << 20
+
+
+# ---- what is there -------------------------------------------------------------------------------
+
+
+def mps_status(device: str | None = None) -> MpsStatus:
+    """Return what there is of MPS. Only daemons that we started are asked; nothing is changed."""
+    from jupyter_gpupredict.mps import surroundings
+    from jupyter_gpupredict.mps.control import program, program_version
+    from jupyter_gpupredict.mps.directory import found, own_at
+
+    process = process_mps()
+    try:
+        path, version = program(), program_version()
+    except MpsError:
+        path, version = "", ""
+    try:
+        mode = surroundings.compute_mode(surroundings.device(device, os.environ).uuid)
+    except (TelemetryError, GpuPredictError):
+        mode = ""
+    other, foreign = "", False
+    there = surroundings.running_daemon(os.environ)
+    if there is not None and own_at(there[0]) is None:
+        folder, pid = there
+        try:
+            foreign = surroundings.joinable(os.environ) is None
+        except ForeignDaemon:
+            foreign = True
+        whose = "another user's" if foreign else "this user's, not ours"
+        other = f"{whose}, process {pid}, in {folder}"
+    return MpsStatus(
+        program=path,
+        version=version,
+        uid=os.geteuid(),
+        compute_mode=mode,
+        own=tuple(_own(directory) for directory in found()),
+        other=other,
+        foreign=foreign,
+        client=process.held is not None,
+    )
+
+
+def mps_start(device: str | None = None) -> MpsStatus:
+    """Start this process's daemon; does nothing where it runs.
+
+    Raises:
+        MpsError: It does not start.
+        SourceUnavailable: There is no driver, or no GPU.
+    """
+    from jupyter_gpupredict.mps import surroundings
+
+    process_mps().start(surroundings.device(device, os.environ).uuid)
+    return mps_status(device)
+
+
+def mps_stop() -> MpsStatus:
+    """Quit this process's daemon.
+
+    Raises:
+        MpsError: There is none, or it has clients, or it does not end.
+    """
+    process_mps().stop()
+    return mps_status()
+
+
+def mps_start_detached(device: str | None = None) -> str:
+    """Start a daemon that outlives this process; returns its pipe directory.
+
+    Raises:
+        MpsError: It does not start.
+        SourceUnavailable: There is no driver, or no GPU.
+    """
+    from jupyter_gpupredict.mps import surroundings
+    from jupyter_gpupredict.mps.daemon import start_detached
+
+    return str(start_detached(surroundings.device(device, os.environ).uuid).pipe)
+
+
+def mps_stop_detached() -> list[str]:
+    """Quit the daemons that were started from a terminal; returns their pipe directories.
+
+    Raises:
+        MpsError: There is none, or one has clients, or does not end.
+    """
+    from jupyter_gpupredict.mps.control import Control
+    from jupyter_gpupredict.mps.directory import found
+    from jupyter_gpupredict.mps.ending import end
+
+    own = found()
+    detached = [directory for directory in own if directory.detached]
+    if not detached:
+        owners = ", ".join(str(one.owner.pid) for one in own if one.owner.alive)
+        hint = f"that of process {owners} ends there: %gpupredict mps stop" if owners else ""
+        raise MpsError("no MPS daemon was started from a terminal", hint)
+    for directory in detached:
+        if directory.daemon is not None and directory.daemon.alive:
+            pids = sorted({client.pid for client in Control(directory).ps()})
+            if pids:
+                raise MpsError(
+                    f"processes {', '.join(map(str, pids))} are clients of its daemon",
+                    "end them first",
+                )
+        end(directory)
+    return [str(directory.pipe) for directory in detached]
+
+
+def _own(directory: OwnDirectory) -> OwnDaemon:
+    from jupyter_gpupredict.mps.control import Control
+
+    daemon = directory.daemon
+    servers: Mapping[int, str] = {}
+    clients: tuple[int, ...] = ()
+    problem = ""
+    if daemon is None or not daemon.alive:
+        problem = "its daemon does not run"
+    else:
+        control = Control(directory)
+        try:
+            servers = {pid: control.get_server_status(pid) for pid in control.get_server_list()}
+            clients = tuple(sorted({client.pid for client in control.ps()}))
+        except MpsError as error:
+            problem = str(error)
+    return OwnDaemon(
+        pid=daemon.pid if daemon is not None and daemon.alive else None,
+        owner_pid=directory.owner.pid,
+        detached=directory.detached,
+        gpu_uuid=directory.gpu_uuid,
+        pipe_directory=str(directory.pipe),
+        log_directory=str(directory.log),
+        servers=servers,
+        clients=clients,
+        problem=problem,
+    )

@@ -1,0 +1,336 @@
+"""A share tried out: the function run again under it and without it, in turn."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.code import MAGIC, up_to_measured
+from jupyter_gpupredict.config.isolating import isolate, program_of_folder
+from jupyter_gpupredict.config.options import code_hash as hash_of
+from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.config.tenancy import Grounds, hosted
+from jupyter_gpupredict.core import paired
+from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import InvalidOption, VerifyRefused
+from jupyter_gpupredict.core.verified import Verified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jupyter_gpupredict.core.cells import CodeRequest
+    from jupyter_gpupredict.core.ending import Fault
+    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.verified import Method, Unit
+    from jupyter_gpupredict.mps.child import Program
+    from jupyter_gpupredict.mps.verify import Bound, Trial
+
+PAIRS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is tried, and for whom the answer holds."""
+
+    program: Program
+    code_hash: str | None
+    session_id: str = ""
+    device: str | None = None
+    """UUID of the device; None: the first visible one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the runs said, of one share or of several."""
+
+    record: Verified | None
+    """What is kept of it; None: no share kept the speed in a sweep."""
+    ratios: Mapping[int, float]
+    """Percentage -> speed as a part of the uncapped one; 100 is among them."""
+    trials: tuple[Trial, ...]
+    unit: Unit
+    knee: paired.Knee | None = None
+    """Of a sweep."""
+    stored: str = ""
+    """Why it was not stored; empty when it was."""
+
+
+def verify(
+    subject: Subject,
+    percent: int,
+    bound: Bound,
+    pairs: int = PAIRS,
+    *,
+    on_trial: Callable[[Trial], None] = lambda _: None,
+    grounds: Grounds | None = None,
+) -> Verification:
+    """Run a function at a share and without one, in pairs, and say how much speed it keeps.
+
+    Args:
+        subject: The function.
+        percent: The share, 1..99.
+        bound: How far each run goes.
+        pairs: How many pairs, at least two.
+        on_trial: Told of each run.
+        grounds: Where MPS is; None: what is here.
+
+    Raises:
+        InvalidOption: A value is out of range.
+        MpsError: There is no MPS.
+        VerifyRefused: Its speed cannot be told, or it failed.
+        KeyboardInterrupt: Nothing is stored.
+    """
+    if not 1 <= percent <= 99:
+        raise InvalidOption(f"--at {percent} is out of range", "1 to 99: 100 is not capped")
+    if not 2 <= pairs <= 100:
+        raise InvalidOption(f"--pairs {pairs} is out of range", "2 to 100: one has no interval")
+    with hosted(subject.device, grounds) as host:
+        trials, unit = _run_all(subject, (100, percent), pairs, bound, host, on_trial)
+        speeds = _speeds(trials, unit)
+        found = paired.compare(speeds[percent], speeds[100])
+        record = _record(
+            subject,
+            host,
+            percent=percent,
+            kept=found.low >= paired.KEPT,
+            ratios=(found.value, found.low, found.high),
+            method="verify",
+            rounds=pairs,
+            unit=unit,
+            trials=trials,
+        )
+    ratios = {100: 1.0, percent: found.value}
+    return Verification(record, ratios, tuple(trials), unit, stored=_store(record))
+
+
+def sweep(
+    subject: Subject,
+    shares: Sequence[int],
+    bound: Bound,
+    *,
+    on_trial: Callable[[Trial], None] = lambda _: None,
+    grounds: Grounds | None = None,
+) -> Verification:
+    """Run a function at several shares, down and up again, and find where it begins to lose speed.
+
+    Args:
+        subject: The function.
+        shares: Percentages; 100 is added.
+        bound: How far each run goes.
+        on_trial: Told of each run.
+        grounds: Where MPS is; None: what is here.
+
+    Raises:
+        InvalidOption, MpsError, VerifyRefused, KeyboardInterrupt: As `verify`.
+    """
+    if not shares or not all(1 <= one <= 100 for one in shares):
+        raise InvalidOption(f"--at {','.join(map(str, shares))}", "percentages, 1 to 100")
+    chosen = tuple(sorted({100, *shares}, reverse=True))
+    if len(chosen) < 2:
+        raise InvalidOption("--at 100 compares nothing", "--at 70,50,35")
+    with hosted(subject.device, grounds) as host:
+        trials, unit = _run_all(subject, chosen, 2, bound, host, on_trial)
+        speeds = _speeds(trials, unit)
+        means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
+        ratios = {p: mean / means[100] for p, mean in means.items()}
+        knee = paired.knee(ratios)
+        record = None
+        if knee.measured is not None and knee.measured < 100:
+            passes = [a / b for a, b in zip(speeds[knee.measured], speeds[100], strict=True)]
+            record = _record(
+                subject,
+                host,
+                percent=knee.measured,
+                kept=True,
+                ratios=(ratios[knee.measured], min(passes), max(passes)),
+                method="sweep",
+                rounds=2,
+                unit=unit,
+                trials=trials,
+            )
+    stored = "" if record is None else _store(record)
+    return Verification(record, ratios, tuple(trials), unit, knee, stored)
+
+
+def subject(run: Run, code: CodeRequest) -> Subject:
+    """Return the code of a run, to be tried again.
+
+    Args:
+        run: What measured it.
+        code: The cells, the measured one among them.
+
+    Raises:
+        ExportError: None of the cells is the measured one.
+        UnsupportedCell: It needs what only its kernel has.
+    """
+    isolated = isolate(up_to_measured(code, run.started.code_hash))
+    gpu = run.started.share.device if run.started.share.metric != "cpu_util_ratio" else None
+    device = None if run.started.simulated else gpu
+    return Subject(isolated.program, run.started.code_hash, run.session_id, device)
+
+
+def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
+    """Return the function of an exported folder.
+
+    Raises:
+        InvalidOption: It is no such folder, or has no code.
+    """
+    path = Path(folder)
+    try:
+        text = (path / "train_fn.py").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
+    try:
+        found = json.loads((path / "gpupredict.json").read_text(encoding="utf-8"))
+        told = found["cell"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        told = None  # then the answer holds for nothing but this
+    known = told if isinstance(told, str) and told.strip("0") else None
+    return Subject(program_of_folder(text), known, device=device)
+
+
+def subject_of_notebook(path: str | Path, code: CodeRequest, device: str | None = None) -> Subject:
+    """Return the last cell of a notebook that `%%gpupredict` measures.
+
+    Raises:
+        InvalidOption: It has none.
+        UnsupportedCell: The cell needs what only its kernel has.
+    """
+    for number in reversed(range(len(code.cells))):
+        head, _, body = code.cells[number].source.lstrip().partition("\n")
+        if MAGIC.match(head):
+            cells = code.cells[: number + 1]
+            program = isolate(replace(code, cells=cells)).program
+            return Subject(program, hash_of(body), device=device)
+    raise InvalidOption(f"{path} has no cell that begins with %%gpupredict", "mark the cell so")
+
+
+def bound(steps: int | None = None, seconds: float | None = None) -> Bound:
+    """Return how far each run goes.
+
+    Raises:
+        InvalidOption: A value is out of range.
+    """
+    from jupyter_gpupredict.mps.verify import Bound
+
+    return Bound(steps, seconds)
+
+
+def sweep_shares() -> tuple[int, ...]:
+    """Return the percentages that a sweep tries when none are named."""
+    from jupyter_gpupredict.mps.verify import SHARES
+
+    return SHARES
+
+
+def _run_all(
+    subject: Subject,
+    shares: Sequence[int],
+    rounds: int,
+    limit: Bound,
+    host: Grounds,
+    on_trial: Callable[[Trial], None],
+) -> tuple[list[Trial], Unit]:
+    """Run every share once a round; every other round goes backwards."""
+    from jupyter_gpupredict.mps.verify import common_unit, orders
+
+    trials: list[Trial] = []
+    for order in orders(shares, rounds):
+        for percent in order:
+            trial = _run(subject, percent, limit, host)
+            if trial.fault is not None:
+                raise VerifyRefused(_failed(trial.fault, percent), "nothing was verified")
+            if common_unit([trial]) is None:
+                raise VerifyRefused(
+                    f"at {percent} % the function told of no steps, and did not finish in "
+                    f"{limit.patience_s:g} s: its speed is not known",
+                    "mark its loop with track(), or give it longer: --seconds",
+                )
+            trials.append(trial)
+            on_trial(trial)
+    unit = common_unit(trials)
+    if unit is None:
+        raise VerifyRefused(
+            "some runs finished and others told of steps only: they cannot be compared",
+            "give each the same work: --steps, or a longer --seconds",
+        )
+    return trials, unit
+
+
+def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
+    from jupyter_gpupredict.mps.child import Child
+    from jupyter_gpupredict.mps.verify import Count, run
+
+    tenancy = host.tenancy(percent if percent < 100 else None, None)
+    count = Count(limit)
+    child = Child(
+        subject.program,
+        tenancy.environment(os.environ),
+        on_output=lambda _stream, _text: None,
+        on_mark=count.take,
+        before_signal=tenancy.before_signal,
+    )
+    return run(child, count, limit, percent)
+
+
+def _failed(fault: Fault, percent: int) -> str:
+    message = f": {fault.message}" if fault.message else ""
+    return f"at {percent} % the function raised {fault.name}{message}"[:500]
+
+
+def _speeds(trials: Sequence[Trial], unit: Unit) -> dict[int, list[float]]:
+    speeds: dict[int, list[float]] = {}
+    for trial in trials:
+        speed = trial.speed(unit)
+        assert speed is not None  # noqa: S101 - the unit is common to all
+        speeds.setdefault(trial.percent, []).append(speed)
+    return speeds
+
+
+def _record(
+    subject: Subject,
+    host: Grounds,
+    *,
+    percent: int,
+    kept: bool,
+    ratios: tuple[float, float, float],
+    method: Method,
+    rounds: int,
+    unit: Unit,
+    trials: Sequence[Trial],
+) -> Verified:
+    counts = {one.sm_count for one in trials if one.percent == percent} - {None}
+    return Verified(
+        percent=percent,
+        kept=kept,
+        speed_ratio=ratios[0],
+        low_ratio=ratios[1],
+        high_ratio=ratios[2],
+        method=method,
+        pairs=rounds,
+        unit=unit,
+        code_hash=subject.code_hash,
+        device=host.device_name,
+        driver=host.driver,
+        session_id=subject.session_id,
+        at=SystemClock().wall().isoformat(timespec="seconds"),
+        sm_count=counts.pop() if len(counts) == 1 else None,
+        tool_version=__version__,
+    )
+
+
+def _store(record: Verified) -> str:
+    from jupyter_gpupredict.session.ledger import Ledger
+
+    store = build_store()
+    try:
+        store.prepare()
+        Ledger(store.root).add(record)
+    except OSError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,69 @@
+"""What MPS grants to a measured run, and why a run that it caps predicts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.recommendation import Recommendation
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedShare:
+    """How a run stands to MPS. Limits that were not applied are None, whatever was asked for."""
+
+    active: bool
+    """The environment of an MPS client was set, or is inherited, when CUDA was to start."""
+    percentage: int | None = None
+    """Active thread percentage, of the device's SMs."""
+    memory_limit_bytes: int | None = None
+    """Device memory of the process, CUDA's own included."""
+    pipe_directory: str = ""
+    joined: bool = False
+    """The daemon was there already, and is not ours."""
+    attached: bool | None = None
+    """Whether the process is known to the daemon; None: not looked yet, or cannot be shown."""
+    sm_count: int | None = None
+    """SMs that the process was given; None while CUDA has not started in it."""
+    device_sm_count: int | None = None
+    reason: str = ""
+    """Why there is no MPS, or what could not be shown."""
+
+    @property
+    def capped(self) -> bool:
+        """Whether the run may have had less than all SMs."""
+        if not self.active:
+            return False
+        if (self.percentage or 100) < 100:
+            return True
+        given, all_of_them = self.sm_count, self.device_sm_count
+        return given is not None and all_of_them is not None and given < all_of_them
+
+    @property
+    def cap(self) -> str:
+        """The cap in words; empty where there is none."""
+        if not self.capped:
+            return ""
+        if self.sm_count is not None and self.device_sm_count is not None:
+            return f"{self.sm_count} of {self.device_sm_count} SMs"
+        return f"{self.percentage} % of the SMs"
+
+
+def withheld(recommendation: Recommendation, cap: str) -> Recommendation:
+    """Return what a capped run says: what was seen, and no figure to provide.
+
+    Under a cap SM activity saturates and the busy time grows, so neither tells what is needed.
+    """
+    memory = recommendation.memory
+    return replace(
+        recommendation,
+        capped=True,
+        state="abstained",
+        reason=f"capped at {cap} by MPS; what the code needs shows without a cap",
+        target_ratio=None,
+        coverage_ratio=None,
+        converged_at_s=None,
+        confidence=None,
+        memory=memory and replace(memory, target_bytes=None, reason="the run was capped"),
+    )

@@ -1,0 +1,78 @@
+"""The door to libcuda, by ctypes: what this process has done with CUDA, without doing anything.
+
+Nothing here loads or initialises CUDA: a process becomes an MPS client, or not, when it does so
+itself, and its limits are fixed from then on (MPS documentation).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+_NOT_INITIALIZED = 3
+_DEINITIALIZED = 4
+_MULTIPROCESSOR_COUNT = 16
+"""CUDA_ERROR_NOT_INITIALIZED, ..._DEINITIALIZED, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT."""
+_UVM = "/dev/nvidia-uvm"
+
+
+def initialised_because() -> str:
+    """Return how it shows that CUDA is initialised in this process; empty when it is not.
+
+    What cannot be told counts as initialised: asking too late for MPS would go unnoticed.
+
+    Source: cuCtxGetCurrent of the library that is already loaded, /proc/self/maps, /proc/self/fd.
+    """
+    library = _loaded()
+    if library is not None:
+        context = ctypes.c_void_p()
+        code = int(library.cuCtxGetCurrent(ctypes.byref(context)))
+        if code == _DEINITIALIZED:
+            return "CUDA is shutting down in this process"
+        if code != _NOT_INITIALIZED:
+            return "cuCtxGetCurrent answers" if code == 0 else f"cuCtxGetCurrent returns {code}"
+    return f"{_UVM} is open" if _holds_open(_UVM) else ""
+
+
+def visible_sm_count() -> int | None:
+    """Return the SMs that this process may use; None while CUDA is not initialised here.
+
+    Under MPS this is the number after its limits (MPS documentation, active thread percentage).
+
+    Source: cuDeviceGetAttribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT) of the first device.
+    """
+    library = _loaded()
+    if library is None:
+        return None
+    device, count = ctypes.c_int(), ctypes.c_int()
+    if library.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        return None
+    asked = library.cuDeviceGetAttribute(ctypes.byref(count), _MULTIPROCESSOR_COUNT, device)
+    return count.value if asked == 0 and count.value > 0 else None
+
+
+def _loaded() -> ctypes.CDLL | None:
+    """Return libcuda if this process has loaded it."""
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
+    except OSError:
+        return None  # not Linux: no MPS either
+    for line in maps.splitlines():
+        path = line.split(maxsplit=5)[5] if line.count("/") else ""
+        if Path(path.removesuffix(" (deleted)")).name.startswith("libcuda.so"):
+            try:
+                return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+            except OSError:
+                continue  # replaced on disk; the process's descriptors tell
+    return None
+
+
+def _holds_open(device: str) -> bool:
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        try:
+            if str(descriptor.readlink()) == device:
+                return True
+        except OSError:
+            continue  # closed meanwhile
+    return False

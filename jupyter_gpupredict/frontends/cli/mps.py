@@ -1,0 +1,36 @@
+"""`jupyter gpupredict mps status|start|stop [--json]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends import mps
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("what", choices=("status", "start", "stop"))
+    parser.add_argument("--device", metavar="UUID|INDEX", help="default: the first visible GPU")
+    parser.add_argument("--json", action="store_true", help="print the status as JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show, start or stop; a daemon started here runs until it is stopped here."""
+    said = ""
+    if options.what == "start":
+        pipe = config.mps_start_detached(options.device)
+        said = (
+            f"started. What runs as its client starts with\nexport CUDA_MPS_PIPE_DIRECTORY={pipe}"
+        )
+    elif options.what == "stop":
+        said = "\n".join(f"stopped {pipe}" for pipe in config.mps_stop_detached())
+    status = config.mps_status(options.device)
+    if options.json:
+        print(mps.as_json(status))  # noqa: T201 - command line
+    else:
+        print(said or mps.text(status))  # noqa: T201 - command line
+    return 0

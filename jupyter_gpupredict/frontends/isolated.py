@@ -1,0 +1,153 @@
+"""`%%gpupredict --isolate`: the cell in a process of its own, and all of it as in the notebook."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.frontends import executed
+from jupyter_gpupredict.frontends.cellrun import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from jupyter_gpupredict.config import Isolated, IsolatedRun
+    from jupyter_gpupredict.core.ending import Fault
+    from jupyter_gpupredict.frontends.cellrun import CellRun
+    from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
+
+    Measure = Callable[[MagicOptions, str, IsolatedRun], CellRun | None]
+
+
+class IsolatedError(Exception):
+    """Stands for an exception of an isolated cell that cannot be brought here itself."""
+
+
+def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Measure) -> Any:
+    """Run a cell isolated and measured; returns its value, and raises what it raises.
+
+    Args:
+        shell: Where it was asked for.
+        options: The magic's.
+        cell: The body.
+        measure: Starts to measure a process; None where that cannot be done.
+
+    Raises:
+        UsageError: One clear line; the cell did not run.
+        BaseException: The cell's own.
+    """
+    isolation = options.isolation
+    assert isolation is not None  # noqa: S101 - the caller has looked
+    try:
+        code = executed.code_now(shell, cell, setup=isolation.setup)
+        isolated = config.isolate(code, isolation.returns)
+        for note in isolated.notes:
+            warn(note)
+        with config.tenancy(options.config) as tenancy:
+            child = config.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
+            try:
+                child.start()
+                measured = measure(options, cell, child)
+                return _attend(shell, isolation, isolated, child, measured)
+            finally:
+                rung = child.stop()
+                if rung.startswith("SIG"):
+                    warn(f"the cell's process did not end when asked, and was ended by {rung}")
+    except GpuPredictError as error:
+        raise UsageError(str(error)) from None
+
+
+def _attend(
+    shell: InteractiveShell,
+    isolation: Isolation,
+    isolated: Isolated,
+    child: IsolatedRun,
+    measured: CellRun | None,
+) -> Any:
+    """See the cell to its end; measuring ends with it, before anything is brought back."""
+    outcome = "interrupted"
+    ended = None
+    try:
+        child.go()
+        ended = child.wait()
+        if ended is not None:
+            outcome = "failed" if ended.outcome == "died" else ended.outcome
+    finally:
+        ours = measured is not None and measured.stopped_by_us() and outcome != "failed"
+        if measured is not None:
+            measured.end("stopped" if ours and outcome == "interrupted" else outcome)
+    fault = ended.error if ended is not None else None
+    if ended is not None and (fault is None or ours):
+        return _bring_back(shell, isolation, isolated, child, shows=fault is None)
+    if ours:
+        return None
+    if fault is None:
+        raise KeyboardInterrupt
+    if isolation.returns and ended is not None and ended.outcome != "died":
+        _bring_back(shell, isolation, isolated, child, shows=False)
+    raise _as_raised(fault, child, shell.user_ns)
+
+
+def _bring_back(
+    shell: InteractiveShell,
+    isolation: Isolation,
+    isolated: Isolated,
+    child: IsolatedRun,
+    *,
+    shows: bool,
+) -> Any:
+    """Put the names that were asked for into the notebook; returns the cell's value."""
+    shows = shows and isolated.shows
+    found = child.fetch((*isolation.returns, *([""] if shows else [])), shell.user_ns)
+    for name in isolation.returns:
+        fetched = found[name]
+        if fetched.reason:
+            warn(f"{name} was not brought back: {fetched.reason}")
+        else:
+            shell.user_ns[name] = fetched.value
+    if not shows:
+        return None
+    value = found[""]
+    if value.reason == "text":
+        return _Shown(value.value)
+    if value.reason:
+        warn(f"the cell's value was not brought back: {value.reason}")
+    return value.value
+
+
+class _Shown:
+    """The repr of a value that stayed in the cell's process."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _as_raised(fault: Fault, child: IsolatedRun, namespace: dict[str, Any]) -> BaseException:
+    """Return the cell's exception; a notebook shows the traceback that it had in its process."""
+    error: Any = child.raised(fault, namespace)
+    if error is None:
+        error = type(fault.name, (IsolatedError,), {})(fault.message)
+    lines = fault.traceback.rstrip("\n").splitlines()
+    note = child.memory_note(fault)
+    if note:
+        lines.append(f"gpupredict: {note}")
+        warn(note)
+    # IPython's way to let an exception bring its own traceback, made for remote ones
+    error._render_traceback_ = lambda: lines
+    raised: BaseException = error
+    return raised
+
+
+def _write(stream: str, text: str) -> None:
+    file = sys.stdout if stream == "stdout" else sys.stderr
+    file.write(text)
+    file.flush()

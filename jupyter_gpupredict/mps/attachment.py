@@ -1,0 +1,76 @@
+"""Whether a process is a client: shown by the daemon's own list or the driver's, never assumed."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import MpsError, ServerFault, TelemetryError
+from jupyter_gpupredict.driver import inventory
+from jupyter_gpupredict.driver.nvml import Nvml, NvmlError
+from jupyter_gpupredict.driver.processes import ProcessTree
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.mps.control import Control
+
+
+def own_pids() -> frozenset[int]:
+    """Return this process and its descendants."""
+    tree = ProcessTree()
+    try:
+        tree.walk(0.0)
+        return tree.pids()
+    finally:
+        tree.close()
+
+
+def known_to_daemon(control: Control, pids: frozenset[int]) -> bool:
+    """Return whether one of these processes is a client of our daemon.
+
+    Raises:
+        ServerFault: One of its servers is in the state FAULT: some client faulted.
+        MpsError: The daemon does not say.
+    """
+    clients = {client.pid for client in control.ps()}
+    for server in control.get_server_list():
+        if control.get_server_status(server) == "FAULT":
+            raise ServerFault(
+                f"the MPS server, process {server}, is in the state FAULT: a client faulted",
+                "end all of its clients",
+            )
+    return not clients.isdisjoint(pids)
+
+
+def known_to_driver(gpu_uuid: str, pids: frozenset[int]) -> bool | None:
+    """Return whether the driver lists one of these processes as an MPS client.
+
+    None where that cannot be told: the driver has no such list, or counts processes in another PID
+    namespace than this one.
+
+    Source: nvmlDeviceGetMPSComputeRunningProcesses.
+    """
+    nvml = Nvml()
+    listed: frozenset[int] = frozenset()
+    try:
+        nvml.open()
+        inventory.devices(nvml)
+        listed = nvml.mps_pids(gpu_uuid)
+    except (TelemetryError, NvmlError, KeyError):
+        return None
+    finally:
+        nvml.close()
+    return True if not listed.isdisjoint(pids) else None
+
+
+def release(control: Control, pid: int) -> bool:
+    """End the contexts of a process through MPS, so that it can be ended without harm to others.
+
+    Returns:
+        Whether it was a client and is none any more.
+    """
+    with contextlib.suppress(MpsError):  # it is about to end in any case
+        for server in control.get_server_list():
+            if pid in control.get_client_list(server):
+                control.terminate_client(server, pid)
+                return True
+    return False

@@ -1,0 +1,548 @@
+"""A function in a child process: its output live, its end as it was, and no end without the ladder.
+
+The child is asked to stop by a line on its pipe. A signal goes to it only when that did not help,
+and only after `before_signal` has taken it from the MPS server: ending a client with work under way
+leaves the server and every other client undefined (MPS documentation, "Client termination").
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import json
+import os
+import pickle
+import queue
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
+from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.core.progress import Mark, Phase, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+INSIDE = Path(__file__).with_name("inside.py")
+CHUNK = 64 << 10
+QUEUED = 64
+"""Chunks of output that wait for the reader: beyond 4 MiB the child waits in its write."""
+TICK_S = 0.25
+Stream = Literal["stdout", "stderr"]
+Rung = Literal["by itself", "when asked", "SIGTERM", "SIGKILL", "left running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a child runs."""
+
+    text: str
+    """The source of a module."""
+    entry: str = "train"
+    """Its function of one argument, the parameters."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data."""
+    module: str = "train_fn"
+    keep_of: str = ""
+    """The function whose names can be fetched; empty: its value alone."""
+    progress: str = ""
+    """`module:function` that makes what tells of progress in the child; empty: nothing does."""
+    sm_count: str = ""
+    """`module:function` that counts the SMs the child was given; empty: nobody asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds that each rung of the ladder is given; the defaults are gpu.md's, rule 9."""
+
+    asked_s: float = 10.0
+    terminated_s: float = 5.0
+    killed_s: float = 5.0
+
+
+class ChildFailed(GpuPredictError):
+    """A child process could not be started, or did not answer."""
+
+
+class Child:
+    """One function in one child process: `start`, `go`, `wait`, perhaps `fetch`; always `stop`.
+
+    A thread reads what the child tells, so that an interrupt here cannot tear a frame; callbacks
+    are called by `wait`, on the caller's thread.
+
+    Args:
+        program: What to run.
+        environ: The child's whole environment.
+        on_output: Takes each piece of output and the stream it was written to.
+        on_mark: Takes each mark of progress; its time is this machine's monotonic clock.
+        on_note: Takes what is to be said about the child's own machinery.
+        before_signal: Called with the process group before a signal goes to it; returns why none
+            may be sent, or an empty string. None: the child is no MPS client.
+        waits: Patience of the ladder.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        environ: Mapping[str, str],
+        *,
+        on_output: Callable[[Stream, str], None],
+        on_mark: Callable[[Mark], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
+        before_signal: Callable[[int], str] | None = None,
+        waits: Waits | None = None,
+    ) -> None:
+        self._program = program
+        self._environ = dict(environ)
+        self._on_output = on_output
+        self._on_mark = on_mark
+        self._on_note = on_note
+        self._before_signal = before_signal
+        self._waits = waits or Waits()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests = -1
+        self._folder = ""
+        self._reader: _Reader | None = None
+        self._rung: Rung | None = None
+        self.began_s: float | None = None
+        """When the function was entered, on the monotonic clock; None before."""
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, and its group's; 0 before `start`."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Start the process; it gets ready and waits for `go`.
+
+        Raises:
+            ChildFailed: No process could be started.
+        """
+        ends: list[int] = []
+        try:
+            self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
+            program = self._program
+            Path(self._folder, f"{program.module}.py").write_text(program.text, encoding="utf-8")
+            ends += os.pipe()
+            ends += os.pipe()
+            requests, self._requests, reports, told = ends
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(INSIDE), str(requests), str(told)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environ,
+                pass_fds=(requests, told),
+                process_group=0,  # an interrupt of the kernel's group must not reach it
+            )
+            os.close(ends.pop(3))
+            os.close(ends.pop(0))
+            self._reader = _Reader(self._process, reports)
+            ends.remove(reports)  # the reader's from here on
+            self._reader.start()
+            self._send(
+                path=sys.path,
+                folder=self._folder,
+                module=program.module,
+                entry=program.entry,
+                params=dict(program.params),
+                keep_of=program.keep_of,
+                progress=program.progress,
+                sm_count=program.sm_count,
+            )
+        except BaseException as error:
+            for fd in ends:  # without our end of its pipe, a child ends itself
+                os.close(fd)
+            self._requests = -1
+            if self._process is not None and self._reader is None:
+                self._process.communicate()
+                self._process = None
+            self.stop()
+            if isinstance(error, OSError):
+                raise ChildFailed(f"no child process can be started: {error.strerror}") from error
+            raise
+
+    def go(self) -> None:
+        """Have it call the function."""
+        self._send(do="go")
+
+    def raised(self, fault: Fault, namespace: Mapping[str, Any]) -> BaseException | None:
+        """Return the exception itself; None where it cannot be had here."""
+        found = self._unpacked(fault.pickled, "" if fault.pickled else "none", namespace)
+        return found.value if isinstance(found.value, BaseException) else None
+
+    def wait(
+        self, until_s: float | None = None, enough: Callable[[], bool] = lambda: False
+    ) -> Ended | None:
+        """Hand on output and progress until the function has ended; returns how.
+
+        Args:
+            until_s: Monotonic time at which to give up; None: never.
+            enough: Asked after each piece of news; True ends the waiting.
+
+        Returns:
+            None when the time was up, or it was enough.
+        """
+        reader = self._reader
+        if reader is None:
+            raise ChildFailed("the child was never started")
+        while True:
+            left_s = TICK_S if until_s is None else min(TICK_S, until_s - time.monotonic())
+            if left_s <= 0.0:
+                return None
+            try:
+                news = reader.news.get(timeout=left_s)
+            except queue.Empty:
+                if enough():
+                    return None
+                continue
+            if news is None:
+                reader.news.put(None)  # for whoever waits again
+                return reader.ended
+            self._hand_on(news)
+            if news[0] == "ended":
+                return reader.ended
+            if enough():
+                return None
+
+    def interrupt(self) -> None:
+        """Have the child raise KeyboardInterrupt in itself; returns at once."""
+        self._send(do="interrupt")
+
+    def fetch(
+        self, names: Iterable[str], namespace: Mapping[str, Any], limit_s: float = 60.0
+    ) -> dict[str, Fetched]:
+        """Bring names of the function back; the empty name is its value, `.reason` `text` its repr.
+
+        Args:
+            names: What to bring; bound by the function, or said to be not.
+            namespace: Where classes and functions of the module are known under their names here.
+            limit_s: How long the child may take.
+        """
+        wanted = list(names)
+        found: dict[str, Fetched] = {}
+        reader = self._reader
+        if reader is None or reader.ended is None or reader.ended.outcome == "died" or not wanted:
+            return {name: Fetched(reason="its process has ended") for name in wanted}
+        self._send(do="fetch", names=wanted)
+        until_s = time.monotonic() + limit_s
+        while len(found) < len(wanted) and time.monotonic() < until_s:
+            try:
+                news = reader.news.get(timeout=TICK_S)
+            except queue.Empty:
+                continue
+            if news is None:
+                reader.news.put(None)
+                break
+            if news[0] == "result":
+                found[news[1]] = self._unpacked(news[2], news[3], namespace)
+            else:
+                self._hand_on(news)
+        for name in wanted:
+            found.setdefault(name, Fetched(reason="its process did not answer in time"))
+        return found
+
+    def stop(self) -> Rung:
+        """End the process, gently first, with all that it started; returns what was needed.
+
+        An interrupt meanwhile goes on to the next rung. May be called twice.
+        """
+        if self._rung is None:
+            self._rung = self._ladder()
+            if self._reader is not None:
+                self._reader.finish()
+                self._drain()
+            if self._folder:
+                shutil.rmtree(self._folder, ignore_errors=True)
+        return self._rung
+
+    # ---- the ladder ---------------------------------------------------------------------------
+
+    def _ladder(self) -> Rung:
+        process = self._process
+        if process is None:
+            return "by itself"
+        over = self._reader is not None and self._reader.ended is not None
+        self._send(do="quit")
+        if self._requests >= 0:
+            os.close(self._requests)
+            self._requests = -1
+        if self._gone(self._waits.asked_s):
+            return "by itself" if over else "when asked"
+        refusal = self._leave_to_signal(process.pid)
+        if refusal:
+            self._on_note(f"process {process.pid} does not end, and is left running: {refusal}")
+            return "left running"
+        for rung, number, patience_s in (
+            ("SIGTERM", signal.SIGTERM, self._waits.terminated_s),
+            ("SIGKILL", signal.SIGKILL, self._waits.killed_s),
+        ):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            if self._gone(patience_s):
+                return rung  # type: ignore[return-value]  # a literal, as above
+        self._on_note(f"process {process.pid} does not end, not even killed")
+        return "left running"
+
+    def _leave_to_signal(self, group: int) -> str:
+        """Return why no signal may be sent; an empty string when one may."""
+        if self._before_signal is None:
+            return ""
+        try:
+            return self._before_signal(group)
+        except GpuPredictError as error:
+            return str(error)
+        except KeyboardInterrupt:
+            return "the MPS server was not waited for"
+
+    def _gone(self, patience_s: float) -> bool:
+        """Return whether the process is gone, after at most so long; output goes on meanwhile."""
+        until_s = time.monotonic() + patience_s
+        try:
+            while not self._drain(until_s):
+                if time.monotonic() >= until_s:
+                    return False
+        except KeyboardInterrupt:
+            pass
+        return self._reader is not None and self._reader.dead.is_set()
+
+    def _drain(self, until_s: float = 0.0) -> bool:
+        """Hand on what is there; returns whether the reader is at its end."""
+        reader = self._reader
+        if reader is None:
+            return True
+        while True:
+            left_s = until_s - time.monotonic()
+            try:
+                news = reader.news.get(timeout=left_s) if left_s > 0 else reader.news.get_nowait()
+            except queue.Empty:
+                return False
+            if news is None:
+                reader.news.put(None)
+                return True
+            with contextlib.suppress(Exception):  # whoever took the output has failed before
+                self._hand_on(news)
+
+    # ---- talking ------------------------------------------------------------------------------
+
+    def _send(self, **asked: Any) -> None:
+        if self._requests < 0:
+            return
+        left = json.dumps(asked).encode() + b"\n"
+        try:
+            while left:
+                left = left[os.write(self._requests, left) :]
+        except BrokenPipeError:  # it is gone: its end is told by `wait`
+            return
+
+    def _hand_on(self, news: tuple[Any, ...]) -> None:
+        match news:
+            case ("out", stream, text):
+                self._on_output(stream, text)
+            case ("mark", mark):
+                self._on_mark(mark)
+            case ("note", text):
+                self._on_note(text)
+            case ("began", time_s):
+                self.began_s = time_s
+            case _:
+                pass
+
+    def _unpacked(self, payload: bytes, reason: str, namespace: Mapping[str, Any]) -> Fetched:
+        if reason == "text":
+            return Fetched(payload.decode("utf-8", "replace"), reason)
+        if reason:
+            return Fetched(reason=reason)
+        try:
+            return Fetched(_Unpickler(payload, self._program.module, namespace).load())
+        except Exception as error:  # noqa: BLE001 - classes raise what they like when made again
+            return Fetched(reason=f"cannot be read here: {type(error).__name__}: {error}")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what our own child has pickled; its module's names are the notebook's."""
+
+    def __init__(self, payload: bytes, module: str, namespace: Mapping[str, Any]) -> None:
+        super().__init__(io.BytesIO(payload))
+        self._module = module
+        self._namespace = namespace
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module != self._module:
+            return super().find_class(module, name)
+        first, _, rest = name.partition(".")
+        if first not in self._namespace:
+            raise AttributeError(f"{first} is not defined in this notebook")
+        found = self._namespace[first]
+        for part in rest.split(".") if rest else ():
+            found = getattr(found, part)
+        return found
+
+
+class _Reader(threading.Thread):
+    """Reads what the child tells and writes, until it is gone."""
+
+    def __init__(self, process: subprocess.Popen[bytes], reports: int) -> None:
+        super().__init__(name="gpupredict-child", daemon=True)
+        self.news: queue.Queue[Any] = queue.Queue(QUEUED)
+        """Output, marks and results, in order; None at the end."""
+        self.dead = threading.Event()
+        self.ended: Ended | None = None
+        self._process = process
+        self._reports = reports
+        self._finishing = threading.Event()
+        self._error: Fault | None = None
+        self._began_s = time.monotonic()
+        self._data = bytearray()
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+
+    def run(self) -> None:
+        """Read until the process is dead and its pipes are empty."""
+        assert self._process.stdout is not None  # noqa: S101 - as it was started
+        assert self._process.stderr is not None  # noqa: S101
+        pipes = {
+            self._reports: "",
+            self._process.stdout.fileno(): "stdout",
+            self._process.stderr.fileno(): "stderr",
+        }
+        with selectors.DefaultSelector() as selector:
+            for fd in pipes:
+                selector.register(fd, selectors.EVENT_READ)
+            while True:
+                dead = self._is_dead()
+                ready = selector.select(0.0 if dead else TICK_S) if selector.get_map() else []
+                for key, _ in ready:
+                    self._read(selector, key.fd, pipes[key.fd])
+                if dead and not ready:
+                    break
+                if not selector.get_map() and not dead:
+                    time.sleep(0.01)  # between closing its files and being dead
+        os.close(self._reports)
+        self._process.stdout.close()
+        self._process.stderr.close()
+        self._process.wait()
+        if self.ended is None:
+            self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
+        self.dead.set()
+        self._put(None)
+
+    def finish(self) -> None:
+        """Do not wait for anybody to take the news any more, and end."""
+        self._finishing.set()
+        self.join(2 * TICK_S + 1.0)
+
+    def _read(self, selector: selectors.BaseSelector, fd: int, stream: str) -> None:
+        data = os.read(fd, CHUNK)
+        if not data:
+            selector.unregister(fd)
+        elif stream:
+            self._tell_output(stream, data, f"{stream} below")
+        else:
+            self._data += data
+            self._take_frames()
+
+    def _take_frames(self) -> None:
+        while True:
+            end = self._data.find(b"\n")
+            if end < 0:
+                return
+            head = json.loads(self._data[:end])
+            last = end + 1 + head["bytes"]
+            if len(self._data) < last:
+                return
+            payload = bytes(self._data[end + 1 : last])
+            del self._data[:last]
+            self._take(head, payload)
+
+    def _take(self, head: dict[str, Any], payload: bytes) -> None:
+        match head["kind"]:
+            case "out":
+                self._tell_output(head["stream"], payload, head["stream"])
+            case "mark":
+                self._put(("mark", _mark(head)))
+            case "note":
+                self._put(("note", head["text"]))
+            case "began":
+                self._put(("began", head["time_s"]))
+            case "error":
+                self._error = Fault(
+                    head["name"],
+                    head["message"],
+                    head["traceback"],
+                    tuple(head["kinds"]),
+                    payload,
+                )
+            case "ended":
+                self.ended = Ended(head["outcome"], head["took_s"], self._error, head["sm_count"])
+                self._put(("ended",))
+            case "result":
+                self._put(("result", head["name"], payload, head.get("reason", "")))
+
+    def _tell_output(self, stream: str, data: bytes, channel: str) -> None:
+        decoder = self._decoders.get(channel)
+        if decoder is None:
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            self._decoders[channel] = decoder
+        text = decoder.decode(data)
+        if text:
+            self._put(("out", stream, text))
+
+    def _put(self, news: tuple[Any, ...] | None) -> None:
+        """Queue news; while nobody takes them the child is held up, unless we are finishing."""
+        while True:
+            try:
+                self.news.put(news, timeout=TICK_S)
+            except queue.Full:
+                if self._finishing.is_set():
+                    return
+            else:
+                return
+
+    def _is_dead(self) -> bool:
+        """Whether the process has ended. What is left of its group goes with it.
+
+        It is not collected before: while it is a zombie, nobody else can get the group's number.
+        """
+        if self._process.returncode is not None:
+            return True
+        try:
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            if os.waitid(os.P_PID, self._process.pid, options) is None:
+                return False
+        except ChildProcessError:  # somebody collects every child of this process
+            self._process.poll()
+            return True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        return True
+
+    def _cause(self) -> Fault:
+        status = self._process.returncode
+        if status < 0:
+            try:
+                name = signal.Signals(-status).name
+            except ValueError:
+                name = f"signal {-status}"
+            message = f"the cell's process was ended by {name}"
+            if -status == signal.SIGKILL:
+                message += "; when nobody did it, the machine ran out of memory"
+        else:
+            message = f"the cell's process ended itself with status {status}"
+        return Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+
+
+def _mark(head: Mapping[str, Any]) -> Mark:
+    if head["mark"] == "phase":
+        return Phase(head["time_s"], head["name"], head["hint"])
+    return Progress(head["time_s"], head["unit"], head["done"], head["total"], head["hint"])

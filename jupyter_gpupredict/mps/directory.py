@@ -1,0 +1,208 @@
+"""The directories that we made for a daemon: fresh, private, marked, and told from all others.
+
+No command goes to a pipe directory that is not one of these, so `Control` takes nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from jupyter_gpupredict.core.errors import MpsError
+from jupyter_gpupredict.mps.identity import Identity, identify, pid_namespace
+
+MARKER = "gpupredict-mps.json"
+PREFIX = "gpupredict-mps-"
+_LONGEST_SOCKET_BYTES = 107
+"""A UNIX socket's path ends there, unix(7); the daemon's longest is `control_privileged`."""
+_LONGEST_NAME = "/control_privileged"
+_NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "glusterfs", "beegfs",
+            "fuse.", "panfs", "orangefs")  # fmt: skip
+"""Filesystems on which a socket made on one machine is seen, and dead, on another."""
+_LARGEST_MARKER_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDirectory:
+    """A directory of ours, with what its marker says."""
+
+    path: Path
+    owner: Identity
+    """The process on whose behalf the daemon runs."""
+    gpu_uuid: str
+    namespace: str
+    """The PID namespace that the owner's number counts in."""
+    daemon: Identity | None = None
+    """The control daemon, once it has started."""
+    detached: bool = False
+    """Its owner is its keeper: it was started from a terminal and ends on request."""
+
+    @property
+    def pipe(self) -> Path:
+        """`CUDA_MPS_PIPE_DIRECTORY`."""
+        return self.path / "pipe"
+
+    @property
+    def log(self) -> Path:
+        """`CUDA_MPS_LOG_DIRECTORY`."""
+        return self.path / "log"
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the owner is certainly dead; in another PID namespace that cannot be told."""
+        return self.namespace == pid_namespace() and not self.owner.alive
+
+    def written_pid(self) -> int | None:
+        """Return the number in the daemon's own pid file; None where there is none."""
+        try:
+            return int((self.pipe / "nvidia-cuda-mps-control.pid").read_bytes()[:32])
+        except (OSError, ValueError):
+            return None
+
+    def with_daemon(self, daemon: Identity, keeper: Identity | None = None) -> OwnDirectory:
+        """Note which process the daemon is, and return the directory as marked now.
+
+        Args:
+            daemon: The control daemon.
+            keeper: Who owns it from now on, instead of who started it.
+        """
+        owner, detached = (self.owner, False) if keeper is None else (keeper, True)
+        marked = replace(self, owner=owner, daemon=daemon, detached=detached)
+        _mark(marked)
+        return marked
+
+    def remove(self) -> None:
+        """Remove it with all that is in it; may be called twice."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def root() -> Path:
+    """Return where the directories are made: the user's runtime directory, else a temporary one."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and _private(Path(runtime)):
+        return Path(runtime)
+    return Path(tempfile.gettempdir())
+
+
+def make(gpu_uuid: str, owner_pid: int) -> OwnDirectory:
+    """Make a fresh directory and mark it.
+
+    Raises:
+        MpsError: The place is too deep for a socket, on a network, or cannot be written.
+    """
+    base = root()
+    kind = _filesystem(base)
+    if kind.startswith(_NETWORK):
+        raise MpsError(
+            f"{base} is on {kind}, where MPS cannot have its sockets",
+            "set TMPDIR to a local directory",
+        )
+    owner = identify(owner_pid)
+    if owner is None:
+        raise MpsError("MPS needs /proc, which is not there", "MPS runs on Linux only")
+    try:
+        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.geteuid()}-", dir=base))
+    except OSError as error:
+        raise MpsError(
+            f"no directory for MPS can be made in {base}: {error.strerror}",
+            "set TMPDIR to a directory that can be written",
+        ) from error
+    made = OwnDirectory(path, owner, gpu_uuid, pid_namespace())
+    try:
+        if len(os.fsencode(made.pipe)) + len(_LONGEST_NAME) > _LONGEST_SOCKET_BYTES:
+            raise MpsError(f"{made.pipe} is too deep for a socket", "set TMPDIR to a shorter path")
+        made.pipe.mkdir(mode=0o700)
+        made.log.mkdir(mode=0o700)
+        _mark(made)
+    except OSError as error:
+        made.remove()
+        raise MpsError(f"{base} cannot be written: {error.strerror}") from error
+    except MpsError:
+        made.remove()
+        raise
+    return made
+
+
+def found() -> list[OwnDirectory]:
+    """Return the directories that carry our marker and belong to this user, by path."""
+    places = sorted(root().glob(f"{PREFIX}{os.geteuid()}-*"))
+    return [one for one in map(read, places) if one is not None]
+
+
+def own_at(pipe_directory: Path) -> OwnDirectory | None:
+    """Return the directory of ours that a pipe directory lies in; None when it is not ours."""
+    directory = read(pipe_directory.parent)
+    return directory if directory is not None and directory.pipe == pipe_directory else None
+
+
+def read(path: Path) -> OwnDirectory | None:
+    """Return a directory of ours; None for one that is not, or not only ours."""
+    marker = path / MARKER
+    try:
+        if not _private(path) or not _private(marker, directory=False):
+            return None
+        with marker.open("rb") as file:
+            told = json.loads(file.read(_LARGEST_MARKER_BYTES))
+        daemon = told["daemon"]
+        return OwnDirectory(
+            path,
+            Identity(int(told["owner"]["pid"]), int(told["owner"]["start_ticks"])),
+            str(told["gpu_uuid"]),
+            str(told["namespace"]),
+            None if daemon is None else Identity(int(daemon["pid"]), int(daemon["start_ticks"])),
+            bool(told["detached"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _mark(directory: OwnDirectory) -> None:
+    text = json.dumps(
+        {
+            "owner": asdict(directory.owner),
+            "gpu_uuid": directory.gpu_uuid,
+            "namespace": directory.namespace,
+            "daemon": None if directory.daemon is None else asdict(directory.daemon),
+            "detached": directory.detached,
+        }
+    )
+    fresh = directory.path / f"{MARKER}.new"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(directory.path / MARKER)
+
+
+def _private(path: Path, *, directory: bool = True) -> bool:
+    """Return whether a path itself, not a link, is ours and closed to everybody else."""
+    try:
+        state = path.lstat()
+    except OSError:
+        return False
+    kind = stat.S_ISDIR if directory else stat.S_ISREG
+    return kind(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
+
+
+def _filesystem(path: Path) -> str:
+    """Return the type of the filesystem that holds a path; empty where it is not told.
+
+    Source: /proc/self/mountinfo, proc(5).
+    """
+    best, kind = -1, ""
+    try:
+        where = str(path.resolve())
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        words = line.split(" ")
+        mount = words[4].replace("\\040", " ")
+        inside = mount in ("/", where) or where.startswith(f"{mount}/")
+        if inside and len(mount) >= best:
+            best, kind = len(mount), words[words.index("-") + 1]
+    return kind

@@ -1,0 +1,128 @@
+"""What makes a process an MPS client, and how much it gets: its environment when CUDA starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import ContextExists, LimitRefused
+from jupyter_gpupredict.driver import cuda
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+PIPE = "CUDA_MPS_PIPE_DIRECTORY"
+PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
+PARTITION = "CUDA_MPS_SM_PARTITION"
+DEVICES = "CUDA_VISIBLE_DEVICES"
+_MOST_MIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client process may use at most.
+
+    Raises:
+        LimitRefused: A value is outside its range.
+    """
+
+    percentage: int | None = None
+    """Of the device's SMs, 1..100; None: all of them."""
+    memory_mib: int | None = None
+    """Device memory in binary MiB, CUDA's own included; None: all of it."""
+    partition: str | None = None
+    """A static partition, which replaces the percentage."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.percentage is not None and not 1 <= self.percentage <= 100:
+            raise LimitRefused(f"{self.percentage} % is out of range", "1 to 100")
+        if self.memory_mib is not None and not 1 <= self.memory_mib <= _MOST_MIB:
+            raise LimitRefused(f"{self.memory_mib} MiB is out of range", "1 or more")
+
+    @property
+    def capped(self) -> bool:
+        """Whether the client gets less than all SMs."""
+        return self.partition is not None or (self.percentage or 100) < 100
+
+
+def own_client(
+    pipe_directory: Path, gpu_uuid: str, limits: Limits | None = None
+) -> dict[str, str | None]:
+    """Return what to set in a client's environment; None means to unset.
+
+    The device is named by its UUID, because the daemon renumbers those that it sees, and the memory
+    limit by ordinal 0: the one device that the client sees.
+
+    Source: MPS documentation, environment variables.
+    """
+    given = limits or Limits()
+    return {
+        PIPE: str(pipe_directory),
+        DEVICES: gpu_uuid,
+        PERCENTAGE: None if given.percentage is None else str(given.percentage),
+        MEMORY: None if given.memory_mib is None else f"0={given.memory_mib}M",
+        PARTITION: given.partition,
+    }
+
+
+def joined_client(pipe_directory: Path, limits: Limits | None = None) -> dict[str, str | None]:
+    """Return the same for a daemon that is there already: what it has set can only tighten."""
+    own = own_client(pipe_directory, "", limits)
+    return {key: value for key, value in own.items() if key != DEVICES and value is not None}
+
+
+def merged(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return an environment with changes made, for a process that is yet to start."""
+    kept = {key: value for key, value in environ.items() if key not in changes}
+    return kept | {key: value for key, value in changes.items() if value is not None}
+
+
+def percentage_in(environ: Mapping[str, str]) -> int | None:
+    """Return the percentage that a client started in this environment asks for; None: no limit."""
+    try:
+        return max(1, min(100, int(float(environ[PERCENTAGE]))))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def visible_sm_count() -> int | None:
+    """Return the SMs this process was given; None while CUDA has not started in it."""
+    return cuda.visible_sm_count()
+
+
+def require_uninitialised() -> None:
+    """Refuse when it is too late for this process.
+
+    Raises:
+        ContextExists: CUDA is initialised here; says by what that shows, and both ways out.
+    """
+    because = cuda.initialised_because()
+    if because:
+        raise ContextExists(
+            f"CUDA is initialised in this kernel ({because}), so it cannot become an MPS client",
+            "restart the kernel and begin with this cell, or use --isolate",
+        )
+
+
+def apply(changes: Mapping[str, str | None]) -> Callable[[], None]:
+    """Change this process's own environment; return what puts it back.
+
+    Raises:
+        ContextExists: It would have no effect.
+    """
+    require_uninitialised()
+    before = {key: os.environ.get(key) for key in changes}
+    _set(changes)
+    return lambda: _set(before)
+
+
+def _set(changes: Mapping[str, str | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value

@@ -1,0 +1,58 @@
+/* A stand-in for libcuda.so.1: what the driver door asks, and an MPS client's side of cuInit.
+ *
+ * cuInit connects to the control socket of tests/fake_mps, if there is one, and stays connected: a
+ * client lives as long as its process. Without a daemon it goes on without MPS, silently, as the
+ * real one does. FAKE_CUDA_SMS is the device's number of SMs (132).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int initialised, link_fd = -1, percent = 100; /* fixed when CUDA starts */
+
+static void attach(void) {
+  struct sockaddr_un to = {.sun_family = AF_UNIX};
+  const char *folder = getenv("CUDA_MPS_PIPE_DIRECTORY"), *device = getenv("CUDA_VISIBLE_DEVICES");
+  char line[256];
+  snprintf(to.sun_path, sizeof to.sun_path, "%s/control", folder ? folder : "/tmp/nvidia-mps");
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to)) {
+    if (fd >= 0) close(fd);
+    return;
+  }
+  int n = snprintf(line, sizeof line, "attach %d %d %s\n", (int)getpid(), (int)getuid(), device ? device : "GPU-?");
+  if (write(fd, line, (size_t)n) == n && read(fd, line, sizeof line) > 0) link_fd = fd;
+  else close(fd);
+}
+
+int cuInit(unsigned flags) {
+  if (flags) return 1;
+  const char *limit = getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  if (!initialised) {
+    attach();
+    if (link_fd >= 0 && limit) percent = atoi(limit);
+  }
+  initialised = 1;
+  return 0;
+}
+int cuCtxGetCurrent(void **context) {
+  if (!initialised) return 3;
+  *context = NULL;
+  return 0;
+}
+int cuDeviceGet(int *device, int ordinal) {
+  if (!initialised) return 3;
+  *device = ordinal;
+  return ordinal ? 101 : 0;
+}
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  const char *sms = getenv("FAKE_CUDA_SMS");
+  if (!initialised) return 3;
+  if (attribute != 16 || device) return 1;
+  *value = sms ? atoi(sms) : 132;
+  if (percent < 100) *value = 2 * (percent * *value / 200); /* steps of two SMs */
+  return 0;
+}

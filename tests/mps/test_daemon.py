@@ -1,0 +1,394 @@
+"""A daemon of our own: nothing is touched that is not ours, and nothing is left behind."""
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from jupyter_gpupredict.core.errors import (
+    ControlTimeout,
+    DaemonNotRunning,
+    ForeignDaemon,
+    MpsError,
+    ServerFault,
+)
+from jupyter_gpupredict.mps import daemon as daemons
+from jupyter_gpupredict.mps import directory as directories
+from jupyter_gpupredict.mps import ending
+from jupyter_gpupredict.mps.daemon import start, start_detached, sweep
+from jupyter_gpupredict.mps.directory import MARKER, found, make, read
+from jupyter_gpupredict.mps.ending import end, until
+from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.surroundings import joinable
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
+
+OWNER = """
+import sys
+from jupyter_gpupredict.mps.daemon import start
+daemon = start(sys.argv[1])
+print(daemon.pid, flush=True)
+sys.stdin.read()
+"""
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away takes root")
+
+
+@contextlib.contextmanager
+def owner(driver):
+    """Another process, such as a kernel, with a daemon of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, UUID],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LD_LIBRARY_PATH": str(Path(driver.library._name).parent)},
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_start_and_quit_leave_nothing(machine):
+    daemon = start(UUID)
+    assert daemon.alive
+    (path,) = machine.directories()
+    for one in (path, daemon.pipe_directory, daemon.log_directory):
+        assert stat.S_IMODE(one.stat().st_mode) == 0o700
+    told = json.loads((path / MARKER).read_text())
+    assert told["owner"]["pid"] == os.getpid()
+    assert told["owner"]["start_ticks"] == identify(os.getpid()).start_ticks
+    assert told["gpu_uuid"] == UUID
+    daemon.quit()
+    daemon.quit()
+    assert not daemon.alive
+    assert machine.directories() == []
+    assert machine.commands() == [f"-d CUDA_VISIBLE_DEVICES={UUID}", "get_server_list", "quit -t 5"]
+
+
+def test_the_daemon_inherits_no_limits(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "10")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    daemon = start(UUID)
+    environ = Path(f"/proc/{daemon.pid}/environ").read_bytes()
+    daemon.quit()
+    assert b"ACTIVE_THREAD_PERCENTAGE" not in environ
+    assert f"CUDA_VISIBLE_DEVICES={UUID}".encode() in environ.split(b"\0")
+
+
+def test_two_at_once_have_a_daemon_each(machine):
+    started, failures = [], []
+
+    def begin():
+        try:
+            started.append(start(UUID))
+        except MpsError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len({daemon.pipe_directory for daemon in started}) == 4
+    started[0].quit()
+    assert [daemon.alive for daemon in started] == [False, True, True, True]
+    for daemon in started:
+        daemon.quit()
+
+
+def test_the_program_is_missing(machine, monkeypatch):
+    monkeypatch.setenv("PATH", str(machine.folder))
+    with pytest.raises(DaemonNotRunning, match="not installed") as caught:
+        start(UUID)
+    assert "nvidia-compute-utils" in caught.value.hint
+
+
+def test_the_program_hangs_at_start(machine, monkeypatch):
+    monkeypatch.setattr(daemons, "LIMIT_S", 0.3)
+    machine.misbehave("hang -d")
+    with pytest.raises(ControlTimeout):
+        start(UUID)
+
+
+def test_the_program_refuses_to_start(machine):
+    machine.misbehave("fail -d 1 An instance of this daemon is already running")
+    with pytest.raises(DaemonNotRunning, match="already running"):
+        start(UUID)
+
+
+def test_the_program_only_says_that_it_started(machine, monkeypatch):
+    monkeypatch.setattr(daemons, "LIMIT_S", 0.3)
+    machine.misbehave("say -d started, honestly")
+    with pytest.raises(DaemonNotRunning, match="started, honestly"):
+        start(UUID)
+
+
+def test_the_fresh_daemon_answers_rubbish(machine):
+    machine.misbehave("say get_server_list ???")
+    with pytest.raises(ServerFault):
+        start(UUID)
+
+
+@pytest.mark.parametrize("how", ["fail quit 1 no", "hang quit", "say quit ???"])
+def test_a_daemon_that_does_not_quit_is_told_to_end(machine, monkeypatch, how):
+    monkeypatch.setattr(ending, "SERVERS_S", 0)
+    monkeypatch.setattr(ending, "PATIENCE_S", 0.3)
+    daemon = start(UUID)
+    machine.misbehave(how)
+    daemon.quit()
+    assert not daemon.alive
+
+
+def test_a_daemon_that_never_ends_keeps_its_directory(machine, monkeypatch):
+    monkeypatch.setattr(ending, "SERVERS_S", 0)
+    daemon = start(UUID)
+    (directory,) = found()
+    machine.misbehave("deaf")
+    os.kill(daemon.pid, signal.SIGSTOP)  # SIGTERM waits until it goes on
+    with pytest.raises(ServerFault, match=f"process {daemon.pid}, does not end"):
+        end(directory, 0.3)
+    assert machine.directories() == [directory.path]
+    os.kill(daemon.pid, signal.SIGCONT)
+    assert until(lambda: not daemon.alive, 5.0)
+    daemon.quit()
+
+
+def test_a_daemon_killed_in_between(machine):
+    daemon = start(UUID)
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert until(lambda: not daemon.alive, 5.0)
+    with pytest.raises(DaemonNotRunning):
+        daemon.control.ps()
+    daemon.quit()
+
+
+def test_a_forked_child_leaves_it_alone(machine):
+    daemon = start(UUID)
+    pid = os.fork()
+    if pid == 0:
+        daemon.quit()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert daemon.alive
+    daemon.quit()
+
+
+def test_the_keeper_quits_when_the_owner_is_killed(machine, driver):
+    with owner(driver) as process:
+        pid = int(process.stdout.readline())
+        daemon = identify(pid)
+        assert daemon.alive
+        process.kill()
+        process.wait()
+        assert until(lambda: not daemon.alive and machine.directories() == [], 10.0)
+    assert machine.commands()[-1] == "quit -t 5"
+
+
+def test_the_keeper_is_out_of_reach_of_the_owners_signals(machine, driver):
+    with owner(driver) as process:
+        process.stdout.readline()
+        (directory,) = found()
+        keeper = next(
+            int(one.name)
+            for one in Path("/proc").iterdir()
+            if one.name.isdecimal()
+            and str(directory.path).encode() in (one / "cmdline").read_bytes().split(b"\0")
+        )
+        assert os.getpgid(keeper) == keeper != os.getpgid(process.pid)
+        process.kill()
+    assert until(lambda: identify(keeper) is None, 10.0)
+
+
+def test_leftovers_of_the_dead_are_swept(machine, driver):
+    with owner(driver) as process:
+        daemon = identify(int(process.stdout.readline()))
+        (directory,) = found()
+        keeper = next(p for p in _children(process.pid) if str(directory.path) in p.cmdline())
+        keeper.kill()  # the worst case: it and its owner at once
+        process.kill()
+        process.wait()
+    assert daemon.alive
+    assert sweep() == [directory.path]
+    assert not daemon.alive
+
+
+def _children(pid):
+    import psutil
+
+    return psutil.Process(pid).children()
+
+
+def test_what_is_not_a_dead_owners_stays(machine):
+    mine = make(UUID, os.getpid())
+    unmarked = machine.folder / f"gpupredict-mps-{os.geteuid()}-unmarked"
+    unmarked.mkdir(mode=0o700)
+    open_to_all = make(UUID, os.getpid())
+    open_to_all.path.chmod(0o755)
+    elsewhere = make(UUID, os.getpid())
+    told = json.loads((elsewhere.path / MARKER).read_text())
+    told["owner"]["pid"], told["namespace"] = 2**22 + 1, "pid:[1]"  # dead here, perhaps not there
+    (elsewhere.path / MARKER).write_text(json.dumps(told))
+    link = machine.folder / f"gpupredict-mps-{os.geteuid()}-link"
+    link.symlink_to(mine.path)
+    assert sweep() == []
+    assert [one.path for one in found()] == sorted([mine.path, elsewhere.path])
+    for one in (mine, open_to_all, elsewhere):
+        one.remove()
+    unmarked.rmdir()
+    link.unlink()
+
+
+@root_only
+def test_another_users_directory_stays(machine):
+    other = make(UUID, os.getpid())
+    told = json.loads((other.path / MARKER).read_text())
+    told["owner"]["start_ticks"] = 1  # dead
+    (other.path / MARKER).write_text(json.dumps(told))
+    os.chown(other.path, 12345, 12345)
+    assert sweep() == []
+    assert read(other.path) is None
+    other.remove()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{" * 100, '{"owner": 3}', "\x00"])
+def test_a_damaged_marker_is_none(machine, text):
+    made = make(UUID, os.getpid())
+    (made.path / MARKER).write_text(text)
+    assert read(made.path) is None
+    made.remove()
+
+
+def test_a_path_too_long_for_a_socket(machine, monkeypatch):
+    deep = machine.folder / ("d" * 80)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(MpsError, match="too deep"):
+        start(UUID)
+    assert list(deep.iterdir()) == []
+
+
+def test_a_network_filesystem(machine, monkeypatch):
+    monkeypatch.setattr(directories, "_filesystem", lambda path: "nfs4")
+    with pytest.raises(MpsError, match="nfs4") as caught:
+        start(UUID)
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_the_kind_of_filesystem_is_the_mounts(machine):
+    mounts = Path("/proc/self/mounts").read_text()
+    assert f" {directories._filesystem(Path('/proc/self'))} " in mounts
+    assert directories._filesystem(Path("/proc/self")) == "proc"
+
+
+def test_the_runtime_directory_is_used_where_it_is_private(machine, monkeypatch):
+    runtime = machine.folder / "run"
+    runtime.mkdir(mode=0o755)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    assert directories.root() == machine.folder
+    runtime.chmod(0o700)
+    assert directories.root() == runtime
+
+
+# ---- the device ---------------------------------------------------------------------------------
+
+
+def test_a_prohibited_device(machine, driver):
+    driver.play(Script([FakeGpu(compute_mode=2)]))
+    with pytest.raises(MpsError, match="prohibits"):
+        start(UUID)
+    assert machine.commands() == []
+
+
+def test_an_exclusive_device_in_use(machine, driver):
+    driver.play(Script([FakeGpu(compute_mode=3, processes=[(os.getpid(), 100)])]))
+    with pytest.raises(MpsError, match=f"used by process {os.getpid()}"):
+        start(UUID)
+    driver.play(Script([FakeGpu(compute_mode=3)]))
+
+
+def test_an_exclusive_device_that_is_free(machine, driver):
+    driver.play(Script([FakeGpu(compute_mode=3)]))
+    start(UUID).quit()
+
+
+@root_only
+def test_an_exclusive_device_with_another_users_server(machine, driver):
+    server = machine.folder / "nvidia-cuda-mps-server"
+    server.write_bytes(Path("/bin/sleep").read_bytes())
+    server.chmod(0o755)
+    machine.folder.chmod(0o755)
+    with subprocess.Popen([server, "60"], user=12345) as process:
+        driver.play(Script([FakeGpu(compute_mode=3, processes=[(process.pid, 100)])]))
+        assert until(lambda: Path(f"/proc/{process.pid}").stat().st_uid == 12345, 5.0)
+        with pytest.raises(ForeignDaemon, match=f"process {process.pid}"):
+            start(UUID)
+        process.kill()
+    assert machine.commands() == []
+
+
+# ---- daemons that are not ours ------------------------------------------------------------------
+
+
+def stranger(machine, name="theirs"):
+    """A daemon that somebody else started; returns its pipe directory and PID."""
+    folder = machine.folder / name
+    folder.mkdir()
+    environ = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(folder)}
+    subprocess.run(["nvidia-cuda-mps-control", "-d"], env=environ, check=True)
+    pid_file = folder / "nvidia-cuda-mps-control.pid"
+    assert until(lambda: pid_file.exists() and pid_file.read_text() != "", 5.0)
+    return folder, int(pid_file.read_text())
+
+
+def test_a_daemon_of_this_user_is_joined_without_a_word(machine):
+    folder, pid = stranger(machine)
+    before = machine.commands()
+    assert joinable({"CUDA_MPS_PIPE_DIRECTORY": str(folder)}) == folder
+    assert joinable({"CUDA_MPS_PIPE_DIRECTORY": str(machine.folder)}) is None
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
+    assert joinable({"CUDA_MPS_PIPE_DIRECTORY": str(folder)}) is None  # stale files
+    assert machine.commands() == before
+
+
+def test_the_default_place_is_looked_at(machine):
+    folder, pid = stranger(machine, "default")
+    assert joinable({}) == folder
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
+
+
+@root_only
+def test_another_users_daemon_is_left_alone(machine):
+    folder, pid = stranger(machine)
+    os.chown(folder, 12345, 12345)
+    before = machine.commands()
+    with pytest.raises(ForeignDaemon, match="another user's"):
+        joinable({"CUDA_MPS_PIPE_DIRECTORY": str(folder)})
+    assert machine.commands() == before
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
+
+
+def test_a_detached_daemon_lives_until_it_is_ended(machine):
+    directory = start_detached(UUID)
+    assert directory.owner.alive
+    assert directory.owner.pid != os.getpid()
+    assert sweep() == []
+    end(directory)
+    assert until(lambda: identify(directory.owner.pid) is None, 10.0)
+    os.waitpid(directory.owner.pid, 0)
+
+
+def test_a_detached_daemon_that_is_killed_is_tidied_up_after(machine):
+    directory = start_detached(UUID)
+    os.kill(directory.daemon.pid, signal.SIGKILL)
+    assert until(lambda: machine.directories() == [], 10.0)
+    os.waitpid(directory.owner.pid, 0)

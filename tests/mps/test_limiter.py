@@ -1,0 +1,87 @@
+"""What makes a process a client, and when it is too late."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jupyter_gpupredict.core.errors import LimitRefused
+from jupyter_gpupredict.mps.daemon import start
+from jupyter_gpupredict.mps.limiter import Limits, apply, joined_client, merged, own_client
+from tests.fake_nvml.build import library_dir
+from tests.fake_nvml.scenario import UUID
+
+ASK = """
+import ctypes, os
+from jupyter_gpupredict.driver import cuda
+from jupyter_gpupredict.mps.limiter import apply
+from jupyter_gpupredict.core.errors import ContextExists
+print(repr(cuda.initialised_because()), cuda.visible_sm_count())
+library = ctypes.CDLL("libcuda.so.1")
+print(repr(cuda.initialised_because()), cuda.visible_sm_count())
+assert library.cuInit(0) == 0
+print(repr(cuda.initialised_because()), cuda.visible_sm_count())
+try:
+    apply({"CUDA_MPS_PIPE_DIRECTORY": "/nowhere"})
+except ContextExists as error:
+    print(error.hint, os.environ.get("CUDA_MPS_PIPE_DIRECTORY"))
+"""
+
+
+def asked(environ=None):
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**(environ or os.environ), "LD_LIBRARY_PATH": str(library_dir("libcuda.so.1"))},
+    )
+    return ran.stdout.splitlines()
+
+
+def test_loading_cuda_is_not_initialising_it():
+    before, loaded, initialised, refused = asked()
+    assert before == loaded == "'' None"
+    assert initialised == "'cuCtxGetCurrent answers' 132"
+    assert refused == "restart the kernel and begin with this cell, or use --isolate None"
+
+
+def test_a_client_gets_its_share(machine):
+    daemon = start(UUID)
+    changes = own_client(daemon.pipe_directory, UUID, Limits(37, 5874))
+    told = asked(merged(os.environ, changes))
+    daemon.quit()
+    # 37 % of 132 SMs is 48.84; the stand-in rounds down to steps of two
+    assert told[2] == "'cuCtxGetCurrent answers' 48"
+
+
+def test_the_environment_of_a_client(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "10")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    before = dict(os.environ)
+    restore = apply(own_client(machine.folder, UUID, Limits(memory_mib=5874)))
+    assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == str(machine.folder)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == UUID
+    assert os.environ["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=5874M"
+    assert "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE" not in os.environ  # measured uncapped
+    restore()
+    assert dict(os.environ) == before
+
+
+def test_a_joined_daemon_keeps_what_is_set(machine):
+    assert joined_client(machine.folder) == {"CUDA_MPS_PIPE_DIRECTORY": str(machine.folder)}
+    assert joined_client(machine.folder, Limits(30))["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "30"
+
+
+@pytest.mark.parametrize("wrong", [{"percentage": 0}, {"percentage": 101}, {"memory_mib": 0}])
+def test_limits_out_of_range(wrong):
+    with pytest.raises(LimitRefused, match="out of range"):
+        Limits(**wrong)
+
+
+def test_what_counts_as_capped():
+    assert not Limits().capped
+    assert not Limits(100, 100).capped
+    assert Limits(99).capped
+    assert Limits(partition=f"{UUID}/Dx").capped

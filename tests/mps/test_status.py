@@ -1,0 +1,121 @@
+"""What the line, the command line and the doctor tell of MPS."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.frontends.cli import main
+from jupyter_gpupredict.mps.ending import until
+from jupyter_gpupredict.mps.identity import identify
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
+from tests.mps.test_daemon import root_only, stranger
+
+
+def told(capsys, *words):
+    status = main(["mps", *words])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def lines():
+    return {one.name: one for one in doctor.examine() if one.name.startswith("mps")}
+
+
+def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
+    status, out, _ = told(capsys, "start")
+    assert status == 0
+    (directory,) = machine.directories()
+    assert f"export CUDA_MPS_PIPE_DIRECTORY={directory / 'pipe'}" in out
+    found = json.loads(told(capsys, "status", "--json")[1])
+    (own,) = found["own"]
+    assert (own["detached"], own["gpu_uuid"], own["clients"]) == (True, UUID, [])
+    assert found["version"] == "CUDA MPS Control binary version: 13010"
+    with machine.client(
+        CUDA_MPS_PIPE_DIRECTORY=own["pipe_directory"], CUDA_VISIBLE_DEVICES=UUID
+    ) as client:
+        shown = told(capsys, "status")[1]
+        assert f"started from a terminal, on {UUID}" in shown
+        assert f"clients {client.pid}" in shown
+        status, _, err = told(capsys, "stop")
+        assert status == 2
+        assert f"processes {client.pid} are clients of its daemon" in err
+    assert told(capsys, "stop")[1] == f"stopped {own['pipe_directory']}\n"
+    assert until(lambda: identify(own["owner_pid"]) is None, 10.0)
+    os.waitpid(own["owner_pid"], 0)
+    assert told(capsys, "stop")[0] == 2
+
+
+def test_a_terminal_leaves_a_kernels_daemon_alone(machine, capsys):
+    config.mps_start()
+    try:
+        status, _, err = told(capsys, "stop")
+        assert status == 2
+        assert f"that of process {os.getpid()} ends there" in err
+        assert len(machine.daemons()) == 1
+    finally:
+        config.mps_stop()
+
+
+def test_starting_twice_is_starting_once(machine):
+    first = config.mps_start()
+    assert config.mps_start() == first
+    assert config.mps_stop().own == ()
+
+
+def test_a_daemon_that_was_killed_is_started_anew(machine):
+    first = config.mps_start().own[0].pid
+    os.kill(first, signal.SIGKILL)
+    assert until(lambda: identify(first) is None, 5.0)
+    assert config.mps_status().own[0].problem == "its daemon does not run"
+    (own,) = config.mps_start().own
+    assert own.pid not in (None, first)
+    config.mps_stop()
+
+
+@pytest.mark.parametrize("words", [[], ["begin"], ["start", "--device", "7"], ["stop"]])
+def test_bad_input_is_one_line(machine, capsys, words):
+    status, out, err = told(capsys, *words)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+def test_a_status_where_nothing_answers(machine, capsys, monkeypatch):
+    config.mps_start()
+    machine.misbehave("say * ???")
+    (own,) = config.mps_status().own
+    assert "???" in own.problem
+    assert config.mps_status().version == ""
+    machine.behave()
+    config.mps_stop()
+
+
+def test_the_doctor(machine, driver, monkeypatch):
+    found = lines()
+    assert found["mps program"].found.endswith("version: 13010")
+    assert found["mps daemon"].found == "none runs; --mps starts one"
+    assert found["mps compute mode"].found == "default"
+    assert found["mps user"].found.startswith(f"uid {os.geteuid()};")
+    assert all(one.works for one in found.values())
+    driver.play(Script([FakeGpu(compute_mode=2)]))
+    config_line = lines()["mps compute mode"]
+    assert (config_line.works, config_line.found) == (False, "prohibited")
+    monkeypatch.setenv("PATH", str(machine.folder))
+    assert not lines()["mps program"].works
+    assert "nvidia-compute-utils" in lines()["mps program"].fix
+    assert "get_server_list" not in machine.commands()  # nobody was asked
+
+
+@root_only
+def test_the_doctor_sees_a_foreign_daemon(machine, monkeypatch):
+    folder, pid = stranger(machine)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(folder))
+    assert "this user's, not ours" in lines()["mps daemon"].found
+    os.chown(folder, 12345, 12345)
+    found = lines()["mps daemon"]
+    assert (found.works, "another user's" in found.found) == (False, True)
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
