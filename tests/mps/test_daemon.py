@@ -392,3 +392,18 @@ def test_a_detached_daemon_that_is_killed_is_tidied_up_after(machine):
     os.kill(directory.daemon.pid, signal.SIGKILL)
     assert until(lambda: machine.directories() == [], 10.0)
     os.waitpid(directory.owner.pid, 0)
+
+
+def test_a_full_disk_is_one_line(machine, monkeypatch):
+    replace, calls = Path.replace, []
+
+    def full(self, target):
+        calls.append(target)
+        if len(calls) > 1:  # the directory was marked; the daemon cannot be noted
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(MpsError, match="No space left on device"):
+        start(UUID)
+    assert machine.directories() == []
