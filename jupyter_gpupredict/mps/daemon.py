@@ -220,6 +220,9 @@ def _leave_alone(keeper: subprocess.Popen[bytes]) -> None:
 
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
     """Let the keeper go, which finds nothing left to do, and collect it."""
+    if keeper.stdin is not None and not keeper.stdin.closed:
+        with contextlib.suppress(OSError):  # it has ended
+            os.write(keeper.stdin.fileno(), b".")  # a forked child may keep the pipe open
     _close_pipes(keeper)
     try:
         keeper.wait(LIMIT_S)
