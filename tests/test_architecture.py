@@ -93,8 +93,9 @@ FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat", "statistics", "symtable",
-    "sys", "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref", "jupyter_gpupredict",
+    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat", "statistics",
+    "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref",
+    "jupyter_gpupredict",
 }  # fmt: skip
 
 

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from jupyter_gpupredict.mps.ending import until
 from tests.fake_mps import FOLDER
 from tests.fake_nvml.build import SOURCES, library_dir
 
@@ -102,9 +102,8 @@ def machine(driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setenv("FAKE_MPS_SCRIPT", str(made.script))
     monkeypatch.setenv("FAKE_MPS_LOG", str(made.log))
     yield made
-    until = time.monotonic() + 10.0  # a process that was told to end may still be ending
-    while (left := [*made.daemons(), *made.directories()]) and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: not made.daemons() and not made.directories(), 5.0)  # a server's last moment
+    left = [*made.daemons(), *made.directories()]
     for process in made.daemons():
         process.kill()
     shutil.rmtree(made.folder)
