@@ -5,7 +5,8 @@ Front-ends know this and core's data, nothing else.
 
 from __future__ import annotations
 
-from jupyter_gpupredict.config.code import read_notebook
+from jupyter_gpupredict.config.code import in_order, notebook_cell, read_notebook
+from jupyter_gpupredict.config.environment import environment
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
@@ -33,9 +34,12 @@ __all__ = [
     "build_store",
     "code_hash",
     "device_watch",
+    "environment",
     "export",
+    "in_order",
     "list_runs",
     "mps_daemon",
+    "notebook_cell",
     "predict_recording",
     "predict_trace",
     "probe_sources",

@@ -107,6 +107,7 @@ export interface ISessionStarted extends IEvent<'SessionStarted'> {
   pid: number;
   code_hash: string | null;
   last_time: string;
+  environment: string;
   schema: number;
 }
 
@@ -233,6 +234,7 @@ export const FIELDS: {
     pid: 'number',
     code_hash: 'string?',
     last_time: 'string',
+    environment: 'string',
     schema: 'number'
   },
   SamplesTaken: { readings: 'list' },
@@ -277,6 +279,7 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   pid: 0,
   code_hash: null,
   last_time: '',
+  environment: '',
   detail: '',
   errors: [],
   profile: null,
