@@ -2,7 +2,7 @@
 import { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
 
-import type { IApi } from './api';
+import type { IApi, IRuns } from './api';
 import type { Kernels, Place } from './kernels';
 import { Loop } from './loop';
 import { kernelOf, Model } from './model';
@@ -10,6 +10,12 @@ import { TransportError } from './transport';
 
 /** How long the server may hold a question: below the time-outs of usual proxies. */
 const HOLD_S = 10;
+/** How long one stream of answers lasts: a page that went away unseen is soon forgotten. */
+const STREAM_S = 60;
+/** A stream begins with the present; where that does not come, something in between keeps it back. */
+const FIRST_LINE_MS = 4000;
+/** The server sends news about so often; who wants them less often asks instead. */
+const STREAM_MS = 250;
 const SLOW_MS = 5000;
 const WIDTH = 600;
 
@@ -19,6 +25,7 @@ export class Follower implements IDisposable {
   private panelShown = false;
   private statusShown = true;
   private over = false;
+  private streams = true;
   private readonly devices: Loop;
   private readonly runs: Loop;
   private readonly onVisible = () => this.poke();
@@ -45,6 +52,7 @@ export class Follower implements IDisposable {
       random
     });
     kernels.changed.connect(this.onPlace, this);
+    kernels.message.connect(this.onMessage, this);
   }
 
   start(): void {
@@ -97,6 +105,10 @@ export class Follower implements IDisposable {
     }
   }
 
+  private onMessage(_: Kernels, message: unknown): void {
+    this.model.hear(message);
+  }
+
   private async askDevices(signal: AbortSignal): Promise<number> {
     if (!this.model.status) {
       this.model.setStatus(await this.api.status(signal));
@@ -110,28 +122,24 @@ export class Follower implements IDisposable {
     if (!kernel) {
       return SLOW_MS;
     }
-    const eager = this.panelShown || this.model.live;
-    let more: boolean;
+    let more = true;
     try {
-      const reply = await this.api.runs(kernel, this.model.cursor, eager ? HOLD_S : 0, signal);
-      if (signal.aborted) {
-        return SLOW_MS;
+      if (this.eager && this.streams && this.refresh_ms <= STREAM_MS && this.model.known) {
+        await this.stream(kernel, signal);
+      } else {
+        const hold_s = this.eager ? HOLD_S : 0;
+        const reply = await this.api.runs(kernel, this.model.cursor, hold_s, signal);
+        if (signal.aborted) {
+          return SLOW_MS;
+        }
+        this.model.takeRuns(kernel, reply);
+        more = reply.more || !this.model.known;
       }
-      this.model.takeRuns(kernel, reply);
-      more = reply.more || !this.model.known;
     } catch (error) {
       if (!(error instanceof TransportError) || error.failure !== 'refused') {
         throw error;
       }
-      // Not a fault of the connection: a kernel that this server does not know.
-      this.model.takeRuns(kernel, {
-        kernel_id: kernel,
-        host: '',
-        cursor: '-',
-        more: false,
-        reason: error.message,
-        runs: []
-      });
+      await this.takeUnknown(kernel, error.message, signal);
       return SLOW_MS;
     }
     const wanting = this.model.wanting;
@@ -146,6 +154,62 @@ export class Follower implements IDisposable {
     if (more) {
       return 0;
     }
-    return eager ? this.refresh_ms : SLOW_MS;
+    return this.eager ? this.refresh_ms : SLOW_MS;
+  }
+
+  /** Whether news are wanted as soon as there are some. */
+  private get eager(): boolean {
+    return this.panelShown || this.model.live;
+  }
+
+  /** Take news as they come, until a picture is wanted or the time is over. */
+  private async stream(kernel: string, signal: AbortSignal): Promise<void> {
+    const own = new AbortController();
+    const abort = () => own.abort();
+    signal.addEventListener('abort', abort);
+    const timer = setTimeout(() => {
+      this.streams = false;
+      own.abort();
+    }, FIRST_LINE_MS);
+    const take = (reply: IRuns) => {
+      clearTimeout(timer);
+      if (signal.aborted) {
+        return false;
+      }
+      this.model.takeRuns(kernel, reply);
+      return this.eager && this.model.wanting === null;
+    };
+    try {
+      await this.api.follow(kernel, this.model.cursor, STREAM_S, take, own.signal);
+    } catch (error) {
+      if (this.streams || signal.aborted) {
+        throw error;
+      } // else it was kept back, and is asked for from now on
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  /** The server does not know the kernel, perhaps as it was restarted: how did its run end? */
+  private async takeUnknown(kernel: string, reason: string, signal: AbortSignal): Promise<void> {
+    const run = this.model.live ? this.model.newest : null;
+    const found = run
+      ? await Promise.all([
+          this.api.session(run.session_id, signal),
+          this.api.picture(run.session_id, WIDTH, signal)
+        ])
+      : null;
+    this.model.takeRuns(kernel, {
+      kernel_id: kernel,
+      host: '',
+      cursor: '-',
+      more: false,
+      reason,
+      runs: found ? [{ run: found[0].session, events: [] }] : []
+    });
+    if (found) {
+      this.model.takePicture(...found);
+    }
   }
 }

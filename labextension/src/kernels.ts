@@ -29,6 +29,7 @@ export class Kernels implements IDisposable {
   private over = false;
   private now: Place = { kind: 'nowhere' };
   private readonly signal = new Signal<this, Place>(this);
+  private readonly told = new Signal<this, unknown>(this);
 
   constructor(private readonly trackers: readonly ITracker[]) {
     for (const tracker of trackers) {
@@ -42,6 +43,11 @@ export class Kernels implements IDisposable {
   /** Emitted when the kernel is another one, or its status changed. */
   get changed(): ISignal<this, Place> {
     return this.signal;
+  }
+
+  /** Emits what the current kernel publishes, as it comes. */
+  get message(): ISignal<this, unknown> {
+    return this.told;
   }
 
   get place(): Place {
@@ -70,6 +76,7 @@ export class Kernels implements IDisposable {
       this.context.kernelChanged.disconnect(this.look, this);
       this.context.statusChanged.disconnect(this.look, this);
       this.context.sessionChanged.disconnect(this.look, this);
+      this.context.iopubMessage.disconnect(this.onMessage, this);
     }
     this.panel = panel;
     this.context = panel?.sessionContext ?? null;
@@ -77,8 +84,13 @@ export class Kernels implements IDisposable {
       this.context.kernelChanged.connect(this.look, this);
       this.context.statusChanged.connect(this.look, this);
       this.context.sessionChanged.connect(this.look, this);
+      this.context.iopubMessage.connect(this.onMessage, this);
     }
     this.look();
+  }
+
+  private onMessage(_: unknown, message: unknown): void {
+    this.told.emit(message);
   }
 
   private look(): void {

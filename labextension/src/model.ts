@@ -3,6 +3,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import type { IDevices, IPicture, IRuns, ISession, IStatus, ISummary } from './api';
 import { asEvent } from './events';
+import { asFrame, Heard } from './frames';
 import type { Place } from './kernels';
 import { Run } from './run';
 import { TransportError } from './transport';
@@ -36,6 +37,7 @@ export class Model {
   /** Runs whose measuring was asked to end. */
   readonly stopping = new Set<string>();
   history_s = 600;
+  private listened: Heard | null = null;
   private readonly signal = new Signal<this, void>(this);
 
   get changed(): ISignal<this, void> {
@@ -50,6 +52,28 @@ export class Model {
   /** Whether a run of the current kernel is being measured. */
   get live(): boolean {
     return this.newest?.outcome === 'running';
+  }
+
+  /** The current kernel's run from its messages alone, where the server has no record of one. */
+  get heard(): Heard | null {
+    const wanted = this.known && !this.newest && this.listened?.ripe(Date.now());
+    return wanted ? this.listened : null;
+  }
+
+  /** Take whatever the current kernel publishes; only our live view's frames matter. */
+  hear(message: unknown): void {
+    if (this.newest) {
+      return; // the server's record is better
+    }
+    const found = asFrame(message);
+    if (found) {
+      if (this.listened?.comm !== found.comm) {
+        this.listened = new Heard(found.comm, Date.now());
+      }
+      if (this.listened.take(found.frame) && this.heard) {
+        this.emit();
+      }
+    }
   }
 
   /** What to give back to the server, so that it sends what is not known yet; empty: start anew. */
@@ -71,6 +95,7 @@ export class Model {
       this.run = null;
       this.known = false;
       this.noRuns = '';
+      this.listened = null;
     }
     this.place = place;
     this.emit();

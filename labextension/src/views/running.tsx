@@ -2,6 +2,7 @@
 import * as React from 'react';
 
 import { LOADER, MAGIC } from '../magic';
+import { HeardRun } from './heard';
 import { Empty } from './parts';
 import { RunCard } from './runcard';
 import type { IViewProps } from './view';
@@ -38,7 +39,12 @@ export function Running(props: IViewProps): React.ReactElement {
     return <Empty why={trans.__('Loading…')} />;
   }
   if (!newest || !run) {
-    return (
+    return model.heard ? (
+      <>
+        <p className="jp-GpuPredict-small">{place.name}</p>
+        <HeardRun heard={model.heard} words={words} />
+      </>
+    ) : (
       <Empty
         why={trans.__('No cell of %1 has been measured yet.', place.name)}
         next={trans.__(

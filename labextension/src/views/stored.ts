@@ -3,6 +3,8 @@ import type { IApi, ISummary } from '../api';
 import { Run } from '../run';
 
 const WIDTH = 600;
+/** The server reads a long trace for a fifth of a second at a time. */
+const MAX_ASKED = 100;
 
 export interface IStored {
   summary: ISummary;
@@ -11,7 +13,11 @@ export interface IStored {
 
 /** Return a stored run, whole, with its summary. */
 export async function stored(api: IApi, id: string): Promise<IStored> {
-  const [session, picture] = await Promise.all([api.session(id), api.picture(id, WIDTH)]);
+  const [session, first] = await Promise.all([api.session(id), api.picture(id, WIDTH)]);
+  let picture = first;
+  for (let asked = 1; !picture.complete && asked < MAX_ASKED; asked++) {
+    picture = await api.picture(id, WIDTH);
+  }
   const run = new Run(id, Infinity);
   run.restore(session, picture);
   return { summary: session.session, run };
