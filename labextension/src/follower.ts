@@ -5,7 +5,7 @@ import { Signal } from '@lumino/signaling';
 import type { IApi, IRuns } from './api';
 import type { Kernels, Place } from './kernels';
 import { Loop } from './loop';
-import { kernelOf, Model } from './model';
+import { kernelOf, Model, Topic } from './model';
 import { TransportError } from './transport';
 
 /** How long the server may hold a question: below the time-outs of usual proxies. */
@@ -36,19 +36,19 @@ export class Follower implements IDisposable {
     private readonly kernels: Kernels,
     random?: () => number
   ) {
-    const failed = (error: unknown, failures: number, retry_ms: number) =>
-      model.failed(error, failures, retry_ms);
+    const failed = (topic: Topic) => (error: unknown, failures: number, retry_ms: number) =>
+      model.failed(topic, error, failures, retry_ms);
     this.devices = new Loop({
       task: signal => this.askDevices(signal),
       standby: () => document.hidden || !this.panelShown,
-      failed,
+      failed: failed('devices'),
       random
     });
     this.runs = new Loop({
       task: signal => this.askRuns(signal),
       standby: () =>
         document.hidden || !(this.panelShown || this.statusShown) || !kernelOf(model.place),
-      failed,
+      failed: failed('runs'),
       random
     });
     kernels.changed.connect(this.onPlace, this);

@@ -16,13 +16,15 @@ export type Link =
   | { kind: 'forbidden' }
   | { kind: 'disconnected'; retry_at: number; message: string };
 
+/** What is asked for, each by a question of its own. */
+export type Topic = 'devices' | 'runs';
+
 const MAX_RUNS = 20;
 /** One failure may be a hiccup; the second in a row is told. */
 const TOLERATED = 1;
 
 /** The state; those who show it listen to `changed`. */
 export class Model {
-  link: Link = { kind: 'loading' };
   place: Place = { kind: 'nowhere' };
   status: IStatus | null = null;
   devices: IDevices | null = null;
@@ -37,11 +39,19 @@ export class Model {
   /** Runs whose measuring was asked to end. */
   readonly stopping = new Set<string>();
   history_s = 600;
+  private readonly links: Record<Topic, Link> = { devices: { kind: 'loading' }, runs: { kind: 'loading' } };
   private listened: Heard | null = null;
   private readonly signal = new Signal<this, void>(this);
 
   get changed(): ISignal<this, void> {
     return this.signal;
+  }
+
+  /** How the server answers: what does not work is told before what does. */
+  get link(): Link {
+    const both = Object.values(this.links);
+    const of = (...kinds: Link['kind'][]) => both.find(one => kinds.includes(one.kind));
+    return of('missing', 'forbidden') ?? of('disconnected') ?? of('connected') ?? { kind: 'loading' };
   }
 
   /** The newest run of the current kernel. */
@@ -96,6 +106,7 @@ export class Model {
       this.known = false;
       this.noRuns = '';
       this.listened = null;
+      this.links.runs = { kind: 'loading' };
     }
     this.place = place;
     this.emit();
@@ -103,12 +114,12 @@ export class Model {
 
   setStatus(status: IStatus): void {
     this.status = status;
-    this.answered();
+    this.answered('devices');
   }
 
   setDevices(devices: IDevices): void {
     this.devices = devices;
-    this.answered();
+    this.answered('devices');
   }
 
   setHistory(history_s: number): void {
@@ -145,7 +156,7 @@ export class Model {
         this.run.behind = reply.more;
       }
     }
-    this.answered();
+    this.answered('runs');
   }
 
   /** The newest run, if its beginning or too much of it is not known: its picture is to be asked for. */
@@ -160,7 +171,7 @@ export class Model {
       if (session.stop_requested) {
         this.stopping.add(picture.session_id);
       }
-      this.answered();
+      this.answered('runs');
     }
   }
 
@@ -178,19 +189,19 @@ export class Model {
   }
 
   /** Take note of a request that failed. */
-  failed(error: unknown, failures: number, retry_ms: number): void {
+  failed(topic: Topic, error: unknown, failures: number, retry_ms: number): void {
     const failure = error instanceof TransportError ? error.failure : 'failed';
     if (failure === 'missing' || failure === 'forbidden') {
-      this.link = { kind: failure };
-    } else if (failure !== 'refused' && (failures > TOLERATED || this.link.kind === 'loading')) {
+      this.links[topic] = { kind: failure };
+    } else if (failure !== 'refused' && (failures > TOLERATED || this.links[topic].kind === 'loading')) {
       const message = error instanceof Error ? error.message : String(error);
-      this.link = { kind: 'disconnected', retry_at: Date.now() + retry_ms, message };
+      this.links[topic] = { kind: 'disconnected', retry_at: Date.now() + retry_ms, message };
     }
     this.emit();
   }
 
-  private answered(): void {
-    this.link = { kind: 'connected' };
+  private answered(topic: Topic): void {
+    this.links[topic] = { kind: 'connected' };
     this.emit();
   }
 

@@ -183,19 +183,21 @@ export function ExportForm(props: IExportProps): React.ReactElement {
             onChange={event => change({ name: event.target.value })}
           />
         </Field>
-        <Field label={trans.__('Container image (empty: built from the folder)')}>
+        <Field label={trans.__('Container image')}>
           <input
             className="jp-GpuPredict-input"
             value={wish.image}
+            placeholder={trans.__('built from the folder')}
             maxLength={1000}
             spellCheck={false}
             onChange={event => change({ image: event.target.value })}
           />
         </Field>
-        <Field label={trans.__('Labels of the nodes (KEY=VALUE, …)')}>
+        <Field label={trans.__('Labels of the nodes')}>
           <input
             className="jp-GpuPredict-input"
             value={wish.nodes}
+            placeholder={trans.__('KEY=VALUE, …')}
             maxLength={500}
             spellCheck={false}
             onChange={event => change({ nodes: event.target.value })}
@@ -211,10 +213,11 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           />
         </Field>
         {source && wish.code && (
-          <Field label={trans.__('Names that the caller gives (NAME, …)')}>
+          <Field label={trans.__('Names that the caller gives')}>
             <input
               className="jp-GpuPredict-input"
               value={wish.params}
+              placeholder={trans.__('data, epochs, …')}
               maxLength={500}
               spellCheck={false}
               onChange={event => change({ params: event.target.value })}
@@ -239,7 +242,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
       {target && !target.supported && <p className="jp-GpuPredict-warning">{target.reason}</p>}
       {target?.supported && target.expresses.length > 0 && (
         <p className="jp-GpuPredict-small">
-          {trans.__('This pair can express: %1', target.expresses.join(', '))}
+          {trans.__('This pair can carry: %1', target.expresses.map(one => words.limit(one)).join(', '))}
         </p>
       )}
       {shown.at === 'refused' && (
@@ -283,32 +286,34 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           </pre>
         </>
       )}
-      <p className="jp-GpuPredict-buttons">
-        <button
-          type="button"
-          className="jp-GpuPredict-button"
-          disabled={!chosen}
-          onClick={() => props.copy(texts[chosen] ?? '')}
-        >
-          {trans.__('Copy')}
-        </button>
-        <button
-          type="button"
-          className="jp-GpuPredict-button jp-mod-accept"
-          disabled={shown.at !== 'there' || !wish.output}
-          onClick={() => void save(false)}
-        >
-          {trans.__('Save')}
-        </button>
-        {saved?.exists && (
-          <button type="button" className="jp-GpuPredict-button" onClick={() => void save(true)}>
-            {trans.__('Overwrite')}
+      <div className="jp-GpuPredict-foot">
+        <p className="jp-GpuPredict-buttons">
+          <button
+            type="button"
+            className="jp-GpuPredict-button"
+            disabled={!chosen}
+            onClick={() => props.copy(texts[chosen] ?? '')}
+          >
+            {trans.__('Copy')}
           </button>
-        )}
-      </p>
-      <p role="status" className={saved && !saved.good ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
-        {saved?.text ?? ''}
-      </p>
+          <button
+            type="button"
+            className="jp-GpuPredict-button jp-mod-accept"
+            disabled={shown.at !== 'there' || !wish.output}
+            onClick={() => void save(false)}
+          >
+            {trans.__('Save')}
+          </button>
+          {saved?.exists && (
+            <button type="button" className="jp-GpuPredict-button" onClick={() => void save(true)}>
+              {trans.__('Overwrite')}
+            </button>
+          )}
+        </p>
+        <p role="status" className={saved && !saved.good ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
+          {saved?.text ?? ''}
+        </p>
+      </div>
     </div>
   );
 }

@@ -24,7 +24,7 @@ export function HeardRun({ heard, words }: { heard: Heard; words: Words }): Reac
     <div className="jp-GpuPredict-run" data-heard={last.seq} data-outcome={last.finished ? 'over' : 'running'}>
       <p className="jp-GpuPredict-warning">
         {trans.__(
-          'This server has no record of the run: its kernel runs on another machine, or could not write one. What is shown comes from the kernel’s messages, and goes with a reload of the page.'
+          'This server has no record of the run: its kernel runs on another machine, or could not write one. What is shown comes from the kernel’s messages; once the run is over, a reload of the page loses it.'
         )}
       </p>
       <p className="jp-GpuPredict-small">
