@@ -47,7 +47,7 @@ export class Follower implements IDisposable {
     this.runs = new Loop({
       task: signal => this.askRuns(signal),
       standby: () =>
-        document.hidden || !(this.panelShown || this.statusShown) || !kernelOf(model.place),
+        document.hidden || !(this.panelShown || this.statusShown) || !this.telling,
       failed: failed('runs'),
       random
     });
@@ -96,9 +96,9 @@ export class Follower implements IDisposable {
   }
 
   private onPlace(_: Kernels, place: Place): void {
-    const other = kernelOf(place) !== kernelOf(this.model.place);
+    const before = this.model.kernel;
     this.model.setPlace(place);
-    if (other) {
+    if (this.model.kernel !== before) {
       this.runs.restart();
     } else {
       this.runs.poke(); // busy may mean a new run, idle the end of one
@@ -118,7 +118,7 @@ export class Follower implements IDisposable {
   }
 
   private async askRuns(signal: AbortSignal): Promise<number> {
-    const kernel = kernelOf(this.model.place);
+    const kernel = this.model.kernel;
     if (!kernel) {
       return SLOW_MS;
     }
@@ -155,6 +155,11 @@ export class Follower implements IDisposable {
       return 0;
     }
     return this.eager ? this.refresh_ms : SLOW_MS;
+  }
+
+  /** Whether there may be news: a kernel that has gone has none but the end of its run. */
+  private get telling(): boolean {
+    return kernelOf(this.model.place) !== null || (this.model.kernel !== null && this.model.live);
   }
 
   /** Whether news are wanted as soon as there are some. */

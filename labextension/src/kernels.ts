@@ -6,7 +6,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 /** Where the user is. */
 export type Place =
   | { kind: 'nowhere' }
-  | { kind: 'no-kernel'; name: string }
+  | { kind: 'no-kernel'; name: string; /** The kernel it had before. */ was?: string }
   | { kind: 'kernel'; name: string; id: string; status: string };
 
 /** The part of a notebook or console panel that matters here. */
@@ -27,6 +27,8 @@ export class Kernels implements IDisposable {
   private context: ISessionContext | null = null;
   private panel: IHasSession | null = null;
   private over = false;
+  /** A kernel that has gone leaves its runs behind. */
+  private readonly last = new WeakMap<IHasSession, string>();
   private now: Place = { kind: 'nowhere' };
   private readonly signal = new Signal<this, Place>(this);
   private readonly told = new Signal<this, unknown>(this);
@@ -96,11 +98,14 @@ export class Kernels implements IDisposable {
   private look(): void {
     const name = this.panel?.title.label ?? '';
     const kernel = this.context?.session?.kernel ?? null;
+    if (this.panel && kernel) {
+      this.last.set(this.panel, kernel.id);
+    }
     const next: Place =
       this.panel === null
         ? { kind: 'nowhere' }
         : kernel === null
-          ? { kind: 'no-kernel', name }
+          ? { kind: 'no-kernel', name, was: this.last.get(this.panel) }
           : { kind: 'kernel', name, id: kernel.id, status: kernel.status };
     if (JSON.stringify(next) !== JSON.stringify(this.now)) {
       this.now = next;

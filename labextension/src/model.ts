@@ -54,6 +54,11 @@ export class Model {
     return of('missing', 'forbidden') ?? of('disconnected') ?? of('connected') ?? { kind: 'loading' };
   }
 
+  /** The kernel whose runs are shown: the current one, or the one that the notebook had. */
+  get kernel(): string | null {
+    return shown(this.place);
+  }
+
   /** The newest run of the current kernel. */
   get newest(): ISummary | null {
     return this.runs[0] ?? null;
@@ -100,7 +105,7 @@ export class Model {
 
   /** Another kernel, or the same in another status; the runs of the former one are forgotten. */
   setPlace(place: Place): void {
-    if (kernelOf(place) !== kernelOf(this.place)) {
+    if (shown(place) !== this.kernel) {
       this.runs = [];
       this.run = null;
       this.known = false;
@@ -132,7 +137,7 @@ export class Model {
 
   /** Take an answer about a kernel's runs; one about a former kernel is dropped. */
   takeRuns(kernel: string, reply: IRuns): void {
-    if (kernel !== kernelOf(this.place)) {
+    if (kernel !== this.kernel) {
       return;
     }
     this.known = true;
@@ -213,4 +218,8 @@ export class Model {
 /** The kernel's id, where there is one. */
 export function kernelOf(place: Place): string | null {
   return place.kind === 'kernel' ? place.id : null;
+}
+
+function shown(place: Place): string | null {
+  return place.kind === 'no-kernel' ? (place.was ?? null) : kernelOf(place);
 }

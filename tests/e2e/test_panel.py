@@ -357,6 +357,9 @@ def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
     link.wait_for(state="hidden", timeout=45_000)  # nobody pressed anything
     sheet.page.wait_for_selector(f"{RUN}[data-run='{run}']:not([data-outcome=running])")
     assert rows(sheet) >= before
+    sheet.page.locator(PANEL, has_text="The kernel is gone").wait_for(timeout=60_000)
+    assert run_of(sheet, "run") == run  # JupyterLab has let go of the kernel, the panel of nothing
+    assert rows(sheet) >= before
     close = sheet.page.locator(".jp-Dialog").get_by_role("button", name="Close")
     while close.count():  # JupyterLab's own word on the connection
         close.first.click()

@@ -83,10 +83,24 @@ describe('the current kernel', () => {
     tracker.show(widget);
     context.session!.kernel = null;
     context.kernelChanged.emit(null);
-    expect(seen.at(-1)).toEqual({ kind: 'no-kernel', name: 'a.ipynb' });
+    expect(seen.at(-1)).toMatchObject({ kind: 'no-kernel', name: 'a.ipynb' });
     context.session!.kernel = { id: 'k3', status: 'idle' };
     context.kernelChanged.emit(null);
     expect(seen.at(-1)).toMatchObject({ id: 'k3' });
+  });
+
+  it('that has gone is remembered by its notebook, however often one looks elsewhere', () => {
+    const tracker = new Tracker();
+    const { kernels } = following(tracker);
+    const first = panel('a.ipynb', 'k1');
+    tracker.show(first.widget);
+    first.context.session = null;
+    first.context.kernelChanged.emit(null);
+    expect(kernels.place).toEqual({ kind: 'no-kernel', name: 'a.ipynb', was: 'k1' });
+    tracker.show(panel('a.ipynb', null).widget); // of another folder
+    expect(kernels.place).toEqual({ kind: 'no-kernel', name: 'a.ipynb', was: undefined });
+    tracker.show(first.widget);
+    expect(kernels.place).toMatchObject({ was: 'k1' });
   });
 
   it('a notebook that was left is not listened to any more', () => {

@@ -157,6 +157,18 @@ describe('the model', () => {
     expect(model.live).toBe(false);
   });
 
+  it('keeps the last run of a kernel that has gone, until there is another kernel', () => {
+    const model = new Model();
+    model.setPlace(HERE);
+    model.takeRuns(KERNEL, runs(lines().slice(0, 3)));
+    model.setPlace({ kind: 'no-kernel', name: 'a.ipynb', was: KERNEL });
+    expect(model.run?.seq).toBe(2);
+    model.takeRuns(KERNEL, runs([], {}, summary({ outcome: 'lost' })));
+    expect(model.newest?.outcome).toBe('lost');
+    model.setPlace({ kind: 'no-kernel', name: 'b.ipynb' });
+    expect(model.runs).toEqual([]);
+  });
+
   it('shows a new run at once', () => {
     const model = new Model();
     model.setPlace(HERE);

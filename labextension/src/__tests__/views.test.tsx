@@ -139,6 +139,14 @@ describe('the running view', () => {
     expect(text).toContain('nothing was measured');
   });
 
+  it('the last run of a kernel that is gone, and how to get another', async () => {
+    const model = watching(lines(), { outcome: 'lost' });
+    model.setPlace({ kind: 'no-kernel', name: 'a.ipynb', was: KERNEL });
+    const text = await showing(model);
+    expect(text).toContain('The kernel is gone; this is its last run');
+    expect(host.querySelector('.jp-GpuPredict-run')).not.toBeNull();
+  });
+
   it('a run of which the server has no record: what the kernel tells, and what does not work', async () => {
     const model = new Model();
     model.setPlace(HERE);

@@ -48,8 +48,8 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
         return null;
       }
       const kernel = open.sessionContext.session?.kernel?.id;
-      const own =
-        kernel === kernelOf(model.place) && model.runs.some(one => one.session_id === run);
+      const shown = (kernel ?? null) === kernelOf(model.place);
+      const own = shown && model.runs.some(one => one.session_id === run);
       return { path: open.context.localPath, own, cells: () => codeCells(cells) };
     };
     const notify = (message: string) => {
