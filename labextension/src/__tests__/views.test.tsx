@@ -279,6 +279,20 @@ describe('the history', () => {
     expect(host.querySelectorAll('li').length).toBeGreaterThan(0);
   });
 
+  it('draws a part of a long run at once', async () => {
+    let answers = 0;
+    const server = api({
+      sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
+      session: async () => session({ session: two[0]!, finished: finished() }),
+      picture: () =>
+        answers++ ? new Promise<never>(() => undefined) : Promise.resolve(picture({ complete: false }))
+    });
+    await show(<History {...props({ api: server })} />);
+    await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
+    expect(host.textContent).toContain('the rest is being read');
+    expect(host.querySelector('figure')).not.toBeNull();
+  });
+
   it('asks until all of a long run is read', async () => {
     let answers = 0;
     const server = api({
@@ -290,6 +304,7 @@ describe('the history', () => {
     await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
     expect(host.textContent).toContain('completed after 7 min');
     expect(answers).toBe(4);
+    expect(host.textContent).not.toContain('is being read');
   });
 
   it('opens one run, whole', async () => {
