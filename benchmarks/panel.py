@@ -104,8 +104,8 @@ def series(lab: rig.Lab, page: Page, per_read: int) -> None:
     cold = [opened(page, place, 300) for place in range(OPENED)]
     warm = [opened(page, 0, 300) for _ in range(OPENED)]
     print(
-        f"{SAMPLES} readings ({first.stat().st_size / 1e6:.0f} MB), from click to chart: first time "
-        f"{interval([one for one, _ in cold])} ms, to all of it {interval([o for _, o in cold])}, "
+        f"{SAMPLES} readings ({first.stat().st_size / 1e6:.0f} MB), from click to chart: "
+        f"first time {interval([one for one, _ in cold])} ms, to all of it {interval([o for _, o in cold])}, "
         f"again {interval([one for _, one in warm])}; a run of two readings "
         f"{interval([one for _, one in null])}"
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # noqa: S108 - the driver's own default
 SEARCH_S = 1.0
-DRAW_S = 0.25
+DRAW_S = 0.2
 """Seconds a first reading of a long trace may take before a part of it is shown."""
 
 

@@ -6,7 +6,7 @@ import { Run } from '../run';
 import { Asked, told } from './parts';
 
 const WIDTH = 600;
-/** The server reads a long trace for a quarter of a second at a time. */
+/** The server reads a long trace for a fifth of a second at a time. */
 const MAX_ASKED = 400;
 
 export interface IStored {
