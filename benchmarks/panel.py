@@ -103,12 +103,12 @@ def series(lab: rig.Lab, page: Page, per_read: int) -> None:
     null = [opened(page, OPENED, 1) for _ in range(OPENED)]  # the oldest stands last
     cold = [opened(page, place, 300) for place in range(OPENED)]
     warm = [opened(page, 0, 300) for _ in range(OPENED)]
-    print(
-        f"{SAMPLES} readings ({first.stat().st_size / 1e6:.0f} MB), from click to chart: "
-        f"first time {interval([one for one, _ in cold])} ms, to all of it {interval([o for _, o in cold])}, "
-        f"again {interval([one for _, one in warm])}; a run of two readings "
-        f"{interval([one for _, one in null])}"
-    )
+    size = first.stat().st_size / 1e6
+    print(f"{SAMPLES} readings ({size:.0f} MB), from click to chart, ms:")
+    print(f"  first time {interval([one for one, _ in cold])}, ", end="")
+    print(f"all of it {interval([whole for _, whole in cold])}")
+    print(f"  again {interval([one for one, _ in warm])}; ", end="")
+    print(f"a run of two readings {interval([one for one, _ in null])}")
 
 
 def main() -> None:
