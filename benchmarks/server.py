@@ -215,11 +215,12 @@ def lateness(folder: Path) -> None:
 class Panel(threading.Thread):
     """Follows one kernel until told to end, as the panel does."""
 
-    def __init__(self, port: int, kernel: str, stream: bool) -> None:
+    def __init__(self, port: int, kernel: str, stream: bool, devices: bool = False) -> None:
         super().__init__(daemon=True)
         self._asker = Asker(port)
         self._url = f"gpupredict/v1/kernels/{kernel}/runs"
         self._stream = stream
+        self._devices = int(devices)
         self.ending = False
         self.answers = 0
         self.received_bytes = 0
@@ -241,7 +242,8 @@ class Panel(threading.Thread):
 
     def _contents(self, cursor: str) -> Iterator[bytes]:
         if self._stream:
-            for line in self._asker.lines(f"{self._url}?since={cursor}&stream={SECONDS}"):
+            query = f"since={cursor}&stream={SECONDS}&devices={self._devices}"
+            for line in self._asker.lines(f"{self._url}?{query}"):
                 if self.ending:
                     return
                 yield line
@@ -283,7 +285,7 @@ def follow(port: int, server: psutil.Process, kernels: list[str], lags: list) ->
     answers: list[float] = []
 
     def panels(stream: bool) -> None:
-        made = [Panel(port, kernel, stream) for kernel in kernels]
+        made = [Panel(port, kernel, stream, devices=stream) for kernel in kernels]
         for panel in made:
             panel.start()
         time.sleep(SECONDS)

@@ -95,6 +95,8 @@ export interface IRuns {
   more: boolean;
   reason: string;
   runs: { run: ISummary; events: unknown[] }[];
+  /** In a stream that was asked for them, once a second. */
+  devices?: IDevices;
 }
 
 export interface ISessions {
@@ -201,7 +203,7 @@ export interface IApi {
   follow(
     kernel: string,
     since: string,
-    stream_s: number,
+    how: { stream_s: number; devices: boolean },
     take: (reply: IRuns) => boolean,
     signal: AbortSignal
   ): Promise<void>;

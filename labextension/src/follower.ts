@@ -26,6 +26,8 @@ export class Follower implements IDisposable {
   private statusShown = true;
   private over = false;
   private streams = true;
+  /** Whether the present stream brings the devices along, so that they need no question. */
+  private carrying = false;
   private readonly devices: Loop;
   private readonly runs: Loop;
   private readonly onVisible = () => this.poke();
@@ -40,7 +42,7 @@ export class Follower implements IDisposable {
       model.failed(topic, error, failures, retry_ms);
     this.devices = new Loop({
       task: signal => this.askDevices(signal),
-      standby: () => document.hidden || !this.panelShown,
+      standby: () => document.hidden || !this.panelShown || this.carrying,
       failed: failed('devices'),
       random
     });
@@ -64,7 +66,11 @@ export class Follower implements IDisposable {
 
   /** Whether the panel and the status item can be seen: what nobody sees is not asked for. */
   show(what: { panel?: boolean; status?: boolean }): void {
+    const opened = what.panel === true && !this.panelShown;
     this.panelShown = what.panel ?? this.panelShown;
+    if (opened) {
+      this.runs.restart(); // the present stream may be one without the devices
+    }
     this.statusShown = what.status ?? this.statusShown;
     this.poke();
   }
@@ -98,6 +104,9 @@ export class Follower implements IDisposable {
   private onPlace(_: Kernels, place: Place): void {
     const before = this.model.kernel;
     this.model.setPlace(place);
+    if (!this.telling) {
+      this.carry(false);
+    }
     if (this.model.kernel !== before) {
       this.runs.restart();
     } else {
@@ -127,6 +136,7 @@ export class Follower implements IDisposable {
       if (this.eager && this.streams && this.refresh_ms <= STREAM_MS && this.model.known) {
         await this.stream(kernel, signal);
       } else {
+        this.carry(false);
         const hold_s = this.eager ? HOLD_S : 0;
         const reply = await this.api.runs(kernel, this.model.cursor, hold_s, signal);
         if (signal.aborted) {
@@ -136,6 +146,9 @@ export class Follower implements IDisposable {
         more = reply.more || !this.model.known;
       }
     } catch (error) {
+      if (!signal.aborted) {
+        this.carry(false);
+      }
       if (!(error instanceof TransportError) || error.failure !== 'refused') {
         throw error;
       }
@@ -170,6 +183,8 @@ export class Follower implements IDisposable {
   /** Take news as they come, until a picture is wanted or the time is over. */
   private async stream(kernel: string, signal: AbortSignal): Promise<void> {
     const own = new AbortController();
+    const devices = this.panelShown && this.model.status !== null;
+    this.carry(devices);
     const abort = () => own.abort();
     signal.addEventListener('abort', abort);
     const timer = setTimeout(() => {
@@ -182,10 +197,13 @@ export class Follower implements IDisposable {
         return false;
       }
       this.model.takeRuns(kernel, reply);
+      if (reply.devices) {
+        this.model.setDevices(reply.devices);
+      }
       return this.eager && this.model.wanting === null;
     };
     try {
-      await this.api.follow(kernel, this.model.cursor, STREAM_S, take, own.signal);
+      await this.api.follow(kernel, this.model.cursor, { stream_s: STREAM_S, devices }, take, own.signal);
     } catch (error) {
       if (this.streams || signal.aborted) {
         throw error;
@@ -193,6 +211,13 @@ export class Follower implements IDisposable {
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
+    }
+  }
+
+  private carry(devices: boolean): void {
+    if (devices !== this.carrying) {
+      this.carrying = devices;
+      this.devices.poke(); // to rest, or to ask again
     }
   }
 

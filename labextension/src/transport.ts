@@ -67,11 +67,15 @@ export class Transport implements IApi {
   async follow(
     kernel: string,
     since: string,
-    stream_s: number,
+    how: { stream_s: number; devices: boolean },
     take: (reply: IRuns) => boolean,
     signal: AbortSignal
   ): Promise<void> {
-    const query = new URLSearchParams({ since, stream: String(stream_s) }).toString();
+    const query = new URLSearchParams({
+      since,
+      stream: String(how.stream_s),
+      ...(how.devices ? { devices: '1' } : {})
+    }).toString();
     const path = `kernels/${encodeURIComponent(kernel)}/runs?${query}`;
     const response = await this.answer(path, { method: 'GET', signal });
     const lines = response.headers.get('Content-Type')?.startsWith('application/x-ndjson');

@@ -76,14 +76,14 @@ describe('a stream of answers', () => {
     });
     const seen: unknown[] = [];
     const follow = (enough = Infinity) =>
-      transport.follow('k 1', 'r:4', 60, reply => seen.push(reply) < enough, new AbortController().signal);
+      transport.follow('k 1', 'r:4', { stream_s: 60, devices: true }, reply => seen.push(reply) < enough, new AbortController().signal);
     return { asked, seen, follow };
   }
 
   it('is read line by line, however it is cut', async () => {
     const { asked, seen, follow } = streaming(['{"a": 1}\n{"b"', ': 2', '}\n\n{"torn": ']);
     await follow();
-    expect(asked).toEqual(['kernels/k%201/runs?since=r%3A4&stream=60']);
+    expect(asked).toEqual(['kernels/k%201/runs?since=r%3A4&stream=60&devices=1']);
     expect(seen).toEqual([{ a: 1 }, { b: 2 }]);
   });
 
