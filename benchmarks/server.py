@@ -73,8 +73,17 @@ class Asker:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
-    """Run a server below `folder`; yields port, process, and the session store."""
+def serving(
+    folder: Path, library: Path | None = None, peer: str = "", modules: str = ""
+) -> Iterator[tuple[int, psutil.Process, Path]]:
+    """Run a server below `folder`; yields port, process, and the session store.
+
+    Args:
+        folder: Where everything is written.
+        library: The folder of another stand-in driver than that of the tests.
+        peer: Another server extension to load beside ours.
+        modules: A folder to import it from.
+    """
     script = folder / "script.txt"
     points = [(t / 2, (15, 82, 88, 35)[t % 4], 2000) for t in range(40)]
     script.write_text(Script(gpus=[FakeGpu(points=points, loop=True, depth=600)]).text())
@@ -84,9 +93,11 @@ def serving(folder: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
         "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "IPYTHONDIR": str(folder / "ipython"),
-        "LD_LIBRARY_PATH": str(library_dir()),
+        "LD_LIBRARY_PATH": str(library or library_dir()),
         "FAKE_NVML_SCRIPT": str(script),
+        "PYTHONPATH": os.pathsep.join(filter(None, (modules, *sys.path))),
     }
+    extensions = {"jupyter_gpupredict": True, **({peer: True} if peer else {})}
     port = random.Random().randrange(20_000, 60_000)  # noqa: S311
     command = [
         *(sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"),
@@ -94,7 +105,7 @@ def serving(folder: Path) -> Iterator[tuple[int, psutil.Process, Path]]:
         "--ServerApp.base_url=/user/x/",
         f"--ServerApp.root_dir={folder}",
         f"--IdentityProvider.token={TOKEN}",
-        "--ServerApp.jpserver_extensions={'jupyter_gpupredict': True}",
+        f"--ServerApp.jpserver_extensions={extensions}",
     ]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
@@ -204,13 +215,15 @@ def lateness(folder: Path) -> None:
 class Panel(threading.Thread):
     """Follows one kernel until told to end, as the panel does."""
 
-    def __init__(self, port: int, kernel: str, stream: bool) -> None:
+    def __init__(self, port: int, kernel: str, stream: bool, devices: bool = False) -> None:
         super().__init__(daemon=True)
         self._asker = Asker(port)
         self._url = f"gpupredict/v1/kernels/{kernel}/runs"
         self._stream = stream
+        self._devices = int(devices)
         self.ending = False
         self.answers = 0
+        self.received_bytes = 0
         self.lags_ms: list[tuple[float, float]] = []
         """(from the event's, from the newest reading's time) to the answer."""
 
@@ -222,13 +235,15 @@ class Panel(threading.Thread):
             reply = json.loads(content)
             if caught_up:
                 self.answers += 1
+                self.received_bytes += len(content)
                 self._measure(reply, began_s)
             caught_up = not reply["more"]
         self._asker.close()
 
     def _contents(self, cursor: str) -> Iterator[bytes]:
         if self._stream:
-            for line in self._asker.lines(f"{self._url}?since={cursor}&stream={SECONDS}"):
+            query = f"since={cursor}&stream={SECONDS}&devices={self._devices}"
+            for line in self._asker.lines(f"{self._url}?{query}"):
                 if self.ending:
                     return
                 yield line
@@ -251,21 +266,26 @@ class Panel(threading.Thread):
                     )
 
 
+def cpu_percent(server: psutil.Process, work: Callable[[], None]) -> float:
+    """Return what a process uses of a core while something is done."""
+    before = server.cpu_times()
+    began_s = time.perf_counter()
+    work()
+    after = server.cpu_times()
+    used_s = after.user + after.system - before.user - before.system
+    return 100 * used_s / (time.perf_counter() - began_s)
+
+
 def follow(port: int, server: psutil.Process, kernels: list[str], lags: list) -> None:
     """Print the server's CPU with nobody, with panels, and with bare requests."""
 
     def cpu(work: Callable[[], None]) -> float:
-        before = server.cpu_times()
-        began_s = time.perf_counter()
-        work()
-        after = server.cpu_times()
-        used_s = after.user + after.system - before.user - before.system
-        return 100 * used_s / (time.perf_counter() - began_s)
+        return cpu_percent(server, work)
 
     answers: list[float] = []
 
     def panels(stream: bool) -> None:
-        made = [Panel(port, kernel, stream) for kernel in kernels]
+        made = [Panel(port, kernel, stream, devices=stream) for kernel in kernels]
         for panel in made:
             panel.start()
         time.sleep(SECONDS)
@@ -299,7 +319,9 @@ def follow(port: int, server: psutil.Process, kernels: list[str], lags: list) ->
         print(f"  {name:<17}{interval(values)}, above nobody {interval(added)}")
 
 
-def live(port: int, server: psutil.Process, runtime: Path) -> None:
+@contextlib.contextmanager
+def measuring(port: int, runtime: Path) -> Iterator[list[str]]:
+    """Start kernels that measure all the while; yields their ids."""
     asker = Asker(port)
     kernels, clients = [], []
     for _ in range(PANELS):
@@ -316,6 +338,14 @@ def live(port: int, server: psutil.Process, runtime: Path) -> None:
         while not json.loads(asker.ask(f"gpupredict/v1/kernels/{kernel}/runs"))["runs"]:
             time.sleep(0.2)
     time.sleep(3)
+    yield kernels
+    for client in clients:
+        client.stop_channels()
+    for kernel in kernels:
+        asker.ask(f"api/kernels/{kernel}", "DELETE")
+
+
+def live(port: int, server: psutil.Process, kernels: list[str]) -> None:
     lags: list[tuple[float, float]] = []
     memory = server.memory_info().rss
     follow(port, server, kernels, lags)
@@ -327,10 +357,6 @@ def live(port: int, server: psutil.Process, runtime: Path) -> None:
             f"95 % {values[int(0.95 * len(values))]:.0f} ms ({len(values)} reads)"
         )
     print(f"the server's memory grew by {grown:.1f} MB meanwhile")
-    for client in clients:
-        client.stop_channels()
-    for kernel in kernels:
-        asker.ask(f"api/kernels/{kernel}", "DELETE")
 
 
 def main() -> None:
@@ -340,7 +366,8 @@ def main() -> None:
         lateness(folder)
         with serving(folder) as (port, server, store):
             asker = Asker(port)
-            live(port, server, folder / "runtime")
+            with measuring(port, folder / "runtime") as kernels:
+                live(port, server, kernels)
             lists(asker, store)
             series(asker, store)
             asker.close()

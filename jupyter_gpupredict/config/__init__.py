@@ -5,7 +5,8 @@ Front-ends know this and core's data, nothing else.
 
 from __future__ import annotations
 
-from jupyter_gpupredict.config.code import read_notebook
+from jupyter_gpupredict.config.code import in_order, notebook_cell, read_notebook
+from jupyter_gpupredict.config.environment import environment
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.isolating import Isolated, IsolatedRun, isolate
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
@@ -63,8 +64,10 @@ __all__ = [
     "build_store",
     "code_hash",
     "device_watch",
+    "environment",
     "export",
     "host",
+    "in_order",
     "isolate",
     "list_runs",
     "mps_daemon",
@@ -73,6 +76,7 @@ __all__ = [
     "mps_status",
     "mps_stop",
     "mps_stop_detached",
+    "notebook_cell",
     "predict_recording",
     "predict_trace",
     "probe_sources",

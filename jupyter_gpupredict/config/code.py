@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.core.cells import Cell, CodeRequest
-from jupyter_gpupredict.core.errors import ExportError, InvalidOption
+from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+Counted = tuple[int | None, Cell]
+"""A cell with its execution count; None: it never ran."""
 MAGIC = re.compile(r"\s*%%gpupredict(\s|$)")
 
 
@@ -34,6 +36,27 @@ def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
         raise InvalidOption(f"cannot read notebook {path}: {error.strerror}", "") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidOption(f"{path} is no notebook", "a file that Jupyter saved") from error
+    return in_order(taken)
+
+
+def notebook_cell(
+    number: int, source: str, count: int | None, tags: Sequence[str] = (), *, failed: bool = False
+) -> Counted:
+    """Return a code cell with its execution count, None where it never ran.
+
+    Args:
+        number: Its place among the code cells, from 1.
+        source: Its text.
+        count: Its execution count.
+        tags: Its tags.
+        failed: Whether it ended with an error.
+    """
+    label = f"cell {number}" if count is None else f"In [{count}]"
+    return count, Cell(label, source, tuple(tags), failed)
+
+
+def in_order(taken: Sequence[Counted]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+    """Return cells in the order in which they ran, and notes on that; as `read_notebook`."""
     if all(count is None for count, _ in taken):
         note = ("the notebook says of no cell that it ran: all were taken in their order",)
         return tuple(cell for _, cell in taken), note if taken else ()
@@ -45,16 +68,16 @@ def up_to_measured(code: CodeRequest, wanted: str | None) -> CodeRequest:
     """Return the request without what ran after the measured cell, which is then the last.
 
     Raises:
-        ExportError: None of the cells has the code that was measured.
+        CodeRefused: None of the cells has the code that was measured.
     """
     if wanted is None:
-        raise ExportError(
+        raise CodeRefused(
             "this run measured no cell, so no code goes with it", "export it without a notebook"
         )
     for number in reversed(range(len(code.cells))):
         if wanted in map(code_hash, _bodies(code.cells[number].source)):
             return dataclasses.replace(code, cells=code.cells[: number + 1])
-    raise ExportError(
+    raise CodeRefused(
         "no cell has the code that this run measured",
         "it was changed since; run it again, or give the notebook as it was",
     )
@@ -71,14 +94,16 @@ def _bodies(source: str) -> Iterator[str]:
         yield from (body, bare, bare + "\n")
 
 
-def _cell(number: int, found: dict[str, Any]) -> tuple[int | None, Cell]:
+def _cell(number: int, found: dict[str, Any]) -> Counted:
     source = found["source"]
     text = source if isinstance(source, str) else "".join(source)
     count = found.get("execution_count")
     tags = found.get("metadata", {}).get("tags", [])
     failed = any(one.get("output_type") == "error" for one in found.get("outputs", []))
-    label = f"cell {number}" if count is None else f"In [{int(count)}]"
-    return (
+    return notebook_cell(
+        number,
+        text,
         None if count is None else int(count),
-        Cell(label, text, tuple(str(tag) for tag in tags), failed),
+        [str(tag) for tag in tags],
+        failed=failed,
     )

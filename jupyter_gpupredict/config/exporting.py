@@ -113,10 +113,11 @@ def export(
     target = Path(output)
     if not dry_run and not overwrite:
         refuse_existing(composed.documents, target)
-    if dry_run and code is None:
+    tried = code is not None and code.tried
+    if dry_run and not tried:
         return ExportOutcome((), texts, composed.warnings)
     with staged(composed.documents, None if dry_run else target) as folder:
-        if code is not None:
+        if tried:
             sources = [text for path, text in texts.items() if path.endswith(".py")]
             trial(folder, {n for one in sources for n in environment_names(ast.parse(one))})
         if not dry_run:

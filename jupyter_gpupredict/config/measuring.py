@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import os
+import platform
 import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.environment import environment
 from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
@@ -115,7 +117,11 @@ def build_session(
             devices=info.devices,
             series=info.series,
             config={key: value for key, value in asdict(config).items() if key != "path"},
-            versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
+            versions={
+                "jupyter_gpupredict": __version__,
+                "python": platform.python_version(),
+                **dict(info.versions),
+            },
             notes=info.notes if child is None else (*info.notes, ISOLATED),
             scope=info.scope,
             origin=info.origin,
@@ -125,6 +131,7 @@ def build_session(
             pid=os.getpid(),
             code_hash=None if code is None else code_hash(code),
             last_time=_last_time(earlier(info)),
+            environment=environment(),
         )
 
     session = Session(

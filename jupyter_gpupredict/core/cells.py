@@ -44,3 +44,10 @@ class CodeRequest:
     """Keep literals that look like credentials."""
     notes: tuple[str, ...] = ()
     """What is to be said about where the cells come from."""
+    tried: bool = True
+    """Whether the folder is imported for a trial, which runs the user's code in a child of this
+    process; not where that has no business to, as in a server."""
+    pinned: bool = True
+    """Whether the packages that this process sees are those that the code ran with."""
+    python: str = ""
+    """The Python that it ran with, such as `3.11`; empty: this process's."""

@@ -129,15 +129,19 @@ class Unrepresentable(ExportError):
     """A value cannot be written into this target."""
 
 
-class UnsupportedCell(ExportError):
+class CodeRefused(ExportError):
+    """The function's code cannot be written; its manifests could be."""
+
+
+class UnsupportedCell(CodeRefused):
     """The cell needs something that a module of its own cannot have."""
 
 
-class SecretFound(ExportError):
+class SecretFound(CodeRefused):
     """The code holds what looks like a credential; its value is never repeated."""
 
 
-class TrialFailed(ExportError):
+class TrialFailed(CodeRefused):
     """The written folder does not import in a clean process."""
 
 

@@ -50,6 +50,8 @@ class SessionStarted:
     """SHA-256 of the cell's source without its magic line, newlines normalised."""
     last_time: str = ""
     """What an earlier run of the same code on the same device said, in words."""
+    environment: str = ""
+    """Digest of the installation whose packages the run saw; empty: not recorded."""
     schema: int = SCHEMA
 
 

@@ -30,19 +30,24 @@ class Modules:
     optional: set[str] = field(default_factory=set)
     """Those imported where their absence is caught."""
     notes: list[str] = field(default_factory=list)
+    installed: bool = True
+    """Whether what is installed here is what the code imports."""
 
 
-def modules(roots: Iterable[tuple[ast.AST, str]], folder: Path) -> Modules:
+def modules(
+    roots: Iterable[tuple[ast.AST, str]], folder: Path, *, installed: bool = True
+) -> Modules:
     """Return what these trees import, the modules beside the notebook with their own imports.
 
     Args:
         roots: Trees of the notebook's code, each with its place.
         folder: Where the notebook stands.
+        installed: Whether what is installed here is what the code imports.
 
     Raises:
         UnsupportedCell: A relative import leads nowhere, or what is beside is too much to copy.
     """
-    found = Modules()
+    found = Modules(installed=installed)
     for tree, place in roots:
         for dotted, level, optional in _imported(tree):
             if level > 1:
@@ -64,7 +69,7 @@ def _take(
         return
     files = _files(root, folder)
     if not files and not relative and root != "jupyter_gpupredict":
-        elsewhere = is_editable(root)
+        elsewhere = is_editable(root) if found.installed else None
         if elsewhere is not None:
             files = _files(root, elsewhere)
             found.notes.append(f"{root} is installed from a local folder; its code was copied")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.errors import SecretFound, UnsupportedCell
 from jupyter_gpupredict.exporters.beside import modules
 from jupyter_gpupredict.exporters.module import module_text
-from jupyter_gpupredict.exporters.requirements import Requirements, requirements
+from jupyter_gpupredict.exporters.requirements import Requirements, requirements, unpinned
 from jupyter_gpupredict.exporters.secrets import environment_names, suspects
 from jupyter_gpupredict.exporters.slicing import slice_cells
 
@@ -65,10 +65,13 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]
     roots += [(one.node, one.place) for one in found.placed.kept]
     roots = [(root, place) for root, place in roots if not _is_ours(root)]
-    beside = modules(roots, request.folder)
+    beside = modules(roots, request.folder, installed=request.pinned)
     if _through_tqdm(roots):
         beside.names["tqdm.auto"] = beside.names.pop("tqdm.notebook.tqdm", label)
-    needs = requirements(beside.names, beside.optional, found.pip, extra)
+    if request.pinned:
+        needs = requirements(beside.names, beside.optional, found.pip, extra)
+    else:
+        needs = unpinned(beside.names, found.pip, request.python, extra)
     files = tuple(sorted(beside.files.items()))
     notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
     notes += _secrets(found, module, files, label, allow=request.allow_secrets)

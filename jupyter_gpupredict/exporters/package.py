@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.exporters.code import Code
 
 NO_CODE = (
-    "no code was written: this run's cells are not known here. In its own kernel, or with "
-    "--notebook FILE, the folder holds the function, too"
+    "no code was written: this run's cells are not known here. In its own kernel, from the "
+    "panel beside its notebook, or with --notebook FILE, the folder holds the function, too"
 )
 
 

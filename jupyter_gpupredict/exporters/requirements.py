@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 _SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
+UNPINNED = "versions are not known here: pin them before you build"
 _OURS = "jupyter-gpupredict"
 _TORCH_INDEX = "https://download.pytorch.org/whl/"
 """Where PyTorch keeps builds with a local version (`+cu121`); the only index known here."""
@@ -36,11 +37,14 @@ class Requirements:
     lines: tuple[str, ...]
     python: str
     notes: tuple[str, ...]
+    pinned: bool = True
+    """Whether the versions are those with which the code ran."""
 
     @property
     def text(self) -> str:
         """The file."""
-        head = f"# Python {self.python}; versions as installed where the notebook ran.\n"
+        known = "versions as installed where the notebook ran"
+        head = f"# Python {self.python}; {known if self.pinned else UNPINNED}.\n"
         return head + "".join(f"{line}\n" for line in self.lines)
 
 
@@ -89,6 +93,47 @@ def requirements(
     ordered = tuple(line for _, line in sorted(lines.items()))
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return Requirements(ordered, python, tuple(dict.fromkeys(notes)))
+
+
+def unpinned(
+    modules: Mapping[str, str], installed: Sequence[str], python: str, extra: Iterable[str] = ()
+) -> Requirements:
+    """Return what is imported by name alone, where the code ran with packages not seen here.
+
+    A module's distribution is looked up among those that are here; one that is not is taken to be
+    called as its module is.
+
+    Args:
+        modules: As for `requirements`.
+        installed: See there.
+        python: The Python that the code ran with; empty: unknown, this process's is written.
+        extra: See there.
+    """
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    notes = [f"requirements.txt: {UNPINNED}; the kernel has other packages than the server"]
+    if not python:
+        notes.append(f"the kernel's Python is not known: {here} was written, the server's")
+    owners = importlib.metadata.packages_distributions()
+    lines: dict[str, str] = {}
+    for dotted, place in sorted(modules.items()):
+        root = dotted.partition(".")[0]
+        if root in sys.stdlib_module_names:
+            continue
+        found = [one.name for one in _owners(dotted, owners.get(root, []))]
+        if not found:
+            notes.append(f"{place}: what installs module {root} is not known here; see its line")
+            found = [root]
+        lines |= {_key(name): name for name in found}
+    for words in _pip(installed, notes):
+        if "/" not in words:
+            lines[_key(re.split(r"[^A-Za-z0-9._-]", words, maxsplit=1)[0])] = words
+        else:
+            notes.append("pip was given an address or a path, which is left out")
+    lines.pop(_OURS, None)
+    for line in extra:
+        lines.setdefault(_key(line.partition("=")[0]), line)
+    ordered = tuple(line for _, line in sorted(lines.items()))
+    return Requirements(ordered, python or here, tuple(dict.fromkeys(notes)), pinned=False)
 
 
 def is_editable(root: str) -> Path | None:

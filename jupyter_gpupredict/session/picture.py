@@ -32,9 +32,9 @@ MARKS = 100
 MAX_PICTURES = 12
 MAX_SERIES = 64
 _SAMPLES = b'{"event":"SamplesTaken",'
-_READINGS = re.compile(
-    rb'"series":(\{[^{}]*\}),"times_s":\[([0-9eE.,+-]*)\],"values":\[([0-9eE.,+nul-]*)\]'
-)
+_READINGS = re.compile(rb'"series":(\{[^}]*\}),"times_s":\[([^]]*)\],"values":\[([^]]*)\]')
+"""Sets of one excluded byte are what `re` runs through fastest; what they hold is checked after."""
+_OF_NUMBERS = b"0123456789eE.,+-"
 _KEPT = {"WindowClosed": 60, "RecommendationUpdated": 1, "ProgressMade": 1}
 """How many marks of a kind are kept, where not `MARKS`."""
 _TIME = re.compile(rb'"t_s":([0-9.eE+-]+)')
@@ -103,29 +103,23 @@ class TracePicture:
 
     def _take(self, block: bytes) -> None:
         """Take whole lines."""
-        lines = block.splitlines()
-        others = [line for line in lines if not line.startswith(_SAMPLES)]
         found = _READINGS.findall(block)
         if len(found) == block.count(b'"times_s"') and self._take_numbers(found):
-            self._note(lines[-1:])
+            self._note([block[block.rfind(b"\n", 0, -1) + 1 :]])
         else:
-            self._take_slowly(lines)
-        for line in others:
-            self._mark(line)
+            self._take_slowly(block.splitlines())
+        if block.count(_SAMPLES) == block.count(b"\n"):  # no text of an event can hold the former
+            return
+        for line in block.splitlines():
+            if not line.startswith(_SAMPLES):
+                self._mark(line)
 
     def _take_numbers(self, found: list[tuple[bytes, bytes, bytes]]) -> bool:
         """Take readings by their text; return False, with nothing taken, when they do not fit."""
-        texts: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
-        for series, times, values in found:
-            if series not in texts:
-                texts[series] = ([], [])
-            pair = texts[series]
-            pair[0].append(times)
-            pair[1].append(values)
         try:
             parsed = [
                 (series, _stamps(times), _numbers(values))
-                for series, (times, values) in texts.items()
+                for series, times, values in _by_series(found)
             ]
         except ValueError:
             return False
@@ -153,7 +147,7 @@ class TracePicture:
     def _add(self, series: bytes, times: Sequence[float | bytes], values: Sequence[float]) -> None:
         envelope = self._envelopes.get(series)
         if envelope is None:
-            if len(self._envelopes) >= MAX_SERIES:
+            if len(self._envelopes) >= MAX_SERIES or not _names(series):
                 return
             envelope = self._envelopes[series] = Envelope()
         with contextlib.suppress(ValueError):  # "1-2" has the form of a number and is none
@@ -209,18 +203,67 @@ class Pictures:
             raise UnknownName("session", session_id, ["last"]) from error
 
 
-def _stamps(texts: list[bytes]) -> list[float | bytes]:
-    """Return the numbers of lists without their brackets, each as text."""
-    joined = b",".join(text for text in texts if text)
+def _by_series(
+    found: Sequence[tuple[bytes, bytes, bytes]],
+) -> list[tuple[bytes, Sequence[bytes], Sequence[bytes]]]:
+    """Return (series, texts of its times, texts of its values).
+
+    A source reads the same series in the same order each time, as a rule: then they are every so
+    manieth, and no loop of Python's goes over them.
+    """
+    if not found:
+        return []
+    series, times, values = zip(*found, strict=True)
+    kinds = list(dict.fromkeys(series))
+    step = len(kinds)
+    each, rest = divmod(len(series), step)
+    if not rest and all(series[n::step].count(one) == each for n, one in enumerate(kinds)):
+        return [(one, times[n::step], values[n::step]) for n, one in enumerate(kinds)]
+    texts: dict[bytes, tuple[list[bytes], list[bytes]]] = {one: ([], []) for one in kinds}
+    for one, some_times, some_values in found:
+        texts[one][0].append(some_times)
+        texts[one][1].append(some_values)
+    return [(one, *pair) for one, pair in texts.items()]
+
+
+def _names(series: bytes) -> bool:
+    """Whether a text names a series."""
+    try:
+        named = json.loads(series)
+        return isinstance(named["metric"], str) and isinstance(named["device"], str)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _stamps(texts: Iterable[bytes]) -> list[float | bytes]:
+    """Return the numbers of lists without their brackets, each as text.
+
+    Raises:
+        ValueError: They hold what is in no number.
+    """
+    joined = b",".join(filter(None, texts))
+    _require(joined, _OF_NUMBERS)
     return list(joined.split(b",")) if joined else []
 
 
-def _numbers(texts: list[bytes]) -> list[float]:
+def _numbers(texts: Iterable[bytes]) -> list[float]:
     """Return the numbers of lists without their brackets; null is NaN.
 
     Raises:
         ValueError: One of them is no number.
     """
-    joined = b",".join(text for text in texts if text).replace(b"null", b"NaN")
+    joined = b",".join(filter(None, texts))
+    _require(joined, _OF_NUMBERS + b"nul")
+    joined = joined.replace(b"null", b"NaN")
     found: list[float] = json.loads(b"[" + joined + b"]")
     return found
+
+
+def _require(text: bytes, allowed: bytes) -> None:
+    """Let only text of these bytes pass.
+
+    Raises:
+        ValueError: It holds another.
+    """
+    if text.translate(None, allowed):
+        raise ValueError

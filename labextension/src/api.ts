@@ -95,6 +95,8 @@ export interface IRuns {
   more: boolean;
   reason: string;
   runs: { run: ISummary; events: unknown[] }[];
+  /** In a stream that was asked for them, once a second. */
+  devices?: IDevices;
 }
 
 export interface ISessions {
@@ -165,6 +167,18 @@ export interface IExportRequest {
   node_selector?: Record<string, string>;
   force?: boolean;
   overwrite?: boolean;
+  /** The notebook's code cells, and its path: the folder then holds the function. */
+  cells?: ISentCell[];
+  notebook?: string;
+  params?: string[];
+}
+
+/** A code cell as an export takes it. */
+export interface ISentCell {
+  source: string;
+  execution_count: number | null;
+  tags: string[];
+  failed: boolean;
 }
 
 export interface IExported {
@@ -185,6 +199,14 @@ export interface IApi {
   status(signal?: AbortSignal): Promise<IStatus>;
   devices(signal?: AbortSignal): Promise<IDevices>;
   runs(kernel: string, since: string, wait_s: number, signal?: AbortSignal): Promise<IRuns>;
+  /** Give each answer to `take` as it comes, for so long, or until `take` returns false. */
+  follow(
+    kernel: string,
+    since: string,
+    how: { stream_s: number; devices: boolean },
+    take: (reply: IRuns) => boolean,
+    signal: AbortSignal
+  ): Promise<void>;
   stop(kernel: string, run: string): Promise<void>;
   sessions(query: string, before: string | null, limit: number): Promise<ISessions>;
   session(id: string, signal?: AbortSignal): Promise<ISession>;

@@ -123,6 +123,7 @@ export interface ISessionStarted extends IEvent<'SessionStarted'> {
   pid: number;
   code_hash: string | null;
   last_time: string;
+  environment: string;
   schema: number;
 }
 
@@ -254,6 +255,7 @@ export const FIELDS: {
     pid: 'number',
     code_hash: 'string?',
     last_time: 'string',
+    environment: 'string',
     schema: 'number'
   },
   ShareApplied: { share: 'object' },
@@ -299,6 +301,7 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   pid: 0,
   code_hash: null,
   last_time: '',
+  environment: '',
   detail: '',
   errors: [],
   profile: null,

@@ -2,14 +2,20 @@
 import { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
 
-import type { IApi } from './api';
+import type { IApi, IRuns } from './api';
 import type { Kernels, Place } from './kernels';
 import { Loop } from './loop';
-import { kernelOf, Model } from './model';
+import { kernelOf, Model, Topic } from './model';
 import { TransportError } from './transport';
 
 /** How long the server may hold a question: below the time-outs of usual proxies. */
 const HOLD_S = 10;
+/** How long one stream of answers lasts: a page that went away unseen is soon forgotten. */
+const STREAM_S = 60;
+/** A stream begins with the present; where that does not come, something in between keeps it back. */
+const FIRST_LINE_MS = 4000;
+/** The server sends news about so often; who wants them less often asks instead. */
+const STREAM_MS = 250;
 const SLOW_MS = 5000;
 const WIDTH = 600;
 
@@ -19,6 +25,9 @@ export class Follower implements IDisposable {
   private panelShown = false;
   private statusShown = true;
   private over = false;
+  private streams = true;
+  /** Whether the present stream brings the devices along, so that they need no question. */
+  private carrying = false;
   private readonly devices: Loop;
   private readonly runs: Loop;
   private readonly onVisible = () => this.poke();
@@ -29,22 +38,23 @@ export class Follower implements IDisposable {
     private readonly kernels: Kernels,
     random?: () => number
   ) {
-    const failed = (error: unknown, failures: number, retry_ms: number) =>
-      model.failed(error, failures, retry_ms);
+    const failed = (topic: Topic) => (error: unknown, failures: number, retry_ms: number) =>
+      model.failed(topic, error, failures, retry_ms);
     this.devices = new Loop({
       task: signal => this.askDevices(signal),
-      standby: () => document.hidden || !this.panelShown,
-      failed,
+      standby: () => document.hidden || !this.panelShown || this.carrying,
+      failed: failed('devices'),
       random
     });
     this.runs = new Loop({
       task: signal => this.askRuns(signal),
       standby: () =>
-        document.hidden || !(this.panelShown || this.statusShown) || !kernelOf(model.place),
-      failed,
+        document.hidden || !(this.panelShown || this.statusShown) || !this.telling,
+      failed: failed('runs'),
       random
     });
     kernels.changed.connect(this.onPlace, this);
+    kernels.message.connect(this.onMessage, this);
   }
 
   start(): void {
@@ -56,7 +66,11 @@ export class Follower implements IDisposable {
 
   /** Whether the panel and the status item can be seen: what nobody sees is not asked for. */
   show(what: { panel?: boolean; status?: boolean }): void {
+    const opened = what.panel === true && !this.panelShown;
     this.panelShown = what.panel ?? this.panelShown;
+    if (opened) {
+      this.runs.restart(); // the present stream may be one without the devices
+    }
     this.statusShown = what.status ?? this.statusShown;
     this.poke();
   }
@@ -88,13 +102,20 @@ export class Follower implements IDisposable {
   }
 
   private onPlace(_: Kernels, place: Place): void {
-    const other = kernelOf(place) !== kernelOf(this.model.place);
+    const before = this.model.kernel;
     this.model.setPlace(place);
-    if (other) {
+    if (!this.telling) {
+      this.carry(false);
+    }
+    if (this.model.kernel !== before) {
       this.runs.restart();
     } else {
       this.runs.poke(); // busy may mean a new run, idle the end of one
     }
+  }
+
+  private onMessage(_: Kernels, message: unknown): void {
+    this.model.hear(message);
   }
 
   private async askDevices(signal: AbortSignal): Promise<number> {
@@ -106,32 +127,32 @@ export class Follower implements IDisposable {
   }
 
   private async askRuns(signal: AbortSignal): Promise<number> {
-    const kernel = kernelOf(this.model.place);
+    const kernel = this.model.kernel;
     if (!kernel) {
       return SLOW_MS;
     }
-    const eager = this.panelShown || this.model.live;
-    let more: boolean;
+    let more = true;
     try {
-      const reply = await this.api.runs(kernel, this.model.cursor, eager ? HOLD_S : 0, signal);
-      if (signal.aborted) {
-        return SLOW_MS;
+      if (this.eager && this.streams && this.refresh_ms <= STREAM_MS && this.model.known) {
+        await this.stream(kernel, signal);
+      } else {
+        this.carry(false);
+        const hold_s = this.eager ? HOLD_S : 0;
+        const reply = await this.api.runs(kernel, this.model.cursor, hold_s, signal);
+        if (signal.aborted) {
+          return SLOW_MS;
+        }
+        this.model.takeRuns(kernel, reply);
+        more = reply.more || !this.model.known;
       }
-      this.model.takeRuns(kernel, reply);
-      more = reply.more || !this.model.known;
     } catch (error) {
+      if (!signal.aborted) {
+        this.carry(false);
+      }
       if (!(error instanceof TransportError) || error.failure !== 'refused') {
         throw error;
       }
-      // Not a fault of the connection: a kernel that this server does not know.
-      this.model.takeRuns(kernel, {
-        kernel_id: kernel,
-        host: '',
-        cursor: '-',
-        more: false,
-        reason: error.message,
-        runs: []
-      });
+      await this.takeUnknown(kernel, error.message, signal);
       return SLOW_MS;
     }
     const wanting = this.model.wanting;
@@ -146,6 +167,79 @@ export class Follower implements IDisposable {
     if (more) {
       return 0;
     }
-    return eager ? this.refresh_ms : SLOW_MS;
+    return this.eager ? this.refresh_ms : SLOW_MS;
+  }
+
+  /** Whether there may be news: a kernel that has gone has none but the end of its run. */
+  private get telling(): boolean {
+    return kernelOf(this.model.place) !== null || (this.model.kernel !== null && this.model.live);
+  }
+
+  /** Whether news are wanted as soon as there are some. */
+  private get eager(): boolean {
+    return this.panelShown || this.model.live;
+  }
+
+  /** Take news as they come, until a picture is wanted or the time is over. */
+  private async stream(kernel: string, signal: AbortSignal): Promise<void> {
+    const own = new AbortController();
+    const devices = this.panelShown && this.model.status !== null;
+    this.carry(devices);
+    const abort = () => own.abort();
+    signal.addEventListener('abort', abort);
+    const timer = setTimeout(() => {
+      this.streams = false;
+      own.abort();
+    }, FIRST_LINE_MS);
+    const take = (reply: IRuns) => {
+      clearTimeout(timer);
+      if (signal.aborted) {
+        return false;
+      }
+      this.model.takeRuns(kernel, reply);
+      if (reply.devices) {
+        this.model.setDevices(reply.devices);
+      }
+      return this.eager && this.model.wanting === null;
+    };
+    try {
+      await this.api.follow(kernel, this.model.cursor, { stream_s: STREAM_S, devices }, take, own.signal);
+    } catch (error) {
+      if (this.streams || signal.aborted) {
+        throw error;
+      } // else it was kept back, and is asked for from now on
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  private carry(devices: boolean): void {
+    if (devices !== this.carrying) {
+      this.carrying = devices;
+      this.devices.poke(); // to rest, or to ask again
+    }
+  }
+
+  /** The server does not know the kernel, perhaps as it was restarted: how did its run end? */
+  private async takeUnknown(kernel: string, reason: string, signal: AbortSignal): Promise<void> {
+    const run = this.model.live ? this.model.newest : null;
+    const found = run
+      ? await Promise.all([
+          this.api.session(run.session_id, signal),
+          this.api.picture(run.session_id, WIDTH, signal)
+        ])
+      : null;
+    this.model.takeRuns(kernel, {
+      kernel_id: kernel,
+      host: '',
+      cursor: '-',
+      more: false,
+      reason,
+      runs: found ? [{ run: found[0].session, events: [] }] : []
+    });
+    if (found) {
+      this.model.takePicture(...found);
+    }
   }
 }

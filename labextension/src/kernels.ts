@@ -6,7 +6,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 /** Where the user is. */
 export type Place =
   | { kind: 'nowhere' }
-  | { kind: 'no-kernel'; name: string }
+  | { kind: 'no-kernel'; name: string; /** The kernel it had before. */ was?: string }
   | { kind: 'kernel'; name: string; id: string; status: string };
 
 /** The part of a notebook or console panel that matters here. */
@@ -27,8 +27,11 @@ export class Kernels implements IDisposable {
   private context: ISessionContext | null = null;
   private panel: IHasSession | null = null;
   private over = false;
+  /** A kernel that has gone leaves its runs behind. */
+  private readonly last = new WeakMap<IHasSession, string>();
   private now: Place = { kind: 'nowhere' };
   private readonly signal = new Signal<this, Place>(this);
+  private readonly told = new Signal<this, unknown>(this);
 
   constructor(private readonly trackers: readonly ITracker[]) {
     for (const tracker of trackers) {
@@ -42,6 +45,11 @@ export class Kernels implements IDisposable {
   /** Emitted when the kernel is another one, or its status changed. */
   get changed(): ISignal<this, Place> {
     return this.signal;
+  }
+
+  /** Emits what the current kernel publishes, as it comes. */
+  get message(): ISignal<this, unknown> {
+    return this.told;
   }
 
   get place(): Place {
@@ -70,6 +78,7 @@ export class Kernels implements IDisposable {
       this.context.kernelChanged.disconnect(this.look, this);
       this.context.statusChanged.disconnect(this.look, this);
       this.context.sessionChanged.disconnect(this.look, this);
+      this.context.iopubMessage.disconnect(this.onMessage, this);
     }
     this.panel = panel;
     this.context = panel?.sessionContext ?? null;
@@ -77,18 +86,26 @@ export class Kernels implements IDisposable {
       this.context.kernelChanged.connect(this.look, this);
       this.context.statusChanged.connect(this.look, this);
       this.context.sessionChanged.connect(this.look, this);
+      this.context.iopubMessage.connect(this.onMessage, this);
     }
     this.look();
+  }
+
+  private onMessage(_: unknown, message: unknown): void {
+    this.told.emit(message);
   }
 
   private look(): void {
     const name = this.panel?.title.label ?? '';
     const kernel = this.context?.session?.kernel ?? null;
+    if (this.panel && kernel) {
+      this.last.set(this.panel, kernel.id);
+    }
     const next: Place =
       this.panel === null
         ? { kind: 'nowhere' }
         : kernel === null
-          ? { kind: 'no-kernel', name }
+          ? { kind: 'no-kernel', name, was: this.last.get(this.panel) }
           : { kind: 'kernel', name, id: kernel.id, status: kernel.status };
     if (JSON.stringify(next) !== JSON.stringify(this.now)) {
       this.now = next;

@@ -34,9 +34,16 @@ export class Loop {
     this.poke();
   }
 
-  /** Ask at once, or as soon as the present question is answered. */
+  /** Ask at once, or as soon as the present question is answered; drop it if it is time to rest. */
   poke(): void {
-    if (this.running && !this.asking) {
+    if (!this.running) {
+      return;
+    }
+    if (this.options.standby()) {
+      this.asking?.abort();
+      this.asking = null;
+      this.clear();
+    } else if (!this.asking) {
       this.schedule(0);
     }
   }

@@ -3,6 +3,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import type { IDevices, IPicture, IRuns, ISession, IStatus, ISummary } from './api';
 import { asEvent } from './events';
+import { asFrame, Heard } from './frames';
 import type { Place } from './kernels';
 import { Run } from './run';
 import { TransportError } from './transport';
@@ -15,13 +16,15 @@ export type Link =
   | { kind: 'forbidden' }
   | { kind: 'disconnected'; retry_at: number; message: string };
 
+/** What is asked for, each by a question of its own. */
+export type Topic = 'devices' | 'runs';
+
 const MAX_RUNS = 20;
 /** One failure may be a hiccup; the second in a row is told. */
 const TOLERATED = 1;
 
 /** The state; those who show it listen to `changed`. */
 export class Model {
-  link: Link = { kind: 'loading' };
   place: Place = { kind: 'nowhere' };
   status: IStatus | null = null;
   devices: IDevices | null = null;
@@ -36,10 +39,24 @@ export class Model {
   /** Runs whose measuring was asked to end. */
   readonly stopping = new Set<string>();
   history_s = 600;
+  private readonly links: Record<Topic, Link> = { devices: { kind: 'loading' }, runs: { kind: 'loading' } };
+  private listened: Heard | null = null;
   private readonly signal = new Signal<this, void>(this);
 
   get changed(): ISignal<this, void> {
     return this.signal;
+  }
+
+  /** How the server answers: what does not work is told before what does. */
+  get link(): Link {
+    const both = Object.values(this.links);
+    const of = (...kinds: Link['kind'][]) => both.find(one => kinds.includes(one.kind));
+    return of('missing', 'forbidden') ?? of('disconnected') ?? of('connected') ?? { kind: 'loading' };
+  }
+
+  /** The kernel whose runs are shown: the current one, or the one that the notebook had. */
+  get kernel(): string | null {
+    return shown(this.place);
   }
 
   /** The newest run of the current kernel. */
@@ -50,6 +67,28 @@ export class Model {
   /** Whether a run of the current kernel is being measured. */
   get live(): boolean {
     return this.newest?.outcome === 'running';
+  }
+
+  /** The current kernel's run from its messages alone, where the server has no record of one. */
+  get heard(): Heard | null {
+    const wanted = this.known && !this.newest && this.listened?.ripe(Date.now());
+    return wanted ? this.listened : null;
+  }
+
+  /** Take whatever the current kernel publishes; only our live view's frames matter. */
+  hear(message: unknown): void {
+    if (this.newest) {
+      return; // the server's record is better
+    }
+    const found = asFrame(message);
+    if (found) {
+      if (this.listened?.comm !== found.comm) {
+        this.listened = new Heard(found.comm, Date.now());
+      }
+      if (this.listened.take(found.frame) && this.heard) {
+        this.emit();
+      }
+    }
   }
 
   /** What to give back to the server, so that it sends what is not known yet; empty: start anew. */
@@ -66,11 +105,13 @@ export class Model {
 
   /** Another kernel, or the same in another status; the runs of the former one are forgotten. */
   setPlace(place: Place): void {
-    if (kernelOf(place) !== kernelOf(this.place)) {
+    if (shown(place) !== this.kernel) {
       this.runs = [];
       this.run = null;
       this.known = false;
       this.noRuns = '';
+      this.listened = null;
+      this.links.runs = { kind: 'loading' };
     }
     this.place = place;
     this.emit();
@@ -78,12 +119,12 @@ export class Model {
 
   setStatus(status: IStatus): void {
     this.status = status;
-    this.answered();
+    this.answered('devices');
   }
 
   setDevices(devices: IDevices): void {
     this.devices = devices;
-    this.answered();
+    this.answered('devices');
   }
 
   setHistory(history_s: number): void {
@@ -96,7 +137,7 @@ export class Model {
 
   /** Take an answer about a kernel's runs; one about a former kernel is dropped. */
   takeRuns(kernel: string, reply: IRuns): void {
-    if (kernel !== kernelOf(this.place)) {
+    if (kernel !== this.kernel) {
       return;
     }
     this.known = true;
@@ -120,7 +161,7 @@ export class Model {
         this.run.behind = reply.more;
       }
     }
-    this.answered();
+    this.answered('runs');
   }
 
   /** The newest run, if its beginning or too much of it is not known: its picture is to be asked for. */
@@ -135,7 +176,7 @@ export class Model {
       if (session.stop_requested) {
         this.stopping.add(picture.session_id);
       }
-      this.answered();
+      this.answered('runs');
     }
   }
 
@@ -153,19 +194,19 @@ export class Model {
   }
 
   /** Take note of a request that failed. */
-  failed(error: unknown, failures: number, retry_ms: number): void {
+  failed(topic: Topic, error: unknown, failures: number, retry_ms: number): void {
     const failure = error instanceof TransportError ? error.failure : 'failed';
     if (failure === 'missing' || failure === 'forbidden') {
-      this.link = { kind: failure };
-    } else if (failure !== 'refused' && (failures > TOLERATED || this.link.kind === 'loading')) {
+      this.links[topic] = { kind: failure };
+    } else if (failure !== 'refused' && (failures > TOLERATED || this.links[topic].kind === 'loading')) {
       const message = error instanceof Error ? error.message : String(error);
-      this.link = { kind: 'disconnected', retry_at: Date.now() + retry_ms, message };
+      this.links[topic] = { kind: 'disconnected', retry_at: Date.now() + retry_ms, message };
     }
     this.emit();
   }
 
-  private answered(): void {
-    this.link = { kind: 'connected' };
+  private answered(topic: Topic): void {
+    this.links[topic] = { kind: 'connected' };
     this.emit();
   }
 
@@ -177,4 +218,8 @@ export class Model {
 /** The kernel's id, where there is one. */
 export function kernelOf(place: Place): string | null {
   return place.kind === 'kernel' ? place.id : null;
+}
+
+function shown(place: Place): string | null {
+  return place.kind === 'no-kernel' ? (place.was ?? null) : kernelOf(place);
 }

@@ -64,6 +64,49 @@ export class Transport implements IApi {
     return this.get(`kernels/${encodeURIComponent(kernel)}/runs`, query, signal);
   }
 
+  async follow(
+    kernel: string,
+    since: string,
+    how: { stream_s: number; devices: boolean },
+    take: (reply: IRuns) => boolean,
+    signal: AbortSignal
+  ): Promise<void> {
+    const query = new URLSearchParams({
+      since,
+      stream: String(how.stream_s),
+      ...(how.devices ? { devices: '1' } : {})
+    }).toString();
+    const path = `kernels/${encodeURIComponent(kernel)}/runs?${query}`;
+    const response = await this.answer(path, { method: 'GET', signal });
+    const lines = response.headers.get('Content-Type')?.startsWith('application/x-ndjson');
+    if (!response.ok || !lines || !response.body) {
+      throw failure(response, parsed(await response.text()));
+    }
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let rest = '';
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) {
+          return;
+        }
+        const whole = (rest + decoder.decode(value, { stream: true })).split('\n');
+        rest = whole.pop() ?? '';
+        for (const line of whole) {
+          const reply = parsed(line);
+          if (reply && !take(reply as unknown as IRuns)) {
+            return;
+          }
+        }
+      }
+    } catch (error) {
+      throw unreachable(error);
+    } finally {
+      reader.cancel().catch(() => undefined); // it may have broken already
+    }
+  }
+
   async stop(kernel: string, run: string): Promise<void> {
     await this.post(`kernels/${encodeURIComponent(kernel)}/runs/${encodeURIComponent(run)}/stop`);
   }
@@ -109,12 +152,7 @@ export class Transport implements IApi {
   }
 
   private async reply<T>(path: string, init: RequestInit): Promise<T> {
-    let response: Response;
-    try {
-      response = await this.ask(path, init);
-    } catch (error) {
-      throw new TransportError('unreachable', 0, error instanceof Error ? error.message : String(error));
-    }
+    const response = await this.answer(path, init);
     const text = await response.text();
     const document = parsed(text);
     if (response.ok && document !== null) {
@@ -122,6 +160,18 @@ export class Transport implements IApi {
     }
     throw failure(response, document);
   }
+
+  private async answer(path: string, init: RequestInit): Promise<Response> {
+    try {
+      return await this.ask(path, init);
+    } catch (error) {
+      throw unreachable(error);
+    }
+  }
+}
+
+function unreachable(error: unknown): TransportError {
+  return new TransportError('unreachable', 0, error instanceof Error ? error.message : String(error));
 }
 
 function parsed(text: string): Record<string, unknown> | null {

@@ -70,6 +70,18 @@ export class Words {
     return words[name] ?? name;
   }
 
+  /** What a manifest can carry, for people. */
+  limit(name: string): string {
+    const trans = this.trans;
+    const words: Record<string, string> = {
+      sm_pct: trans.__('a share of the SMs'),
+      time_pct: trans.__('a share of the time'),
+      memory_mib: trans.__('a memory limit'),
+      timeout_s: trans.__('a time limit')
+    };
+    return words[name] ?? name;
+  }
+
   /** Why a value is missing. */
   reason(code: string): string {
     const trans = this.trans;

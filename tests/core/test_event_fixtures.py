@@ -81,6 +81,7 @@ def every_kind():
         pid=4242,
         code_hash="0" * 64,
         last_time="43 % last time",
+        environment="0123456789abcdef",
     )
     readings = (
         Readings(SHARE, (0.1, 0.2, 0.3), (0.4, math.nan, 0.5)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,13 +18,33 @@ POINTS = [(t / 2, (15, 82, 88, 35)[t % 4], 2000 + 300 * (t % 8)) for t in range(
 """A sawtooth between 15 % and 88 %, 20 s long, played in a loop."""
 
 
+def driver(folder: Path) -> dict[str, str]:
+    """Return the environment in which the stand-in driver plays `POINTS`."""
+    script = folder / "script.txt"
+    script.write_text(Script(gpus=[FakeGpu(points=POINTS, loop=True, depth=600)]).text())
+    return {"LD_LIBRARY_PATH": str(library_dir()), "FAKE_NVML_SCRIPT": str(script)}
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory) -> Iterator[rig.Lab]:
     folder = tmp_path_factory.mktemp("lab")
-    script = folder / "script.txt"
-    script.write_text(Script(gpus=[FakeGpu(points=POINTS, loop=True, depth=600)]).text())
-    environ = {"LD_LIBRARY_PATH": str(library_dir()), "FAKE_NVML_SCRIPT": str(script)}
-    with rig.serve(folder, environ) as running:
+    with rig.serve(folder, driver(folder)) as running:
+        yield running
+
+
+@pytest.fixture
+def own_lab(tmp_path) -> Iterator[rig.Lab]:
+    """A server for one test alone, which may end it."""
+    with rig.serve(tmp_path / "own", driver(tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+def notebook7(tmp_path) -> Iterator[rig.Lab]:
+    """Notebook 7, which has no side bars of its own and fewer tokens."""
+    if importlib.util.find_spec("notebook") is None:
+        pytest.skip("Notebook 7 is not installed (it comes with the extra `test`)")
+    with rig.serve(tmp_path / "notebook", driver(tmp_path), "notebook") as running:
         yield running
 
 
@@ -43,10 +65,12 @@ def open_sheet(lab, browser, request) -> Iterator[Callable[..., rig.Sheet]]:
     """Open a notebook of the given cells in a page of its own."""
     opened: list[rig.Sheet] = []
 
-    def opener(*cells: str, width: int = 1280, prepare=None) -> rig.Sheet:
+    def opener(
+        *cells: str, width: int = 1280, prepare=None, kernel="python3", server=lab
+    ) -> rig.Sheet:
         name = f"{request.node.name.split('[')[0]}-{len(opened)}-{time.time_ns() % 10**6}.ipynb"
         page = browser.new_page(viewport={"width": width, "height": 900})
-        sheet = rig.Sheet(lab, page, lab.notebook(name, *cells))
+        sheet = rig.Sheet(server, page, server.notebook(name, *cells, kernel=kernel))
         opened.append(sheet)
         if prepare is not None:
             prepare(page)

@@ -60,10 +60,43 @@ class Lab:
     port: int
     environ: dict[str, str]
     base: str = "/user/x/"
+    process: subprocess.Popen[bytes] | None = None
+    application: str = "jupyterlab"
+    """Or `notebook`: Notebook 7."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.base}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers; after `stop`, on the same port."""
+        command = [
+            *(sys.executable, "-m", self.application, "--no-browser", "--allow-root"),
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.base_url={self.base}",
+            f"--ServerApp.root_dir={self.folder}",
+            f"--IdentityProvider.token={TOKEN}",
+            "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
+        log = self.folder.parent / "lab.log"
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(command, env=self.environ, stdout=file, stderr=file)
+        _wait_for(self, self.process, log)
+
+    def stop(self) -> None:
+        """End the server, which ends its kernels."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def get(self, path: str, *, token: bool = True) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of a GET; redirects are not followed."""
@@ -77,13 +110,11 @@ class Lab:
             with error:
                 return error.code, dict(error.headers), error.read()
 
-    def notebook(self, name: str, *cells: str) -> Path:
+    def notebook(self, name: str, *cells: str, kernel: str = "python3") -> Path:
         """Write a notebook of these code cells and return its path."""
         document = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-            metadata={
-                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-            },
+            metadata={"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}},
         )
         path = self.folder / name
         nbformat.write(document, path)
@@ -96,7 +127,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @contextlib.contextmanager
-def serve(folder: Path, environ: dict[str, str]) -> Iterator[Lab]:
+def serve(folder: Path, environ: dict[str, str], application: str = "jupyterlab") -> Iterator[Lab]:
     """Run JupyterLab on a free port with directories of its own below `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,29 +156,13 @@ def serve(folder: Path, environ: dict[str, str]) -> Iterator[Lab]:
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
             **environ,
         },
+        application=application,
     )
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.base_url={lab.base}",
-        f"--ServerApp.root_dir={work}",
-        f"--IdentityProvider.token={TOKEN}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
-    with (folder / "lab.log").open("wb") as log:
-        process = subprocess.Popen(command, env=lab.environ, stdout=log, stderr=log)
     try:
-        _wait_for(lab, process, folder / "lab.log")
+        lab.start()
         yield lab
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        lab.stop()
 
 
 def _wait_for(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -174,7 +189,8 @@ class Sheet:
         """Load the page and wait until the notebook's kernel is ready."""
         self.page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - a bound built-in cannot be marked
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(f"{self.lab.url}lab/tree/{self.path.name}?token={TOKEN}&reset")
+        place = "lab/tree" if self.lab.application == "jupyterlab" else "notebooks"
+        self.page.goto(f"{self.lab.url}{place}/{self.path.name}?token={TOKEN}&reset")
         self.wait_ready()
 
     def wait_ready(self) -> None:

@@ -1,7 +1,9 @@
 """The live view in a real JupyterLab while the cell is busy."""
 
 import json
+from pathlib import Path
 
+import bokeh
 import nbformat
 import pytest
 
@@ -121,6 +123,40 @@ def test_svg_with_the_reason_where_there_is_no_bokehjs(open_sheet):
     sheet.wait_live("svg")
     sheet.wait_rows(3)
     assert sheet.page.locator(f"{LIVE} svg polyline").count() >= 2
+    assert "drawn without Bokeh" in sheet.page.locator(f"{LIVE} .gp-note").inner_text()
+    sheet.wait_idle()
+
+
+def test_another_bokehjs_in_the_tab_is_left_alone(open_sheet):
+    """A second BokehJS, real but for its number, as another extension would have loaded it."""
+    script = (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_text()
+    other = script.replace(bokeh.__version__, "3.0.77")
+    sheet = open_sheet(LOAD, spin(5), prepare=lambda page: page.add_init_script(other))
+    assert sheet.page.evaluate("() => Bokeh.version") == "3.0.77"
+    sheet.run_all()
+    sheet.wait_live("bokeh")
+    sheet.wait_rows(3)
+    assert sheet.page.evaluate("() => Bokeh.version") == "3.0.77", "the former one was replaced"
+    ours = "version => Bokeh[version].version"
+    assert sheet.page.evaluate(ours, bokeh.__version__) == bokeh.__version__
+    drawn = sheet.page.evaluate("version => Bokeh[version].documents.length", bokeh.__version__)
+    assert drawn >= 1
+    sheet.wait_idle()
+    assert sheet.complaints == []
+
+
+def test_a_server_with_another_bokeh_than_the_kernel(open_sheet):
+    """The kernel's document wants a version that the server's route does not have."""
+    pretend = (
+        "import jupyter_gpupredict.frontends.charts.bokeh as charts\n"
+        "charts.version = lambda: '3.0.77'"
+    )
+    sheet = open_sheet(LOAD, pretend, spin(4))
+    sheet.run_all()
+    sheet.wait_live("svg")
+    sheet.wait_rows(3)
+    refused = [one for one in sheet.requests if one.url.endswith("/bokehjs/3.0.77.js")]
+    assert [one.response().status for one in refused] == [404]
     assert "drawn without Bokeh" in sheet.page.locator(f"{LIVE} .gp-note").inner_text()
     sheet.wait_idle()
 

@@ -4,6 +4,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import yaml
 
 from tests.e2e import lab as rig
 from tests.e2e.test_live import LOAD, MAGIC, spin
+from tests.frontends.server import traces
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
@@ -135,15 +139,43 @@ def test_a_reload_in_mid_run_keeps_the_series(open_panel):
     wait_run(sheet, "interrupted")
 
 
+CUTS = """
+  const real = window.fetch;
+  window.cuts = [];
+  window.fetch = async (...given) => {
+    const reply = await real(...given);
+    const kind = reply.headers.get('Content-Type') || '';
+    if (!kind.startsWith('application/x-ndjson')) return reply;
+    const gone = new Promise((_, no) => window.cuts.push(() => no(new TypeError('cut off'))));
+    const reader = reply.body.getReader();
+    const body = new ReadableStream({
+      pull: async (control) => {
+        try {
+          const { done, value } = await Promise.race([reader.read(), gone]);
+          if (done) control.close(); else control.enqueue(value);
+        } catch (error) { reader.cancel(); control.error(error); }
+      },
+      cancel: () => reader.cancel(),
+    });
+    return new Response(body, { status: reply.status, headers: reply.headers });
+  };
+"""
+"""Lets a test break the streams that are open: the browser's offline mode leaves them alone."""
+
+
 def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
-    sheet = open_panel(LOAD, spin(25))
+    sheet = open_panel(LOAD, spin(25), prepare=lambda page: page.add_init_script(CUTS))
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 10)
-    sheet.page.route("**/gpupredict/v1/**", lambda route: route.abort())
+    sheet.page.context.set_offline(True)
+    assert sheet.page.evaluate("() => { cuts.forEach((cut) => cut()); return cuts.length; }")
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(timeout=25_000)
     assert "Next attempt in" in text(sheet) or "trying again" in text(sheet)
-    sheet.page.unroute("**/gpupredict/v1/**")
+    stood = rows(sheet)
+    sheet.page.wait_for_timeout(1500)
+    assert rows(sheet) == stood
+    sheet.page.context.set_offline(False)
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link button").click()
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(state="hidden", timeout=10_000)
     before = rows(sheet)
@@ -262,7 +294,7 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     dialog.get_by_label("Name of the function").fill(name)
     dialog.get_by_label("Folder, below the server’s root").fill(f"exports/{name}")
     dialog.get_by_label("Labels of the nodes").fill("gpu=h200")
-    insist = dialog.locator(".jp-GpuPredict-check input")
+    insist = dialog.get_by_label("Export all the same")
     preview = dialog.locator("pre")
     preview.or_(insist).first.wait_for(timeout=15_000)
     if insist.count():
@@ -282,6 +314,10 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     manifests = sorted(written.glob("deploy/*.yaml"))
     assert manifests
     assert any(path.read_text().strip() == previewed.strip() for path in manifests)
+    module = (written / "train_fn.py").read_text()
+    assert "time.sleep(6)" in module  # the cell itself: the page sent it
+    assert "%%gpupredict" not in module
+    subprocess.run([sys.executable, "-c", "import train_fn"], cwd=written, check=True, timeout=60)
     kinds = [one["kind"] for path in manifests for one in yaml.safe_load_all(path.read_text())]
     assert "Job" in kinds
     dialog.get_by_role("button", name="Save").click()
@@ -289,6 +325,114 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
     dialog.get_by_role("button", name="Close").last.click()
     dialog.wait_for(state="detached")
+
+
+def test_code_that_was_changed_since_is_refused_and_can_be_left_out(open_panel):
+    sheet = open_panel(LOAD, NAP.format(5))
+    sheet.run_all()
+    wait_run(sheet, "completed", 30)
+    sheet.page.evaluate(
+        """() => window.jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel
+             .setSource('changed()')"""
+    )
+    sheet.page.locator(PANEL).get_by_role("button", name="Export…").click()
+    dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
+    dialog.get_by_role("alert").filter(has_text="no cell has the code").wait_for(timeout=15_000)
+    dialog.get_by_label("With the function’s code").uncheck()
+    dialog.get_by_label("Export all the same").or_(dialog.locator("pre")).first.wait_for()
+    assert "no cell has the code" not in dialog.inner_text()
+
+
+def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
+    sheet = open_panel(LOAD, NAP.format(90), server=own_lab)
+    sheet.run_all()
+    wait_run(sheet)
+    wait_panel_rows(sheet, 20)
+    run, before = run_of(sheet, "run"), rows(sheet)
+    own_lab.stop()
+    link = sheet.page.locator(f"{PANEL} .jp-GpuPredict-link")
+    link.wait_for(timeout=25_000)
+    assert rows(sheet) >= before  # what was read stays drawn
+    own_lab.start()
+    link.wait_for(state="hidden", timeout=45_000)  # nobody pressed anything
+    sheet.page.wait_for_selector(f"{RUN}[data-run='{run}']:not([data-outcome=running])")
+    assert rows(sheet) >= before
+    sheet.page.locator(PANEL, has_text="The kernel is gone").wait_for(timeout=60_000)
+    assert run_of(sheet, "run") == run  # JupyterLab has let go of the kernel, the panel of nothing
+    assert rows(sheet) >= before
+    close = sheet.page.locator(".jp-Dialog").get_by_role("button", name="Close")
+    while close.count():  # JupyterLab's own word on the connection
+        close.first.click()
+        sheet.page.wait_for_timeout(300)
+    sheet.page.evaluate(
+        """() => window.jupyterapp.shell.currentWidget.sessionContext
+             .changeKernel({ name: 'python3' }).then(() => undefined)"""
+    )
+    sheet.wait_ready()
+    sheet.run_all()
+    wait_run(sheet)  # measured and followed as before, in a page that was never reloaded
+    assert run_of(sheet, "run") != run
+    wait_panel_rows(sheet, 10)
+
+
+def test_a_kernel_whose_record_is_elsewhere_is_heard(open_panel, lab):
+    spec = lab.folder.parent / "share" / "kernels" / "far"
+    spec.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    far = {"JUPYTER_DATA_DIR": str(lab.folder.parent / "far")}
+    given = {"argv": command, "display_name": "far", "language": "python", "env": far}
+    (spec / "kernel.json").write_text(json.dumps(given))
+    sheet = open_panel(LOAD, spin(25), kernel="far")
+    sheet.run_all()
+    heard = sheet.page.locator(f"{PANEL} [data-heard]")
+    heard.wait_for(timeout=20_000)
+    figure = heard.locator("figure").first
+    seen = int(figure.get_attribute("data-rows"))
+    sheet.page.wait_for_function(
+        "([sel, n]) => +document.querySelector(sel)?.dataset.rows > n + 10",
+        arg=[f"{PANEL} [data-heard] figure", seen],
+        timeout=20_000,
+    )
+    assert sheet.busy()
+    for words in ("no record of the run", "Not from here: stop", "NVIDIA H200, read by nvml"):
+        assert words in heard.inner_text()
+    assert serious(sheet, PANEL) == []
+    shot(sheet, "panel-heard.png")
+    sheet.save()
+    sheet.page.reload()
+    heard.wait_for(timeout=40_000)  # a whole frame comes every five seconds
+    assert int(figure.get_attribute("data-rows")) > seen
+    sheet.command("notebook:interrupt-kernel")
+    sheet.page.locator(f"{PANEL} [data-heard][data-outcome=over]").wait_for(timeout=20_000)
+
+
+def test_a_run_of_another_host_is_labelled(open_panel, lab):
+    sheet = open_panel(LOAD)
+    kernel = sheet.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
+    )
+    run = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-gpu-far-77-abcd"
+    store = Path(lab.environ["JUPYTER_DATA_DIR"], "gpupredict", "sessions")
+    started = traces.started(run, kernel_id=kernel, host="gpu-far", pid=77)
+    traces.write(store, run, [started, traces.samples(1, [0.1, 0.9])])
+    wait_run(sheet)  # written just now, so it lives, as far as one can see from here
+    assert "The kernel runs on gpu-far: the figures are of its devices" in text(sheet)
+    assert "The kernel runs on gpu-far, not on this server" in text(sheet)
+
+
+def test_notebook_7_has_the_panel_too(notebook7, open_panel):
+    sheet = open_panel(LOAD, NAP.format(8), server=notebook7)
+    assert sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").first.inner_text()
+    for _ in range(2):
+        sheet.command("notebook:run-cell-and-select-next")
+        sheet.page.wait_for_timeout(500)
+    wait_run(sheet)
+    wait_panel_rows(sheet, 10)
+    shot(sheet, "panel-notebook7.png")
+    wait_run(sheet, "completed")
+    # Notebook 7.6 itself complains of a schema it lacks, on a page without us, too
+    assert [one for one in sheet.complaints if "reading 'schema'" not in one] == []
+    assert [one for one in open_panel.said(sheet) if "gpupredict" in one.lower()] == []
 
 
 def test_the_button_adds_the_magic_and_what_loads_it(open_panel):

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.following import NOTHING, cursor_text, parse_cursor
 from jupyter_gpupredict.session import tail
-from jupyter_gpupredict.session.catalog import Catalog
-from jupyter_gpupredict.session.feed import Feed
+from jupyter_gpupredict.session.catalog import LOOK_AT, Catalog
+from jupyter_gpupredict.session.feed import MAX_TAILS, Feed
 from jupyter_gpupredict.session.lines import place_after
+from jupyter_gpupredict.session.picture import MAX_PICTURES, Pictures
 from jupyter_gpupredict.session.store import Store
 from tests.frontends.server import traces
 
@@ -139,6 +140,27 @@ def test_memory_stays_flat_over_a_long_run(tmp_path):
         followed.look()
     assert followed.last_seq == 19_999
     assert sum(len(text) for _, text in followed._lines) <= tail.KEEP_BYTES
+
+
+def test_nothing_grows_with_the_runs_that_come_and_go(tmp_path):
+    """A server that runs for weeks: kernels and runs come, are followed, and are pruned."""
+    store = Store(tmp_path)
+    store.prepare()
+    catalog = Catalog(store, lambda *_: True)
+    feed, pictures = Feed(store, catalog, lambda *_: True), Pictures(store)
+    for number in range(200):
+        run, kernel = traces.session_id(number), f"kernel-{number}"
+        traces.whole_run(tmp_path, run, kernel_id=kernel)
+        assert [one.summary.session_id for one in feed.first(kernel).runs] == [run]
+        pictures.draw(run, 100, 10.0)
+        if number >= 10:
+            store.path(traces.session_id(number - 10)).unlink()
+    catalog.page(50, None, (), 1.0)
+    assert len(feed._followed) == MAX_TAILS == 64
+    assert len(pictures._kept) == MAX_PICTURES == 12
+    assert len(catalog._entries) <= 11
+    assert len(catalog._kernels) <= 11
+    assert len(catalog._found) <= LOOK_AT
 
 
 def test_a_line_too_long_for_any_event_does_not_stop_the_reading(tmp_path):

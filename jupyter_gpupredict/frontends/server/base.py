@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,6 +12,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from jupyter_gpupredict.core.errors import (
+    CodeRefused,
     ConfigError,
     ExportError,
     GpuPredictError,
@@ -43,10 +45,11 @@ _REASONS = {
 class Problem(web.HTTPError):
     """An error as it is told to a client."""
 
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
+    def __init__(self, status: int, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(status)
         self.told = message
         self.hint = hint
+        self.reason_word = reason or _REASONS.get(status, "error")
 
 
 class ApiHandler(APIHandler):
@@ -85,7 +88,13 @@ class ApiHandler(APIHandler):
         except TooSlow as error:
             raise Problem(504, "it took too long", "is the disk or the driver stuck?") from error
         except GpuPredictError as error:
-            raise Problem(status_of(error), error.message, error.hint) from error
+            reason = "code" if isinstance(error, CodeRefused) else ""
+            raise Problem(status_of(error), error.message, error.hint, reason) from error
+
+    async def may(self, action: str, resource: str) -> bool:
+        """Return whether the user may do something more than the route itself asks for."""
+        allowed = self.authorizer.is_authorized(self, self.current_user, action, resource)
+        return bool(await allowed) if inspect.isawaitable(allowed) else bool(allowed)
 
     def number(self, name: str, low: float, high: float, default: float) -> float:
         """Return a query argument.
@@ -130,8 +139,9 @@ class ApiHandler(APIHandler):
         """Tell an error as JSON: what happened and what to do."""
         error = (kwargs.get("exc_info") or (None, None))[1]
         message, hint = f"HTTP {status_code}", ""
+        reason = _REASONS.get(status_code, "error")
         if isinstance(error, Problem):
-            message, hint = error.told, error.hint
+            message, hint, reason = error.told, error.hint, error.reason_word
         elif isinstance(error, web.HTTPError):
             message = error.log_message or message
             if status_code == 403:
@@ -142,7 +152,6 @@ class ApiHandler(APIHandler):
             self.set_header("Retry-After", "1")
         if status_code == 405:
             self.set_header("Allow", ", ".join(allowed(type(self))))
-        reason = _REASONS.get(status_code, "error")
         self.finish(json.dumps({"message": message, "hint": hint, "reason": reason}))
 
 

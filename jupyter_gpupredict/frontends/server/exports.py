@@ -11,8 +11,8 @@ from tornado import web
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption
-from jupyter_gpupredict.frontends.server import records, replies
-from jupyter_gpupredict.frontends.server.base import ApiHandler
+from jupyter_gpupredict.frontends.server import records, replies, sent
+from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
 from jupyter_gpupredict.frontends.server.inside import folder_below, require_inside
 
 if TYPE_CHECKING:
@@ -35,10 +35,16 @@ class Wish:
     overwrite: bool = False
     sm_percent: int | None = None
     memory_mib: int | None = None
+    cells: list[sent.SentCell] | None = None
+    """The code cells of the notebook that the run's cell stands in; None: no code is written."""
+    notebook: str = ""
+    """Its path below the server's root: modules beside it are copied."""
+    params: list[str] = field(default_factory=list)
 
 
 _KINDS: dict[str, type] = {"preview": bool, "force": bool, "overwrite": bool}
 _LONGEST = 1000
+_MOST_PARAMS = 50
 
 
 def parse(body: bytes) -> Wish:
@@ -60,12 +66,21 @@ def parse(body: bytes) -> Wish:
         _require(key, value)
     if "name" not in given:
         raise InvalidOption("the function has no name", "give it one")
+    if ("cells" in given) != bool(given.get("notebook")):
+        raise InvalidOption("cells and notebook go together", "send both, or neither")
+    if "cells" in given:
+        given["cells"] = sent.cells(given["cells"])
     return Wish(**given)
 
 
 def _require(key: str, value: Any) -> None:
+    if key == "cells":
+        return
     if key == "node_selector":
         fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    elif key == "params":
+        fits = isinstance(value, list) and len(value) <= _MOST_PARAMS
+        fits = fits and all(isinstance(one, str) and one.isidentifier() for one in value)
     elif key in ("sm_percent", "memory_mib"):
         fits = value is None or (isinstance(value, int) and not isinstance(value, bool))
     else:
@@ -86,19 +101,27 @@ class ExportHandler(ApiHandler):
         desk = self.desk
         run = await self.on(desk.files, desk.runs.summary, session_id)
         root = str(self.settings["server_root_dir"])
+        reads = await self.may("read", "contents")
         text, written = await self.on(
-            desk.reading, self._export, session_id, run.outcome, root, self.request.body
+            desk.reading, self._export, session_id, run.outcome, root, self.request.body, reads
         )
         if written:
             records.emit(self.event_logger, "export", session_id)
         self.reply(text)
 
-    def _export(self, session_id: str, outcome: str, root: str, body: bytes) -> tuple[str, bool]:
+    def _export(
+        self, session_id: str, outcome: str, root: str, body: bytes, reads: bool
+    ) -> tuple[str, bool]:
         wish = parse(body)
+        if wish.cells is not None and not reads:
+            raise Problem(403, "modules beside the notebook are read, and you may read no files")
         target: Path | None = None
         if wish.output or not wish.preview:
             target = folder_below(root, wish.output)
         run = self.desk.runs.run(session_id, outcome)
+        code = None
+        if wish.cells is not None:
+            code = sent.code(run.started, wish.cells, root, wish.notebook, wish.params)
 
         def export(dry_run: bool) -> config.ExportOutcome:
             return config.export(
@@ -114,6 +137,7 @@ class ExportHandler(ApiHandler):
                 sm_percent=wish.sm_percent,
                 memory_mib=wish.memory_mib,
                 dry_run=dry_run,
+                code=code,
             )
 
         made = export(dry_run=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 from jupyter_gpupredict.core.following import parse_cursor
 from jupyter_gpupredict.frontends.server import records, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
+from jupyter_gpupredict.frontends.server.devices import KEEP_S
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class RunsHandler(_KernelHandler):
         wait_s = self.number("wait", 0.0, MAX_WAIT_S, MAX_WAIT_S)
         limit = self.whole("limit", 1, 5000, 1000)
         stream_s = self.number("stream", 0.0, MAX_STREAM_S, 0.0)
+        devices = self.whole("devices", 0, 1, 0) == 1
         since = self.get_query_argument("since", None)
         if since is None:
             found = await self.on(self.desk.files, self.desk.runs.first, kernel_id)
@@ -65,7 +68,7 @@ class RunsHandler(_KernelHandler):
             except ConfigError as error:
                 raise Problem(400, error.message, error.hint) from error
             if stream_s > 0:
-                await self._stream(kernel_id, cursor, limit, stream_s)
+                await self._stream(kernel_id, cursor, limit, stream_s, devices=devices)
                 return
             try:
                 found = await self._news(kernel_id, cursor, limit, wait_s)
@@ -80,25 +83,35 @@ class RunsHandler(_KernelHandler):
             self._held.cancel()
         super().on_connection_close()
 
-    async def _stream(self, kernel_id: str, cursor: Cursor, limit: int, stream_s: float) -> None:
+    async def _stream(
+        self, kernel_id: str, cursor: Cursor, limit: int, stream_s: float, *, devices: bool
+    ) -> None:
         """Write one line for each news, each with its cursor, until the time is over.
 
         A line is written when the one before has gone out: who reads slowly is sent fewer, longer
-        ones. An empty one after `MAX_WAIT_S` of silence keeps proxies from giving up.
+        ones. An empty one after `MAX_WAIT_S` of silence keeps proxies from giving up. The devices
+        come along once a second where they are wanted: a request of their own would cost as much
+        as all lines of that second.
         """
         self.set_header("Content-Type", "application/x-ndjson")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep the lines
         until_s = time.monotonic() + stream_s
+        due_s = time.monotonic() if devices else math.inf
+        longest_s = KEEP_S if devices else MAX_WAIT_S
         try:
             found = await self._news(kernel_id, cursor, limit, 0.0)
             while True:
-                self.write(self._told(kernel_id, found) + "\n")
+                line = self._told(kernel_id, found)
+                if time.monotonic() >= due_s:
+                    due_s = time.monotonic() + KEEP_S
+                    line = f'{line[:-1]},"devices":{await self._devices()}}}'
+                self.write(line + "\n")
                 await self.flush()
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
                     break
-                wait_s = min(left_s, MAX_WAIT_S)
+                wait_s = min(left_s, longest_s)
                 found = await self._news(
                     kernel_id, found.cursor, limit, wait_s, look_first=found.more
                 )
@@ -126,6 +139,10 @@ class RunsHandler(_KernelHandler):
             raise Problem(504, "the session store does not answer", "is its disk stuck?") from error
         finally:
             self._held = None
+
+    async def _devices(self) -> str:
+        reading = await self.desk.devices.now()
+        return replies.dumps(replies.devices(reading, self.desk.host))
 
     def _told(self, kernel_id: str, found: News) -> str:
         for run in found.runs:

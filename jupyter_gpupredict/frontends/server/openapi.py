@@ -111,6 +111,11 @@ PATHS: dict[str, dict[str, Schema]] = {
                 _between(0, 300, 0, "number"),
                 "With a cursor: seconds to go on for, one line of JSON for each news",
             ),
+            _query(
+                "devices",
+                _between(0, 1, 0),
+                "With a stream: 1 adds what `GET devices` tells to a line, once a second",
+            ),
             errors=("400", "404"),
         )
     },

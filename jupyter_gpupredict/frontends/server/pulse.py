@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.frontends.server.worker import Worker
 
-PERIOD_S = 0.1
+PERIOD_S = 0.2
 """Kernels write at most every 250 ms. A look costs a quarter of a millisecond, mostly to wake two
 threads."""
 

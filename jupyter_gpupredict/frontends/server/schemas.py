@@ -219,6 +219,12 @@ COMPONENTS: dict[str, Schema] = {
         others=listed(ref("Recommendation")),
         words=ref("Words"),
     ),
+    "Cell": closed(
+        source=TEXT,
+        execution_count=maybe({"type": "integer"}),
+        tags={"type": "array", "items": TEXT, "maxItems": 50},
+        failed=FLAG,
+    ),
     "ExportRequest": {
         "type": "object",
         "properties": {
@@ -233,8 +239,17 @@ COMPONENTS: dict[str, Schema] = {
             "overwrite": {"type": "boolean", "default": False},
             "sm_percent": maybe({"type": "integer", "minimum": 1, "maximum": 100}),
             "memory_mib": maybe({"type": "integer", "minimum": 1, "maximum": 1 << 24}),
+            "cells": {"type": "array", "maxItems": 2000, "items": ref("Cell")},
+            "notebook": {"type": "string", "minLength": 1, "maxLength": 1000},
+            "params": {
+                "type": "array",
+                "maxItems": 50,
+                "items": {"type": "string", "pattern": "^[A-Za-z_][0-9A-Za-z_]*$"},
+                "default": [],
+            },
         },
         "required": ["name"],
+        "dependentRequired": {"cells": ["notebook"], "notebook": ["cells"]},
         "anyOf": [
             {"properties": {"preview": {"const": True}}, "required": ["preview"]},
             {"properties": {"output": {"minLength": 1}}, "required": ["output"]},

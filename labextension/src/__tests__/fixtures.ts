@@ -189,6 +189,7 @@ export function api(answers: Partial<IApi> = {}): IApi {
     status: async () => status(),
     devices: async () => devices(),
     runs: never,
+    follow: never,
     stop: async () => undefined,
     sessions: never,
     session: async () => session(),

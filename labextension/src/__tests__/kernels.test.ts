@@ -4,15 +4,21 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Follower } from '../follower';
 import { IHasSession, ITracker, Kernels, Place } from '../kernels';
 import { loads, withMagic } from '../magic';
+import type { IApi } from '../api';
 import { Model } from '../model';
+import { TransportError } from '../transport';
 import { asSettings, DEFAULTS } from '../settings';
-import { api, KERNEL, lines, runs, summary } from './fixtures';
+import { api, devices, KERNEL, lines, picture, runs, session, summary } from './fixtures';
+
+vi.mock('@jupyterlab/services', () => ({ ServerConnection: {} }));
+vi.mock('@jupyterlab/coreutils', () => ({ URLExt: {} }));
 
 class Context {
   session: { kernel: { id: string; status: string } | null } | null;
   readonly kernelChanged = new Signal<this, unknown>(this);
   readonly statusChanged = new Signal<this, unknown>(this);
   readonly sessionChanged = new Signal<this, unknown>(this);
+  readonly iopubMessage = new Signal<this, unknown>(this);
   constructor(id: string | null) {
     this.session = id ? { kernel: { id, status: 'idle' } } : null;
   }
@@ -31,6 +37,11 @@ class Tracker implements ITracker {
     this.currentWidget = widget;
     this.currentChanged.emit(widget);
   }
+}
+
+/** Hold a question until it is dropped. */
+function gone(signal?: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new Error('gone'))));
 }
 
 function following(...trackers: Tracker[]) {
@@ -72,10 +83,24 @@ describe('the current kernel', () => {
     tracker.show(widget);
     context.session!.kernel = null;
     context.kernelChanged.emit(null);
-    expect(seen.at(-1)).toEqual({ kind: 'no-kernel', name: 'a.ipynb' });
+    expect(seen.at(-1)).toMatchObject({ kind: 'no-kernel', name: 'a.ipynb' });
     context.session!.kernel = { id: 'k3', status: 'idle' };
     context.kernelChanged.emit(null);
     expect(seen.at(-1)).toMatchObject({ id: 'k3' });
+  });
+
+  it('that has gone is remembered by its notebook, however often one looks elsewhere', () => {
+    const tracker = new Tracker();
+    const { kernels } = following(tracker);
+    const first = panel('a.ipynb', 'k1');
+    tracker.show(first.widget);
+    first.context.session = null;
+    first.context.kernelChanged.emit(null);
+    expect(kernels.place).toEqual({ kind: 'no-kernel', name: 'a.ipynb', was: 'k1' });
+    tracker.show(panel('a.ipynb', null).widget); // of another folder
+    expect(kernels.place).toEqual({ kind: 'no-kernel', name: 'a.ipynb', was: undefined });
+    tracker.show(first.widget);
+    expect(kernels.place).toMatchObject({ was: 'k1' });
   });
 
   it('a notebook that was left is not listened to any more', () => {
@@ -107,11 +132,15 @@ describe('the follower', () => {
       runs: async (kernel, since, wait_s, signal) => {
         asked.push([kernel, since, wait_s]);
         if (since) {
-          await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new Error('gone'))));
+          await gone(signal);
         }
         return kernel === KERNEL
           ? runs(since ? [] : lines(), {}, summary({ outcome: 'completed' }))
           : { ...runs([]), kernel_id: kernel, runs: [] };
+      },
+      follow: async (kernel, since, { stream_s }, _take, signal) => {
+        asked.push([kernel, since, stream_s]);
+        return gone(signal);
       }
     });
     const devices = vi.spyOn(server, 'devices');
@@ -124,9 +153,9 @@ describe('the follower', () => {
 
     follower.show({ panel: true });
     await vi.advanceTimersByTimeAsync(3000);
-    expect(devices.mock.calls.length).toBeGreaterThanOrEqual(3);
+    expect(devices).toHaveBeenCalledTimes(1); // then the stream brings them
     expect(asked.map(([, since]) => since)).toEqual(['', `${model.run?.id}:13!`]);
-    expect(asked[1]?.[2]).toBe(10);
+    expect(asked[1]?.[2]).toBe(60);
     expect(model.link.kind).toBe('connected');
 
     tracker.show(panel('b.ipynb', 'another').widget);
@@ -137,6 +166,101 @@ describe('the follower', () => {
     const before = asked.length;
     await vi.advanceTimersByTimeAsync(60_000);
     expect(asked).toHaveLength(before);
+  });
+
+  function follows(changed: Partial<IApi>, refresh_ms = 250) {
+    vi.useFakeTimers();
+    const tracker = new Tracker();
+    tracker.show(panel('a.ipynb', KERNEL).widget);
+    const model = new Model();
+    const held: number[] = [];
+    const server = api({
+      runs: async (_kernel, since, wait_s) => {
+        held.push(wait_s);
+        return runs(since ? [] : lines().slice(0, 3));
+      },
+      ...changed
+    });
+    const follower = new Follower(server, model, new Kernels([tracker]), () => 0);
+    follower.refresh_ms = refresh_ms;
+    follower.show({ panel: true });
+    follower.start();
+    return { follower, model, held };
+  }
+
+  it('takes a stream of news, and asks again from where it ended', async () => {
+    const since: string[] = [];
+    const { follower, model } = follows({
+      follow: async (_kernel, from, _s, take) => {
+        since.push(from);
+        const next = lines()[2 + since.length];
+        const busy = devices({ read_at: `${since.length}` });
+        expect(take({ ...runs(next ? [next] : []), devices: busy })).toBe(true);
+        expect(model.devices?.read_at).toBe(`${since.length}`);
+        await new Promise(resolve => setTimeout(resolve, 60_000));
+      }
+    });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(model.run?.seq).toBe(3);
+    await vi.advanceTimersByTimeAsync(61_000);
+    expect(model.run?.seq).toBe(4);
+    expect(since.map(one => one.split(':')[1])).toEqual(['2', '3']);
+    follower.dispose();
+  });
+
+  it('asks instead where a stream is kept back, or news are wanted less often', async () => {
+    const kept = vi.fn((...given: Parameters<IApi['follow']>) => gone(given[4]));
+    const { follower, held } = follows({ follow: kept });
+    await vi.advanceTimersByTimeAsync(3900);
+    expect(held).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(held.length).toBeGreaterThan(3);
+    expect(held.at(-1)).toBe(10);
+    expect(kept).toHaveBeenCalledTimes(1);
+    follower.dispose();
+    const other = vi.fn((...given: Parameters<IApi['follow']>) => gone(given[4]));
+    const slow = follows({ follow: other }, 1000);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(other).not.toHaveBeenCalled();
+    expect(slow.held.length).toBeGreaterThan(3);
+    slow.follower.dispose();
+  });
+
+  it('lets go of a stream that nobody sees any more', async () => {
+    const signals: AbortSignal[] = [];
+    const { follower } = follows({
+      follow: async (_kernel, _since, _s, take, signal) => {
+        take(runs([]));
+        signals.push(signal);
+        return gone(signal);
+      }
+    });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(signals.map(one => one.aborted)).toEqual([false]);
+    follower.show({ panel: false, status: false });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(signals.map(one => one.aborted)).toEqual([true]);
+    follower.show({ panel: true });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(signals).toHaveLength(2);
+    follower.dispose();
+  });
+
+  it('learns how a run ended whose kernel went with the server', async () => {
+    const refused = async () => {
+      throw new TransportError('refused', 404, 'this server has no such kernel', 'restarted?');
+    };
+    const lost = summary({ outcome: 'lost' });
+    const { follower, model } = follows({
+      follow: refused,
+      session: async () => session({ session: lost }),
+      picture: async () => picture({ outcome: 'lost', seq: 9 })
+    });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(model.newest?.outcome).toBe('lost');
+    expect(model.run?.seq).toBe(9);
+    expect(model.link.kind).toBe('connected');
+    follower.dispose();
   });
 });
 

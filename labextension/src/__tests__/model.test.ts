@@ -5,7 +5,7 @@ import { Model } from '../model';
 import { Run } from '../run';
 import { MAX_ROWS, Track } from '../track';
 import { TransportError } from '../transport';
-import { everyKind, finished, KERNEL, lines, picture, RUN, runs, session, summary } from './fixtures';
+import { devices, everyKind, finished, KERNEL, lines, picture, RUN, runs, session, summary } from './fixtures';
 
 const HERE = { kind: 'kernel', name: 'a.ipynb', id: KERNEL, status: 'busy' } as const;
 const OTHER = { ...HERE, id: 'another' } as const;
@@ -157,6 +157,18 @@ describe('the model', () => {
     expect(model.live).toBe(false);
   });
 
+  it('keeps the last run of a kernel that has gone, until there is another kernel', () => {
+    const model = new Model();
+    model.setPlace(HERE);
+    model.takeRuns(KERNEL, runs(lines().slice(0, 3)));
+    model.setPlace({ kind: 'no-kernel', name: 'a.ipynb', was: KERNEL });
+    expect(model.run?.seq).toBe(2);
+    model.takeRuns(KERNEL, runs([], {}, summary({ outcome: 'lost' })));
+    expect(model.newest?.outcome).toBe('lost');
+    model.setPlace({ kind: 'no-kernel', name: 'b.ipynb' });
+    expect(model.runs).toEqual([]);
+  });
+
   it('shows a new run at once', () => {
     const model = new Model();
     model.setPlace(HERE);
@@ -201,17 +213,32 @@ describe('the model', () => {
     model.setPlace(HERE);
     model.takeRuns(KERNEL, runs([]));
     const gone = new TransportError('unreachable', 0, 'no answer');
-    model.failed(gone, 1, 1000);
+    model.failed('runs', gone, 1, 1000);
     expect(model.link.kind).toBe('connected');
-    model.failed(gone, 2, 2000);
+    model.failed('runs', gone, 2, 2000);
     expect(model.link).toMatchObject({ kind: 'disconnected', message: 'no answer' });
     model.takeRuns(KERNEL, runs([]));
     expect(model.link.kind).toBe('connected');
   });
 
+  it('is disconnected while one of its questions fails, whatever answers the other', () => {
+    const model = new Model();
+    model.setPlace(HERE);
+    const gone = new TransportError('unreachable', 0, 'no answer');
+    model.failed('devices', gone, 2, 2000);
+    model.takeRuns(KERNEL, runs([]));
+    expect(model.link.kind).toBe('disconnected');
+    model.setDevices(devices());
+    expect(model.link.kind).toBe('connected');
+    model.failed('runs', gone, 2, 2000);
+    expect(model.link.kind).toBe('disconnected');
+    model.setPlace({ kind: 'nowhere' }); // nothing is asked about runs any more
+    expect(model.link.kind).toBe('connected');
+  });
+
   it.each(['missing', 'forbidden'] as const)('says at once that the routes are %s', kind => {
     const model = new Model();
-    model.failed(new TransportError(kind, 404, ''), 1, 1000);
+    model.failed('devices', new TransportError(kind, 404, ''), 1, 1000);
     expect(model.link.kind).toBe(kind);
   });
 });

@@ -62,6 +62,51 @@ describe('the routes', () => {
   });
 });
 
+describe('a stream of answers', () => {
+  function streaming(chunks: string[], init: ResponseInit = {}, broken = false) {
+    const asked: string[] = [];
+    const bytes = new TextEncoder();
+    const transport = new Transport(async path => {
+      asked.push(path);
+      const body = new ReadableStream<Uint8Array>({
+        start: control => chunks.forEach(one => control.enqueue(bytes.encode(one))),
+        pull: control => (broken ? control.error(new TypeError('network error')) : control.close())
+      });
+      return new Response(body, { headers: { 'Content-Type': 'application/x-ndjson' }, ...init });
+    });
+    const seen: unknown[] = [];
+    const follow = (enough = Infinity) =>
+      transport.follow('k 1', 'r:4', { stream_s: 60, devices: true }, reply => seen.push(reply) < enough, new AbortController().signal);
+    return { asked, seen, follow };
+  }
+
+  it('is read line by line, however it is cut', async () => {
+    const { asked, seen, follow } = streaming(['{"a": 1}\n{"b"', ': 2', '}\n\n{"torn": ']);
+    await follow();
+    expect(asked).toEqual(['kernels/k%201/runs?since=r%3A4&stream=60&devices=1']);
+    expect(seen).toEqual([{ a: 1 }, { b: 2 }]);
+  });
+
+  it('ends when the reader has enough', async () => {
+    const { seen, follow } = streaming(['{"a": 1}\n{"b": 2}\n']);
+    await follow(1);
+    expect(seen).toEqual([{ a: 1 }]);
+  });
+
+  it('that breaks is unreachable, after what came before', async () => {
+    const { seen, follow } = streaming(['{"a": 1}\n'], {}, true);
+    await expect(follow()).rejects.toMatchObject({ failure: 'unreachable', message: 'network error' });
+    expect(seen).toEqual([{ a: 1 }]);
+  });
+
+  it('that is refused, or is another page, is told', async () => {
+    const no = streaming(['{"message": "no such kernel", "hint": "", "reason": ""}'], { status: 404, headers: {} });
+    await expect(no.follow()).rejects.toMatchObject({ failure: 'refused', message: 'no such kernel' });
+    const login = streaming(['<html>'], { headers: { 'Content-Type': 'text/html' } });
+    await expect(login.follow()).rejects.toMatchObject({ failure: 'forbidden' });
+  });
+});
+
 describe('the waiting time after failures', () => {
   it('doubles from 1 to 30 s and is spread', () => {
     const longest = [1, 2, 3, 4, 5, 6, 50].map(count => backoff(count, () => 1));

@@ -3,12 +3,14 @@ import { act } from 'react';
 import { createRoot, Root } from 'react-dom/client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { asLabels, asName, ExportForm } from '../views/export';
+import type { ISource } from '../notebook';
+import { asLabels, asName, asNames, ExportForm } from '../views/export';
 import { Compare } from '../views/compare';
 import { Devices } from '../views/devices';
 import { Doctor } from '../views/doctor';
 import { History } from '../views/history';
 import { Running } from '../views/running';
+import { Heard } from '../frames';
 import { Model } from '../model';
 import { TransportError } from '../transport';
 import { statusText } from '../statustext';
@@ -137,6 +139,32 @@ describe('the running view', () => {
     expect(text).toContain('nothing was measured');
   });
 
+  it('the last run of a kernel that is gone, and how to get another', async () => {
+    const model = watching(lines(), { outcome: 'lost' });
+    model.setPlace({ kind: 'no-kernel', name: 'a.ipynb', was: KERNEL });
+    const text = await showing(model);
+    expect(text).toContain('The kernel is gone; this is its last run');
+    expect(host.querySelector('.jp-GpuPredict-run')).not.toBeNull();
+  });
+
+  it('a run of which the server has no record: what the kernel tells, and what does not work', async () => {
+    const model = new Model();
+    model.setPlace(HERE);
+    model.takeRuns(KERNEL, { ...runs([]), runs: [], reason: 'none here' });
+    const heard = new Heard('c', 0);
+    heard.take({
+      kind: 'key', seq: 4, end: 2, share_from: 0, share: [[1, 10, 20], [2, 30, 40]],
+      memory_from: 0, memory: [[1, 100]], target: 43, state: 'converged', finished: false,
+      label: 'NVIDIA H200, read by nvml', headline: '43 % covers', detail: 'detail', problem: ''
+    });
+    Object.defineProperty(model, 'heard', { value: heard });
+    const text = await showing(model);
+    for (const said of ['no record', '43 % covers', 'Not from here: stop', 'read by nvml', 'running for 2 s']) {
+      expect(text).toContain(said);
+    }
+    expect(host.querySelectorAll('figure')).toHaveLength(2);
+  });
+
   it('a share of the SMs beside a share of the time, each by its name', async () => {
     await showing(watching(lines().slice(0, 11)));
     expect(host.querySelector('.jp-GpuPredict-headline')?.textContent).toContain(
@@ -261,6 +289,34 @@ describe('the history', () => {
     expect(host.querySelectorAll('li').length).toBeGreaterThan(0);
   });
 
+  it('draws a part of a long run at once', async () => {
+    let answers = 0;
+    const server = api({
+      sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
+      session: async () => session({ session: two[0]!, finished: finished() }),
+      picture: () =>
+        answers++ ? new Promise<never>(() => undefined) : Promise.resolve(picture({ complete: false }))
+    });
+    await show(<History {...props({ api: server })} />);
+    await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
+    expect(host.textContent).toContain('the rest is being read');
+    expect(host.querySelector('figure')).not.toBeNull();
+  });
+
+  it('asks until all of a long run is read', async () => {
+    let answers = 0;
+    const server = api({
+      sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
+      session: async () => session({ session: two[0]!, finished: finished() }),
+      picture: async () => picture({ outcome: 'completed', seq: 12, complete: ++answers === 4 })
+    });
+    await show(<History {...props({ api: server })} />);
+    await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
+    expect(host.textContent).toContain('completed after 7 min');
+    expect(answers).toBe(4);
+    expect(host.textContent).not.toContain('is being read');
+  });
+
   it('opens one run, whole', async () => {
     const server = api({
       sessions: async () => ({ sessions: [two[0]!], total: 1, searched: 1, before: null }),
@@ -362,9 +418,11 @@ describe('the export form', () => {
     texts: { 'README.md': 'read me', 'deploy/job.yaml': 'kind: Job' },
     warnings: ['the run was short']
   };
-  const form = (changed: Partial<IViewProps['api']>, copy = vi.fn()) => (
-    <ExportForm api={api(changed)} run={RUN} name="train" words={words} copy={copy} />
+  const form = (changed: Partial<IViewProps['api']>, copy = vi.fn(), source: ISource | null = null) => (
+    <ExportForm api={api(changed)} run={RUN} name="train" source={source} words={words} copy={copy} />
   );
+  const cell = { source: 'train()', execution_count: 3, tags: [], failed: false };
+  const notebook = { path: 'work/a.ipynb', own: true, cells: () => [cell] };
 
   async function settled(): Promise<void> {
     await act(async () => {
@@ -432,6 +490,48 @@ describe('the export form', () => {
     await settled();
     expect(host.querySelector('[role=alert]')?.textContent).toContain('nothing has converged');
     expect(button('Save').disabled).toBe(true);
+    await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+    await settled();
+    expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+  });
+
+  it('sends the cells of the notebook that the run is of, and the names that the caller gives', async () => {
+    vi.useFakeTimers();
+    const preview = vi.fn(async () => ({ ...files, texts: { ...files.texts, 'train_fn.py': 'def train' } }));
+    await show(form({ export: preview }, vi.fn(), notebook));
+    await settled();
+    const sent = { cells: [cell], notebook: 'work/a.ipynb', params: [] };
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining(sent));
+    const shown = [...host.querySelectorAll('select:last-of-type option')].map(one => one.textContent);
+    expect(shown.slice(-3)).toEqual(['deploy/job.yaml', 'train_fn.py', 'README.md']);
+    await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+    await settled();
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ cells: expect.anything() }));
+    expect(asNames(' data, epochs ')).toEqual(['data', 'epochs']);
+  });
+
+  it('sends no cells of another kernel’s notebook unless told to', async () => {
+    vi.useFakeTimers();
+    const preview = vi.fn(async () => files);
+    await show(form({ export: preview }, vi.fn(), { ...notebook, own: false }));
+    await settled();
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ cells: expect.anything() }));
+  });
+
+  it('code that cannot be taken is said, and is nothing to insist against', async () => {
+    vi.useFakeTimers();
+    const preview = vi.fn(async (_id: string, request: { cells?: unknown[] }) => {
+      if (request.cells) {
+        throw new TransportError('refused', 422, 'no cell has the code', 'run it again', 'code');
+      }
+      return files;
+    });
+    await show(form({ export: preview }, vi.fn(), notebook));
+    await settled();
+    const told = host.querySelector('[role=alert]')?.textContent;
+    expect(told).toContain('no cell has the code');
+    expect(told).toContain('the manifests alone');
+    expect(host.querySelectorAll('.jp-GpuPredict-check')).toHaveLength(1);
     await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
     await settled();
     expect(host.querySelector('pre')?.textContent).toBe('kind: Job');

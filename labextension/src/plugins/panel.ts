@@ -8,6 +8,7 @@ import { openExport } from '../dialog';
 import { Follower } from '../follower';
 import { ITracker, Kernels } from '../kernels';
 import { kernelOf, Model } from '../model';
+import { codeCells, ISource } from '../notebook';
 import { Panel, PANEL_ID } from '../panel';
 import { DEFAULTS } from '../settings';
 import { ICurrentSettings, IGpuPredict } from '../tokens';
@@ -40,6 +41,17 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
     const trackers = [notebooks, consoles].filter((one): one is ITracker & typeof one => one !== null);
     const kernels = new Kernels(trackers);
     const follower = new Follower(api, model, kernels);
+    const source = (run: string): ISource | null => {
+      const open = notebooks?.currentWidget;
+      const cells = open?.content.model?.sharedModel;
+      if (!open || !cells) {
+        return null;
+      }
+      const kernel = open.sessionContext.session?.kernel?.id;
+      const shown = (kernel ?? null) === kernelOf(model.place);
+      const own = shown && model.runs.some(one => one.session_id === run);
+      return { path: open.context.localPath, own, cells: () => codeCells(cells) };
+    };
     const notify = (message: string) => {
       Notification.info(message, { autoClose: 4000 });
     };
@@ -64,7 +76,7 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
       openExport: run => {
         const place = model.place;
         const name = place.kind === 'nowhere' ? '' : place.name;
-        void openExport({ api, run, name, words: words(), copy }, trans);
+        void openExport({ api, run, name, source: source(run), words: words(), copy }, trans);
       }
     };
     const props = (): IViewProps => ({ api, model, words: words(), settings: current(), actions });

@@ -1,10 +1,10 @@
 /** Two runs side by side, on one time axis. */
 import * as React from 'react';
 
-import { useAsked, Waiting, when } from './parts';
+import { Reading, Waiting, when } from './parts';
 import { Plot } from './plot';
 import { formatter } from './runcard';
-import { IStored, stored } from './stored';
+import { IStored, useStored } from './stored';
 import type { IViewProps } from './view';
 
 const COLORS = ['--jp-brand-color1', '--jp-warn-color0'];
@@ -12,7 +12,7 @@ const COLORS = ['--jp-brand-color1', '--jp-warn-color0'];
 export function Compare(props: IViewProps & { ids: [string, string] }): React.ReactElement {
   const { api, words, ids } = props;
   const trans = words.trans;
-  const [asked, again] = useAsked(ids.join(' '), () => Promise.all(ids.map(id => stored(api, id))));
+  const [asked, again] = useStored(api, ids);
   if (asked.at !== 'there') {
     return <Waiting asked={asked} words={words} retry={again} />;
   }
@@ -23,6 +23,7 @@ export function Compare(props: IViewProps & { ids: [string, string] }): React.Re
   const metric = metrics[0] ?? '';
   return (
     <div className="jp-GpuPredict-compare">
+      {both.some(one => one.partial) && <Reading words={words} />}
       {metrics[0] !== metrics[1] && (
         <p className="jp-GpuPredict-warning">
           {trans.__('The two were judged by different metrics: their shares cannot be set against each other.')}

@@ -2,6 +2,7 @@
 import * as React from 'react';
 
 import type { IApi, IExported, IExportRequest, IStatus } from '../api';
+import type { ISource } from '../notebook';
 import { TransportError } from '../transport';
 import type { Words } from '../words';
 import { told } from './parts';
@@ -13,6 +14,8 @@ export interface IExportProps {
   run: string;
   /** A first suggestion for the function's name. */
   name: string;
+  /** The notebook to take the function's code from; null: none is open. */
+  source: ISource | null;
   words: Words;
   copy: (text: string) => void;
 }
@@ -20,7 +23,7 @@ export interface IExportProps {
 type Shown =
   | { at: 'loading' }
   | { at: 'there'; files: IExported }
-  | { at: 'refused'; message: string; hint: string; insist: boolean };
+  | { at: 'refused'; message: string; hint: string; why: 'insist' | 'code' | '' };
 
 /** A name that Kubernetes takes: lower case, digits and hyphens, at most 63. */
 export function asName(text: string): string {
@@ -45,8 +48,13 @@ export function asLabels(text: string): Record<string, string> {
   );
 }
 
+/** Names as one writes them, `data, epochs`. */
+export function asNames(text: string): string[] {
+  return text.split(/[,\s]+/).filter(Boolean);
+}
+
 export function ExportForm(props: IExportProps): React.ReactElement {
-  const { api, run, words } = props;
+  const { api, run, words, source } = props;
   const trans = words.trans;
   const [status, setStatus] = React.useState<IStatus | null>(null);
   const [wish, setWish] = React.useState({
@@ -55,7 +63,9 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     name: props.name,
     image: '',
     nodes: '',
-    output: `exports/${props.name}`
+    output: `exports/${props.name}`,
+    code: source?.own ?? false,
+    params: ''
   });
   const [force, setForce] = React.useState(false);
   const [shown, setShown] = React.useState<Shown>({ at: 'loading' });
@@ -82,7 +92,10 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     ...(wish.image ? { image: wish.image } : {}),
     ...(wish.nodes.trim() ? { node_selector: asLabels(wish.nodes) } : {}),
     ...(force ? { force } : {}),
-    ...(overwrite ? { overwrite } : {})
+    ...(overwrite ? { overwrite } : {}),
+    ...(source && wish.code
+      ? { cells: source.cells(), notebook: source.path, params: asNames(wish.params) }
+      : {})
   });
 
   const key = JSON.stringify([wish, force]);
@@ -97,7 +110,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           setShown({
             at: 'refused',
             ...told(error),
-            insist: error instanceof TransportError && error.status === 422
+            why: error instanceof TransportError && error.status === 422 ? whyNot(error) : ''
           })
       );
     }, TYPING_MS);
@@ -170,19 +183,21 @@ export function ExportForm(props: IExportProps): React.ReactElement {
             onChange={event => change({ name: event.target.value })}
           />
         </Field>
-        <Field label={trans.__('Container image (empty: built from the folder)')}>
+        <Field label={trans.__('Container image')}>
           <input
             className="jp-GpuPredict-input"
             value={wish.image}
+            placeholder={trans.__('built from the folder')}
             maxLength={1000}
             spellCheck={false}
             onChange={event => change({ image: event.target.value })}
           />
         </Field>
-        <Field label={trans.__('Labels of the nodes (KEY=VALUE, …)')}>
+        <Field label={trans.__('Labels of the nodes')}>
           <input
             className="jp-GpuPredict-input"
             value={wish.nodes}
+            placeholder={trans.__('KEY=VALUE, …')}
             maxLength={500}
             spellCheck={false}
             onChange={event => change({ nodes: event.target.value })}
@@ -197,20 +212,49 @@ export function ExportForm(props: IExportProps): React.ReactElement {
             onChange={event => change({ output: event.target.value })}
           />
         </Field>
+        {source && wish.code && (
+          <Field label={trans.__('Names that the caller gives')}>
+            <input
+              className="jp-GpuPredict-input"
+              value={wish.params}
+              placeholder={trans.__('data, epochs, …')}
+              maxLength={500}
+              spellCheck={false}
+              onChange={event => change({ params: event.target.value })}
+            />
+          </Field>
+        )}
       </div>
+      {source ? (
+        <label className="jp-GpuPredict-check">
+          <input
+            type="checkbox"
+            checked={wish.code}
+            onChange={event => change({ code: event.target.checked })}
+          />
+          {trans.__('With the function’s code, from the cells of %1', source.path)}
+        </label>
+      ) : (
+        <p className="jp-GpuPredict-small">
+          {trans.__('No notebook is open: the folder holds the manifests without the function’s code.')}
+        </p>
+      )}
       {target && !target.supported && <p className="jp-GpuPredict-warning">{target.reason}</p>}
       {target?.supported && target.expresses.length > 0 && (
         <p className="jp-GpuPredict-small">
-          {trans.__('This pair can express: %1', target.expresses.join(', '))}
+          {trans.__('This pair can carry: %1', target.expresses.map(one => words.limit(one)).join(', '))}
         </p>
       )}
       {shown.at === 'refused' && (
         <div className="jp-GpuPredict-warning" role="alert">
           <p>{shown.message}</p>
           {shown.hint && <p>{shown.hint}</p>}
+          {shown.why === 'code' && (
+            <p>{trans.__('Or leave the function’s code out: the manifests alone can be exported.')}</p>
+          )}
         </div>
       )}
-      {(force || (shown.at === 'refused' && shown.insist)) && (
+      {(force || (shown.at === 'refused' && shown.why === 'insist')) && (
         <label className="jp-GpuPredict-check">
           <input type="checkbox" checked={force} onChange={event => setForce(event.target.checked)} />
           {trans.__('Export all the same; the warning is written into the manifest')}
@@ -242,32 +286,34 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           </pre>
         </>
       )}
-      <p className="jp-GpuPredict-buttons">
-        <button
-          type="button"
-          className="jp-GpuPredict-button"
-          disabled={!chosen}
-          onClick={() => props.copy(texts[chosen] ?? '')}
-        >
-          {trans.__('Copy')}
-        </button>
-        <button
-          type="button"
-          className="jp-GpuPredict-button jp-mod-accept"
-          disabled={shown.at !== 'there' || !wish.output}
-          onClick={() => void save(false)}
-        >
-          {trans.__('Save')}
-        </button>
-        {saved?.exists && (
-          <button type="button" className="jp-GpuPredict-button" onClick={() => void save(true)}>
-            {trans.__('Overwrite')}
+      <div className="jp-GpuPredict-foot">
+        <p className="jp-GpuPredict-buttons">
+          <button
+            type="button"
+            className="jp-GpuPredict-button"
+            disabled={!chosen}
+            onClick={() => props.copy(texts[chosen] ?? '')}
+          >
+            {trans.__('Copy')}
           </button>
-        )}
-      </p>
-      <p role="status" className={saved && !saved.good ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
-        {saved?.text ?? ''}
-      </p>
+          <button
+            type="button"
+            className="jp-GpuPredict-button jp-mod-accept"
+            disabled={shown.at !== 'there' || !wish.output}
+            onClick={() => void save(false)}
+          >
+            {trans.__('Save')}
+          </button>
+          {saved?.exists && (
+            <button type="button" className="jp-GpuPredict-button" onClick={() => void save(true)}>
+              {trans.__('Overwrite')}
+            </button>
+          )}
+        </p>
+        <p role="status" className={saved && !saved.good ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
+          {saved?.text ?? ''}
+        </p>
+      </div>
     </div>
   );
 }
@@ -285,8 +331,13 @@ function unique(names: string[], present: string): string[] {
   return [...new Set([...names, present])];
 }
 
-/** Manifests come before what is built around them, otherwise in the server's order. */
+/** Whether a refusal can be insisted against, or is about the code alone. */
+function whyNot(error: TransportError): 'insist' | 'code' {
+  return error.reason === 'code' ? 'code' : 'insist';
+}
+
+/** Manifests come first, then the function, then what is around them in the server's order. */
 function manifestFirst(a: string, b: string): number {
-  const rank = (name: string) => (name.startsWith('deploy/') ? 0 : 1);
+  const rank = (name: string) => (name.startsWith('deploy/') ? 0 : name === 'train_fn.py' ? 1 : 2);
   return rank(a) - rank(b);
 }

@@ -5,9 +5,9 @@ import type { ISummary } from '../api';
 import { MAGIC } from '../magic';
 import { STATE_SIGNS } from '../words';
 import { Compare } from './compare';
-import { Empty, told, useAsked, Waiting, when } from './parts';
+import { Empty, Reading, told, useAsked, Waiting, when } from './parts';
 import { RunCard } from './runcard';
-import { stored } from './stored';
+import { IStored, useStored } from './stored';
 import type { IViewProps } from './view';
 
 const PAGE = 50;
@@ -163,14 +163,15 @@ export function History(props: IViewProps): React.ReactElement {
 
 function One(props: IViewProps & { id: string }): React.ReactElement {
   const { api, words, settings, actions, id } = props;
-  const [asked, again] = useAsked(id, () => stored(api, id));
+  const [asked, again] = useStored(api, [id]);
   if (asked.at !== 'there') {
     return <Waiting asked={asked} words={words} retry={again} />;
   }
-  const { summary, run } = asked.value;
+  const { summary, run, partial } = asked.value[0] as IStored;
   return (
     <>
       <p className="jp-GpuPredict-small">{when(summary.started_at)}</p>
+      {partial && <Reading words={words} />}
       <RunCard run={run} outcome={summary.outcome} words={words} settings={settings} whole>
         <p className="jp-GpuPredict-buttons">
           <button

@@ -118,6 +118,15 @@ export function useAsked<T>(key: string, ask: () => Promise<T>): [Asked<T>, () =
   return [asked, () => setRound(count => count + 1)];
 }
 
+/** A long run is drawn as far as it was read. */
+export function Reading(props: { words: Words }): React.ReactElement {
+  return (
+    <p className="jp-GpuPredict-small jp-GpuPredict-reading" role="status">
+      {props.words.trans.__('A long run: what was read so far is drawn; the rest is being read…')}
+    </p>
+  );
+}
+
 /** Loading, or failed with a way to try again. */
 export function Waiting(props: {
   asked: { at: 'loading' } | { at: 'failed'; message: string; hint: string };

@@ -2,6 +2,7 @@
 import * as React from 'react';
 
 import { LOADER, MAGIC } from '../magic';
+import { HeardRun } from './heard';
 import { Empty } from './parts';
 import { RunCard } from './runcard';
 import type { IViewProps } from './view';
@@ -18,7 +19,8 @@ export function Running(props: IViewProps): React.ReactElement {
       />
     );
   }
-  if (place.kind === 'no-kernel') {
+  const gone = place.kind === 'no-kernel';
+  if (gone && !newest) {
     return (
       <Empty
         why={trans.__('%1 has no kernel.', place.name)}
@@ -26,7 +28,7 @@ export function Running(props: IViewProps): React.ReactElement {
       />
     );
   }
-  if (place.status === 'restarting' || place.status === 'autorestarting') {
+  if (!gone && (place.status === 'restarting' || place.status === 'autorestarting')) {
     return (
       <Empty
         why={trans.__('The kernel is restarting.')}
@@ -38,7 +40,12 @@ export function Running(props: IViewProps): React.ReactElement {
     return <Empty why={trans.__('Loading…')} />;
   }
   if (!newest || !run) {
-    return (
+    return model.heard ? (
+      <>
+        <p className="jp-GpuPredict-small">{place.name}</p>
+        <HeardRun heard={model.heard} words={words} />
+      </>
+    ) : (
       <Empty
         why={trans.__('No cell of %1 has been measured yet.', place.name)}
         next={trans.__(
@@ -54,6 +61,11 @@ export function Running(props: IViewProps): React.ReactElement {
   return (
     <>
       <p className="jp-GpuPredict-small">{place.name}</p>
+      {gone && (
+        <p className="jp-GpuPredict-warning">
+          {trans.__('The kernel is gone; this is its last run. For a new one: menu Kernel, Change Kernel.')}
+        </p>
+      )}
       {newest.remote && (
         <p className="jp-GpuPredict-warning">
           {trans.__('The kernel runs on %1: the figures are of its devices.', newest.host)}

@@ -1,12 +1,17 @@
 """`POST sessions/{id}/export`: what is written, where, and what is refused."""
 
 import json
+import subprocess
+import sys
+from importlib import metadata
 
 import pytest
+from jupyter_server.auth import Authorizer
 
+from jupyter_gpupredict import config
 from tests.frontends.server import traces
 
-RUN = traces.session_id(1)
+RUN, OTHER = traces.session_id(1), traces.session_id(2)
 EXPORT = f"sessions/{RUN}/export"
 WISH = {
     "name": "train",
@@ -16,6 +21,16 @@ WISH = {
     "sm_percent": 50,
     "output": "out/train",
 }
+
+CELL = {"source": "pass", "execution_count": 1, "tags": [], "failed": False}
+MEASURED = "net = helper(rate)\nprint(yaml.safe_load('a: 1'))\nlosses.total(net)\n"
+NOTEBOOK = [
+    {**CELL, "source": "import yaml, losses\nrate = 0.1", "execution_count": 3},
+    {**CELL, "source": "raise SystemExit('never taken')", "execution_count": None},
+    {**CELL, "source": "def helper(x):\n    return x * 2", "execution_count": 2},
+    {**CELL, "source": "%%gpupredict -o run\n" + MEASURED, "execution_count": 4},
+    {**CELL, "source": "rate = 99", "execution_count": 5},
+]
 
 
 @pytest.fixture
@@ -146,6 +161,18 @@ async def test_a_link_within_the_folder_is_followed(client, run, jp_root_dir):
         {**WISH, "force": "yes"},
         {**WISH, "node_selector": {"a": 1}},
         {**WISH, "cells": []},
+        {**WISH, "notebook": "a.ipynb"},
+        {**WISH, "cells": 5, "notebook": "a.ipynb"},
+        {**WISH, "cells": [5], "notebook": "a.ipynb"},
+        {**WISH, "cells": [{"source": "1"}], "notebook": "a.ipynb"},
+        {**WISH, "cells": [{**CELL, "source": 1}], "notebook": "a.ipynb"},
+        {**WISH, "cells": [{**CELL, "execution_count": True}], "notebook": "a.ipynb"},
+        {**WISH, "cells": [{**CELL, "failed": 0}], "notebook": "a.ipynb"},
+        {**WISH, "cells": [{**CELL, "outputs": []}], "notebook": "a.ipynb"},
+        {**WISH, "cells": [CELL] * 2001, "notebook": "a.ipynb"},
+        {**WISH, "cells": [{**CELL, "source": "x" * ((4 << 20) + 1)}], "notebook": "a.ipynb"},
+        {**WISH, "cells": [CELL], "notebook": "../a.ipynb"},
+        {**WISH, "params": ["not a name"]},
         {**WISH, "image": "x" * 1001},
         {**WISH, "sm_count": 4},
         {**WISH, "sm_percent": 101},
@@ -170,3 +197,113 @@ async def test_without_a_sharing_backend_the_default_is_meant(client, run):
 
 async def test_an_unknown_run(client):
     assert (await client.post(EXPORT, WISH))[0] == 404
+
+
+def with_code(cells=NOTEBOOK, **changes):
+    return {**WISH, "cells": cells, "notebook": "work/train.ipynb", **changes}
+
+
+@pytest.fixture
+def coded(store, jp_root_dir):
+    """A run of the measured cell, in the server's own environment; its notebook's folder."""
+    code = config.code_hash(MEASURED)
+    traces.whole_run(store, RUN, code_hash=code, environment=config.environment())
+    folder = jp_root_dir / "work"
+    folder.mkdir()
+    (folder / "losses.py").write_text("def total(x):\n    return x + 1\n")
+    return folder
+
+
+async def test_the_page_sends_the_cells_and_the_folder_holds_the_function(
+    client, coded, jp_root_dir
+):
+    status, made = await client.post(EXPORT, with_code())
+    assert status == 200, made
+    written = jp_root_dir / "out/train"
+    module = (written / "train_fn.py").read_text()
+    assert "net = helper(" in module
+    assert "never taken" not in module
+    assert "99" not in module  # ran later
+    assert {"losses.py", "handler.py", "Dockerfile", "deploy/job.yaml"} <= set(files(written))
+    pinned = (written / "requirements.txt").read_text()
+    assert f"PyYAML=={metadata.version('pyyaml')}" in pinned
+    assert any("not imported for a trial" in one for one in made["warnings"])
+    ran = subprocess.run(
+        [sys.executable, "handler.py", '{"rate": 3}'],
+        cwd=written, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "{'a': 1}" in ran.stdout + ran.stderr
+    assert "7" in ran.stdout  # 3 * 2 + 1
+
+
+async def test_no_code_of_the_user_runs_in_the_server(client, store, coded):
+    (coded / "losses.py").write_text("raise RuntimeError('user code ran')\n")
+    code = "import losses\nlosses.x()\n"
+    traces.whole_run(store, OTHER, code_hash=config.code_hash(code))
+    cells = [{**CELL, "source": "%%gpupredict\n" + code}]
+    status, made = await client.post(f"sessions/{OTHER}/export", with_code(cells))
+    assert status == 200, made
+    assert "losses.py" in made["texts"]
+    assert "losses" not in sys.modules
+
+
+async def test_versions_of_another_environment_are_not_made_up(client, store, coded):
+    changes = {"environment": "elsewhere", "versions": {"python": "3.12.4"}}
+    traces.whole_run(store, OTHER, code_hash=config.code_hash(MEASURED), **changes)
+    status, made = await client.post(f"sessions/{OTHER}/export", with_code(preview=True))
+    assert status == 200, made
+    text = made["texts"]["requirements.txt"]
+    assert "PyYAML\n" in text
+    assert "==" not in text
+    assert "FROM python:3.12-slim" in made["texts"]["Dockerfile"]
+    assert any("versions are not known here" in one for one in made["warnings"])
+
+
+async def test_a_module_that_only_the_kernel_has(client, store, coded):
+    code = "import notinstalledhere\nnotinstalledhere.f()\n"
+    traces.whole_run(store, OTHER, code_hash=config.code_hash(code), environment="elsewhere")
+    cells = [{**CELL, "source": "%%gpupredict\n" + code}]
+    made = (await client.post(f"sessions/{OTHER}/export", with_code(cells, preview=True)))[1]
+    assert "notinstalledhere\n" in made["texts"]["requirements.txt"]
+    assert any("what installs module notinstalledhere" in one for one in made["warnings"])
+    assert any("Python is not known" in one for one in made["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([CELL], "no cell has the code"),
+        ([{**CELL, "source": "%%gpupredict\n" + MEASURED}], "helper"),
+        (
+            [
+                {**NOTEBOOK[0], "source": "import yaml, losses\nrate = 'AKIA" + "A7" * 8 + "'"},
+                *NOTEBOOK[1:],
+            ],
+            "looks like",
+        ),
+    ],
+)
+async def test_code_that_cannot_be_taken_is_told_apart(client, coded, jp_root_dir, cells, said):
+    status, error = await client.post(EXPORT, with_code(cells))
+    assert (status, error["reason"]) == (422, "code"), error
+    assert said in error["message"]
+    assert not (jp_root_dir / "out").exists()
+    assert (await client.post(EXPORT, WISH))[0] == 200  # the manifests go without it
+
+
+async def test_a_parameter_that_the_caller_gives(client, coded):
+    cells = [one for one in NOTEBOOK if "def helper" not in one["source"]]
+    made = (await client.post(EXPORT, with_code(cells, params=["helper"], preview=True)))[1]
+    assert "`helper` (required)" in made["texts"]["README.md"]
+
+
+class NoFiles(Authorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return resource != "contents"
+
+
+async def test_who_may_read_no_files_exports_no_code(client, server, coded):
+    server.web_app.settings["authorizer"] = NoFiles(parent=server)
+    status, error = await client.post(EXPORT, with_code(preview=True))
+    assert (status, error["reason"]) == (403, "not_allowed")
+    assert (await client.post(EXPORT, {**WISH, "preview": True}))[0] == 200

@@ -8,6 +8,7 @@ import pytest
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.session.store import Store
+from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces
 from tests.frontends.server.traces import KERNEL
 
@@ -256,6 +257,21 @@ async def test_a_stream_has_a_line_for_each_news(client, store, jp_fetch):
     assert reply.headers["Content-Type"] == "application/x-ndjson"
     assert lines.got[-1]["runs"] == []  # the time was over
     assert lines.got[-1]["cursor"] == f"{RUN}:4"
+
+
+async def test_a_stream_brings_the_devices_once_a_second(client, store, jp_fetch, driver):
+    driver.play(Script(gpus=[FakeGpu()]))
+    begin(store)
+    lines = Lines(jp_fetch, since=f"{RUN}:2", stream=2.5, devices=1)
+    await lines.wait(1)
+    traces.write(store, RUN, [traces.samples(3, [0.7])])
+    await lines.wait(2)
+    assert (seqs(lines.got[1]), "devices" in lines.got[1]) == ({RUN: [3]}, False)
+    await lines.done
+    told = [line["devices"] for line in lines.got if "devices" in line]
+    assert 3 <= len(told) <= 4  # at 0, 1 and 2 s, and perhaps with the last line
+    assert told[0]["devices"][0]["utilization_ratio"] == 0.5
+    assert set(told[0]) == set((await client.get("devices"))[1])
 
 
 async def test_a_stream_brings_a_long_past_first(client, store, jp_fetch):
