@@ -12,12 +12,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import (
-    ForeignDaemon,
-    GpuPredictError,
-    MpsError,
-    TelemetryError,
-)
+from jupyter_gpupredict.core.errors import ForeignDaemon, GpuPredictError, MpsError
 from jupyter_gpupredict.core.machine import MpsStatus, OwnDaemon
 from jupyter_gpupredict.core.share import AppliedShare
 
@@ -39,7 +34,8 @@ class ProcessMps:
         self.daemon: Daemon | None = None
         self.held: AppliedShare | None = None
         """How this process is a client, which it stays until it ends."""
-        self.held_device = ""
+        self.control: Control | None = None
+        """The daemon of ours, started here or from a terminal, that it is a client of."""
         self._watching_exit = False
 
     def start(self, gpu_uuid: str) -> Daemon:
@@ -76,9 +72,9 @@ class ProcessMps:
         if daemon is None:
             raise MpsError("no MPS daemon of this process runs", "%gpupredict mps status")
         if daemon.alive:
-            self._refuse_clients(daemon.control)
+            self._refuse_clients(daemon)
         daemon.quit()
-        self.daemon = None
+        self.daemon = self.control = None
 
     def leave(self) -> None:
         """Let go at the end of the process, or of the extension; never raises.
@@ -94,18 +90,19 @@ class ProcessMps:
             return
         with contextlib.suppress(MpsError):  # the keeper tries again
             daemon.quit()
-        self.daemon = None
+        self.daemon = self.control = None
 
     def release(self) -> None:
         """End this process's own contexts through MPS, before it is ended by a signal."""
         from jupyter_gpupredict.mps.attachment import release
 
-        if self.daemon is not None and self.daemon.alive:
-            release(self.daemon.control, os.getpid())
+        if self.control is not None:
+            release(self.control, os.getpid())
 
-    def _refuse_clients(self, control: Control) -> None:
-        pids = {client.pid for client in control.ps()}
-        if os.getpid() in pids or self.held is not None:
+    def _refuse_clients(self, daemon: Daemon) -> None:
+        pids = {client.pid for client in daemon.control.ps()}
+        held_by = "" if self.held is None else self.held.pipe_directory
+        if os.getpid() in pids or held_by == str(daemon.pipe_directory):
             raise MpsError(
                 f"this process, {os.getpid()}, is a client of its MPS daemon until it ends",
                 "restart the kernel: the daemon ends with it",
@@ -131,7 +128,6 @@ class CellShare:
         self._config = config
         self._restore: Callable[[], None] | None = None
         self._began: AppliedShare | None = None
-        self._control: Control | None = None
         self._device: Device | None = None
         self._started_here = False
 
@@ -156,12 +152,14 @@ class CellShare:
         if self._began is None:
             return self._inherited()
         if not self._began.active:
-            return self._began
+            found = self._inherited()  # CUDA asks nobody whether it may attach
+            return replace(found, reason=self._began.reason) if found else self._began
         ended = self._proven(self._began)
-        if ended.sm_count is not None or ended.attached:  # it stays as it is until the end
+        if ended.sm_count is not None and ended.attached is not False:
             self._process.held = replace(ended, reason="")
         elif self._started_here and self._process.daemon is not None:
-            with contextlib.suppress(MpsError):  # clients in other processes, or it does not end
+            # where it has clients in other processes, or does not end, it stays
+            with contextlib.suppress(MpsError, KeyboardInterrupt):
                 self._process.stop()
         return ended
 
@@ -201,12 +199,12 @@ class CellShare:
         elif own is not None:
             if own.gpu_uuid != device.uuid:
                 raise MpsError(f"the MPS daemon in {own.pipe} serves {own.gpu_uuid}")
-            pipe, self._control = own.pipe, Control(own)
+            pipe, process.control = own.pipe, Control(own)
             changes = limiter.own_client(pipe, device.uuid, limits)
         else:
             self._started_here = process.daemon is None
             daemon = process.start(device.uuid)
-            pipe, self._control = daemon.pipe_directory, daemon.control
+            pipe, process.control = daemon.pipe_directory, daemon.control
             changes = limiter.own_client(pipe, device.uuid, limits)
         self._restore = limiter.apply(changes)
         return AppliedShare(
@@ -229,11 +227,13 @@ class CellShare:
         device = self._device
         attached: bool | None = None
         reason = ""
-        if self._control is not None:
+        if self._process.control is not None:
             try:
-                attached = attachment.known_to_daemon(self._control, pids)
+                attached = attachment.known_to_daemon(self._process.control, pids)
             except MpsError as error:
                 reason = f"whether it was a client cannot be shown: {error}"
+            except KeyboardInterrupt:  # the program hangs; the run is to have its end all the same
+                reason = "whether it was a client cannot be shown: interrupted"
         if not attached and device is not None:
             attached = attachment.known_to_driver(device.uuid, pids) or attached
         if attached is False:
@@ -248,24 +248,29 @@ class CellShare:
 
     def _inherited(self) -> AppliedShare | None:
         """Return the share of a run that did not ask, where CUDA has found a daemon by itself."""
-        from jupyter_gpupredict.mps import attachment, limiter, neighbours
+        from jupyter_gpupredict.mps import neighbours
 
         found = neighbours.running_daemon(os.environ)
-        count = None if found is None else limiter.visible_sm_count()
-        if found is None or count is None:
+        if found is None:
+            return None
+        from jupyter_gpupredict.mps import attachment, limiter
+
+        count = limiter.visible_sm_count()
+        if count is None:
             return None
         try:
             device = neighbours.device(self._config.device, os.environ)
         except GpuPredictError:
             return None
-        if not attachment.known_to_driver(device.uuid, attachment.own_pids()):
-            return None
+        attached = attachment.known_to_driver(device.uuid, attachment.own_pids())
+        if not attached and count >= (device.sm_count or 0):
+            return None  # nothing shows that it was, and nothing was taken away
         share = AppliedShare(
             active=True,
             percentage=limiter.percentage_in(os.environ),
             pipe_directory=str(found[0]),
             joined=True,
-            attached=True,
+            attached=attached,
             sm_count=count,
             device_sm_count=device.sm_count,
         )
@@ -293,7 +298,7 @@ def mps_status(device: str | None = None) -> MpsStatus:
         path, version = "", ""
     try:
         mode = neighbours.compute_mode(neighbours.device(device, os.environ).uuid)
-    except (TelemetryError, GpuPredictError):
+    except GpuPredictError:
         mode = ""
     other, foreign = "", False
     there = neighbours.running_daemon(os.environ)

@@ -3,8 +3,8 @@
     GpuPredictError(message, hint)
       ConfigError        UnknownName ("did you mean"), InvalidOption
       TelemetryError     SourceUnavailable (cannot open), SourceLost (was open), PermissionDenied
-      MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, NotAttached,
-                         ControlTimeout, ServerFault, LimitRefused
+      MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, ControlTimeout,
+                         ServerFault, LimitRefused
       PredictionError    NotEnoughSamples (never a guess), VerifyRefused
       ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
                          TrialFailed, OutputExists
@@ -87,10 +87,6 @@ class ForeignDaemon(MpsError):
 
 class ContextExists(MpsError):
     """CUDA is initialised in this process, so its limits are fixed."""
-
-
-class NotAttached(MpsError):
-    """A process that should be an MPS client is none."""
 
 
 class ControlTimeout(MpsError):

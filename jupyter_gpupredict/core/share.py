@@ -21,7 +21,7 @@ class AppliedShare:
     """Device memory of the process, CUDA's own included."""
     pipe_directory: str = ""
     joined: bool = False
-    """The daemon was there already, and is not ours."""
+    """The daemon was there already."""
     attached: bool | None = None
     """Whether the process is known to the daemon; None: not looked yet, or cannot be shown."""
     sm_count: int | None = None

@@ -10,6 +10,7 @@ from jupyter_gpupredict.core.metrics import METRICS
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
+    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.core.verified import Verified
 
@@ -144,6 +145,16 @@ def verified(found: Verified) -> str:
         f"{found.percent} % of the SMs{sms} {verdict} {_ratio(found.speed_ratio)} of the uncapped "
         f"speed ({what[found.method]}; {found.method}, {found.at[:10]}, {found.device})"
     )
+
+
+def sm_share_hint(run: Run) -> str:
+    """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
+    told = [run.recommendation, *run.others]
+    known = run.verified is not None or any(one and one.basis == "sm_share" for one in told)
+    gpu = run.started.source != "cpu" and not run.started.simulated
+    if known or not gpu:
+        return ""
+    return "not known: busy time is no share of the SMs; %gpupredict sweep tries which is enough"
 
 
 def _ratio(value: float) -> str:

@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, MpsError, ServerFault
 from jupyter_gpupredict.mps.control import LIMIT_S, Control, environment, program
@@ -17,15 +16,10 @@ from jupyter_gpupredict.mps.ending import end, until
 from jupyter_gpupredict.mps.identity import Identity, identify
 from jupyter_gpupredict.mps.neighbours import require_room
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _KEEPER = (
     "import sys; sys.path.append(sys.argv[1]); from jupyter_gpupredict.mps import keeper; "
     "sys.exit(getattr(keeper, sys.argv[2])(sys.argv[3]))"
 )
-
-
 _PACKAGES = str(Path(__file__).parents[2])
 """Where this package lies, which a fresh interpreter might not look at."""
 
@@ -110,6 +104,9 @@ def start(gpu_uuid: str, *, static_partitions: bool = False) -> Daemon:
         keeper = _keeper("main", directory)  # first: no moment without someone to clean up
         directory = _launch(directory, static_partitions=static_partitions)
         _await_ready(keeper)
+    except OSError as error:  # a full disk, no process to be had
+        _abandon(directory, keeper)
+        raise MpsError(f"the MPS daemon cannot be started: {error.strerror}") from error
     except BaseException:
         _abandon(directory, keeper)
         raise
@@ -135,6 +132,9 @@ def start_detached(gpu_uuid: str) -> OwnDirectory:
         if owner is None or daemon is None:
             raise DaemonNotRunning("the MPS daemon's keeper ended at once")
         directory = directory.with_daemon(daemon, keeper=owner)
+    except OSError as error:
+        _abandon(directory, keeper)
+        raise MpsError(f"the MPS daemon cannot be started: {error.strerror}") from error
     except BaseException:
         _abandon(directory, keeper)
         raise
@@ -220,6 +220,9 @@ def _leave_alone(keeper: subprocess.Popen[bytes]) -> None:
 
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
     """Let the keeper go, which finds nothing left to do, and collect it."""
+    if keeper.stdin is not None and not keeper.stdin.closed:
+        with contextlib.suppress(OSError):  # it has ended
+            os.write(keeper.stdin.fileno(), b".")  # a forked child may keep the pipe open
     _close_pipes(keeper)
     try:
         keeper.wait(LIMIT_S)
@@ -236,5 +239,5 @@ def _close_pipes(keeper: subprocess.Popen[bytes]) -> None:
 
 
 def _first_line(said: Path) -> str:
-    lines: Sequence[str] = said.read_bytes()[:2000].decode(errors="replace").split("\n")
+    lines = said.read_bytes()[:2000].decode(errors="replace").split("\n")
     return next((repr(line.strip()) for line in lines if line.strip()), "it gives no reason")

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jupyter_gpupredict.mps.ending import until
 from tests.fake_mps import FOLDER
 from tests.fake_nvml.build import SOURCES, library_dir
 
@@ -101,6 +102,7 @@ def machine(driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setenv("FAKE_MPS_SCRIPT", str(made.script))
     monkeypatch.setenv("FAKE_MPS_LOG", str(made.log))
     yield made
+    until(lambda: not made.daemons() and not made.directories(), 5.0)  # a server's last moment
     left = [*made.daemons(), *made.directories()]
     for process in made.daemons():
         process.kill()

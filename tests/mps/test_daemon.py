@@ -23,6 +23,7 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.mps import daemon as daemons
 from jupyter_gpupredict.mps import directory as directories
 from jupyter_gpupredict.mps import ending
+from jupyter_gpupredict.mps.control import environment
 from jupyter_gpupredict.mps.daemon import start, start_detached, sweep
 from jupyter_gpupredict.mps.directory import MARKER, found, make, read
 from jupyter_gpupredict.mps.ending import end, until
@@ -178,6 +179,41 @@ def test_a_forked_child_leaves_it_alone(machine):
     os.waitpid(pid, 0)
     assert daemon.alive
     daemon.quit()
+
+
+def test_a_forked_child_does_not_hold_the_keeper(machine):
+    """It has the other end of the keeper's pipe, as the workers of a data loader do."""
+    daemon = start(UUID)
+    ours, childs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(childs)
+        os.read(ours, 1)
+        os._exit(0)
+    os.close(ours)
+    daemon.quit()
+    assert daemon._keeper.returncode == 0  # not -9: nobody had to kill it
+    os.close(childs)
+    os.waitpid(pid, 0)
+
+
+def test_a_daemon_that_its_owner_had_no_time_to_note(machine):
+    """The owner dies right after the start: the daemon itself says which directory it serves."""
+    made = make(UUID, os.getpid())
+    subprocess.run(["nvidia-cuda-mps-control", "-d"], env=environment(made), check=True)
+    assert until(lambda: identify(made.written_pid() or 0) is not None, 5.0)
+    daemon = identify(made.written_pid())
+    assert read(made.path).daemon is None
+    end(read(made.path))
+    assert not daemon.alive
+    assert machine.directories() == []
+
+
+def test_a_number_in_the_pid_file_may_mean_someone_else(machine):
+    made = make(UUID, os.getpid())
+    (made.pipe / "nvidia-cuda-mps-control.pid").write_text(f"{os.getpid()}\n")
+    end(made)  # and we are still here
+    assert machine.directories() == []
 
 
 def test_the_keeper_quits_when_the_owner_is_killed(machine, driver):
@@ -392,3 +428,18 @@ def test_a_detached_daemon_that_is_killed_is_tidied_up_after(machine):
     os.kill(directory.daemon.pid, signal.SIGKILL)
     assert until(lambda: machine.directories() == [], 10.0)
     os.waitpid(directory.owner.pid, 0)
+
+
+def test_a_full_disk_is_one_line(machine, monkeypatch):
+    replace, calls = Path.replace, []
+
+    def full(self, target):
+        calls.append(target)
+        if len(calls) > 1:  # the directory was marked; the daemon cannot be noted
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(MpsError, match="No space left on device"):
+        start(UUID)
+    assert machine.directories() == []

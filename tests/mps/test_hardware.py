@@ -1,4 +1,4 @@
-"""The scripts for real hardware: without it they say so; against the stand-ins they read what is."""
+"""The scripts for real hardware: without it they say so; the stand-ins answer as they should."""
 
 import json
 import os

@@ -65,9 +65,13 @@ def test_a_kernel_that_is_killed_leaves_nothing(machine, environ):
 
 def test_a_busy_kernel_is_restarted_through_mps(machine, environ):
     """The request comes before the signal, and ends the client's contexts."""
+    busy = machine.folder / "busy"
     with Kernel(**environ) as kernel:
-        kernel.run(f"{MAGIC}\n{CUDA}")
-        kernel.client.execute("import time\nwhile True: time.sleep(0.1)")
+        kernel.client.execute(
+            f"{MAGIC}\n{CUDA}\nopen({str(busy)!r}, 'w').close()\nimport time\n"
+            "while True: time.sleep(0.1)"
+        )
+        assert until(busy.exists, 30.0)
         kernel.manager.shutdown_wait_time = 2.0
         kernel.client.stop_channels()
         kernel.manager.restart_kernel(now=False)

@@ -144,6 +144,7 @@ def test_cuda_that_did_not_find_the_daemon_is_seen(machine):
     elsewhere = "os.environ['CUDA_MPS_PIPE_DIRECTORY'] = '/nowhere'; " + WORK
     ((found,), _) = measured(({"mps": True}, elsewhere))
     assert found["mps"]["attached"] is False
+    assert machine.directories() == []  # no client, so nothing is kept for it
     assert "the daemon does not know this process" in found["mps"]["reason"]
     assert "ran without MPS" in words.mps(AppliedShare(**found["mps"]))
     assert gone(machine)
@@ -155,10 +156,10 @@ def test_a_client_in_a_child_process_counts(machine):
         "\"import ctypes, sys; ctypes.CDLL('libcuda.so.1').cuInit(0); print(flush=True); "
         'sys.stdin.read()"], stdin=-1, stdout=-1); child.stdout.readline()'
     )
-    ((found,), _) = measured(
-        ({"mps": True}, child), after="child.stdin.close(); child.wait(); child.stdout.close()"
-    )
-    assert found["mps"]["attached"] is True
+    ends = "child.stdin.close(); child.wait(); child.stdout.close()"
+    found, _ = measured(({"mps": True, "mps_percentage": 40}, child), ({}, f"{ends}; {WORK}"))
+    assert (found[0]["mps"]["attached"], found[0]["capped"]) == (True, True)
+    assert found[1]["mps"] is None  # this process is none
     assert gone(machine)
 
 
@@ -230,6 +231,31 @@ def test_a_cap_that_nobody_asked_for_is_seen(machine, driver):
 
 
 @root_only
+def test_cuda_attaches_to_another_users_daemon_all_the_same(machine, driver):
+    driver.play(Script([FakeGpu(**H100, processes=[("self", 100, "mps")])]))
+    folder, pid = stranger(machine)
+    os.chown(folder, 12345, 12345)
+    ((found,), _) = measured(({"mps": True}, WORK), CUDA_MPS_PIPE_DIRECTORY=str(folder))
+    assert (found["mps"]["joined"], found["mps"]["attached"]) == (True, True)
+    assert "is another user's" in found["mps"]["reason"]
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
+
+
+def test_an_interrupt_while_the_program_hangs_at_the_end(machine):
+    """The run has its end, and says what could not be shown."""
+    hangs = (
+        f"{WORK}; open(os.environ['FAKE_MPS_SCRIPT'], 'w').write('hang ps'); "
+        "import threading; threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    )
+    ((found,), _) = measured(({"mps": True}, hangs))
+    assert found["outcome"] == "completed"
+    assert found["mps"]["reason"] == "whether it was a client cannot be shown: interrupted"
+    machine.behave()
+    assert gone(machine)
+
+
+@root_only
 def test_another_users_daemon_costs_only_mps(machine):
     folder, pid = stranger(machine)
     os.chown(folder, 12345, 12345)
@@ -258,6 +284,23 @@ def test_a_measured_process_that_is_killed(machine):
     inside = f"{WORK}; os.kill(os.getpid(), 9)"
     with pytest.raises(AssertionError):
         measured(({"mps": True}, inside))
+    assert gone(machine)
+
+
+def test_a_script_on_the_command_line(machine, tmp_path):
+    script, told = tmp_path / "train.py", tmp_path / "told.json"
+    script.write_text(
+        "import ctypes, time\nctypes.CDLL('libcuda.so.1').cuInit(0)\ntime.sleep(0.4)\n"
+    )
+    folders = (library_dir("libcuda.so.1"), library_dir())
+    options = f"--source nvml --mps --mps-percentage 40 -q --json {told} {script}"
+    subprocess.run(
+        [sys.executable, "-m", "jupyter_gpupredict.frontends.cli", "run", *options.split()],
+        check=True,
+        env={**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, folders))},
+    )
+    found = json.loads(told.read_text())
+    assert (found["capped"], found["mps"]["sm_count"], found["mps"]["attached"]) == (True, 52, True)
     assert gone(machine)
 
 
