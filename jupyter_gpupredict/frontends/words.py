@@ -188,6 +188,16 @@ def verified(found: Verified) -> str:
     )
 
 
+def sm_share_hint(run: Run) -> str:
+    """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
+    told = [run.recommendation, *run.others]
+    known = run.verified is not None or any(one and one.basis == "sm_share" for one in told)
+    gpu = run.started.source != "cpu" and not run.started.simulated
+    if known or not gpu:
+        return ""
+    return "not known: busy time is no share of the SMs; %gpupredict sweep tries which is enough"
+
+
 def _ratio(value: float) -> str:
     return f"{100 * value:.1f} %"
 

@@ -3,10 +3,14 @@
  * cuInit connects to the control socket of tests/fake_mps, if there is one, and stays connected: a
  * client lives as long as its process. Without a daemon it goes on without MPS, silently, as the
  * real one does. FAKE_CUDA_SMS is the device's number of SMs (132).
+ *
+ * Its one kernel spins: a launch of so many blocks, two to an SM, takes its cycles at 2 GHz, and
+ * longer where the process was given fewer SMs than that. Other processes do not disturb it.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -56,3 +60,33 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   if (percent < 100) *value = 2 * (percent * *value / 200); /* steps of two SMs */
   return 0;
 }
+
+static int sms(void) {
+  int count = 0;
+  cuDeviceGetAttribute(&count, 16, 0);
+  return count ? count : 1;
+}
+int cuCtxCreate_v2(void **context, unsigned flags, int device) {
+  if (!initialised) return 3;
+  *context = &initialised;
+  return flags || device ? 1 : 0;
+}
+int cuMemGetInfo_v2(size_t *left, size_t *total) {
+  *total = (size_t)80 << 30;
+  const char *limit = getenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT");
+  *left = limit && !strncmp(limit, "0=", 2) ? (size_t)atol(limit + 2) << 20 : *total;
+  return initialised ? 0 : 3;
+}
+int cuModuleLoadData(void **module, const void *image) { return (*module = (void *)image) ? 0 : 1; }
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+  *function = module;
+  return strstr(module, name) ? 0 : 500;
+}
+int cuLaunchKernel(void *function, unsigned blocks, unsigned y, unsigned z, unsigned threads, unsigned ty,
+                   unsigned tz, unsigned shared, void *stream, void **arguments, void **extra) {
+  (void)function, (void)y, (void)z, (void)threads, (void)ty, (void)tz, (void)shared, (void)stream, (void)extra;
+  double cycles = (double)*(uint64_t *)arguments[0], width = blocks / 2.0 / sms();
+  usleep((useconds_t)(cycles / 2000.0 * (width > 1.0 ? width : 1.0)));
+  return 0;
+}
+int cuCtxSynchronize(void) { return 0; }

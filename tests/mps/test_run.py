@@ -287,6 +287,23 @@ def test_a_measured_process_that_is_killed(machine):
     assert gone(machine)
 
 
+def test_a_script_on_the_command_line(machine, tmp_path):
+    script, told = tmp_path / "train.py", tmp_path / "told.json"
+    script.write_text(
+        "import ctypes, time\nctypes.CDLL('libcuda.so.1').cuInit(0)\ntime.sleep(0.4)\n"
+    )
+    folders = (library_dir("libcuda.so.1"), library_dir())
+    options = f"--source nvml --mps --mps-percentage 40 -q --json {told} {script}"
+    subprocess.run(
+        [sys.executable, "-m", "jupyter_gpupredict.frontends.cli", "run", *options.split()],
+        check=True,
+        env={**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, folders))},
+    )
+    found = json.loads(told.read_text())
+    assert (found["capped"], found["mps"]["sm_count"], found["mps"]["attached"]) == (True, 52, True)
+    assert gone(machine)
+
+
 def test_bad_options():
     for options, hint in (
         ({"mps_percentage": 40}, "add --mps"),
