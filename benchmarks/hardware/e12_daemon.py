@@ -12,7 +12,7 @@ from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.config.tenancy import Tenancy, hosted
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.mps import daemon, limiter, neighbours
+from jupyter_gpupredict.mps import daemon, limiter, surroundings
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _two(options: argparse.Namespace) -> dict[str, Any]:
     """Start a second daemon on the same device, and give each a client."""
     import os
 
-    device = neighbours.device(options.device, os.environ)
+    device = surroundings.device(options.device, os.environ)
     running = []
     try:
         for _ in range(2):

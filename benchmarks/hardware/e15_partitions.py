@@ -12,12 +12,12 @@ from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.config.tenancy import Tenancy
 from jupyter_gpupredict.core.errors import LimitRefused, MpsError
-from jupyter_gpupredict.mps import daemon, limiter, neighbours
+from jupyter_gpupredict.mps import daemon, limiter, surroundings
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Give one client one, two, four and eight chunks; then take chunks until none is left."""
-    device = neighbours.device(options.device, os.environ)
+    device = surroundings.device(options.device, os.environ)
     running = daemon.start(device.uuid, static_partitions=True)
     control = running.control
     found: dict[str, Any] = {}

@@ -77,6 +77,57 @@ def test_a_client_is_found_by_its_number(tmp_path, environ):
     assert found["terminate_client"] == "done"
 
 
+@pytest.fixture
+def hopper(driver, environ):
+    """Half of the SMs are used while a kernel runs, half of the time."""
+    points = [(0.1 * k, 100.0 * (k % 2), 1000.0, 50.0) for k in range(1200)]
+    driver.play(Script([FakeGpu(points, cores=(132 * 128, "9.0"), gpm=True)]))
+    driver.script_path.write_text(  # the script's time is the wall's, in other processes
+        driver.script_path.read_text().replace("start ", "# start ")
+    )
+    return environ
+
+
+def test_refresh_periods_are_seen_in_the_values(tmp_path, hopper):
+    found = readings("e01_refresh", tmp_path, hopper, "--seconds", "2")
+    assert 0.05 < min(found["utilization_percent at 1000 Hz"]["changes_s"]) < 0.2
+    assert len(found["stamps_us"]) > 2
+
+
+def test_stamps_are_set_beside_each_clock(tmp_path, hopper):
+    found = readings("e02_stamps", tmp_path, hopper, "--idle", "0.5")
+    row = found["busy"][-1]
+    # the stand-in's stamps are of the wall clock
+    assert abs(row["newest_us"] / 1e6 - row["clocks_s"]["wall"]) < 5.0
+    assert found["idle"]
+    assert found["burst"]
+
+
+def test_gpm_is_read_at_each_interval_and_by_two(tmp_path, hopper):
+    found = readings("e03_gpm_access", tmp_path, hopper)
+    assert all(v is None for row in found["intervals"]["20 ms"] for v in row["value"].values())
+    assert any(row["value"]["1"] is not None for row in found["intervals"]["200 ms"])
+    assert len(found["two readers"]) == 10
+
+
+def test_gpm_that_is_refused_is_told_by_its_code(tmp_path, driver, environ):
+    driver.play(Script([FakeGpu(gpm=True)], failures=[("nvmlGpmQueryDeviceSupport", 4)]))
+    assert readings("e03_gpm_access", tmp_path, environ)["open"]["code"] == 4
+
+
+def test_breadth_is_set_beside_the_kernels_width(tmp_path, hopper):
+    found = readings("e04_breadth", tmp_path, hopper, "--seconds", "1.2")
+    assert found["sm_count"] == 132
+    engine, sm = found["rows"][0]["engine_and_sm"][-1]
+    assert sm == pytest.approx(engine / 2, abs=0.02)
+
+
+def test_the_cost_of_watching_is_paired_with_nothing(tmp_path, hopper):
+    found = readings("e13_sampler_cost", tmp_path, hopper, "--seconds", "0.3", "--rounds", "2")
+    assert {len(figures) for figures in found["steps_per_s"].values()} == {2}
+    assert set(found["steps_per_s"]) == {"nothing", "nothing again", "nvml", "gpm"}
+
+
 def test_endings_are_not_tried_by_accident(environ):
     done = ran("hardware.e08_endings", environ=environ)
     assert (done.returncode, "--really" in done.stdout) == (0, True)
