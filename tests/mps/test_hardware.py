@@ -1,5 +1,6 @@
 """The scripts for real hardware: without it they say so; the stand-ins answer as they should."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,11 +12,13 @@ import pytest
 from benchmarks.colocation import Function, functions, report
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking
+from jupyter_gpupredict.core.tracefile import open_trace
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted(p.stem for p in (ROOT / "benchmarks" / "hardware").glob("e*.py"))
+FOLDER = ROOT / "benchmarks" / "hardware"
+SCRIPTS = ["record_training", *sorted(p.stem for p in FOLDER.glob("e*.py"))]
 
 
 def ran(module, *words, environ=None, limit_s=240.0):
@@ -126,6 +129,24 @@ def test_the_cost_of_watching_is_paired_with_nothing(tmp_path, hopper):
     found = readings("e13_sampler_cost", tmp_path, hopper, "--seconds", "0.3", "--rounds", "2")
     assert {len(figures) for figures in found["steps_per_s"].values()} == {2}
     assert set(found["steps_per_s"]) == {"nothing", "nothing again", "nvml", "gpm"}
+
+
+def test_a_recording_has_both_sources_of_one_run(tmp_path, hopper):
+    words = ("--model", "spin", "--minutes", "0.1", "--traces", str(tmp_path / "traces"))
+    found = readings("record_training", tmp_path, hopper, *words)
+    assert found == {"spin": {"nvml": "spin-nvml.jsonl", "gpm": "spin-gpm.jsonl"}}
+    for source, metric in (("nvml", "gpu_util_ratio"), ("gpm", "breadth_ratio")):
+        trace = open_trace(str(tmp_path / "traces" / f"spin-{source}.jsonl"))
+        assert trace.share_series().metric == metric
+        assert len(list(trace.points(trace.share_series()))) > 5
+        assert trace.marks  # its steps
+
+
+def test_without_a_framework_real_training_is_not_recorded(tmp_path, hopper):
+    if importlib.util.find_spec("torch"):
+        pytest.skip("PyTorch is installed")
+    done = ran("hardware.record_training", "-o", str(tmp_path / "x"), environ=hopper)
+    assert (done.returncode, "PyTorch" in done.stdout) == (0, True)
 
 
 def test_endings_are_not_tried_by_accident(environ):
