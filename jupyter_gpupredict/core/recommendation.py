@@ -133,5 +133,8 @@ class Recommendation:
     """How far the loop is, in words, and who says so."""
     device: str = ""
     """UUID of the device whose share this is."""
+    slowdown: tuple[float, float] | None = None
+    """Of an SM share: run time under it over run time on all SMs, low and high; see
+    `core.slowdown`. None where SM activity is not known."""
     capped: bool = False
     """MPS gave the run less than all SMs: there is no figure to provide, nor will be."""

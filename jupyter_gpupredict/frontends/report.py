@@ -130,6 +130,7 @@ class Result:
             "reason": self.reason,
             "target_ratio": self.target_ratio,
             "mean_ratio": self.mean_ratio,
+            "slowdown": list(told.slowdown) if told and told.slowdown else None,
             "coverage_target_ratio": told.coverage_target_ratio if told else None,
             "coverage_ratio": told.coverage_ratio if told else None,
             "certified_ratio": found.certified_ratio if found else None,

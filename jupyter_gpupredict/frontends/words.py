@@ -188,6 +188,14 @@ def verified(found: Verified) -> str:
     )
 
 
+def slowdown(recommendation: Recommendation) -> str:
+    """Return what an SM share may cost in run time; empty where that is not known."""
+    if recommendation.slowdown is None:
+        return ""
+    low, high = recommendation.slowdown
+    return f"{low:.2f}x to {high:.2f}x the run time of all SMs, by SM activity; verify measures it"
+
+
 def sm_share_hint(run: Run) -> str:
     """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
     told = [run.recommendation, *run.others]

@@ -21,6 +21,8 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
     State,
 )
+from jupyter_gpupredict.core.rounding import sm_percent
+from jupyter_gpupredict.core.slowdown import bracket
 from jupyter_gpupredict.core.warmup import ACTIVE_RATIO, FalseStart, is_active
 from jupyter_gpupredict.session.course import Course
 
@@ -85,6 +87,8 @@ class Analysis:
         self._false_start = FalseStart()
         self._last_s = math.nan
         self._sampled_s = 0.0
+        self._breadth = Counter()
+        """Every reading of the active span."""
         self._estimate: Estimate | None = None
         self._confidence: Confidence | None = None
         self._guard: Guard | None = None
@@ -173,7 +177,16 @@ class Analysis:
             total_high_s=now_s + rest.high_s if rest and rest.high_s is not None else None,
             progress=self._course.words(),
             device=self._info.share.device,
+            slowdown=self._slowdown(target),
         )
+
+    def _slowdown(self, target: float | None) -> tuple[float, float] | None:
+        """Return what the share, as it would be given, may cost; only for a share while busy."""
+        if target is None or self._info.duty is None:
+            return None
+        here = self._info.share.device
+        sms = next((one.sm_count for one in self._info.devices if one.uuid == here), None)
+        return bracket(self._breadth, self._sampled_s, sm_percent(target, sms) / 100.0)
 
     def _figures(self) -> tuple[float | None, float | None, bool]:
         """Return (target, mean, whether they come from a convergence)."""
@@ -241,6 +254,8 @@ class Analysis:
                 peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += span_s
+        if self._info.duty is not None:
+            self._breadth.add(value, weight_s)
         assert self._profile is not None  # noqa: S101 - begun with the span
         blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
@@ -272,7 +287,7 @@ class Analysis:
 
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
-        self._start_s, self._sampled_s = math.nan, 0.0
+        self._start_s, self._sampled_s, self._breadth = math.nan, 0.0, Counter()
         self._false_start.settled = True  # once is enough: see core/warmup.py
         self._forget_windows()
         self._course.begin_anew(time_s)

@@ -77,6 +77,8 @@ export interface IRecommendation {
   total_high_s: number | null;
   progress: string;
   device: string;
+  /** Of an SM share: run time under it over run time on all SMs, low and high. */
+  slowdown: [number, number] | null;
   /** MPS gave the run less than all SMs; absent in older traces. */
   capped?: boolean;
 }

@@ -53,6 +53,7 @@ def recommendation(**changed):
             total_high_s=422.5,
             progress="epoch 3 of 10, from tqdm",
             device=UUID,
+            slowdown=(1.02, 1.3),
         ),
         **changed,
     )

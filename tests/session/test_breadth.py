@@ -3,10 +3,15 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.core.counter import Counter
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
+from jupyter_gpupredict.core.slowdown import bracket
+from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis
@@ -51,6 +56,34 @@ def test_a_window_without_work_neither_agrees_nor_disagrees():
     busy, idle = [(0.3, 0.9)] * 10, [(math.nan, 0.0)] * 10
     told = analysed(busy + idle + busy + busy[:2])
     assert (told.state, told.converged_at_s) == ("converged", 30.0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(0.0, 1.0)), min_size=1, max_size=50),
+    st.floats(0.01, 1.0),
+)
+def test_kernels_of_one_width_each_lie_within_the_bracket(windows, cap):
+    """A kernel of breadth b takes max(1, b / cap) times as long; the figures may not exclude it."""
+    breadth, busy_s = Counter(), 0.0
+    for width, duty in windows:
+        breadth.add(width, duty)
+        busy_s += duty
+    found = bracket(breadth, float(len(windows)), cap)
+    if busy_s <= 0.0:
+        assert found is None
+        return
+    low, high = found
+    took = 1.0 + sum(d * max(0.0, w / cap - 1.0) for w, d in windows) / len(windows)
+    assert 1.0 <= low <= took + 1e-9
+    assert took <= high + 1e-9
+
+
+def test_the_price_of_the_share_is_told_beside_it():
+    told = analysed([(0.2, 1.0), (0.6, 0.5)] * 20)
+    # 60 % of unknown SMs covers all: mean activity .25, no kernel is known to be wider
+    assert told.target_ratio == 0.6
+    assert told.slowdown == pytest.approx((1.0, 1.0 + 0.25 * (1 / 0.6 - 1.0)))
+    assert "1.00x to 1.17x the run time" in words.slowdown(told)
 
 
 def test_both_shares_are_kept_and_replayed_apart(tmp_path, data_dir):

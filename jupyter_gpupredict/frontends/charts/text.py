@@ -34,6 +34,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
                 else "not available: no readings beyond those that chose the figure",
             ),
             *(("beside it", words.beside(other, started)) for other in run.others),
+            ("at that share", words.slowdown(told)),
             ("SM share", words.sm_share_hint(run)),
             ("certified", words.certified(told)),
             ("bounds", words.bounds(told)),
