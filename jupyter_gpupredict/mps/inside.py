@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FLUSH_BYTES = 8 << 10
+QUIET_S = 0.02
+"""After so much silence a line is sent at once; in a flood of them, with its neighbours."""
 POLL_S = 0.2
 """Unfinished lines and progress are told this often."""
 DELIVERY_S = 0.3
@@ -47,6 +49,7 @@ class Reports:
         self._lock = threading.RLock()
         self._pending: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._size = 0
+        self._sent_s = 0.0
 
     def tell(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
         """Send a frame, after the output that was written before it."""
@@ -55,14 +58,15 @@ class Reports:
             self._send(kind, payload, facts)
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take output; it is sent at the end of a line, and before the other stream's."""
+        """Take output; it is sent soon after the end of a line, and before the other stream's."""
         other = "stderr" if stream == "stdout" else "stdout"
         with self._lock:
             if self._pending[other]:
                 self.flush()
             self._pending[stream].append(data)
             self._size += len(data)
-            if b"\n" in data or self._size >= FLUSH_BYTES:
+            due = b"\n" in data and time.monotonic() - self._sent_s > QUIET_S
+            if due or self._size >= FLUSH_BYTES:
                 self.flush()
 
     def flush(self) -> None:
@@ -73,6 +77,7 @@ class Reports:
                     data = b"".join(parts)
                     parts.clear()
                     self._size = 0
+                    self._sent_s = time.monotonic()
                     self._send("out", data, {"stream": stream})
 
     def _send(self, kind: str, payload: bytes, facts: dict[str, Any]) -> None:
