@@ -14,6 +14,7 @@ from jupyter_gpupredict.mps.control import LIMIT_S, Control, environment, progra
 from jupyter_gpupredict.mps.directory import OwnDirectory, found, make
 from jupyter_gpupredict.mps.ending import end, until
 from jupyter_gpupredict.mps.identity import Identity, identify
+from jupyter_gpupredict.mps.keeper import LET_GO, NOTED
 from jupyter_gpupredict.mps.neighbours import require_room
 
 _KEEPER = (
@@ -103,6 +104,7 @@ def start(gpu_uuid: str, *, static_partitions: bool = False) -> Daemon:
     try:
         keeper = _keeper("main", directory)  # first: no moment without someone to clean up
         directory = _launch(directory, static_partitions=static_partitions)
+        _tell(keeper, NOTED)
         _await_ready(keeper)
     except OSError as error:  # a full disk, no process to be had
         _abandon(directory, keeper)
@@ -220,15 +222,20 @@ def _leave_alone(keeper: subprocess.Popen[bytes]) -> None:
 
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
     """Let the keeper go, which finds nothing left to do, and collect it."""
-    if keeper.stdin is not None and not keeper.stdin.closed:
-        with contextlib.suppress(OSError):  # it has ended
-            os.write(keeper.stdin.fileno(), b".")  # a forked child may keep the pipe open
+    _tell(keeper, LET_GO)
     _close_pipes(keeper)
     try:
         keeper.wait(LIMIT_S)
     except subprocess.TimeoutExpired:
         keeper.kill()
         keeper.wait()
+
+
+def _tell(keeper: subprocess.Popen[bytes], word: bytes) -> None:
+    """Say something; closing the pipe alone may go unnoticed, as forked children keep it open."""
+    if keeper.stdin is not None and not keeper.stdin.closed:
+        with contextlib.suppress(OSError):  # it has ended
+            os.write(keeper.stdin.fileno(), word)
 
 
 def _close_pipes(keeper: subprocess.Popen[bytes]) -> None:

@@ -82,10 +82,11 @@ class OwnDirectory:
 
 
 def root() -> Path:
-    """Return where the directories are made: the user's runtime directory, else a temporary one."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and _private(Path(runtime)):
-        return Path(runtime)
+    """Return where the directories are made.
+
+    Not the user's runtime directory: it is removed when the last login ends, and a notebook may go
+    on.
+    """
     return Path(tempfile.gettempdir())
 
 

@@ -7,6 +7,7 @@ was started from a terminal is owned by its keeper, which then waits for the dae
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -17,6 +18,8 @@ from jupyter_gpupredict.mps.directory import OwnDirectory, read
 from jupyter_gpupredict.mps.ending import PATIENCE_S, end, until
 
 READY = b"watching\n"
+NOTED, LET_GO = b"n", b"."
+"""What an owner says: the marker names the daemon now; all is tidied up, end."""
 
 
 def main(path: str) -> int:
@@ -28,15 +31,18 @@ def main(path: str) -> int:
     owner = _descriptor(directory.owner.pid)
     if owner is not None:
         poller.register(owner, select.POLLIN)
-    poller.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
-    sys.stdout.buffer.write(READY)
-    sys.stdout.flush()
+    poller.register(sys.stdin.fileno(), select.POLLIN)
     while owner is not None and directory.owner.alive:
         if any(descriptor == sys.stdin.fileno() for descriptor, _ in poller.poll()):
-            if read(Path(path)) is None:
-                break  # let go: the owner has tidied up
-            poller.unregister(sys.stdin.fileno())  # it is ending, or could not: wait for its end
-    return _tidy(Path(path))
+            said = os.read(sys.stdin.fileno(), 64)
+            if LET_GO in said:
+                return 0
+            if not said:  # the owner is ending
+                poller.unregister(sys.stdin.fileno())
+            directory = read(directory.path) or directory
+            if NOTED in said:
+                _answer()
+    return _tidy(directory)
 
 
 def stay(path: str) -> int:
@@ -44,31 +50,30 @@ def stay(path: str) -> int:
     directory = read(Path(path))
     if directory is None or directory.daemon is None:
         return 1
-    sys.stdout.buffer.write(READY)
-    sys.stdout.flush()
+    _answer()
     daemon = _descriptor(directory.daemon.pid)
     if daemon is not None and directory.daemon.alive:
         poller = select.poll()
         poller.register(daemon, select.POLLIN)
         poller.poll()
-    return _tidy(Path(path))
+    return _tidy(directory)
 
 
-def _tidy(path: Path) -> int:
-    directory = read(path)
-    if directory is None:
-        return 0  # the owner has done it
+def _tidy(directory: OwnDirectory) -> int:
+    """End what is left. Of a directory that others have cleaned away, the daemon is known still."""
+    directory = read(directory.path) or directory
     if directory.daemon is None:  # the owner went while the daemon was starting
-        until(lambda: directory.written_pid() is not None or read(path) is None, PATIENCE_S)
+        until(lambda: directory.written_pid() is not None, PATIENCE_S)
     try:
-        end(_newest(directory))
+        end(read(directory.path) or directory)
     except MpsError:
         return 1  # the directory stays, for the next sweep
     return 0
 
 
-def _newest(directory: OwnDirectory) -> OwnDirectory:
-    return read(directory.path) or directory
+def _answer() -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more: the owner has ended
+        os.write(sys.stdout.fileno(), READY)
 
 
 def _descriptor(pid: int) -> int | None:

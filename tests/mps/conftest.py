@@ -90,7 +90,6 @@ def machine(driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     made = Machine(Path(tempfile.mkdtemp(prefix="mps-", dir="/tmp")))
     monkeypatch.setattr(tempfile, "tempdir", str(made.folder))
     monkeypatch.setenv("TMPDIR", str(made.folder))
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     for name in [name for name in os.environ if name.startswith("CUDA_")]:
         monkeypatch.delenv(name)
     # what the driver would attach to by default may exist on the machine that runs the tests

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -323,13 +324,14 @@ def test_the_kind_of_filesystem_is_the_mounts(machine):
     assert directories._filesystem(Path("/proc/self")) == "proc"
 
 
-def test_the_runtime_directory_is_used_where_it_is_private(machine, monkeypatch):
-    runtime = machine.folder / "run"
-    runtime.mkdir(mode=0o755)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    assert directories.root() == machine.folder
-    runtime.chmod(0o700)
-    assert directories.root() == runtime
+def test_a_directory_that_is_cleaned_away_does_not_save_the_daemon(machine, driver):
+    """What clears old files from a temporary directory may take the marker."""
+    with owner(driver) as process:
+        daemon = identify(int(process.stdout.readline()))
+        shutil.rmtree(machine.directories()[0])
+        process.kill()
+        process.wait()
+        assert until(lambda: not daemon.alive, 15.0)
 
 
 # ---- the device ---------------------------------------------------------------------------------
