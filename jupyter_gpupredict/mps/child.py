@@ -151,7 +151,7 @@ class Child:
             ends.remove(reports)  # the reader's from here on
             self._reader.start()
             self._send(
-                path=sys.path,
+                path=[str(one) for one in sys.path],
                 folder=self._folder,
                 module=program.module,
                 entry=program.entry,
@@ -449,7 +449,14 @@ class _Reader(threading.Thread):
             self._tell_output(stream, data, f"{stream} below")
         else:
             self._data += data
-            self._take_frames()
+            try:
+                self._take_frames()
+            except (ValueError, KeyError, TypeError) as error:  # something else has written there
+                selector.unregister(fd)
+                message = f"the cell's process broke its pipe: {error}"
+                fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+                self.ended = Ended("died", time.monotonic() - self._began_s, fault)
+                self._put(("ended",))
 
     def _take_frames(self) -> None:
         while True:

@@ -94,6 +94,16 @@ def test_an_error_of_a_class_of_the_cell_keeps_its_name(kernel):
     assert reply.of("error")[0]["evalue"] == "why"
 
 
+def test_an_error_that_is_one_of_ours_is_still_the_cells(kernel):
+    reply = kernel.run(
+        f"{MAGIC}\nimport importlib\n"
+        "e = importlib.import_module('jupyter_gpupredict.core.errors')\n"
+        "raise e.InvalidOption('mine', 'hint')"
+    )
+    assert reply.of("error")[0]["ename"] == "InvalidOption"
+    assert reply.of("error")[0]["evalue"] == "mine (hint)"
+
+
 def test_run_all_stops_at_an_error(kernel):
     client = kernel.client
     first = client.execute(f"{MAGIC}\n1/0")

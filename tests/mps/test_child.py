@@ -235,6 +235,49 @@ def test_a_child_without_the_word_ends_when_asked(run):
     assert child.stop() == "when asked"
 
 
+def test_an_interrupt_in_a_flood_of_output_tears_no_frame(run, talk):
+    child = run(
+        """
+        import sys
+        def train(params):
+            n = 0
+            while True:
+                n += 1
+                print("line", n, "x" * 5000)
+                print("line", n, "y" * 200, file=sys.stderr)
+        """
+    )
+    for _ in range(5):
+        listen_until(child, talk, "line 50 ")
+    child.interrupt()
+    ended = child.wait(time.monotonic() + 20.0)
+    assert (ended.outcome, ended.error.name) == ("interrupted", "KeyboardInterrupt")
+    last = child.fetch(["n"], {})["n"].value
+    assert child.stop() == "by itself"
+    assert f"line {last - 1} x" in talk.text("stdout")  # all but what was under way
+
+
+def test_a_process_that_writes_rubbish_into_our_pipe_is_given_up(run):
+    child = run(
+        """
+        import os, time
+        def train(params):
+            for fd in range(3, 20):
+                try:
+                    os.write(fd, b"rubbish\\n")
+                except OSError:
+                    pass
+            time.sleep(60)
+        """,
+        waits=SHORT,
+    )
+    ended = child.wait(time.monotonic() + 10.0)
+    assert ended.outcome == "died"
+    assert "broke its pipe" in ended.error.message
+    child.stop()
+    assert not alive(child.pid)
+
+
 def test_an_interrupt_before_the_function_is_reached_counts(run):
     child = run("import time\ndef train(p):\n    time.sleep(60)\n")
     child.interrupt()
