@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from jupyter_gpupredict.core.ending import overrun
-from jupyter_gpupredict.mps.child import Child, Program, Waits
+from jupyter_gpupredict.mps.child import Child, ChildFailed, Program, Waits
 
 SHORT = Waits(asked_s=0.6, terminated_s=0.6, killed_s=5.0)
 
@@ -539,6 +539,23 @@ def test_nothing_of_it_stays_on_the_disk(run):
     child.wait()
     child.stop()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"environ": {"A": "nul\0"}}, {"params": {"a": object()}}, {"module": "no/such/place"}]
+)
+def test_what_cannot_be_started_is_one_error_and_leaves_nothing(talk, wrong):
+    child = made("def train(p):\n    return 5\n", talk, **wrong)
+    with pytest.raises(ChildFailed, match="no child process can be started"):
+        child.start()
+    assert not Path(child._folder).exists()
+    assert child.pid == 0 or not alive(child.pid)
+
+
+def test_a_disk_that_is_full_is_one_error(talk, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc/self")
+    with pytest.raises(ChildFailed):
+        made("def train(p):\n    return 5\n", talk).start()
 
 
 def test_stopping_what_never_started_is_nothing(talk):
