@@ -161,9 +161,11 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
     if arguments.notebook is not None:
         cells, notes = config.read_notebook(arguments.notebook)
         folder = Path(arguments.notebook).resolve().parent
-        code: CodeRequest | None = CodeRequest(cells, folder, notes=notes)
+        code: CodeRequest | None = CodeRequest(
+            cells, folder, setup=tuple(arguments.setup), notes=notes
+        )
     else:
-        code = executed.code_of(run.session_id)
+        code = executed.code_of(run.session_id, setup=arguments.setup)
     if code is None:
         raise InvalidOption(
             f"the cell of {run.session_id} is not known in this kernel", "--notebook FILE"

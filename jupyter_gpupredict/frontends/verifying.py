@@ -41,6 +41,13 @@ def arguments(parser: argparse.ArgumentParser, *, sweeps: bool) -> None:
         )
     add("--steps", type=int, metavar="N", help="count so many steps in each run")
     add("--seconds", type=float, metavar="S", help="or count for so long (default: 30)")
+    add(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="cells with this tag, or number, run again before it; may be repeated",
+    )
     add("--json", action="store_true", help="print the result as JSON")
 
 

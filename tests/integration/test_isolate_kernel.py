@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import random
 import time
 
 import psutil
@@ -219,6 +220,18 @@ def test_a_converged_cell_is_stopped_and_its_names_come_back(kernel):
     assert reply.status == "ok", reply.tracebacks
     assert "gpupredict stopped this cell" in reply.text("stdout")
     assert int(kernel.run("n").result) > 0
+
+
+def test_what_only_the_kernel_has_is_made_again_by_setup(kernel):
+    kernel.run("import random\nmodel = random.Random(3)")
+    refused = kernel.run(f"{MAGIC}\nprint(model.random())")
+    assert "needs what only running the notebook makes: model" in refused.text("stderr")
+    assert "--setup TAG" in refused.text("stderr")
+    assert "--param" not in refused.text("stderr")
+    number = int(kernel.run("len(get_ipython().history_manager.input_hist_raw) - 1").result)
+    reply = kernel.run(f"{MAGIC} --setup {number - 2}\nmodel.random()")
+    assert reply.status == "ok", reply.text("stderr")
+    assert float(reply.result) == random.Random(3).random()
 
 
 @pytest.mark.parametrize(
