@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.config.measuring import progress_board, progress_hooks
 from jupyter_gpupredict.config.tenancy import ChildShare, Tenancy
 from jupyter_gpupredict.core.ending import overrun
-from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.core.progress import Mark, Phase
 
 if TYPE_CHECKING:
@@ -72,7 +72,15 @@ def isolate(code: CodeRequest, returns: tuple[str, ...] = ()) -> Isolated:
     from jupyter_gpupredict.exporters.slicing import slice_cells
     from jupyter_gpupredict.mps.child import Program
 
-    found = slice_cells(code.cells, code.params, code.setup, drop_magics=code.drop_magics)
+    try:
+        found = slice_cells(code.cells, code.params, code.setup, drop_magics=code.drop_magics)
+    except UnsupportedCell as error:
+        if "--param" not in error.hint:  # nobody calls an isolated cell
+            raise
+        raise UnsupportedCell(
+            error.message,
+            "make it in the cell, or mark what makes it `# gpupredict: setup` (--setup TAG)",
+        ) from None
     text = module_text(found, "isolated", code.cells[-1].label, measured=True)
     value_name = _value_name(found)
     known = {name for one in found.placed.kept for name in one.names.binds}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_gpupredict.config import Isolated, IsolatedRun
-    from jupyter_gpupredict.core.ending import Fault
+    from jupyter_gpupredict.core.ending import Ended, Fault
     from jupyter_gpupredict.frontends.cellrun import CellRun
     from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
 
@@ -53,45 +53,63 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
             child = config.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
             try:
                 child.start()
-                measured = measure(options, cell, child)
-                return _attend(shell, isolation, isolated, child, measured)
+                ended, ours = _attend(child, lambda: measure(options, cell, child))
+                value, error = _outcome(shell, isolation, isolated, child, ended, ours=ours)
             finally:
                 rung = child.stop()
                 if rung.startswith("SIG"):
                     warn(f"the cell's process did not end when asked, and was ended by {rung}")
-    except GpuPredictError as error:
-        raise UsageError(str(error)) from None
+    except GpuPredictError as refusal:
+        raise UsageError(str(refusal)) from None
+    if error is not None:
+        raise error
+    return value
 
 
-def _attend(
+def _attend(child: IsolatedRun, measure: Callable[[], CellRun | None]) -> tuple[Ended | None, bool]:
+    """See the cell to its end, where the measuring ends, too.
+
+    Returns:
+        How it ended, None when it was given up after an interrupt; and whether it was our own
+        interrupt that ended it, because the prediction has converged.
+    """
+    measured: CellRun | None = None
+    ended: Ended | None = None
+    outcome = "failed"
+    try:
+        measured = measure()
+        child.go()
+        ended = child.wait()
+        outcome = "interrupted" if ended is None else ended.outcome
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+    finally:
+        ours = outcome == "interrupted" and measured is not None and measured.stopped_by_us()
+        if measured is not None:
+            told = "failed" if outcome == "died" else outcome
+            measured.end("stopped" if ours else told)
+    return ended, ours
+
+
+def _outcome(
     shell: InteractiveShell,
     isolation: Isolation,
     isolated: Isolated,
     child: IsolatedRun,
-    measured: CellRun | None,
-) -> Any:
-    """See the cell to its end; measuring ends with it, before anything is brought back."""
-    outcome = "interrupted"
-    ended = None
-    try:
-        child.go()
-        ended = child.wait()
-        if ended is not None:
-            outcome = "failed" if ended.outcome == "died" else ended.outcome
-    finally:
-        ours = measured is not None and measured.stopped_by_us() and outcome != "failed"
-        if measured is not None:
-            measured.end("stopped" if ours and outcome == "interrupted" else outcome)
+    ended: Ended | None,
+    *,
+    ours: bool,
+) -> tuple[Any, BaseException | None]:
+    """Return the cell's value and what it raised; the names that were asked for come back first."""
     fault = ended.error if ended is not None else None
-    if ended is not None and (fault is None or ours):
-        return _bring_back(shell, isolation, isolated, child, shows=fault is None)
+    value = None
+    if ended is not None and ended.outcome != "died":
+        value = _bring_back(shell, isolation, isolated, child, shows=fault is None)
     if ours:
-        return None
-    if fault is None:
-        raise KeyboardInterrupt
-    if isolation.returns and ended is not None and ended.outcome != "died":
-        _bring_back(shell, isolation, isolated, child, shows=False)
-    raise _as_raised(fault, child, shell.user_ns)
+        return None, None
+    if ended is None:
+        return None, KeyboardInterrupt()
+    return value, None if fault is None else _as_raised(fault, child, shell.user_ns)
 
 
 def _bring_back(

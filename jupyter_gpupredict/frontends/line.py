@@ -18,6 +18,7 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.frontends.views import draws_bokeh
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def run_line(words: Sequence[str], live: Sequence[CellRun]) -> Any:
+def run_line(words: Sequence[str], live: Sequence[CellRun], shell: Any) -> Any:
     """Do what the words after `%gpupredict` ask; returns what the cell shows.
 
     Raises:
@@ -72,7 +73,10 @@ def run_line(words: Sequence[str], live: Sequence[CellRun]) -> Any:
     if arguments.help:
         print(commands.format_help())  # noqa: T201 - the user asked for it
         return None
-    return _VERBS[arguments.verb](arguments, live)
+    shown = _VERBS[arguments.verb](arguments, live)
+    if isinstance(shown, verifying.Found) and shown.to_svg() and draws_bokeh(shell):
+        show_chart(shown)
+    return shown
 
 
 def _status(_: argparse.Namespace, live: Sequence[CellRun]) -> None:
@@ -157,9 +161,11 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
     if arguments.notebook is not None:
         cells, notes = config.read_notebook(arguments.notebook)
         folder = Path(arguments.notebook).resolve().parent
-        code: CodeRequest | None = CodeRequest(cells, folder, notes=notes)
+        code: CodeRequest | None = CodeRequest(
+            cells, folder, setup=tuple(arguments.setup), notes=notes
+        )
     else:
-        code = executed.code_of(run.session_id)
+        code = executed.code_of(run.session_id, setup=arguments.setup)
     if code is None:
         raise InvalidOption(
             f"the cell of {run.session_id} is not known in this kernel", "--notebook FILE"
@@ -173,6 +179,17 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
         print(found.to_json())  # noqa: T201 - asked for
         return None
     return found
+
+
+def show_chart(found: verifying.Found) -> None:
+    """Display a sweep's chart; without Bokeh or the widget the result's own SVG is all there is."""
+    try:
+        from jupyter_gpupredict.frontends.widget import show_still
+
+        show_still(found.to_item(), found.to_svg(), "speed against share of the SMs")
+    except ImportError:
+        return
+    found.folded = True
 
 
 def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:

@@ -193,9 +193,9 @@ class GpuPredictMagics(Magics):
     @no_var_expand
     @line_magic("gpupredict")  # type: ignore[arg-type]  # IPython declares no name
     def gpupredict_line(self, line: str) -> Any:
-        """Look at runs: status, show, history, export, stop, mps, close, doctor (see -h)."""
+        """Look at runs, try shares, export: -h lists the commands."""
         try:
-            return run_line(_words(line), tuple(run for _, run in self._runs))
+            return run_line(_words(line), tuple(run for _, run in self._runs), self._ip)
         except GpuPredictError as error:
             raise UsageError(str(error)) from None
 

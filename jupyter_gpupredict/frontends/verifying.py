@@ -41,6 +41,13 @@ def arguments(parser: argparse.ArgumentParser, *, sweeps: bool) -> None:
         )
     add("--steps", type=int, metavar="N", help="count so many steps in each run")
     add("--seconds", type=float, metavar="S", help="or count for so long (default: 30)")
+    add(
+        "--setup",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="cells with this tag, or number, run again before it; may be repeated",
+    )
     add("--json", action="store_true", help="print the result as JSON")
 
 
@@ -63,6 +70,8 @@ class Found:
 
     def __init__(self, found: Verification) -> None:
         self.found = found
+        self.folded = False
+        """A chart that moves with the mouse stands above: the static one is folded away."""
 
     def to_text(self) -> str:
         """Return it in lines."""
@@ -111,6 +120,12 @@ class Found:
         knee = self.found.knee
         return "" if knee is None else chart.svg(self.found.ratios, knee.between, KEPT, "the GPU")
 
+    def to_item(self) -> dict[str, Any]:
+        """Return the figure as the JSON that BokehJS embeds; errors as `to_bokeh`."""
+        from jupyter_gpupredict.frontends.charts import bokeh
+
+        return bokeh.item(self.to_bokeh())
+
     def to_bokeh(self) -> Any:
         """Return speed against share as a figure for `bokeh.io.show`.
 
@@ -132,8 +147,11 @@ class Found:
         return line
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        html = f"<pre>{escape(self.to_text())}</pre>"
-        return {"text/plain": self.to_text(), "text/html": self.to_svg() + html}
+        drawn = self.to_svg()
+        if self.folded:
+            drawn = f"<details><summary>static chart</summary>{drawn}</details>"
+        html = f'<div class="gpupredict-result">{drawn}<pre>{escape(self.to_text())}</pre></div>'
+        return {"text/plain": self.to_text(), "text/html": html}
 
     def __repr__(self) -> str:
         return self.to_text()

@@ -92,13 +92,8 @@ class Nothing:
 
 def open_view(shell: Any) -> tuple[View, str]:
     """Return the view for a cell of this shell and a hint for the user (mostly empty)."""
+    choice, hint = _choose(shell)
     kernel = getattr(shell, "kernel", None)
-    version = ""
-    if kernel is not None:
-        from importlib import metadata
-
-        version = metadata.version("ipykernel")
-    choice, hint = choose(os.environ, kernel=kernel is not None, ipykernel=version)
     if choice in ("bokeh", "svg"):
         from jupyter_gpupredict.frontends.widget import WidgetView
 
@@ -108,6 +103,21 @@ def open_view(shell: Any) -> tuple[View, str]:
     if choice == "text" and kernel is None and sys.stderr.isatty():
         return TerminalLine(), hint
     return Nothing(), hint
+
+
+def draws_bokeh(shell: Any) -> bool:
+    """Return whether what this shell displays may be a Bokeh document."""
+    return _choose(shell)[0] == "bokeh"
+
+
+def _choose(shell: Any) -> tuple[str, str]:
+    kernel = getattr(shell, "kernel", None)
+    version = ""
+    if kernel is not None:
+        from importlib import metadata
+
+        version = metadata.version("ipykernel")
+    return choose(os.environ, kernel=kernel is not None, ipykernel=version)
 
 
 def _cell_key(kernel: Any) -> str:

@@ -69,6 +69,27 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
         return bundle
 
 
+class StillChart(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
+    """A chart that does not change, such as a sweep's."""
+
+    _esm = SOURCE
+    figure = traitlets.Dict().tag(sync=True)
+    bokeh_version = traitlets.Unicode().tag(sync=True)
+    pushes = traitlets.Bool(False).tag(sync=True)
+    still = traitlets.Unicode().tag(sync=True)
+    """The same as SVG."""
+    words = traitlets.Unicode().tag(sync=True)
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+def show_still(figure: dict[str, Any], svg: str, words: str) -> None:
+    """Display a chart that does not change; `svg` is what is seen where there is no BokehJS."""
+    chart = StillChart(figure=figure, bokeh_version=bokeh.version(), still=svg, words=words)
+    display(chart)  # type: ignore[no-untyped-call]  # IPython
+
+
 class WidgetView:
     """A live widget with the publisher that feeds it."""
 

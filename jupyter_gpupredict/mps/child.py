@@ -114,6 +114,7 @@ class Child:
         self._folder = ""
         self._reader: _Reader | None = None
         self._rung: Rung | None = None
+        self._failure: ChildFailed | None = None
         self.began_s: float | None = None
         """When the function was entered, on the monotonic clock; None before."""
 
@@ -125,9 +126,25 @@ class Child:
     def start(self) -> None:
         """Start the process; it gets ready and waits for `go`.
 
+        On a thread of its own, which no interrupt can stop between a pipe and who is to close it.
+
         Raises:
             ChildFailed: No process could be started.
         """
+        starter = threading.Thread(target=self._start, name="gpupredict-child-start")
+        try:
+            starter.start()
+            starter.join()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # not begun
+                starter.join()
+            self.stop()
+            raise
+        if self._failure is not None:
+            self.stop()
+            raise self._failure
+
+    def _start(self) -> None:
         ends: list[int] = []
         try:
             self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
@@ -151,7 +168,7 @@ class Child:
             ends.remove(reports)  # the reader's from here on
             self._reader.start()
             self._send(
-                path=sys.path,
+                path=[str(one) for one in sys.path],
                 folder=self._folder,
                 module=program.module,
                 entry=program.entry,
@@ -160,17 +177,15 @@ class Child:
                 progress=program.progress,
                 sm_count=program.sm_count,
             )
-        except BaseException as error:
+        except (OSError, ValueError, TypeError) as error:  # resources, text or parameters
             for fd in ends:  # without our end of its pipe, a child ends itself
                 os.close(fd)
             self._requests = -1
             if self._process is not None and self._reader is None:
                 self._process.communicate()
                 self._process = None
-            self.stop()
-            if isinstance(error, OSError):
-                raise ChildFailed(f"no child process can be started: {error.strerror}") from error
-            raise
+            self._failure = ChildFailed(f"no child process can be started: {error}")
+            self._failure.__cause__ = error
 
     def go(self) -> None:
         """Have it call the function."""
@@ -274,9 +289,9 @@ class Child:
             return "by itself"
         over = self._reader is not None and self._reader.ended is not None
         self._send(do="quit")
-        if self._requests >= 0:
-            os.close(self._requests)
-            self._requests = -1
+        requests, self._requests = self._requests, -1
+        if requests >= 0:
+            os.close(requests)
         if self._gone(self._waits.asked_s):
             return "by itself" if over else "when asked"
         refusal = self._leave_to_signal(process.pid)
@@ -449,7 +464,14 @@ class _Reader(threading.Thread):
             self._tell_output(stream, data, f"{stream} below")
         else:
             self._data += data
-            self._take_frames()
+            try:
+                self._take_frames()
+            except (ValueError, KeyError, TypeError) as error:  # something else has written there
+                selector.unregister(fd)
+                message = f"the cell's process broke its pipe: {error}"
+                fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+                self.ended = Ended("died", time.monotonic() - self._began_s, fault)
+                self._put(("ended",))
 
     def _take_frames(self) -> None:
         while True:

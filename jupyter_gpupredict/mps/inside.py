@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 FLUSH_BYTES = 8 << 10
+QUIET_S = 0.02
+"""After so much silence a line is sent at once; in a flood of them, with its neighbours."""
 POLL_S = 0.2
 """Unfinished lines and progress are told this often."""
 DELIVERY_S = 0.3
@@ -40,40 +42,47 @@ _KEEP = "_gpupredict_keep"
 
 
 class Reports:
-    """The way to the parent; frames from any thread come whole."""
+    """The way to the parent; frames from any thread come whole, and no interrupt tears one."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, interrupt: Interrupt) -> None:
         self._fd = fd
+        self._interrupt = interrupt
         self._lock = threading.RLock()
         self._pending: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._size = 0
+        self._sent_s = 0.0
 
     def tell(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
         """Send a frame, after the output that was written before it."""
-        with self._lock:
-            self.flush()
+        with self._interrupt.held(), self._lock:
+            self._flush()
             self._send(kind, payload, facts)
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take output; it is sent at the end of a line, and before the other stream's."""
+        """Take output; it is sent soon after the end of a line, and before the other stream's."""
         other = "stderr" if stream == "stdout" else "stdout"
-        with self._lock:
+        with self._interrupt.held(), self._lock:
             if self._pending[other]:
-                self.flush()
+                self._flush()
             self._pending[stream].append(data)
             self._size += len(data)
-            if b"\n" in data or self._size >= FLUSH_BYTES:
-                self.flush()
+            due = b"\n" in data and time.monotonic() - self._sent_s > QUIET_S
+            if due or self._size >= FLUSH_BYTES:
+                self._flush()
 
     def flush(self) -> None:
         """Send the output that is waiting."""
-        with self._lock:
-            for stream, parts in self._pending.items():
-                if parts:
-                    data = b"".join(parts)
-                    parts.clear()
-                    self._size = 0
-                    self._send("out", data, {"stream": stream})
+        with self._interrupt.held(), self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        for stream, parts in self._pending.items():
+            if parts:
+                data = b"".join(parts)
+                parts.clear()
+                self._size = 0
+                self._sent_s = time.monotonic()
+                self._send("out", data, {"stream": stream})
 
     def _send(self, kind: str, payload: bytes, facts: dict[str, Any]) -> None:
         head = json.dumps({"kind": kind, "bytes": len(payload), **facts}) + "\n"
@@ -81,7 +90,7 @@ class Reports:
         while left:
             try:
                 left = left[os.write(self._fd, left) :]
-            except BrokenPipeError:  # the parent is gone; `Listener` sees to the rest
+            except OSError:  # the parent is gone; `Listener` sees to the rest
                 return
 
 
@@ -139,7 +148,25 @@ class Interrupt:
         """The user's code runs; nothing is raised before and after it."""
         self._delivered = threading.Event()
         self._asked_s = 0.0
+        self._held = 0
+        self._due = False
         signal.signal(signal.SIGINT, self._raise)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Put off an interrupt of the main thread until the block is through."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if self._due and not self._held:
+                self._due = False
+                if self.armed:
+                    raise KeyboardInterrupt
 
     def ask(self) -> None:
         """Raise it at the next bytecode."""
@@ -158,7 +185,9 @@ class Interrupt:
 
     def _raise(self, *_: object) -> None:
         self._delivered.set()
-        if self.armed:
+        if self._held:
+            self._due = True
+        elif self.armed:
             raise KeyboardInterrupt
 
 
@@ -190,9 +219,9 @@ class Listener(threading.Thread):
 class _Session:
     """One run of one function."""
 
-    def __init__(self, request: dict[str, Any], reports: Reports) -> None:
+    def __init__(self, request: dict[str, Any], reports: Reports, interrupt: Interrupt) -> None:
         self.reports = reports
-        self.interrupt = Interrupt()
+        self.interrupt = interrupt
         self._request = request
         self._go = threading.Event()
         self._over = threading.Event()
@@ -447,10 +476,11 @@ def main() -> None:
     request, rest = _read_request(requests)
     sys.argv[:] = [""]
     sys.path[:] = [request["folder"], *request["path"]]
-    reports = Reports(told)
+    interrupt = Interrupt()
+    reports = Reports(told, interrupt)
     sys.stdout, sys.stderr = _Text(reports, "stdout", 1), _Text(reports, "stderr", 2)
     _in_forks_plain((("stdout", 1), ("stderr", 2)), (requests, told))
-    session = _Session(request, reports)
+    session = _Session(request, reports, interrupt)
     listener = Listener(requests, rest, session)
     listener.start()
     session.run()

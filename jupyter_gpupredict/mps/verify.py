@@ -23,8 +23,8 @@ SILENT_S = 60.0
 """A function that has told of no progress by then is waited for no longer than its bound."""
 LONGEST_S = 600.0
 """For a run that is bounded by steps."""
-START_S = 10.0
-"""For the process itself to start."""
+START_S = 60.0
+"""For the process itself to start, on a busy machine or from a cold disk."""
 UNWIND_S = 10.0
 WARM_RATIO = 0.1
 """This share of the bound is let pass before the clock starts: caches, compilers, clocks."""
@@ -176,7 +176,9 @@ def run(child: Child, count: Count, bound: Bound, percent: int) -> Trial:
     try:
         child.start()
         child.go()
-        ended = child.wait(time.monotonic() + bound.patience_s + START_S, lambda: count.heard)
+        ended = child.wait(time.monotonic() + START_S, lambda: child.began_s is not None)
+        if ended is None:
+            ended = child.wait(time.monotonic() + bound.patience_s, lambda: count.heard)
         if ended is None and count.heard:
             longest_s = max(LONGEST_S, 2.0 * bound.limit_s)
             ended = child.wait(time.monotonic() + longest_s, lambda: count.enough)

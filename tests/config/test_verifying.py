@@ -260,3 +260,17 @@ def test_an_interval_holds_what_it_should():
         found = paired.compare(capped, base)
         hits += found.low <= 0.95 <= found.high
     assert 366 <= hits <= 394  # 380 expected, three standard deviations of 4.4 each way
+
+
+def test_a_frameworks_progress_is_heard_from_the_child():
+    text = """
+import time
+from tqdm.std import tqdm
+def train(params):
+    for _ in tqdm(range(10_000), mininterval=0.05):
+        time.sleep(0.02)
+"""
+    pytest.importorskip("tqdm")
+    found = verify(subject(text), 50, bound(seconds=2.0), 2, grounds=grounds())
+    assert found.unit in ("step", "epoch")  # a single bar is taken for epochs
+    assert found.ratios[50] == pytest.approx(1.0, abs=0.3)

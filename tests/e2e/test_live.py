@@ -185,3 +185,25 @@ def test_an_interrupt_leaves_the_result(open_sheet):
     sheet.command("notebook:interrupt-kernel")
     sheet.page.wait_for_selector(RESULT, timeout=20_000)
     assert "interrupted" in sheet.page.locator(RESULT).inner_text()
+
+
+def test_a_sweeps_chart_is_bokeh_and_its_svg_is_kept(open_sheet):
+    sheet = open_sheet(
+        LOAD,
+        "from types import SimpleNamespace\n"
+        "from jupyter_gpupredict.core.paired import knee\n"
+        "from jupyter_gpupredict.frontends.line import show_chart\n"
+        "from jupyter_gpupredict.frontends.verifying import Found\n"
+        "ratios = {100: 1.0, 50: 0.98, 25: 0.6}\n"
+        "found = Found(SimpleNamespace(ratios=ratios, knee=knee(ratios), record=None, stored='', "
+        "unit='step', trials=()))\n"
+        "show_chart(found)\n"
+        "found",
+    )
+    sheet.run_all()
+    sheet.wait_idle()
+    sheet.page.wait_for_selector(".gpupredict-still[data-chart=bokeh] canvas")
+    assert "50 % is the smallest tried share" in sheet.page.locator(RESULT).inner_text()
+    assert sheet.page.locator(f"{RESULT} details svg").count() == 1
+    assert sheet.foreign() == []
+    assert sheet.complaints == []

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import random
 import time
 
 import psutil
@@ -92,6 +93,16 @@ def test_an_error_of_a_class_of_the_cell_keeps_its_name(kernel):
     reply = kernel.run(f"{MAGIC}\nclass Odd(Exception):\n    pass\nraise Odd('why')")
     assert reply.of("error")[0]["ename"] == "Odd"
     assert reply.of("error")[0]["evalue"] == "why"
+
+
+def test_an_error_that_is_one_of_ours_is_still_the_cells(kernel):
+    reply = kernel.run(
+        f"{MAGIC}\nimport importlib\n"
+        "e = importlib.import_module('jupyter_gpupredict.core.errors')\n"
+        "raise e.InvalidOption('mine', 'hint')"
+    )
+    assert reply.of("error")[0]["ename"] == "InvalidOption"
+    assert reply.of("error")[0]["evalue"] == "mine (hint)"
 
 
 def test_run_all_stops_at_an_error(kernel):
@@ -209,6 +220,18 @@ def test_a_converged_cell_is_stopped_and_its_names_come_back(kernel):
     assert reply.status == "ok", reply.tracebacks
     assert "gpupredict stopped this cell" in reply.text("stdout")
     assert int(kernel.run("n").result) > 0
+
+
+def test_what_only_the_kernel_has_is_made_again_by_setup(kernel):
+    kernel.run("import random\nmodel = random.Random(3)")
+    refused = kernel.run(f"{MAGIC}\nprint(model.random())")
+    assert "needs what only running the notebook makes: model" in refused.text("stderr")
+    assert "--setup TAG" in refused.text("stderr")
+    assert "--param" not in refused.text("stderr")
+    number = int(kernel.run("len(get_ipython().history_manager.input_hist_raw) - 1").result)
+    reply = kernel.run(f"{MAGIC} --setup {number - 2}\nmodel.random()")
+    assert reply.status == "ok", reply.text("stderr")
+    assert float(reply.result) == random.Random(3).random()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from jupyter_gpupredict.core.ending import overrun
-from jupyter_gpupredict.mps.child import Child, Program, Waits
+from jupyter_gpupredict.mps.child import Child, ChildFailed, Program, Waits
 
 SHORT = Waits(asked_s=0.6, terminated_s=0.6, killed_s=5.0)
 
@@ -233,6 +233,49 @@ def test_it_waits_for_the_word(run, talk):
 def test_a_child_without_the_word_ends_when_asked(run):
     child = run("def train(p):\n    print('gone')\n", hold=True)
     assert child.stop() == "when asked"
+
+
+def test_an_interrupt_in_a_flood_of_output_tears_no_frame(run, talk):
+    child = run(
+        """
+        import sys
+        def train(params):
+            n = 0
+            while True:
+                n += 1
+                print("line", n, "x" * 5000)
+                print("line", n, "y" * 200, file=sys.stderr)
+        """
+    )
+    for _ in range(5):
+        listen_until(child, talk, "line 50 ")
+    child.interrupt()
+    ended = child.wait(time.monotonic() + 20.0)
+    assert (ended.outcome, ended.error.name) == ("interrupted", "KeyboardInterrupt")
+    last = child.fetch(["n"], {})["n"].value
+    assert child.stop() == "by itself"
+    assert f"line {last - 1} x" in talk.text("stdout")  # all but what was under way
+
+
+def test_a_process_that_writes_rubbish_into_our_pipe_is_given_up(run):
+    child = run(
+        """
+        import os, time
+        def train(params):
+            for fd in range(3, 20):
+                try:
+                    os.write(fd, b"rubbish\\n")
+                except OSError:
+                    pass
+            time.sleep(60)
+        """,
+        waits=SHORT,
+    )
+    ended = child.wait(time.monotonic() + 10.0)
+    assert ended.outcome == "died"
+    assert "broke its pipe" in ended.error.message
+    child.stop()
+    assert not alive(child.pid)
 
 
 def test_an_interrupt_before_the_function_is_reached_counts(run):
@@ -496,6 +539,23 @@ def test_nothing_of_it_stays_on_the_disk(run):
     child.wait()
     child.stop()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"environ": {"A": "nul\0"}}, {"params": {"a": object()}}, {"module": "no/such/place"}]
+)
+def test_what_cannot_be_started_is_one_error_and_leaves_nothing(talk, wrong):
+    child = made("def train(p):\n    return 5\n", talk, **wrong)
+    with pytest.raises(ChildFailed, match="no child process can be started"):
+        child.start()
+    assert not Path(child._folder).exists()
+    assert child.pid == 0 or not alive(child.pid)
+
+
+def test_a_disk_that_is_full_is_one_error(talk, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/proc/self")
+    with pytest.raises(ChildFailed):
+        made("def train(p):\n    return 5\n", talk).start()
 
 
 def test_stopping_what_never_started_is_nothing(talk):

@@ -23,6 +23,14 @@ def script() -> bytes:
     return (folder / "server" / "static" / "js" / "bokeh.min.js").read_bytes()
 
 
+def item(figure: Any) -> dict[str, Any]:
+    """Return a figure as the JSON that BokehJS embeds."""
+    from bokeh.embed import json_item
+
+    made: dict[str, Any] = json_item(figure)
+    return made
+
+
 def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> Any:
     """Return speed against share as a figure of its own.
 
@@ -40,6 +48,9 @@ def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> A
         height=260,
         sizing_mode="stretch_width",
         toolbar_location=None,
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
         x_range=(0, 100),
         y_range=(0, 110),
         x_axis_label="share of the SMs, %",

@@ -203,7 +203,35 @@ function initialize({ model }) {
   });
 }
 
+// A chart that does not change: by BokehJS where it can be had, else the SVG that came with it.
+function still({ model, el }) {
+  const chart = element("div", { class: "gp-chart", role: "img", "aria-label": model.get("words") });
+  let themes = null;
+  let closed = false;
+  el.classList.add("gpupredict-still");
+  el.append(element("style", {}, STYLE), chart);
+  (async () => {
+    try {
+      const Bokeh = await loadBokeh(model.get("bokeh_version"), model.get("pushes"));
+      if (closed) return;
+      const drawn = await BokehChart.make(Bokeh, structuredClone(model.get("figure")), chart);
+      themes = new MutationObserver(() => drawn.theme());
+      themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+      drawn.theme();
+      el.dataset.chart = "bokeh";
+    } catch (error) {
+      chart.innerHTML = model.get("still"); // our own drawing, its words escaped
+      el.dataset.chart = "svg";
+    }
+  })();
+  return () => {
+    closed = true;
+    if (themes) themes.disconnect();
+  };
+}
+
 function render({ model, el }) {
+  if (model.get("still")) return still({ model, el });
   const rows = new Rows();
   const state = element("span", { class: "gp-state" });
   const headline = element("span", { class: "gp-headline" });

@@ -38,5 +38,5 @@ def subject(options: argparse.Namespace) -> config.Subject:
     if path.is_dir():
         return config.subject_of_folder(path, options.device)
     cells, notes = config.read_notebook(path)
-    code = CodeRequest(cells, path.resolve().parent, notes=notes)
+    code = CodeRequest(cells, path.resolve().parent, setup=tuple(options.setup), notes=notes)
     return config.subject_of_notebook(path, code, options.device)

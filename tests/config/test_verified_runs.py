@@ -1,0 +1,131 @@
+"""A verified share goes with its run, with later runs of its code, and into what they export."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.core.cells import Cell, CodeRequest
+from jupyter_gpupredict.core.errors import ExportError, InvalidOption
+from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.session.ledger import Ledger
+from tests.exporters.runs import breadth, export, manifests, run
+
+
+def entry(found, **other):
+    device = found.started.devices[0].name
+    facts = {
+        "percent": 25, "kept": True, "speed_ratio": 0.97, "low_ratio": 0.95, "high_ratio": 0.99,
+        "method": "verify", "pairs": 4, "unit": "step", "code_hash": found.started.code_hash,
+        "device": device, "driver": "580.1", "session_id": "", "at": "2026-01-02T03:04:05+00:00",
+        "sm_count": 32,
+    }  # fmt: skip
+    return Verified(**(facts | other))
+
+
+def driven(found):
+    """Return the run with a driver's version, without which nothing is known to hold."""
+    return dataclasses.replace(
+        found, started=dataclasses.replace(found.started, versions={"driver": "580.1"})
+    )
+
+
+def keep(record):
+    store = build_store()
+    store.prepare()
+    Ledger(store.root).add(record)
+
+
+def test_an_export_takes_the_share_that_was_verified_after_its_run():
+    found = driven(breadth())
+    before = "".join(manifests(export(found, dry_run=True)).values())
+    assert 'share-from: "estimate"' in before or "share-from: estimate" in before
+    keep(entry(found))
+    after = "".join(manifests(export(found, dry_run=True)).values())
+    assert 'sm-percent: "25"' in after
+    assert "share-from: verified" in after or 'share-from: "verified"' in after
+
+
+def test_it_is_shown_as_verified_with_its_interval():
+    found = driven(breadth())
+    keep(entry(found))
+    result = Result(config.with_verified(found))
+    line = (
+        "25 % of the SMs (32 SMs) keeps 97.0 % of the uncapped speed "
+        "(95 % interval 95.0 % to 99.0 % from 4 pairs; verify, 2026-01-02"
+    )
+    assert line in result.to_text()
+    assert result.to_dict()["verified"]["percent"] == 25
+    assert json.loads(result.to_json())["verified"]["low_ratio"] == 0.95
+    assert "is no share of the SMs" not in result.to_text()
+
+
+@pytest.mark.parametrize(
+    "other", [{"device": "Another"}, {"driver": "1"}, {"code_hash": "f" * 64}, {"kept": False}]
+)
+def test_what_was_verified_of_something_else_does_not_hold(other):
+    found = driven(breadth())
+    keep(entry(found, **other))
+    assert config.with_verified(found).verified is None
+
+
+def test_a_simulated_run_and_a_run_without_a_driver_take_nothing():
+    simulated = driven(run(source="synthetic"))
+    keep(entry(simulated))
+    assert config.with_verified(simulated).verified is None
+    assert config.with_verified(breadth()).verified is None
+
+
+def test_a_time_share_alone_offers_the_sweep():
+    assert "%gpupredict sweep" in words.sm_share_hint(run())
+    assert words.sm_share_hint(breadth()) == ""
+    assert words.sm_share_hint(run(source="cpu", metric="cpu_util_ratio")) == ""
+
+
+def test_the_cell_that_was_measured_is_the_one_that_is_tried(tmp_path):
+    body = "x = 1\nprint(x)\n"
+    found = dataclasses.replace(
+        run(), started=dataclasses.replace(run().started, code_hash=config.code_hash(body))
+    )
+    cells = (Cell("In [1]", f"%%gpupredict\n{body}"), Cell("In [2]", "x = 2"))
+    subject = config.subject(found, CodeRequest(cells, tmp_path))
+    assert "x = 2" not in subject.program.text
+    assert (subject.code_hash, subject.session_id) == (config.code_hash(body), found.session_id)
+    assert subject.device == found.started.share.device
+    with pytest.raises(ExportError, match="no cell has the code"):
+        config.subject(run(), CodeRequest(cells, tmp_path))
+
+
+def test_a_folder_and_a_notebook_are_read(tmp_path):
+    (tmp_path / "train_fn.py").write_text("def train(params):\n    return {}\n")
+    assert config.subject_of_folder(tmp_path).code_hash is None
+    (tmp_path / "gpupredict.json").write_text(json.dumps({"cell": {"sha256": "ab" * 32}}))
+    assert config.subject_of_folder(tmp_path).code_hash == "ab" * 32
+    (tmp_path / "gpupredict.json").write_text(json.dumps({"cell": {"sha256": "0" * 64}}))
+    assert config.subject_of_folder(tmp_path).code_hash is None
+    with pytest.raises(InvalidOption, match=r"holds no train_fn\.py"):
+        config.subject_of_folder(tmp_path / "nowhere")
+    with pytest.raises(InvalidOption, match="no cell that begins with"):
+        config.subject_of_notebook("a.ipynb", CodeRequest((Cell("In [1]", "x = 1"),), Path()))
+
+
+def test_the_chart_holds_every_share_and_hostile_names_do_no_harm():
+    drawn = chart.svg({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9, '<script>alert("x")</script>')
+    assert drawn.count("<circle") == 3
+    assert "<script>" not in drawn
+    assert ">43 %<" in drawn
+
+
+def test_the_bokeh_figure_has_the_same_points():
+    bokeh = pytest.importorskip("jupyter_gpupredict.frontends.charts.bokeh")
+    pytest.importorskip("bokeh")
+    figure = bokeh.sweep_figure({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9)
+    (line, points) = figure.renderers
+    assert list(points.data_source.data["x"]) == [25, 50, 100]
+    assert list(line.data_source.data["y"]) == pytest.approx([60.0, 98.0, 100.0])
