@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ class Tail:
             return [], False
         held = self._lines
         if held and held[0][0] <= seq + 1:
-            found = [one for one in held if one[0] > seq]
+            fresh = itertools.takewhile(lambda one: one[0] > seq, reversed(held))
+            found = list(fresh)[::-1]  # a thousand lines are held, and one or two are new
         else:
             found = self._from_file(seq, limit + 1)
         kept: list[tuple[int, str]] = []

@@ -131,7 +131,7 @@ export class Follower implements IDisposable {
     if (!kernel) {
       return SLOW_MS;
     }
-    let more = true;
+    let more = false;
     try {
       if (this.eager && this.streams && this.refresh_ms <= STREAM_MS && this.model.known) {
         await this.stream(kernel, signal);

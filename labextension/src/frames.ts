@@ -54,13 +54,18 @@ export class Heard {
   share: Row[] = [];
   memory: [number, number | null][] = [];
 
+  private latest_ms: number;
+
   constructor(
     readonly comm: string,
     private readonly since_ms: number
-  ) {}
+  ) {
+    this.latest_ms = since_ms;
+  }
 
   /** Take a frame; false where it does not follow what is known: the next whole one mends that. */
-  take(frame: IFrame): boolean {
+  take(frame: IFrame, now_ms: number): boolean {
+    this.latest_ms = now_ms;
     if (frame.kind === 'delta' && frame.seq !== (this.last?.seq ?? NaN) + 1) {
       return false;
     }
@@ -72,8 +77,8 @@ export class Heard {
   }
 
   /** Whether it has gone on for long enough to be sure that the server has no record. */
-  ripe(now_ms: number): boolean {
-    return this.last !== null && now_ms - this.since_ms >= PATIENCE_MS;
+  get ripe(): boolean {
+    return this.last !== null && this.latest_ms - this.since_ms >= PATIENCE_MS;
   }
 }
 

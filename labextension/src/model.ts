@@ -71,21 +71,21 @@ export class Model {
 
   /** The current kernel's run from its messages alone, where the server has no record of one. */
   get heard(): Heard | null {
-    const wanted = this.known && !this.newest && this.listened?.ripe(Date.now());
-    return wanted ? this.listened : null;
+    return this.known && !this.live && this.listened?.ripe ? this.listened : null;
   }
 
   /** Take whatever the current kernel publishes; only our live view's frames matter. */
   hear(message: unknown): void {
-    if (this.newest) {
-      return; // the server's record is better
+    if (this.live) {
+      this.listened = null; // the server's record is better
+      return;
     }
     const found = asFrame(message);
     if (found) {
       if (this.listened?.comm !== found.comm) {
         this.listened = new Heard(found.comm, Date.now());
       }
-      if (this.listened.take(found.frame) && this.heard) {
+      if (this.listened.take(found.frame, Date.now()) && this.heard) {
         this.emit();
       }
     }

@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { asFrame, Heard, IFrame } from '../frames';
 import { Model } from '../model';
 import { MAX_ROWS } from '../track';
-import { KERNEL, lines, runs } from './fixtures';
+import { KERNEL, lines, runs, summary } from './fixtures';
 
 vi.mock('@jupyterlab/services', () => ({ ServerConnection: {} }));
 vi.mock('@jupyterlab/coreutils', () => ({ URLExt: {} }));
@@ -55,12 +55,12 @@ describe('a kernel’s message', () => {
 describe('a run that is heard', () => {
   it('waits for a whole frame, and for the next one after a gap', () => {
     const heard = new Heard('c', 0);
-    expect(heard.take(frame({ kind: 'delta', seq: 7 }))).toBe(false);
-    expect(heard.take(frame({ seq: 20 }))).toBe(true);
-    expect(heard.take(frame({ kind: 'delta', seq: 21, share_from: 1, share: [[2, 30, 50], [3, 0, 0]], memory_from: 1, memory: [] }))).toBe(true);
+    expect(heard.take(frame({ kind: 'delta', seq: 7 }), 0)).toBe(false);
+    expect(heard.take(frame({ seq: 20 }), 0)).toBe(true);
+    expect(heard.take(frame({ kind: 'delta', seq: 21, share_from: 1, share: [[2, 30, 50], [3, 0, 0]], memory_from: 1, memory: [] }), 0)).toBe(true);
     expect(heard.share).toEqual([[1, 10, 20], [2, 30, 50], [3, 0, 0]]);
     expect(heard.memory).toEqual([[1, 100]]);
-    expect(heard.take(frame({ kind: 'delta', seq: 23 }))).toBe(false);
+    expect(heard.take(frame({ kind: 'delta', seq: 23 }), 0)).toBe(false);
     expect(heard.last?.seq).toBe(21);
   });
 
@@ -68,7 +68,7 @@ describe('a run that is heard', () => {
     const heard = new Heard('c', 0);
     for (let seq = 0; seq < 2000; seq++) {
       const kind = seq ? 'delta' : 'key';
-      heard.take(frame({ kind, seq, share_from: 1e9, share: [[seq, 0, 0]], memory_from: 1e9 }));
+      heard.take(frame({ kind, seq, share_from: 1e9, share: [[seq, 0, 0]], memory_from: 1e9 }), seq);
     }
     expect(heard.share).toHaveLength(MAX_ROWS);
     expect(heard.share.at(-1)).toEqual([1999, 0, 0]);
@@ -83,15 +83,28 @@ describe('the model', () => {
     model.setPlace({ kind: 'kernel', name: 'a.ipynb', id: KERNEL, status: 'busy' });
     model.hear(message(frame()));
     vi.advanceTimersByTime(5000);
+    model.hear(message(frame({ seq: 20 })));
     expect(model.heard).toBeNull(); // the server has not answered
     model.takeRuns(KERNEL, { ...runs([]), runs: [], reason: 'none here' });
-    expect(model.heard?.last?.headline).toBe('so far');
+    expect(model.heard?.last?.seq).toBe(20);
     model.hear(message(frame(), 'another'));
     expect(model.heard).toBeNull();
     vi.advanceTimersByTime(3000);
+    expect(model.heard).toBeNull(); // one frame is no run without a record
+    model.hear(message(frame({ seq: 20 }), 'another'));
     expect(model.heard?.comm).toBe('another');
     model.takeRuns(KERNEL, runs(lines().slice(0, 3)));
-    expect(model.heard).toBeNull();
+    expect(model.heard).toBeNull(); // a record after all
+    model.hear(message(frame({ seq: 40 }), 'another'));
+    model.takeRuns(KERNEL, runs([], {}, summary({ outcome: 'completed' })));
+    model.hear(message(frame({ seq: 60, finished: true }), 'another'));
+    vi.advanceTimersByTime(9000);
+    expect(model.heard).toBeNull(); // its last message changes nothing
+    for (const seq of [0, 20]) {
+      model.hear(message(frame({ seq }), 'the disk is full'));
+      vi.advanceTimersByTime(3000);
+    }
+    expect(model.heard?.comm).toBe('the disk is full'); // a later run, whose record was not written
     model.setPlace({ kind: 'kernel', name: 'b.ipynb', id: 'other', status: 'idle' });
     model.takeRuns('other', { ...runs([]), kernel_id: 'other', runs: [] });
     expect(model.heard).toBeNull();

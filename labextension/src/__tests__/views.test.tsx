@@ -156,7 +156,7 @@ describe('the running view', () => {
       kind: 'key', seq: 4, end: 2, share_from: 0, share: [[1, 10, 20], [2, 30, 40]],
       memory_from: 0, memory: [[1, 100]], target: 43, state: 'converged', finished: false,
       label: 'NVIDIA H200, read by nvml', headline: '43 % covers', detail: 'detail', problem: ''
-    });
+    }, 0);
     Object.defineProperty(model, 'heard', { value: heard });
     const text = await showing(model);
     for (const said of ['no record', '43 % covers', 'Not from here: stop', 'read by nvml', 'running for 2 s']) {

@@ -39,13 +39,16 @@ export function Running(props: IViewProps): React.ReactElement {
   if (!model.known) {
     return <Empty why={trans.__('Loading…')} />;
   }
-  if (!newest || !run) {
-    return model.heard ? (
+  if (model.heard) {
+    return (
       <>
         <p className="jp-GpuPredict-small">{place.name}</p>
         <HeardRun heard={model.heard} words={words} />
       </>
-    ) : (
+    );
+  }
+  if (!newest || !run) {
+    return (
       <Empty
         why={trans.__('No cell of %1 has been measured yet.', place.name)}
         next={trans.__(
