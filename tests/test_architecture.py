@@ -64,6 +64,10 @@ DOORS = {
         "exporters/requirements.py",
     ],
     "subprocess": ["exporters/trial.py"],
+    "email": ["driver/prometheus.py"],
+    "http": ["driver/prometheus.py"],
+    "prometheus_client": ["frontends/server/metrics.py"],
+    "urllib": ["driver/prometheus.py", "exporters/requirements.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
 }
@@ -74,7 +78,7 @@ FREE = {
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
     "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
-    "tempfile", "time", "tokenize", "types", "typing", "urllib", "weakref", "jupyter_gpupredict",
+    "tempfile", "time", "tokenize", "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

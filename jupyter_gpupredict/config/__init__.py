@@ -9,7 +9,12 @@ from jupyter_gpupredict.config.code import read_notebook
 from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
-from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
+from jupyter_gpupredict.config.recordings import (
+    fetch_recording,
+    open_recording,
+    predict_recording,
+    predict_trace,
+)
 from jupyter_gpupredict.config.serving import Runs, device_watch, mps_daemon
 from jupyter_gpupredict.config.sources import SourceProbe, probe_sources
 from jupyter_gpupredict.config.stored import (
@@ -34,8 +39,10 @@ __all__ = [
     "code_hash",
     "device_watch",
     "export",
+    "fetch_recording",
     "list_runs",
     "mps_daemon",
+    "open_recording",
     "predict_recording",
     "predict_trace",
     "probe_sources",

@@ -100,7 +100,7 @@ def build_session(
             period_s=info.period_s,
             devices=info.devices,
             series=info.series,
-            config={key: value for key, value in asdict(config).items() if key != "path"},
+            config={k: v for k, v in asdict(config).items() if k not in ("path", "url")},
             versions={"jupyter_gpupredict": __version__, **dict(info.versions)},
             notes=info.notes,
             scope=info.scope,

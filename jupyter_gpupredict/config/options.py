@@ -50,6 +50,10 @@ class SessionConfig:
     scenario: str = "epochs"
     """What `synthetic` plays."""
     seed: int = 0
+    url: str | None = None
+    """The server that `prometheus` asks; credentials come from the environment alone."""
+    match: str | None = None
+    """Label matchers that say which of its GPUs."""
 
     def __post_init__(self) -> None:
         """Check every value on its own and the few combinations that make no sense."""
@@ -67,6 +71,8 @@ class SessionConfig:
         _require_range("speed", self.speed, 0.0, 1e6, "times")
         if self.source == "replay" and not self.path:
             raise InvalidOption("source replay needs a trace", "--path TRACE")
+        if self.source == "prometheus" and not self.url:
+            raise InvalidOption("source prometheus needs a server", "--url https://HOST:9090")
 
 
 def _require_range(name: str, value: float | None, low: float, high: float, unit: str) -> None:

@@ -72,6 +72,8 @@ def make_source(config: SessionConfig, clock: Clock) -> TelemetrySource:
         speed=config.speed,
         scenario=config.scenario,
         seed=config.seed,
+        url=config.url,
+        match=config.match,
     )
     if config.source == "auto":
         return _FirstThatOpens(options, clock)

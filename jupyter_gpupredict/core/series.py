@@ -138,4 +138,8 @@ class SourceOptions:
     """Replay so many times faster; 0 as fast as possible; None at its own pace."""
     scenario: str = "epochs"
     seed: int = 0
+    url: str | None = None
+    """A Prometheus server's."""
+    match: str | None = None
+    """Label matchers that narrow what it is asked for."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)

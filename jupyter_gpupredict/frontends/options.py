@@ -37,7 +37,7 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="NAME",
         help="auto, gpm (SM activity, Hopper and later), nvml (busy time), cpu (this process "
-        "tree), replay or synthetic",
+        "tree), prometheus (a DCGM exporter's series), replay or synthetic",
     )
     add("--device", metavar="UUID|INDEX", help="which GPU; default: the first visible one")
     add("--interval", type=float, metavar="S", help="seconds between readings where we poll")
@@ -74,6 +74,8 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
     add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
     add("--scenario", metavar="NAME", help="what --source synthetic plays")
     add("--seed", type=int, metavar="N", help="seed of --source synthetic")
+    add("--url", metavar="URL", help="the server of --source prometheus")
+    add("--match", metavar="MATCHERS", help="which of its GPUs, such as 'Hostname=\"gpu7\"'")
 
 
 RENAMED = {"interval": "interval_s", "window": "window_s", "tolerance": "tolerance_points"}
@@ -93,6 +95,8 @@ SESSION_OPTIONS = (
     "speed",
     "scenario",
     "seed",
+    "url",
+    "match",
 )
 """Names on the command line; `RENAMED` gives the field of `SessionConfig` where it differs."""
 

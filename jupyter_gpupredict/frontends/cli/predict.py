@@ -1,20 +1,26 @@
-"""`jupyter gpupredict predict TRACE`."""
+"""`jupyter gpupredict predict TRACE`, or of what a Prometheus server recorded."""
 
 from __future__ import annotations
 
 import json
+import math
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import InvalidOption
 
 if TYPE_CHECKING:
     import argparse
+
+    from jupyter_gpupredict.core.recording import Trace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     add = parser.add_argument
-    add("trace", help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi")
+    add("trace", nargs="?", help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi")
     add("--rule", default="default", help="default, quick or accurate")
     add("--metric", help="such as gpu_util_pct; default: the trace's best")
     add("--no-guard", action="store_true", help="do not watch after convergence")
@@ -22,13 +28,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--window", type=float, metavar="SECONDS")
     add("--agree", type=int, metavar="K")
     add("--tolerance", type=float, metavar="POINTS")
+    add("--prometheus", metavar="URL", help="read a DCGM exporter's series there, not a trace")
+    add("--from", dest="begin", metavar="TIME", help="with --prometheus: ISO 8601 or Unix seconds")
+    add("--to", dest="end", metavar="TIME", help="the same; default: now")
+    add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
+    add("--device", metavar="UUID|INDEX", help="the same")
     add("--json", action="store_true", help="one JSON object on stdout")
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the prediction; converged and abstained are both success."""
-    found = config.predict_trace(
-        options.trace,
+    found = config.predict_recording(
+        _recording(options),
         rule=options.rule,
         metric=options.metric,
         guard=not options.no_guard,
@@ -42,6 +53,37 @@ def main(options: argparse.Namespace) -> int:
         return 0
     print("\n".join(_words(found)))  # noqa: T201 - command line
     return 0
+
+
+def _recording(options: argparse.Namespace) -> Trace:
+    if (options.trace is None) == (options.prometheus is None):
+        raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
+    if options.prometheus is None:
+        return config.open_recording(options.trace)
+    if options.begin is None:
+        raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
+    end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
+    return config.fetch_recording(
+        options.prometheus,
+        _time_s(options.begin),
+        end_s,
+        match=options.match,
+        device=options.device,
+    )
+
+
+def _time_s(text: str) -> float:
+    """Return a time in seconds since 1970; one without a zone is this machine's."""
+    try:
+        time_s = float(text)
+    except ValueError:
+        try:
+            time_s = datetime.fromisoformat(text).astimezone().timestamp()
+        except (ValueError, OverflowError):
+            time_s = math.nan
+    if not 0.0 <= time_s <= 1e11:
+        raise InvalidOption(f"{text!r} is no time", "2026-01-31T08:00:00Z or Unix seconds")
+    return time_s
 
 
 def _words(found: dict[str, Any]) -> list[str]:
