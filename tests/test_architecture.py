@@ -50,8 +50,11 @@ DOORS = {
         "frontends/server/worker.py",
     ],
     "queue": ["frontends/server/worker.py"],
-    "signal": ["frontends/stopping.py", "backtest/run.py"],
-    "concurrent": ["backtest/run.py"],
+    "signal": ["frontends/stopping.py", "backtest/spread.py"],
+    "concurrent": ["backtest/spread.py"],
+    "distributed": ["backtest/spread.py"],
+    "fsspec": ["backtest/files.py"],
+    "pyarrow": ["backtest/columns.py"],
     "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
     "importlib": [
         "__init__.py",
@@ -76,8 +79,8 @@ nothing by name: it has to be told when the cell imports a framework."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "functools", "hashlib", "html", "inspect", "io", "itertools", "json", "math", "os",
-    "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
+    "enum", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json", "math",
+    "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "symtable", "sys",
     "tempfile", "time", "tokenize", "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 

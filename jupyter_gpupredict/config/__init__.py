@@ -10,6 +10,7 @@ from jupyter_gpupredict.config.exporting import ExportOutcome, export, targets
 from jupyter_gpupredict.config.measuring import build_session, progress_board, shutdown
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.config.recordings import (
+    check_recording_options,
     fetch_recording,
     open_recording,
     predict_recording,
@@ -36,6 +37,7 @@ __all__ = [
     "Validated",
     "build_session",
     "build_store",
+    "check_recording_options",
     "code_hash",
     "device_watch",
     "export",

@@ -8,6 +8,8 @@ from jupyter_gpupredict import registry
 from jupyter_gpupredict.config.options import SessionConfig
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.series import SourceOptions
 
 if TYPE_CHECKING:
@@ -97,6 +99,19 @@ def fetch_recording(
         from_s, to_s
     )
     return recorded
+
+
+def check_recording_options(options: dict[str, Any]) -> None:
+    """Raise where arguments of `predict_recording` are wrong whatever the trace.
+
+    Raises:
+        InvalidOption, UnknownName: One is.
+    """
+    names = ("rule", "epochs", "window_s", "agree", "tolerance_points")
+    SessionConfig(**{name: options[name] for name in names})
+    metric = options.get("metric")
+    if metric is not None and metric not in METRICS and metric not in BY_CSV:
+        raise UnknownName("metric", metric, BY_CSV)
 
 
 def predict_recording(
