@@ -26,6 +26,9 @@ LOCAL = "local"
 """The `--scheduler` that starts a cluster on this machine for the time of the command."""
 MOST_ITEMS = 100
 """Of one task: what a lost worker costs, against the millisecond that a task costs."""
+TASKS_A_THREAD = 16
+"""Of Dask's, at least, where there are as many items: traces differ in length a hundredfold, and
+all should end together."""
 _TASKS_A_WORKER = 1_000_000
 """Never reached; that it is given makes workers start fresh instead of by fork, which is unsafe
 in a process that has threads."""
@@ -147,7 +150,7 @@ def _on_dask(
         raise MissingExtra("--scheduler", "Dask distributed", "dask") from error
     with _cluster(where) as cluster, _client(cluster, where) as client:
         threads = _checked(client)
-        size = max(1, min(MOST_ITEMS, -(-len(items) // (4 * threads))))
+        size = max(1, min(MOST_ITEMS, -(-len(items) // (TASKS_A_THREAD * threads))))
         chunks = list(_chunks(items, size))
         futures = client.map(work, [chunk for _, chunk in chunks], pure=False, retries=_RETRIES)
         places = dict(zip(futures, chunks, strict=True))
