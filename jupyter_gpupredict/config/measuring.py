@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.clusters import WorkerSources, make_engine
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.config.sources import make_source
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.config.options import SessionConfig
-    from jupyter_gpupredict.core.protocols import HintSource, SessionHandle, Subscriber
+    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import (
+        HintSource,
+        SessionHandle,
+        Subscriber,
+        TelemetrySource,
+    )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import RunHeader
     from jupyter_gpupredict.core.series import SourceInfo
@@ -40,6 +47,7 @@ def build_session(
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
     on_limit: Callable[[], None] | None = None,
+    cluster: object = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -51,9 +59,14 @@ def build_session(
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
         on_limit: Called there when `max_seconds` are over.
+        cluster: The value of the variable that `config.cluster` names, where it names one.
+
+    Raises:
+        ConfigError: `config.cluster` names no cluster, or its library is not installed.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
+    from jupyter_gpupredict.session.ranks import Ranks
     from jupyter_gpupredict.session.recorder import Recorder
     from jupyter_gpupredict.session.session import Session
 
@@ -72,7 +85,12 @@ def build_session(
     def earlier(info: SourceInfo) -> RunHeader | None:
         return None if code is None else _earlier_run(store, code_hash(code), info)
 
-    def make_analysis(info: SourceInfo) -> Analysis:
+    def make_analysis(info: SourceInfo) -> Analysis | Ranks:
+        if info.ranks:
+            return Ranks(info, make_one, config.coverage)
+        return make_one(info)
+
+    def make_one(info: SourceInfo) -> Analysis:
         options = rule_options(config, info.period_s)
         memory_age_s = min(300.0, options.window_s or 300.0)
         before = earlier(info)
@@ -114,7 +132,7 @@ def build_session(
         )
 
     session = Session(
-        source=make_source(config, clock),
+        source=_source(config, cluster, session_id, clock),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
@@ -130,6 +148,19 @@ def build_session(
     )
     session.errors.extend(warnings)
     return session
+
+
+def _source(
+    config: SessionConfig, cluster: object, session_id: str, clock: Clock
+) -> TelemetrySource:
+    """Return this machine's source, or that of a cluster's workers."""
+    if config.cluster is not None:
+        engine = make_engine(config.cluster, cluster, session_id)
+        if engine is not None:
+            from jupyter_gpupredict.engines.cluster import ClusterSource
+
+            return ClusterSource(engine, WorkerSources(config), clock)
+    return make_source(config, clock)
 
 
 def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:

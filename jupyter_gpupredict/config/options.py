@@ -50,6 +50,8 @@ class SessionConfig:
     scenario: str = "epochs"
     """What `synthetic` plays."""
     seed: int = 0
+    cluster: str | None = None
+    """Where the cell's work runs: a Dask scheduler's address, or `auto`."""
     url: str | None = None
     """The server that `prometheus` asks; credentials come from the environment alone."""
     match: str | None = None

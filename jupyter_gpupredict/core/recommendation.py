@@ -131,3 +131,9 @@ class Recommendation:
     """Its upper 97.5 % bound: what a time limit must allow for."""
     progress: str = ""
     """How far the loop is, in words, and who says so."""
+    device: str = ""
+    """Of a distributed run: whose figures these are; empty: the function's."""
+    rank: int | None = None
+    """The rank of that device's process, where it is known."""
+    lost: bool = False
+    """Nothing more is heard of it: these figures end there."""

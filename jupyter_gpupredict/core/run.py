@@ -55,6 +55,22 @@ class Run:
     """GPUs that were used."""
 
     @property
+    def partial(self) -> tuple[str, ...]:
+        """What of several devices was lost and not found again, with its reason; empty: none."""
+        lost: dict[str, str] = {}
+        for one in self.losses:
+            if isinstance(one, ev.SourceRecovered):
+                lost.pop(one.source, None)
+            elif one.source != self.started.source:
+                lost[one.source] = one.detail or one.reason
+        return tuple(lost.values())
+
+    @property
+    def ranks(self) -> tuple[Recommendation, ...]:
+        """What is recommended of each rank of a distributed run; empty: there are none."""
+        return tuple(one for one in self.others if one.device)
+
+    @property
     def session_id(self) -> str:
         """The run's id, which is also its trace's name."""
         return self.started.session_id

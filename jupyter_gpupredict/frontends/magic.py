@@ -64,6 +64,7 @@ class GpuPredictMagics(Magics):
         config=True
     )
     max_seconds = Float(None, allow_none=True, help="Default of --max-seconds.").tag(config=True)
+    cluster = Unicode(None, allow_none=True, help="Default of --cluster.").tag(config=True)
     path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
     speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
     scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)

@@ -70,6 +70,12 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="measure no longer than this; with --until-converged the cell stops then, too",
     )
+    add(
+        "--cluster",
+        metavar="ADDRESS|NAME",
+        help="measure the workers of a cluster: a Dask scheduler's address, a variable that holds "
+        "a Dask or ipyparallel client, or auto",
+    )
     add("--path", metavar="TRACE", help="the trace that --source replay plays")
     add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
     add("--scenario", metavar="NAME", help="what --source synthetic plays")
@@ -97,6 +103,7 @@ SESSION_OPTIONS = (
     "seed",
     "url",
     "match",
+    "cluster",
 )
 """Names on the command line; `RENAMED` gives the field of `SessionConfig` where it differs."""
 
