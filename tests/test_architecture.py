@@ -68,6 +68,7 @@ DOORS = {
         "session/hooks.py",
         "exporters/requirements.py",
     ],
+    "ipykernel": ["engines/ipp.py"],
     "subprocess": ["exporters/trial.py"],
     "email": ["driver/prometheus.py"],
     "http": ["driver/prometheus.py"],

@@ -125,8 +125,12 @@ def _dask(cluster: Any, session: str) -> Engine:
     return DaskEngine(cluster, session)
 
 
-def _ipyparallel(client: Any, session: str) -> Engine:
-    raise NotImplementedError
+def _ipyparallel(target: Any, session: str) -> Engine:
+    try:
+        from jupyter_gpupredict.engines.ipp import IppEngine
+    except ImportError as error:
+        raise MissingExtra("--cluster", "ipyparallel", "ipyparallel") from error
+    return IppEngine(target, session)
 
 
 def _current() -> object:
@@ -139,4 +143,10 @@ def _current() -> object:
             pass  # there is none
         else:
             return found
+    ipyparallel = sys.modules.get("ipyparallel")
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if ipyparallel is not None and shell is not None:
+        magics = shell.magics_manager.magics["line"].get("px")
+        view: object = getattr(getattr(magics, "__self__", None), "view", None)
+        return view
     return None

@@ -151,8 +151,8 @@ class Engine(Protocol):
             table: Address -> UUIDs; a worker that is not in it samples nothing.
 
         Returns:
-            Address -> its wall clock meanwhile, of every worker that answered; None where no
-            sampler runs. Empty where nobody can be asked while the workers are busy.
+            Address -> its wall clock meanwhile, of every worker that is there; NaN where it is too
+            busy to say, None where no sampler runs.
 
         Raises:
             SourceLost: The cluster is gone.

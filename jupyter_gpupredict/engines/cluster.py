@@ -153,6 +153,8 @@ class ClusterSource:
             if answers and address not in answers:
                 merger.gone(address)
         for address, wall_s in answers.items():
+            if wall_s is not None and math.isnan(wall_s):
+                continue  # it is there, and too busy to say the time
             if wall_s is not None:
                 merger.compared(address, wall_s - sent_s - half_s, half_s, received_s)
             elif address not in merger.workers:

@@ -175,8 +175,11 @@ def test_times_of_a_series_never_go_back():
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"version": "2"}, "has jupyter_gpupredict 2"), ({"offer": None, "problem": "no GPU"}, "no GPU")],
-)  # fmt: skip
+    [
+        ({"version": "2"}, "has jupyter_gpupredict 2"),
+        ({"offer": None, "problem": "no GPU"}, "no GPU"),
+    ],
+)
 def test_a_worker_that_cannot_be_sampled_is_named(changes, why):
     made = merger(hello(A))
     made.hello(hello(B, name="w2", **changes), 0.0, "1")

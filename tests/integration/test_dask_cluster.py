@@ -1,6 +1,7 @@
-"""A real Dask cluster of this machine, each worker under the stand-in driver with a GPU of its own."""
+"""A real Dask cluster of this machine; each worker has a GPU of its own in the stand-in driver."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -244,7 +245,7 @@ def test_a_killed_worker_loses_nothing_that_was_sent_and_comes_back(cluster):
     assert run.partial == ()  # it is back
     assert len({one.device for one in run.ranks}) == WORKERS
     others = heard.readings()[uuid(0)]
-    assert all(b[0] - a[0] < 0.3 for a, b in zip(others, others[1:], strict=False))
+    assert all(b[0] - a[0] < 0.3 for a, b in itertools.pairwise(others))
 
 
 def test_a_worker_that_stays_away_makes_the_run_partial(cluster):
