@@ -75,6 +75,7 @@ DOORS = {
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["driver/prometheus.py", "exporters/requirements.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
+    "statistics": ["session/ranks.py"],
     "runpy": ["frontends/cli/run.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports

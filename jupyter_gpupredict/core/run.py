@@ -53,17 +53,8 @@ class Run:
     """CUDA processes that were seen."""
     gpus: int = 1
     """GPUs that were used."""
-
-    @property
-    def partial(self) -> tuple[str, ...]:
-        """What of several devices was lost and not found again, with its reason; empty: none."""
-        lost: dict[str, str] = {}
-        for one in self.losses:
-            if isinstance(one, ev.SourceRecovered):
-                lost.pop(one.source, None)
-            elif one.source != self.started.source:
-                lost[one.source] = one.detail or one.reason
-        return tuple(lost.values())
+    partial: tuple[str, ...] = ()
+    """What of several devices was lost and not found again, with its reason."""
 
     @property
     def ranks(self) -> tuple[Recommendation, ...]:
@@ -108,6 +99,8 @@ class RunFold:
         default_factory=lambda: deque(maxlen=100)
     )
     detached: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Device -> why it is lost, of several."""
 
     def add(self, event: ev.Event) -> None:
         """Take the next event."""
@@ -129,6 +122,7 @@ class RunFold:
                 self.gaps.append(event)
             case ev.SourceLost() | ev.SourceRecovered():
                 self.losses.append(event)
+                self._note_loss(event)
             case ev.ProgressMade():
                 self.progress = event
             case ev.SubscriberDetached():
@@ -170,7 +164,14 @@ class RunFold:
             progress=self.progress,
             allocator=finished.allocator if finished else None,
             others=self.others,
+            partial=finished.partial if finished else tuple(self.lost.values()),
         )
+
+    def _note_loss(self, event: ev.SourceLost | ev.SourceRecovered) -> None:
+        if isinstance(event, ev.SourceRecovered):
+            self.lost.pop(event.source, None)
+        elif self.started is not None and event.source != self.started.source:
+            self.lost[event.source] = event.detail or event.reason
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:
         if self.started is None:

@@ -43,6 +43,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     if told.state != "converged":
         _insist(request, f"the prediction is {told.state}, not converged: {told.reason}")
         warnings.append(f"The prediction behind this file is {told.state}, not converged.")
+    if run.partial:
+        _insist(request, f"this run is partial: {run.partial[0]}")
+        warnings.append(f"The run behind this file is partial: {'; '.join(run.partial)}.")
     cpu = started.share.metric == "cpu_util_ratio"
     if started.simulated or cpu:
         what = "CPU use, not GPU use" if cpu else "simulated data"
@@ -106,7 +109,7 @@ def _settled(run: Run, basis: Basis) -> float | None:
     The main share has passed the refusals before. One beside it must have converged too: no
     stamp in the manifest would tell that it had not.
     """
-    for told in (run.recommendation, *run.others):
+    for told in (run.recommendation, *(one for one in run.others if not one.device)):
         main = told is run.recommendation
         if told is not None and told.basis == basis and (main or told.state == "converged"):
             return told.target_ratio

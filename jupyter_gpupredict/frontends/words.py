@@ -61,6 +61,21 @@ def label(started: SessionStarted) -> str:
     return f"{device}, read by {started.source}"
 
 
+def rank(one: Recommendation) -> str:
+    """Return what a rank of a distributed run is called."""
+    return f"GPU {one.device[-8:]}" if one.rank is None else f"rank {one.rank}"
+
+
+def of_rank(one: Recommendation) -> str:
+    """Return a rank's figures in short."""
+    peak = f", memory peak {size(one.memory.peak_bytes)}" if one.memory else ""
+    lost = "; lost: its figures end there" if one.lost else ""
+    return (
+        f"{percent(one.target_ratio)} {STATE_SIGNS[one.state]} {one.state}, "
+        f"mean {percent(one.mean_ratio)}{peak}{lost}"
+    )
+
+
 def prediction(recommendation: Recommendation) -> str:
     """Return the prediction as one sentence."""
     metric = METRICS[recommendation.metric].label

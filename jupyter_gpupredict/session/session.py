@@ -193,6 +193,7 @@ class Session:
                 others=self._further(),
                 profile=analysis.profile() if self._whole(outcome) else None,
                 allocator=self._allocator_peak(),
+                partial=tuple(self._fold.lost.values()),
             )
         )
         if not self._delivery.finish(self._channel):

@@ -76,6 +76,10 @@ export interface IRecommendation {
   total_s: number | null;
   total_high_s: number | null;
   progress: string;
+  /** Of a distributed run: whose figures these are; empty: the function's. */
+  device?: string;
+  rank?: number | null;
+  lost?: boolean;
 }
 
 interface IEvent<K extends string> {
@@ -185,6 +189,8 @@ export interface ISessionFinished extends IEvent<'SessionFinished'> {
   profile: object | null;
   others: IRecommendation[];
   allocator: IAllocatorPeak | null;
+  /** What of several devices was lost and not found again. */
+  partial: string[];
 }
 
 export type RunEvent =
@@ -262,7 +268,8 @@ export const FIELDS: {
     errors: 'list',
     profile: 'object?',
     others: 'list',
-    allocator: 'object?'
+    allocator: 'object?',
+    partial: 'list'
   }
 };
 
@@ -281,7 +288,8 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   errors: [],
   profile: null,
   others: [],
-  allocator: null
+  allocator: null,
+  partial: []
 };
 
 /**
