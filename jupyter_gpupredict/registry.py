@@ -16,6 +16,7 @@ SOURCES = {
     "gpm": "telemetry.gpm:GpmSource",
     "nvml": "telemetry.nvml:NvmlSource",
     "cpu": "telemetry.cpu:CpuSource",
+    "prometheus": "telemetry.prometheus:PrometheusSource",
     "replay": "telemetry.replay:ReplaySource",
     "synthetic": "telemetry.synthetic:SyntheticSource",
 }

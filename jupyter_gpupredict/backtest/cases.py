@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import glob
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.backtest import synthetic
+from jupyter_gpupredict.backtest import columns, files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.core.tracefile import open_trace
+from jupyter_gpupredict.core.tracefile import open_trace, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 INDEX = "INDEX.tsv"
 """Tab separated: `id` (a file's name without its ending), `group` and any other columns."""
-ENDINGS = (".csv", ".jsonl")
+ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Recorded:
     group: str
     family: str
     path: str
+    part: columns.Part | None = None
+    """Which rows, where it is a Parquet file."""
 
     def load(self) -> tuple[Trace, tuple[Mark, ...]]:
         """Return the trace and what was recorded of its progress.
@@ -37,7 +40,13 @@ class Recorded:
         Raises:
             TraceError: It cannot be read.
         """
-        trace = open_trace(self.path)
+        if self.part is not None:
+            trace = columns.read(self.part)
+        elif files.is_url(self.path):
+            with files.open_text(self.path) as lines:
+                trace = read_trace(lines, self.path.rpartition("/")[2])
+        else:
+            trace = open_trace(self.path)
         return trace, trace.marks
 
 
@@ -80,29 +89,67 @@ def folder(path: str | Path, where: Sequence[tuple[str, str]] = ()) -> Folder:
     """Return the traces of a folder, in the order of its index, else by name.
 
     Args:
-        path: Holds `.csv` and `.jsonl` files and, if they are to be grouped, an `INDEX.tsv`.
+        path: Holds `.csv`, `.jsonl` and `.parquet` files and, if they are to be grouped, an
+            `INDEX.tsv`. A pattern or a URL of fsspec's, too, without an index.
         where: (column, value) pairs that a row of the index must have.
 
     Raises:
         InvalidOption: No such folder, no such column, or nothing is left.
+        TraceError: A Parquet file cannot be read.
+        MissingExtra: It takes a library that is not installed.
     """
     place = Path(path)
     if not place.is_dir():
-        raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
-    indexed = (place / INDEX).is_file()
-    rows = _read_index(place / INDEX) if indexed else list(_unindexed(place))
+        if not files.is_url(str(path)) and not glob.has_magic(str(path)):
+            raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
+        return Folder(_grouped(recorded([str(path)]), where))
+    if not (place / INDEX).is_file():
+        return Folder(_grouped(recorded([str(path)]), where))
     cases: list[Recorded] = []
     missing: list[str] = []
-    for row in _chosen(rows, where):
+    for row in _chosen(_read_index(place / INDEX), where):
         name, group = row["id"], row.get("group") or row["id"]
         file = next((f for end in ENDINGS if (f := place / f"{name}{end}").is_file()), None)
         if file is None:
             missing.append(name)
         else:
-            cases.append(Recorded(name, group, row.get("family") or group, str(file)))
+            family = row.get("family") or group
+            cases += [replace(one, group=group, family=family) for one in _cases(str(file))]
     if not cases:
         raise InvalidOption(f"no trace to score in {path}", "is it .csv or .jsonl? see --where")
     return Folder(tuple(cases), tuple(missing))
+
+
+def recorded(patterns: Sequence[str]) -> tuple[Recorded, ...]:
+    """Return the traces in files, folders and patterns, each once, in the order they were given.
+
+    Raises:
+        InvalidOption, TraceError, MissingExtra: As `folder`.
+    """
+    paths = dict.fromkeys(path for one in patterns for path in files.find(one, ENDINGS))
+    return tuple(case for path in paths for case in _cases(path))
+
+
+def _cases(path: str) -> list[Recorded]:
+    """Return the traces of one file."""
+    name = path.rpartition("/")[2].rpartition(".")[0] or path
+    if not path.endswith(".parquet"):
+        return [Recorded(name, name, name, path)]
+    found = []
+    for part in columns.parts(path):
+        one = part.name or name
+        found.append(Recorded(one, one, one, path, part))
+    return found
+
+
+def _grouped(cases: Sequence[Recorded], where: Sequence[tuple[str, str]]) -> tuple[Recorded, ...]:
+    """Return those cases that are asked for, each a group of its own."""
+    rows = [{"id": case.id, "group": case.group} for case in cases]
+    kept = {row["id"] for row in _chosen(rows, where)}
+    chosen = tuple(case for case in cases if case.id in kept)
+    if not chosen:
+        raise InvalidOption("no trace to score", "see --where")
+    return chosen
 
 
 def simulated(
@@ -130,12 +177,6 @@ def _read_index(path: Path) -> list[dict[str, str]]:
     if not rows or "id" not in rows[0]:
         raise InvalidOption(f"{path} has no column id", "tab separated, with a line of titles")
     return rows
-
-
-def _unindexed(place: Path) -> Iterator[dict[str, str]]:
-    stems = {file.stem for file in place.iterdir() if file.suffix in ENDINGS}
-    for stem in sorted(stems):
-        yield {"id": stem, "group": stem}
 
 
 def _chosen(

@@ -1,4 +1,4 @@
-"""Takes many traces through many rules, on several processes if there are that many cores.
+"""Takes many traces through many rules.
 
 Every rule goes through a trace as `jupyter gpupredict predict` does. A trace that cannot be read is
 named and left out; it never ends the others.
@@ -6,16 +6,14 @@ named and left out; it never ends the others.
 
 from __future__ import annotations
 
-import os
-import signal
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.score import Answer, Scored, score, truth
+from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import (
     GpuPredictError,
     InvalidOption,
@@ -25,8 +23,7 @@ from jupyter_gpupredict.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.score import Truth
@@ -35,10 +32,6 @@ if TYPE_CHECKING:
 
 HINTED = "+hints"
 """Ending of a rule's name: the run's progress is told to it, where it is known."""
-_TASKS_A_WORKER = 1_000_000
-"""Never reached; that it is given makes workers start fresh instead of by fork, which is unsafe
-in a process that has threads."""
-_ORPHAN_CHECK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +97,7 @@ def backtest(
     rules: Sequence[str],
     *,
     jobs: int | None = None,
+    scheduler: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Return how every rule fares on every run.
@@ -112,26 +106,26 @@ def backtest(
         cases: The runs.
         rules: Names of `rule_names()`; ours may end in `+hints`.
         jobs: Worker processes; 1: none, in this one; None: one for each core.
-        progress: Called with (done, all) at the start and after each run.
+        scheduler: As `spread.Where`.
+        progress: Called with (done, all) at the start and after each run or some of them.
 
     Raises:
         UnknownName: No such rule.
-        InvalidOption: No rule, or `jobs` is below 1.
-        GpuPredictError: A worker process was killed.
+        InvalidOption: No rule, `jobs` is below 1, or no scheduler.
+        GpuPredictError: As `spread`.
     """
     chosen = tuple(dict.fromkeys(rules))
     check_rules(chosen)
-    if jobs is not None and jobs < 1:
-        raise InvalidOption(f"--jobs {jobs} is out of range", "1 or more")
-    workers = min(jobs or len(os.sched_getaffinity(0)), len(cases))
-    taken: dict[int, Taken] = {}
+    taken: list[Taken | None] = [None] * len(cases)
+    done = 0
     tell = progress or (lambda done, every: None)
     tell(0, len(cases))
-    results = _in_turn(cases, chosen) if workers <= 1 else _side_by_side(cases, chosen, workers)
-    for place, one in results:
-        taken[place] = one
-        tell(len(taken), len(cases))
-    return Report(chosen, tuple(taken[place] for place in range(len(cases))))
+    work = functools.partial(take_some, rules=chosen)
+    for place, some in spread(work, cases, Where(jobs, scheduler), _lost):
+        taken[place : place + len(some)] = some
+        done += len(some)
+        tell(done, len(cases))
+    return Report(chosen, tuple(one for one in taken if one is not None))
 
 
 def check_rules(rules: Sequence[str]) -> None:
@@ -165,6 +159,15 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     return Answer.of(found)
 
 
+def take_some(cases: Sequence[Case], rules: Sequence[str]) -> list[Taken]:
+    """Return how the rules fare on some runs."""
+    return [take(case, rules) for case in cases]
+
+
+def _lost(case: Case, why: str) -> Taken:
+    return Taken(case.id, problem=why)
+
+
 def take(case: Case, rules: Sequence[str]) -> Taken:
     """Return how the rules fare on one run."""
     try:
@@ -184,41 +187,3 @@ def take(case: Case, rules: Sequence[str]) -> Taken:
         scored = Scored(case.id, case.group, case.family, score(run, answer))
         outcomes.append(Outcome(rule, scored, answer, why))
     return Taken(case.id, tuple(outcomes), run.active_s)
-
-
-def _in_turn(cases: Sequence[Case], rules: Sequence[str]) -> Iterator[tuple[int, Taken]]:
-    for place, case in enumerate(cases):
-        yield place, take(case, rules)
-
-
-def _side_by_side(
-    cases: Sequence[Case], rules: Sequence[str], workers: int
-) -> Iterator[tuple[int, Taken]]:
-    pool = ProcessPoolExecutor(
-        workers,
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-        max_tasks_per_child=_TASKS_A_WORKER,
-    )
-    try:
-        places = {pool.submit(take, case, rules): place for place, case in enumerate(cases)}
-        for future in as_completed(places):
-            yield places[future], future.result()
-    except BrokenProcessPool as error:
-        raise GpuPredictError(
-            "a worker process was killed", "too little memory? --jobs 1"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def look(_signum: int, _frame: FrameType | None) -> None:
-        if os.getppid() != parent:
-            os._exit(1)
-
-    signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, _ORPHAN_CHECK_S, _ORPHAN_CHECK_S)

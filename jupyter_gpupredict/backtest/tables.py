@@ -6,7 +6,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.backtest.baselines import BASELINES
-from jupyter_gpupredict.backtest.score import COVERAGE, LOW_COVERAGE, LOW_GUARDED, MISSED, summarise
+from jupyter_gpupredict.backtest.score import (
+    COVERAGE,
+    LOW_COVERAGE,
+    LOW_GUARDED,
+    MEASURES,
+    MISSED,
+    summarise,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,6 +144,39 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
         "alarms": None if answer.alarms_s is None else list(answer.alarms_s),
         "score": asdict(scored.score),
     }
+
+
+ROW_KINDS = {
+    "trace": "text",
+    "rule": "text",
+    "group": "text",
+    "family": "text",
+    "problem": "text",
+    "state": "text",
+    "converged_at_s": "number",
+    "target_pct": "whole",
+    "mean_pct": "number",
+    "mem_target_mib": "number",
+    "alarm_times_s": "[number]",
+    **{f"score_{measure}": "number" for measure in MEASURES},
+}
+"""Column of a row -> what is in it, as `columns.ParquetRows` has it."""
+
+
+def as_rows(report: Report) -> list[dict[str, Any]]:
+    """Return one row for each run and rule, and one for each trace that was left out."""
+    rows = []
+    for one in report.taken:
+        if not one.outcomes:
+            why = one.problem or "the device was never used"
+            rows.append({**dict.fromkeys(ROW_KINDS), "trace": one.id, "problem": why})
+        for outcome in one.outcomes:
+            told = _answer(outcome)
+            told |= {f"score_{name}": value for name, value in told.pop("score").items()}
+            told |= {"trace": told.pop("id"), "alarm_times_s": told.pop("alarms")}
+            told |= {"rule": outcome.rule, "problem": outcome.error}
+            rows.append({name: told[name] for name in ROW_KINDS})
+    return rows
 
 
 def _part(summary: Summary, part: str) -> Means:

@@ -19,7 +19,13 @@ from jupyter_gpupredict.config.mps import (
     process_mps,
 )
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
-from jupyter_gpupredict.config.recordings import predict_recording, predict_trace
+from jupyter_gpupredict.config.recordings import (
+    check_recording_options,
+    fetch_recording,
+    open_recording,
+    predict_recording,
+    predict_trace,
+)
 from jupyter_gpupredict.config.serving import Runs, device_watch, mps_daemon
 from jupyter_gpupredict.config.sources import SourceProbe, host, probe_sources
 from jupyter_gpupredict.config.stored import (
@@ -62,10 +68,12 @@ __all__ = [
     "bound",
     "build_session",
     "build_store",
+    "check_recording_options",
     "code_hash",
     "device_watch",
     "environment",
     "export",
+    "fetch_recording",
     "host",
     "in_order",
     "isolate",
@@ -77,6 +85,7 @@ __all__ = [
     "mps_stop",
     "mps_stop_detached",
     "notebook_cell",
+    "open_recording",
     "predict_recording",
     "predict_trace",
     "probe_sources",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.config.clusters import WorkerSources, make_engine
 from jupyter_gpupredict.config.environment import environment
 from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.config.options import SessionConfig
+    from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
         HintSource,
         SessionHandle,
         ShareHold,
         Subscriber,
+        TelemetrySource,
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import RunHeader
@@ -54,6 +57,7 @@ def build_session(
     on_limit: Callable[[], None] | None = None,
     child: ChildProcess | None = None,
     share: ShareHold | None = None,
+    cluster: object = None,
 ) -> SessionHandle:
     """Return a session that is wired and not started.
 
@@ -67,9 +71,14 @@ def build_session(
         on_limit: Called there when `max_seconds` are over.
         child: The process to measure, with what it starts; None: this one.
         share: What applies MPS limits; None: to this process, unless the readings are not its own.
+        cluster: The value of the variable that `config.cluster` names, where it names one.
+
+    Raises:
+        ConfigError: `config.cluster` names no cluster, or its library is not installed.
     """
     from jupyter_gpupredict.session.analysis import Analysis
     from jupyter_gpupredict.session.delivery import shared
+    from jupyter_gpupredict.session.ranks import Ranks
     from jupyter_gpupredict.session.recorder import Recorder
     from jupyter_gpupredict.session.session import Session
 
@@ -88,7 +97,12 @@ def build_session(
     def earlier(info: SourceInfo) -> RunHeader | None:
         return None if code is None else _earlier_run(store, code_hash(code), info)
 
-    def make_analysis(info: SourceInfo) -> Analysis:
+    def make_analysis(info: SourceInfo) -> Analysis | Ranks:
+        if info.ranks:
+            return Ranks(info, make_one, config.coverage)
+        return make_one(info)
+
+    def make_one(info: SourceInfo) -> Analysis:
         options = rule_options(config, info.period_s)
         memory_age_s = min(300.0, options.window_s or 300.0)
         before = earlier(info)
@@ -116,7 +130,7 @@ def build_session(
             period_s=info.period_s,
             devices=info.devices,
             series=info.series,
-            config={key: value for key, value in asdict(config).items() if key != "path"},
+            config={k: v for k, v in asdict(config).items() if k not in ("path", "url")},
             versions={
                 "jupyter_gpupredict": __version__,
                 "python": platform.python_version(),
@@ -135,7 +149,7 @@ def build_session(
         )
 
     session = Session(
-        source=make_source(config, clock, None if child is None else child.pid),
+        source=_source(config, cluster, session_id, clock, child),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
@@ -162,6 +176,23 @@ def _hold(
     if share is None and child is not None:
         return child.share
     return share or (None if config.simulated else CellShare(process_mps(), config))
+
+
+def _source(
+    config: SessionConfig,
+    cluster: object,
+    session_id: str,
+    clock: Clock,
+    child: ChildProcess | None,
+) -> TelemetrySource:
+    """Return this machine's source, or that of a cluster's workers."""
+    if config.cluster is not None:
+        engine = make_engine(config.cluster, cluster, session_id)
+        if engine is not None:
+            from jupyter_gpupredict.engines.cluster import ClusterSource
+
+            return ClusterSource(engine, WorkerSources(config), clock)
+    return make_source(config, clock, None if child is None else child.pid)
 
 
 def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:

@@ -56,6 +56,12 @@ class SessionConfig:
     scenario: str = "epochs"
     """What `synthetic` plays."""
     seed: int = 0
+    cluster: str | None = None
+    """Where the cell's work runs: a Dask scheduler's address, or `auto`."""
+    url: str | None = None
+    """The server that `prometheus` asks; credentials come from the environment alone."""
+    match: str | None = None
+    """Label matchers that say which of its GPUs."""
 
     def __post_init__(self) -> None:
         """Check every value on its own and the few combinations that make no sense."""
@@ -88,6 +94,8 @@ class SessionConfig:
             )
         if self.source == "replay" and not self.path:
             raise InvalidOption("source replay needs a trace", "--path TRACE")
+        if self.source == "prometheus" and not self.url:
+            raise InvalidOption("source prometheus needs a server", "--url https://HOST:9090")
 
     @property
     def simulated(self) -> bool:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict.config.options import SessionConfig
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
+from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.series import SourceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,10 +54,8 @@ def predict_trace(
         TraceError: The file is unreadable, in one line.
         InvalidOption, UnknownName: An option is wrong.
     """
-    from jupyter_gpupredict.core.tracefile import open_trace
-
     return predict_recording(
-        open_trace(path),
+        open_recording(path),
         rule=rule,
         metric=metric,
         guard=guard,
@@ -62,6 +65,53 @@ def predict_trace(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
+
+
+def open_recording(path: str) -> Trace:
+    """Return the trace in a file: our own `.jsonl`, a CSV in our columns, or a log of `nvidia-smi`.
+
+    Raises:
+        TraceError: The file is unreadable, in one line.
+    """
+    from jupyter_gpupredict.core.tracefile import open_trace
+
+    return open_trace(path)
+
+
+def fetch_recording(
+    url: str, from_s: float, to_s: float, *, match: str | None = None, device: str | None = None
+) -> Trace:
+    """Return what a Prometheus server recorded of one GPU.
+
+    Args:
+        url: The server; credentials come from the environment alone.
+        from_s: Where it begins, seconds since 1970.
+        to_s: Where it ends.
+        match: Label matchers that say which GPU.
+        device: Its UUID, a unique prefix of one, or its index.
+
+    Raises:
+        TelemetryError: The server cannot be asked, or holds no such series.
+        InvalidOption: An option is wrong.
+    """
+    options = SourceOptions(url=url, match=match, device=device)
+    recorded: Trace = registry.load("sources", "prometheus")(options, SystemClock()).record(
+        from_s, to_s
+    )
+    return recorded
+
+
+def check_recording_options(options: dict[str, Any]) -> None:
+    """Raise where arguments of `predict_recording` are wrong whatever the trace.
+
+    Raises:
+        InvalidOption, UnknownName: One is.
+    """
+    names = ("rule", "epochs", "window_s", "agree", "tolerance_points")
+    SessionConfig(**{name: options[name] for name in names})
+    metric = options.get("metric")
+    if metric is not None and metric not in METRICS and metric not in BY_CSV:
+        raise UnknownName("metric", metric, BY_CSV)
 
 
 def predict_recording(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.config.stored import build_store, verified_of, with_verified
+from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import UnknownName
-from jupyter_gpupredict.core.events import SessionStarted
+from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
 from jupyter_gpupredict.core.machine import MpsDaemon
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.trace import event_from_json
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # noqa: S108 - the driver's own default
 SEARCH_S = 1.0
+NEWEST_EVENTS = 40
 DRAW_S = 0.2
 """Seconds a first reading of a long trace may take before a part of it is shown."""
 
@@ -48,6 +52,41 @@ class Runs:
     def page(self, limit: int, before: str | None, words: tuple[str, ...]) -> Page:
         """Return the newest runs that hold all the words; a long search stops after a second."""
         return self._catalog.page(limit, before, words, SEARCH_S)
+
+    def current(self, limit: int, ended_s: float) -> list[tuple[Summary, float]]:
+        """Return live runs and those that ended so lately, with the newest reading of the share.
+
+        Args:
+            limit: Newest runs to look at.
+            ended_s: Seconds since the end.
+
+        Returns:
+            (run, ratio) pairs, newest first; NaN where there is no reading, or no live one.
+        """
+        now_s = SystemClock().wall().timestamp()
+        found = []
+        for run in self.page(limit, None, ()).found:
+            if run.outcome == "running":
+                found.append((run, self._newest(run)))
+            elif now_s - _ended_s(run) <= ended_s:
+                found.append((run, math.nan))
+        return found
+
+    def _newest(self, run: Summary) -> float:
+        """Return the last reading of the share in the newest events of a trace."""
+        from jupyter_gpupredict.session.tail import Tail
+
+        tail = Tail(self._store.path(run.session_id))
+        tail.look()
+        lines, _ = tail.after(max(-1, tail.last_seq - NEWEST_EVENTS), NEWEST_EVENTS)
+        devices = {uuid for uuid, _ in run.devices}
+        for _, line in reversed(lines):
+            event = event_from_json(line)
+            if isinstance(event, SamplesTaken):
+                for readings in event.readings:
+                    if readings.series.metric == run.metric and readings.series.device in devices:
+                        return readings.values[-1]
+        return math.nan
 
     def summary(self, session_id: str) -> Summary:
         """Return one run.
@@ -139,6 +178,14 @@ class Runs:
             if line is not None:
                 folded.add(event_from_json(line))
         return with_verified(folded.record(live=outcome == "running"))
+
+
+def _ended_s(run: Summary) -> float:
+    """Return when a run ended, seconds since 1970; minus infinity where that is not known."""
+    try:
+        return datetime.fromisoformat(run.started_at).timestamp() + run.duration_s
+    except ValueError:
+        return -math.inf
 
 
 def device_watch() -> DeviceWatch:

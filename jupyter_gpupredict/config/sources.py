@@ -80,6 +80,8 @@ def make_source(
         scenario=config.scenario,
         seed=config.seed,
         root_pid=root_pid,
+        url=config.url,
+        match=config.match,
     )
     if config.source == "auto":
         return _FirstThatOpens(options, clock)

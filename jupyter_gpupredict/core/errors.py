@@ -1,7 +1,7 @@
 """The errors this package raises on purpose. Every one carries a hint that says what to do next.
 
     GpuPredictError(message, hint)
-      ConfigError        UnknownName ("did you mean"), InvalidOption
+      ConfigError        UnknownName ("did you mean"), InvalidOption, MissingExtra
       TelemetryError     SourceUnavailable (cannot open), SourceLost (was open), PermissionDenied
       MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, ControlTimeout,
                          ServerFault, LimitRefused
@@ -51,6 +51,16 @@ class UnknownName(ConfigError):
 
 class InvalidOption(ConfigError):
     """An option has a value outside its range or of the wrong kind."""
+
+
+class MissingExtra(ConfigError):
+    """Something is asked for whose library is an extra that is not installed."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {library}, which is not installed",
+            f"pip install 'jupyter_gpupredict[{extra}]'",
+        )
 
 
 class TelemetryError(GpuPredictError):

@@ -206,6 +206,8 @@ class SessionFinished:
     """As in `RecommendationUpdated`."""
     allocator: AllocatorPeak | None = None
     """What the framework's own allocator says, where one was used."""
+    partial: tuple[str, ...] = ()
+    """What of several devices was lost and not found again, with its reason."""
 
 
 Event = (

@@ -132,9 +132,13 @@ class Recommendation:
     progress: str = ""
     """How far the loop is, in words, and who says so."""
     device: str = ""
-    """UUID of the device whose share this is."""
+    """UUID of the device whose share this is; empty: a distributed run's function."""
     slowdown: tuple[float, float] | None = None
     """Of an SM share: run time under it over run time on all SMs, low and high; see
     `core.slowdown`. None where SM activity is not known."""
     capped: bool = False
     """MPS gave the run less than all SMs: there is no figure to provide, nor will be."""
+    rank: int | None = None
+    """The rank of that device's process, where it is known."""
+    lost: bool = False
+    """Nothing more is heard of it: these figures end there."""

@@ -70,6 +70,22 @@ class Run:
     throttled: tuple[tuple[str, float], ...] = ()
     """(why the clocks were held down, share of the time)."""
 
+    partial: tuple[str, ...] = ()
+    """What of several devices was lost and not found again, with its reason."""
+
+    @property
+    def ranks(self) -> tuple[Recommendation, ...]:
+        """What is recommended of each rank of a distributed run; empty: it is none."""
+        main = self.recommendation
+        if main is None or main.device:
+            return ()
+        return tuple(one for one in self.others if one.device)
+
+    @property
+    def beside(self) -> tuple[Recommendation, ...]:
+        """What is recommended of further shares, ranks left out."""
+        return tuple(one for one in self.others if one not in self.ranks)
+
     @property
     def capped(self) -> bool:
         """Whether MPS gave the run less than all SMs, so that it predicts nothing."""
@@ -82,8 +98,8 @@ class Run:
 
     @property
     def gpus(self) -> int:
-        """How many GPUs a function needs that does the same."""
-        return max(1, len(self.used))
+        """How many GPUs a function needs that does the same; a rank is a function of its own."""
+        return 1 if self.ranks else max(1, len(self.used))
 
     @property
     def verified_sm_ratio(self) -> float | None:
@@ -91,10 +107,13 @@ class Run:
         return None if self.verified is None else self.verified.percent / 100
 
     def each_gpu(self) -> tuple[Recommendation, ...]:
-        """Return the main recommendation and the same one of every further GPU that was used."""
+        """Return the main recommendation and the same one of every further GPU that was used.
+
+        A distributed run's main figures are the largest of its ranks already.
+        """
         main = self.recommendation
-        if main is None:
-            return ()
+        if main is None or self.ranks:
+            return () if main is None else (main,)
         also = (one for one in self.others if one.metric == main.metric)
         return (main, *(one for one in also if one.device in self.used))
 
@@ -135,6 +154,8 @@ class RunFold:
     neighbors: Neighbors = field(default_factory=Neighbors)
     share_times_s: list[float] = field(default_factory=list)
     """The first stamps of the share, which show its refresh period."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Device -> why it is lost, of several."""
 
     def add(self, event: ev.Event) -> None:
         """Take the next event."""
@@ -158,6 +179,7 @@ class RunFold:
                 self.gaps.append(event)
             case ev.SourceLost() | ev.SourceRecovered():
                 self.losses.append(event)
+                self._note_loss(event)
             case ev.ProgressMade():
                 self.progress = event
             case ev.SubscriberDetached():
@@ -205,11 +227,18 @@ class RunFold:
             refresh_s=self._refresh_s(),
             throttled=self.neighbors.throttled(),
             applied=self.applied,
+            partial=finished.partial if finished else tuple(self.lost.values()),
         )
 
     def _refresh_s(self) -> float:
         steps_s = [b - a for a, b in itertools.pairwise(self.share_times_s)]
         return statistics.median(steps_s) if len(steps_s) > 2 else math.nan
+
+    def _note_loss(self, event: ev.SourceLost | ev.SourceRecovered) -> None:
+        if isinstance(event, ev.SourceRecovered):
+            self.lost.pop(event.source, None)
+        elif self.started is not None and event.source != self.started.source:
+            self.lost[event.source] = event.detail or event.reason
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:
         if self.started is None:

@@ -75,6 +75,18 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """One of several devices, or who reads it, is gone while the others go on; or is back."""
+
+    device: str
+    """Its label in `Series.device`, or who else is meant, in words."""
+    reason: str
+    """One of `core.metrics.REASONS`; empty when it is back."""
+    detail: str
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one read of a source brought."""
 
@@ -88,6 +100,8 @@ class Batch:
     """True when a replay has no more readings."""
     marks: tuple[Mark, ...] = ()
     """Progress that came with the readings: a replay's own, in monotonic seconds."""
+    losses: tuple[Loss, ...] = ()
+    """Of a source with several devices: which of them went or came back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +143,8 @@ class SourceInfo:
     """For a replay: the source that the recording was made from."""
     scope: str = "device"
     """Whose use the figures are: `device` (everything on it) or `process_tree`."""
+    ranks: bool = False
+    """Several devices, more of which may come: the share is that of each of them."""
     buffer_s: float | None = None
     """Depth of the driver's sample buffer, in seconds; None where the source polls."""
     brings_progress: bool = False
@@ -153,4 +169,8 @@ class SourceOptions:
     seed: int = 0
     root_pid: int | None = None
     """The process whose tree is looked at; None: this one."""
+    url: str | None = None
+    """A Prometheus server's."""
+    match: str | None = None
+    """Label matchers that narrow what it is asked for."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)

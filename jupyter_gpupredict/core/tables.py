@@ -56,6 +56,20 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
     )
 
 
+def read_cells(
+    titles: list[str], rows: Iterator[list[str]], name: str, headers: dict[str, str]
+) -> Trace:
+    """Return the recording in rows of texts under these titles, which are those of our CSV.
+
+    Raises:
+        Malformed: A title is missing, or a cell is no number.
+        Truncated: There is no row.
+    """
+    if "t_s" not in titles:
+        raise Malformed(f"{name} has no column t_s", "seconds since the run began")
+    return _read_csv(rows, titles, name, headers)
+
+
 def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator[str]:
     for line in lines:
         if line.startswith("#"):

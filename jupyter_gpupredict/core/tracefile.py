@@ -106,7 +106,9 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
         raise Truncated(f"{name} has no beginning", "it was cut before its first line ended")
     if not cells:
         raise Truncated(f"{name} holds no reading", "was the run long enough?")
-    series = tuple(one for one in started.series if any(one in row for row in cells.values()))
+    seen = {one for row in cells.values() for one in row}
+    late = sorted(seen - set(started.series), key=lambda one: (one.device, one.metric))
+    series = (*(one for one in started.series if one in seen), *late)
     rows = tuple(
         (time_s, tuple(cells[time_s].get(one) for one in series)) for time_s in sorted(cells)
     )

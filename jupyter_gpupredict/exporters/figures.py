@@ -44,6 +44,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         if one.state != "converged":
             _insist(request, f"the prediction is {one.state}, not converged: {one.reason}")
             warnings.append(f"The prediction behind this file is {one.state}, not converged.")
+    if run.partial:
+        _insist(request, f"this run is partial: {run.partial[0]}")
+        warnings.append(f"The run behind this file is partial: {'; '.join(run.partial)}.")
     cpu = started.share.metric == "cpu_util_ratio"
     if started.simulated or cpu:
         what = "CPU use, not GPU use" if cpu else "simulated data"
@@ -109,7 +112,7 @@ def _settled(run: Run, basis: Basis) -> float | None:
     the manifest would tell that it had not.
     """
     main = run.each_gpu()
-    beside = (one for one in run.others if one.state == "converged" and one not in main)
+    beside = (one for one in run.beside if one.state == "converged" and one not in main)
     here = {one.device for one in main}
     told = [*main, *(one for one in beside if one.device in here)]
     ratios = [one.target_ratio for one in told if one.basis == basis]

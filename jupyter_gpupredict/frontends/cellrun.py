@@ -67,6 +67,7 @@ class CellRun:
             on_state=self._on_state if config.until_converged else None,
             on_limit=self._on_limit if config.until_converged else None,
             child=self._child,
+            cluster=None if config.cluster is None else shell.user_ns.get(config.cluster),
         )
         if self._synchronize:
             _wait_for_gpu()

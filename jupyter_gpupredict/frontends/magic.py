@@ -78,10 +78,13 @@ class GpuPredictMagics(Magics):
     memory_limit = Int(None, allow_none=True, help="Default of --memory-limit (MiB).").tag(
         config=True
     )
+    cluster = Unicode(None, allow_none=True, help="Default of --cluster.").tag(config=True)
     path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
     speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
     scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)
     seed = Int(None, allow_none=True, help="Default of --seed.").tag(config=True)
+    url = Unicode(None, allow_none=True, help="Default of --url.").tag(config=True)
+    match = Unicode(None, allow_none=True, help="Default of --match.").tag(config=True)
     quiet = Bool(False, help="Default of -q.").tag(config=True)
     synchronize = Bool(
         True, help="Wait for the GPU at both ends of the cell, when torch or cupy is in use."

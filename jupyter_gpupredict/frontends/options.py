@@ -49,7 +49,7 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="NAME",
         help="auto, gpm (SM activity, Hopper and later), nvml (busy time), cpu (this process "
-        "tree), replay or synthetic",
+        "tree), prometheus (a DCGM exporter's series), replay or synthetic",
     )
     add(
         "--device",
@@ -99,10 +99,18 @@ def session_arguments(parser: argparse.ArgumentParser) -> None:
         help="limit it to so much of the SMs; below 100 the run predicts nothing",
     )
     add("--memory-limit", type=int, metavar="MIB", help="limit its device memory under MPS")
+    add(
+        "--cluster",
+        metavar="ADDRESS|NAME",
+        help="measure the workers of a cluster: a Dask scheduler's address, a variable that holds "
+        "a Dask or ipyparallel client, or auto",
+    )
     add("--path", metavar="TRACE", help="the trace that --source replay plays")
     add("--speed", type=float, metavar="X", help="replay so many times faster; 0: at once")
     add("--scenario", metavar="NAME", help="what --source synthetic plays")
     add("--seed", type=int, metavar="N", help="seed of --source synthetic")
+    add("--url", metavar="URL", help="the server of --source prometheus")
+    add("--match", metavar="MATCHERS", help="which of its GPUs, such as 'Hostname=\"gpu7\"'")
 
 
 RENAMED = {
@@ -130,6 +138,9 @@ SESSION_OPTIONS = (
     "speed",
     "scenario",
     "seed",
+    "url",
+    "match",
+    "cluster",
 )
 """Names on the command line; `RENAMED` gives the field of `SessionConfig` where it differs."""
 

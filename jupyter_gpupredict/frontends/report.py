@@ -149,12 +149,25 @@ class Result:
                     "target_ratio": other.target_ratio,
                     "mean_ratio": other.mean_ratio,
                 }
-                for other in run.others
+                for other in run.beside
             ],
             "gpus": run.gpus,
             "processes": run.processes,
             "other_processes": run.other_processes,
             "throttled_ratio": dict(run.throttled),
+            "ranks": [
+                {
+                    "rank": one.rank,
+                    "device": one.device,
+                    "state": one.state,
+                    "target_ratio": one.target_ratio,
+                    "mean_ratio": one.mean_ratio,
+                    "memory_peak_bytes": _finite(one.memory.peak_bytes) if one.memory else None,
+                    "lost": one.lost,
+                }
+                for one in run.ranks
+            ],
+            "partial": list(run.partial),
             "memory_peak_bytes": _finite(memory.peak_bytes) if memory else None,
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,

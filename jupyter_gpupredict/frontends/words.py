@@ -66,6 +66,21 @@ def label(started: SessionStarted) -> str:
     return f"{device}, read by {started.source}"
 
 
+def rank(one: Recommendation) -> str:
+    """Return what a rank of a distributed run is called."""
+    return f"GPU {one.device[-8:]}" if one.rank is None else f"rank {one.rank}"
+
+
+def of_rank(one: Recommendation) -> str:
+    """Return a rank's figures in short."""
+    peak = f", memory peak {size(one.memory.peak_bytes)}" if one.memory else ""
+    lost = "; lost: its figures end there" if one.lost else ""
+    return (
+        f"{percent(one.target_ratio)} {STATE_SIGNS[one.state]} {one.state}, "
+        f"mean {percent(one.mean_ratio)}{peak}{lost}"
+    )
+
+
 def prediction(recommendation: Recommendation) -> str:
     """Return the prediction as one sentence."""
     metric = METRICS[recommendation.metric].label
@@ -102,7 +117,7 @@ def throttled(causes: Sequence[tuple[str, float]]) -> str:
 
 def neighbors(run: Run) -> str:
     """Return who was on the GPU beside the run; empty for nobody that is known."""
-    if not run.other_processes:
+    if not run.other_processes or run.ranks:  # of several workers, the others are the run's too
         return ""
     words = "1 other process" if run.other_processes == 1 else f"{run.other_processes} others"
     return f"{words} on the GPU: the share is of all of them together"

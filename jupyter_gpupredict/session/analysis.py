@@ -139,6 +139,18 @@ class Analysis:
         changes, self._changes = self._changes, []
         return changes
 
+    def parts(self) -> tuple[Recommendation, ...]:
+        """Return what is recommended of parts of the run; here it is one."""
+        return ()
+
+    def lose(self, device: str) -> Sequence[Change]:
+        """Hear that a device is lost; here there is one, and the session knows."""
+        return ()
+
+    def regain(self, device: str) -> Sequence[Change]:
+        """Hear that a device is back."""
+        return ()
+
     def profile(self) -> Profile | None:
         """Return what the run used when; None before the active span."""
         return None if self._profile is None else self._profile.profile()

@@ -11,7 +11,7 @@ from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.run import Run, RunFold
-from jupyter_gpupredict.core.series import Batch, Gap, Readings
+from jupyter_gpupredict.core.series import Batch, Gap, Loss, Readings
 from jupyter_gpupredict.core.share import withheld
 from jupyter_gpupredict.session import allocator
 from jupyter_gpupredict.session.analysis import Analysis, Transition
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
+    from jupyter_gpupredict.session.ranks import Ranks
 
 BUFFERED_WAKE_S = 1.0
 """The driver keeps the readings meanwhile, so waking more often would only cost."""
@@ -46,7 +47,7 @@ class Session:
         self,
         *,
         source: TelemetrySource,
-        make_analysis: Callable[[SourceInfo], Analysis],
+        make_analysis: Callable[[SourceInfo], Analysis | Ranks],
         make_header: Callable[[SourceInfo], ev.SessionStarted],
         subscribers: Sequence[Subscriber],
         delivery: Delivery,
@@ -83,9 +84,10 @@ class Session:
         self._began_s = 0.0
         self._pid = 0
         self._sampler: Sampler | None = None
-        self._analysis: Analysis | None = None
-        self._others: tuple[Analysis, ...] = ()
+        self._analysis: Analysis | Ranks | None = None
+        self._others: tuple[Analysis | Ranks, ...] = ()
         """Of further shares: each has its own rule and guard, and only its figure is told."""
+        self._lost_devices: dict[str, float] = {}
         self._lost_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff_s = 0.5
@@ -221,9 +223,10 @@ class Session:
                 duration_s=now_s,
                 overhead_s=sampler.cpu_s,
                 errors=tuple(self.errors),
-                others=tuple(self._judged(other) for other in self._others),
+                others=self._further(),
                 profile=analysis.profile() if self._whole(outcome) else None,
                 allocator=self._allocator_peak(),
+                partial=tuple(self._fold.lost.values()),
             )
         )
         if not self._delivery.finish(self._channel):
@@ -250,7 +253,7 @@ class Session:
     def _capped(self) -> bool:
         return self.applied is not None and self.applied.capped
 
-    def _judged(self, analysis: Analysis) -> Recommendation:
+    def _judged(self, analysis: Analysis | Ranks) -> Recommendation:
         """Return what an analysis recommends; of a capped run, nothing."""
         told, applied = analysis.recommendation(), self.applied
         return withheld(told, applied.cap) if applied is not None and applied.capped else told
@@ -349,6 +352,8 @@ class Session:
         for other in self._others:
             other.ingest(readings, marks)
         changed = self._report_changes(analysis.ingest(readings, marks))
+        for loss in batch.losses:
+            changed = self._report_loss(loss, now_s) or changed
         if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
             self._updated_s = now_s
             self._recommend(now_s)
@@ -363,9 +368,26 @@ class Session:
                 self._next(),
                 now_s,
                 self._judged(self._analysis),
-                tuple(self._judged(other) for other in self._others),
+                self._further(),
             )
         )
+
+    def _further(self) -> tuple[Recommendation, ...]:
+        """Return what is recommended of each rank, and of further shares."""
+        assert self._analysis is not None  # noqa: S101 - set by `start`
+        return (*self._analysis.parts(), *(self._judged(other) for other in self._others))
+
+    def _report_loss(self, loss: Loss, now_s: float) -> bool:
+        """Tell that one of several devices went or came back; returns whether the state changed."""
+        analysis = self._analysis
+        assert analysis is not None  # noqa: S101 - set by `start`
+        if loss.recovered:
+            outage_s = now_s - self._lost_devices.pop(loss.device, now_s)
+            self._emit(ev.SourceRecovered(self._next(), now_s, loss.device, outage_s))
+            return self._report_changes(analysis.regain(loss.device))
+        self._lost_devices[loss.device] = now_s
+        self._emit(ev.SourceLost(self._next(), now_s, loss.device, loss.reason, loss.detail))
+        return self._report_changes(analysis.lose(loss.device))
 
     def _new_marks(self) -> list[progress.Mark]:
         """Return what hints reported since the last call."""

@@ -76,11 +76,15 @@ export interface IRecommendation {
   total_s: number | null;
   total_high_s: number | null;
   progress: string;
+  /** Whose share this is; empty: a distributed run's function. */
   device: string;
   /** Of an SM share: run time under it over run time on all SMs, low and high. */
   slowdown: [number, number] | null;
   /** MPS gave the run less than all SMs; absent in older traces. */
   capped?: boolean;
+  /** Of a distributed run: the rank of that device's process, and whether it is lost. */
+  rank?: number | null;
+  lost?: boolean;
 }
 
 /** How a run stands to MPS; limits that were not applied are null. */
@@ -208,6 +212,8 @@ export interface ISessionFinished extends IEvent<'SessionFinished'> {
   profile: object | null;
   others: IRecommendation[];
   allocator: IAllocatorPeak | null;
+  /** What of several devices was lost and not found again. */
+  partial: string[];
 }
 
 export type RunEvent =
@@ -288,7 +294,8 @@ export const FIELDS: {
     errors: 'list',
     profile: 'object?',
     others: 'list',
-    allocator: 'object?'
+    allocator: 'object?',
+    partial: 'list'
   }
 };
 
@@ -308,7 +315,8 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   errors: [],
   profile: null,
   others: [],
-  allocator: null
+  allocator: null,
+  partial: []
 };
 
 /**

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.run import Run
 
 
+MAX_RANKS = 16
+
+
 def facts(run: Run) -> list[tuple[str, str]]:
     """Return the run's figures as (name, words), the same rows for text and table."""
     started, told = run.started, run.recommendation
@@ -33,7 +36,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
                 if told.coverage_ratio is not None
                 else "not available: no readings beyond those that chose the figure",
             ),
-            *(("beside it", words.beside(other, started)) for other in run.others),
+            *(("beside it", words.beside(other, started)) for other in run.beside),
+            *((words.rank(one), words.of_rank(one)) for one in run.ranks[:MAX_RANKS]),
+            ("more ranks", _more(run)),
+            ("partial", "; ".join(run.partial)),
             ("at that share", words.slowdown(told)),
             ("SM share", words.sm_share_hint(run)),
             ("certified", words.certified(told)),
@@ -67,6 +73,11 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def _framework(run: Run) -> str:
     return f"{run.allocator.framework} allocator" if run.allocator else ""
+
+
+def _more(run: Run) -> str:
+    rest = len(run.ranks) - MAX_RANKS
+    return f"{rest}, in the stored trace and the result's JSON" if rest > 0 else ""
 
 
 def _alarms(run: Run) -> str:

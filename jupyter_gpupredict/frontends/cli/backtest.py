@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.frontends.cli.batch import Bar, spreading
 
 if TYPE_CHECKING:
     import argparse
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.backtest.run import Report
 
 RULES = "default,accurate,quick"
-BAR_WIDTH = 30
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     add = parser.add_argument
-    add("folder", nargs="?", metavar="DIR", help="traces, grouped by an INDEX.tsv if there is one")
+    add("folder", nargs="?", metavar="DIR", help="traces, grouped by an INDEX.tsv if any")
     add("--rules", default=RULES, metavar="NAME,...", help=f"ours and baselines; default: {RULES}")
     add("--where", action="append", default=[], metavar="COL=VAL", help="rows of the index to use")
     add("--synthetic", metavar="FROM:TO", help="every scenario with these seeds, both included")
-    add("--jobs", type=int, metavar="N", help="processes; default: one for each core")
+    spreading(parser)
+    add("--out", metavar="FILE", help="write one row for each run and rule: .parquet or .jsonl")
     add("--plots", metavar="DIR", help="write the figures there, as HTML and SVG")
     add("--json", action="store_true", help="one JSON object on stdout")
 
@@ -35,14 +36,17 @@ def main(options: argparse.Namespace) -> int:
     """Score the rules and print the tables."""
     from jupyter_gpupredict.backtest import plots, run, tables
     from jupyter_gpupredict.backtest.baselines import BASELINES
+    from jupyter_gpupredict.backtest.rows import RowFile
 
     rules = [name.strip() for name in options.rules.split(",") if name.strip()]
     run.check_rules(rules)
     cases, missing = _cases(options)
     folder = plots.prepare(options.plots) if options.plots else None
-    bar = _Bar(sys.stderr.isatty())
+    bar = Bar(sys.stderr.isatty())
     try:
-        report = run.backtest(cases, rules, jobs=options.jobs, progress=bar.show)
+        report = run.backtest(
+            cases, rules, jobs=options.jobs, scheduler=options.scheduler, progress=bar.show
+        )
     finally:
         bar.end()
     if not report.runs:
@@ -51,6 +55,9 @@ def main(options: argparse.Namespace) -> int:
         ours = next((rule for rule in rules if rule not in BASELINES), "default")
         written = plots.write(folder, report, cases, ours)
         print(f"{len(written)} files written to {folder}", file=sys.stderr)  # noqa: T201
+    if options.out:
+        with RowFile(options.out, tables.ROW_KINDS) as file:
+            file.write(tables.as_rows(report))
     if options.json:
         told = {"missing": list(missing), **tables.as_json(report)}
         print(json.dumps(told, allow_nan=False))  # noqa: T201 - command line
@@ -125,24 +132,3 @@ def _print(report: Report, missing: tuple[str, ...]) -> None:
         if lines:
             parts.append("\n".join([f"{len(lines)} {title}:", *(f"  {line}" for line in lines)]))
     print("\n\n".join(parts))  # noqa: T201 - command line
-
-
-class _Bar:
-    """How far it is, in one line that is written over; silent where nobody looks."""
-
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
-
-    def show(self, done: int, every: int) -> None:
-        """Draw it."""
-        if self._shown:
-            full = BAR_WIDTH * done // every if every else BAR_WIDTH
-            bar = "#" * full + "." * (BAR_WIDTH - full)
-            sys.stderr.write(f"\r[{bar}] {done}/{every} runs")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        """Wipe the line."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -16,6 +16,7 @@ from jupyter_gpupredict.core.errors import (
     ConfigError,
     ExportError,
     GpuPredictError,
+    MissingExtra,
     OutputExists,
     TraceError,
     UnknownName,
@@ -37,6 +38,7 @@ _REASONS = {
     405: "not_allowed",
     409: "conflict",
     422: "refused",
+    501: "not_installed",
     503: "busy",
     504: "timed_out",
 }
@@ -63,11 +65,11 @@ class ApiHandler(APIHandler):
         """What all routes share."""
         return cast("Desk", self.settings["gpupredict"])
 
-    def reply(self, text: str, status: int = 200) -> None:
-        """Send a text that is JSON already."""
+    def reply(self, text: str, status: int = 200, media: str = "application/json") -> None:
+        """Send a text that is of this media type already."""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
-        self.finish(text)
+        self.finish(text, set_content_type=media)
 
     async def on(
         self,
@@ -186,6 +188,8 @@ def status_of(error: GpuPredictError) -> int:
         return 404
     if isinstance(error, OutputExists):
         return 409
+    if isinstance(error, MissingExtra):
+        return 501
     if isinstance(error, ConfigError):
         return 400
     if isinstance(error, ExportError | TraceError):

@@ -20,6 +20,7 @@ _ERRORS = {
     "404": "There is no such thing",
     "409": "Not now: it is over, or is there already",
     "422": "Refused, with what to insist on",
+    "501": "A library is missing; the hint names the extra",
     "503": "Busy; Retry-After says when to ask again",
     "504": "It took too long",
 }
@@ -67,13 +68,14 @@ def _operation(
     errors: tuple[str, ...] = (),
     status: str = "200",
     takes: Schema | None = None,
+    media: str = "application/json",
 ) -> Schema:
     made: Schema = {
         "operationId": name,
         "summary": summary,
         "parameters": list(parameters),
         "responses": {
-            status: {"description": summary, "content": {"application/json": {"schema": gives}}},
+            status: {"description": summary, "content": {media: {"schema": gives}}},
             **{
                 code: {
                     "description": _ERRORS[code],
@@ -171,6 +173,15 @@ PATHS: dict[str, dict[str, Schema]] = {
             _SESSION,
             errors=("400", "404", "409", "422"),
             takes=ref("ExportRequest"),
+        )
+    },
+    "/metrics": {
+        "get": _operation(
+            "metrics",
+            "Live and lately ended runs, in Prometheus's text format",
+            {"type": "string"},
+            errors=("501",),
+            media="text/plain",
         )
     },
     "/doctor": {"get": _operation("doctor", "What works here and what does not", ref("Doctor"))},

@@ -11,6 +11,7 @@ from jupyter_gpupredict.frontends.server.about import (
 from jupyter_gpupredict.frontends.server.base import ApiHandler, UnknownRouteHandler
 from jupyter_gpupredict.frontends.server.exports import ExportHandler
 from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
+from jupyter_gpupredict.frontends.server.metrics import MetricsHandler
 from jupyter_gpupredict.frontends.server.schemas import KERNEL_ID, SESSION_ID
 from jupyter_gpupredict.frontends.server.sessions import (
     RecommendationHandler,
@@ -30,6 +31,7 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/series": SeriesHandler,
     "/sessions/{session}/recommendation": RecommendationHandler,
     "/sessions/{session}/export": ExportHandler,
+    "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,
 }

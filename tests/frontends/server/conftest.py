@@ -59,6 +59,8 @@ class Client:
             reply = await self._fetch("gpupredict", "v1", *path.split("/"), **how)
         except tornado.httpclient.HTTPClientError as error:
             reply = error.response
+        if reply.headers["Content-Type"].startswith("text/plain"):
+            return reply.code, reply.body.decode()
         return reply.code, json.loads(reply.body)
 
 

@@ -17,7 +17,8 @@ DOCUMENT = document("/user/x/")
 def validator(path, verb, status):
     """Return a validator of what a route answers with a status."""
     answer = PATHS[path][verb]["responses"][str(status)]
-    schema = answer["content"]["application/json"]["schema"]
+    (media,) = answer["content"].values()
+    schema = media["schema"]
     return jsonschema.Draft202012Validator({**schema, "components": DOCUMENT["components"]})
 
 

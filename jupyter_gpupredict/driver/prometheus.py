@@ -1,0 +1,269 @@
+"""The HTTP API of a Prometheus server, read only: one question, one bounded answer.
+
+Raw samples are asked for with a range selector (`metric[60s]` in an instant query), never with
+`query_range`: that one repeats an old value for up to five minutes, and a hole must stay a hole.
+
+Source: prometheus.io/docs/prometheus/latest/querying/api.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import math
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.core.errors import (
+    InvalidOption,
+    PermissionDenied,
+    SourceUnavailable,
+    TelemetryError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from email.message import Message
+
+TOKEN = "GPUPREDICT_PROMETHEUS_TOKEN"  # noqa: S105 - the variable's name
+USER = "GPUPREDICT_PROMETHEUS_USER"
+PASSWORD = "GPUPREDICT_PROMETHEUS_PASSWORD"  # noqa: S105 - the variable's name
+TIMEOUT_S = 10.0
+MAX_BYTES = 16 << 20
+"""An hour of eight series of one GPU at a second's interval is about one MiB."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_MATCHER = r'\s*[A-Za-z_][A-Za-z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\.)*"\s*'
+_MATCHERS = re.compile(rf"{_MATCHER}(?:,{_MATCHER})*,?\s*")
+
+
+class Unanswered(SourceUnavailable):
+    """The server did not answer, or asked to be left alone: worth another try."""
+
+    def __init__(self, message: str, hint: str, after_s: float = 0.0) -> None:
+        super().__init__(message, hint, "timed_out")
+        self.after_s = after_s
+        """Seconds the server asked to be left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The raw samples of one series, oldest first."""
+
+    labels: dict[str, str]
+    times_s: tuple[float, ...]
+    """The server's wall clock, seconds since 1970."""
+    values: tuple[float, ...]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the credentials elsewhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+class PrometheusApi:
+    """One server. Nothing is connected before the first question."""
+
+    def __init__(self, url: str, environ: Mapping[str, str]) -> None:
+        self._base, self._headers = _checked(url, environ)
+        self._open = urllib.request.build_opener(_NoRedirect()).open
+
+    def now_s(self) -> float:
+        """Return the server's wall clock, seconds since 1970.
+
+        Raises:
+            TelemetryError: As `streams`.
+        """
+        found = self._ask({"query": "time()"})
+        try:
+            return float(found["result"][0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise _nonsense("no time") from error
+
+    def streams(self, selector: str, span_s: float, end_s: float) -> list[Stream]:
+        """Return the samples of all series that a selector finds in `(end - span, end]`.
+
+        Args:
+            selector: Such as `{__name__="DCGM_FI_DEV_GPU_UTIL"}`.
+            span_s: Length of the interval.
+            end_s: Its end, on the server's wall clock.
+
+        Raises:
+            Unanswered: No answer in time, 408, 429 or 5xx: try again later.
+            PermissionDenied: 401 or 403.
+            SourceUnavailable: Anything else; the message never holds a credential.
+        """
+        query = f"{selector}[{max(1, math.ceil(1000.0 * span_s))}ms]"
+        found = self._ask({"query": query, "time": f"{end_s:.3f}"})
+        if found.get("resultType") != "matrix" or not isinstance(found.get("result"), list):
+            raise _nonsense("no matrix")
+        try:
+            return [_stream(one) for one in found["result"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _nonsense("a series of another form") from error
+
+    def _ask(self, query: dict[str, str]) -> dict[str, Any]:
+        url = f"{self._base}/api/v1/query?{urllib.parse.urlencode(query)}"
+        request = urllib.request.Request(url, headers=self._headers)  # noqa: S310 - scheme is checked
+        try:
+            with self._open(request, timeout=TIMEOUT_S) as reply:
+                body = _body(reply, time.monotonic() + TIMEOUT_S)
+                whole = reply.length in (0, None)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refused(error) from error
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "reason", None) or error
+            raise Unanswered(
+                f"Prometheus at {self._base} does not answer: {why or type(error).__name__}",
+                "is --url right, and is it reachable from here?",
+            ) from error
+        if len(body) > MAX_BYTES:
+            raise SourceUnavailable(
+                f"Prometheus answered with more than {MAX_BYTES >> 20} MiB",
+                "narrow --match, or a shorter time",
+                "no_data_yet",
+            )
+        if not whole:
+            raise Unanswered("Prometheus's answer was cut off", "is a proxy in between?")
+        try:
+            answer = json.loads(body)
+            if answer["status"] != "success":
+                raise _nonsense(str(answer.get("error", answer["status"]))[:200])
+            found = answer["data"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _nonsense("no JSON of its API") from error
+        if not isinstance(found, dict):
+            raise _nonsense("no result")
+        return found
+
+    def _refused(self, error: urllib.error.HTTPError) -> TelemetryError:
+        status = error.code
+        if status in (401, 403):
+            return PermissionDenied(
+                f"Prometheus refuses us: HTTP {status}",
+                f"set {TOKEN}, or {USER} and {PASSWORD}",
+                "no_permission",
+            )
+        if status in (408, 429) or status >= 500:
+            return Unanswered(
+                f"Prometheus answers HTTP {status}", "it is tried again", _after(error.headers)
+            )
+        if 300 <= status < 400:
+            place = urllib.parse.urlsplit(error.headers.get("Location", ""))
+            return SourceUnavailable(
+                f"Prometheus at {self._base} redirects to {place.netloc or 'another place'}",
+                "credentials do not follow redirects: give the final --url",
+            )
+        return SourceUnavailable(
+            f"Prometheus answers HTTP {status}: {_error_text(error)}",
+            "is --url a Prometheus server, and --match a list of label matchers?",
+            "not_supported",
+        )
+
+
+def _body(reply: http.client.HTTPResponse, until_s: float) -> bytes:
+    """Return the whole body, or one byte more than is allowed; the socket's time-out is a read's.
+
+    Raises:
+        TimeoutError: It drips.
+    """
+    parts, size = [], 0
+    while size <= MAX_BYTES and (part := reply.read1(1 << 16)):
+        parts.append(part)
+        size += len(part)
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"its answer takes more than {TIMEOUT_S:g} s")
+    return b"".join(parts)
+
+
+def matchers(text: str) -> str:
+    """Return label matchers as they go between the braces of a selector.
+
+    Raises:
+        InvalidOption: They are something else, such as the rest of a query.
+
+    >>> matchers('Hostname=~"gpu.*", namespace="train"')
+    'Hostname=~"gpu.*", namespace="train"'
+    """
+    if not _MATCHERS.fullmatch(text):
+        raise InvalidOption(
+            f"--match {text!r} is no list of label matchers", "--match 'Hostname=~\"gpu.*\"'"
+        )
+    return text.strip().rstrip(",").rstrip()
+
+
+def quoted(text: str) -> str:
+    """Return a label's value as PromQL writes it."""
+    return json.dumps(text)
+
+
+def check_url(url: str) -> str:
+    """Return the URL without a slash at its end.
+
+    Raises:
+        InvalidOption: It is none, or holds a user and password.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidOption(f"--url cannot be read: {error}", "--url https://HOST:9090") from error
+    if parts.username is not None or parts.password is not None:
+        raise InvalidOption("--url holds a user or password", f"set {USER} and {PASSWORD}")
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise InvalidOption(f"--url {url!r} is no server's URL", "--url https://HOST:9090")
+    if any(sign.isspace() or not sign.isprintable() for sign in url):
+        raise InvalidOption("--url holds blanks", "--url https://HOST:9090")
+    return url.rstrip("/")
+
+
+def _checked(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    base = check_url(url)
+    headers = {"Accept": "application/json"}
+    token, user = environ.get(TOKEN, ""), environ.get(USER, "")
+    if not token and not user:
+        return base, headers
+    parts = urllib.parse.urlsplit(base)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise InvalidOption(
+            "credentials are set and --url is not https", f"use https, or unset {TOKEN}"
+        )
+    pair = f"{user}:{environ.get(PASSWORD, '')}"
+    secret = f"Bearer {token}" if token else f"Basic {base64.b64encode(pair.encode()).decode()}"
+    if not secret.isascii() or not secret.isprintable():
+        raise InvalidOption(f"{TOKEN} holds what no header can", "a line break at its end?")
+    return base, {**headers, "Authorization": secret}
+
+
+def _stream(one: dict[str, Any]) -> Stream:
+    labels = {str(name): str(value) for name, value in one["metric"].items()}
+    samples = sorted((float(time_s), float(value)) for time_s, value in one["values"])
+    return Stream(labels, tuple(t for t, _ in samples), tuple(v for _, v in samples))
+
+
+def _after(headers: Message) -> float:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0  # a date: our own back-off will do
+
+
+def _error_text(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read(4096))["error"])[:200]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return error.reason or "no reason given"
+
+
+def _nonsense(what: str) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"that is no answer of Prometheus: {what}", "is --url a Prometheus server?", "not_supported"
+    )

@@ -1,0 +1,1 @@
+"""Clusters that run our sampler beside their work: one file each, and what runs on the worker."""

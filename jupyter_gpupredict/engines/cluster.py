@@ -1,0 +1,275 @@
+"""The GPUs of a cluster's workers as one source: sampled there, merged here.
+
+The engine carries messages; this file decides when workers are asked and compares their clocks with
+ours. A thread of its own does the asking, since a cluster that is lost may take half a minute to
+say so.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.errors import (
+    Malformed,
+    SourceLost,
+    SourceUnavailable,
+    TelemetryError,
+)
+from jupyter_gpupredict.core.merging import Merger
+from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch, parse
+from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.nodes import Engine, Message, NodeSources
+    from jupyter_gpupredict.core.series import Device
+
+HELLO_S = 8.0
+"""Workers that are there say hello within half a second; those that start, within two."""
+SETTLE_S = 0.5
+"""After the first hello, the others are waited for so long."""
+TRIPS = 8
+"""The clocks are compared by the trip with the least delay of so many."""
+RENEW_S = 10.0
+COMPARE_S = 60.0
+MUTE_S = 3.0
+"""A worker that answers and has not said hello for so long has no sampler."""
+ASK_S = 1.0
+"""Somebody who is not heard is asked after no more often."""
+STOP_S = 2.0
+MAX_QUEUED = 100_000
+
+
+class ClusterSource:
+    """All devices of a cluster's workers."""
+
+    def __init__(self, engine: Engine, sources: NodeSources, clock: Clock) -> None:
+        self._engine = engine
+        self._sources = sources
+        self._clock = clock
+        self._queue: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
+        self._answers: deque[tuple[float, float, Mapping[str, float | None]]] = deque()
+        """(sent, received, address -> wall clock), on our monotonic clock."""
+        self._merger = Merger()
+        self._wake = threading.Event()
+        self._came = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._problem: TelemetryError | None = None
+        self._table: dict[str, list[str]] = {}
+        self._asked_s = -math.inf
+        self._compared_s = -math.inf
+        self._period_s = 1.0
+        self._mute: dict[str, float] = {}
+        """Address -> since when a worker answers and has not said hello."""
+        self.malformed = 0
+        """Messages that were none of ours."""
+
+    def open(self) -> SourceInfo:
+        """Put the samplers on the workers and wait for the first of them.
+
+        Raises:
+            SourceUnavailable: The cluster does not answer, or none of its workers can be sampled.
+        """
+        self.close()
+        self._merger, self._problem = Merger(), None
+        self._stop.clear()
+        self._table, self._asked_s, self._compared_s = {}, -math.inf, -math.inf
+        self._queue.clear()
+        self._answers.clear()
+        self._engine.start(self._sources, self._take_message)
+        self._thread = threading.Thread(target=self._tend, name="gpupredict-cluster", daemon=True)
+        self._thread.start()
+        try:
+            return self._first()
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, *, slow: bool) -> Batch:
+        """Return what the workers have sent since the last call.
+
+        Raises:
+            SourceLost: The cluster is gone.
+        """
+        if self._thread is None:
+            return Batch()
+        if self._problem is not None:
+            raise SourceLost(self._problem.message, self._problem.hint, self._problem.reason)
+        now_s = self._clock.monotonic_s()
+        self._drain()
+        self._ask(now_s)
+        return self._merger.take(now_s)
+
+    def close(self) -> None:
+        """Take the samplers away; may be called twice, and takes no longer than 2 s."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stop.set()
+        self._wake.set()
+        thread.join(STOP_S)
+
+    # ---- messages -----------------------------------------------------------------------------
+
+    def _take_message(self, message: Message) -> None:
+        """Keep a message; on the engine's thread."""
+        self._queue.append((self._clock.monotonic_s(), message))
+        self._came.set()
+
+    def _drain(self) -> None:
+        merger = self._merger
+        while self._queue:
+            came_s, message = self._queue.popleft()
+            try:
+                said = parse(message)
+            except Malformed:
+                self.malformed += 1
+                continue
+            if isinstance(said, Hello):
+                merger.hello(said, came_s, __version__)
+                self._compared_s = -math.inf
+            elif isinstance(said, NodeBatch):
+                merger.batch(said, came_s)
+            elif isinstance(said, Bye):
+                merger.bye(said)
+        while self._answers:
+            self._compare(*self._answers.popleft())
+
+    def _compare(
+        self, sent_s: float, received_s: float, answers: Mapping[str, float | None]
+    ) -> None:
+        """Take one trip: who answered is there, and its clock said this halfway."""
+        merger = self._merger
+        half_s = (received_s - sent_s) / 2.0
+        for address in tuple(merger.workers):
+            if answers and address not in answers:
+                merger.gone(address)
+        for address, wall_s in answers.items():
+            if wall_s is not None and math.isnan(wall_s):
+                continue  # it is there, and too busy to say the time
+            if wall_s is not None:
+                merger.compared(address, wall_s - sent_s - half_s, half_s, received_s)
+            elif address not in merger.workers:
+                since_s = self._mute.setdefault(address, received_s)
+                if received_s - since_s > MUTE_S:
+                    why = "no sampler runs there; is jupyter_gpupredict installed?"
+                    merger.refuse(address, address, "its host", why)
+
+    # ---- asking -------------------------------------------------------------------------------
+
+    def _ask(self, now_s: float) -> None:
+        """Have the workers asked where that is due."""
+        table = self._merger.table()
+        doubtful = self._merger.doubtful(now_s) and now_s - self._asked_s > ASK_S
+        if table != self._table or doubtful or now_s - self._asked_s > RENEW_S:
+            self._table, self._asked_s = table, now_s
+            self._wake.set()
+
+    def _tend(self) -> None:
+        """Ask; on the asking thread, until the source is closed."""
+        try:
+            while not self._stop.is_set():
+                self._wake.wait(RENEW_S)
+                self._wake.clear()
+                if self._stop.is_set():
+                    break
+                now_s = self._clock.monotonic_s()
+                trips = TRIPS if now_s - self._compared_s > COMPARE_S else 1
+                if trips > 1:
+                    self._compared_s = now_s
+                for _ in range(trips):
+                    if self._stop.is_set():
+                        break
+                    sent_s = self._clock.monotonic_s()
+                    answers = self._engine.tend(self._table)
+                    self._answers.append((sent_s, self._clock.monotonic_s(), answers))
+                self._came.set()
+        except TelemetryError as error:
+            self._problem = error
+        except Exception as error:  # noqa: BLE001 - border: the cluster's library, in any state
+            self._problem = SourceLost(f"the cluster is lost: {error}", "", "timed_out")
+        finally:
+            self._came.set()
+            try:
+                self._engine.stop()
+            except Exception as error:  # noqa: BLE001 - border, as above; the lease ends the rest
+                self._problem = self._problem or SourceLost(str(error), "", "timed_out")
+
+    def _first(self) -> SourceInfo:
+        """Wait for the first workers, give them their devices, and say what there is."""
+        began_s = self._clock.monotonic_s()
+        heard_s = math.inf
+        while True:
+            self._came.wait(0.05)
+            self._came.clear()
+            now_s = self._clock.monotonic_s()
+            self._drain()
+            if self._problem is not None:
+                raise SourceUnavailable(self._problem.message, self._problem.hint)
+            self._ask(now_s)
+            if self._merger.workers and not self._merger.doubtful(now_s):
+                heard_s = min(heard_s, now_s)
+            if now_s - heard_s >= SETTLE_S:
+                return self._info()
+            if now_s - began_s > HELLO_S:
+                if self._merger.workers:
+                    return self._info()
+                why = "; ".join(self._merger.notes[:3]) or "has it any?"
+                raise SourceUnavailable("no worker of the cluster can be sampled", why)
+
+    def _info(self) -> SourceInfo:
+        merger = self._merger
+        offers = [one.offer for one in merger.workers.values() if one.offer is not None]
+        offer = offers[0]
+        devices = merger.devices()
+        several = len({one.share for one in offers}) > 1
+        notes = [*merger.notes, *merger.uncertain()]
+        if several:
+            notes.append("the workers' GPUs are not measured alike; each figure says by what")
+        hosts = {one.host for one in merger.workers.values()}
+        counted = f"{len(devices)} devices of {len(merger.workers)} workers on {len(hosts)} hosts"
+        self._period_s = max(one.period_s for one in offers)
+        merger.share, merger.period_s = offer.share, self._period_s
+
+        def of(metric: str) -> Series | None:
+            label, _, rank = devices[0]
+            return Series(metric, label, rank) if metric else None
+
+        share = of(offer.share)
+        assert share is not None  # noqa: S101 - an offer has one
+        return SourceInfo(
+            source=offer.source,
+            devices=tuple(_named(label, device) for label, device, _ in devices),
+            series=tuple(
+                Series(metric, label, rank) for label, _, rank in devices for metric in offer.series
+            ),
+            share=share,
+            memory=of(offer.memory),
+            process_memory=of(offer.process_memory),
+            duty=of(offer.duty),
+            also=tuple(
+                Share(series, None, of(offer.memory), of(offer.process_memory))
+                for metric in offer.also
+                if (series := of(metric)) is not None
+            ),
+            period_s=self._period_s,
+            buffer_s=COMPARE_S,  # the workers go on by themselves; reading late loses nothing
+            simulated=any(one.simulated for one in offers),
+            origin=offer.origin,
+            scope=offer.scope,
+            ranks=True,
+            versions=(("driver", offer.driver),) if offer.driver else (),
+            notes=(f"cluster: {counted}", *notes),
+        )
+
+
+def _named(label: str, device: Device) -> Device:
+    return replace(device, uuid=label)

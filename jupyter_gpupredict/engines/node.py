@@ -1,0 +1,288 @@
+"""The sampler on a worker: a thread that samples what it is told to, and ends when nobody asks.
+
+It reads telemetry and nothing else, schedules no task, and has no opinion: the notebook says which
+device is whose. Without a word from there for `LEASE_S` it lets go of everything and ends, so that
+a kernel that died leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.errors import GpuPredictError, TelemetryError
+from jupyter_gpupredict.core.nodes import (
+    Bye,
+    Hello,
+    Message,
+    NodeBatch,
+    Offer,
+    Taken,
+    batch_message,
+    bye_message,
+    hello_message,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.nodes import NodeSources
+    from jupyter_gpupredict.core.protocols import TelemetrySource
+    from jupyter_gpupredict.core.series import Batch, Device, SourceInfo
+
+BATCH_S = 0.25
+"""Four messages a second, however many devices."""
+HEARTBEAT_S = 0.5
+"""Of a worker that has nothing to say."""
+LEASE_S = 30.0
+SLOW_S = 1.0
+MIN_WAIT_S = 0.02
+RETRY_S = 1.0
+RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+"""Variables in which launchers say a process's rank."""
+
+
+class _Sampled:
+    """One device that is this worker's to sample."""
+
+    def __init__(self, uuid: str, source: TelemetrySource) -> None:
+        self.uuid = uuid
+        self.source = source
+        self.info: SourceInfo | None = None
+        self.due_s = 0.0
+        """Monotonic; of the next read, or of the next try to open."""
+        self.told_lost = False
+
+    def read(self, now_s: float, *, slow: bool) -> Batch:
+        """Open if need be, and read.
+
+        Raises:
+            TelemetryError: It cannot be opened or read.
+        """
+        if self.info is None:
+            self.source.close()
+            self.info = self.source.open()
+        self.due_s = max(self.due_s + self.every_s, now_s)  # a late read is not made up for
+        return self.source.read(slow=slow)
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between reads: the source's own where it polls."""
+        if self.info is None:
+            return RETRY_S
+        return BATCH_S if self.info.buffer_s is not None else self.info.period_s
+
+
+class _Pending:
+    """What has been read since the last message."""
+
+    def __init__(self) -> None:
+        self.taken: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+        """(metric, uuid) -> (stamps on the wall clock, values)."""
+        self.lacks: list[tuple[str, str, str, str]] = []
+        self.gaps: list[tuple[str, float, float, str]] = []
+        self.lost: list[tuple[str, str, str]] = []
+
+    def take(
+        self, metric: str, uuid: str, stamps: Sequence[float], values: Sequence[float]
+    ) -> None:
+        """Append readings of one series."""
+        if stamps:
+            held = self.taken.setdefault((metric, uuid), ([], []))
+            held[0].extend(stamps)
+            held[1].extend(values)
+
+    def __bool__(self) -> bool:
+        return bool(self.taken or self.lacks or self.gaps or self.lost)
+
+
+class Node:
+    """One worker's sampler. Picklable until it is started."""
+
+    def __init__(self, sources: NodeSources) -> None:
+        self._sources = sources
+
+    def start(
+        self,
+        address: str,
+        name: str,
+        send: Callable[[Message], None],
+        *,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Start the thread; it says hello and waits for its devices.
+
+        Args:
+            address: Of the worker, as the engine names it.
+            name: Of the worker, which survives a restart.
+            send: Takes a message; safe from any thread.
+            busy: Whether the worker cannot hear a renewal: the lease does not run meanwhile.
+        """
+        self._address, self._name, self._send, self._busy = address, name, send, busy
+        self._clock: Clock = self._sources.clock()
+        self._wanted: tuple[str, ...] = ()
+        self._renewed_s = self._clock.monotonic_s()
+        self._seq = 0
+        self._wake = threading.Event()
+        self._ending = ""
+        self._thread = threading.Thread(target=self._run, name="gpupredict-node", daemon=True)
+        self._thread.start()
+
+    def tend(self, uuids: Sequence[str]) -> float | None:
+        """Sample these devices from now on, and live on; returns the wall clock, None when over."""
+        if not self._thread.is_alive():
+            return None
+        self._wanted = tuple(uuids)
+        self._renewed_s = self._clock.monotonic_s()
+        return self._clock.wall().timestamp()
+
+    def stop(self, why: str, timeout_s: float = 1.0) -> None:
+        """End the thread; may be called twice."""
+        self._ending = why
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    # ---- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        held: dict[str, _Sampled] = {}
+        pending = _Pending()
+        slow_s = said_s = -math.inf
+        try:
+            self._say(hello_message(self._hello()))
+            while not self._ending:
+                now_s = self._clock.monotonic_s()
+                if now_s - self._renewed_s > LEASE_S:
+                    if not self._busy():
+                        self._ending = "nobody asked any longer"
+                        break
+                    self._renewed_s = now_s
+                slow = now_s - slow_s >= SLOW_S
+                slow_s = now_s if slow else slow_s
+                self._read(held, now_s, pending, slow=slow)
+                if now_s - said_s >= (BATCH_S if pending else HEARTBEAT_S) - 0.01:
+                    said_s = now_s
+                    self._say(self._numbered(pending))
+                    pending = _Pending()
+                due_s = min((one.due_s for one in held.values()), default=math.inf)
+                self._wake.wait(min(BATCH_S, max(MIN_WAIT_S, due_s - self._clock.monotonic_s())))
+        finally:
+            _close(held.values())
+            self._say(bye_message(Bye(self._address, self._ending or "an error of ours")))
+
+    def _hello(self) -> Hello:
+        host, boot = self._sources.place()
+        offer, problem = None, ""
+        devices: tuple[Device, ...] = ()
+        try:
+            devices = self._sources.devices()
+            source = self._sources.source(devices[0].uuid if devices else "")
+            try:
+                offer = _offer(source.open())
+            finally:
+                source.close()
+        except GpuPredictError as error:
+            problem = str(error)
+        return Hello(
+            address=self._address,
+            name=self._name,
+            host=host,
+            boot=boot,
+            pid=os.getpid(),
+            rank=_rank(),
+            version=__version__,
+            devices=devices,
+            offer=offer,
+            problem=problem,
+        )
+
+    def _read(
+        self, held: dict[str, _Sampled], now_s: float, pending: _Pending, *, slow: bool
+    ) -> None:
+        """Read what is due of the wanted devices."""
+        wanted = self._wanted
+        _close(held.pop(uuid) for uuid in tuple(held) if uuid not in wanted)
+        for uuid in wanted:
+            if uuid not in held:
+                held[uuid] = _Sampled(uuid, self._sources.source(uuid))
+        to_wall_s = self._clock.wall().timestamp() - self._clock.monotonic_s()
+        for one in held.values():
+            if now_s < one.due_s:
+                continue
+            try:
+                batch = one.read(now_s, slow=slow)
+            except TelemetryError as error:
+                if not one.told_lost:
+                    pending.lost.append((one.uuid, error.reason, error.message))
+                one.told_lost, one.info, one.due_s = True, None, now_s + RETRY_S
+                continue
+            one.told_lost = False
+            for readings in batch.readings:
+                stamps = [time_s + to_wall_s for time_s in readings.times_s]
+                pending.take(readings.series.metric, one.uuid, stamps, readings.values)
+            pending.lacks += [
+                (lack.series.metric, one.uuid, lack.reason, lack.detail)
+                for lack in batch.unavailable
+            ]
+            pending.gaps += [
+                (one.uuid, gap.from_s + to_wall_s, gap.to_s + to_wall_s, gap.cause)
+                for gap in batch.gaps
+            ]
+
+    def _numbered(self, pending: _Pending) -> Message:
+        seq, self._seq = self._seq, self._seq + 1
+        return batch_message(
+            NodeBatch(
+                address=self._address,
+                seq=seq,
+                sent_s=self._clock.wall().timestamp(),
+                taken=tuple(
+                    Taken(metric, uuid, tuple(times_s), tuple(values))
+                    for (metric, uuid), (times_s, values) in pending.taken.items()
+                ),
+                lacks=tuple(pending.lacks),
+                gaps=tuple(pending.gaps),
+                lost=tuple(pending.lost),
+            )
+        )
+
+    def _say(self, message: Message) -> None:
+        try:
+            self._send(message)
+        except Exception:  # noqa: BLE001 - border: the worker closes, or its connection is gone
+            self._ending = self._ending or "the worker cannot be heard"
+
+
+def _close(sampled: Iterable[_Sampled]) -> None:
+    for one in tuple(sampled):
+        one.source.close()
+
+
+def _offer(info: SourceInfo) -> Offer:
+    return Offer(
+        source=info.source,
+        share=info.share.metric,
+        duty=info.duty.metric if info.duty else "",
+        memory=info.memory.metric if info.memory else "",
+        process_memory=info.process_memory.metric if info.process_memory else "",
+        also=tuple(one.series.metric for one in info.also),
+        series=tuple(series.metric for series in info.series),
+        period_s=info.period_s,
+        buffered=info.buffer_s is not None,
+        simulated=info.simulated,
+        origin=info.origin,
+        scope=info.scope,
+        driver=dict(info.versions).get("driver", ""),
+    )
+
+
+def _rank() -> int | None:
+    for name in RANKS:
+        text = os.environ.get(name, "")
+        if text.isascii() and text.isdecimal():
+            return int(text)
+    return None

@@ -1,0 +1,120 @@
+"""Messages of workers: they come back as they were, and nothing else comes in."""
+
+import contextlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_gpupredict.core import nodes
+from jupyter_gpupredict.core.errors import Malformed
+from jupyter_gpupredict.core.series import Device
+
+OFFER = nodes.Offer(
+    source="nvml",
+    share="gpu_util_ratio",
+    duty="",
+    memory="memory_used_bytes",
+    process_memory="",
+    also=(),
+    series=("gpu_util_ratio", "memory_used_bytes"),
+    period_s=0.2,
+    buffered=True,
+    simulated=False,
+    origin="",
+    scope="device",
+    driver="580.82",
+)
+
+
+def hello(address="tcp://10.0.0.1:1", uuids=("GPU-a",), **changes):
+    plain = dict(
+        address=address, name=address, host="h1", boot="b1", pid=7, rank=None, version="1",
+        devices=tuple(Device(uuid, "NVIDIA H200") for uuid in uuids), offer=OFFER,
+    )  # fmt: skip
+    return nodes.Hello(**{**plain, **changes})
+
+
+def batch(seq=0, sent_s=1000.0, address="tcp://10.0.0.1:1", **changes):
+    return nodes.NodeBatch(address, seq, sent_s, **changes)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+takens = st.lists(st.tuples(finite, st.floats(0, 1) | st.just(math.nan)), max_size=20).map(
+    lambda pairs: nodes.Taken(
+        "gpu_util_ratio", "GPU-a", tuple(t for t, _ in pairs), tuple(v for _, v in pairs)
+    )
+)
+
+
+@given(st.integers(0, 1 << 40), finite, st.lists(takens, max_size=4).map(tuple))
+def test_a_batch_comes_back_as_it_was(seq, sent_s, taken):
+    said = batch(seq, sent_s, taken=taken, lost=(("GPU-a", "device_lost", "gone"),))
+    wire = json.loads(json.dumps(nodes.batch_message(said)))
+    assert repr(nodes.parse(wire)) == repr(said)  # by text: NaN is not itself
+
+
+@pytest.mark.parametrize("rank", [None, 0, 7])
+def test_a_hello_comes_back_as_it_was(rank):
+    said = hello(rank=rank)
+    assert nodes.parse(json.loads(json.dumps(nodes.hello_message(said)))) == said
+
+
+def test_a_bye_comes_back():
+    assert nodes.parse(nodes.bye_message(nodes.Bye("a", "why"))) == nodes.Bye("a", "why")
+
+
+def changed(**changes):
+    one = nodes.Taken("gpu_util_ratio", "u", (1.0,), (0.5,))
+    return {**nodes.batch_message(batch(taken=(one,))), **changes}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        [],
+        "hello",
+        {},
+        {"kind": "batch"},
+        {"kind": "other", "address": "a"},
+        changed(seq="1"),
+        changed(seq=True),
+        changed(sent_s=math.nan),
+        changed(address="x" * 600),
+        changed(address="a\nb"),
+        changed(taken=[["no_such_metric", "u", [1.0], [0.5]]]),
+        changed(taken=[["gpu_util_ratio", "u", [1.0, 2.0], [0.5]]]),
+        changed(taken=[["gpu_util_ratio", "u", [math.inf], [0.5]]]),
+        changed(taken=[["gpu_util_ratio", "u", ["__import__('os')"], [0.5]]]),
+        changed(taken=[["gpu_util_ratio", "u", [1.0] * 5000, [0.5] * 5000]]),
+        changed(taken=[["gpu_util_ratio", "u", [1.0] * 3000, [0.5] * 3000]] * 2),
+        changed(gaps=[["u", 0.0, 1.0, "because"]]),
+        changed(lost=[["u", "because", ""]]),
+        {**nodes.hello_message(hello()), "offer": {"source": "nvml"}},
+        {**nodes.hello_message(hello()), "devices": [["u", "n", 0]]},
+    ],
+)
+def test_what_has_another_form_is_refused(message):
+    with pytest.raises(Malformed):
+        nodes.parse(message)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+)
+
+
+@given(json_values)
+def test_nothing_but_malformed_is_raised(message):
+    with pytest.raises(Malformed):
+        nodes.parse(message)
+
+
+@given(st.sampled_from(sorted(changed())), json_values)
+def test_one_wrong_field_is_malformed_or_harmless(name, value):
+    with contextlib.suppress(Malformed):
+        nodes.parse(changed(**{name: value}))
