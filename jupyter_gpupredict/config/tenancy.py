@@ -52,6 +52,7 @@ class Grounds:
     """Percentage and memory limit in MiB, None for none -> what a child gets."""
     device_name: str
     driver: str
+    device_sm_count: int | None = None
 
 
 class _Measured(Protocol):
@@ -162,7 +163,7 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
                 attached=lambda group: _attached(control, found.uuid, group),
             )
 
-        yield Grounds(tenancy, found.name, driver)
+        yield Grounds(tenancy, found.name, driver, found.sm_count)
     finally:
         if started and process.daemon is not None:
             with contextlib.suppress(MpsError):  # a client that does not end: the keeper sees to it

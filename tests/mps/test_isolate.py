@@ -137,6 +137,13 @@ def test_a_share_is_verified_shown_kept_and_exported(kernel, tmp_path):
     assert found["verified"]["sm_count"] == 12
 
 
+def test_a_function_that_is_no_client_verifies_nothing(kernel):
+    kernel.run(f"{MAGIC.replace(' --isolate', '')}\nimport time\ntime.sleep(0.2)")
+    reply = kernel.run("%gpupredict verify --at 60 --pairs 2")
+    assert reply.status == "error"
+    assert "was not seen as a client of MPS" in reply.text("stderr")
+
+
 def test_a_sweep_from_a_terminal(environ, machine, tmp_path):
     notebook = {
         "cells": [
