@@ -83,6 +83,8 @@ class ChildShare:
         share, ended = self._tenancy.share, self._child.ended
         if not share.active:
             return share
+        if ended is not None and ended.outcome == "died":
+            return replace(share, reason="its process was gone before that could be shown")
         count = ended.sm_count if ended is not None else None
         attached = self._tenancy.attached(self._child.pid)
         reason = ""

@@ -81,6 +81,15 @@ def test_a_cell_that_never_starts_cuda_is_no_client(kernel):
     assert (mps["attached"], mps["reason"]) == (False, "CUDA did not start in this cell")
 
 
+def test_a_client_that_is_killed_is_told_of_and_nothing_is_left(kernel):
+    reply = kernel.run(f"{MAGIC} --mps-percentage 40\n{CUDA}\nimport os\nos.kill(os.getpid(), 9)")
+    assert reply.of("error")[0]["ename"] == "ProcessDied"
+    mps = told(kernel)["mps"]
+    assert mps["attached"] is None
+    assert "gone before that could be shown" in mps["reason"]
+    assert told(kernel)["capped"]
+
+
 def test_running_over_the_memory_limit_is_said_as_what_it_is(kernel):
     reply = kernel.run(
         f"{MAGIC} --memory-limit 512\n{CUDA}\nclass OutOfMemoryError(RuntimeError):\n    pass\n"
