@@ -111,6 +111,8 @@ class Child:
         self._reader: Reader | None = None
         self._rung: Rung | None = None
         self._failure: ChildFailed | None = None
+        self._starting = threading.Lock()
+        self._cancelled = False
         self.began_s: float | None = None
         """When the function was entered, on the monotonic clock; None before."""
 
@@ -132,8 +134,8 @@ class Child:
             starter.start()
             starter.join()
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # not begun
-                starter.join()
+            with self._starting:  # it is through, or finds that it need not begin
+                self._cancelled = True
             self.stop()
             raise
         if self._failure is not None:
@@ -141,6 +143,11 @@ class Child:
             raise self._failure
 
     def _start(self) -> None:
+        with self._starting:
+            if not self._cancelled:
+                self._launch()
+
+    def _launch(self) -> None:
         ends: list[int] = []
         try:
             self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
