@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
 from tests.fake_nvml.build import SONAME, library_dir
 from tests.fake_nvml.scenario import Script
+
+# A busy machine is no defect: how long an example takes is never what a test is about.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 PARKED = {"gpupredict-delivery"}
 """Threads that live on between runs on purpose: one each, whatever the number of runs."""

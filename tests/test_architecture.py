@@ -18,7 +18,7 @@ TOP_LEVEL = {
 }  # fmt: skip
 DOORS = {
     "pynvml": ["driver/nvml.py"],
-    "ctypes": ["driver/cuda.py"],
+    "ctypes": ["driver/cuda.py", "frontends/stopping.py"],
     "psutil": ["driver/processes.py", "telemetry/cpu.py"],
     "numpy": ["core/", "predictors/", "session/", "telemetry/", "backtest/"],
     "yaml": ["exporters/documents.py"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ class ConvergenceStop:
     """Armed on the main thread, fired at most once from another one.
 
     No signal handler is installed: the signal of the interrupt button is sent to the main thread,
-    so that the handler that is there acts, and a sleeping system call wakes up.
+    so that the handler that is there acts, and a sleeping system call wakes up. Where there is none
+    (a script in the background ignores the signal), the exception is raised without one, at the
+    main thread's next bytecode.
     """
 
     def __init__(self) -> None:
@@ -42,7 +45,12 @@ class ConvergenceStop:
             if not self._armed or self.fired:
                 return False
             self.fired = True
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            main = threading.main_thread().ident or 0
+            if callable(signal.getsignal(signal.SIGINT)):
+                signal.pthread_kill(main, signal.SIGINT)
+            else:
+                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                raise_in(ctypes.c_ulong(main), ctypes.py_object(KeyboardInterrupt))
             if self._loop is not None:
                 # A loop that waits for a timer acts on what its signal handler asked for only when
                 # the timer is due (ipykernel cancels an awaiting cell like that), or when woken.

@@ -46,15 +46,33 @@ def test_what_cannot_be_measured_runs_anyway(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_until_converged_ends_the_block(capsys):
+@pytest.fixture
+def interrupts():
+    """Sets what an interrupt does in this process, and puts it back."""
     before = signal.getsignal(signal.SIGINT)
-    began = time.monotonic()
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("handler", "nap_s"),
+    [
+        (signal.default_int_handler, 60.0),  # a system call that only a signal wakes
+        (signal.SIG_IGN, 0.01),  # a script in the background
+        (signal.SIG_DFL, 0.01),
+    ],
+)
+def test_until_converged_ends_the_block(capsys, interrupts, handler, nap_s):
+    interrupts(handler)
+    whole = False
     with gp.measure(until_converged=True, tolerance_points=9.0, **FAST) as run:
-        time.sleep(30)
-    assert time.monotonic() - began < 20
+        for _ in range(round(60.0 / nap_s)):
+            time.sleep(nap_s)
+        whole = True
+    assert not whole
     assert run.result.state == "converged"
     assert "stopped" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_until_converged_off_the_main_thread_only_watches(capsys):

@@ -13,34 +13,53 @@ import pytest
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 LONG = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from jupyter_gpupredict.frontends.cli import main
 if __name__ == "__main__":
     sys.exit(main(["backtest", "--synthetic", "0:400", "--jobs", "2"]))
 """
 
 
+def _workers(pid):
+    """The tracker and two workers that are at work: past their imports, with their alarm set."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        children = psutil.Process(pid).children(recursive=True)
+        if sum(_ignores_interrupts(child.pid) for child in children) >= 2 and len(children) >= 3:
+            return children
+        time.sleep(0.1)
+    raise AssertionError("the workers did not start")
+
+
+def _ignores_interrupts(pid):
+    """Only a worker does, and only once it has begun."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    ignored = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn"))
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+    return bool(ignored & 1 << signal.SIGINT - 1 and caught & 1 << signal.SIGALRM - 1)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_ended_half_way_it_leaves_no_process(sign, tmp_path):
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
     script = tmp_path / "long.py"
     script.write_text(LONG)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, str(script)], env=environ, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
-        children = []
-        until = time.monotonic() + 20
-        while len(children) < 3 and time.monotonic() < until:  # two workers, one tracker
-            time.sleep(0.1)
-            children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 3
-        time.sleep(4.0)  # the workers have to be past their imports
-        if sign == signal.SIGINT:
-            os.killpg(process.pid, sign)  # as a terminal does
-        else:
+        try:
+            children = _workers(process.pid)
+            if sign == signal.SIGINT:
+                os.killpg(process.pid, sign)  # as a terminal does
+            else:
+                process.kill()
+            process.wait(60)
+        finally:
             process.kill()
-        process.wait(20)
-        _, left = psutil.wait_procs(children, timeout=10)
+        _, left = psutil.wait_procs(children, timeout=30)
         assert left == []
         said = process.stderr.read().decode()
         if sign == signal.SIGINT:

@@ -104,7 +104,6 @@ async def test_a_driver_that_hangs_delays_nobody(client, server, driver, store):
     assert (await client.get("devices"))[1]["reason"] == ""
     devices._tried_s -= 1.0
     driver.slow("nvmlDeviceGetUtilizationRates", 3.0)
-    began_s = time.monotonic()
     hanging = asyncio.ensure_future(client.get("devices"))
     await asyncio.sleep(0.1)
     lags = []
@@ -113,9 +112,8 @@ async def test_a_driver_that_hangs_delays_nobody(client, server, driver, store):
         assert (await client.get("sessions"))[0] == 200
         lags.append(time.monotonic() - asked_s)
     assert not hanging.done()
-    assert sorted(lags)[10] < 0.1
+    assert sorted(lags)[10] < 1.0  # one that waited for the driver would have waited 2 s
     status, late = await hanging
-    assert 1.9 < time.monotonic() - began_s < 2.8
     assert (status, late["reason"], len(late["devices"])) == (200, "timed_out", 1)
     assert late["age_s"] > 1.0  # the old figures, with their age
     devices._tried_s -= 1.0
