@@ -81,7 +81,8 @@ class Merger:
         self._lacks: list[Unavailable] = []
         self._gaps: list[Gap] = []
         self._losses: list[Loss] = []
-        self._version = ""
+        self._refused: dict[str, tuple[str, str]] = {}
+        """Address -> (whom a loss named, the note)."""
 
     # ---- what came ----------------------------------------------------------------------------
 
@@ -93,6 +94,10 @@ class Merger:
             now_s: Our monotonic clock.
             version: Of this package, which must be the worker's.
         """
+        known = self._workers.get(said.address)
+        if known is not None and known.hello == said:
+            known.heard_s = now_s  # it has not been given a device and asks again
+            return
         for address, worker in tuple(self._workers.items()):
             same = (worker.hello.name, worker.hello.host) == (said.name, said.host)
             if address == said.address or same:
@@ -104,6 +109,10 @@ class Merger:
             self.refuse(said.address, said.name, said.host, why or "it offers nothing")
             return
         self._workers[said.address] = _Worker(said, now_s)
+        refused = self._refused.pop(said.address, None)
+        if refused is not None:
+            self.notes.remove(refused[1])
+            self._losses.append(Loss(refused[0], "", "", recovered=True))
         for device in said.devices:
             place = (said.host, said.boot, device.uuid)
             if place not in self._devices:
@@ -116,6 +125,7 @@ class Merger:
         note = f"worker {name} on {host} is not sampled: {why}"
         if note not in self.notes:
             self.notes.append(note)
+            self._refused[address] = (f"worker {name}", note)
             self._losses.append(Loss(f"worker {name}", "no_data_yet", note))
         self._workers.pop(address, None)
 

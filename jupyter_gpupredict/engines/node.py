@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 BATCH_S = 0.25
 """Four messages a second, however many devices."""
+HELLO_S = 1.0
+"""Hello is said again so often until a device is given: a worker that just starts is not heard."""
 HEARTBEAT_S = 0.5
 """Of a worker that has nothing to say."""
 LEASE_S = 30.0
@@ -125,6 +127,8 @@ class Node:
         self._address, self._name, self._send, self._busy = address, name, send, busy
         self._clock: Clock = self._sources.clock()
         self._wanted: tuple[str, ...] = ()
+        self._known = False
+        """Whether the notebook has given it a device, and so has heard its hello."""
         self._renewed_s = self._clock.monotonic_s()
         self._seq = 0
         self._wake = threading.Event()
@@ -136,7 +140,7 @@ class Node:
         """Sample these devices from now on, and live on; returns the wall clock, None when over."""
         if not self._thread.is_alive():
             return None
-        self._wanted = tuple(uuids)
+        self._wanted, self._known = tuple(uuids), self._known or bool(uuids)
         self._renewed_s = self._clock.monotonic_s()
         return self._clock.wall().timestamp()
 
@@ -151,11 +155,14 @@ class Node:
     def _run(self) -> None:
         held: dict[str, _Sampled] = {}
         pending = _Pending()
-        slow_s = said_s = -math.inf
+        slow_s = said_s = greeted_s = -math.inf
         try:
-            self._say(hello_message(self._hello()))
+            hello = hello_message(self._hello())
             while not self._ending:
                 now_s = self._clock.monotonic_s()
+                if not self._known and now_s - greeted_s >= HELLO_S:
+                    greeted_s = now_s
+                    self._say(hello)
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
                         self._ending = "nobody asked any longer"
@@ -253,8 +260,8 @@ class Node:
     def _say(self, message: Message) -> None:
         try:
             self._send(message)
-        except Exception:  # noqa: BLE001 - border: the worker closes, or its connection is gone
-            self._ending = self._ending or "the worker cannot be heard"
+        except Exception:  # noqa: BLE001 - border: the worker starts or closes, and cannot be heard
+            return  # its number is missing then: the notebook sees the hole
 
 
 def _close(sampled: Iterable[_Sampled]) -> None:

@@ -207,3 +207,23 @@ def test_nan_stays_nan():
     made.batch(batch(0, 1001.0, A, taken=taken([1001.0], [math.nan])), 1.0)
     ((_, value),) = readings(made.take(1.0))["GPU-a"]
     assert math.isnan(value)
+
+
+def test_a_hello_that_is_said_again_changes_nothing():
+    made = merger(hello(A))
+    made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
+    assert readings(made.take(1.0)) == {"GPU-a": [(1.0, 0.5)]}
+    made.hello(hello(A), 1.1, "1")
+    made.batch(batch(1, 1002.0, A, taken=taken([1002.0])), 2.0)
+    found = made.take(2.0)
+    assert readings(found) == {"GPU-a": [(2.0, 0.5)]}
+    assert found.gaps == ()
+
+
+def test_a_worker_that_is_heard_after_all_is_no_longer_a_loss():
+    made = merger(hello(A))
+    made.refuse(B, B, "its host", "no sampler runs there")
+    assert [one.recovered for one in made.take(0.0).losses] == [False]
+    made.hello(hello(B, ("GPU-b",)), 1.0, "1")
+    assert [one.recovered for one in made.take(1.0).losses] == [True]
+    assert made.notes == []
