@@ -1,10 +1,11 @@
 """What measuring a cluster costs and how late its readings are, on a Dask cluster of this machine.
 
 Four worker processes with nannies, each under the tests' stand-in driver, all holding the GIL in a
-pure Python loop. Latency is from the moment a worker sends a batch to its merging here, on one
-clock. For the cost, 64 simulated GPUs at 10 Hz with six metrics come as messages of four hosts,
-four a second each, through source, analysis, events and trace; the null is the same session with
-no message. Recovery is from SIGKILL of a worker to the first reading of the one that replaces it.
+pure Python loop. Latency is from the moment a worker sends a message to its arrival here, and to
+its merging, which the session does every quarter of a second. For the cost, 64 simulated GPUs at
+10 Hz with six metrics come as messages of four hosts, four a second each, through source, analysis,
+events and trace; the null is the same session without a reading. Recovery is from SIGKILL of a
+worker to the first reading of the one that replaces it.
 
 Run: python -m benchmarks.cluster [--seconds 30] [--kills 5]
 """
@@ -49,26 +50,31 @@ METRICS = (
 HOSTS, GPUS, HZ, BATCHES = 4, 16, 10, 4
 
 
-def latency(cluster: Cluster, seconds: float) -> list[float]:
-    """Milliseconds from a worker's sending to our taking, of every batch with readings."""
-    found: list[float] = []
-    merger = source_module.Merger
-    plain = merger.batch
+def latency(cluster: Cluster, seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds from a worker's sending to its arrival here, and to its merging."""
+    arrived: list[float] = []
+    merged: list[float] = []
+    merger, source = source_module.Merger, source_module.ClusterSource
+    plain, plainly = merger.batch, source._take_message
 
-    def timed(self, said, now_s):
-        if said.taken:
-            found.append(1000 * (time.time() - said.sent_s))  # one machine, one clock
+    def taken(self, said, now_s):
+        merged.append(1000 * (time.time() - said.sent_s))  # one machine, one clock
         plain(self, said, now_s)
 
-    merger.batch = timed
+    def came(self, message):
+        if message["kind"] == "batch":
+            arrived.append(1000 * (time.time() - message["sent_s"]))
+        plainly(self, message)
+
+    merger.batch, source._take_message = taken, came
     try:
         session, _ = begin(cluster)
         work = busy(cluster, seconds)
         cluster.client.gather(work)
         session.stop("completed")
     finally:
-        merger.batch = plain
-    return found
+        merger.batch, source._take_message = plain, plainly
+    return sorted(arrived), sorted(merged)
 
 
 def recovery(cluster: Cluster, kills: int) -> tuple[list[float], int]:
@@ -203,11 +209,14 @@ def main() -> None:
         print(f"the same without a reading: {interval(spent[False])}")
         cluster = Cluster(Path(folder))
         try:
-            late = sorted(latency(cluster, options.seconds))
-            p50, p99 = statistics.median(late), late[int(0.99 * len(late))]
-            print(
-                f"latency ms, {len(late)} batches: p50 {p50:.0f}, p99 {p99:.0f}, max {late[-1]:.0f}"
-            )
+            for name, late in zip(
+                ("arrived", "merged"), latency(cluster, options.seconds), strict=True
+            ):
+                p50, p99 = statistics.median(late), late[int(0.99 * len(late))]
+                print(
+                    f"{name}, ms, {len(late)} messages: p50 {p50:.0f}, p99 {p99:.0f}, "
+                    f"max {late[-1]:.0f}"
+                )
             back, lost = recovery(cluster, options.kills)
             times = ", ".join(f"{one:.2f}" for one in back)
             print(f"back after SIGKILL, s: {times}; readings sent and lost: {lost}")
