@@ -151,9 +151,10 @@ class Merger:
         self._merge(worker, said)
 
     def bye(self, said: Bye) -> None:
-        """Take a worker out that ends in good order; a device that nobody else sees has left."""
-        worker = self._workers.get(said.address)
-        if worker is None:
+        """Take a worker out that ends; in good order, a device that nobody else sees has left."""
+        if not said.orderly:
+            self.gone(said.address)
+        if said.address not in self._workers:
             return
         owned = self._of(said.address)
         del self._workers[said.address]
@@ -167,6 +168,14 @@ class Merger:
         """Take a worker out that is no longer there; others that see its devices take over."""
         if self._workers.pop(address, None) is not None:
             self._assign()
+
+    def end(self, why: str) -> None:
+        """Take everybody out: the cluster is lost."""
+        self._workers.clear()
+        for (host, _, uuid), one in self._devices.items():
+            one.owner = ""
+            if not one.left:
+                self._lose(one, "timed_out", f"{uuid} on {host}: {why}")
 
     def compared(self, address: str, offset_s: float, error_s: float, now_s: float) -> None:
         """Take the offset of a worker's wall clock from our monotonic one, with its error.

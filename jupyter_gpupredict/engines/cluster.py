@@ -101,15 +101,15 @@ class ClusterSource:
     def read(self, *, slow: bool) -> Batch:
         """Return what the workers have sent since the last call.
 
-        Raises:
-            SourceLost: The cluster is gone.
+        A cluster that is lost is not tried again: its library does so for half a minute, and a
+        scheduler that comes back has other workers. All devices are named as lost.
         """
         if self._thread is None:
             return Batch()
-        if self._problem is not None:
-            raise SourceLost(self._problem.message, self._problem.hint, self._problem.reason)
         now_s = self._clock.monotonic_s()
         self._drain()
+        if self._problem is not None:
+            self._merger.end(self._problem.message)
         self._ask(now_s)
         return self._merger.take(now_s)
 

@@ -155,6 +155,7 @@ class Node:
     def _run(self) -> None:
         held: dict[str, _Sampled] = {}
         pending = _Pending()
+        why = "an error of ours"
         slow_s = said_s = greeted_s = -math.inf
         try:
             hello = hello_message(self._hello())
@@ -165,7 +166,7 @@ class Node:
                     self._say(hello)
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
-                        self._ending = "nobody asked any longer"
+                        why = "nobody asked any longer"
                         break
                     self._renewed_s = now_s
                 slow = now_s - slow_s >= SLOW_S
@@ -179,7 +180,8 @@ class Node:
                 self._wake.wait(min(BATCH_S, max(MIN_WAIT_S, due_s - self._clock.monotonic_s())))
         finally:
             _close(held.values())
-            self._say(bye_message(Bye(self._address, self._ending or "an error of ours")))
+            ending = self._ending
+            self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
 
     def _hello(self) -> Hello:
         host, boot = self._sources.place()

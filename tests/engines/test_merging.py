@@ -227,3 +227,24 @@ def test_a_worker_that_is_heard_after_all_is_no_longer_a_loss():
     made.hello(hello(B, ("GPU-b",)), 1.0, "1")
     assert [one.recovered for one in made.take(1.0).losses] == [True]
     assert made.notes == []
+
+
+def test_a_sampler_that_fails_is_a_loss():
+    made = merger(hello(A))
+    made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
+    made.take(1.0)
+    made.bye(Bye(A, "an error of ours", orderly=False))
+    (loss,) = made.take(1.5).losses
+    assert "gone" in loss.detail
+
+
+def test_a_lost_cluster_is_a_loss_of_every_device_once():
+    made = merger(hello(A), hello(B, ("GPU-b",)))
+    made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
+    made.end("the scheduler is gone")
+    found = made.take(1.1)
+    assert readings(found) == {"GPU-a": [(1.0, 0.5)]}  # what has come is kept
+    assert [one.device for one in found.losses] == ["GPU-a", "GPU-b"]
+    made.end("the scheduler is gone")
+    assert made.take(1.2).losses == ()
+    assert made.table() == {}

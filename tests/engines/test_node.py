@@ -125,3 +125,23 @@ def test_a_source_that_cannot_be_opened_is_a_hello_with_the_reason(tmp_path):
 def test_the_rank_is_what_the_launcher_says(monkeypatch, text, rank):
     monkeypatch.setenv("RANK", text)
     assert module._rank() == rank
+
+
+class Broken:
+    """A source with a bug."""
+
+    def open(self):
+        raise ZeroDivisionError
+
+    def close(self):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_of_ours_ends_the_sampler_and_says_so(worker, monkeypatch):
+    uuid = worker.start().device()
+    monkeypatch.setattr(WorkerSources, "source", lambda *_: Broken())
+    worker.node.tend([uuid])
+    wait(lambda: worker.of(Bye))
+    assert worker.of(Bye)[0].orderly is False
+    assert names() == []
