@@ -62,6 +62,9 @@ class _Device:
     """Cause of the hole that the next readings end."""
     lost: bool = False
     left: bool = False
+    rank: int | None = None
+    ranked: bool = False
+    """Its rank was told: it stays, since it is part of the series' name."""
 
 
 class Merger:
@@ -96,7 +99,7 @@ class Merger:
         """
         known = self._workers.get(said.address)
         if known is not None and known.hello == said:
-            known.heard_s = now_s  # it has not been given a device and asks again
+            known.heard_s = now_s  # it does not know yet that it was heard
             return
         for address, worker in tuple(self._workers.items()):
             same = (worker.hello.name, worker.hello.host) == (said.name, said.host)
@@ -273,8 +276,12 @@ class Merger:
 
     def _rank(self, place: _Place) -> int | None:
         """Return the rank of the one worker that sees a device; None: several, or not told."""
-        seen = list(self._seen_by(place))
-        return self._workers[seen[0]].hello.rank if len(seen) == 1 else None
+        one = self._devices[place]
+        if not one.ranked:
+            seen = list(self._seen_by(place))
+            one.rank = self._workers[seen[0]].hello.rank if len(seen) == 1 else None
+            one.ranked = True
+        return one.rank
 
     def _of(self, address: str) -> list[_Device]:
         return [one for one in self._devices.values() if one.owner == address]

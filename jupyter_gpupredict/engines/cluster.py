@@ -139,8 +139,9 @@ class ClusterSource:
                 self.malformed += 1
                 continue
             if isinstance(said, Hello):
+                if said.address not in merger.workers:
+                    self._compared_s = -math.inf  # its clock is not known yet
                 merger.hello(said, came_s, __version__)
-                self._compared_s = -math.inf
             elif isinstance(said, NodeBatch):
                 merger.batch(said, came_s)
             elif isinstance(said, Bye):

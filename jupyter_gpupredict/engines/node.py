@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BATCH_S = 0.25
 """Four messages a second, however many devices."""
 HELLO_S = 1.0
-"""Hello is said again so often until a device is given: a worker that just starts is not heard."""
+"""Hello is said again so often until it is heard: a worker that just starts has no stream yet."""
 HEARTBEAT_S = 0.5
 """Of a worker that has nothing to say."""
 LEASE_S = 30.0
@@ -128,7 +128,7 @@ class Node:
         self._clock: Clock = self._sources.clock()
         self._wanted: tuple[str, ...] = ()
         self._known = False
-        """Whether the notebook has given it a device, and so has heard its hello."""
+        """Whether the notebook has heard its hello."""
         self._renewed_s = self._clock.monotonic_s()
         self._seq = 0
         self._wake = threading.Event()
@@ -136,11 +136,18 @@ class Node:
         self._thread = threading.Thread(target=self._run, name="gpupredict-node", daemon=True)
         self._thread.start()
 
-    def tend(self, uuids: Sequence[str]) -> float | None:
-        """Sample these devices from now on, and live on; returns the wall clock, None when over."""
+    def tend(self, uuids: Sequence[str] | None) -> float | None:
+        """Sample these devices from now on, and live on.
+
+        Args:
+            uuids: None: the notebook has not heard this worker's hello.
+
+        Returns:
+            The wall clock; None when the sampler has ended.
+        """
         if not self._thread.is_alive():
             return None
-        self._wanted, self._known = tuple(uuids), self._known or bool(uuids)
+        self._wanted, self._known = tuple(uuids or ()), uuids is not None
         self._renewed_s = self._clock.monotonic_s()
         return self._clock.wall().timestamp()
 
