@@ -62,6 +62,9 @@ class _Device:
     """Cause of the hole that the next readings end."""
     lost: bool = False
     left: bool = False
+    rank: int | None = None
+    ranked: bool = False
+    """Its rank was told: it stays, since it is part of the series' name."""
 
 
 class Merger:
@@ -81,7 +84,8 @@ class Merger:
         self._lacks: list[Unavailable] = []
         self._gaps: list[Gap] = []
         self._losses: list[Loss] = []
-        self._version = ""
+        self._refused: dict[str, tuple[str, str]] = {}
+        """Address -> (whom a loss named, the note)."""
 
     # ---- what came ----------------------------------------------------------------------------
 
@@ -93,6 +97,10 @@ class Merger:
             now_s: Our monotonic clock.
             version: Of this package, which must be the worker's.
         """
+        known = self._workers.get(said.address)
+        if known is not None and known.hello == said:
+            known.heard_s = now_s  # it does not know yet that it was heard
+            return
         for address, worker in tuple(self._workers.items()):
             same = (worker.hello.name, worker.hello.host) == (said.name, said.host)
             if address == said.address or same:
@@ -104,6 +112,10 @@ class Merger:
             self.refuse(said.address, said.name, said.host, why or "it offers nothing")
             return
         self._workers[said.address] = _Worker(said, now_s)
+        refused = self._refused.pop(said.address, None)
+        if refused is not None:
+            self.notes.remove(refused[1])
+            self._losses.append(Loss(refused[0], "", "", recovered=True))
         for device in said.devices:
             place = (said.host, said.boot, device.uuid)
             if place not in self._devices:
@@ -116,6 +128,7 @@ class Merger:
         note = f"worker {name} on {host} is not sampled: {why}"
         if note not in self.notes:
             self.notes.append(note)
+            self._refused[address] = (f"worker {name}", note)
             self._losses.append(Loss(f"worker {name}", "no_data_yet", note))
         self._workers.pop(address, None)
 
@@ -141,9 +154,10 @@ class Merger:
         self._merge(worker, said)
 
     def bye(self, said: Bye) -> None:
-        """Take a worker out that ends in good order; a device that nobody else sees has left."""
-        worker = self._workers.get(said.address)
-        if worker is None:
+        """Take a worker out that ends; in good order, a device that nobody else sees has left."""
+        if not said.orderly:
+            self.gone(said.address)
+        if said.address not in self._workers:
             return
         owned = self._of(said.address)
         del self._workers[said.address]
@@ -157,6 +171,14 @@ class Merger:
         """Take a worker out that is no longer there; others that see its devices take over."""
         if self._workers.pop(address, None) is not None:
             self._assign()
+
+    def end(self, why: str) -> None:
+        """Take everybody out: the cluster is lost."""
+        self._workers.clear()
+        for (host, _, uuid), one in self._devices.items():
+            one.owner = ""
+            if not one.left:
+                self._lose(one, "timed_out", f"{uuid} on {host}: {why}")
 
     def compared(self, address: str, offset_s: float, error_s: float, now_s: float) -> None:
         """Take the offset of a worker's wall clock from our monotonic one, with its error.
@@ -254,8 +276,12 @@ class Merger:
 
     def _rank(self, place: _Place) -> int | None:
         """Return the rank of the one worker that sees a device; None: several, or not told."""
-        seen = list(self._seen_by(place))
-        return self._workers[seen[0]].hello.rank if len(seen) == 1 else None
+        one = self._devices[place]
+        if not one.ranked:
+            seen = list(self._seen_by(place))
+            one.rank = self._workers[seen[0]].hello.rank if len(seen) == 1 else None
+            one.ranked = True
+        return one.rank
 
     def _of(self, address: str) -> list[_Device]:
         return [one for one in self._devices.values() if one.owner == address]

@@ -99,10 +99,12 @@ class NodeBatch:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """A worker's sampler ends in good order."""
+    """A worker's sampler ends."""
 
     address: str
     why: str
+    orderly: bool = True
+    """The worker closes, or the notebook wanted it; not an error, and not a lease that ran out."""
 
 
 class NodeSources(Protocol):
@@ -217,7 +219,12 @@ def batch_message(batch: NodeBatch) -> Message:
 
 def bye_message(bye: Bye) -> Message:
     """Return a bye as a message."""
-    return {"kind": "bye", "address": bye.address, "why": bye.why[:MAX_TEXT]}
+    return {
+        "kind": "bye",
+        "address": bye.address,
+        "why": bye.why[:MAX_TEXT],
+        "orderly": bye.orderly,
+    }
 
 
 def parse(message: object) -> Hello | NodeBatch | Bye:
@@ -235,7 +242,7 @@ def parse(message: object) -> Hello | NodeBatch | Bye:
 def _parse(message: Message) -> Hello | NodeBatch | Bye:
     kind, address = message["kind"], _text(message["address"])
     if kind == "bye":
-        return Bye(address, _text(message["why"]))
+        return Bye(address, _text(message["why"]), message["orderly"] is True)
     if kind == "batch":
         return _batch(message, address)
     if kind != "hello":

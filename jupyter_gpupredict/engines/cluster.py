@@ -55,8 +55,12 @@ class ClusterSource:
         self._sources = sources
         self._clock = clock
         self._queue: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
-        self._answers: deque[tuple[float, float, Mapping[str, float | None]]] = deque()
-        """(sent, received, address -> wall clock), on our monotonic clock."""
+        self._answers: deque[
+            tuple[float, float, Mapping[str, list[str]], Mapping[str, float | None]]
+        ] = deque()
+        """(sent, received, address -> UUIDs, address -> wall clock), on our monotonic clock."""
+        self._given: dict[str, list[str]] = {}
+        """Address -> UUIDs, as that worker is known to have heard."""
         self._merger = Merger()
         self._wake = threading.Event()
         self._came = threading.Event()
@@ -84,6 +88,7 @@ class ClusterSource:
         self._table, self._asked_s, self._compared_s = {}, -math.inf, -math.inf
         self._queue.clear()
         self._answers.clear()
+        self._given.clear()
         self._engine.start(self._sources, self._take_message)
         self._thread = threading.Thread(target=self._tend, name="gpupredict-cluster", daemon=True)
         self._thread.start()
@@ -96,15 +101,15 @@ class ClusterSource:
     def read(self, *, slow: bool) -> Batch:
         """Return what the workers have sent since the last call.
 
-        Raises:
-            SourceLost: The cluster is gone.
+        A cluster that is lost is not tried again: its library does so for half a minute, and a
+        scheduler that comes back has other workers. All devices are named as lost.
         """
         if self._thread is None:
             return Batch()
-        if self._problem is not None:
-            raise SourceLost(self._problem.message, self._problem.hint, self._problem.reason)
         now_s = self._clock.monotonic_s()
         self._drain()
+        if self._problem is not None:
+            self._merger.end(self._problem.message)
         self._ask(now_s)
         return self._merger.take(now_s)
 
@@ -134,8 +139,9 @@ class ClusterSource:
                 self.malformed += 1
                 continue
             if isinstance(said, Hello):
+                if said.address not in merger.workers:
+                    self._compared_s = -math.inf  # its clock is not known yet
                 merger.hello(said, came_s, __version__)
-                self._compared_s = -math.inf
             elif isinstance(said, NodeBatch):
                 merger.batch(said, came_s)
             elif isinstance(said, Bye):
@@ -144,7 +150,11 @@ class ClusterSource:
             self._compare(*self._answers.popleft())
 
     def _compare(
-        self, sent_s: float, received_s: float, answers: Mapping[str, float | None]
+        self,
+        sent_s: float,
+        received_s: float,
+        table: Mapping[str, list[str]],
+        answers: Mapping[str, float | None],
     ) -> None:
         """Take one trip: who answered is there, and its clock said this halfway."""
         merger = self._merger
@@ -156,6 +166,7 @@ class ClusterSource:
             if wall_s is not None and math.isnan(wall_s):
                 continue  # it is there, and too busy to say the time
             if wall_s is not None:
+                self._given[address] = table.get(address, [])
                 merger.compared(address, wall_s - sent_s - half_s, half_s, received_s)
             elif address not in merger.workers:
                 since_s = self._mute.setdefault(address, received_s)
@@ -189,8 +200,9 @@ class ClusterSource:
                     if self._stop.is_set():
                         break
                     sent_s = self._clock.monotonic_s()
-                    answers = self._engine.tend(self._table)
-                    self._answers.append((sent_s, self._clock.monotonic_s(), answers))
+                    table = self._table
+                    answers = self._engine.tend(table)
+                    self._answers.append((sent_s, self._clock.monotonic_s(), table, answers))
                 self._came.set()
         except TelemetryError as error:
             self._problem = error
@@ -215,7 +227,9 @@ class ClusterSource:
             if self._problem is not None:
                 raise SourceUnavailable(self._problem.message, self._problem.hint)
             self._ask(now_s)
-            if self._merger.workers and not self._merger.doubtful(now_s):
+            table = self._merger.table()
+            given = all(self._given.get(address) == uuids for address, uuids in table.items())
+            if self._merger.workers and given and not self._merger.doubtful(now_s):
                 heard_s = min(heard_s, now_s)
             if now_s - heard_s >= SETTLE_S:
                 return self._info()

@@ -117,5 +117,5 @@ def _tend(name: str, table: Mapping[str, Sequence[str]], dask_worker: Any = None
     plugin = dask_worker.plugins.get(name)
     if plugin is None:
         return None
-    found: float | None = plugin.node.tend(table.get(dask_worker.address, ()))
+    found: float | None = plugin.node.tend(table.get(dask_worker.address))
     return found

@@ -86,7 +86,7 @@ class IppEngine:
         for one in ids:
             if one not in self._asked:
                 self._asked[one] = self._client[one].apply_async(
-                    _tend, self._session, list(table.get(_address(one), ()))
+                    _tend, self._session, table.get(_address(one))
                 )
         until_s = time.monotonic() + ANSWER_S
         answers: dict[str, float | None] = {}
@@ -207,7 +207,7 @@ def _begin(session: str, node: Node, address: str) -> bool:
     return True
 
 
-def _tend(session: str, uuids: Sequence[str]) -> float | None:
+def _tend(session: str, uuids: Sequence[str] | None) -> float | None:
     """Tend the sampler; runs on the engine."""
     node = _NODES.get(session)
     return None if node is None else node.tend(uuids)

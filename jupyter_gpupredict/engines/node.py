@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 BATCH_S = 0.25
 """Four messages a second, however many devices."""
+HELLO_S = 1.0
+"""Hello is said again so often until it is heard: a worker that just starts has no stream yet."""
 HEARTBEAT_S = 0.5
 """Of a worker that has nothing to say."""
 LEASE_S = 30.0
@@ -125,6 +127,8 @@ class Node:
         self._address, self._name, self._send, self._busy = address, name, send, busy
         self._clock: Clock = self._sources.clock()
         self._wanted: tuple[str, ...] = ()
+        self._known = False
+        """Whether the notebook has heard its hello."""
         self._renewed_s = self._clock.monotonic_s()
         self._seq = 0
         self._wake = threading.Event()
@@ -132,11 +136,18 @@ class Node:
         self._thread = threading.Thread(target=self._run, name="gpupredict-node", daemon=True)
         self._thread.start()
 
-    def tend(self, uuids: Sequence[str]) -> float | None:
-        """Sample these devices from now on, and live on; returns the wall clock, None when over."""
+    def tend(self, uuids: Sequence[str] | None) -> float | None:
+        """Sample these devices from now on, and live on.
+
+        Args:
+            uuids: None: the notebook has not heard this worker's hello.
+
+        Returns:
+            The wall clock; None when the sampler has ended.
+        """
         if not self._thread.is_alive():
             return None
-        self._wanted = tuple(uuids)
+        self._wanted, self._known = tuple(uuids or ()), uuids is not None
         self._renewed_s = self._clock.monotonic_s()
         return self._clock.wall().timestamp()
 
@@ -151,14 +162,18 @@ class Node:
     def _run(self) -> None:
         held: dict[str, _Sampled] = {}
         pending = _Pending()
-        slow_s = said_s = -math.inf
+        why = "an error of ours"
+        slow_s = said_s = greeted_s = -math.inf
         try:
-            self._say(hello_message(self._hello()))
+            hello = hello_message(self._hello())
             while not self._ending:
                 now_s = self._clock.monotonic_s()
+                if not self._known and now_s - greeted_s >= HELLO_S:
+                    greeted_s = now_s
+                    self._say(hello)
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
-                        self._ending = "nobody asked any longer"
+                        why = "nobody asked any longer"
                         break
                     self._renewed_s = now_s
                 slow = now_s - slow_s >= SLOW_S
@@ -172,7 +187,8 @@ class Node:
                 self._wake.wait(min(BATCH_S, max(MIN_WAIT_S, due_s - self._clock.monotonic_s())))
         finally:
             _close(held.values())
-            self._say(bye_message(Bye(self._address, self._ending or "an error of ours")))
+            ending = self._ending
+            self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
 
     def _hello(self) -> Hello:
         host, boot = self._sources.place()
@@ -253,8 +269,8 @@ class Node:
     def _say(self, message: Message) -> None:
         try:
             self._send(message)
-        except Exception:  # noqa: BLE001 - border: the worker closes, or its connection is gone
-            self._ending = self._ending or "the worker cannot be heard"
+        except Exception:  # noqa: BLE001 - border: the worker starts or closes, and cannot be heard
+            return  # its number is missing then: the notebook sees the hole
 
 
 def _close(sampled: Iterable[_Sampled]) -> None:

@@ -324,6 +324,7 @@ class Session:
             self._emit(
                 ev.SourceLost(self._next(), now_s, self._source_name, error.reason, str(error))
             )
+            self._delivery.wake()  # nothing else will, until it is back
         self._retry_at_s = now_s + self._backoff_s
         self._backoff_s = min(MAX_BACKOFF_S, 2 * self._backoff_s)
 

@@ -199,7 +199,9 @@ def test_a_rank_is_that_of_the_one_worker_that_sees_the_device():
     made = merger(hello(A, rank=3))
     assert [rank for *_, rank in made.devices()] == [3]
     made.hello(hello(B, rank=4), 0.0, "1")
-    assert [rank for *_, rank in made.devices()] == [None]
+    assert [rank for *_, rank in made.devices()] == [3]  # once told it names the series
+    both = merger(hello(A, rank=3), hello(B, rank=4))
+    assert [rank for *_, rank in both.devices()] == [None]
 
 
 def test_nan_stays_nan():
@@ -207,3 +209,44 @@ def test_nan_stays_nan():
     made.batch(batch(0, 1001.0, A, taken=taken([1001.0], [math.nan])), 1.0)
     ((_, value),) = readings(made.take(1.0))["GPU-a"]
     assert math.isnan(value)
+
+
+def test_a_hello_that_is_said_again_changes_nothing():
+    made = merger(hello(A))
+    made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
+    assert readings(made.take(1.0)) == {"GPU-a": [(1.0, 0.5)]}
+    made.hello(hello(A), 1.1, "1")
+    made.batch(batch(1, 1002.0, A, taken=taken([1002.0])), 2.0)
+    found = made.take(2.0)
+    assert readings(found) == {"GPU-a": [(2.0, 0.5)]}
+    assert found.gaps == ()
+
+
+def test_a_worker_that_is_heard_after_all_is_no_longer_a_loss():
+    made = merger(hello(A))
+    made.refuse(B, B, "its host", "no sampler runs there")
+    assert [one.recovered for one in made.take(0.0).losses] == [False]
+    made.hello(hello(B, ("GPU-b",)), 1.0, "1")
+    assert [one.recovered for one in made.take(1.0).losses] == [True]
+    assert made.notes == []
+
+
+def test_a_sampler_that_fails_is_a_loss():
+    made = merger(hello(A))
+    made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
+    made.take(1.0)
+    made.bye(Bye(A, "an error of ours", orderly=False))
+    (loss,) = made.take(1.5).losses
+    assert "gone" in loss.detail
+
+
+def test_a_lost_cluster_is_a_loss_of_every_device_once():
+    made = merger(hello(A), hello(B, ("GPU-b",)))
+    made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
+    made.end("the scheduler is gone")
+    found = made.take(1.1)
+    assert readings(found) == {"GPU-a": [(1.0, 0.5)]}  # what has come is kept
+    assert [one.device for one in found.losses] == ["GPU-a", "GPU-b"]
+    made.end("the scheduler is gone")
+    assert made.take(1.2).losses == ()
+    assert made.table() == {}

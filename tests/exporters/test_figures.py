@@ -403,3 +403,26 @@ def test_refusals_are_one_line(tmp_path):
             export(found, tmp_path / "f", workload=workload, sharing=sharing)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_partial_run_is_refused_and_told_of():
+    found = dataclasses.replace(breadth(), partial=("GPU-1 on gpu7: its worker is silent",))
+    with pytest.raises(Refused, match="partial: GPU-1 on gpu7"):
+        export(found, dry_run=True)
+    outcome = export(found, dry_run=True, force=True)
+    assert any("is partial: GPU-1" in warning for warning in outcome.warnings)
+
+
+def test_the_figures_of_a_rank_are_not_the_functions():
+    """A rank that settled does not stand in for a function that has no such share."""
+    whole = breadth()
+    rank = dataclasses.replace(
+        whole.recommendation,
+        metric="gpu_util_ratio",
+        basis="time_share",
+        target_ratio=0.2,
+        device="GPU-1",
+        rank=1,
+    )
+    found = dataclasses.replace(whole, others=(rank,))
+    assert "time-percent" not in stamps(found)

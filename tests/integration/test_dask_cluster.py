@@ -2,8 +2,11 @@
 
 import contextlib
 import itertools
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -189,7 +192,7 @@ def test_merged_series_are_those_of_the_scripts_to_the_sample(cluster):
     found = heard.readings()
     assert set(found) == {uuid(n) for n in range(WORKERS)}
     for number in range(WORKERS):
-        pairs = found[uuid(number)]
+        pairs = found[uuid(number)][1:]  # the very first is asked for while the buffer is empty
         assert len(pairs) > 15
         first = round((began_wall_s + pairs[0][0] - cluster.start_s) / STEP_S)
         # which reading the first one is, to within one: its stamp is when its interval ends
@@ -360,3 +363,45 @@ def test_a_stored_cluster_run_replays_with_every_rank(cluster, data_dir):
     trace = open_trace(str(config.build_store().path(run.session_id)))
     ranks = {one.rank for one in trace.series if one.metric == "gpu_util_ratio"}
     assert ranks == set(range(WORKERS))
+
+
+def test_a_lost_scheduler_ends_our_part_soon(tmp_path):
+    """The rest is Dask's: its client tries for half a minute to reach it again."""
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    info = tmp_path / "scheduler.json"
+    words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "dask", "scheduler", *words, "--dashboard-address", "127.0.0.1:0",
+         "--scheduler-file", str(info)],
+        env=environ, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    worker = None
+    try:
+        wait(info.is_file, "the scheduler", 30)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "dask", "worker", "--scheduler-file", str(info), "--no-nanny",
+             "--nthreads", "1", "--no-dashboard"],
+            env=environ, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        address = json.loads(info.read_text())["address"]
+        with distributed.Client(address, timeout=20, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=40)
+        heard = Heard()
+        session = config.build_session(
+            config.SessionConfig(source="synthetic", cluster=address), subscribers=[heard]
+        )
+        session.start()
+        wait(heard.readings, "readings")
+        scheduler.kill()
+        wait(lambda: heard.of(ev.SourceLost), "a loss")
+        began_s = time.monotonic()
+        run = session.stop("failed")
+        assert time.monotonic() - began_s < 4.0
+        assert run.samples > 0
+        assert run.outcome == "failed"
+        assert len(run.partial) == 1
+    finally:
+        for process in (scheduler, worker):
+            if process is not None:
+                process.kill()
+                process.wait(10)
