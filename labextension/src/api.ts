@@ -113,6 +113,14 @@ export interface ISession {
   recommendation: IRecommendation | null;
   others: IRecommendation[];
   stop_requested: boolean;
+  /** The share at which this code was run again on this device, and how that went. */
+  verified: IVerified | null;
+}
+
+export interface IVerified {
+  percent: number;
+  /** The outcome in words, with its interval. */
+  text: string;
 }
 
 export interface ISeriesRows {

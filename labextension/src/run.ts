@@ -31,6 +31,8 @@ export class Run {
   recommendation: IRecommendation | null = null;
   /** Further shares; never mixed with the main one. */
   others: IRecommendation[] = [];
+  /** What verification at a share has found of this code, in the server's words. */
+  verified = '';
   state: RunState = 'warming';
   reason = '';
   phase = '';
@@ -154,6 +156,7 @@ export class Run {
       track.fill(rows.times_s, rows.low, rows.high);
       this.tracks.set(rows.metric, track);
     }
+    this.verified = session.verified?.text ?? '';
     if (session.recommendation) {
       this.recommend(session.recommendation, session.others);
     }

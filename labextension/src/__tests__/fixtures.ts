@@ -101,6 +101,7 @@ export function session(changed: Partial<ISession> = {}): ISession {
     finished: null,
     recommendation: null,
     others: [],
+    verified: null,
     stop_requested: false,
     ...changed
   };

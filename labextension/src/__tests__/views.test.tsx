@@ -130,6 +130,15 @@ describe('the running view', () => {
     expect(text).toContain(next);
   });
 
+  it('what verification has found, in the server’s words', async () => {
+    const model = watching(lines());
+    model.run?.restore(
+      session({ verified: { percent: 40, text: '40 % of the SMs keep 97 % of the speed' } }),
+      picture({ seq: 99 })
+    );
+    expect(await showing(model)).toContain('verified: 40 % of the SMs keep 97 % of the speed');
+  });
+
   it('no run yet: how to begin, and the server’s reason', async () => {
     const model = new Model();
     model.setPlace(HERE);

@@ -57,6 +57,9 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
           {trans.__('beside it: %1', started ? words.beside(other, started) : words.prediction(other))}
         </p>
       ))}
+      {run.verified && (
+        <p className="jp-GpuPredict-small">{trans.__('verified: %1', run.verified)}</p>
+      )}
       {started && (
         <p className={started.simulated ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
           {words.label(started)}
