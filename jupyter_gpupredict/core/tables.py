@@ -206,6 +206,10 @@ class _Course:
         self.marks.append(Progress(before_s, "epoch", done, self._total, "trace"))
 
 
+MAX_TIME_S = 1e11
+"""Some 3000 years: no run or clock has a time beyond, and sums of such times overflow."""
+
+
 class _Rows:
     """Collects rows and counts what had to be repaired."""
 
@@ -214,6 +218,7 @@ class _Rows:
         self._series = series
         self._rows: list[Row] = []
         self._dropped = 0
+        self._timeless = 0
         self._out_of_range = 0
         self.other_devices = False
 
@@ -223,9 +228,12 @@ class _Rows:
         return self._rows[-1][0] if self._rows else -math.inf
 
     def add(self, time_s: float | None, values: list[float | None], number: int) -> bool:
-        """Take a row; returns False for one whose time does not rise."""
+        """Take a row; returns False for one whose time does not rise, or is no time."""
         if time_s is None:
             raise Malformed(f"{self._name} line {number} has no time", "")
+        if not abs(time_s) <= MAX_TIME_S:
+            self._timeless += 1
+            return False
         if time_s <= self.last_s:
             self._dropped += 1
             return False
@@ -248,6 +256,8 @@ class _Rows:
         notes = []
         if self._dropped:
             notes.append(f"{self._dropped} rows whose time does not rise were left out")
+        if self._timeless:
+            notes.append(f"{self._timeless} rows with a time that no clock shows were left out")
         if self._out_of_range:
             notes.append(f"{self._out_of_range} values out of range are taken as missing")
         if self.other_devices:

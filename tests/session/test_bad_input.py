@@ -50,6 +50,14 @@ def test_rows_whose_time_does_not_rise_are_as_if_they_were_not_there(values, dat
     assert any("does not rise" in note for note in predicted(bad)["notes"])
 
 
+@pytest.mark.parametrize("time_s", [-8.98e307, 8.98e307, 1e12, -1e12])
+def test_a_time_that_no_clock_shows_is_as_if_it_were_not_there(time_s):
+    rows = steady([30, 60] * 30)
+    found = predicted([*rows[:20], (time_s, 100), *rows[20:]])
+    assert without_notes(found) == without_notes(predicted(rows))
+    assert any("no clock shows" in note for note in found["notes"])
+
+
 @settings(max_examples=60, deadline=None)
 @given(body, st.lists(st.sampled_from([-1, 101, 1e9, "nan", "N/A", "[Not Supported]", ""])))
 def test_what_is_no_share_is_missing_and_never_zero(values, junk):
