@@ -191,12 +191,19 @@ export class Words {
     return trans.__('so far %1 %2 covers %3 of the time (not settled)', target, metric, coverage);
   }
 
-  /** A prediction beside the main one, with its device where that is another. */
+  /** A prediction beside the main one, with its rank or device where that is another. */
   beside(told: IRecommendation, started: ISessionStarted): string {
+    const said = told.lost
+      ? this.trans.__('%1; lost: its figures end there', this.prediction(told))
+      : this.prediction(told);
+    if (typeof told.rank === 'number') {
+      return this.trans.__('rank %1: %2', told.rank, said);
+    }
+    if (!told.device || told.device === started.share.device) {
+      return said;
+    }
     const device = started.devices.find(one => one.uuid === told.device);
-    return !device || device.uuid === started.share.device
-      ? this.prediction(told)
-      : this.trans.__('GPU %1: %2', device.index, this.prediction(told));
+    return this.trans.__('GPU %1: %2', device?.index ?? told.device.slice(-8), said);
   }
 
   /** What is certified of the watched part. */

@@ -3,7 +3,9 @@ import { act } from 'react';
 import { createRoot, Root } from 'react-dom/client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+import type { IRecommendation } from '../events';
 import type { ISource } from '../notebook';
+import type { Run } from '../run';
 import { asLabels, asName, asNames, ExportForm } from '../views/export';
 import { Compare } from '../views/compare';
 import { Devices } from '../views/devices';
@@ -128,6 +130,21 @@ describe('the running view', () => {
     const text = await showing(model);
     expect(text).toContain(why);
     expect(text).toContain(next);
+  });
+
+  it('each rank of a distributed run by its name, the first eight of them', async () => {
+    const model = watching(lines().slice(0, 11));
+    const main = model.run?.recommendation as IRecommendation;
+    const ranks = Array.from({ length: 10 }, (_, rank) => ({
+      ...main, device: `GPU-0000000${rank}`, rank: rank < 9 ? rank : null, lost: rank === 1
+    }));
+    (model.run as Run).others = [ranks[9] as IRecommendation, ...ranks.slice(0, 9)];
+    const text = await showing(model);
+    expect(text).toContain('beside it: GPU 00000009: 43 %');
+    expect(text).toContain('beside it: rank 0: 43 %');
+    expect(text).toContain('(converged); lost: its figures end there');
+    expect(text).not.toContain('rank 7');
+    expect(text).toContain('and 2 more');
   });
 
   it('what verification has found, in the server’s words', async () => {

@@ -11,6 +11,9 @@ import { Plot } from './plot';
 
 const COLORS = ['--jp-brand-color1', '--jp-success-color0', '--jp-warn-color0', '--jp-info-color0'];
 
+/** Predictions beside the main one that are listed; a distributed run may have many. */
+const MAX_BESIDE = 8;
+
 export interface IRunCardProps {
   run: Run;
   outcome: Outcome;
@@ -52,11 +55,16 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
       </p>
       <p className="jp-GpuPredict-headline">{headline}</p>
       {told?.capped && <p className="jp-GpuPredict-warning">{told.reason}</p>}
-      {run.others.map(other => (
-        <p key={`${other.metric} ${other.device}`} className="jp-GpuPredict-small">
+      {run.others.slice(0, MAX_BESIDE).map(other => (
+        <p key={`${other.metric} ${other.device} ${other.rank}`} className="jp-GpuPredict-small">
           {trans.__('beside it: %1', started ? words.beside(other, started) : words.prediction(other))}
         </p>
       ))}
+      {run.others.length > MAX_BESIDE && (
+        <p className="jp-GpuPredict-small">
+          {trans.__('and %1 more, in the result in the notebook', run.others.length - MAX_BESIDE)}
+        </p>
+      )}
       {run.verified && (
         <p className="jp-GpuPredict-small">{trans.__('verified: %1', run.verified)}</p>
       )}
