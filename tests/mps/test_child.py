@@ -481,6 +481,89 @@ def test_forks_that_write_at_once_tear_no_frame(run, talk):
     assert talk.text().count("worker") == 600
 
 
+def test_a_fork_never_writes_frames_into_its_own_files(run, talk, tmp_path):
+    """What kept the stream before the fork, such as a logging handler, keeps it after it."""
+    child = run(
+        f"""
+        import logging, os
+        def worker(name):
+            files = [open({str(tmp_path)!r} + f"/{{name}}{{n}}", "wb", buffering=0)
+                     for n in range(8)]  # at the numbers that the hook has set free
+            logging.warning("from %s", name)
+            print("print of", name)
+            return files
+        def train(params):
+            logging.basicConfig()
+            logging.warning("from the cell")
+            if os.fork() == 0:
+                files = worker("first")
+                if os.fork() == 0:
+                    for file in files:
+                        file.write(b"DATA")  # none was closed by the second fork
+                    worker("second")
+                    os._exit(0)
+                os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+            return os.waitstatus_to_exitcode(os.wait()[1])
+        """
+    )
+    ended = child.wait(time.monotonic() + 10.0)
+    assert ended.outcome == "completed"
+    assert child.fetch([""], {})[""].value == 0
+    child.stop()
+    assert [(tmp_path / f"first{n}").read_bytes() for n in range(8)] == [b"DATA"] * 8
+    assert [(tmp_path / f"second{n}").read_bytes() for n in range(8)] == [b""] * 8
+    assert sorted(talk.text("stderr").splitlines()) == [
+        f"WARNING:root:from {name}" for name in ("first", "second", "the cell")
+    ]
+    assert sorted(talk.text("stdout").splitlines()) == ["print of first", "print of second"]
+
+
+def test_a_fork_keeps_a_stream_that_the_cell_has_redirected(run, talk):
+    child = run(
+        """
+        import contextlib, io, os
+        def train(params):
+            with contextlib.redirect_stdout(io.StringIO()) as kept:
+                if os.fork() == 0:
+                    print("hidden")
+                    os._exit(len(kept.getvalue()))
+                return os.waitstatus_to_exitcode(os.wait()[1])
+        """
+    )
+    child.wait(time.monotonic() + 10.0)
+    assert child.fetch([""], {})[""].value == len("hidden\n")
+    child.stop()
+    assert talk.text() == ""
+
+
+def test_a_fork_while_another_thread_writes_does_not_wait_for_it(run, talk):
+    child = run(
+        """
+        import os, threading
+        def train(params):
+            over = threading.Event()
+            def flood():
+                while not over.is_set():
+                    print("flood " * 50)
+            thread = threading.Thread(target=flood)
+            thread.start()
+            for n in range(30):
+                if os.fork() == 0:
+                    print("fork", n)
+                    os._exit(0)
+                os.wait()
+            over.set()
+            thread.join()
+        """,
+        environ={"PYTHONWARNINGS": "ignore"},
+    )
+    ended = child.wait(time.monotonic() + 20.0)
+    assert ended is not None, "a fork hangs"
+    child.stop()
+    assert ended.outcome == "completed"
+    assert all(f"fork {n}\n" in talk.text() for n in range(30))
+
+
 def test_spawned_workers_find_the_module(run):
     child = run(
         """
