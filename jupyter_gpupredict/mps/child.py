@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
+from jupyter_gpupredict.mps.identity import members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -114,7 +117,11 @@ class Child:
         self._folder = ""
         self._reader: _Reader | None = None
         self._rung: Rung | None = None
+        self._left = False
+        """Whether something of it is left running."""
         self._failure: ChildFailed | None = None
+        self._turn = threading.Lock()
+        """Of starting and stopping: an interrupt may come before the starting thread has begun."""
         self.began_s: float | None = None
         """When the function was entered, on the monotonic clock; None before."""
 
@@ -145,6 +152,11 @@ class Child:
             raise self._failure
 
     def _start(self) -> None:
+        with self._turn:
+            if self._rung is None:
+                self._begin()
+
+    def _begin(self) -> None:
         ends: list[int] = []
         try:
             self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
@@ -272,13 +284,16 @@ class Child:
 
         An interrupt meanwhile goes on to the next rung. May be called twice.
         """
-        if self._rung is None:
-            self._rung = self._ladder()
-            if self._reader is not None:
-                self._reader.finish()
-                self._drain()
-            if self._folder:
-                shutil.rmtree(self._folder, ignore_errors=True)
+        with self._turn:
+            try:
+                if self._rung is None:
+                    self._rung = self._ladder()
+            finally:
+                if self._reader is not None:
+                    self._reader.finish(left=self._left)
+                    self._drain()
+                if self._folder:
+                    shutil.rmtree(self._folder, ignore_errors=True)
         return self._rung
 
     # ---- the ladder ---------------------------------------------------------------------------
@@ -293,21 +308,37 @@ class Child:
         if requests >= 0:
             os.close(requests)
         if self._gone(self._waits.asked_s):
+            self._end_rest(process.pid)
             return "by itself" if over else "when asked"
         refusal = self._leave_to_signal(process.pid)
         if refusal:
+            self._left = True
             self._on_note(f"process {process.pid} does not end, and is left running: {refusal}")
             return "left running"
         for rung, number, patience_s in (
             ("SIGTERM", signal.SIGTERM, self._waits.terminated_s),
             ("SIGKILL", signal.SIGKILL, self._waits.killed_s),
         ):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+            _signal_group(process.pid, number)
             if self._gone(patience_s):
+                _signal_group(process.pid, signal.SIGKILL)  # what did not end with it
                 return rung  # type: ignore[return-value]  # a literal, as above
+        self._left = True
         self._on_note(f"process {process.pid} does not end, not even killed")
         return "left running"
+
+    def _end_rest(self, group: int) -> None:
+        """End what an ended process has left in its group, which may be clients of MPS, too."""
+        rest = members(group)
+        if not rest:
+            return
+        refusal = self._leave_to_signal(group)
+        if refusal:
+            self._left = True
+            told = ", ".join(map(str, rest))
+            self._on_note(f"what the cell has started, {told}, is left running: {refusal}")
+        else:
+            _signal_group(group, signal.SIGKILL)
 
     def _leave_to_signal(self, group: int) -> str:
         """Return why no signal may be sent; an empty string when one may."""
@@ -404,8 +435,14 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
+def _signal_group(group: int, number: signal.Signals) -> None:
+    """Signal a process group; its number is nobody else's while its first process is a zombie."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
 class _Reader(threading.Thread):
-    """Reads what the child tells and writes, until it is gone."""
+    """Reads what the child tells and writes, until it is gone; it is collected after `finish`."""
 
     def __init__(self, process: subprocess.Popen[bytes], reports: int) -> None:
         super().__init__(name="gpupredict-child", daemon=True)
@@ -416,6 +453,8 @@ class _Reader(threading.Thread):
         self._process = process
         self._reports = reports
         self._finishing = threading.Event()
+        self._left = False
+        self._status = 0
         self._error: Fault | None = None
         self._began_s = time.monotonic()
         self._data = bytearray()
@@ -433,30 +472,42 @@ class _Reader(threading.Thread):
         with selectors.DefaultSelector() as selector:
             for fd in pipes:
                 selector.register(fd, selectors.EVENT_READ)
-            while True:
-                dead = self._is_dead()
-                ready = selector.select(0.0 if dead else TICK_S) if selector.get_map() else []
-                for key, _ in ready:
-                    self._read(selector, key.fd, pipes[key.fd])
-                if dead and not ready:
-                    break
-                if not selector.get_map() and not dead:
+            while not self._is_dead():
+                if not selector.get_map():
                     time.sleep(0.01)  # between closing its files and being dead
+                    continue
+                for key, _ in selector.select(TICK_S):
+                    self._read(selector, key.fd, pipes[key.fd])
+            for fd, stream in pipes.items():  # what it has left there; others may go on writing
+                left = _bytes_in(fd)
+                while left > 0 and fd in selector.get_map():
+                    left -= self._read(selector, fd, stream)
+            if self.ended is None:
+                self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
+            self.dead.set()
+            self._put(None)
+            while selector.get_map() and (self._left or not self._finishing.is_set()):
+                for key, _ in selector.select(TICK_S):  # a closed pipe would end who writes
+                    if not os.read(key.fd, CHUNK):
+                        selector.unregister(key.fd)
+        self._finishing.wait()
         os.close(self._reports)
         self._process.stdout.close()
         self._process.stderr.close()
         self._process.wait()
-        if self.ended is None:
-            self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
-        self.dead.set()
-        self._put(None)
 
-    def finish(self) -> None:
-        """Do not wait for anybody to take the news any more, and end."""
+    def finish(self, *, left: bool) -> None:
+        """Do not wait for anybody to take the news any more, and end.
+
+        Args:
+            left: Something is left running: take from its pipes until it has closed them.
+        """
+        self._left = left
         self._finishing.set()
         self.join(2 * TICK_S + 1.0)
 
-    def _read(self, selector: selectors.BaseSelector, fd: int, stream: str) -> None:
+    def _read(self, selector: selectors.BaseSelector, fd: int, stream: str) -> int:
+        """Take what is there; returns how many bytes that was."""
         data = os.read(fd, CHUNK)
         if not data:
             selector.unregister(fd)
@@ -472,6 +523,7 @@ class _Reader(threading.Thread):
                 fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
                 self.ended = Ended("died", time.monotonic() - self._began_s, fault)
                 self._put(("ended",))
+        return len(data)
 
     def _take_frames(self) -> None:
         while True:
@@ -531,26 +583,23 @@ class _Reader(threading.Thread):
                 return
 
     def _is_dead(self) -> bool:
-        """Whether the process has ended. What is left of its group goes with it.
+        """Whether the process has ended.
 
-        It is not collected before: while it is a zombie, nobody else can get the group's number.
+        It is not collected yet: while it is a zombie, nobody else can get its group's number, which
+        what it has left behind is ended by.
         """
-        if self._process.returncode is not None:
-            return True
         try:
-            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            if os.waitid(os.P_PID, self._process.pid, options) is None:
-                return False
+            found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:  # somebody collects every child of this process
-            self._process.poll()
             return True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if found is None:
+            return False
+        status = found.si_status
+        self._status = status if found.si_code == os.CLD_EXITED else -status
         return True
 
     def _cause(self) -> Fault:
-        status = self._process.returncode
+        status = self._status
         if status < 0:
             try:
                 name = signal.Signals(-status).name
@@ -562,6 +611,11 @@ class _Reader(threading.Thread):
         else:
             message = f"the cell's process ended itself with status {status}"
         return Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+
+
+def _bytes_in(pipe: int) -> int:
+    """Return how many bytes can be read at once: FIONREAD, pipe(7)."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _mark(head: Mapping[str, Any]) -> Mark:

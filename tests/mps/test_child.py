@@ -460,6 +460,55 @@ def test_what_it_started_goes_with_it(run, talk, tmp_path):
     until(lambda: not any(alive(pid) for pid in pids))
 
 
+LEAVING = """
+    import os, signal, subprocess, sys
+    def train(params):
+        below = subprocess.Popen([sys.executable, "-c", {below!r}], stdout=subprocess.PIPE)
+        print("pid", below.pid, below.stdout.readline(), flush=True)
+        {end}
+"""
+QUIET = "import time; print(1, flush=True); time.sleep(60)"
+CHATTY = "import sys; print(1, flush=True)\nwhile True: sys.stderr.write('chat')"
+ENDS = ["return 5", "os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)"]
+
+
+def of_the_cell(talk):
+    return int(talk.text("stdout").split()[1])
+
+
+@pytest.mark.parametrize("below", [QUIET, CHATTY])
+@pytest.mark.parametrize("end", ENDS)
+def test_what_it_left_behind_is_taken_from_the_server_before_any_signal(run, talk, end, below):
+    asked = []
+
+    def before(group):
+        asked.append((group, alive(of_the_cell(talk))))
+        return ""
+
+    child = run(LEAVING.format(end=end, below=below), before_signal=before)
+    assert child.wait(time.monotonic() + 20.0) is not None
+    child.stop()
+    assert asked == [(child.pid, True)]
+    until(lambda: not alive(of_the_cell(talk)))
+    assert talk.notes == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_it_left_behind_stays_where_the_server_does_not_let_go(run, talk, end):
+    child = run(LEAVING.format(end=end, below=CHATTY), before_signal=lambda _: "another is on it")
+    assert child.wait(time.monotonic() + 20.0) is not None
+    child.stop()
+    pid = of_the_cell(talk)
+    (note,) = talk.notes
+    assert note == f"what the cell has started, {pid}, is left running: another is on it"
+    written = Path(f"/proc/{pid}/io")
+    before = written.read_text()
+    until(lambda: written.read_text() != before)  # it can write on: its pipe is not closed
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)  # the test's own clean-up
+    until(lambda: not child._reader.is_alive())
+
+
 def test_forks_that_write_at_once_tear_no_frame(run, talk):
     child = run(
         """
