@@ -7,21 +7,17 @@ leaves the server and every other client undefined (MPS documentation, "Client t
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import fcntl
 import io
 import json
 import os
 import pickle
 import queue
-import selectors
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import termios
 import threading
 import time
 from dataclasses import dataclass, field
@@ -30,17 +26,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 from jupyter_gpupredict.mps.identity import members
+from jupyter_gpupredict.mps.reading import TICK_S, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from jupyter_gpupredict.core.progress import Mark
+
 INSIDE = Path(__file__).with_name("inside.py")
-CHUNK = 64 << 10
-QUEUED = 64
-"""Chunks of output that wait for the reader: beyond 4 MiB the child waits in its write."""
-TICK_S = 0.25
 Stream = Literal["stdout", "stderr"]
 Rung = Literal["by itself", "when asked", "SIGTERM", "SIGKILL", "left running"]
 
@@ -115,13 +109,13 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._requests = -1
         self._folder = ""
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
         self._rung: Rung | None = None
         self._left = False
         """Whether something of it is left running."""
         self._failure: ChildFailed | None = None
-        self._turn = threading.Lock()
-        """Of starting and stopping: an interrupt may come before the starting thread has begun."""
+        self._starting = threading.Lock()
+        self._cancelled = False
         self.began_s: float | None = None
         """When the function was entered, on the monotonic clock; None before."""
 
@@ -143,8 +137,8 @@ class Child:
             starter.start()
             starter.join()
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # not begun
-                starter.join()
+            with self._starting:  # it is through, or finds that it need not begin
+                self._cancelled = True
             self.stop()
             raise
         if self._failure is not None:
@@ -152,11 +146,11 @@ class Child:
             raise self._failure
 
     def _start(self) -> None:
-        with self._turn:
-            if self._rung is None:
-                self._begin()
+        with self._starting:
+            if not self._cancelled:
+                self._launch()
 
-    def _begin(self) -> None:
+    def _launch(self) -> None:
         ends: list[int] = []
         try:
             self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
@@ -176,7 +170,7 @@ class Child:
             )
             os.close(ends.pop(3))
             os.close(ends.pop(0))
-            self._reader = _Reader(self._process, reports)
+            self._reader = Reader(self._process, reports)
             ends.remove(reports)  # the reader's from here on
             self._reader.start()
             self._send(
@@ -284,16 +278,15 @@ class Child:
 
         An interrupt meanwhile goes on to the next rung. May be called twice.
         """
-        with self._turn:
-            try:
-                if self._rung is None:
-                    self._rung = self._ladder()
-            finally:
-                if self._reader is not None:
-                    self._reader.finish(left=self._left)
-                    self._drain()
-                if self._folder:
-                    shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            if self._rung is None:
+                self._rung = self._ladder()
+        finally:
+            if self._reader is not None:
+                self._reader.finish(left=self._left)
+                self._drain()
+            if self._folder:
+                shutil.rmtree(self._folder, ignore_errors=True)
         return self._rung
 
     # ---- the ladder ---------------------------------------------------------------------------
@@ -439,186 +432,3 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     """Signal a process group; its number is nobody else's while its first process is a zombie."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-class _Reader(threading.Thread):
-    """Reads what the child tells and writes, until it is gone; it is collected after `finish`."""
-
-    def __init__(self, process: subprocess.Popen[bytes], reports: int) -> None:
-        super().__init__(name="gpupredict-child", daemon=True)
-        self.news: queue.Queue[Any] = queue.Queue(QUEUED)
-        """Output, marks and results, in order; None at the end."""
-        self.dead = threading.Event()
-        self.ended: Ended | None = None
-        self._process = process
-        self._reports = reports
-        self._finishing = threading.Event()
-        self._left = False
-        self._status = 0
-        self._error: Fault | None = None
-        self._began_s = time.monotonic()
-        self._data = bytearray()
-        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
-
-    def run(self) -> None:
-        """Read until the process is dead and its pipes are empty."""
-        assert self._process.stdout is not None  # noqa: S101 - as it was started
-        assert self._process.stderr is not None  # noqa: S101
-        pipes = {
-            self._reports: "",
-            self._process.stdout.fileno(): "stdout",
-            self._process.stderr.fileno(): "stderr",
-        }
-        with selectors.DefaultSelector() as selector:
-            for fd in pipes:
-                selector.register(fd, selectors.EVENT_READ)
-            while not self._is_dead():
-                if not selector.get_map():
-                    time.sleep(0.01)  # between closing its files and being dead
-                    continue
-                for key, _ in selector.select(TICK_S):
-                    self._read(selector, key.fd, pipes[key.fd])
-            for fd, stream in pipes.items():  # what it has left there; others may go on writing
-                left = _bytes_in(fd)
-                while left > 0 and fd in selector.get_map():
-                    left -= self._read(selector, fd, stream)
-            if self.ended is None:
-                self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
-            self.dead.set()
-            self._put(None)
-            while selector.get_map() and (self._left or not self._finishing.is_set()):
-                for key, _ in selector.select(TICK_S):  # a closed pipe would end who writes
-                    if not os.read(key.fd, CHUNK):
-                        selector.unregister(key.fd)
-        self._finishing.wait()
-        os.close(self._reports)
-        self._process.stdout.close()
-        self._process.stderr.close()
-        self._process.wait()
-
-    def finish(self, *, left: bool) -> None:
-        """Do not wait for anybody to take the news any more, and end.
-
-        Args:
-            left: Something is left running: take from its pipes until it has closed them.
-        """
-        self._left = left
-        self._finishing.set()
-        self.join(2 * TICK_S + 1.0)
-
-    def _read(self, selector: selectors.BaseSelector, fd: int, stream: str) -> int:
-        """Take what is there; returns how many bytes that was."""
-        data = os.read(fd, CHUNK)
-        if not data:
-            selector.unregister(fd)
-        elif stream:
-            self._tell_output(stream, data, f"{stream} below")
-        else:
-            self._data += data
-            try:
-                self._take_frames()
-            except (ValueError, KeyError, TypeError) as error:  # something else has written there
-                selector.unregister(fd)
-                message = f"the cell's process broke its pipe: {error}"
-                fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
-                self.ended = Ended("died", time.monotonic() - self._began_s, fault)
-                self._put(("ended",))
-        return len(data)
-
-    def _take_frames(self) -> None:
-        while True:
-            end = self._data.find(b"\n")
-            if end < 0:
-                return
-            head = json.loads(self._data[:end])
-            last = end + 1 + head["bytes"]
-            if len(self._data) < last:
-                return
-            payload = bytes(self._data[end + 1 : last])
-            del self._data[:last]
-            self._take(head, payload)
-
-    def _take(self, head: dict[str, Any], payload: bytes) -> None:
-        match head["kind"]:
-            case "out":
-                self._tell_output(head["stream"], payload, head["stream"])
-            case "mark":
-                self._put(("mark", _mark(head)))
-            case "note":
-                self._put(("note", head["text"]))
-            case "began":
-                self._put(("began", head["time_s"]))
-            case "error":
-                self._error = Fault(
-                    head["name"],
-                    head["message"],
-                    head["traceback"],
-                    tuple(head["kinds"]),
-                    payload,
-                )
-            case "ended":
-                self.ended = Ended(head["outcome"], head["took_s"], self._error, head["sm_count"])
-                self._put(("ended",))
-            case "result":
-                self._put(("result", head["name"], payload, head.get("reason", "")))
-
-    def _tell_output(self, stream: str, data: bytes, channel: str) -> None:
-        decoder = self._decoders.get(channel)
-        if decoder is None:
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-            self._decoders[channel] = decoder
-        text = decoder.decode(data)
-        if text:
-            self._put(("out", stream, text))
-
-    def _put(self, news: tuple[Any, ...] | None) -> None:
-        """Queue news; while nobody takes them the child is held up, unless we are finishing."""
-        while True:
-            try:
-                self.news.put(news, timeout=TICK_S)
-            except queue.Full:
-                if self._finishing.is_set():
-                    return
-            else:
-                return
-
-    def _is_dead(self) -> bool:
-        """Whether the process has ended.
-
-        It is not collected yet: while it is a zombie, nobody else can get its group's number, which
-        what it has left behind is ended by.
-        """
-        try:
-            found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:  # somebody collects every child of this process
-            return True
-        if found is None:
-            return False
-        status = found.si_status
-        self._status = status if found.si_code == os.CLD_EXITED else -status
-        return True
-
-    def _cause(self) -> Fault:
-        status = self._status
-        if status < 0:
-            try:
-                name = signal.Signals(-status).name
-            except ValueError:
-                name = f"signal {-status}"
-            message = f"the cell's process was ended by {name}"
-            if -status == signal.SIGKILL:
-                message += "; when nobody did it, the machine ran out of memory"
-        else:
-            message = f"the cell's process ended itself with status {status}"
-        return Fault("ProcessDied", message, f"ProcessDied: {message}\n")
-
-
-def _bytes_in(pipe: int) -> int:
-    """Return how many bytes can be read at once: FIONREAD, pipe(7)."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def _mark(head: Mapping[str, Any]) -> Mark:
-    if head["mark"] == "phase":
-        return Phase(head["time_s"], head["name"], head["hint"])
-    return Progress(head["time_s"], head["unit"], head["done"], head["total"], head["hint"])

@@ -158,19 +158,21 @@ def test_a_share_that_is_too_narrow_slows_its_function_and_no_other(tmp_path, en
     for name in ("wide", "narrow"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "train_fn.py").write_text(work(40, cycles=10_000_000))  # 20 SMs, 5 ms
+        (folder / "train_fn.py").write_text(work(40, cycles=40_000_000))  # 20 SMs, 20 ms
     path = tmp_path / "found.json"
     done = ran(
         "colocation", f"{tmp_path / 'wide'}:90", f"{tmp_path / 'narrow'}:6", "--rounds", "1",
-        "--seconds", "1.5", "--warm-up", "0.3", "--json", str(path), environ=environ,
+        "--seconds", "2.0", "--warm-up", "0.3", "--json", str(path), environ=environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert path.exists(), done.stdout
     told = json.loads(path.read_text())["report"]
-    # 6 % of 132 SMs are 6 (steps of two), for 20 that are needed: 3.3 times as long
-    assert told["at their shares"]["slowdown"]["narrow"] > 2.0
-    assert told["at their shares"]["slowdown"]["wide"] < 1.7
-    assert told["MPS, no limits"]["slowdown"]["narrow"] < 1.7
+    # 6 % of 132 SMs are 6 (steps of two), for 20 that are needed: 3.3 times as long, and less than
+    # that where other work holds the CPUs; what it does to both functions alike cancels
+    slowdown = told["at their shares"]["slowdown"]
+    assert slowdown["narrow"] > 1.4 * slowdown["wide"]
+    unlimited = told["MPS, no limits"]["slowdown"]
+    assert unlimited["narrow"] < 1.4 * unlimited["wide"]
 
 
 def test_the_report_is_of_parts_of_the_own_full_speed():
