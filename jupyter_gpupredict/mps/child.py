@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
 
 INSIDE = Path(__file__).with_name("inside.py")
+_SHOWN = "shown value"
+"""What an answer to `show` is called; no name of Python's."""
 Stream = Literal["stdout", "stderr"]
 Rung = Literal["by itself", "when asked", "SIGTERM", "SIGKILL", "left running"]
 
@@ -243,19 +245,32 @@ class Child:
     def fetch(
         self, names: Iterable[str], namespace: Mapping[str, Any], limit_s: float = 60.0
     ) -> dict[str, Fetched]:
-        """Bring names of the function back; the empty name is its value, `.reason` `text` its repr.
+        """Bring names of the function back, pickled; the empty name is its value.
 
         Args:
             names: What to bring; bound by the function, or said to be not.
             namespace: Where classes and functions of the module are known under their names here.
             limit_s: How long the child may take.
         """
-        wanted = list(names)
+        return self._answers("fetch", list(names), namespace, limit_s)
+
+    def shown(self, namespace: Mapping[str, Any], limit_s: float = 60.0) -> Fetched:
+        """Bring the function's value as a notebook shows it: plain data, else its repr.
+
+        Args:
+            namespace: As for `fetch`.
+            limit_s: As for `fetch`.
+        """
+        return self._answers("show", [_SHOWN], namespace, limit_s)[_SHOWN]
+
+    def _answers(
+        self, do: str, wanted: list[str], namespace: Mapping[str, Any], limit_s: float
+    ) -> dict[str, Fetched]:
         found: dict[str, Fetched] = {}
         reader = self._reader
         if reader is None or reader.ended is None or reader.ended.outcome == "died" or not wanted:
             return {name: Fetched(reason="its process has ended") for name in wanted}
-        self._send(do="fetch", names=wanted)
+        self._send(do=do, names=wanted)
         until_s = time.monotonic() + limit_s
         while len(found) < len(wanted) and time.monotonic() < until_s:
             try:

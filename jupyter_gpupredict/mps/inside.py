@@ -312,6 +312,9 @@ class _Session:
                 self._over.wait()
                 for name in asked["names"]:
                     self._send_result(name)
+            case "show":
+                self._over.wait()
+                self._send_shown(*asked["names"])
             case "quit":
                 if not self._over.is_set():
                     self.interrupt.ask()
@@ -351,11 +354,18 @@ class _Session:
         if name not in known:
             self.reports.tell("result", name=name, reason="the cell has not bound it")
             return
-        value = known[name]
-        if not name and not _is_plain(value):
+        self._send_pickled(name, known[name])
+
+    def _send_shown(self, name: str) -> None:
+        """Send the value as it is, where it is plain data, else what it prints."""
+        if not _is_plain(self._value):
             with contextlib.suppress(Exception):
-                self.reports.tell("result", repr(value).encode(), name="", reason="text")
+                text = repr(self._value).encode("utf-8", "replace")
+                self.reports.tell("result", text, name=name, reason="text")
                 return
+        self._send_pickled(name, self._value)
+
+    def _send_pickled(self, name: str, value: Any) -> None:
         try:
             payload = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - objects raise what they like

@@ -68,6 +68,24 @@ def test_the_value_of_an_only_function_comes_back_under_its_name(kernel):
     assert kernel.run("history").result == "[3, 3, 3]"
 
 
+def test_an_object_that_an_only_function_returns_comes_back_under_its_name(kernel):
+    reply = kernel.run(
+        f"{MAGIC} --return model\nimport fractions\ndef fit():\n"
+        "    return fractions.Fraction(1, 3)\nmodel = fit()"
+    )
+    assert (reply.status, reply.text("stderr")) == ("ok", "")
+    assert kernel.run("model").result == "Fraction(1, 3)"
+
+
+def test_what_an_only_function_returns_and_cannot_come_back_is_said_with_the_reason(kernel):
+    reply = kernel.run(
+        f"{MAGIC} --return key\nimport threading\ndef fit():\n    return threading.Lock()\n"
+        "key = fit()"
+    )
+    assert reply.status == "ok"
+    assert "key was not brought back: cannot be pickled" in reply.text("stderr")
+
+
 def test_what_cannot_come_back_is_said_in_one_line(kernel):
     reply = kernel.run(f"{MAGIC} --return lock\nimport threading\nlock = threading.Lock()")
     assert reply.status == "ok"

@@ -340,8 +340,17 @@ def test_names_come_back_and_reasons_where_they_do_not(run):
     assert "cannot be pickled" in found["lock"].reason
     assert "Strange is not defined in this notebook" in found["strange"].reason
     assert found["missing"].reason == "the cell has not bound it"
-    assert found[""].reason == "text"
-    assert found[""].value.startswith("<object object")
+    assert type(found[""].value) is object  # what is asked for comes itself, whatever it prints
+    shown = child.shown({})
+    assert shown.reason == "text"
+    assert shown.value.startswith("<object object")
+
+
+def test_a_plain_value_is_shown_as_it_is(run):
+    child = run("def train(p):\n    return {'a': [1, 2.5, None]}\n")
+    child.wait()
+    assert child.shown({}).value == {"a": [1, 2.5, None]}
+    assert child.shown({}).reason == ""
 
 
 def test_names_come_back_from_an_awaiting_function(run):
