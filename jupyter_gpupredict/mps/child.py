@@ -176,7 +176,7 @@ class Child:
             ends.remove(reports)  # the reader's from here on
             self._reader.start()
             self._send(
-                path=[str(one) for one in sys.path],
+                path=[one for one in sys.path if isinstance(one, str)],  # others find nothing
                 folder=self._folder,
                 module=program.module,
                 entry=program.entry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import textwrap
 import threading
 import time
@@ -671,6 +672,17 @@ def test_the_child_ends_with_its_parent(tmp_path):
     subprocess.run([sys.executable, str(script)], check=False, timeout=60)
     pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
     until(lambda: not any(alive(pid) for pid in pids), 15.0)
+
+
+def test_what_is_no_text_on_the_path_stays_behind(run, tmp_path, monkeypatch):
+    """An import passes over it in the kernel, too."""
+    monkeypatch.syspath_prepend("/as/text")
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path, b"/as/bytes"])
+    child = run(
+        "import sys\ndef train(p):\n    return sys.path[1:]  # the first is the module's own\n"
+    )
+    assert child.wait().outcome == "completed"
+    assert child.fetch([""], {})[""].value == [one for one in sys.path if type(one) is str]
 
 
 def test_nothing_of_it_stays_on_the_disk(run):
