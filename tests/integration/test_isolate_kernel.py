@@ -260,6 +260,8 @@ def test_what_only_the_kernel_has_is_made_again_by_setup(kernel):
         ("--mps-percentage 50", "x = 1", "--mps-percentage cannot be applied"),
         ("--memory-limit 512", "x = 1", "--memory-limit cannot be applied"),
         ("--mps-percentage 0", "x = 1", "out of range"),
+        ("--cluster auto", "x = 1", "(leave one of them out)"),
+        ("--cluster auto --memory-limit 512", "x = 1", "--isolate measures one process"),
         ("", "print(undefined_name)", "no executed cell defines undefined_name"),
     ],
 )

@@ -312,6 +312,7 @@ def test_bad_options():
         ({"mps": True, "memory_limit_mib": 0}, "1 to"),
         ({"mps": True, "source": "synthetic"}, "leave --mps out"),
         ({"mps": True, "mps_percentage": 40, "until_converged": True}, "leave --mps-percentage"),
+        ({"mps": True, "cluster": "auto"}, "leave one of them out"),
     ):
         with pytest.raises(InvalidOption) as caught:
             config.SessionConfig(**options)
