@@ -64,7 +64,8 @@ class Reports:
         self._size = 0
         fd, self._fd = self._fd, -1
         if fd >= 0:  # once: a fork of this fork may have a file of its own there
-            os.close(fd)
+            with contextlib.suppress(OSError):  # the cell has closed all that it found
+                os.close(fd)
 
     def tell(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
         """Send a frame, after the output that was written before it."""
@@ -492,7 +493,8 @@ def _part_in_forks(reports: Reports, requests: int) -> None:
     def after() -> None:
         reports.in_fork()
         if heard:
-            os.close(heard.pop())
+            with contextlib.suppress(OSError):
+                os.close(heard.pop())
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     os.register_at_fork(after_in_child=after)
