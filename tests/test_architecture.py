@@ -60,6 +60,8 @@ DOORS = {
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
     "codecs": ["mps/reading.py"],
+    "fcntl": ["mps/reading.py"],
+    "termios": ["mps/reading.py"],
     "signal": [
         "frontends/stopping.py",
         "backtest/spread.py",
@@ -94,14 +96,15 @@ DOORS = {
         "mps/reading.py",
     ],
     "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
-    "selectors": ["mps/control.py", "mps/reading.py"],
     "ipykernel": ["engines/ipp.py"],
     "email": ["driver/prometheus.py"],
     "http": ["driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["driver/prometheus.py", "exporters/requirements.py"],
+    "selectors": ["mps/control.py", "mps/reading.py"],
     "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
     "runpy": ["frontends/cli/run.py"],
+    "uuid": ["driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own

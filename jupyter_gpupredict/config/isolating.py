@@ -198,10 +198,14 @@ class IsolatedRun:
                 self._child.interrupt()
 
     def fetch(self, names: tuple[str, ...], namespace: Mapping[str, Any]) -> dict[str, Fetched]:
-        """Bring names back from the cell; the empty name is its value."""
+        """Bring names back from the cell."""
         own = {name: "" if name == self._isolated.value_name else name for name in names}
         found = self._child.fetch(dict.fromkeys(own.values()), namespace)
         return {name: found[inner] for name, inner in own.items()}
+
+    def shown(self, namespace: Mapping[str, Any]) -> Fetched:
+        """Bring back what a notebook shows of the cell: its value, or the text of that."""
+        return self._child.shown(namespace)
 
     def raised(self, fault: Fault, namespace: Mapping[str, Any]) -> BaseException | None:
         """Return the cell's exception itself; None where it cannot be had here."""

@@ -358,11 +358,14 @@ def mps_start_detached(device: str | None = None) -> str:
     return str(start_detached(surroundings.device(device, os.environ).uuid).pipe)
 
 
-def mps_stop_detached() -> list[str]:
-    """Quit the daemons that were started from a terminal; returns their pipe directories.
+def mps_stop_detached() -> tuple[list[str], list[str]]:
+    """Quit the daemons that were started from a terminal.
+
+    Returns:
+        Their pipe directories; and those of other PID namespaces, which were left alone.
 
     Raises:
-        MpsError: There is none, or one has clients, or does not end.
+        MpsError: There is none here, or one has clients, or does not end.
     """
     from jupyter_gpupredict.mps.control import Control
     from jupyter_gpupredict.mps.directory import found
@@ -374,7 +377,8 @@ def mps_stop_detached() -> list[str]:
         owners = ", ".join(str(one.owner.pid) for one in own if one.owner.alive)
         hint = f"that of process {owners} ends there: %gpupredict mps stop" if owners else ""
         raise MpsError("no MPS daemon was started from a terminal", hint)
-    for directory in detached:
+    here = [directory for directory in detached if directory.here]
+    for directory in here or detached:
         if directory.daemon is not None and directory.daemon.alive:
             pids = sorted({client.pid for client in Control(directory).ps()})
             if pids:
@@ -382,8 +386,9 @@ def mps_stop_detached() -> list[str]:
                     f"processes {', '.join(map(str, pids))} are clients of its daemon",
                     "end them first",
                 )
-        end(directory)
-    return [str(directory.pipe) for directory in detached]
+        end(directory)  # which refuses one of another PID namespace
+    elsewhere = [str(directory.pipe) for directory in detached if not directory.here]
+    return [str(directory.pipe) for directory in here], elsewhere
 
 
 def _own(directory: OwnDirectory) -> OwnDaemon:
@@ -393,7 +398,9 @@ def _own(directory: OwnDirectory) -> OwnDaemon:
     servers: Mapping[int, str] = {}
     clients: tuple[int, ...] = ()
     problem = ""
-    if daemon is None or not daemon.alive:
+    if not directory.here:
+        problem = "started in another PID namespace, so nothing is known of it"
+    elif daemon is None or not daemon.alive:
         problem = "its daemon does not run"
     else:
         control = Control(directory)

@@ -87,6 +87,11 @@ class SessionConfig:
                 raise InvalidOption(f"--{name} is a limit of MPS", "add --mps")
         if self.mps and self.simulated:
             raise InvalidOption(f"--source {self.source} runs nothing under MPS", "leave --mps out")
+        if self.mps and self.cluster is not None:
+            raise InvalidOption(
+                "--mps makes this process a client, and --cluster measures those of others",
+                "leave one of them out",
+            )
         if self.until_converged and (self.mps_percentage or 100) < 100:
             raise InvalidOption(
                 "--until-converged never ends under a cap: a capped run predicts nothing",

@@ -47,14 +47,14 @@ class CellRun:
         self._synchronize = synchronize
         self._child = child
         self._stop = ConvergenceStop()
-        self._view: View | None = None
         self._session: SessionHandle | None = None
 
     def begin(self) -> None:
-        """Start to measure; on the main thread, inside the cell.
+        """Start to measure; on the main thread, inside the cell. What it raises leaves nothing.
 
         Raises:
-            GpuPredictError: Nothing can be measured; nothing is left running.
+            GpuPredictError: Nothing can be measured.
+            KeyboardInterrupt: The user's.
         """
         config, shell = self._options.config, self._shell
         view = None if self._options.quiet else _open_view(shell)
@@ -72,18 +72,27 @@ class CellRun:
         if self._synchronize:
             _wait_for_gpu()
         session.start()
+        self._session = session
+        try:
+            self._attend(session, view)
+        except BaseException as error:  # such as an interrupt while the view comes up
+            self.end(_outcome(error))
+            raise
+
+    def _attend(self, session: SessionHandle, view: View | None) -> None:
+        """Say what is to be said of a run that has just begun, and show it."""
+        config, shell = self._options.config, self._shell
         applied = session.applied
         if applied is not None and applied.reason and self._child is None:
             warn(words.mps(applied))  # an isolated cell does not depend on it: its result tells
         if applied is not None and applied.active:
             release_on_shutdown(shell)
-        self._session, self._view = session, view
         executed.remember(shell, session.session_id, self._code)
         if config.until_converged:
             self._stop.arm()
             quiet_interrupt(shell, self._stop)
         if view is not None:
-            view.show()
+            _show(view)
 
     @property
     def session(self) -> SessionHandle | None:
@@ -103,7 +112,7 @@ class CellRun:
         elif error is None:
             self.end("completed")
         else:
-            self.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            self.end(_outcome(error))
 
     def end(self, outcome: str) -> None:
         """Stop measuring, show the result and bind it. Never raises."""
@@ -145,6 +154,18 @@ def _open_view(shell: InteractiveShell) -> View | None:
     if hint:
         warn(hint)
     return view
+
+
+def _show(view: View) -> None:
+    """Show the live view; one that cannot be shown is no reason not to measure."""
+    try:
+        view.show()
+    except Exception as error:  # noqa: BLE001 - border: our fault must not stop the measuring
+        warn(f"no live view: {type(error).__name__}: {error}")
+
+
+def _outcome(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def _why_stopped(result: Result) -> str:

@@ -121,17 +121,14 @@ def _bring_back(
     shows: bool,
 ) -> Any:
     """Put the names that were asked for into the notebook; returns the cell's value."""
-    shows = shows and isolated.shows
-    found = child.fetch((*isolation.returns, *([""] if shows else [])), shell.user_ns)
-    for name in isolation.returns:
-        fetched = found[name]
+    for name, fetched in child.fetch(isolation.returns, shell.user_ns).items():
         if fetched.reason:
             warn(f"{name} was not brought back: {fetched.reason}")
         else:
             shell.user_ns[name] = fetched.value
-    if not shows:
+    if not (shows and isolated.shows):
         return None
-    value = found[""]
+    value = child.shown(shell.user_ns)
     if value.reason == "text":
         return _Shown(value.value)
     if value.reason:

@@ -67,10 +67,11 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
             self._warn(f"{type(error).__name__}: {error}; running unmeasured")
         else:
             self._session = session
-            if session.applied is not None and session.applied.reason:
-                self._warn(words.mps(session.applied))
-            if self.config.until_converged and not self._stop.arm():
-                self._warn("until_converged works on the main thread alone; watching to the end")
+            try:
+                self._attend(session)
+            except BaseException as error:  # no block is entered, so nothing else would end it
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     def __exit__(
@@ -98,6 +99,13 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         if ours and self.result is not None:
             self._warn(f"stopped: {self.result.reason}")
         return ours
+
+    def _attend(self, session: SessionHandle) -> None:
+        """Say what is to be said of a run that has just begun."""
+        if session.applied is not None and session.applied.reason:
+            self._warn(words.mps(session.applied))
+        if self.config.until_converged and not self._stop.arm():
+            self._warn("until_converged works on the main thread alone; watching to the end")
 
     def _on_state(self, recommendation: Recommendation) -> None:
         if recommendation.state == "converged":

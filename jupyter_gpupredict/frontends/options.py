@@ -243,6 +243,11 @@ def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None)
         raise InvalidOption(f"-o {arguments.output!r} is no Python name", "-o result")
     quiet = arguments.quiet or bool(defaults and defaults.get("quiet"))
     isolated = isolation(arguments)
+    if isolated is not None and (arguments.cluster or (defaults or {}).get("cluster")):
+        raise InvalidOption(
+            "--isolate measures one process of its own, and --cluster those of others",
+            "leave one of them out",
+        )
     config = session_config(arguments, defaults)
     return MagicOptions(config, arguments.output, quiet, arguments.dry_run, isolated)
 

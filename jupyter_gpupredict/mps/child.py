@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
 from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.mps.identity import members
 from jupyter_gpupredict.mps.reading import TICK_S, Reader
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
 
 INSIDE = Path(__file__).with_name("inside.py")
+_SHOWN = "shown value"
+"""What an answer to `show` is called; no name of Python's."""
 Stream = Literal["stdout", "stderr"]
 Rung = Literal["by itself", "when asked", "SIGTERM", "SIGKILL", "left running"]
 
@@ -110,6 +113,8 @@ class Child:
         self._folder = ""
         self._reader: Reader | None = None
         self._rung: Rung | None = None
+        self._left = False
+        """Whether something of it is left running."""
         self._failure: ChildFailed | None = None
         self._starting = threading.Lock()
         self._cancelled = False
@@ -171,7 +176,7 @@ class Child:
             ends.remove(reports)  # the reader's from here on
             self._reader.start()
             self._send(
-                path=[str(one) for one in sys.path],
+                path=[one for one in sys.path if isinstance(one, str)],  # others find nothing
                 folder=self._folder,
                 module=program.module,
                 entry=program.entry,
@@ -240,19 +245,32 @@ class Child:
     def fetch(
         self, names: Iterable[str], namespace: Mapping[str, Any], limit_s: float = 60.0
     ) -> dict[str, Fetched]:
-        """Bring names of the function back; the empty name is its value, `.reason` `text` its repr.
+        """Bring names of the function back, pickled; the empty name is its value.
 
         Args:
             names: What to bring; bound by the function, or said to be not.
             namespace: Where classes and functions of the module are known under their names here.
             limit_s: How long the child may take.
         """
-        wanted = list(names)
+        return self._answers("fetch", list(names), namespace, limit_s)
+
+    def shown(self, namespace: Mapping[str, Any], limit_s: float = 60.0) -> Fetched:
+        """Bring the function's value as a notebook shows it: plain data, else its repr.
+
+        Args:
+            namespace: As for `fetch`.
+            limit_s: As for `fetch`.
+        """
+        return self._answers("show", [_SHOWN], namespace, limit_s)[_SHOWN]
+
+    def _answers(
+        self, do: str, wanted: list[str], namespace: Mapping[str, Any], limit_s: float
+    ) -> dict[str, Fetched]:
         found: dict[str, Fetched] = {}
         reader = self._reader
         if reader is None or reader.ended is None or reader.ended.outcome == "died" or not wanted:
             return {name: Fetched(reason="its process has ended") for name in wanted}
-        self._send(do="fetch", names=wanted)
+        self._send(do=do, names=wanted)
         until_s = time.monotonic() + limit_s
         while len(found) < len(wanted) and time.monotonic() < until_s:
             try:
@@ -275,10 +293,12 @@ class Child:
 
         An interrupt meanwhile goes on to the next rung. May be called twice.
         """
-        if self._rung is None:
-            self._rung = self._ladder()
+        try:
+            if self._rung is None:
+                self._rung = self._ladder()
+        finally:
             if self._reader is not None:
-                self._reader.finish()
+                self._reader.finish(left=self._left)
                 self._drain()
             if self._folder:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -296,21 +316,37 @@ class Child:
         if requests >= 0:
             os.close(requests)
         if self._gone(self._waits.asked_s):
+            self._end_rest(process.pid)
             return "by itself" if over else "when asked"
         refusal = self._leave_to_signal(process.pid)
         if refusal:
+            self._left = True
             self._on_note(f"process {process.pid} does not end, and is left running: {refusal}")
             return "left running"
         for rung, number, patience_s in (
             ("SIGTERM", signal.SIGTERM, self._waits.terminated_s),
             ("SIGKILL", signal.SIGKILL, self._waits.killed_s),
         ):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+            _signal_group(process.pid, number)
             if self._gone(patience_s):
+                _signal_group(process.pid, signal.SIGKILL)  # what did not end with it
                 return rung  # type: ignore[return-value]  # a literal, as above
+        self._left = True
         self._on_note(f"process {process.pid} does not end, not even killed")
         return "left running"
+
+    def _end_rest(self, group: int) -> None:
+        """End what an ended process has left in its group, which may be clients of MPS, too."""
+        rest = members(group)
+        if not rest:
+            return
+        refusal = self._leave_to_signal(group)
+        if refusal:
+            self._left = True
+            told = ", ".join(map(str, rest))
+            self._on_note(f"what the cell has started, {told}, is left running: {refusal}")
+        else:
+            _signal_group(group, signal.SIGKILL)
 
     def _leave_to_signal(self, group: int) -> str:
         """Return why no signal may be sent; an empty string when one may."""
@@ -405,3 +441,9 @@ class _Unpickler(pickle.Unpickler):
         for part in rest.split(".") if rest else ():
             found = getattr(found, part)
         return found
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    """Signal a process group; its number is nobody else's while its first process is a zombie."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -210,8 +210,14 @@ def _await_ready(keeper: subprocess.Popen[bytes]) -> None:
 
 
 def _abandon(directory: OwnDirectory, keeper: subprocess.Popen[bytes] | None) -> None:
-    with contextlib.suppress(MpsError):  # what brought us here is what is reported
+    """End what has not come up; what does not end is left to the keeper. Tells nothing."""
+    try:
         end(directory)
+    except MpsError:  # what brought us here is what is reported
+        if keeper is not None:
+            _close_pipes(keeper)
+            _leave_alone(keeper)
+        return
     if keeper is not None:
         _dismiss(keeper)
 

@@ -55,7 +55,15 @@ class OwnDirectory:
     @property
     def orphaned(self) -> bool:
         """Whether the owner is certainly dead; in another PID namespace that cannot be told."""
-        return self.namespace == pid_namespace() and not self.owner.alive
+        return self.here and not self.owner.alive
+
+    @property
+    def here(self) -> bool:
+        """Whether its processes are counted in this PID namespace; elsewhere they only look dead.
+
+        So it is with a temporary directory that is mounted into a container.
+        """
+        return self.namespace == pid_namespace()
 
     def written_pid(self) -> int | None:
         """Return the number in the daemon's own pid file; None where there is none."""

@@ -29,7 +29,13 @@ def end(directory: OwnDirectory, patience_s: float | None = None) -> None:
     Raises:
         ServerFault: It ended neither by `quit` nor by SIGTERM. The directory stays, for a later
             attempt.
+        MpsError: It belongs to another PID namespace, where its daemon may run.
     """
+    if not directory.here:
+        raise MpsError(
+            f"the daemon of {directory.pipe} was started in another PID namespace",
+            "end it there: in the container, or on the machine, that it was started in",
+        )
     patience_s = PATIENCE_S if patience_s is None else patience_s
     daemon = directory.daemon or _unrecorded(directory)
     if daemon is not None and daemon.alive:

@@ -25,13 +25,17 @@ def identify(pid: int) -> Identity | None:
 
     Source: fields 3 and 22 of /proc/PID/stat, proc(5).
     """
-    if pid <= 0:
-        return None
-    try:
-        words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if words[0] in (b"Z", b"X") else Identity(pid, int(words[19]))
+    words = _stat(pid)
+    return Identity(pid, int(words[19])) if words else None
+
+
+def members(group: int) -> list[int]:
+    """Return the processes of a process group that still run.
+
+    Source: fields 3 and 5 of /proc/PID/stat, proc(5).
+    """
+    pids = sorted(int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal())
+    return [pid for pid in pids if (words := _stat(pid)) and int(words[2]) == group]
 
 
 def owner_uid(pid: int) -> int | None:
@@ -48,3 +52,14 @@ def pid_namespace() -> str:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the third and later fields of a process that runs; empty when it does not."""
+    if pid <= 0:
+        return []
+    try:
+        words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return []
+    return [] if words[0] in (b"Z", b"X") else words

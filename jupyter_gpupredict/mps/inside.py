@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 FLUSH_BYTES = 8 << 10
 QUIET_S = 0.02
@@ -37,6 +37,7 @@ DELIVERY_S = 0.3
 """A main thread that has not noticed an interrupt by then sits in a system call, and is woken."""
 ORPHAN_S = 10.0
 """Time to unwind once the parent is gone."""
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
 _LOCALS = "_gpupredict_locals"
 _KEEP = "_gpupredict_keep"
 
@@ -52,6 +53,20 @@ class Reports:
         self._size = 0
         self._sent_s = 0.0
 
+    def in_fork(self) -> None:
+        """Write to the process's own descriptors from now on, and tell the parent nothing.
+
+        Two writers would tear each other's frames. Whatever has kept `sys.stdout`, such as a
+        logging handler, keeps this object, so it is the object that changes.
+        """
+        self._lock = threading.RLock()  # another thread may have held it
+        self._pending = {"stdout": [], "stderr": []}  # what waits is the forking process's
+        self._size = 0
+        fd, self._fd = self._fd, -1
+        if fd >= 0:  # once: a fork of this fork may have a file of its own there
+            with contextlib.suppress(OSError):  # the cell has closed all that it found
+                os.close(fd)
+
     def tell(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
         """Send a frame, after the output that was written before it."""
         with self._interrupt.held(), self._lock:
@@ -66,7 +81,7 @@ class Reports:
                 self._flush()
             self._pending[stream].append(data)
             self._size += len(data)
-            due = b"\n" in data and time.monotonic() - self._sent_s > QUIET_S
+            due = b"\n" in data and (self._fd < 0 or time.monotonic() - self._sent_s > QUIET_S)
             if due or self._size >= FLUSH_BYTES:
                 self._flush()
 
@@ -85,11 +100,18 @@ class Reports:
                 self._send("out", data, {"stream": stream})
 
     def _send(self, kind: str, payload: bytes, facts: dict[str, Any]) -> None:
-        head = json.dumps({"kind": kind, "bytes": len(payload), **facts}) + "\n"
-        left = memoryview(head.encode() + payload)
+        fd = self._fd
+        if fd >= 0:
+            head = json.dumps({"kind": kind, "bytes": len(payload), **facts}) + "\n"
+            payload = head.encode() + payload
+        elif kind == "out":
+            fd = _DESCRIPTORS[facts["stream"]]
+        else:
+            return
+        left = memoryview(payload)
         while left:
             try:
-                left = left[os.write(self._fd, left) :]
+                left = left[os.write(fd, left) :]
             except OSError:  # the parent is gone; `Listener` sees to the rest
                 return
 
@@ -120,10 +142,10 @@ class _Text(io.TextIOBase):
     encoding = "utf-8"
     errors = "backslashreplace"
 
-    def __init__(self, reports: Reports, stream: str, fd: int) -> None:
+    def __init__(self, reports: Reports, stream: str) -> None:
         super().__init__()
         self.buffer = _Bytes(reports, stream)
-        self._fd = fd
+        self._fd = _DESCRIPTORS[stream]
 
     def writable(self) -> bool:
         return True
@@ -291,6 +313,9 @@ class _Session:
                 self._over.wait()
                 for name in asked["names"]:
                     self._send_result(name)
+            case "show":
+                self._over.wait()
+                self._send_shown(*asked["names"])
             case "quit":
                 if not self._over.is_set():
                     self.interrupt.ask()
@@ -330,11 +355,18 @@ class _Session:
         if name not in known:
             self.reports.tell("result", name=name, reason="the cell has not bound it")
             return
-        value = known[name]
-        if not name and not _is_plain(value):
+        self._send_pickled(name, known[name])
+
+    def _send_shown(self, name: str) -> None:
+        """Send the value as it is, where it is plain data, else what it prints."""
+        if not _is_plain(self._value):
             with contextlib.suppress(Exception):
-                self.reports.tell("result", repr(value).encode(), name="", reason="text")
+                text = repr(self._value).encode("utf-8", "replace")
+                self.reports.tell("result", text, name=name, reason="text")
                 return
+        self._send_pickled(name, self._value)
+
+    def _send_pickled(self, name: str, value: Any) -> None:
         try:
             payload = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - objects raise what they like
@@ -454,15 +486,15 @@ def _read_request(fd: int) -> tuple[dict[str, Any], bytes]:
     return request, rest
 
 
-def _in_forks_plain(streams: Iterable[tuple[str, int]], fds: Iterable[int]) -> None:
-    """Give forked processes streams of their own: two writers would tear each other's frames."""
+def _part_in_forks(reports: Reports, requests: int) -> None:
+    """Keep forked processes from speaking to the parent, and from hearing it."""
+    heard = [requests]
 
     def after() -> None:
-        for name, fd in streams:
-            setattr(sys, name, os.fdopen(os.dup(fd), "w", buffering=1, errors="backslashreplace"))
-        for fd in fds:
+        reports.in_fork()
+        if heard:
             with contextlib.suppress(OSError):
-                os.close(fd)
+                os.close(heard.pop())
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     os.register_at_fork(after_in_child=after)
@@ -478,8 +510,8 @@ def main() -> None:
     sys.path[:] = [request["folder"], *request["path"]]
     interrupt = Interrupt()
     reports = Reports(told, interrupt)
-    sys.stdout, sys.stderr = _Text(reports, "stdout", 1), _Text(reports, "stderr", 2)
-    _in_forks_plain((("stdout", 1), ("stderr", 2)), (requests, told))
+    sys.stdout, sys.stderr = _Text(reports, "stdout"), _Text(reports, "stderr")
+    _part_in_forks(reports, requests)
     session = _Session(request, reports, interrupt)
     listener = Listener(requests, rest, session)
     listener.start()

@@ -111,13 +111,19 @@ def require_uninitialised() -> None:
 def apply(changes: Mapping[str, str | None]) -> Callable[[], None]:
     """Change this process's own environment; return what puts it back.
 
+    What the cell itself has set meanwhile is the user's and stays.
+
     Raises:
         ContextExists: It would have no effect.
     """
     require_uninitialised()
     before = {key: os.environ.get(key) for key in changes}
     _set(changes)
-    return lambda: _set(before)
+
+    def restore() -> None:
+        _set({key: was for key, was in before.items() if os.environ.get(key) == changes[key]})
+
+    return restore
 
 
 def _set(changes: Mapping[str, str | None]) -> None:

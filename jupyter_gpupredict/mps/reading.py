@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
+import fcntl
 import json
 import os
 import queue
 import selectors
 import signal
+import sys
+import termios
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ TICK_S = 0.25
 
 
 class Reader(threading.Thread):
-    """Reads what the child tells and writes, until it is gone."""
+    """Reads what the child tells and writes, until it is gone; it is collected after `finish`."""
 
     def __init__(self, process: subprocess.Popen[bytes], reports: int) -> None:
         super().__init__(name="gpupredict-child", daemon=True)
@@ -38,6 +40,8 @@ class Reader(threading.Thread):
         self._process = process
         self._reports = reports
         self._finishing = threading.Event()
+        self._left = False
+        self._status = 0
         self._error: Fault | None = None
         self._began_s = time.monotonic()
         self._data = bytearray()
@@ -55,30 +59,42 @@ class Reader(threading.Thread):
         with selectors.DefaultSelector() as selector:
             for fd in pipes:
                 selector.register(fd, selectors.EVENT_READ)
-            while True:
-                dead = self._is_dead()
-                ready = selector.select(0.0 if dead else TICK_S) if selector.get_map() else []
-                for key, _ in ready:
-                    self._read(selector, key.fd, pipes[key.fd])
-                if dead and not ready:
-                    break
-                if not selector.get_map() and not dead:
+            while not self._is_dead():
+                if not selector.get_map():
                     time.sleep(0.01)  # between closing its files and being dead
+                    continue
+                for key, _ in selector.select(TICK_S):
+                    self._read(selector, key.fd, pipes[key.fd])
+            for fd, stream in pipes.items():  # what it has left there; others may go on writing
+                left = _bytes_in(fd)
+                while left > 0 and fd in selector.get_map():
+                    left -= self._read(selector, fd, stream)
+            if self.ended is None:
+                self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
+            self.dead.set()
+            self._put(None)
+            while selector.get_map() and (self._left or not self._finishing.is_set()):
+                for key, _ in selector.select(TICK_S):  # a closed pipe would end who writes
+                    if not os.read(key.fd, CHUNK):
+                        selector.unregister(key.fd)
+        self._finishing.wait()
         os.close(self._reports)
         self._process.stdout.close()
         self._process.stderr.close()
         self._process.wait()
-        if self.ended is None:
-            self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
-        self.dead.set()
-        self._put(None)
 
-    def finish(self) -> None:
-        """Do not wait for anybody to take the news any more, and end."""
+    def finish(self, *, left: bool) -> None:
+        """Do not wait for anybody to take the news any more, and end.
+
+        Args:
+            left: Something is left running: take from its pipes until it has closed them.
+        """
+        self._left = left
         self._finishing.set()
         self.join(2 * TICK_S + 1.0)
 
-    def _read(self, selector: selectors.BaseSelector, fd: int, stream: str) -> None:
+    def _read(self, selector: selectors.BaseSelector, fd: int, stream: str) -> int:
+        """Take what is there; returns how many bytes that was."""
         data = os.read(fd, CHUNK)
         if not data:
             selector.unregister(fd)
@@ -94,6 +110,7 @@ class Reader(threading.Thread):
                 fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
                 self.ended = Ended("died", time.monotonic() - self._began_s, fault)
                 self._put(("ended",))
+        return len(data)
 
     def _take_frames(self) -> None:
         while True:
@@ -153,26 +170,23 @@ class Reader(threading.Thread):
                 return
 
     def _is_dead(self) -> bool:
-        """Whether the process has ended. What is left of its group goes with it.
+        """Whether the process has ended.
 
-        It is not collected before: while it is a zombie, nobody else can get the group's number.
+        It is not collected yet: while it is a zombie, nobody else can get its group's number, which
+        what it has left behind is ended by.
         """
-        if self._process.returncode is not None:
-            return True
         try:
-            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            if os.waitid(os.P_PID, self._process.pid, options) is None:
-                return False
+            found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:  # somebody collects every child of this process
-            self._process.poll()
             return True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if found is None:
+            return False
+        status = found.si_status
+        self._status = status if found.si_code == os.CLD_EXITED else -status
         return True
 
     def _cause(self) -> Fault:
-        status = self._process.returncode
+        status = self._status
         if status < 0:
             try:
                 name = signal.Signals(-status).name
@@ -184,6 +198,11 @@ class Reader(threading.Thread):
         else:
             message = f"the cell's process ended itself with status {status}"
         return Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+
+
+def _bytes_in(pipe: int) -> int:
+    """Return how many bytes can be read at once: FIONREAD, pipe(7)."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _mark(head: Mapping[str, Any]) -> Mark:

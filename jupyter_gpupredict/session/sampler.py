@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -52,7 +53,8 @@ class Sampler:
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
-        thread.join(timeout_s)
+        with contextlib.suppress(RuntimeError):  # it has not begun, and ends when it does
+            thread.join(timeout_s)
         return not thread.is_alive()
 
     def step(self) -> bool:

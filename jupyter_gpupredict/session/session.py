@@ -132,7 +132,10 @@ class Session:
         info = self._source.open()
         try:
             self._begin(info)
-        except BaseException:  # such as an interrupt while MPS starts
+        except BaseException as error:  # such as an interrupt while MPS starts
+            if self._sampler is not None:  # it may run already
+                self.stop("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                raise
             self._close_source()
             if self._share is not None:
                 self._share.end()

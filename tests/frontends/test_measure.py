@@ -46,6 +46,14 @@ def test_what_cannot_be_measured_runs_anyway(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupt_before_the_block_ends_the_run(monkeypatch):
+    monkeypatch.setattr(gp.measure, "_attend", lambda self, session: signal.raise_signal(2))
+    run = gp.measure(source="cpu")
+    with pytest.raises(KeyboardInterrupt), run:
+        raise AssertionError("the block was entered")
+    assert run.result.run.outcome == "interrupted"
+
+
 @pytest.fixture
 def interrupts():
     """Sets what an interrupt does in this process, and puts it back."""

@@ -68,6 +68,24 @@ def test_the_value_of_an_only_function_comes_back_under_its_name(kernel):
     assert kernel.run("history").result == "[3, 3, 3]"
 
 
+def test_an_object_that_an_only_function_returns_comes_back_under_its_name(kernel):
+    reply = kernel.run(
+        f"{MAGIC} --return model\nimport fractions\ndef fit():\n"
+        "    return fractions.Fraction(1, 3)\nmodel = fit()"
+    )
+    assert (reply.status, reply.text("stderr")) == ("ok", "")
+    assert kernel.run("model").result == "Fraction(1, 3)"
+
+
+def test_what_an_only_function_returns_and_cannot_come_back_is_said_with_the_reason(kernel):
+    reply = kernel.run(
+        f"{MAGIC} --return key\nimport threading\ndef fit():\n    return threading.Lock()\n"
+        "key = fit()"
+    )
+    assert reply.status == "ok"
+    assert "key was not brought back: cannot be pickled" in reply.text("stderr")
+
+
 def test_what_cannot_come_back_is_said_in_one_line(kernel):
     reply = kernel.run(f"{MAGIC} --return lock\nimport threading\nlock = threading.Lock()")
     assert reply.status == "ok"
@@ -242,6 +260,8 @@ def test_what_only_the_kernel_has_is_made_again_by_setup(kernel):
         ("--mps-percentage 50", "x = 1", "--mps-percentage cannot be applied"),
         ("--memory-limit 512", "x = 1", "--memory-limit cannot be applied"),
         ("--mps-percentage 0", "x = 1", "out of range"),
+        ("--cluster auto", "x = 1", "(leave one of them out)"),
+        ("--cluster auto --memory-limit 512", "x = 1", "--isolate measures one process"),
         ("", "print(undefined_name)", "no executed cell defines undefined_name"),
     ],
 )

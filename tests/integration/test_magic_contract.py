@@ -101,6 +101,48 @@ def test_an_interrupt(kernel):
     assert "interrupted" in reply.summaries[0]
 
 
+VIEW = """
+import threading
+import jupyter_gpupredict.frontends.cellrun as cellrun
+opened = cellrun._open_view
+class View:
+    subscribers, live = (), False
+    def show(self):
+        raise {error}
+cellrun._open_view = lambda shell: View()
+"""
+
+
+@pytest.fixture
+def broken_view(kernel):
+    yield lambda error: kernel.run(VIEW.format(error=error))
+    kernel.run("cellrun._open_view = opened")
+
+
+def samplers(kernel):
+    names = kernel.run("[t.name for t in threading.enumerate()]").result
+    return names.count("gpupredict-sampler")
+
+
+def test_an_interrupt_while_the_view_comes_up_ends_the_run(kernel, broken_view):
+    broken_view("KeyboardInterrupt")
+    reply = kernel.run(f"{MAGIC}\nran = True")
+    assert reply.status == "error"
+    assert "KeyboardInterrupt" in reply.tracebacks[0]
+    assert "interrupted" in reply.summaries[-1]
+    assert kernel.run("'ran' in globals()").result == "False"
+    assert samplers(kernel) == 0
+
+
+def test_a_view_that_cannot_be_shown_costs_the_view_alone(kernel, broken_view):
+    broken_view("RuntimeError('no comm')")
+    reply = kernel.run(f"{MAGIC}\n42")
+    assert (reply.status, reply.result) == ("ok", "42")
+    assert "no live view: RuntimeError: no comm" in reply.text("stderr")
+    assert "completed" in reply.summaries[-1]
+    assert samplers(kernel) == 0
+
+
 def test_system_exit(kernel):
     reply = kernel.run(f"{MAGIC}\nraise SystemExit(1)")
     assert reply.status == "error"

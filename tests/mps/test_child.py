@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import textwrap
 import threading
 import time
@@ -340,8 +341,17 @@ def test_names_come_back_and_reasons_where_they_do_not(run):
     assert "cannot be pickled" in found["lock"].reason
     assert "Strange is not defined in this notebook" in found["strange"].reason
     assert found["missing"].reason == "the cell has not bound it"
-    assert found[""].reason == "text"
-    assert found[""].value.startswith("<object object")
+    assert type(found[""].value) is object  # what is asked for comes itself, whatever it prints
+    shown = child.shown({})
+    assert shown.reason == "text"
+    assert shown.value.startswith("<object object")
+
+
+def test_a_plain_value_is_shown_as_it_is(run):
+    child = run("def train(p):\n    return {'a': [1, 2.5, None]}\n")
+    child.wait()
+    assert child.shown({}).value == {"a": [1, 2.5, None]}
+    assert child.shown({}).reason == ""
 
 
 def test_names_come_back_from_an_awaiting_function(run):
@@ -460,6 +470,55 @@ def test_what_it_started_goes_with_it(run, talk, tmp_path):
     until(lambda: not any(alive(pid) for pid in pids))
 
 
+LEAVING = """
+    import os, signal, subprocess, sys
+    def train(params):
+        below = subprocess.Popen([sys.executable, "-c", {below!r}], stdout=subprocess.PIPE)
+        print("pid", below.pid, below.stdout.readline(), flush=True)
+        {end}
+"""
+QUIET = "import time; print(1, flush=True); time.sleep(60)"
+CHATTY = "import sys; print(1, flush=True)\nwhile True: sys.stderr.write('chat')"
+ENDS = ["return 5", "os.kill(os.getpid(), signal.SIGSEGV)", "os._exit(3)"]
+
+
+def of_the_cell(talk):
+    return int(talk.text("stdout").split()[1])
+
+
+@pytest.mark.parametrize("below", [QUIET, CHATTY])
+@pytest.mark.parametrize("end", ENDS)
+def test_what_it_left_behind_is_taken_from_the_server_before_any_signal(run, talk, end, below):
+    asked = []
+
+    def before(group):
+        asked.append((group, alive(of_the_cell(talk))))
+        return ""
+
+    child = run(LEAVING.format(end=end, below=below), before_signal=before)
+    assert child.wait(time.monotonic() + 20.0) is not None
+    child.stop()
+    assert asked == [(child.pid, True)]
+    until(lambda: not alive(of_the_cell(talk)))
+    assert talk.notes == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_it_left_behind_stays_where_the_server_does_not_let_go(run, talk, end):
+    child = run(LEAVING.format(end=end, below=CHATTY), before_signal=lambda _: "another is on it")
+    assert child.wait(time.monotonic() + 20.0) is not None
+    child.stop()
+    pid = of_the_cell(talk)
+    (note,) = talk.notes
+    assert note == f"what the cell has started, {pid}, is left running: another is on it"
+    written = Path(f"/proc/{pid}/io")
+    before = written.read_text()
+    until(lambda: written.read_text() != before)  # it can write on: its pipe is not closed
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)  # the test's own clean-up
+    until(lambda: not child._reader.is_alive())
+
+
 def test_forks_that_write_at_once_tear_no_frame(run, talk):
     child = run(
         """
@@ -479,6 +538,89 @@ def test_forks_that_write_at_once_tear_no_frame(run, talk):
     assert child.fetch([""], {})[""].value == 3
     child.stop()
     assert talk.text().count("worker") == 600
+
+
+def test_a_fork_never_writes_frames_into_its_own_files(run, talk, tmp_path):
+    """What kept the stream before the fork, such as a logging handler, keeps it after it."""
+    child = run(
+        f"""
+        import logging, os
+        def worker(name):
+            files = [open({str(tmp_path)!r} + f"/{{name}}{{n}}", "wb", buffering=0)
+                     for n in range(8)]  # at the numbers that the hook has set free
+            logging.warning("from %s", name)
+            print("print of", name)
+            return files
+        def train(params):
+            logging.basicConfig()
+            logging.warning("from the cell")
+            if os.fork() == 0:
+                files = worker("first")
+                if os.fork() == 0:
+                    for file in files:
+                        file.write(b"DATA")  # none was closed by the second fork
+                    worker("second")
+                    os._exit(0)
+                os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+            return os.waitstatus_to_exitcode(os.wait()[1])
+        """
+    )
+    ended = child.wait(time.monotonic() + 10.0)
+    assert ended.outcome == "completed"
+    assert child.fetch([""], {})[""].value == 0
+    child.stop()
+    assert [(tmp_path / f"first{n}").read_bytes() for n in range(8)] == [b"DATA"] * 8
+    assert [(tmp_path / f"second{n}").read_bytes() for n in range(8)] == [b""] * 8
+    assert sorted(talk.text("stderr").splitlines()) == [
+        f"WARNING:root:from {name}" for name in ("first", "second", "the cell")
+    ]
+    assert sorted(talk.text("stdout").splitlines()) == ["print of first", "print of second"]
+
+
+def test_a_fork_keeps_a_stream_that_the_cell_has_redirected(run, talk):
+    child = run(
+        """
+        import contextlib, io, os
+        def train(params):
+            with contextlib.redirect_stdout(io.StringIO()) as kept:
+                if os.fork() == 0:
+                    print("hidden")
+                    os._exit(len(kept.getvalue()))
+                return os.waitstatus_to_exitcode(os.wait()[1])
+        """
+    )
+    child.wait(time.monotonic() + 10.0)
+    assert child.fetch([""], {})[""].value == len("hidden\n")
+    child.stop()
+    assert talk.text() == ""
+
+
+def test_a_fork_while_another_thread_writes_does_not_wait_for_it(run, talk):
+    child = run(
+        """
+        import os, threading
+        def train(params):
+            over = threading.Event()
+            def flood():
+                while not over.is_set():
+                    print("flood " * 50)
+            thread = threading.Thread(target=flood)
+            thread.start()
+            for n in range(30):
+                if os.fork() == 0:
+                    print("fork", n)
+                    os._exit(0)
+                os.wait()
+            over.set()
+            thread.join()
+        """,
+        environ={"PYTHONWARNINGS": "ignore"},
+    )
+    ended = child.wait(time.monotonic() + 20.0)
+    assert ended is not None, "a fork hangs"
+    child.stop()
+    assert ended.outcome == "completed"
+    assert all(f"fork {n}\n" in talk.text() for n in range(30))
 
 
 def test_spawned_workers_find_the_module(run):
@@ -530,6 +672,17 @@ def test_the_child_ends_with_its_parent(tmp_path):
     subprocess.run([sys.executable, str(script)], check=False, timeout=60)
     pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
     until(lambda: not any(alive(pid) for pid in pids), 15.0)
+
+
+def test_what_is_no_text_on_the_path_stays_behind(run, tmp_path, monkeypatch):
+    """An import passes over it in the kernel, too."""
+    monkeypatch.syspath_prepend("/as/text")
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path, b"/as/bytes"])
+    child = run(
+        "import sys\ndef train(p):\n    return sys.path[1:]  # the first is the module's own\n"
+    )
+    assert child.wait().outcome == "completed"
+    assert child.fetch([""], {})[""].value == [one for one in sys.path if type(one) is str]
 
 
 def test_nothing_of_it_stays_on_the_disk(run):

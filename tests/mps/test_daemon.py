@@ -1,6 +1,7 @@
 """A daemon of our own: nothing is touched that is not ours, and nothing is left behind."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from jupyter_gpupredict.mps.control import environment
 from jupyter_gpupredict.mps.daemon import start, start_detached, sweep
 from jupyter_gpupredict.mps.directory import MARKER, found, make, read
 from jupyter_gpupredict.mps.ending import end, until
-from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.identity import Identity, identify
 from jupyter_gpupredict.mps.surroundings import joinable
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
@@ -280,6 +281,47 @@ def test_what_is_not_a_dead_owners_stays(machine):
         one.remove()
     unmarked.rmdir()
     link.unlink()
+
+
+def test_a_directory_of_another_pid_namespace_is_not_ended(machine):
+    made = make(UUID, os.getpid())
+    elsewhere = dataclasses.replace(made, namespace="pid:[1]", daemon=Identity(2**22 + 1, 2))
+    with pytest.raises(MpsError, match="another PID namespace"):
+        end(elsewhere)  # its daemon is not seen from here, and may well run
+    assert machine.directories() == [made.path]
+    made.remove()
+
+
+FAILED_OWNER = """
+import sys
+from jupyter_gpupredict.core.errors import MpsError, ServerFault
+from jupyter_gpupredict.mps import daemon as daemons
+def end(directory):
+    raise ServerFault("it does not end")
+daemons.end = end
+try:
+    daemons.start(sys.argv[1])
+except MpsError as error:
+    print(error, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_daemon_that_neither_starts_nor_ends_is_left_to_the_keeper(machine, driver):
+    machine.misbehave("say get_server_list ???")
+    with subprocess.Popen(
+        [sys.executable, "-c", FAILED_OWNER, UUID],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LD_LIBRARY_PATH": str(Path(driver.library._name).parent)},
+    ) as process:
+        assert "???" in process.stdout.readline()
+        assert machine.daemons() != []
+        machine.behave()
+        process.stdin.close()
+        process.wait()
+        assert until(lambda: machine.daemons() == [] and machine.directories() == [], 10.0)
 
 
 @root_only

@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from jupyter_gpupredict.mps.ending import until
+from jupyter_gpupredict.mps.identity import identify
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.kernels import Kernel
@@ -116,6 +117,20 @@ def test_a_client_that_hangs_is_taken_from_the_server_before_any_signal(kernel, 
         if reply["parent_header"].get("msg_id") == message:
             break
     assert reply["content"]["ename"] == "KeyboardInterrupt"
+    sent = [line.split()[0] for line in machine.commands()]
+    assert "terminate_client" in sent
+    assert sent.index("terminate_client") < sent.index("quit")
+
+
+def test_a_client_left_behind_is_taken_from_the_server_before_any_signal(kernel, machine):
+    below = f"{CUDA}; import time; print(1, flush=True); time.sleep(60)"
+    reply = kernel.run(
+        f"{MAGIC}\nimport subprocess, sys\n"
+        f"below = subprocess.Popen([sys.executable, '-c', {below!r}], stdout=subprocess.PIPE)\n"
+        "assert below.stdout.readline() == b'1\\n'\nbelow.pid"
+    )
+    assert reply.status == "ok", reply.tracebacks
+    assert until(lambda: identify(int(reply.result)) is None, 5.0)
     sent = [line.split()[0] for line in machine.commands()]
     assert "terminate_client" in sent
     assert sent.index("terminate_client") < sent.index("quit")

@@ -83,6 +83,24 @@ def test_a_busy_kernel_is_restarted_through_mps(machine, environ):
     assert until(lambda: machine.daemons() == [] and machine.directories() == [], 15.0)
 
 
+def test_an_interrupt_while_a_run_begins_puts_everything_back(machine, environ):
+    with Kernel(**environ) as kernel:
+        kernel.run(
+            "import jupyter_gpupredict.frontends.cellrun as cellrun\n"
+            "def interrupted(*_):\n    raise KeyboardInterrupt\n"
+            "kept, cellrun.executed.remember = cellrun.executed.remember, interrupted\n"
+            "import os; before = {k: v for k, v in os.environ.items() if k.startswith('CUDA')}"
+        )
+        assert kernel.run(f"{MAGIC}\n{CUDA}").status == "error"
+        after = "{k: v for k, v in os.environ.items() if k.startswith('CUDA')} == before"
+        assert kernel.run(after).result == "True"
+        assert machine.daemons() == []
+        kernel.run("cellrun.executed.remember = kept")
+        kernel.run(f"{MAGIC}\n{CUDA}")
+        assert ask(kernel, "run.to_dict()")["mps"]["attached"] is True
+    assert until(lambda: machine.daemons() == [] and machine.directories() == [], 15.0)
+
+
 def test_two_kernels_start_at_once(machine, environ):
     with Kernel(**environ) as one, Kernel(**environ) as other:
         for kernel in (one, other):

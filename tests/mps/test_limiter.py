@@ -69,6 +69,23 @@ def test_the_environment_of_a_client(machine, monkeypatch):
     assert dict(os.environ) == before
 
 
+def test_what_the_cell_sets_itself_stays(machine, monkeypatch):
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "10")
+    monkeypatch.delenv("CUDA_MPS_SM_PARTITION", raising=False)
+    restore = apply(own_client(machine.folder, UUID, Limits(30)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE")
+    monkeypatch.setenv("CUDA_MPS_SM_PARTITION", "mine")
+    restore()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE" not in os.environ
+    assert os.environ["CUDA_MPS_SM_PARTITION"] == "mine"
+    assert os.environ["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "before"  # ours had unset it
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+
+
 def test_a_joined_daemon_keeps_what_is_set(machine):
     assert joined_client(machine.folder) == {"CUDA_MPS_PIPE_DIRECTORY": str(machine.folder)}
     assert joined_client(machine.folder, Limits(30))["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "30"

@@ -35,9 +35,14 @@ environ = dict(os.environ)
 results = []
 for options, inside in blocks["runs"]:
     with measure(source="nvml", interval_s=0.05, **options) as run:
+        given = dict(os.environ)
         exec(inside)
+        its_own = {k: v for k, v in os.environ.items() if given.get(k) != v}
     results.append(run.result.to_dict())
-    assert dict(os.environ) == environ
+    assert dict(os.environ) == {**environ, **its_own}
+    for name in its_own:
+        del os.environ[name]
+    os.environ.update(environ)
 exec(blocks["after"])
 print(json.dumps(results))
 """
@@ -275,7 +280,7 @@ def test_a_detached_daemon_is_joined_and_proves_its_clients(machine):
         assert (found["mps"]["joined"], found["mps"]["attached"]) == (True, True)
     finally:
         (directory,) = machine.directories()
-        assert config.mps_stop_detached() == [pipe]
+        assert config.mps_stop_detached() == ([pipe], [])
     os.waitpid(-1, 0)
     assert directory.exists() is False
 
@@ -312,6 +317,7 @@ def test_bad_options():
         ({"mps": True, "memory_limit_mib": 0}, "1 to"),
         ({"mps": True, "source": "synthetic"}, "leave --mps out"),
         ({"mps": True, "mps_percentage": 40, "until_converged": True}, "leave --mps-percentage"),
+        ({"mps": True, "cluster": "auto"}, "leave one of them out"),
     ):
         with pytest.raises(InvalidOption) as caught:
             config.SessionConfig(**options)

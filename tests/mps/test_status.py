@@ -1,5 +1,6 @@
 """What the line, the command line and the doctor tell of MPS."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,8 +10,9 @@ import pytest
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.cli import main
+from jupyter_gpupredict.mps import directory as directories
 from jupyter_gpupredict.mps.ending import until
-from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.identity import Identity, identify
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
 
@@ -47,6 +49,27 @@ def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
     assert until(lambda: identify(own["owner_pid"]) is None, 10.0)
     os.waitpid(own["owner_pid"], 0)
     assert told(capsys, "stop")[0] == 2
+
+
+def test_a_daemon_of_another_pid_namespace_is_left_alone_and_named(machine, capsys):
+    """As that of a container's host, whose temporary directory is mounted."""
+    made = directories.make(UUID, os.getpid())
+    directories._mark(
+        dataclasses.replace(made, namespace="pid:[1]", daemon=Identity(2**22 + 1, 2), detached=True)
+    )
+    status, out, err = told(capsys, "stop")
+    assert (status, out) == (2, "")
+    assert f"{made.pipe} was started in another PID namespace" in err
+    assert "another PID namespace" in told(capsys, "status")[1]
+    told(capsys, "start")
+    own = next(one for one in config.mps_status().own if one.pid is not None)
+    status, out, _ = told(capsys, "stop")
+    assert status == 0
+    assert f"stopped {own.pipe_directory}\n" in out
+    assert f"left alone {made.pipe}: started in another PID namespace" in out
+    assert machine.directories() == [made.path]
+    made.remove()
+    os.waitpid(own.owner_pid, 0)
 
 
 def test_a_terminal_leaves_a_kernels_daemon_alone(machine, capsys):

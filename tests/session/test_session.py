@@ -14,6 +14,7 @@ from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis
 from jupyter_gpupredict.session.delivery import Channel, Delivery
+from jupyter_gpupredict.session.sampler import Sampler
 from jupyter_gpupredict.session.session import Session
 
 SHARE = Series("gpu_util_ratio", "g")
@@ -51,6 +52,18 @@ class Listener:
 
     def close(self):
         self.closed = True
+
+
+class Hold:
+    """A share that tells whether it was put back."""
+
+    ends = 0
+
+    def begin(self):
+        return None
+
+    def end(self):
+        self.ends += 1
 
 
 def header(info):
@@ -95,6 +108,23 @@ def test_stop_twice_gives_the_same_run(clock):
     run.start()
     assert run.stop("completed") is run.stop("failed")
     delivery.shutdown()
+
+
+def test_an_interrupt_in_the_last_moment_of_the_start_ends_the_run(clock, monkeypatch):
+    start = Sampler.start
+
+    def interrupted(self):
+        start(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sampler, "start", interrupted)
+    source, heard, hold = ScriptedSource(clock), Listener(), Hold()
+    run, delivery = session(clock, source, heard, share=hold)
+    with pytest.raises(KeyboardInterrupt):
+        run.start()
+    delivery.shutdown()
+    assert (source.closed, hold.ends) == (1, 1)
+    assert heard.events[-1].outcome == "interrupted"
 
 
 def test_a_listener_that_fails_is_detached_and_told(clock):

@@ -27,7 +27,11 @@ def main(options: argparse.Namespace) -> int:
             f"started. What runs as its client starts with\nexport CUDA_MPS_PIPE_DIRECTORY={pipe}"
         )
     elif options.what == "stop":
-        said = "\n".join(f"stopped {pipe}" for pipe in config.mps_stop_detached())
+        stopped, elsewhere = config.mps_stop_detached()
+        said = "\n".join(
+            [f"stopped {pipe}" for pipe in stopped]
+            + [f"left alone {pipe}: started in another PID namespace" for pipe in elsewhere]
+        )
     status = config.mps_status(options.device)
     if options.json:
         print(mps.as_json(status))  # noqa: T201 - command line
