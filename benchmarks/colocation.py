@@ -76,6 +76,9 @@ def speeds(clients: Sequence[Client], warm_s: float, seconds: float) -> list[flo
                     raise Lacking("a function ended before it was measured: give it more to do")
         for client in clients:
             client.for_seconds(0.3)  # marks that are under way
+            active = client.tenancy.share.active
+            if active and client.tenancy.attached(client.child.pid) is False:
+                raise Lacking("a function ran without MPS, so its share was not applied")
         found = [client.steps_per_s(from_s, until_s) for client in clients]
     if any(one is None for one in found):
         raise Lacking("a function tells of no steps: mark its loop with track(), or use tqdm")

@@ -28,6 +28,7 @@ class Client:
         params: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        self.tenancy = tenancy
         self.marks: list[Progress] = []
         self.output: list[str] = []
         program = Program(

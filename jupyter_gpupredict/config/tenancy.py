@@ -52,6 +52,7 @@ class Grounds:
     """Percentage and memory limit in MiB, None for none -> what a child gets."""
     device_name: str
     driver: str
+    device_sm_count: int | None = None
 
 
 class _Measured(Protocol):
@@ -82,6 +83,8 @@ class ChildShare:
         share, ended = self._tenancy.share, self._child.ended
         if not share.active:
             return share
+        if ended is not None and ended.outcome == "died":
+            return replace(share, reason="its process was gone before that could be shown")
         count = ended.sm_count if ended is not None else None
         attached = self._tenancy.attached(self._child.pid)
         reason = ""
@@ -162,7 +165,7 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
                 attached=lambda group: _attached(control, found.uuid, group),
             )
 
-        yield Grounds(tenancy, found.name, driver)
+        yield Grounds(tenancy, found.name, driver, found.sm_count)
     finally:
         if started and process.daemon is not None:
             with contextlib.suppress(MpsError):  # a client that does not end: the keeper sees to it

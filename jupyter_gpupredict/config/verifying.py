@@ -245,6 +245,7 @@ def _run_all(
             trial = _run(subject, percent, limit, host)
             if trial.fault is not None:
                 raise VerifyRefused(_failed(trial.fault, percent), "nothing was verified")
+            _refuse_unproven(trial, host)
             if common_unit([trial]) is None:
                 raise VerifyRefused(
                     f"at {percent} % the function told of no steps, and did not finish in "
@@ -275,7 +276,21 @@ def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
         on_mark=count.take,
         before_signal=tenancy.before_signal,
     )
-    return run(child, count, limit, percent)
+    return run(child, count, limit, percent, tenancy.attached)
+
+
+def _refuse_unproven(trial: Trial, host: Grounds) -> None:
+    """A process that does not reach its daemon runs on without a cap, and without a word."""
+    fewer = trial.sm_count is not None and trial.sm_count < (host.device_sm_count or 0)
+    if trial.attached or (trial.percent < 100 and fewer):
+        return
+    if trial.percent == 100 and trial.attached is None:
+        return  # without a cap nothing rests on it
+    raise VerifyRefused(
+        f"at {trial.percent} % the function's process was not seen as a client of MPS: its share "
+        "may not have been applied",
+        "it has to start CUDA itself, in that process; %gpupredict mps status tells of the daemon",
+    )
 
 
 def _failed(fault: Fault, percent: int) -> str:

@@ -10,7 +10,7 @@ from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.progress import Authority, Mark, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.ending import Fault
     from jupyter_gpupredict.core.verified import Unit
@@ -78,6 +78,8 @@ class Trial:
     sm_count: int | None
     fault: Fault | None
     """What it raised; None when it went well, or was stopped at its bound."""
+    attached: bool | None
+    """Whether it was a client of MPS while it ran; None: that cannot be shown."""
 
     def speed(self, unit: Unit) -> float | None:
         """Return its speed counted in this unit."""
@@ -160,7 +162,13 @@ class _Line:
         return found[1] / found[0]
 
 
-def run(child: Child, count: Count, bound: Bound, percent: int) -> Trial:
+def run(
+    child: Child,
+    count: Count,
+    bound: Bound,
+    percent: int,
+    attached: Callable[[int], bool | None],
+) -> Trial:
     """Run a child until its bound, and end it.
 
     Args:
@@ -168,6 +176,7 @@ def run(child: Child, count: Count, bound: Bound, percent: int) -> Trial:
         count: Of this run.
         bound: How far it goes.
         percent: Its share.
+        attached: Whether a process group is a client of MPS; asked while it runs.
 
     Raises:
         ChildFailed: It cannot be started.
@@ -182,13 +191,14 @@ def run(child: Child, count: Count, bound: Bound, percent: int) -> Trial:
         if ended is None and count.heard:
             longest_s = max(LONGEST_S, 2.0 * bound.limit_s)
             ended = child.wait(time.monotonic() + longest_s, lambda: count.enough)
+        seen = attached(child.pid)
         if ended is None:
             child.interrupt()
             stopped = child.wait(time.monotonic() + UNWIND_S)
             sm_count = stopped.sm_count if stopped is not None else None
-            return Trial(percent, *count.speeds(), None, sm_count, None)
+            return Trial(percent, *count.speeds(), None, sm_count, None, seen)
         runs = 1.0 / ended.took_s if ended.outcome == "completed" and ended.took_s > 0 else None
-        return Trial(percent, *count.speeds(), runs, ended.sm_count, ended.error)
+        return Trial(percent, *count.speeds(), runs, ended.sm_count, ended.error, seen)
     finally:
         child.stop()
 

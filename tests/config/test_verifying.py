@@ -14,6 +14,7 @@ from jupyter_gpupredict.config.verifying import Subject, bound, sweep, verify
 from jupyter_gpupredict.core import paired
 from jupyter_gpupredict.core.errors import InvalidOption, MpsError, VerifyRefused
 from jupyter_gpupredict.core.progress import Phase, Progress
+from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.mps.child import Program
 from jupyter_gpupredict.mps.verify import Bound, Count, common_unit
 from jupyter_gpupredict.session.ledger import NAME, Ledger
@@ -51,11 +52,13 @@ def train(params):
 PROGRESS = "jupyter_gpupredict.config.isolating:Listening"
 
 
-def grounds():
+def grounds(attached=True):
     def tenancy(percent, memory_mib):
-        return Tenancy({SHARE: None if percent is None else str(percent)}, percent, memory_mib)
+        share = AppliedShare(active=True, percentage=percent)
+        changes = {SHARE: None if percent is None else str(percent)}
+        return Tenancy(changes, share, attached=lambda _: attached)
 
-    return Grounds(tenancy, "A fake GPU", "1.2.3")
+    return Grounds(tenancy, "A fake GPU", "1.2.3", 132)
 
 
 def subject(text, code_hash="c0de"):
@@ -125,6 +128,14 @@ def test_a_function_that_fails_verifies_nothing():
     text = "def train(p):\n    raise RuntimeError('CUDA out of memory')\n"
     with pytest.raises(VerifyRefused, match="at 100 % the function raised RuntimeError: CUDA out"):
         verify(subject(text), 50, bound(seconds=5.0), 2, grounds=grounds())
+
+
+@pytest.mark.parametrize("attached", [False, None])
+def test_a_share_that_was_not_shown_to_be_applied_verifies_nothing(attached):
+    """Without its daemon CUDA runs on uncapped: a ratio of 1 would mean nothing."""
+    with pytest.raises(VerifyRefused, match="was not seen as a client of MPS"):
+        verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=grounds(attached))
+    assert not (build_store().root / NAME).exists()
 
 
 def test_a_sweep_finds_the_knee_between_measured_shares():

@@ -81,6 +81,15 @@ def test_a_cell_that_never_starts_cuda_is_no_client(kernel):
     assert (mps["attached"], mps["reason"]) == (False, "CUDA did not start in this cell")
 
 
+def test_a_client_that_is_killed_is_told_of_and_nothing_is_left(kernel):
+    reply = kernel.run(f"{MAGIC} --mps-percentage 40\n{CUDA}\nimport os\nos.kill(os.getpid(), 9)")
+    assert reply.of("error")[0]["ename"] == "ProcessDied"
+    mps = told(kernel)["mps"]
+    assert mps["attached"] is None
+    assert "gone before that could be shown" in mps["reason"]
+    assert told(kernel)["capped"]
+
+
 def test_running_over_the_memory_limit_is_said_as_what_it_is(kernel):
     reply = kernel.run(
         f"{MAGIC} --memory-limit 512\n{CUDA}\nclass OutOfMemoryError(RuntimeError):\n    pass\n"
@@ -135,6 +144,13 @@ def test_a_share_is_verified_shown_kept_and_exported(kernel, tmp_path):
     found = json.loads(narrow.text("stdout"))
     assert not found["verified"]["kept"]
     assert found["verified"]["sm_count"] == 12
+
+
+def test_a_function_that_is_no_client_verifies_nothing(kernel):
+    kernel.run(f"{MAGIC.replace(' --isolate', '')}\nimport time\ntime.sleep(0.2)")
+    reply = kernel.run("%gpupredict verify --at 60 --pairs 2")
+    assert reply.status == "error"
+    assert "was not seen as a client of MPS" in reply.text("stderr")
 
 
 def test_a_sweep_from_a_terminal(environ, machine, tmp_path):

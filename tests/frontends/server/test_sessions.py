@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 
 from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.session.ledger import Ledger
 from tests.frontends.server import traces
 
 
@@ -176,6 +178,22 @@ async def test_a_share_beside_the_main_one_is_told_apart(client, store):
         assert found["recommendation"]["target_ratio"] == 0.8
         assert [one["basis"] for one in found["others"]] == ["sm_share"]
         assert [one["target_ratio"] for one in found["others"]] == [0.2]
+
+
+async def test_a_verified_share_goes_with_its_run(client, store):
+    run = traces.session_id(1)
+    began = dataclasses.replace(traces.started(run), versions={"driver": "580.1"})
+    traces.write(store, run, [began])
+    assert (await client.get(f"sessions/{run}"))[1]["verified"] is None
+    tried = Verified(
+        percent=40, kept=True, speed_ratio=0.97, low_ratio=0.95, high_ratio=0.99, method="verify",
+        pairs=4, unit="step", code_hash=None, device=began.devices[0].name, driver="580.1",
+        session_id=run, at="2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+    Ledger(store).add(tried)
+    found = (await client.get(f"sessions/{run}"))[1]["verified"]
+    assert (found["percent"], found["low_ratio"]) == (40, 0.95)
+    assert found["text"].startswith("40 % of the SMs keeps 97.0 % of the uncapped speed")
 
 
 @pytest.mark.parametrize("what", ["", "/series", "/recommendation"])
