@@ -33,12 +33,41 @@ class AppliedShare:
     @property
     def capped(self) -> bool:
         """Whether the run may have had less than all SMs."""
-        if not self.active:
-            return False
-        if (self.percentage or 100) < 100:
-            return True
+        return self.active and ((self.percentage or 100) < 100 or self.short)
+
+    @property
+    def short(self) -> bool:
+        """Whether the process is known to have had less than all SMs."""
         given, all_of_them = self.sm_count, self.device_sm_count
         return given is not None and all_of_them is not None and given < all_of_them
+
+    def seen(
+        self, attached: bool | None, sm_count: int | None, device_sm_count: int | None, reason: str
+    ) -> AppliedShare:
+        """Return it with what was seen, and without limits that were not in force.
+
+        Args:
+            attached: Whether the daemon or the driver knows the process, as above.
+            sm_count: SMs that it was given, as above.
+            device_sm_count: All SMs of the device that CUDA numbers 0 in it.
+            reason: Of what is not shown.
+        """
+        found = replace(
+            self,
+            attached=attached,
+            sm_count=sm_count,
+            device_sm_count=device_sm_count,
+            reason=reason,
+        )
+        limited = self.percentage is not None or self.memory_limit_bytes is not None
+        if attached is not False or not limited or found.short:
+            return found
+        if sm_count is None:
+            reason = "CUDA did not start in it, and what it started may have had its limits"
+            return replace(found, attached=None, reason=reason)
+        if device_sm_count is None:
+            return found  # whether any was taken away is not known
+        return replace(found, percentage=None, memory_limit_bytes=None)
 
     @property
     def cap(self) -> str:
