@@ -53,6 +53,8 @@ class Grounds:
     device_name: str
     driver: str
     device_sm_count: int | None = None
+    device_uuid: str = ""
+    """The one that its figures are of."""
 
 
 class _Measured(Protocol):
@@ -173,7 +175,7 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
                 attached=lambda group: _attached(control, found.uuid, group),
             )
 
-        yield Grounds(tenancy, found.name, driver, found.sm_count)
+        yield Grounds(tenancy, found.name, driver, found.sm_count, found.uuid)
     finally:
         if started and process.daemon is not None:
             with contextlib.suppress(MpsError):  # a client that does not end: the keeper sees to it

@@ -254,6 +254,13 @@ def _run_all(
                 )
             trials.append(trial)
             on_trial(trial)
+    for percent in shares:
+        counts = sorted({one.sm_count or 0 for one in trials if one.percent == percent})
+        if len(counts) > 1:
+            raise VerifyRefused(
+                f"at {percent} % the runs were given {' and '.join(map(str, counts))} SMs",
+                "something changed the limits in between; try again",
+            )
     unit = common_unit(trials)
     if unit is None:
         raise VerifyRefused(
@@ -267,11 +274,14 @@ def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
     from jupyter_gpupredict.mps.child import Child
     from jupyter_gpupredict.mps.verify import Count, run
 
-    tenancy = host.tenancy(percent if percent < 100 else None, None)
+    tenancy = host.tenancy(percent, None)  # 100 too: else a cap of the kernel's is inherited
+    environ = tenancy.environment(os.environ)
+    if host.device_uuid:
+        environ["CUDA_VISIBLE_DEVICES"] = host.device_uuid  # also at a daemon that was joined
     count = Count(limit)
     child = Child(
         subject.program,
-        tenancy.environment(os.environ),
+        environ,
         on_output=lambda _stream, _text: None,
         on_mark=count.take,
         before_signal=tenancy.before_signal,
@@ -280,17 +290,34 @@ def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
 
 
 def _refuse_unproven(trial: Trial, host: Grounds) -> None:
-    """A process that does not reach its daemon runs on without a cap, and without a word."""
-    fewer = trial.sm_count is not None and trial.sm_count < (host.device_sm_count or 0)
-    if trial.attached or (trial.percent < 100 and fewer):
-        return
-    if trial.percent == 100 and trial.attached is None:
-        return  # without a cap nothing rests on it
-    raise VerifyRefused(
-        f"at {trial.percent} % the function's process was not seen as a client of MPS: its share "
-        "may not have been applied",
-        "it has to start CUDA itself, in that process; %gpupredict mps status tells of the daemon",
-    )
+    """A process that does not reach its daemon runs on without a cap, and without a word.
+
+    So the SMs that CUDA gave decide: all of them without a cap, and fewer under one.
+    """
+    given, whole, at = trial.sm_count, host.device_sm_count, f"at {trial.percent} %"
+    if trial.attached is False:
+        raise VerifyRefused(
+            f"{at} the function's process was not seen as a client of MPS: its share may not have "
+            "been applied",
+            "it has to start CUDA itself, in that process; %gpupredict mps status tells of the "
+            "daemon",
+        )
+    if given is None or whole is None:
+        what = "which SMs CUDA gave" if given is None else "how many SMs the device has"
+        raise VerifyRefused(
+            f"{at} it is not known {what}: whether the share was applied cannot be shown",
+            "the function has to start CUDA itself, in its own process",
+        )
+    if trial.percent == 100 and given != whole:
+        raise VerifyRefused(
+            f"the run without a cap was given {given} of {whole} SMs: something else limits it",
+            "a default percentage of the daemon, or a partition in CUDA_MPS_SM_PARTITION",
+        )
+    if trial.percent < 100 and given >= whole:
+        raise VerifyRefused(
+            f"{at} the function was given all of the {whole} SMs: its share was not applied",
+            "%gpupredict mps status tells of the daemon; a share that rounds up to all is no cap",
+        )
 
 
 def _failed(fault: Fault, percent: int) -> str:
@@ -319,7 +346,6 @@ def _record(
     unit: Unit,
     trials: Sequence[Trial],
 ) -> Verified:
-    counts = {one.sm_count for one in trials if one.percent == percent} - {None}
     return Verified(
         percent=percent,
         kept=kept,
@@ -334,7 +360,7 @@ def _record(
         driver=host.driver,
         session_id=subject.session_id,
         at=SystemClock().wall().isoformat(timespec="seconds"),
-        sm_count=counts.pop() if len(counts) == 1 else None,
+        sm_count=next(one.sm_count for one in trials if one.percent == percent),
         tool_version=__version__,
     )
 
