@@ -118,6 +118,8 @@ def sweep(
 ) -> Verification:
     """Run a function at several shares, down and up again, and find where it begins to lose speed.
 
+    The largest share that did not keep the speed is stored, too: it takes back what was kept before.
+
     Args:
         subject: The function.
         shares: Percentages; 100 is added.
@@ -139,21 +141,28 @@ def sweep(
         means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
         ratios = {p: mean / means[100] for p, mean in means.items()}
         knee = paired.knee(ratios)
-        record = None
-        if knee.measured is not None and knee.measured < 100:
-            passes = [a / b for a, b in zip(speeds[knee.measured], speeds[100], strict=True)]
-            record = _record(
+
+        def found(percent: int, *, kept: bool) -> Verified:
+            passes = [a / b for a, b in zip(speeds[percent], speeds[100], strict=True)]
+            return _record(
                 subject,
                 host,
-                percent=knee.measured,
-                kept=True,
-                ratios=(ratios[knee.measured], min(passes), max(passes)),
+                percent=percent,
+                kept=kept,
+                ratios=(ratios[percent], min(passes), max(passes)),
                 method="sweep",
                 rounds=2,
                 unit=unit,
                 trials=trials,
             )
-    stored = "" if record is None else _store(record)
+
+        failed = max((p for p, ratio in ratios.items() if ratio < paired.KEPT), default=None)
+        records = [] if failed is None else [found(failed, kept=False)]
+        record = None
+        if knee.measured is not None and knee.measured < 100:
+            record = found(knee.measured, kept=True)
+            records.append(record)
+    stored = _store(*records)
     return Verification(record, ratios, tuple(trials), unit, knee, stored)
 
 
@@ -365,13 +374,14 @@ def _record(
     )
 
 
-def _store(record: Verified) -> str:
+def _store(*records: Verified) -> str:
     from jupyter_gpupredict.session.ledger import Ledger
 
     store = build_store()
     try:
         store.prepare()
-        Ledger(store.root).add(record)
+        for record in records:
+            Ledger(store.root).add(record)
     except OSError as error:
         return str(error)
     return ""

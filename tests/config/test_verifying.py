@@ -233,7 +233,20 @@ def test_a_sweep_of_what_needs_everything_keeps_nothing():
     text = STAMPED.replace("40 / share", "100 / share")
     found = sweep(subject(text), (50,), bound(seconds=1.0), grounds=grounds())
     assert (found.record, found.knee.measured) == (None, 100)
-    assert not (build_store().root / NAME).exists()
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3") is None
+
+
+def test_a_sweep_takes_back_what_it_refutes():
+    """The code is the same and its data has grown: 15 % was enough once."""
+    small = STAMPED.replace("40 / share", "10 / share")
+    sweep(subject(small), (70, 15), bound(seconds=1.0), grounds=grounds())
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3").percent == 15
+    found = sweep(subject(STAMPED), (70, 30, 15), bound(seconds=1.0), grounds=grounds())
+    assert found.record.percent == 70
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3") == found.record
+    whole = STAMPED.replace("40 / share", "100 / share")
+    sweep(subject(whole), (80, 15), bound(seconds=1.0), grounds=grounds())
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3") is None
 
 
 def test_an_interrupt_ends_the_run_and_stores_nothing():
