@@ -118,7 +118,7 @@ def sweep(
 ) -> Verification:
     """Run a function at several shares, down and up again, and find where it begins to lose speed.
 
-    The largest share that did not keep the speed is stored, too: it takes back what was kept before.
+    The largest share that did not keep the speed is stored, too: it takes back what was kept.
 
     Args:
         subject: The function.
@@ -176,7 +176,11 @@ def subject(run: Run, code: CodeRequest) -> Subject:
     Raises:
         ExportError: None of the cells is the measured one.
         UnsupportedCell: It needs what only its kernel has.
+        VerifyRefused: It used several GPUs, or may have.
     """
+    if not run.on_one_gpu:
+        count = run.gpus if run.gpus > 1 else len(run.started.devices)
+        raise _several(f"the run {'used' if run.gpus > 1 else 'may have used'} {count} GPUs")
     isolated = isolate(up_to_measured(code, run.started.code_hash))
     gpu = run.started.share.device if run.started.share.metric != "cpu_util_ratio" else None
     device = None if run.started.simulated else gpu
@@ -188,6 +192,7 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
 
     Raises:
         InvalidOption: It is no such folder, or has no code.
+        VerifyRefused: It was exported for several GPUs.
     """
     path = Path(folder)
     try:
@@ -197,8 +202,11 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
     try:
         found = json.loads((path / "gpupredict.json").read_text(encoding="utf-8"))
         told = found["cell"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        told = None  # then the answer holds for nothing but this
+        gpus = found.get("export", {}).get("gpus", 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        told, gpus = None, 1  # then the answer holds for nothing but this
+    if gpus != 1:
+        raise _several(f"{path} was exported for {gpus} GPUs")
     known = told if isinstance(told, str) and told.strip("0") else None
     return Subject(program_of_folder(text), known, device=device)
 
@@ -327,6 +335,12 @@ def _refuse_unproven(trial: Trial, host: Grounds) -> None:
             f"{at} the function was given all of the {whole} SMs: its share was not applied",
             "%gpupredict mps status tells of the daemon; a share that rounds up to all is no cap",
         )
+
+
+def _several(why: str) -> VerifyRefused:
+    return VerifyRefused(
+        f"{why}, and shares are tried on one", "measure it where one is visible: --device UUID"
+    )
 
 
 def _failed(fault: Fault, percent: int) -> str:

@@ -102,9 +102,17 @@ class Run:
         return 1 if self.ranks else max(1, len(self.used))
 
     @property
+    def on_one_gpu(self) -> bool:
+        """Whether it is known that one GPU is all that was used; shares are verified on one."""
+        told = bool(self.used or self.ranks) or len(self.started.devices) <= 1
+        return told and self.gpus == 1
+
+    @property
     def verified_sm_ratio(self) -> float | None:
-        """The verified share; None: none is."""
-        return None if self.verified is None else self.verified.percent / 100
+        """The verified share; None: none is, or it does not hold for several GPUs."""
+        if self.verified is None or not self.on_one_gpu:
+            return None
+        return self.verified.percent / 100
 
     def each_gpu(self) -> tuple[Recommendation, ...]:
         """Return the main recommendation and the same one of every further GPU that was used.
