@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.memory import PREALLOCATED_SHARE
+
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
 
@@ -96,3 +98,28 @@ def withheld(recommendation: Recommendation, cap: str) -> Recommendation:
         confidence=None,
         memory=memory and replace(memory, target_bytes=None, reason="the run was capped"),
     )
+
+
+def judged(recommendation: Recommendation, applied: AppliedShare | None) -> Recommendation:
+    """Return what a run says that stood to MPS like this: as it is, without a cap or limit."""
+    if applied is None or not applied.active:
+        return recommendation
+    if applied.capped:
+        return withheld(recommendation, applied.cap)
+    memory, limit_bytes = recommendation.memory, applied.memory_limit_bytes
+    if memory is None or memory.basis == "rss" or not near(memory.peak_bytes, limit_bytes):
+        return recommendation
+    reason = "it came near to its memory limit: what the code needs shows without one"
+    return replace(recommendation, memory=replace(memory, target_bytes=None, reason=reason))
+
+
+def near(peak_bytes: float, limit_bytes: int | None) -> bool:
+    """Return whether a memory peak is so near to a limit that it may be the limit that shows.
+
+    A framework that takes what it can get, and a cache that is emptied when memory runs out, stop
+    there whatever the code needs.
+
+    >>> near(5.7e9, 6 << 30), near(5.9e9, 6 << 30), near(5.9e9, None)
+    (False, True, False)
+    """
+    return limit_bytes is not None and peak_bytes >= PREALLOCATED_SHARE * limit_bytes
