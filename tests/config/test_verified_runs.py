@@ -160,6 +160,12 @@ def test_the_cell_that_was_measured_is_the_one_that_is_tried(tmp_path):
         config.subject(run(), CodeRequest(cells, tmp_path))
 
 
+@pytest.mark.parametrize("same", ["x = 1\n\ny", "x = 1\r\n\r\ny\r\n", "x = 1\n\ny\n\n\n"])
+def test_newlines_at_the_end_are_no_other_code(same):
+    assert config.code_hash(same) == config.code_hash("x = 1\n\ny\n")
+    assert config.code_hash("x = 1\ny") != config.code_hash("x = 1\n\ny")
+
+
 def test_a_folder_and_a_notebook_are_read(tmp_path):
     (tmp_path / "train_fn.py").write_text("def train(params):\n    return {}\n")
     assert config.subject_of_folder(tmp_path).code_hash is None
