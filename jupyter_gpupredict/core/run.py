@@ -64,7 +64,8 @@ class Run:
     used: tuple[str, ...] = ()
     """UUIDs of the watched devices that the run's own processes were on; (): it is not known."""
     other_processes: int = 0
-    """CUDA processes of others on the run's GPUs, at most at one time."""
+    """CUDA processes of others on one of the run's GPUs, at most at one time. One that is on two is
+    one; the MPS servers, which work for their clients, are none."""
     refresh_s: float = math.nan
     """Seconds from one reading of the share to the next, as they came; NaN: too few to tell."""
     throttled: tuple[tuple[str, float], ...] = ()
@@ -231,7 +232,7 @@ class RunFold:
             others=self.others,
             processes=max(self.neighbors.own.values(), default=1),
             used=tuple(sorted(self.neighbors.own)),
-            other_processes=sum(self.neighbors.others.values()),
+            other_processes=max(self.neighbors.others.values(), default=0),
             refresh_s=self._refresh_s(),
             throttled=self.neighbors.throttled(),
             applied=self.applied,
