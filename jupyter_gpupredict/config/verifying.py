@@ -319,11 +319,15 @@ def _refuse_unproven(trial: Trial, host: Grounds) -> None:
             "it has to start CUDA itself, in that process; %gpupredict mps status tells of the "
             "daemon",
         )
-    if given is None or whole is None:
-        what = "which SMs CUDA gave" if given is None else "how many SMs the device has"
+    if given is None:
         raise VerifyRefused(
-            f"{at} it is not known {what}: whether the share was applied cannot be shown",
+            f"{at} it is not known how many SMs CUDA gave, so no share can be shown to be applied",
             "the function has to start CUDA itself, in its own process",
+        )
+    if whole is None:
+        raise VerifyRefused(
+            "it is not known how many SMs the device has, so no share can be shown to be applied",
+            "a newer driver tells",
         )
     if trial.percent == 100 and given != whole:
         raise VerifyRefused(

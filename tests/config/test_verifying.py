@@ -148,7 +148,7 @@ def test_a_process_that_is_no_client_verifies_nothing():
     [
         ("132", "at 60 % the function was given all of the 132 SMs: its share was not applied"),
         ("52", "without a cap was given 52 of 132 SMs: something else limits it"),
-        ("None", "not known which SMs CUDA gave"),
+        ("None", "not known how many SMs CUDA gave"),
     ],
 )
 def test_a_share_that_was_not_shown_to_be_applied_verifies_nothing(attached, gives, refused):
