@@ -84,14 +84,10 @@ def up_to_measured(code: CodeRequest, wanted: str | None) -> CodeRequest:
 
 
 def _bodies(source: str) -> Iterator[str]:
-    """Yield what may have been measured of a cell: stores differ in the last newline."""
-    stripped = source.lstrip()
-    bodies = [source, stripped.partition("\n")[2]] if MAGIC.match(source) else [source]
+    """Yield what may have been measured of a cell."""
+    yield source
     if source.lstrip().startswith("%%"):
-        bodies.append(stripped.partition("\n")[2])
-    for body in bodies:
-        bare = body.rstrip("\n")
-        yield from (body, bare, bare + "\n")
+        yield source.lstrip().partition("\n")[2]
 
 
 def _cell(number: int, found: dict[str, Any]) -> Counted:

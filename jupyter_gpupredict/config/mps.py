@@ -129,6 +129,8 @@ class CellShare:
         self._restore: Callable[[], None] | None = None
         self._began: AppliedShare | None = None
         self._device: Device | None = None
+        self._environ: Mapping[str, str] = {}
+        """What CUDA was to start in."""
         self._started_here = False
 
     def begin(self) -> AppliedShare | None:
@@ -207,10 +209,11 @@ class CellShare:
             pipe, process.control = daemon.pipe_directory, daemon.control
             changes = limiter.own_client(pipe, device.uuid, limits)
         self._restore = limiter.apply(changes)
+        self._environ = dict(os.environ)
         return AppliedShare(
             active=True,
             percentage=limiter.percentage_in(os.environ),
-            memory_limit_bytes=_bytes(limits),
+            memory_limit_bytes=limiter.memory_limit_in(os.environ),
             pipe_directory=str(pipe),
             joined=joined is not None,
             device_sm_count=device.sm_count,
@@ -220,9 +223,10 @@ class CellShare:
 
     def _proven(self, began: AppliedShare) -> AppliedShare:
         """Return the share with what shows that it was in force."""
-        from jupyter_gpupredict.mps import attachment, limiter
+        from jupyter_gpupredict.mps import attachment, limiter, surroundings
 
         count = limiter.visible_sm_count()
+        first = None if count is None else surroundings.own_first_device(self._environ, count)
         pids = attachment.own_pids()
         device = self._device
         attached: bool | None = None
@@ -244,38 +248,63 @@ class CellShare:
             )
         elif attached is None and not reason:
             reason = "whether it was a client cannot be shown: the driver does not list it"
-        return replace(began, attached=attached, sm_count=count, reason="" if attached else reason)
+        sms = began.device_sm_count if first is None else first.sm_count
+        return began.seen(attached, count, sms, "" if attached else reason)
 
     def _inherited(self) -> AppliedShare | None:
         """Return the share of a run that did not ask, where CUDA has found a daemon by itself."""
-        from jupyter_gpupredict.mps import surroundings
-
-        found = surroundings.running_daemon(os.environ)
-        if found is None:
-            return None
         from jupyter_gpupredict.mps import attachment, limiter
 
         count = limiter.visible_sm_count()
-        if count is None:
-            return None
-        try:
-            device = surroundings.device(self._config.device, os.environ)
-        except GpuPredictError:
-            return None
-        attached = attachment.known_to_driver(device.uuid, attachment.own_pids())
-        if not attached and count >= (device.sm_count or 0):
-            return None  # nothing shows that it was, and nothing was taken away
-        share = AppliedShare(
-            active=True,
-            percentage=limiter.percentage_in(os.environ),
-            pipe_directory=str(found[0]),
-            joined=True,
-            attached=attached,
-            sm_count=count,
-            device_sm_count=device.sm_count,
-        )
-        self._process.held = share
+        share = inherited(os.environ, count, attachment.own_pids, own=True)
+        if share is not None and count is not None:
+            self._process.held = share
         return share
+
+
+def inherited(
+    environ: Mapping[str, str],
+    sm_count: int | None,
+    pids: Callable[[], frozenset[int]],
+    *,
+    own: bool = False,
+    died: bool = False,
+) -> AppliedShare | None:
+    """Return the share of processes that were given none; None: nothing shows that they have one.
+
+    What CUDA gives decides, and no file of a daemon's: it may run in another container.
+
+    Args:
+        environ: The environment that CUDA has started in.
+        sm_count: SMs that CUDA gives there; None: it was not started, or cannot be asked.
+        pids: The processes.
+        own: This very process is the one that was asked.
+        died: It could not be asked any more; limits that it may have had then count as its own.
+    """
+    from jupyter_gpupredict.mps import attachment, limiter, surroundings
+
+    folder = surroundings.control_socket(environ)
+    if sm_count is None and folder is None:
+        return None
+    if own and sm_count is not None:
+        first = surroundings.own_first_device(environ, sm_count)
+    else:
+        first = surroundings.first_device(environ, sm_count)
+    share = AppliedShare(
+        active=True,
+        percentage=limiter.percentage_in(environ),
+        memory_limit_bytes=limiter.memory_limit_in(environ),
+        pipe_directory="" if folder is None else str(folder),
+        joined=True,
+        attached=None if first is None else attachment.known_to_driver(first.uuid, pids()),
+        sm_count=sm_count,
+        device_sm_count=None if first is None else first.sm_count,
+    )
+    if not share.short and None not in (sm_count, share.device_sm_count):
+        share = replace(share, percentage=None)  # whatever the environment says
+    limited = share.capped or share.memory_limit_bytes is not None
+    reachable = folder is not None and (sm_count is not None or died)
+    return share if share.attached or share.short or (limited and reachable) else None
 
 
 def _bytes(limits: Limits) -> int | None:

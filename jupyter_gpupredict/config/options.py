@@ -123,6 +123,9 @@ def rule_names() -> tuple[str, ...]:
 
 
 def code_hash(source: str) -> str:
-    """Return the SHA-256 of a cell's source without its magic line, newlines normalised."""
-    text = source.replace("\r\n", "\n").replace("\r", "\n")
+    """Return the SHA-256 of a cell's source without its magic line, newlines normalised.
+
+    Those at its end do not count: IPython adds one, or not, by the way that a cell is run.
+    """
+    text = source.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     return hashlib.sha256(text.encode()).hexdigest()

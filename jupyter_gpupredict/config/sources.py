@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -123,7 +124,12 @@ def _probe(name: str) -> SourceProbe:
         return SourceProbe(name, False, f"{error.reason}: {error.message}", error.hint)
     finally:
         source.close()
-    read = {readings.series.metric for batch in batches for readings in batch.readings}
+    read = {
+        readings.series.metric
+        for batch in batches
+        for readings in batch.readings
+        if not all(map(math.isnan, readings.values))
+    }
     missing = {one.series.metric: one.reason for batch in batches for one in batch.unavailable}
     return SourceProbe(
         name,

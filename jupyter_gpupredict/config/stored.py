@@ -61,13 +61,23 @@ def read_run(session_id: str) -> Run:
 
 
 def with_verified(run: Run) -> Run:
-    """Return a run with the share that was verified of it, or of the same code on this device."""
-    found = verified_of(run.started)
-    return run if found is None else replace(run, verified=found)
+    """Return a run with the share that was verified of it, or of the same code on this device.
+
+    Without one where none holds any more, or where it used several GPUs.
+    """
+    return replace(run, verified=_newest(run.started) if run.on_one_gpu else None)
 
 
 def verified_of(started: SessionStarted) -> Verified | None:
-    """Return the share that holds for a run; None: none was verified, or it measured no GPU."""
+    """Return the share that holds for a run, as far as its first event tells.
+
+    None: none was verified, it measured no GPU, or it watched several, of which only its readings
+    tell which ones it used.
+    """
+    return _newest(started) if len(started.devices) == 1 else None
+
+
+def _newest(started: SessionStarted) -> Verified | None:
     from jupyter_gpupredict.session.ledger import Ledger
 
     device = {one.uuid: one.name for one in started.devices}.get(started.share.device)

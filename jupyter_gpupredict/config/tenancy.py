@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from jupyter_gpupredict.config.mps import process_mps
+from jupyter_gpupredict.config.mps import inherited, process_mps
 from jupyter_gpupredict.core.errors import MpsError, TelemetryError
 from jupyter_gpupredict.core.share import AppliedShare
 
@@ -53,6 +53,8 @@ class Grounds:
     device_name: str
     driver: str
     device_sm_count: int | None = None
+    device_uuid: str = ""
+    """The one that its figures are of."""
 
 
 class _Measured(Protocol):
@@ -80,13 +82,18 @@ class ChildShare:
 
     def end(self) -> AppliedShare:
         """Return the same with what shows that it was in force."""
-        share, ended = self._tenancy.share, self._child.ended
-        if not share.active:
-            return share
-        if ended is not None and ended.outcome == "died":
-            return replace(share, reason="its process was gone before that could be shown")
+        from jupyter_gpupredict.mps import surroundings
+
+        share, ended, group = self._tenancy.share, self._child.ended, self._child.pid
+        environ = self._tenancy.environment(os.environ)
+        died = ended is not None and ended.outcome == "died"
         count = ended.sm_count if ended is not None else None
-        attached = self._tenancy.attached(self._child.pid)
+        if not share.active:
+            found = inherited(environ, count, lambda: _members(group), died=died)
+            return replace(found, reason=share.reason) if found else share
+        if died:
+            return replace(share, reason="its process was gone before that could be shown")
+        attached = self._tenancy.attached(group)
         reason = ""
         if attached is False:
             reason = (
@@ -96,7 +103,9 @@ class ChildShare:
             )
         elif attached is None:
             reason = "whether it was a client cannot be shown"
-        return replace(share, attached=attached, sm_count=count, reason=reason)
+        first = None if count is None else surroundings.first_device(environ, count)
+        sms = share.device_sm_count if first is None else first.sm_count
+        return share.seen(attached, count, sms, reason)
 
 
 @contextlib.contextmanager
@@ -150,10 +159,11 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
                 if control is None
                 else limiter.own_client(pipe, found.uuid, limits)
             )
+            environ = limiter.merged(os.environ, changes)
             share = AppliedShare(
                 active=True,
-                percentage=limiter.percentage_in(limiter.merged(os.environ, changes)),
-                memory_limit_bytes=None if memory_mib is None else memory_mib << 20,
+                percentage=limiter.percentage_in(environ),
+                memory_limit_bytes=limiter.memory_limit_in(environ),
                 pipe_directory=str(pipe),
                 joined=joined is not None,
                 device_sm_count=found.sm_count,
@@ -165,7 +175,7 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
                 attached=lambda group: _attached(control, found.uuid, group),
             )
 
-        yield Grounds(tenancy, found.name, driver, found.sm_count)
+        yield Grounds(tenancy, found.name, driver, found.sm_count, found.uuid)
     finally:
         if started and process.daemon is not None:
             with contextlib.suppress(MpsError):  # a client that does not end: the keeper sees to it
@@ -221,7 +231,7 @@ def _let_go(control: Control | None, group: int) -> str:
 def _attached(control: Control | None, gpu_uuid: str, group: int) -> bool | None:
     from jupyter_gpupredict.mps import attachment
 
-    pids = frozenset(pid for pid in _pids() if _group(pid) == group)
+    pids = _members(group)
     found: bool | None = None
     if control is not None:
         with contextlib.suppress(MpsError):
@@ -241,6 +251,10 @@ def _uses_cuda(group: int) -> bool:
             except OSError:
                 continue  # it has ended
     return False
+
+
+def _members(group: int) -> frozenset[int]:
+    return frozenset(pid for pid in _pids() if _group(pid) == group)
 
 
 def _pids() -> Iterator[int]:

@@ -118,6 +118,8 @@ def sweep(
 ) -> Verification:
     """Run a function at several shares, down and up again, and find where it begins to lose speed.
 
+    The largest share that did not keep the speed is stored, too: it takes back what was kept.
+
     Args:
         subject: The function.
         shares: Percentages; 100 is added.
@@ -139,21 +141,28 @@ def sweep(
         means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
         ratios = {p: mean / means[100] for p, mean in means.items()}
         knee = paired.knee(ratios)
-        record = None
-        if knee.measured is not None and knee.measured < 100:
-            passes = [a / b for a, b in zip(speeds[knee.measured], speeds[100], strict=True)]
-            record = _record(
+
+        def found(percent: int, *, kept: bool) -> Verified:
+            passes = [a / b for a, b in zip(speeds[percent], speeds[100], strict=True)]
+            return _record(
                 subject,
                 host,
-                percent=knee.measured,
-                kept=True,
-                ratios=(ratios[knee.measured], min(passes), max(passes)),
+                percent=percent,
+                kept=kept,
+                ratios=(ratios[percent], min(passes), max(passes)),
                 method="sweep",
                 rounds=2,
                 unit=unit,
                 trials=trials,
             )
-    stored = "" if record is None else _store(record)
+
+        failed = max((p for p, ratio in ratios.items() if ratio < paired.KEPT), default=None)
+        records = [] if failed is None else [found(failed, kept=False)]
+        record = None
+        if knee.measured is not None and knee.measured < 100:
+            record = found(knee.measured, kept=True)
+            records.append(record)
+    stored = _store(*records)
     return Verification(record, ratios, tuple(trials), unit, knee, stored)
 
 
@@ -167,7 +176,11 @@ def subject(run: Run, code: CodeRequest) -> Subject:
     Raises:
         ExportError: None of the cells is the measured one.
         UnsupportedCell: It needs what only its kernel has.
+        VerifyRefused: It used several GPUs, or may have.
     """
+    if not run.on_one_gpu:
+        count = run.gpus if run.gpus > 1 else len(run.started.devices)
+        raise _several(f"the run {'used' if run.gpus > 1 else 'may have used'} {count} GPUs")
     isolated = isolate(up_to_measured(code, run.started.code_hash))
     gpu = run.started.share.device if run.started.share.metric != "cpu_util_ratio" else None
     device = None if run.started.simulated else gpu
@@ -179,6 +192,7 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
 
     Raises:
         InvalidOption: It is no such folder, or has no code.
+        VerifyRefused: It was exported for several GPUs.
     """
     path = Path(folder)
     try:
@@ -188,8 +202,11 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
     try:
         found = json.loads((path / "gpupredict.json").read_text(encoding="utf-8"))
         told = found["cell"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        told = None  # then the answer holds for nothing but this
+        gpus = found.get("export", {}).get("gpus", 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        told, gpus = None, 1  # then the answer holds for nothing but this
+    if gpus != 1:
+        raise _several(f"{path} was exported for {gpus} GPUs")
     known = told if isinstance(told, str) and told.strip("0") else None
     return Subject(program_of_folder(text), known, device=device)
 
@@ -254,6 +271,13 @@ def _run_all(
                 )
             trials.append(trial)
             on_trial(trial)
+    for percent in shares:
+        counts = sorted({one.sm_count or 0 for one in trials if one.percent == percent})
+        if len(counts) > 1:
+            raise VerifyRefused(
+                f"at {percent} % the runs were given {' and '.join(map(str, counts))} SMs",
+                "something changed the limits in between; try again",
+            )
     unit = common_unit(trials)
     if unit is None:
         raise VerifyRefused(
@@ -267,11 +291,14 @@ def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
     from jupyter_gpupredict.mps.child import Child
     from jupyter_gpupredict.mps.verify import Count, run
 
-    tenancy = host.tenancy(percent if percent < 100 else None, None)
+    tenancy = host.tenancy(percent, None)  # 100 too: else a cap of the kernel's is inherited
+    environ = tenancy.environment(os.environ)
+    if host.device_uuid:
+        environ["CUDA_VISIBLE_DEVICES"] = host.device_uuid  # also at a daemon that was joined
     count = Count(limit)
     child = Child(
         subject.program,
-        tenancy.environment(os.environ),
+        environ,
         on_output=lambda _stream, _text: None,
         on_mark=count.take,
         before_signal=tenancy.before_signal,
@@ -280,16 +307,43 @@ def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
 
 
 def _refuse_unproven(trial: Trial, host: Grounds) -> None:
-    """A process that does not reach its daemon runs on without a cap, and without a word."""
-    fewer = trial.sm_count is not None and trial.sm_count < (host.device_sm_count or 0)
-    if trial.attached or (trial.percent < 100 and fewer):
-        return
-    if trial.percent == 100 and trial.attached is None:
-        return  # without a cap nothing rests on it
-    raise VerifyRefused(
-        f"at {trial.percent} % the function's process was not seen as a client of MPS: its share "
-        "may not have been applied",
-        "it has to start CUDA itself, in that process; %gpupredict mps status tells of the daemon",
+    """A process that does not reach its daemon runs on without a cap, and without a word.
+
+    So the SMs that CUDA gave decide: all of them without a cap, and fewer under one.
+    """
+    given, whole, at = trial.sm_count, host.device_sm_count, f"at {trial.percent} %"
+    if trial.attached is False:
+        raise VerifyRefused(
+            f"{at} the function's process was not seen as a client of MPS: its share may not have "
+            "been applied",
+            "it has to start CUDA itself, in that process; %gpupredict mps status tells of the "
+            "daemon",
+        )
+    if given is None:
+        raise VerifyRefused(
+            f"{at} it is not known how many SMs CUDA gave, so no share can be shown to be applied",
+            "the function has to start CUDA itself, in its own process",
+        )
+    if whole is None:
+        raise VerifyRefused(
+            "it is not known how many SMs the device has, so no share can be shown to be applied",
+            "a newer driver tells",
+        )
+    if trial.percent == 100 and given != whole:
+        raise VerifyRefused(
+            f"the run without a cap was given {given} of {whole} SMs: something else limits it",
+            "a default percentage of the daemon, or a partition in CUDA_MPS_SM_PARTITION",
+        )
+    if trial.percent < 100 and given >= whole:
+        raise VerifyRefused(
+            f"{at} the function was given all of the {whole} SMs: its share was not applied",
+            "%gpupredict mps status tells of the daemon; a share that rounds up to all is no cap",
+        )
+
+
+def _several(why: str) -> VerifyRefused:
+    return VerifyRefused(
+        f"{why}, and shares are tried on one", "measure it where one is visible: --device UUID"
     )
 
 
@@ -319,7 +373,6 @@ def _record(
     unit: Unit,
     trials: Sequence[Trial],
 ) -> Verified:
-    counts = {one.sm_count for one in trials if one.percent == percent} - {None}
     return Verified(
         percent=percent,
         kept=kept,
@@ -334,18 +387,19 @@ def _record(
         driver=host.driver,
         session_id=subject.session_id,
         at=SystemClock().wall().isoformat(timespec="seconds"),
-        sm_count=counts.pop() if len(counts) == 1 else None,
+        sm_count=next(one.sm_count for one in trials if one.percent == percent),
         tool_version=__version__,
     )
 
 
-def _store(record: Verified) -> str:
+def _store(*records: Verified) -> str:
     from jupyter_gpupredict.session.ledger import Ledger
 
     store = build_store()
     try:
         store.prepare()
-        Ledger(store.root).add(record)
+        for record in records:
+            Ledger(store.root).add(record)
     except OSError as error:
         return str(error)
     return ""

@@ -47,7 +47,7 @@ class SessionStarted:
     host: str = ""
     pid: int = 0
     code_hash: str | None = None
-    """SHA-256 of the cell's source without its magic line, newlines normalised."""
+    """SHA-256 of the cell's source without its magic line, newlines normalised, none at its end."""
     last_time: str = ""
     """What an earlier run of the same code on the same device said, in words."""
     environment: str = ""

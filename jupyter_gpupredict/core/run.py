@@ -64,7 +64,8 @@ class Run:
     used: tuple[str, ...] = ()
     """UUIDs of the watched devices that the run's own processes were on; (): it is not known."""
     other_processes: int = 0
-    """CUDA processes of others on the run's GPUs, at most at one time."""
+    """CUDA processes of others on one of the run's GPUs, at most at one time. One that is on two is
+    one; the MPS servers, which work for their clients, are none."""
     refresh_s: float = math.nan
     """Seconds from one reading of the share to the next, as they came; NaN: too few to tell."""
     throttled: tuple[tuple[str, float], ...] = ()
@@ -102,9 +103,17 @@ class Run:
         return 1 if self.ranks else max(1, len(self.used))
 
     @property
+    def on_one_gpu(self) -> bool:
+        """Whether it is known that one GPU is all that was used; shares are verified on one."""
+        told = bool(self.used or self.ranks) or len(self.started.devices) <= 1
+        return told and self.gpus == 1
+
+    @property
     def verified_sm_ratio(self) -> float | None:
-        """The verified share; None: none is."""
-        return None if self.verified is None else self.verified.percent / 100
+        """The verified share; None: none is, or it does not hold for several GPUs."""
+        if self.verified is None or not self.on_one_gpu:
+            return None
+        return self.verified.percent / 100
 
     def each_gpu(self) -> tuple[Recommendation, ...]:
         """Return the main recommendation and the same one of every further GPU that was used.
@@ -223,7 +232,7 @@ class RunFold:
             others=self.others,
             processes=max(self.neighbors.own.values(), default=1),
             used=tuple(sorted(self.neighbors.own)),
-            other_processes=sum(self.neighbors.others.values()),
+            other_processes=max(self.neighbors.others.values(), default=0),
             refresh_s=self._refresh_s(),
             throttled=self.neighbors.throttled(),
             applied=self.applied,

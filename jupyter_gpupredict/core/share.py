@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.memory import PREALLOCATED_SHARE
+
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
 
@@ -33,12 +35,41 @@ class AppliedShare:
     @property
     def capped(self) -> bool:
         """Whether the run may have had less than all SMs."""
-        if not self.active:
-            return False
-        if (self.percentage or 100) < 100:
-            return True
+        return self.active and ((self.percentage or 100) < 100 or self.short)
+
+    @property
+    def short(self) -> bool:
+        """Whether the process is known to have had less than all SMs."""
         given, all_of_them = self.sm_count, self.device_sm_count
         return given is not None and all_of_them is not None and given < all_of_them
+
+    def seen(
+        self, attached: bool | None, sm_count: int | None, device_sm_count: int | None, reason: str
+    ) -> AppliedShare:
+        """Return it with what was seen, and without limits that were not in force.
+
+        Args:
+            attached: Whether the daemon or the driver knows the process, as above.
+            sm_count: SMs that it was given, as above.
+            device_sm_count: All SMs of the device that CUDA numbers 0 in it.
+            reason: Of what is not shown.
+        """
+        found = replace(
+            self,
+            attached=attached,
+            sm_count=sm_count,
+            device_sm_count=device_sm_count,
+            reason=reason,
+        )
+        limited = self.percentage is not None or self.memory_limit_bytes is not None
+        if attached is not False or not limited or found.short:
+            return found
+        if sm_count is None:
+            reason = "CUDA did not start in it, and what it started may have had its limits"
+            return replace(found, attached=None, reason=reason)
+        if device_sm_count is None:
+            return found  # whether any was taken away is not known
+        return replace(found, percentage=None, memory_limit_bytes=None)
 
     @property
     def cap(self) -> str:
@@ -67,3 +98,28 @@ def withheld(recommendation: Recommendation, cap: str) -> Recommendation:
         confidence=None,
         memory=memory and replace(memory, target_bytes=None, reason="the run was capped"),
     )
+
+
+def judged(recommendation: Recommendation, applied: AppliedShare | None) -> Recommendation:
+    """Return what a run says that stood to MPS like this: as it is, without a cap or limit."""
+    if applied is None or not applied.active:
+        return recommendation
+    if applied.capped:
+        return withheld(recommendation, applied.cap)
+    memory, limit_bytes = recommendation.memory, applied.memory_limit_bytes
+    if memory is None or memory.basis == "rss" or not near(memory.peak_bytes, limit_bytes):
+        return recommendation
+    reason = "it came near to its memory limit: what the code needs shows without one"
+    return replace(recommendation, memory=replace(memory, target_bytes=None, reason=reason))
+
+
+def near(peak_bytes: float, limit_bytes: int | None) -> bool:
+    """Return whether a memory peak is so near to a limit that it may be the limit that shows.
+
+    A framework that takes what it can get, and a cache that is emptied when memory runs out, stop
+    there whatever the code needs.
+
+    >>> near(5.7e9, 6 << 30), near(5.9e9, 6 << 30), near(5.9e9, None)
+    (False, True, False)
+    """
+    return limit_bytes is not None and peak_bytes >= PREALLOCATED_SHARE * limit_bytes

@@ -17,6 +17,7 @@ from jupyter_gpupredict.core.events import (
 )
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 from jupyter_gpupredict.core.recording import Trace
+from jupyter_gpupredict.core.share import near
 from jupyter_gpupredict.core.tables import read_table
 from jupyter_gpupredict.core.trace import event_from_json
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Series
 
 MAX_LINE = 1 << 20
+_DEVICE_MEMORY = ("process_memory_used_bytes", "memory_used_bytes")
 
 
 def open_trace(path: str) -> Trace:
@@ -76,6 +78,7 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
     started: SessionStarted | None = None
     cells: dict[float, dict[Series, float]] = {}
     marks: list[Mark] = []
+    limit_bytes: int | None = None
     number = 0
     for number, line in enumerate(lines, start=1):
         if not line.endswith("\n"):
@@ -93,6 +96,8 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
                 f"{name} is of a run that MPS capped at {event.share.cap}",
                 "what the code needs shows in a run without a cap",
             )
+        elif isinstance(event, ShareApplied):
+            limit_bytes = event.share.memory_limit_bytes
         elif isinstance(event, ProgressMade) and event.unit in ("epoch", "step"):
             marks.append(_progress(event))
         elif isinstance(event, PhaseEntered):
@@ -107,6 +112,11 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
     if not cells:
         raise Truncated(f"{name} holds no reading", "was the run long enough?")
     seen = {one for row in cells.values() for one in row}
+    notes: tuple[str, ...] = ()
+    memories = {one for one in seen if one.metric in _DEVICE_MEMORY}
+    if any(near(row.get(one, 0.0), limit_bytes) for one in memories for row in cells.values()):
+        seen -= memories
+        notes = ("its memory came near to a limit, and is left out: it says nothing of need",)
     late = sorted(seen - set(started.series), key=lambda one: (one.device, one.metric))
     series = (*(one for one in started.series if one in seen), *late)
     rows = tuple(
@@ -121,6 +131,7 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
         started.source,
         main=started.share,
         marks=tuple(marks),
+        notes=notes,
     )
 
 

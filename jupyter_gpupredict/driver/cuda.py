@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import uuid
 from pathlib import Path
 
 _NOT_INITIALIZED = 3
@@ -50,6 +51,21 @@ def visible_sm_count() -> int | None:
         return None
     asked = library.cuDeviceGetAttribute(ctypes.byref(count), _MULTIPROCESSOR_COUNT, device)
     return count.value if asked == 0 and count.value > 0 else None
+
+
+def first_uuid() -> str:
+    """Return the UUID of the device that CUDA numbers 0 here, without `GPU-` or `MIG-`.
+
+    Empty while CUDA is not initialised here, and with drivers that do not say.
+
+    Source: cuDeviceGetUuid_v2, which gives that of a MIG instance where one is used.
+    """
+    library = _loaded()
+    ask = getattr(library, "cuDeviceGetUuid_v2", None)
+    device, found = ctypes.c_int(), (ctypes.c_ubyte * 16)()
+    if library is None or ask is None or library.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        return ""
+    return str(uuid.UUID(bytes=bytes(found))) if ask(ctypes.byref(found), device) == 0 else ""
 
 
 def _loaded() -> ctypes.CDLL | None:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.driver.buffer import ratio
 from jupyter_gpupredict.driver.nvml import NvmlError
-from jupyter_gpupredict.driver.processes import sees_host_pids
+from jupyter_gpupredict.driver.processes import process_name, sees_host_pids
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.driver.nvml import Nvml
 
 OWN_MEMORY, OWN_UTIL = "process_memory_used_bytes", "process_util_ratio"
 OWN_COUNT, OTHER_COUNT = "own_process_count", "other_process_count"
+_SERVER = "nvidia-cuda-mps-server"[:15]
+"""As far as the kernel keeps a process's name, proc(5)."""
 
 
 class Tenants:
@@ -29,34 +31,43 @@ class Tenants:
         self._since_us: int | None = None
         self._own: frozenset[int] = frozenset()
         """Ours that were on the device at the last `census`."""
-        self._through_mps = False
+        self.through_mps = False
+        """Whether ours were clients of an MPS server there at the last `census`."""
+        self._listed: frozenset[int] = frozenset()
+        self._servers: frozenset[int] = frozenset()
+        """MPS servers among those listed."""
         self._countable = sees_host_pids()
 
     def census(self, pids: frozenset[int]) -> dict[str, float]:
         """Return the memory of our processes and how many of ours and of others there are.
 
-        NaN: none of ours is there, or it cannot be known which ones are ours.
+        NaN: none of ours is there, or it cannot be known which ones are ours. An MPS server, ours
+        or another's, is nobody by itself: its clients are counted.
 
         Raises:
             NvmlError: The list cannot be had.
         """
         listed = self._nvml.process_memory_bytes(self._uuid)
-        own = pids & listed.keys()
+        if listed.keys() != self._listed:
+            self._listed = frozenset(listed)
+            self._servers = frozenset(p for p in listed if process_name(p).startswith(_SERVER))
+        users = listed.keys() - self._servers
+        own = pids & users
         if own != self._own:
-            self._own, self._through_mps = own, bool(own & self._mps_pids())
+            self._own, self.through_mps = own, bool(own & self._mps_pids())
         known = [size for pid in self._own if (size := listed[pid]) is not None]
         counted = bool(self._own) or self._countable
         return {
             OWN_MEMORY: math.fsum(known) if known else math.nan,
             OWN_COUNT: float(len(self._own)) if counted else math.nan,
-            OTHER_COUNT: float(len(listed) - len(self._own)) if counted else math.nan,
+            OTHER_COUNT: float(len(users) - len(self._own)) if counted else math.nan,
         }
 
     def utilization(self) -> float:
         """Return the share of the time that our processes kept the device busy since the last call.
 
         A process that did nothing is not listed: 0 as long as one of ours is on the device.
-        Through MPS the driver sees the server at work, not its clients: NaN.
+        Nothing to ask while `through_mps`: the driver sees the server at work, not its clients.
 
         Raises:
             NvmlError: It cannot be had.
@@ -64,7 +75,7 @@ class Tenants:
         first = self._since_us is None
         samples = self._nvml.process_samples(self._uuid, self._since_us or 0)
         self._since_us = samples[-1].time_us if samples else self._since_us or 0
-        if first or not self._own or self._through_mps:  # at first there is only what was before
+        if first or not self._own:  # at first there is only what was before
             return math.nan
         each: dict[int, list[float]] = {}
         for sample in samples:

@@ -131,10 +131,7 @@ class DeviceWatch:
                 raise translated(error, was_open=True) from error
             if error.permanent:
                 self._off.add(metric)
-            reason = self._reason(error)
-            if self._missing.get(metric) != reason:
-                self._missing[metric] = reason
-                unavailable.append(Unavailable(self.series(metric), reason, str(error)))
+            self._miss(metric, self._reason(error), str(error), unavailable)
             return None
         self._missing.pop(metric, None)
         return value
@@ -160,10 +157,23 @@ class DeviceWatch:
         )
         return [
             *(self._reading(now_s, metric, value) for metric, value in census.items()),
-            *self._one(now_s, OWN_UTIL, tenants.utilization, unavailable),
+            *self._busy(now_s, unavailable),
             *self._one(now_s, POWER, lambda: nvml.power_watts(uuid), unavailable),
             *self._one(now_s, THROTTLE, lambda: float(nvml.throttle_bits(uuid)), unavailable),
         ]
+
+    def _busy(self, now_s: float, unavailable: list[Unavailable]) -> list[Readings]:
+        if self._tenants.through_mps:
+            why = "the driver lays the work of MPS clients to their server"
+            self._miss(OWN_UTIL, "under_mps", why, unavailable)
+            return []
+        return self._one(now_s, OWN_UTIL, self._tenants.utilization, unavailable)
+
+    def _miss(self, metric: str, reason: str, detail: str, unavailable: list[Unavailable]) -> None:
+        """Tell once why there is no reading."""
+        if self._missing.get(metric) != reason:
+            self._missing[metric] = reason
+            unavailable.append(Unavailable(self.series(metric), reason, detail))
 
     def _one(
         self, now_s: float, metric: str, ask: Callable[[], float], unavailable: list[Unavailable]

@@ -172,13 +172,13 @@ def _predicted(run_: Run | None) -> int:
     Raises:
         InvalidOption: The run predicts none.
     """
-    told = [] if run_ is None else [run_.recommendation, *run_.others]
-    for one in told:
-        if one is not None and one.basis == "sm_share" and one.state == "converged":
-            assert run_ is not None  # noqa: S101 - it told
-            uuid = run_.started.share.device
-            counts = {device.uuid: device.sm_count for device in run_.started.devices}
-            if one.target_ratio is not None:
+    if run_ is not None:
+        uuid = run_.started.share.device
+        counts = {device.uuid: device.sm_count for device in run_.started.devices}
+        for one in (run_.recommendation, *run_.others):
+            if one is None or one.device not in ("", uuid):  # of a GPU that is not tried
+                continue
+            if one.basis == "sm_share" and one.state == "converged" and one.target_ratio:
                 return min(99, sm_percent(one.target_ratio, counts.get(uuid)))
     raise InvalidOption("there is no predicted share of the SMs to verify", "name one: --at P")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 PARTITION = "CUDA_MPS_SM_PARTITION"
 DEVICES = "CUDA_VISIBLE_DEVICES"
 _MOST_MIB = 1 << 30
+_MEMORY_LIMIT = re.compile(r"=\s*(\d+)([MG])B?\s*(?:,|$)")
+_SHIFTS = {"M": 20, "G": 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,17 @@ def percentage_in(environ: Mapping[str, str]) -> int | None:
         return max(1, min(100, int(float(environ[PERCENTAGE]))))
     except (KeyError, ValueError, OverflowError):
         return None
+
+
+def memory_limit_in(environ: Mapping[str, str]) -> int | None:
+    """Return the bytes of device memory that a client started here is held to; None: no limit.
+
+    The smallest of several devices' limits: which of them is used is not told.
+
+    Source: MPS documentation, CUDA_MPS_PINNED_DEVICE_MEM_LIMIT, such as `0=1G,1=512MB`.
+    """
+    found = _MEMORY_LIMIT.findall(environ.get(MEMORY, "").upper())
+    return min((int(number) << _SHIFTS[unit] for number, unit in found), default=None)
 
 
 def visible_sm_count() -> int | None:

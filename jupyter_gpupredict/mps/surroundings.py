@@ -7,14 +7,15 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.devices import choose
+from jupyter_gpupredict.core.devices import choose, visible
 from jupyter_gpupredict.core.errors import (
     ForeignDaemon,
     InvalidOption,
     MpsError,
     SourceUnavailable,
+    TelemetryError,
 )
-from jupyter_gpupredict.driver import inventory
+from jupyter_gpupredict.driver import cuda, inventory
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
 from jupyter_gpupredict.mps.identity import identify, owner_uid
 
@@ -37,13 +38,26 @@ def running_daemon(environ: Mapping[str, str]) -> tuple[Path, int] | None:
     That is where the environment or the driver's default says: a program started here becomes its
     client without being asked to.
     """
-    folder = Path(environ.get("CUDA_MPS_PIPE_DIRECTORY") or DEFAULT_PIPE_DIRECTORY)
+    folder = control_socket(environ)
+    if folder is None:
+        return None
     try:
         pid = int((folder / "nvidia-cuda-mps-control.pid").read_bytes()[:32])
-        is_socket = stat.S_ISSOCK((folder / "control").stat().st_mode)
     except (OSError, ValueError):
         return None
-    return (folder, pid) if is_socket and identify(pid) is not None else None
+    return (folder, pid) if identify(pid) is not None else None
+
+
+def control_socket(environ: Mapping[str, str]) -> Path | None:
+    """Return the pipe directory that CUDA would try, if a daemon's socket is in it.
+
+    The daemon itself may run in another PID namespace, as that of Kubernetes' device plugin does.
+    """
+    folder = Path(environ.get("CUDA_MPS_PIPE_DIRECTORY") or DEFAULT_PIPE_DIRECTORY)
+    try:
+        return folder if stat.S_ISSOCK((folder / "control").stat().st_mode) else None
+    except OSError:
+        return None
 
 
 def joinable(environ: Mapping[str, str]) -> Path | None:
@@ -75,19 +89,56 @@ def device(wanted: str | None, environ: Mapping[str, str]) -> Device:
         InvalidOption: `wanted` names none of them, or several.
         SourceUnavailable: There is no driver, or no GPU is visible.
     """
-    nvml = Nvml()
-    nvml.open()
-    try:
-        found = choose(inventory.devices(nvml), wanted, environ)
-    except NvmlError as error:
-        raise translated(error, was_open=False) from error
-    finally:
-        nvml.close()
+    found = choose(_devices(), wanted, environ)
     if not found:
         raise SourceUnavailable("no GPU is visible to this process", reason="no_device")
     if len(found) > 1:
         raise InvalidOption("a daemon of ours serves one GPU", "name one: --device UUID")
     return found[0]
+
+
+def first_device(environ: Mapping[str, str], sm_count: int | None, uuid: str = "") -> Device | None:
+    """Return the GPU that CUDA numbers 0 in a process; None where that cannot be told.
+
+    Args:
+        environ: The environment in which the process started CUDA.
+        sm_count: SMs that it was given.
+        uuid: What CUDA says there, as `driver.cuda.first_uuid`; empty: it was not asked.
+
+    On a machine with several models the environment does not always tell. Then it is the one with
+    just so many SMs, or, where a daemon may have taken some away, the one with most: a cap that is
+    suspected costs a prediction, and one that is missed makes a false one.
+    """
+    try:
+        devices = _devices()
+    except TelemetryError:
+        return None
+    for device in devices:
+        if uuid and device.uuid.lower().endswith(uuid):
+            return device
+    first = next(iter(visible(devices, environ)), None)
+    if first is None or not first.assumed:
+        return first
+    same = [device for device in devices if device.sm_count == sm_count]
+    if same and control_socket(environ) is None:
+        return same[0]
+    return max(devices, key=lambda device: device.sm_count or 0)
+
+
+def own_first_device(environ: Mapping[str, str], sm_count: int) -> Device | None:
+    """Return `first_device` of this process, whose CUDA can be asked."""
+    return first_device(environ, sm_count, cuda.first_uuid())
+
+
+def _devices() -> tuple[Device, ...]:
+    nvml = Nvml()
+    nvml.open()
+    try:
+        return inventory.devices(nvml)
+    except NvmlError as error:
+        raise translated(error, was_open=False) from error
+    finally:
+        nvml.close()
 
 
 def driver_version() -> str:

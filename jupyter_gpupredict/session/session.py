@@ -12,7 +12,7 @@ from jupyter_gpupredict.core import progress
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.run import Run, RunFold
 from jupyter_gpupredict.core.series import Batch, Gap, Loss, Readings
-from jupyter_gpupredict.core.share import withheld
+from jupyter_gpupredict.core.share import judged, withheld
 from jupyter_gpupredict.session import allocator
 from jupyter_gpupredict.session.analysis import Analysis, Transition
 from jupyter_gpupredict.session.delivery import Channel, Delivery
@@ -258,8 +258,7 @@ class Session:
 
     def _judged(self, analysis: Analysis | Ranks) -> Recommendation:
         """Return what an analysis recommends; of a capped run, nothing."""
-        told, applied = analysis.recommendation(), self.applied
-        return withheld(told, applied.cap) if applied is not None and applied.capped else told
+        return judged(analysis.recommendation(), self.applied)
 
     def _tell(self, applied: AppliedShare | None) -> None:
         """Tell how the run stands to MPS; what was predicted before a cap was seen is withdrawn."""

@@ -1,5 +1,6 @@
 """A verified share goes with its run, with later runs of its code, and into what they export."""
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 from jupyter_gpupredict import config
 from jupyter_gpupredict.config.stored import build_store
 from jupyter_gpupredict.core.cells import Cell, CodeRequest
-from jupyter_gpupredict.core.errors import ExportError, InvalidOption
+from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
 from jupyter_gpupredict.core.verified import Verified
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.frontends import verifying, words
 from jupyter_gpupredict.frontends.charts import sweep as chart
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.session.ledger import Ledger
@@ -82,6 +83,63 @@ def test_a_simulated_run_and_a_run_without_a_driver_take_nothing():
     assert config.with_verified(breadth()).verified is None
 
 
+def several(found, **other):
+    """The same run, with a second GPU under watch."""
+    (first,) = found.started.devices
+    devices = (first, dataclasses.replace(first, uuid="GPU-2"))
+    started = dataclasses.replace(found.started, devices=devices)
+    return dataclasses.replace(found, started=started, **other)
+
+
+@pytest.mark.parametrize("used", [("GPU-1", "GPU-2"), ()])
+def test_a_share_is_verified_on_one_gpu_and_holds_for_no_more(used, tmp_path):
+    """`()`: it is not known which of the two it used."""
+    found = several(driven(breadth()), used=used)
+    keep(entry(found))
+    assert config.with_verified(found).verified is None
+    forced = dataclasses.replace(found, verified=entry(found))
+    assert forced.verified_sm_ratio is None
+    text = "".join(manifests(export(forced, dry_run=True, sharing="mps")).values())
+    assert 'share-from: "verified"' not in text
+    assert "share-from: verified" not in text
+    with pytest.raises(VerifyRefused, match="used 2 GPUs, and shares are tried on one"):
+        config.subject(found, CodeRequest((Cell("In [1]", "x = 1"),), tmp_path))
+
+
+def test_a_run_that_watched_two_gpus_and_used_one_is_like_any_other():
+    found = several(driven(breadth()), used=("GPU-1",))
+    keep(entry(found))
+    assert config.with_verified(found).verified_sm_ratio == 0.25
+
+
+def test_what_was_taken_back_is_not_exported_by_a_run_that_had_it():
+    found = driven(breadth())
+    keep(entry(found))
+    held = config.with_verified(found)
+    keep(entry(found, kept=False))
+    text = "".join(manifests(export(held, dry_run=True)).values())
+    assert 'sm-percent: "25"' not in text
+
+
+def test_a_folder_for_several_gpus_is_not_tried(tmp_path):
+    (tmp_path / "train_fn.py").write_text("def train(params):\n    return {}\n")
+    told = {"cell": {"sha256": "ab" * 32}, "export": {"gpus": 2}}
+    (tmp_path / "gpupredict.json").write_text(json.dumps(told))
+    with pytest.raises(VerifyRefused, match="was exported for 2 GPUs"):
+        config.subject_of_folder(tmp_path)
+
+
+def test_the_share_that_is_tried_is_that_of_the_gpu_that_is_tried():
+    found = several(breadth(sm_count=132), used=("GPU-1",))
+    other = dataclasses.replace(found.recommendation, device="GPU-2", target_ratio=0.7)
+    main = dataclasses.replace(found.recommendation, device="GPU-1", state="watching")
+    parser = argparse.ArgumentParser()
+    verifying.arguments(parser, sweeps=False)
+    found = dataclasses.replace(found, recommendation=main, others=(other,))
+    with pytest.raises(InvalidOption, match="no predicted share"):
+        verifying.run(parser.parse_args([]), None, found, sweeps=False)
+
+
 def test_a_time_share_alone_offers_the_sweep():
     assert "%gpupredict sweep" in words.sm_share_hint(run())
     assert words.sm_share_hint(breadth()) == ""
@@ -100,6 +158,12 @@ def test_the_cell_that_was_measured_is_the_one_that_is_tried(tmp_path):
     assert subject.device == found.started.share.device
     with pytest.raises(ExportError, match="no cell has the code"):
         config.subject(run(), CodeRequest(cells, tmp_path))
+
+
+@pytest.mark.parametrize("same", ["x = 1\n\ny", "x = 1\r\n\r\ny\r\n", "x = 1\n\ny\n\n\n"])
+def test_newlines_at_the_end_are_no_other_code(same):
+    assert config.code_hash(same) == config.code_hash("x = 1\n\ny\n")
+    assert config.code_hash("x = 1\ny") != config.code_hash("x = 1\n\ny")
 
 
 def test_a_folder_and_a_notebook_are_read(tmp_path):

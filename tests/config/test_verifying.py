@@ -49,6 +49,11 @@ import os, time
 def train(params):
     time.sleep(0.2 * max(1.0, 40 / int(os.environ.get("{SHARE}", 100))))
 """
+SMS = f"""
+import os
+def sms():
+    return 132 * int(os.environ.get("{SHARE}", 100)) // 100
+"""
 PROGRESS = "jupyter_gpupredict.config.isolating:Listening"
 
 
@@ -61,9 +66,10 @@ def grounds(attached=True):
     return Grounds(tenancy, "A fake GPU", "1.2.3", 132)
 
 
-def subject(text, code_hash="c0de"):
+def subject(text, code_hash="c0de", sms=SMS):
     progress = "train_fn:Stamps" if "class Stamps" in text else PROGRESS
-    return Subject(Program(text, progress=progress), code_hash, "session")
+    program = Program(text + sms, progress=progress, sm_count="train_fn:sms")
+    return Subject(program, code_hash, "session")
 
 
 def ledger():
@@ -130,12 +136,82 @@ def test_a_function_that_fails_verifies_nothing():
         verify(subject(text), 50, bound(seconds=5.0), 2, grounds=grounds())
 
 
-@pytest.mark.parametrize("attached", [False, None])
-def test_a_share_that_was_not_shown_to_be_applied_verifies_nothing(attached):
-    """Without its daemon CUDA runs on uncapped: a ratio of 1 would mean nothing."""
+def test_a_process_that_is_no_client_verifies_nothing():
     with pytest.raises(VerifyRefused, match="was not seen as a client of MPS"):
-        verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=grounds(attached))
+        verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=grounds(attached=False))
     assert not (build_store().root / NAME).exists()
+
+
+@pytest.mark.parametrize("attached", [True, None])
+@pytest.mark.parametrize(
+    ("gives", "refused"),
+    [
+        ("132", "at 60 % the function was given all of the 132 SMs: its share was not applied"),
+        ("52", "without a cap was given 52 of 132 SMs: something else limits it"),
+        ("None", "not known how many SMs CUDA gave"),
+    ],
+)
+def test_a_share_that_was_not_shown_to_be_applied_verifies_nothing(attached, gives, refused):
+    """Without its daemon CUDA runs on uncapped: a ratio of 1 would mean nothing."""
+    told = f"\ndef sms():\n    return {gives}\n"
+    for find in (
+        lambda of: verify(of, 60, bound(seconds=1.0), 2, grounds=grounds(attached)),
+        lambda of: sweep(of, (60, 25), bound(seconds=1.0), grounds=grounds(attached)),
+    ):
+        with pytest.raises(VerifyRefused, match=refused):
+            find(subject(STAMPED, sms=told))
+    assert not (build_store().root / NAME).exists()
+
+
+def test_runs_that_were_given_other_sms_than_the_ones_before_verify_nothing(tmp_path):
+    once = tmp_path / "once"
+    told = (
+        SMS
+        + f"""
+def sms():
+    from pathlib import Path
+    if int(os.environ["{SHARE}"]) == 100:
+        return 132
+    seen = Path({str(once)!r}).exists()
+    Path({str(once)!r}).touch()
+    return 52 if seen else 79
+"""
+    )
+    with pytest.raises(VerifyRefused, match="at 60 % the runs were given 52 and 79 SMs"):
+        verify(subject(STAMPED, sms=told), 60, bound(seconds=1.0), 2, grounds=grounds())
+    assert not (build_store().root / NAME).exists()
+
+
+def test_a_device_whose_sms_are_not_known_verifies_nothing():
+    unknown = dataclasses.replace(grounds(), device_sm_count=None)
+    with pytest.raises(VerifyRefused, match="not known how many SMs the device has"):
+        verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=unknown)
+
+
+def test_the_uncapped_runs_ask_for_all_of_the_sms():
+    """Else a percentage in the kernel's own environment, or the daemon's default, would stand."""
+    asked = []
+
+    def tenancy(percent, memory_mib):
+        asked.append(percent)
+        return grounds().tenancy(percent, memory_mib)
+
+    verify(
+        subject(STAMPED),
+        60,
+        bound(seconds=1.0),
+        2,
+        grounds=dataclasses.replace(grounds(), tenancy=tenancy),
+    )
+    assert asked == [100, 60, 60, 100]
+
+
+def test_the_function_sees_the_device_that_is_asked_for():
+    """Also where a daemon that serves several was joined."""
+    shows = "\nassert os.environ['CUDA_VISIBLE_DEVICES'] == 'GPU-7'\n"
+    named = dataclasses.replace(grounds(), device_uuid="GPU-7")
+    found = verify(subject(STAMPED + shows), 60, bound(seconds=1.0), 2, grounds=named)
+    assert found.record.kept
 
 
 def test_a_sweep_finds_the_knee_between_measured_shares():
@@ -157,7 +233,20 @@ def test_a_sweep_of_what_needs_everything_keeps_nothing():
     text = STAMPED.replace("40 / share", "100 / share")
     found = sweep(subject(text), (50,), bound(seconds=1.0), grounds=grounds())
     assert (found.record, found.knee.measured) == (None, 100)
-    assert not (build_store().root / NAME).exists()
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3") is None
+
+
+def test_a_sweep_takes_back_what_it_refutes():
+    """The code is the same and its data has grown: 15 % was enough once."""
+    small = STAMPED.replace("40 / share", "10 / share")
+    sweep(subject(small), (70, 15), bound(seconds=1.0), grounds=grounds())
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3").percent == 15
+    found = sweep(subject(STAMPED), (70, 30, 15), bound(seconds=1.0), grounds=grounds())
+    assert found.record.percent == 70
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3") == found.record
+    whole = STAMPED.replace("40 / share", "100 / share")
+    sweep(subject(whole), (80, 15), bound(seconds=1.0), grounds=grounds())
+    assert ledger().newest("c0de", "A fake GPU", "1.2.3") is None
 
 
 def test_an_interrupt_ends_the_run_and_stores_nothing():

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
 from jupyter_gpupredict.core.neighbors import Neighbors
+from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.core.throttle import causes
 
@@ -25,6 +27,13 @@ def test_a_device_on_which_none_of_ours_was_is_not_used():
     found = Neighbors()
     found.add(readings("own_process_count", 0.0, math.nan))
     assert found.own == {}
+
+
+def test_one_neighbor_on_two_gpus_is_one():
+    share = Series("gpu_util_ratio", "GPU-1")
+    started = SessionStarted(0, 0.0, "id", "now", "nvml", False, share, None, 1.0, (), (), {}, {})
+    both = [readings("other_process_count", 1.0, device=one) for one in ("GPU-1", "GPU-2")]
+    assert fold([started, SamplesTaken(1, 1.0, tuple(both))]).other_processes == 1
 
 
 def test_throttling_is_a_share_of_the_readings_that_there_are():

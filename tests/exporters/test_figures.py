@@ -4,12 +4,14 @@ import itertools
 import pytest
 import yaml
 
+from jupyter_gpupredict.config.stored import build_store
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.exporters.figures import figures
+from jupyter_gpupredict.session.ledger import Ledger
 from tests.exporters.golden import example
 from tests.exporters.runs import PAIRS, SELECTOR, breadth, export, manifests, run
 from tests.frontends import runs as hand_made
@@ -85,11 +87,17 @@ def test_a_figure_of_the_users_own_that_is_out_of_range_is_refused(options):
 
 
 def test_a_verified_share_goes_before_an_estimate_and_the_users_before_both():
+    verified = breadth()
+    started = dataclasses.replace(verified.started, versions={"driver": "1"})
+    verified = dataclasses.replace(verified, started=started)
     tried = Verified(
         percent=25, kept=True, speed_ratio=0.97, low_ratio=0.95, high_ratio=0.99, method="verify",
-        pairs=4, unit="step", code_hash=None, device="GPU", driver="1", session_id="", at="",
+        pairs=4, unit="step", code_hash=started.code_hash, device=started.devices[0].name,
+        driver="1", session_id="", at="",
     )  # fmt: skip
-    verified = breadth(verified=tried)
+    store = build_store()
+    store.prepare()
+    Ledger(store.root).add(tried)  # what counts when it is exported
     assert stamps(verified)["sm-percent"] == "25"
     assert stamps(verified)["share-from"] == "verified"
     own = stamps(verified, sm_percent=50)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 static int initialised, link_fd = -1, percent = 100; /* fixed when CUDA starts */
+static char first[64];
 
 static void attach(void) {
   struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -38,6 +39,9 @@ int cuInit(unsigned flags) {
   if (!initialised) {
     attach();
     if (link_fd >= 0 && limit) percent = atoi(limit);
+    const char *shown = getenv("CUDA_VISIBLE_DEVICES"), *named = getenv("FAKE_CUDA_UUID");
+    if (!named) named = shown && !strncmp(shown, "GPU-", 4) ? shown : "GPU-11111111-2222-3333-4444-555555555555";
+    snprintf(first, sizeof first, "%.40s", named);
   }
   initialised = 1;
   return 0;
@@ -51,6 +55,13 @@ int cuDeviceGet(int *device, int ordinal) {
   if (!initialised) return 3;
   *device = ordinal;
   return ordinal ? 101 : 0;
+}
+/* FAKE_CUDA_UUID is the first device's; else what CUDA_VISIBLE_DEVICES named, or the scenario's own. */
+int cuDeviceGetUuid_v2(unsigned char *uuid, int device) {
+  if (!initialised) return 3;
+  for (const char *at = first + 4; device == 0 && *at; at++)
+    if (*at != '-' && sscanf(at++, "%2hhx", uuid++) != 1) return 1;
+  return device ? 101 : 0;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   const char *sms = getenv("FAKE_CUDA_SMS");

@@ -62,7 +62,8 @@ def seen(driver, monkeypatch):
     driver.tick(0.0)
 
 
-def test_what_each_source_gives_is_listed(seen):
+def test_what_each_source_gives_is_listed(seen, monkeypatch):
+    monkeypatch.setattr("jupyter_gpupredict.driver.tenants.sees_host_pids", lambda: True)
     lines = seen(FakeGpu(gpm=True), FakeGpu(uuid="GPU-bbbb", gpm=True))
     assert "GPU-bbbb" in lines["source nvml"].found
     assert lines["nvml driver"].found == "580.00"
@@ -74,6 +75,14 @@ def test_what_each_source_gives_is_listed(seen):
         "power",
     } <= set(lines["nvml metrics"].found.split(", "))
     assert "SM share while busy" in lines["gpm metrics"].found
+
+
+def test_what_has_no_figure_is_not_given(seen, monkeypatch):
+    """In a container nobody can tell whose the processes are: there is no figure, only NaN."""
+    monkeypatch.setattr("jupyter_gpupredict.driver.tenants.sees_host_pids", lambda: False)
+    given = seen(FakeGpu(processes=[(1, 5000)]))["nvml metrics"].found.split(", ")
+    assert "device memory" in given
+    assert "compute processes of others" not in given
 
 
 def test_what_a_device_lacks_is_listed_with_its_reason(seen):

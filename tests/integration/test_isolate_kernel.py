@@ -278,3 +278,14 @@ def test_the_options_need_the_isolation(kernel):
     reply = kernel.run("%%gpupredict --return x\nx = 1")
     assert reply.status == "error"
     assert "--return needs --isolate" in reply.text("stderr")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_cell_is_the_same_code_in_its_own_process(kernel, end):
+    """So what was measured in one way is the earlier run, and the verified share, of the other."""
+    code = f"x = 1\nx{end}"
+    kernel.run(f"{MAGIC} -o apart\n{code}")
+    kernel.run(f"{MAGIC.replace(' --isolate', '')} -o here\n{code}")
+    reply = kernel.run("[one.run.started.code_hash for one in (apart, here)]")
+    apart, here = eval(reply.result)
+    assert apart == here

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from jupyter_gpupredict.mps.identity import identify
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.kernels import Kernel
+from tests.mps.test_daemon import stranger
 
 pytestmark = pytest.mark.integration
 CUDA = "import ctypes; cuda = ctypes.CDLL('libcuda.so.1'); cuda.cuInit(0)"
@@ -189,6 +191,30 @@ def test_a_sweep_from_a_terminal(environ, machine, tmp_path):
     assert found["ratios"]["20"] < 0.75  # half the speed, on a machine with nothing else to do
     assert (tmp_path / "sweep.svg").read_text().startswith("<svg")
     assert until(lambda: machine.daemons() == [], 10.0)
+
+
+def test_a_cap_of_the_surroundings_is_not_taken_for_no_cap(environ, machine, tmp_path):
+    """A daemon of this user is joined, and the kernel's environment holds a percentage."""
+    folder, pid = stranger(machine)
+    function = tmp_path / "function"
+    function.mkdir()
+    (function / "train_fn.py").write_text(
+        f"def train(params):\n    import time\n    {CUDA}\n    time.sleep(0.1)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "jupyter_gpupredict.frontends.cli", "verify", str(function), "--at",
+         "50", "--pairs", "2", "--json"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, **environ, "CUDA_MPS_PIPE_DIRECTORY": str(folder),
+             "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "40"},
+    )  # fmt: skip
+    assert ran.returncode in (0, 1), ran.stderr  # two pairs on a busy machine settle nothing
+    trials = json.loads(ran.stdout)["trials"]
+    assert [(one["percent"], one["sm_count"]) for one in trials] == [
+        (100, 132), (50, 66), (50, 66), (100, 132)
+    ]  # fmt: skip
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
 
 
 def test_without_mps_one_line_names_what_is_missing(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps.ending import until
 from jupyter_gpupredict.mps.identity import identify
 from tests.fake_nvml.build import library_dir
-from tests.fake_nvml.scenario import FakeGpu, Script
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
 
 H100 = {"cores": (132 * 128, "9.0")}
@@ -155,6 +155,30 @@ def test_cuda_that_did_not_find_the_daemon_is_seen(machine):
     assert gone(machine)
 
 
+def test_limits_that_were_not_in_force_are_none(machine):
+    elsewhere = "os.environ['CUDA_MPS_PIPE_DIRECTORY'] = '/nowhere'; " + WORK
+    limits = {"mps_percentage": 40, "memory_limit_mib": 512}
+    ((found,), _) = measured(({"mps": True, **limits}, elsewhere))
+    mps = found["mps"]
+    assert (mps["attached"], mps["sm_count"]) == (False, 132)
+    assert (mps["percentage"], mps["memory_limit_bytes"], found["capped"]) == (None, None, False)
+    assert "CAPPED" not in words.mps(AppliedShare(**mps))
+    assert gone(machine)
+
+
+def test_what_may_have_been_capped_stays_capped(machine):
+    """A process that the cell started, and that has ended, cannot be asked any more."""
+    child = (
+        "import subprocess; subprocess.run([sys.executable, '-c', "
+        "\"import ctypes; ctypes.CDLL('libcuda.so.1').cuInit(0)\"], check=True)"
+    )
+    ((found,), _) = measured(({"mps": True, "mps_percentage": 40}, child))
+    mps = found["mps"]
+    assert (mps["attached"], mps["percentage"], found["capped"]) == (None, 40, True)
+    assert "ran without MPS" not in words.mps(AppliedShare(**mps))
+    assert gone(machine)
+
+
 def test_a_client_in_a_child_process_counts(machine):
     child = (
         "import subprocess; child = subprocess.Popen([sys.executable, '-c', "
@@ -233,6 +257,43 @@ def test_a_cap_that_nobody_asked_for_is_seen(machine, driver):
     assert (found["capped"], found["target_ratio"]) == (True, None)
     os.kill(pid, signal.SIGKILL)
     assert until(lambda: identify(pid) is None, 5.0)
+
+
+OTHER = "GPU-99999999-2222-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize("wanted", [None, "all", "1"])
+def test_a_cap_of_a_daemon_in_another_container_is_seen(machine, driver, wanted):
+    """As in a pod of the device plugin: its PID means nothing here, and NVML lists no client."""
+    driver.play(Script([FakeGpu(**H100), FakeGpu(**H100, uuid=OTHER)]))
+    folder, pid = stranger(machine)
+    (folder / "nvidia-cuda-mps-control.pid").write_text("4194303\n")
+    found, _ = measured(
+        ({"device": wanted}, WORK),
+        ({"device": wanted}, WORK),
+        CUDA_MPS_PIPE_DIRECTORY=str(folder),
+        CUDA_MPS_ACTIVE_THREAD_PERCENTAGE="50",
+    )
+    assert [one["capped"] for one in found] == [True, True]
+    assert found[0]["mps"]["sm_count"] == 66
+    assert (found[0]["target_ratio"], found[0]["memory_target_bytes"]) == (None, None)
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
+
+
+@pytest.mark.parametrize(("first", "sms", "capped"), [(UUID, "84", True), (OTHER, "84", False)])
+def test_the_sms_are_those_of_cudas_own_first_device(machine, driver, first, sms, capped):
+    """CUDA numbers by speed, NVML by the bus; `--device` may name a third."""
+    cards = [FakeGpu(**H100), FakeGpu(name="A10", uuid=OTHER, cores=(84 * 128, "8.6"))]
+    driver.play(Script(cards))
+    ((found,), _) = measured(({"device": "0"}, WORK), FAKE_CUDA_UUID=first, FAKE_CUDA_SMS=sms)
+    assert found["capped"] is capped
+    assert (found["target_ratio"] is None) is capped
+
+
+def test_all_of_the_sms_is_no_cap_whatever_the_environment_says(machine):
+    ((found,), _) = measured(({}, WORK), CUDA_MPS_ACTIVE_THREAD_PERCENTAGE="40")
+    assert (found["mps"], found["capped"]) == (None, False)  # there is no daemon
 
 
 @root_only

@@ -2,8 +2,10 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.driver import inventory, nvml
+from jupyter_gpupredict.mps.ending import until
 from jupyter_gpupredict.telemetry.nvml import NvmlSource
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
@@ -194,6 +197,38 @@ def test_work_that_cannot_be_laid_to_us_is_missing(driver, source, ours):
         driver.tick(1.0)
         batch = source.read(slow=True)
     assert all(math.isnan(v) for v in values(batch, "process_util_ratio"))
+
+
+def test_that_mps_hides_our_work_is_told_once(driver, source):
+    driver.play(Script([FakeGpu(processes=[("self", 700, "mps")])]))
+    source.open()
+    told = []
+    for _ in range(3):
+        driver.tick(1.0)
+        batch = source.read(slow=True)
+        assert values(batch, "process_util_ratio") == []
+        told += [(one.series.metric, one.reason) for one in batch.unavailable]
+    assert told == [("process_util_ratio", "under_mps")]
+    driver.play(Script([FakeGpu(processes=[("self", 700, "mps"), (1, 1, 1)])]))
+    driver.tick(1.0)
+    assert source.read(slow=True).unavailable == ()
+
+
+def test_an_mps_server_is_nobody_on_the_gpu(driver, source, tmp_path, monkeypatch):
+    """It is listed as a compute process, and works for clients, which are listed themselves."""
+    monkeypatch.setattr("jupyter_gpupredict.driver.processes.sees_host_pids", lambda: True)
+    server = tmp_path / "nvidia-cuda-mps-server"
+    server.symlink_to(shutil.which("sleep"))
+    with subprocess.Popen([server, "60"]) as process:
+        named = Path(f"/proc/{process.pid}/comm")
+        assert until(lambda: named.read_text().startswith("nvidia-cuda-mps"), 5.0)
+        driver.play(Script([FakeGpu(processes=[("self", 700, "mps"), (process.pid, 30), (1, 9)])]))
+        source.open()
+        driver.tick(1.0)
+        batch = source.read(slow=True)
+        process.kill()
+    assert values(batch, "own_process_count") == [1.0]
+    assert values(batch, "other_process_count") == [1.0]
 
 
 def test_a_use_that_no_percent_can_be_is_dropped(driver, source):
