@@ -208,6 +208,9 @@ class SessionFinished:
     """What the framework's own allocator says, where one was used."""
     partial: tuple[str, ...] = ()
     """What of several devices was lost and not found again, with its reason."""
+    own_processes: dict[str, int] = field(default_factory=dict)
+    """Device UUID -> most compute processes of the run's own on it at one time; those that were
+    used. Empty: it is not known."""
 
 
 Event = (

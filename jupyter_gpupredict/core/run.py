@@ -212,6 +212,8 @@ class RunFold:
         if self.started is None:
             raise Truncated("the trace has no beginning", "it was cut before its first line")
         finished = self.finished
+        # a reader of the first and the last line alone has no readings to count in
+        own = self.neighbors.own or (finished.own_processes if finished else {})
         return Run(
             started=self.started,
             recommendation=self.recommendation,
@@ -230,8 +232,8 @@ class RunFold:
             progress=self.progress,
             allocator=finished.allocator if finished else None,
             others=self.others,
-            processes=max(self.neighbors.own.values(), default=1),
-            used=tuple(sorted(self.neighbors.own)),
+            processes=max(own.values(), default=1),
+            used=tuple(sorted(own)),
             other_processes=max(self.neighbors.others.values(), default=0),
             refresh_s=self._refresh_s(),
             throttled=self.neighbors.throttled(),

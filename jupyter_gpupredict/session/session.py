@@ -230,6 +230,7 @@ class Session:
                 profile=analysis.profile() if self._whole(outcome) else None,
                 allocator=self._allocator_peak(),
                 partial=tuple(self._fold.lost.values()),
+                own_processes=dict(self._fold.neighbors.own),
             )
         )
         if not self._delivery.finish(self._channel):

@@ -214,6 +214,8 @@ export interface ISessionFinished extends IEvent<'SessionFinished'> {
   allocator: IAllocatorPeak | null;
   /** What of several devices was lost and not found again. */
   partial: string[];
+  /** Device -> most compute processes of the run's own on it at one time. */
+  own_processes: Record<string, number>;
 }
 
 export type RunEvent =
@@ -295,7 +297,8 @@ export const FIELDS: {
     profile: 'object?',
     others: 'list',
     allocator: 'object?',
-    partial: 'list'
+    partial: 'list',
+    own_processes: 'object'
   }
 };
 
@@ -316,7 +319,8 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   profile: null,
   others: [],
   allocator: null,
-  partial: []
+  partial: [],
+  own_processes: {}
 };
 
 /**

@@ -122,6 +122,7 @@ def every_kind():
             Profile(30.0, (block,), block, 392.0),
             (beside,),
             AllocatorPeak("torch", 9 * GIB, 9.5 * GIB),
+            own_processes={UUID: 2},
         ),
     ]
 

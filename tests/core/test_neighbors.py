@@ -9,6 +9,7 @@ from jupyter_gpupredict.core.neighbors import Neighbors
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.core.throttle import causes
+from tests.frontends import runs
 
 
 def readings(metric, *values, device="GPU-1"):
@@ -34,6 +35,16 @@ def test_one_neighbor_on_two_gpus_is_one():
     started = SessionStarted(0, 0.0, "id", "now", "nvml", False, share, None, 1.0, (), (), {}, {})
     both = [readings("other_process_count", 1.0, device=one) for one in ("GPU-1", "GPU-2")]
     assert fold([started, SamplesTaken(1, 1.0, tuple(both))]).other_processes == 1
+
+
+def test_the_first_and_the_last_event_alone_tell_who_was_there():
+    """As the server reads a stored run, however long it was."""
+    found = runs.events(10)
+    end = runs.finished(found, own_processes={"GPU-2": 3, "GPU-1": 1})
+    run = fold([found[0], end])
+    assert (run.used, run.gpus, run.processes) == (("GPU-1", "GPU-2"), 2, 3)
+    unknown = fold([found[0], runs.finished(found)])
+    assert (unknown.used, unknown.gpus, unknown.processes) == ((), 1, 1)
 
 
 def test_throttling_is_a_share_of_the_readings_that_there_are():

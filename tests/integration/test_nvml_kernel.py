@@ -8,7 +8,7 @@ import pytest
 
 from jupyter_gpupredict import config
 from tests.fake_nvml.build import library_dir
-from tests.fake_nvml.scenario import FakeGpu, Script
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.integration.kernels import Kernel
 
 pytestmark = pytest.mark.integration
@@ -274,6 +274,8 @@ def test_several_gpus_are_predicted_each(tmp_path):
             0.7,
         )
         assert (found["gpus"], found["processes"], found["other_processes"]) == (2, 1, 1)
+        ended = bench.ask("str(run.run.used)")
+        assert ended == str(tuple(sorted((UUID, OTHER))))
         assert found["throttled_ratio"] == {"power cap": 0.5}  # one GPU of the two
         text = bench.ask("run.to_text()")
         assert "GPU 1: 70 % busy time (time share) covers" in text
