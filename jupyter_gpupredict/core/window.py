@@ -45,6 +45,11 @@ class ClosedWindow:
         return zip(self.times_s, self.values, self.weights_s, strict=True)
 
 
+MAX_HOLE = 1000
+"""Windows that are closed one by one when time jumps. All but the first are void, as those left out
+are, and a void window says no more after the first: a hole of years must not cost memory."""
+
+
 class SlidingWindows:
     """Cuts readings into blocks `(start + jW, start + (j+1)W]` and closes each as time passes it.
 
@@ -84,7 +89,8 @@ class SlidingWindows:
                 an idle reading weighs nothing, and yet nothing is missing. None: the weight.
         """
         index = math.ceil((time_s - self._start_s) / self.window_s - _SLACK) - 1
-        closed = [self._close() for _ in range(index - self._index)] if index > self._index else []
+        closed = [self._close() for _ in range(min(index - self._index, MAX_HOLE))]
+        self._index = max(self._index, index)
         self._seen_s += weight_s if span_s is None else span_s
         if weight_s <= 0.0:
             return closed

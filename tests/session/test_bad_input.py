@@ -5,6 +5,7 @@ Every table goes through `predict_recording`, as `jupyter gpupredict predict` do
 
 import json
 import math
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,20 @@ def test_rows_whose_time_does_not_rise_are_as_if_they_were_not_there(values, dat
     # a row that was put in front of a good one must not shadow it: only those behind a later time
     assert without_notes(predicted(bad)) == without_notes(predicted(rows))
     assert any("does not rise" in note for note in predicted(bad)["notes"])
+
+
+def test_a_hole_of_centuries_costs_no_more_than_one_of_days():
+    def peak_bytes(hole_s):
+        rows = steady([50] * 60)
+        tracemalloc.start()
+        found = predicted([*rows, *((t + hole_s, u) for t, u in rows)])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (found["state"], found["target_pct"]) == ("converged", 50)
+        return peak
+
+    peak_bytes(1e6)
+    assert peak_bytes(9e10) < 2 * peak_bytes(1e6)
 
 
 @pytest.mark.parametrize("time_s", [-8.98e307, 8.98e307, 1e12, -1e12])
