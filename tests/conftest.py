@@ -106,6 +106,7 @@ class FakeDriver:
         self.control_path = folder / "control.txt"
         self.library = ctypes.CDLL(str(library_dir() / SONAME))
         self.library.fake_nvml_set_time.argtypes = [ctypes.c_double]
+        self.library.fake_nvml_forget()
         self.tick(0.0)
 
     def play(self, script: Script) -> None:

@@ -42,6 +42,9 @@ static double start_s, fixed_now_s = -1.0;
 /* Tests own the clock by calling this through ctypes; negative gives it back. */
 void fake_nvml_set_time(double now_s) { fixed_now_s = now_s; }
 
+/* A test begins with a library that nobody has opened, whatever ran before it in this process. */
+void fake_nvml_forget(void) { initialised = 0; }
+
 static double now_s(void) {
   struct timespec now;
   if (fixed_now_s >= 0) return fixed_now_s;
