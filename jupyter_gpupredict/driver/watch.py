@@ -26,11 +26,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.series import SourceInfo
 
 _Value = TypeVar("_Value")
 MEMORY, POWER, THROTTLE = "memory_used_bytes", "power_watts", "throttle_bits"
 BESIDE = (MEMORY, OWN_MEMORY, OWN_UTIL, OWN_COUNT, OTHER_COUNT, POWER, THROTTLE)
 """What is read of each device, whatever its share comes from."""
+
+
+def opening(inspect: Callable[[], SourceInfo], close: Callable[[], None]) -> SourceInfo:
+    """Open a source anew; what cannot be opened is closed again.
+
+    Raises:
+        SourceUnavailable, PermissionDenied: A call of the library failed meanwhile.
+    """
+    close()
+    try:
+        return inspect()
+    except NvmlError as error:
+        close()
+        raise translated(error, was_open=False) from error
+    except Exception:
+        close()
+        raise
 
 
 class Watch:

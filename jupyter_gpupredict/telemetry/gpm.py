@@ -20,9 +20,8 @@ from jupyter_gpupredict.core.series import (
 )
 from jupyter_gpupredict.driver import gpm
 from jupyter_gpupredict.driver.gpm import Gpm
-from jupyter_gpupredict.driver.nvml import NvmlError, translated
 from jupyter_gpupredict.driver.tenants import OWN_MEMORY
-from jupyter_gpupredict.driver.watch import BESIDE, MEMORY, DeviceWatch, Watch
+from jupyter_gpupredict.driver.watch import BESIDE, MEMORY, DeviceWatch, Watch, opening
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
@@ -56,15 +55,7 @@ class GpmSource:
             PermissionDenied: This user may not read it.
             InvalidOption: `--device` names one that is not there.
         """
-        self.close()
-        try:
-            return self._inspect()
-        except NvmlError as error:
-            self.close()
-            raise translated(error, was_open=False) from error
-        except Exception:
-            self.close()
-            raise
+        return opening(self._inspect, self.close)
 
     def read(self, *, slow: bool) -> Batch:
         """Return activity since the last call, memory now, and in slow reads processes and power.

@@ -16,9 +16,8 @@ from jupyter_gpupredict.core.series import (
 )
 from jupyter_gpupredict.driver.buffer import SampleBuffer
 from jupyter_gpupredict.driver.inventory import MIG_PREFIX
-from jupyter_gpupredict.driver.nvml import NvmlError, translated
 from jupyter_gpupredict.driver.tenants import OWN_MEMORY
-from jupyter_gpupredict.driver.watch import BESIDE, MEMORY, Watch
+from jupyter_gpupredict.driver.watch import BESIDE, MEMORY, Watch, opening
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
@@ -42,15 +41,7 @@ class NvmlSource:
             SourceUnavailable: No driver, no device, or a device gives no utilization.
             InvalidOption: `--device` names one that is not there.
         """
-        self.close()
-        try:
-            return self._inspect()
-        except NvmlError as error:
-            self.close()
-            raise translated(error, was_open=False) from error
-        except Exception:
-            self.close()
-            raise
+        return opening(self._inspect, self.close)
 
     def read(self, *, slow: bool) -> Batch:
         """Return what the buffers gained, memory now, and in slow reads processes and power.
