@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from jupyter_gpupredict.core.errors import (
     PermissionDenied,
@@ -111,6 +111,13 @@ class Nvml:
         self._nvml: Any = None
         self._pid = 0
         self._handles: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def open(self) -> None:
         """Load and initialise the library.

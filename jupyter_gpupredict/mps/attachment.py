@@ -49,16 +49,12 @@ def known_to_driver(gpu_uuid: str, pids: frozenset[int]) -> bool | None:
 
     Source: nvmlDeviceGetMPSComputeRunningProcesses.
     """
-    nvml = Nvml()
-    listed: frozenset[int] = frozenset()
     try:
-        nvml.open()
-        inventory.devices(nvml)
-        listed = nvml.mps_pids(gpu_uuid)
+        with Nvml() as nvml:
+            inventory.devices(nvml)
+            listed = nvml.mps_pids(gpu_uuid)
     except (TelemetryError, NvmlError, KeyError):
         return None
-    finally:
-        nvml.close()
     return True if not listed.isdisjoint(pids) else None
 
 

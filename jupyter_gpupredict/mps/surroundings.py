@@ -131,14 +131,11 @@ def own_first_device(environ: Mapping[str, str], sm_count: int) -> Device | None
 
 
 def _devices() -> tuple[Device, ...]:
-    nvml = Nvml()
-    nvml.open()
-    try:
-        return inventory.devices(nvml)
-    except NvmlError as error:
-        raise translated(error, was_open=False) from error
-    finally:
-        nvml.close()
+    with Nvml() as nvml:
+        try:
+            return inventory.devices(nvml)
+        except NvmlError as error:
+            raise translated(error, was_open=False) from error
 
 
 def driver_version() -> str:
@@ -147,14 +144,8 @@ def driver_version() -> str:
     Raises:
         SourceUnavailable: There is no driver.
     """
-    nvml = Nvml()
-    nvml.open()
-    try:
+    with Nvml() as nvml:
         return nvml.driver_version()
-    except NvmlError as error:
-        raise translated(error, was_open=False) from error
-    finally:
-        nvml.close()
 
 
 def compute_mode(gpu_uuid: str) -> str:
@@ -163,15 +154,12 @@ def compute_mode(gpu_uuid: str) -> str:
     Raises:
         SourceUnavailable: There is no driver.
     """
-    nvml = Nvml()
-    nvml.open()
-    try:
-        inventory.devices(nvml)
-        mode = nvml.compute_mode(gpu_uuid)
-    except (NvmlError, KeyError):
-        return ""
-    finally:
-        nvml.close()
+    with Nvml() as nvml:
+        try:
+            inventory.devices(nvml)
+            mode = nvml.compute_mode(gpu_uuid)
+        except (NvmlError, KeyError):
+            return ""
     return _MODES[mode] if mode < len(_MODES) else ""
 
 
@@ -183,18 +171,16 @@ def require_room(gpu_uuid: str) -> None:
         MpsError: It is prohibited, or held by other processes in that mode.
         SourceUnavailable: There is no driver.
     """
-    nvml = Nvml()
-    nvml.open()
-    try:
-        inventory.devices(nvml)
-        mode = nvml.compute_mode(gpu_uuid)
-        held = sorted(nvml.process_memory_bytes(gpu_uuid)) if mode == _EXCLUSIVE_PROCESS else []
-    except KeyError as error:
-        raise MpsError(f"there is no GPU {gpu_uuid}") from error
-    except NvmlError:
-        return  # not told here; then the daemon's own start tells
-    finally:
-        nvml.close()
+    with Nvml() as nvml:
+        try:
+            inventory.devices(nvml)
+            mode = nvml.compute_mode(gpu_uuid)
+            alone = mode == _EXCLUSIVE_PROCESS
+            held = sorted(nvml.process_memory_bytes(gpu_uuid)) if alone else []
+        except KeyError as error:
+            raise MpsError(f"there is no GPU {gpu_uuid}") from error
+        except NvmlError:
+            return  # not told here; then the daemon's own start tells
     if mode == _PROHIBITED:
         raise MpsError(
             "the GPU's compute mode prohibits any use of it", "nvidia-smi -c DEFAULT, as root"
