@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Device
 
 
+def is_mig(uuid: str) -> bool:
+    """Return whether a device is an instance of a GPU that MIG has cut."""
+    return uuid.startswith("MIG-")
+
+
 def visible(devices: Sequence[Device], environ: Mapping[str, str]) -> tuple[Device, ...]:
     """Return the devices CUDA would show to this process, in its order.
 

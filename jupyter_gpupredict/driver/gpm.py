@@ -10,7 +10,7 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.driver.inventory import MIG_PREFIX
+from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.driver.nvml import NvmlError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Gpm:
         """
         nvml = self._nvml
         self._gpu, self._instance = nvml.handle(self._uuid), None
-        if self._uuid.startswith(MIG_PREFIX):  # support is a matter of the GPU, samples are not
+        if is_mig(self._uuid):  # support is a matter of the GPU, samples are not
             self._instance = nvml.call("nvmlDeviceGetGpuInstanceId", self._gpu)
             self._gpu = nvml.call("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", self._gpu)
         support = nvml.call("nvmlGpmQueryDeviceSupport", self._gpu)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.driver.nvml import DEVICE_LOST, NO_PERMISSION, NvmlError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.driver.nvml import Nvml
 
 _Value = TypeVar("_Value")
-MIG_PREFIX = "MIG-"
 
 
 def devices(nvml: Nvml) -> tuple[Device, ...]:
@@ -67,7 +67,7 @@ def _device(nvml: Nvml, handle: Any, index: int) -> Device:
     name = str(nvml.call("nvmlDeviceGetName", handle))
     nvml.keep(uuid, handle)
     memory = _or_none(lambda: int(nvml.memory(uuid).total))
-    count = _instance_sms if uuid.startswith(MIG_PREFIX) else _gpu_sms
+    count = _instance_sms if is_mig(uuid) else _gpu_sms
     return Device(uuid, name, index, memory, count(nvml, handle))
 
 

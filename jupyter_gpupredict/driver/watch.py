@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from jupyter_gpupredict.core.devices import choose
+from jupyter_gpupredict.core.devices import choose, is_mig
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceOptions, Unavailable
 from jupyter_gpupredict.driver import inventory
@@ -204,5 +204,5 @@ class DeviceWatch:
 
     def _reason(self, error: NvmlError) -> str:
         """An instance of a cut GPU lacks things that the whole GPU has."""
-        cut = self.device.uuid.startswith(inventory.MIG_PREFIX)
+        cut = is_mig(self.device.uuid)
         return "mig" if cut and error.reason == "not_supported" else error.reason

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Figures
+from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
 from jupyter_gpupredict.core.memory import MARGIN
 from jupyter_gpupredict.exporters.naming import IMAGE, slug
@@ -84,7 +85,7 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         code_hash=started.code_hash,
         gpus=run.gpus,
         processes=run.processes,
-        mig=gpu is not None and gpu.uuid.startswith("MIG-"),
+        mig=gpu is not None and is_mig(gpu.uuid),
         predicted_runtime_s=expected_s,
         sm_from=sm_from,
         warnings=tuple(warnings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.series import (
     Batch,
@@ -15,7 +16,6 @@ from jupyter_gpupredict.core.series import (
     Unavailable,
 )
 from jupyter_gpupredict.driver.buffer import SampleBuffer
-from jupyter_gpupredict.driver.inventory import MIG_PREFIX
 from jupyter_gpupredict.driver.tenants import OWN_MEMORY
 from jupyter_gpupredict.driver.watch import BESIDE, MEMORY, Watch, opening
 
@@ -71,7 +71,7 @@ class NvmlSource:
         watch = self._watch
         watch.open()
         for one in watch.devices:
-            if one.device.uuid.startswith(MIG_PREFIX):
+            if is_mig(one.device.uuid):
                 raise SourceUnavailable(
                     "the driver gives no utilization of a MIG instance",
                     "SM activity is read there on Hopper and later: --source gpm",
