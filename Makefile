@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test test-frameworks test-serve lab lab-build lab-test lint clean
+.PHONY: help demo test coverage test-frameworks test-serve lab lab-build lab-test lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -12,6 +12,7 @@ JLPM = cd labextension && PATH="$(CURDIR)/$(BIN):$$(../$(BIN)/python build_backe
 help:
 	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
 	@echo "make test   everything CI checks"
+	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod"
 	@echo "make lab    open the demo in JupyterLab"
@@ -71,8 +72,12 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 
 test: lint lab-build lab-test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python examples/run_quickstart.py
+
+# Apart from `test`, because tracing more than doubles its time.
+coverage: .venv/.test lab-build
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 # On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
 # make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

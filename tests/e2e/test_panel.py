@@ -416,8 +416,9 @@ def test_a_run_of_another_host_is_labelled(open_panel, lab):
     started = traces.started(run, kernel_id=kernel, host="gpu-far", pid=77)
     traces.write(store, run, [started, traces.samples(1, [0.1, 0.9])])
     wait_run(sheet)  # written just now, so it lives, as far as one can see from here
-    assert "The kernel runs on gpu-far: the figures are of its devices" in text(sheet)
-    assert "The kernel runs on gpu-far, not on this server" in text(sheet)
+    panel = sheet.page.locator(PANEL)
+    panel.get_by_text("The kernel runs on gpu-far: the figures are of its devices").wait_for()
+    panel.get_by_text("The kernel runs on gpu-far, not on this server").wait_for()
 
 
 def test_notebook_7_has_the_panel_too(notebook7, open_panel):
