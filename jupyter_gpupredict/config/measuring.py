@@ -161,7 +161,8 @@ def build_session(
         live=live,
         own_process=child is None,
         max_seconds=config.max_seconds,
-        stop_requested=lambda: store.stop_requested(session_id),
+        # asked each second: `exists` makes and drops an exception, `access` does not
+        stop_requested=functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
         on_state=on_state,
         on_limit=on_limit,
     )

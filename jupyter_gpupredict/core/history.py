@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 Row = tuple[float, float, float]
 """(time_s at the end of the span, smallest, largest value in it); NaN where nothing was read."""
@@ -41,9 +41,7 @@ class History:
         """Add one reading; NaN marks a hole."""
         if self._pending and self._rows:
             last = self._rows[-1]
-            self._rows[-1] = replace(
-                last, end_s=time_s, low=_least(last.low, value), high=_most(last.high, value)
-            )
+            self._rows[-1] = _Span(time_s, _least(last.low, value), _most(last.high, value))
         else:
             self._rows.append(_Span(time_s, value, value))
         self._pending = (self._pending + 1) % self._merge

@@ -30,10 +30,14 @@ class Neighbors:
         if metric == "throttle_bits":
             for bits in readings.values:
                 self._asked += not math.isnan(bits)
-                self._throttled.update(causes(bits))
+                if bits > 0.0:  # not so for NaN, and rarely so for others
+                    self._throttled.update(causes(bits))
             return
-        most = {"own_process_count": self.own, "other_process_count": self.others}.get(metric)
-        if most is None:
+        if metric == "own_process_count":
+            most = self.own
+        elif metric == "other_process_count":
+            most = self.others
+        else:
             return
         for count in readings.values:
             if count >= 1.0:  # not so for NaN

@@ -25,12 +25,13 @@ _NAMESPACE = {
 """Where the field types, which are strings, are looked up."""
 _FIELDS: dict[type[Any], dict[str, Any]] = {}
 """Cache: class -> field name -> resolved type."""
+_NAMES: dict[type[Any], tuple[str, ...]] = {}
+"""Cache: class -> field names, which is all that writing needs."""
 
 
 def event_to_json(event: Event) -> str:
     """Return the event as one line of JSON, without the newline."""
-    document = {"event": type(event).__name__, **_plain(event)}
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return _encode({"event": type(event).__name__, **_fields(event)})
 
 
 def event_from_json(line: str) -> Event:
@@ -58,15 +59,27 @@ def event_from_json(line: str) -> Event:
         raise Malformed(f"a broken {document['event']} event", str(error)) from error
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    """Return what a dataclass holds, name by name; the encoder comes back for those in it."""
+    kind = type(value)
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return {name: _plain(getattr(value, name)) for name in _NAMES[kind]}
+
+
+_encode = json.JSONEncoder(
+    allow_nan=False, separators=(",", ":"), ensure_ascii=False, default=_fields
+).encode
+
+
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+    """Return the value with None for every float that JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from jupyter_gpupredict.core.errors import (
     PermissionDenied,
@@ -50,8 +50,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One reading of the driver's own buffer."""
 
     time_us: int
@@ -209,7 +208,7 @@ class Nvml:
             raise
         field = "dVal" if kind == 0 else "uiVal" if kind == 1 else "ullVal"
         found = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
-        return sorted((s for s in found if s.time_us > since_us), key=lambda s: s.time_us)
+        return sorted(s for s in found if s.time_us > since_us)
 
     def utilization_percent(self, uuid: str) -> float:
         """Return nvmlDeviceGetUtilizationRates().gpu.

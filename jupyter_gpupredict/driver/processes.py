@@ -49,10 +49,14 @@ class ProcessTree:
         """Return the process ids of the tree as of the last walk."""
         return frozenset((self._own.pid, *self._children))
 
-    def walk(self, now_s: float) -> None:
-        """Look for new and ended children, unless that was done a moment ago."""
+    def walk(self, now_s: float) -> bool:
+        """Look for new and ended children, unless that was done a moment ago.
+
+        Returns:
+            Whether it was done now.
+        """
         if now_s < self._next_walk_s:
-            return
+            return False
         began_s = time.monotonic()
         found = self._descendants() if self._by_kernel else self._descendants_by_psutil()
         self._children = {
@@ -61,6 +65,7 @@ class ProcessTree:
             if (process := _process(pid)) is not None
         }
         self._next_walk_s = now_s + (time.monotonic() - began_s) / WALK_SHARE
+        return True
 
     def cpu_s(self) -> dict[int, float]:
         """Return the CPU seconds of each live process, those of its ended children included."""

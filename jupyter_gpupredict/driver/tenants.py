@@ -15,6 +15,7 @@ from jupyter_gpupredict.driver.processes import process_name, sees_host_pids
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.driver.nvml import Nvml
+    from jupyter_gpupredict.driver.processes import ProcessTree
 
 OWN_MEMORY, OWN_UTIL = "process_memory_used_bytes", "process_util_ratio"
 OWN_COUNT, OTHER_COUNT = "own_process_count", "other_process_count"
@@ -38,8 +39,11 @@ class Tenants:
         """MPS servers among those listed."""
         self._countable = sees_host_pids()
 
-    def census(self, pids: frozenset[int]) -> dict[str, float]:
+    def census(self, tree: ProcessTree, now_s: float) -> dict[str, float]:
         """Return the memory of our processes and how many of ours and of others there are.
+
+        Our tree is walked only when others are listed than before: the walk costs more than all
+        that is asked of the driver.
 
         NaN: none of ours is there, or it cannot be known which ones are ours. An MPS server, ours
         or another's, is nobody by itself: its clients are counted.
@@ -48,11 +52,11 @@ class Tenants:
             NvmlError: The list cannot be had.
         """
         listed = self._nvml.process_memory_bytes(self._uuid)
-        if listed.keys() != self._listed:
+        if listed.keys() != self._listed and tree.walk(now_s):
             self._listed = frozenset(listed)
             self._servers = frozenset(p for p in listed if process_name(p).startswith(_SERVER))
         users = listed.keys() - self._servers
-        own = pids & users
+        own = tree.pids() & users
         if own != self._own:
             self._own, self.through_mps = own, bool(own & self._mps_pids())
         known = [size for pid in self._own if (size := listed[pid]) is not None]

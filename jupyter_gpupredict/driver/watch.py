@@ -107,13 +107,11 @@ class Watch:
         """
         now_s, tree = self._clock.monotonic_s(), self._tree
         assert tree is not None  # noqa: S101 - opened
-        if slow:
-            tree.walk(now_s)
         readings = []
         for one in self.devices:
             readings += one.quick(now_s, unavailable)
             if slow:
-                readings += one.slow(now_s, tree.pids(), unavailable)
+                readings += one.slow(now_s, tree, unavailable)
         return readings
 
 
@@ -127,10 +125,14 @@ class DeviceWatch:
         self._missing: dict[str, str] = {}
         self._off: set[str] = set()
         """Metrics that this device does not give; never asked again."""
+        self._series: dict[str, Series] = {}
 
     def series(self, metric: str) -> Series:
-        """Return the series of a metric of this device."""
-        return Series(metric, self.device.uuid)
+        """Return the series of a metric of this device; the same object each time."""
+        found = self._series.get(metric)
+        if found is None:
+            found = self._series[metric] = Series(metric, self.device.uuid)
+        return found
 
     def ask(
         self, metric: str, ask: Callable[[], _Value], unavailable: list[Unavailable]
@@ -160,18 +162,18 @@ class DeviceWatch:
         return self._one(now_s, MEMORY, lambda: self._nvml.memory_used_bytes(uuid), unavailable)
 
     def slow(
-        self, now_s: float, pids: frozenset[int], unavailable: list[Unavailable]
+        self, now_s: float, tree: ProcessTree, unavailable: list[Unavailable]
     ) -> list[Readings]:
         """Return what costs more to ask: who uses the device, its power, why it is throttled.
 
         Args:
             now_s: The present.
-            pids: The processes that are ours.
+            tree: The processes that are ours.
             unavailable: Takes what cannot be had.
         """
         uuid, nvml, tenants = self.device.uuid, self._nvml, self._tenants
         census: Mapping[str, float] = (
-            self.ask(OWN_MEMORY, lambda: tenants.census(pids), unavailable) or {}
+            self.ask(OWN_MEMORY, lambda: tenants.census(tree, now_s), unavailable) or {}
         )
         return [
             *(self._reading(now_s, metric, value) for metric, value in census.items()),

@@ -62,7 +62,8 @@ class Sampler:
         now_s = self._clock.monotonic_s()
         slow = now_s >= self._slow_due_s
         if slow:
-            self._slow_due_s = now_s + SLOW_EVERY_S
+            # half a wake-up early counts as due: else jitter would skip every other one
+            self._slow_due_s = now_s + SLOW_EVERY_S - self._interval_s / 2
         return self._tick(slow)
 
     def _run(self) -> None:

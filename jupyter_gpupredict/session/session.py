@@ -36,6 +36,9 @@ BUFFERED_WAKE_S = 1.0
 LIVE_WAKE_S = 0.25
 """While a view is attached: its frame period."""
 MAX_BACKOFF_S = 10.0
+TELL_EVERY_S = 1.9
+"""How often the trace is written while no view is attached: telling costs as much as reading. A
+change of state is told at once."""
 FULL_UPDATE_S = 10.0
 """A recommendation is sent this often even when nothing visible changed."""
 
@@ -91,7 +94,7 @@ class Session:
         self._lost_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff_s = 0.5
-        self._updated_s = float("-inf")
+        self._updated_s = self._told_s = float("-inf")
         self._run: Run | None = None
         self._stop_lock = threading.Lock()
         self._ended_early = ""
@@ -358,15 +361,18 @@ class Session:
         changed = self._report_changes(analysis.ingest(readings, marks))
         for loss in batch.losses:
             changed = self._report_loss(loss, now_s) or changed
-        if changed or now_s - self._updated_s >= FULL_UPDATE_S or self._visibly_changed():
-            self._updated_s = now_s
+        due = changed or self._live or now_s - self._told_s >= TELL_EVERY_S
+        if due and (changed or self._visibly_changed(now_s)):
             self._recommend(now_s)
         if batch.exhausted:
             self._ended_early = "the recording is at its end"
-        self._delivery.wake()
+        if due:
+            self._told_s = now_s
+            self._delivery.wake()
 
     def _recommend(self, now_s: float) -> None:
         assert self._analysis is not None  # noqa: S101 - set by `start`
+        self._updated_s = now_s
         self._emit(
             ev.RecommendationUpdated(
                 self._next(),
@@ -416,8 +422,11 @@ class Session:
                 )
         return found
 
-    def _visibly_changed(self) -> bool:
+    def _visibly_changed(self, now_s: float) -> bool:
+        """Whether a person would see other figures than those told last, or none for long."""
         assert self._analysis is not None  # noqa: S101 - set by `start`
+        if now_s - self._updated_s >= FULL_UPDATE_S:
+            return True
         old, new = self._fold.recommendation, self._judged(self._analysis)
         return old is None or _visible(old) != _visible(new)
 

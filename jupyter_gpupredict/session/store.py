@@ -142,17 +142,21 @@ class Store:
                 if line.endswith(b"\n"):
                     yield event_from_json(line.decode(errors="replace"))
 
+    def stop_mark(self, session_id: str) -> Path:
+        """Return the file whose being there asks a live run to end its measuring."""
+        return self.path(session_id).with_suffix(".stop")
+
     def request_stop(self, session_id: str) -> None:
         """Leave a mark that ends the measuring of a live run; the cell goes on."""
-        self._mark(session_id).touch(mode=0o600)
+        self.stop_mark(session_id).touch(mode=0o600)
 
     def stop_requested(self, session_id: str) -> bool:
         """Return whether the mark is there."""
-        return self._mark(session_id).exists()
+        return self.stop_mark(session_id).exists()
 
     def clear_stop(self, session_id: str) -> None:
         """Remove the mark."""
-        self._mark(session_id).unlink(missing_ok=True)
+        self.stop_mark(session_id).unlink(missing_ok=True)
 
     def prune(self) -> int:
         """Delete traces that are too old, and the oldest when they take too much room.
@@ -171,6 +175,3 @@ class Store:
                 self.clear_stop(session_id)
                 deleted += 1
         return deleted
-
-    def _mark(self, session_id: str) -> Path:
-        return self.path(session_id).with_suffix(".stop")
