@@ -19,6 +19,7 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.driver import inventory, nvml
+from jupyter_gpupredict.driver.tenants import Tenants
 from jupyter_gpupredict.mps.ending import until
 from jupyter_gpupredict.telemetry.nvml import NvmlSource
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
@@ -165,6 +166,49 @@ def test_processes_are_counted_as_ours_or_not(driver, source):
     batch = source.read(slow=True)
     assert values(batch, "own_process_count") == [1.0]
     assert values(batch, "other_process_count") == [2.0]
+
+
+def test_a_child_on_the_device_is_ours(driver, source):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        driver.play(Script([FakeGpu(processes=[("self", 700), (child.pid, 40)])]))
+        source.open()
+        driver.tick(1.0)
+        batch = source.read(slow=True)
+    finally:
+        child.communicate(b"\n")
+    assert values(batch, "own_process_count") == [2.0]
+    assert values(batch, "process_memory_used_bytes") == [740 * 2**20]
+
+
+def test_the_process_tree_is_walked_only_when_the_device_lists_others():
+    class Tree:
+        walks = 0
+
+        def walk(self, now_s):
+            self.walks += 1
+            return now_s != 2.0  # a moment after the last walk it refuses
+
+        def pids(self):
+            return frozenset({7})
+
+    class Listing:
+        pids = (7,)
+
+        def process_memory_bytes(self, uuid):
+            return dict.fromkeys(self.pids, 1.0)
+
+        def mps_pids(self, uuid):
+            return frozenset()
+
+    tree, listing = Tree(), Listing()
+    tenants = Tenants(listing, "GPU-1")
+    walks = []
+    for now_s in (1.0, 1.5, 2.0, 3.0, 4.0):
+        listing.pids = (7,) if now_s < 2.0 else (7, 8)
+        tenants.census(tree, now_s)
+        walks.append(tree.walks)
+    assert walks == [1, 1, 2, 3, 3]
 
 
 def test_what_our_processes_did_is_told_apart(driver, source):
