@@ -70,16 +70,20 @@ class Tenants:
     def utilization(self) -> float:
         """Return the share of the time that our processes kept the device busy since the last call.
 
-        A process that did nothing is not listed: 0 as long as one of ours is on the device.
+        A process that did nothing is not listed: 0 as long as one of ours is on the device. The
+        driver is not asked where none is, and the first answer is NaN: it tells of what was before.
         Nothing to ask while `through_mps`: the driver sees the server at work, not its clients.
 
         Raises:
             NvmlError: It cannot be had.
         """
+        if not self._own:
+            self._since_us = None
+            return math.nan
         first = self._since_us is None
         samples = self._nvml.process_samples(self._uuid, self._since_us or 0)
         self._since_us = samples[-1].time_us if samples else self._since_us or 0
-        if first or not self._own:  # at first there is only what was before
+        if first:  # there is only what was before
             return math.nan
         each: dict[int, list[float]] = {}
         for sample in samples:

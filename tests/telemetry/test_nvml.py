@@ -405,6 +405,7 @@ def test_every_code_while_opening_is_survived(driver, source, function, code):
 def test_every_code_in_mid_run_costs_one_metric_or_loses_the_device(
     driver, source, function, metric, code
 ):
+    driver.play(Script([FakeGpu(processes=[("self", 700)])]))
     driver.tick(5.0)
     source.open()
     driver.fail(function, code)
