@@ -142,6 +142,7 @@ def build_session(
             buffer_s=info.buffer_s,
             kernel_id=kernel_id,
             host=socket.gethostname(),
+            hosts=info.hosts,
             pid=os.getpid(),
             code_hash=None if code is None else code_hash(code),
             last_time=_last_time(earlier(info)),

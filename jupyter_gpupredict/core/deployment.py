@@ -34,6 +34,7 @@ class Restriction(Enum):
     """What a workload or a sharing backend cannot do; each is refused with its reason."""
 
     ONE_GPU = "holds one GPU"
+    ONE_RANK = "runs one rank"
     PER_CONTAINER = "limits the container, not each process in it"
     NO_MIG = "does not run on MIG instances"
     MEMORY_REQUIRED = "needs a memory limit"
@@ -99,6 +100,12 @@ class Figures:
     code_hash: str | None = None
     gpus: int = 1
     processes: int = 1
+    ranks: int = 1
+    """Replicas that work together, each with these limits; 1: the run was not distributed."""
+    hosts: int = 1
+    """Hosts that the run's devices were on at its beginning."""
+    partial: bool = False
+    """A device of the run was lost and not found again."""
     mig: bool = False
     """The figures are those of a MIG instance."""
     predicted_runtime_s: float | None = None

@@ -45,6 +45,9 @@ class SessionStarted:
     buffer_s: float | None = None
     kernel_id: str | None = None
     host: str = ""
+    """Of the process that measures."""
+    hosts: int = 1
+    """Hosts that the devices were on at the beginning."""
     pid: int = 0
     code_hash: str | None = None
     """SHA-256 of the cell's source without its magic line, newlines normalised, none at its end."""

@@ -143,6 +143,8 @@ class SourceInfo:
     """For a replay: the source that the recording was made from."""
     scope: str = "device"
     """Whose use the figures are: `device` (everything on it) or `process_tree`."""
+    hosts: int = 1
+    """Hosts that the devices were on when it was opened."""
     ranks: bool = False
     """Several devices, more of which may come: the share is that of each of them."""
     buffer_s: float | None = None

@@ -265,6 +265,7 @@ class ClusterSource:
             series=tuple(
                 Series(metric, label, rank) for label, _, rank in devices for metric in offer.series
             ),
+            hosts=len(hosts),
             share=share,
             memory=of(offer.memory),
             process_memory=of(offer.process_memory),

@@ -48,6 +48,7 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     if run.partial:
         _insist(request, f"this run is partial: {run.partial[0]}")
         warnings.append(f"The run behind this file is partial: {'; '.join(run.partial)}.")
+    _same_model(run)
     cpu = started.share.metric == "cpu_util_ratio"
     if started.simulated or cpu:
         what = "CPU use, not GPU use" if cpu else "simulated data"
@@ -85,6 +86,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         code_hash=started.code_hash,
         gpus=run.gpus,
         processes=run.processes,
+        ranks=max(1, len(run.ranks)),
+        hosts=started.hosts,
+        partial=bool(run.partial),
         mig=gpu is not None and is_mig(gpu.uuid),
         predicted_runtime_s=expected_s,
         sm_from=sm_from,
@@ -210,6 +214,21 @@ def _check_user(request: ExportRequest) -> None:
 def _device(run: Run) -> Device | None:
     wanted = run.started.share.device
     return next((one for one in run.started.devices if one.uuid == wanted), None)
+
+
+def _same_model(run: Run) -> None:
+    """Refuse one share for ranks on different GPU models: the same percent is not as much of each.
+
+    Raises:
+        Refused: There is more than one model.
+    """
+    names = {one.uuid: one.name for one in run.started.devices}
+    models = sorted({names[one.device] for one in run.ranks if one.device in names})
+    if len(models) > 1:
+        raise Refused(
+            f"the ranks ran on different GPU models: {', '.join(models)}",
+            "run the ranks of one model at a time and export each",
+        )
 
 
 def _total_mib(device: Device | None) -> int | None:

@@ -40,6 +40,9 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
         "sm-count": figures.sm_count,
         "gpus": figures.gpus if figures.gpus > 1 else None,
         "processes": figures.processes if figures.processes > 1 else None,
+        "ranks": figures.ranks if figures.ranks > 1 else None,
+        "hosts": figures.hosts if figures.hosts > 1 else None,
+        "partial": "true" if figures.partial else None,
         "cell-sha256": figures.code_hash,
     }
     return {PREFIX + key: str(value) for key, value in found.items() if value is not None}

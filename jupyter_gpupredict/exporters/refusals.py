@@ -56,6 +56,16 @@ def bounded(
             f"{request.workload} with {request.sharing} holds one GPU, the run used {figures.gpus}",
             "job with mps, dra or hami holds several",
         )
+    if figures.ranks > 1:
+        if Restriction.ONE_RANK in restrictions:
+            raise Refused(
+                f"{request.workload} starts one function at a time, and the run had "
+                f"{figures.ranks} ranks",
+                "job starts them together, as an Indexed Job",
+            )
+        warnings.append(
+            f"The run had {figures.ranks} ranks: each replica is one, with all of these limits."
+        )
     if figures.mig and Restriction.NO_MIG in restrictions:
         raise Refused(
             f"{request.sharing} does not share MIG instances, and the run was measured on one",

@@ -126,6 +126,7 @@ export interface ISessionStarted extends IEvent<'SessionStarted'> {
   buffer_s: number | null;
   kernel_id: string | null;
   host: string;
+  hosts: number;
   pid: number;
   code_hash: string | null;
   last_time: string;
@@ -262,6 +263,7 @@ export const FIELDS: {
     buffer_s: 'number?',
     kernel_id: 'string?',
     host: 'string',
+    hosts: 'number',
     pid: 'number',
     code_hash: 'string?',
     last_time: 'string',
@@ -310,6 +312,7 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   buffer_s: null,
   kernel_id: null,
   host: '',
+  hosts: 1,
   pid: 0,
   code_hash: null,
   last_time: '',

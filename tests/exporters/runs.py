@@ -77,6 +77,16 @@ def export(found, folder="unused", **options):
     return config.export(found, output=folder, **chosen)
 
 
+def ranked(found, count=3, **started):
+    """The same of a distributed run, each of whose ranks needs that much."""
+    main = dataclasses.replace(found.recommendation, device="")
+    others = tuple(
+        dataclasses.replace(main, device=f"GPU-{rank}", rank=rank) for rank in range(count)
+    )
+    header = dataclasses.replace(found.started, **started)
+    return dataclasses.replace(found, started=header, recommendation=main, others=others)
+
+
 def manifests(outcome):
     """Return path -> text of what a platform reads."""
     beside = ("gpupredict.json", "README.md")

@@ -1,5 +1,7 @@
 import dataclasses
 import itertools
+import json
+import re
 
 import pytest
 import yaml
@@ -9,11 +11,12 @@ from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.exporters.figures import figures
 from jupyter_gpupredict.session.ledger import Ledger
 from tests.exporters.golden import example
-from tests.exporters.runs import PAIRS, SELECTOR, breadth, export, manifests, run
+from tests.exporters.runs import PAIRS, SELECTOR, breadth, export, manifests, ranked, run
 from tests.frontends import runs as hand_made
 
 STAMP = "jupyter-gpupredict/"
@@ -312,6 +315,47 @@ def test_several_gpus(pair):
     text = "".join(manifests(export(found, **options)).values())
     expected = {"hami": "nvidia.com/gpu: 2", "mps": "0=5874M,1=5874M", "dra": "count: 2"}
     assert expected[sharing] in text
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_several_ranks(pair):
+    workload, sharing = pair
+    found = ranked(example(*pair), hosts=2)
+    options = {"workload": workload, "sharing": sharing, "dry_run": True}
+    together = {
+        "job": ["completionMode: Indexed", "completions: 3", "parallelism: 3"],
+        "fastpod": ["replicas: 3"],
+        "ecs": [],
+    }
+    if workload not in together:
+        with pytest.raises(Refused, match="3 ranks"):
+            export(found, **options, force=True)
+        return
+    outcome = export(found, **options)
+    text = "".join(manifests(outcome).values())
+    for expected in together[workload]:
+        assert expected in text
+    assert "completions" not in "".join(manifests(export(example(*pair), **options)).values())
+    assert re.search(rf"{STAMP}ranks\W+(value\W+)?3", text)
+    assert re.search(rf"{STAMP}hosts\W+(value\W+)?2", text)
+    assert any("each replica is one" in warning for warning in outcome.warnings)
+    seen = json.loads(outcome.texts["gpupredict.json"])["observation"]
+    assert (seen["ranks"], seen["hosts"], seen["partial"]) == (3, 2, False)
+
+
+def test_a_partial_run_says_so_in_the_manifest():
+    lacking = dataclasses.replace(ranked(breadth()), partial=("GPU-2: silent for 3 s",))
+    with pytest.raises(Refused, match="partial"):
+        export(lacking, dry_run=True)
+    assert stamps(lacking, force=True)["partial"] == "true"
+    assert "partial" not in stamps(ranked(breadth()))
+
+
+def test_ranks_on_different_models_get_no_common_share():
+    devices = (Device("GPU-0", "NVIDIA A100"), Device("GPU-1", "NVIDIA H100"))
+    found = ranked(breadth(), 2, devices=devices)
+    with pytest.raises(Refused, match="NVIDIA A100, NVIDIA H100"):
+        export(found, dry_run=True, force=True)
 
 
 def asked(found):

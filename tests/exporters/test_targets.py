@@ -9,7 +9,7 @@ from jupyter_gpupredict import config, registry
 from jupyter_gpupredict.core.errors import Incompatible, InvalidOption
 from jupyter_gpupredict.frontends.cli import main
 from tests.exporters.golden import FOLDER, example, files, texts
-from tests.exporters.runs import PAIRS, UUID, breadth, export, manifests, run
+from tests.exporters.runs import PAIRS, UUID, breadth, export, manifests, ranked, run
 
 HOST = {"mps", "gke", "kai", "volcano"}
 TABLE = {
@@ -121,9 +121,12 @@ def every_folder(tmp_path):
         "time": run(duration_s=250.0),
         "forced": breadth(duration_s=250.0, state="abstained", settled=False),
         "unknown": breadth(outcome="stopped"),
+        "ranks": ranked(breadth(duration_s=250.0), hosts=2),
     }
     for kind, found in runs.items():
         for workload, sharing in PAIRS:
+            if kind == "ranks" and workload not in ("job", "fastpod", "ecs"):
+                continue  # these start one function at a time
             folder = tmp_path / kind / f"{workload}-{sharing}"
             export(
                 found, folder, workload=workload, sharing=sharing, force=kind == "forced",

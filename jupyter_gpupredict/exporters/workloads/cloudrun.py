@@ -20,7 +20,7 @@ class CloudRun:
 
     carries = frozenset({Capability.ENV, Capability.WHOLE_GPU, Capability.TIME_LIMIT})
     switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
     max_run_s: int | None = 3600
     """Limit of GPU tasks."""
 

@@ -31,7 +31,7 @@ class FastPod:
                 figures, patch, provenance.stamps(figures, patch), namespace="fast-gshare"
             ),
             "spec": {
-                "replicas": 1,
+                "replicas": figures.ranks,
                 "podSpec": {"restartPolicy": "OnFailure", "containers": [container]},
             },
         }

@@ -25,7 +25,7 @@ class Fission:
         }
     )
     switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
     max_run_s = None
 
     def render(

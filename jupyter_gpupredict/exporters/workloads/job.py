@@ -37,8 +37,15 @@ class Job:
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
-        """Return the Job; without a predicted run time it has no deadline."""
+        """Return the Job; without a predicted run time it has no deadline.
+
+        Several ranks make it an Indexed Job that starts them together: a pod's number is in its
+        variable JOB_COMPLETION_INDEX (Kubernetes, Indexed Job).
+        """
         spec: dict[str, Json] = {"backoffLimit": 0}  # a silent retry would repeat hours
+        if figures.ranks > 1:
+            spec["completionMode"] = "Indexed"
+            spec["completions"] = spec["parallelism"] = figures.ranks
         if figures.timeout_s is not None:
             spec["activeDeadlineSeconds"] = figures.timeout_s
         spec["ttlSecondsAfterFinished"] = 3600

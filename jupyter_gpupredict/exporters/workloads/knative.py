@@ -30,7 +30,7 @@ class Knative:
         }
     )
     switchable = frozenset(compatibility.FEATURES)
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
     max_run_s: int | None = 600
     """max-revision-timeout-seconds of a stock Knative."""
 

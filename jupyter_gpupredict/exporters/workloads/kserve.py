@@ -24,7 +24,7 @@ class KServe:
         }
     )
     switchable = frozenset(compatibility.FEATURES)
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
     max_run_s: int | None = 600
     """The predictor becomes a Knative revision, with Knative's limit."""
 

@@ -40,7 +40,7 @@ class Local:
         }
     )
     switchable: frozenset[Capability] = frozenset()
-    restricts: frozenset[Restriction] = frozenset()
+    restricts = frozenset({Restriction.ONE_RANK})
     max_run_s = None
 
     def render(

@@ -29,7 +29,7 @@ class Nuclio:
         }
     )
     switchable: frozenset[Capability] = frozenset()
-    restricts: frozenset[Restriction] = frozenset()
+    restricts = frozenset({Restriction.ONE_RANK})
     max_run_s = None
 
     def render(

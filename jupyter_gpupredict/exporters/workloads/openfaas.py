@@ -28,7 +28,7 @@ class OpenFaas:
         }
     )
     switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
     max_run_s = None
 
     def render(

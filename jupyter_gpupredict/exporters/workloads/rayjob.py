@@ -35,7 +35,7 @@ class RayJob:
         }
     )
     switchable: frozenset[Capability] = frozenset()
-    restricts: frozenset[Restriction] = frozenset()
+    restricts = frozenset({Restriction.ONE_RANK})
     max_run_s = None
 
     def render(
