@@ -39,7 +39,8 @@ from benchmarks.server import (
     measuring,
     serving,
 )
-from tests.fake_nvml.build import SONAME, SOURCE, compiler
+from tests.fake_nvml import build
+from tests.fake_nvml.build import SONAME, compiler
 
 PEER = "jupyterlab-nvdashboard==0.15.0"
 CHARTS = ("gpu_utilization", "gpu_usage")
@@ -67,7 +68,7 @@ class Counted:
 def library(folder: Path) -> Path:
     """Build the stand-in driver with what the peer calls beside; returns its folder."""
     source = folder / "nvml.c"
-    source.write_text(SOURCE.read_text() + LACKING)
+    source.write_text((Path(build.__file__).parent / build.SOURCES[SONAME]).read_text() + LACKING)
     flags = ["-shared", "-fPIC", "-O1", f"-Wl,-soname,{SONAME}"]
     subprocess.run(
         [*compiler(), *flags, "-o", str(folder / SONAME), str(source)],

@@ -34,6 +34,14 @@ class Recorded:
     part: columns.Part | None = None
     """Which rows, where it is a Parquet file."""
 
+    @property
+    def weight(self) -> float:
+        """About how much work it is: the file's bytes; 0 where that takes more than a look."""
+        try:
+            return 0.0 if self.part or files.is_url(self.path) else Path(self.path).stat().st_size
+        except OSError:
+            return 0.0  # what is wrong with it is told when it is read
+
     def load(self) -> tuple[Trace, tuple[Mark, ...]]:
         """Return the trace and what was recorded of its progress.
 
@@ -66,6 +74,11 @@ class Simulated:
     def family(self) -> str:
         """All of them are one."""
         return "synthetic"
+
+    @property
+    def weight(self) -> float:
+        """They are all as long."""
+        return 1.0
 
     def load(self) -> tuple[Trace, tuple[Mark, ...]]:
         """Generate the run; returns its trace and what exact hints would have said."""

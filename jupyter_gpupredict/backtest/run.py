@@ -121,7 +121,8 @@ def backtest(
     tell = progress or (lambda done, every: None)
     tell(0, len(cases))
     work = functools.partial(take_some, rules=chosen)
-    for place, some in spread(work, cases, Where(jobs, scheduler), _lost):
+    where = Where(jobs, scheduler)
+    for place, some in spread(work, cases, where, _lost, weigh=lambda case: case.weight):
         taken[place : place + len(some)] = some
         done += len(some)
         tell(done, len(cases))

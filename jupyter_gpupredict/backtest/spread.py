@@ -65,6 +65,7 @@ def spread(
     lost: Callable[[_Item, str], _Result],
     *,
     at_once: int = 1,
+    weigh: Callable[[_Item], float] | None = None,
 ) -> Iterator[tuple[int, list[_Result]]]:
     """Yield (place of the first item, results of some items in a row), in any order, each once.
 
@@ -74,6 +75,8 @@ def spread(
         where: Where to do it.
         lost: The result of an item that could not be worked on, from it and the reason.
         at_once: Items of one task, without Dask.
+        weigh: How much work an item is; the heaviest tasks then begin first, so that all end
+            together. None: they begin in their order.
 
     Raises:
         MissingExtra: Dask is asked for and not installed.
@@ -82,17 +85,25 @@ def spread(
     """
     workers = min(where.workers, len(items))
     if where.scheduler is not None:
-        yield from _on_dask(work, items, where, lost)
+        yield from _on_dask(work, items, where, lost, weigh)
     elif workers <= 1:
         for place, chunk in _chunks(items, at_once):
             yield place, work(chunk)
     else:
-        yield from _side_by_side(work, list(_chunks(items, at_once)), workers)
+        yield from _side_by_side(work, _ordered(_chunks(items, at_once), weigh), workers)
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[int, Sequence[_Item]]]:
     for place in range(0, len(items), size):
         yield place, items[place : place + size]
+
+
+def _ordered(
+    chunks: Iterator[tuple[int, Sequence[_Item]]], weigh: Callable[[_Item], float] | None
+) -> list[tuple[int, Sequence[_Item]]]:
+    if weigh is None:
+        return list(chunks)
+    return sorted(chunks, key=lambda one: -sum(map(weigh, one[1])))
 
 
 def _side_by_side(
@@ -138,6 +149,7 @@ def _on_dask(
     items: Sequence[_Item],
     where: Where,
     lost: Callable[[_Item, str], _Result],
+    weigh: Callable[[_Item], float] | None,
 ) -> Iterator[tuple[int, list[_Result]]]:
     """A task whose worker dies goes to another.
 
@@ -151,7 +163,7 @@ def _on_dask(
     with _cluster(where) as cluster, _client(cluster, where) as client:
         threads = _checked(client)
         size = max(1, min(MOST_ITEMS, -(-len(items) // (TASKS_A_THREAD * threads))))
-        chunks = list(_chunks(items, size))
+        chunks = _ordered(_chunks(items, size), weigh)
         futures = client.map(work, [chunk for _, chunk in chunks], pure=False, retries=_RETRIES)
         places = dict(zip(futures, chunks, strict=True))
         del futures  # a result is let go of as soon as it is here

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_WINDOWS = 60
 """Windows kept for drawing; older ones are forgotten."""
+MAX_FURTHER, FURTHER_ROWS = 8, 60
+"""Devices drawn beside the first one, and rows of each: all of them in four kilobytes."""
 MAX_STAMPS = 101
 """Stamps that the refresh period is measured on."""
 
@@ -44,6 +46,8 @@ class Run:
     """(time_s, lowest, highest) of the share series, at most 600 rows."""
     memory: tuple[Row, ...]
     """The same of the memory series, in bytes."""
+    further: tuple[tuple[Series, tuple[Row, ...]], ...]
+    """The same metric of further devices or ranks, those that came first, at most 60 rows each."""
     windows: tuple[ev.WindowClosed, ...]
     states: tuple[ev.StateChanged, ...]
     unavailable: tuple[ev.MetricUnavailable, ...]
@@ -145,6 +149,7 @@ class RunFold:
     started: ev.SessionStarted | None = None
     share: History = field(default_factory=History)
     memory: History = field(default_factory=History)
+    further: dict[Series, History] = field(default_factory=dict)
     applied: AppliedShare | None = None
     recommendation: Recommendation | None = None
     others: tuple[Recommendation, ...] = ()
@@ -223,6 +228,7 @@ class RunFold:
             overhead_s=finished.overhead_s if finished else 0.0,
             share=tuple(self.share.rows()),
             memory=tuple(self.memory.rows()),
+            further=tuple((one, tuple(rows.rows())) for one, rows in self.further.items()),
             windows=tuple(self.windows),
             states=tuple(self.states),
             unavailable=tuple(self.unavailable.values()),
@@ -261,11 +267,22 @@ class RunFold:
                 history = self.share
             elif readings.series == self.started.memory:
                 history = self.memory
+            elif readings.series.metric == self.started.share.metric:
+                found = self._further(readings.series)
+                if found is None:
+                    continue
+                history = found
             else:
                 self.neighbors.add(readings)
                 continue
             for time_s, value in zip(readings.times_s, readings.values, strict=True):
                 history.add(time_s, value)
+
+    def _further(self, series: Series) -> History | None:
+        history = self.further.get(series)
+        if history is None and len(self.further) < MAX_FURTHER:
+            history = self.further[series] = History(FURTHER_ROWS)
+        return history
 
 
 def fold(events: Iterable[ev.Event]) -> Run:

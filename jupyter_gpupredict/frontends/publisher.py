@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 240
 """Rows a view holds of each series: a whole frame stays below 15 kB."""
+FURTHER_EVERY = 4
+"""Once a second, at four frames: lines of further devices are sent whole, as they are short."""
 KEYFRAME_EVERY = 20
 """A view that lost a message is whole again after five seconds."""
 MAX_FAILURES = 5
@@ -96,6 +98,7 @@ class Publisher:
             ],
             "memory_from": first[1],
             "memory": [_memory_row(row) for row in fold.memory.rows()[first[1] :]],
+            **self._further(kind),
             "windows": [[round(w.from_s, 2), round(w.to_s, 2)] for w in fold.windows if not w.void],
             "target": _percent(told.target_ratio) if told else None,
             "state": told.state if told else "warming",
@@ -107,6 +110,18 @@ class Publisher:
             "problem": _problem(fold),
             "facts": text.facts(run) if run is not None else [],
         }
+
+    def _further(self, kind: str) -> dict[str, Any]:
+        """Return the names of the devices, and the lines of those beside the first."""
+        fold = self._fold
+        due = kind == "key" or self._seq % FURTHER_EVERY == 0
+        if fold.started is None or not fold.further or not due:
+            return {}
+        lines = [
+            [words.rank(series), [[round(t, 1), _percent(high)] for t, _, high in history.rows()]]
+            for series, history in fold.further.items()
+        ]
+        return {"first": words.rank(fold.started.share), "further": lines}
 
 
 def _detail(told: Recommendation | None, elapsed_s: float) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.series import Series
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.core.verified import Verified
 
@@ -66,8 +67,8 @@ def label(started: SessionStarted) -> str:
     return f"{device}, read by {started.source}"
 
 
-def rank(one: Recommendation) -> str:
-    """Return what a rank of a distributed run is called."""
+def rank(one: Recommendation | Series) -> str:
+    """Return what a rank of a distributed run, or one of several devices, is called."""
     return f"GPU {one.device[-8:]}" if one.rank is None else f"rank {one.rank}"
 
 

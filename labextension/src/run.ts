@@ -2,6 +2,7 @@
 import type {
   IProgressMade,
   IRecommendation,
+  ISeries,
   ISessionFinished,
   ISessionStarted,
   RunEvent,
@@ -14,10 +15,18 @@ import { Track } from './track';
 const MAX_WINDOWS = 240;
 const MAX_PROBLEMS = 20;
 const MAX_TRACKS = 16;
+/** Devices drawn beside the first one. */
+const MAX_FURTHER = 7;
 
 export interface IMissing {
   reason: string;
   detail: string;
+}
+
+export interface IFurther {
+  device: string;
+  rank: number | null;
+  track: Track;
 }
 
 /** One run; `take` is the reducer. */
@@ -47,6 +56,8 @@ export class Run {
   behind = false;
   readonly windows: [number, number][] = [];
   readonly tracks = new Map<string, Track>();
+  /** The judged metric of further devices or ranks, those that came first. */
+  readonly further = new Map<string, IFurther>();
   readonly missing = new Map<string, IMissing>();
   readonly problems: string[] = [];
 
@@ -79,7 +90,7 @@ export class Run {
         break;
       case 'SamplesTaken':
         for (const readings of event.readings) {
-          this.read(readings.series.metric, readings.series.device, readings.times_s, readings.values);
+          this.read(readings.series, readings.times_s, readings.values);
         }
         break;
       case 'WindowClosed':
@@ -97,7 +108,7 @@ export class Run {
         break;
       case 'SourceLost':
         this.lost = { reason: event.reason, detail: event.detail };
-        this.tracks.forEach(track => track.cut(event.t_s));
+        this.cut(event.source, event.t_s);
         break;
       case 'SourceRecovered':
         this.lost = null;
@@ -136,6 +147,7 @@ export class Run {
       return;
     }
     this.tracks.clear();
+    this.further.clear();
     this.windows.length = 0;
     this.gaps_s = 0;
     this.seq = -1;
@@ -145,7 +157,11 @@ export class Run {
       .sort((a, b) => a.seq - b.seq);
     events.forEach(event => this.take(event));
     for (const rows of picture.series) {
-      if (rows.device !== this.started?.share.device || this.tracks.size >= MAX_TRACKS) {
+      if (rows.device !== this.started?.share.device) {
+        this.beside(rows)?.fill(rows.times_s, rows.low, rows.high);
+        continue;
+      }
+      if (this.tracks.size >= MAX_TRACKS) {
         continue;
       }
       if (rows.times_s.length === 0 && rows.reason) {
@@ -166,6 +182,14 @@ export class Run {
     this.end_s = Math.max(this.end_s, picture.duration_s);
   }
 
+  private add(track: Track | null, times: number[], values: (number | null)[]): void {
+    if (track) {
+      track.history_s = this.history_s;
+      times.forEach((t, i) => track.add(t, values[i] ?? null));
+    }
+    this.end_s = Math.max(this.end_s, times.at(-1) ?? 0);
+  }
+
   private recommend(told: IRecommendation, others: IRecommendation[]): void {
     this.recommendation = told;
     this.others = others;
@@ -180,10 +204,42 @@ export class Run {
     }
   }
 
-  /** Take readings of one series; those of another device than the judged one are not drawn. */
-  private read(metric: string, device: string, times: number[], values: (number | null)[]): void {
+  /** The track of the judged metric of a device beside the judged one; null: it is not drawn. */
+  private beside(series: ISeries): Track | null {
+    if (!this.started || series.metric !== this.started.share.metric) {
+      return null;
+    }
+    let found = this.further.get(series.device);
+    if (!found) {
+      if (this.further.size >= MAX_FURTHER) {
+        return null;
+      }
+      const { device, rank } = series;
+      found = { device, rank, track: new Track(this.history_s) };
+      this.further.set(device, found);
+    }
+    return found.track;
+  }
+
+  /** End the lines where readings stop: of one device of several, or of all. */
+  private cut(source: string, t_s: number): void {
+    const one = this.further.get(source);
+    if (one) {
+      one.track.cut(t_s);
+      return;
+    }
+    this.tracks.forEach(track => track.cut(t_s));
+    if (source === this.started?.source) {
+      this.further.forEach(({ track }) => track.cut(t_s));
+    }
+  }
+
+  /** Take readings of one series. */
+  private read(series: ISeries, times: number[], values: (number | null)[]): void {
+    const { metric, device } = series;
     const judged = this.started?.share.device;
     if (judged !== undefined && device !== judged) {
+      this.add(this.beside(series), times, values);
       return;
     }
     let track = this.tracks.get(metric);
@@ -194,11 +250,7 @@ export class Run {
       track = new Track(this.history_s);
       this.tracks.set(metric, track);
     }
-    track.history_s = this.history_s;
-    for (let i = 0; i < times.length; i++) {
-      track.add(times[i] as number, values[i] ?? null);
-    }
-    this.end_s = Math.max(this.end_s, times.at(-1) ?? 0);
+    this.add(track, times, values);
     if (values.some(value => value !== null)) {
       this.missing.delete(metric);
     }

@@ -191,19 +191,25 @@ export class Words {
     return trans.__('so far %1 %2 covers %3 of the time (not settled)', target, metric, coverage);
   }
 
+  /** What a device of several is called: by its rank, its number, or the end of its id. */
+  device(one: { device: string; rank?: number | null }, started: ISessionStarted): string {
+    if (typeof one.rank === 'number') {
+      return this.trans.__('rank %1', one.rank);
+    }
+    const index = started.devices.find(({ uuid }) => uuid === one.device)?.index;
+    return this.trans.__('GPU %1', index ?? one.device.slice(-8));
+  }
+
   /** A prediction beside the main one, with its rank or device where that is another. */
   beside(told: IRecommendation, started: ISessionStarted): string {
     const said = told.lost
       ? this.trans.__('%1; lost: its figures end there', this.prediction(told))
       : this.prediction(told);
-    if (typeof told.rank === 'number') {
-      return this.trans.__('rank %1: %2', told.rank, said);
-    }
-    if (!told.device || told.device === started.share.device) {
+    const same = !told.device || told.device === started.share.device;
+    if (typeof told.rank !== 'number' && same) {
       return said;
     }
-    const device = started.devices.find(one => one.uuid === told.device);
-    return this.trans.__('GPU %1: %2', device?.index ?? told.device.slice(-8), said);
+    return this.trans.__('%1: %2', this.device(told, started), said);
   }
 
   /** What is certified of the watched part. */

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
-from jupyter_gpupredict.core.series import Device
+from jupyter_gpupredict.core.series import Device, Series
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import bokeh, svg, text
 from jupyter_gpupredict.frontends.publisher import MAX_FAILURES, MAX_ROWS, Publisher
@@ -160,6 +160,58 @@ def test_deltas_add_up_to_the_keyframe(per_frame):
     assert len(page.share) <= MAX_ROWS
     assert max(len(json.dumps(frame)) for frame in frames.sent) <= 15_000
     assert any(frame["kind"] == "delta" for frame in frames.sent)
+
+
+def of_ranks(found, count):
+    """The same events with the readings of so many further ranks, each at its own level."""
+    for event in found:
+        if not isinstance(event, ev.SamplesTaken):
+            yield event
+            continue
+        first = event.readings[0]
+        beside = tuple(
+            replace(
+                first, series=Series(runs.SHARE.metric, f"GPU-{rank}", rank), values=(level,) * 5
+            )
+            for rank, level in enumerate((k / 20 for k in range(2, 2 + count)), start=1)
+        )
+        yield replace(event, readings=(*event.readings, *beside))
+
+
+@pytest.mark.parametrize("seconds", [20, 1500])
+def test_further_ranks_are_drawn_beside_the_first(seconds):
+    run = fold(of_ranks(runs.events(seconds), 12))
+    assert [words.rank(series) for series, _ in run.further] == [f"rank {n}" for n in range(1, 9)]
+    assert all(len(rows) <= 60 and rows[-1][1] == rows[-1][2] for _, rows in run.further)
+    assert [rows[-1][2] for _, rows in run.further] == [k / 20 for k in range(2, 10)]
+    drawn = svg.draw(run)
+    assert len(drawn) <= 20_000
+    names = ["GPU GPU-1", *(f"rank {number}" for number in range(1, 9))]
+    assert all(f"{name}<" in drawn for name in names)
+    assert "rank" not in svg.draw(runs.run(seconds))
+    ET.fromstring(drawn)
+
+
+def test_frames_bring_further_ranks_once_a_second():
+    frames = Frames()
+    publisher = Publisher(frames)
+    for event in of_ranks(runs.events(600), 8):
+        publisher.deliver([event])
+    deltas = [frame for frame in frames.sent if frame["kind"] == "delta"]
+    assert {frame["seq"] % 4 == 0 for frame in deltas if "further" in frame} == {True}
+    assert {frame["seq"] % 4 == 0 for frame in deltas if "further" not in frame} == {False}
+    assert max(len(json.dumps(frame)) for frame in frames.sent) <= 20_000
+    last = publisher.keyframe()
+    assert last["first"] == "GPU GPU-1"
+    assert [name for name, _ in last["further"]] == [f"rank {n}" for n in range(1, 9)]
+    assert last["further"][0][1][-1][1] == 10.0
+
+
+def test_a_run_on_one_device_has_no_further_lines():
+    frames = Frames()
+    publisher = Publisher(frames)
+    publisher.deliver(runs.events(20))
+    assert "further" not in frames.sent[-1]
 
 
 def test_a_lost_frame_heals_with_the_next_keyframe():

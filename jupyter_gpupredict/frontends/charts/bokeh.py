@@ -69,8 +69,8 @@ def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> A
 def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
     """Return the chart as the JSON that BokehJS embeds, at most 10 kB.
 
-    Its parts have names, by which the view finds them: sources `share`, `windows`, `cover` and
-    `memory`, ranges `time` and `memory_range`.
+    Its parts have names, by which the view finds them: sources `share`, `further`, `windows`,
+    `cover` and `memory`, ranges `time` and `memory_range`.
 
     Args:
         share_label: Words at the upper axis.
@@ -84,6 +84,7 @@ def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
     time = Range1d(0, 10, name="time")
     memory_range = Range1d(0, 1, name="memory_range")
     share = ColumnDataSource({"t": [], "low": [], "high": []}, name="share")
+    further = ColumnDataSource({"t": [], "high": [], "color": []}, name="further")
     windows = ColumnDataSource({"from": [], "to": [], "shade": []}, name="windows")
     cover = ColumnDataSource({"t": [], "y": []}, name="cover")
     memory = ColumnDataSource({"t": [], "mib": []}, name="memory")
@@ -101,6 +102,7 @@ def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
         left="from", right="to", top=105, bottom=0, fill_color=WINDOW, fill_alpha="shade",
         line_alpha=0, source=windows,
     )  # fmt: skip
+    upper.multi_line(xs="t", ys="high", line_color="color", line_alpha=0.8, source=further)
     upper.varea(x="t", y1="low", y2="high", fill_color=USAGE, fill_alpha=0.25, source=share)
     line = upper.line(x="t", y="high", line_color=USAGE, line_width=1.6, source=share)
     upper.line(x="t", y="y", line_color=COVER, line_width=2, source=cover)

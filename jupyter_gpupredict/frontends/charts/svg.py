@@ -21,6 +21,7 @@ LEFT, RIGHT, TOP = 46, 10, 26
 UPPER, GAP, LOWER = 130, 36, 44
 MAX_POINTS = 240
 USAGE, COVER, WINDOW, MEMORY = "#0f7bb8", "#c2410c", "#7c7c7c", "#3f8f3f"
+FURTHER = ("#9a6700", "#8250df", "#bf3989", "#5f6975", "#1a7f37", "#cf222e", "#0969da", "#6e7781")
 """Strokes of relative luminance 0.12 to 0.30: at least 3:1 on white and on #111."""
 
 
@@ -40,6 +41,7 @@ def draw(run: Run) -> str:
         f'<text x="{LEFT}" y="14">{escape(metric)}, {escape(words.label(run.started))}</text>',
         *_windows(run, scale),
         *_axes(scale),
+        *_further(run, scale),
         *_usage(run.share, scale),
     ]
     if told is not None and told.target_ratio is not None:
@@ -116,6 +118,31 @@ def _usage(rows: Sequence[Row], scale: _Scale) -> list[str]:
         parts.append(f'<polygon points="{top} {bottom}" fill="{USAGE}" fill-opacity=".25"/>')
         parts.append(f'<polyline points="{top}" fill="none" stroke="{USAGE}" stroke-width="1.4"/>')
     return parts
+
+
+def _further(run: Run, scale: _Scale) -> list[str]:
+    """Return a thin line with its name for each further device or rank."""
+    parts = []
+    for (series, rows), color in zip(run.further, FURTHER, strict=False):
+        name = f"<title>{escape(words.rank(series))}</title>"
+        for piece in _pieces(rows):
+            points = " ".join(f"{scale.x(t)},{scale.upper(high)}" for t, _, high in piece)
+            parts.append(
+                f'<polyline points="{points}" fill="none" stroke="{color}" stroke-opacity=".8">'
+                f"{name}</polyline>"
+            )
+    if not parts:
+        return []
+    named = [(words.rank(run.started.share), USAGE)]
+    named += [
+        (words.rank(series), color)
+        for (series, _), color in zip(run.further, FURTHER, strict=False)
+    ]
+    spans = "".join(
+        f'<tspan fill="{color}" dx="8">\u25a0</tspan><tspan> {escape(name)}</tspan>'
+        for name, color in named
+    )
+    return [*parts, f'<text x="{LEFT}" y="{TOP + UPPER + 27}">{spans}</text>']
 
 
 def _memory(rows: Sequence[Row], scale: _Scale) -> list[str]:

@@ -1,5 +1,8 @@
 // The live view: draws frames with BokehJS where it can be had, else as SVG; both from the same rows.
 const NS = "http://www.w3.org/2000/svg";
+const USAGE = "#0f7bb8";
+// Of the devices beside the first one, as many as the kernel sends.
+const FURTHER = ["#9a6700", "#8250df", "#bf3989", "#5f6975", "#1a7f37", "#cf222e", "#0969da", "#6e7781"];
 
 function found(version) {
   const b = window.Bokeh;
@@ -84,6 +87,8 @@ class Rows {
   constructor() {
     this.share = [];
     this.memory = [];
+    this.further = []; // [name, [[time, percent], ...]] of each device beside the first
+    this.first = ""; // the first one's name, where there are others
     this.seq = -1;
     this.meta = null;
   }
@@ -93,6 +98,7 @@ class Rows {
     this.memory.length = frame.kind === "key" ? 0 : Math.min(this.memory.length, frame.memory_from);
     this.share.push(...frame.share);
     this.memory.push(...frame.memory);
+    if (frame.further) [this.first, this.further] = [frame.first, frame.further];
     this.seq = frame.seq;
     this.meta = frame;
     return true;
@@ -136,6 +142,11 @@ class BokehChart {
     const column = (list, index) => list.map((row) => (row[index] === null ? NaN : row[index]));
     this.part("time").setv({ start: 0, end: rows.end() });
     this.part("share").data = { t: column(share, 0), low: column(share, 1), high: column(share, 2) };
+    this.part("further").data = {
+      t: rows.further.map(([, line]) => column(line, 0)),
+      high: rows.further.map(([, line]) => column(line, 1)),
+      color: rows.further.map((_, i) => FURTHER[i]),
+    };
     this.part("windows").data = {
       from: column(meta.windows, 0),
       to: column(meta.windows, 1),
@@ -173,8 +184,11 @@ class SvgChart {
       nodes.push(svgNode("line", { x1: 40, x2: 710, y1: y(p), y2: y(p), stroke: "currentColor", "stroke-opacity": 0.25 }));
       text(4, Number(y(p)) + 4, `${p} %`);
     }
+    rows.further.forEach(([, readings], i) =>
+      line(readings.filter((row) => row[1] !== null).map((row) => `${x(row[0])},${y(row[1])}`).join(" "), FURTHER[i]),
+    );
     const known = share.filter((row) => row[2] !== null);
-    line(known.map((row) => `${x(row[0])},${y(row[2])}`).join(" "), "#0f7bb8");
+    line(known.map((row) => `${x(row[0])},${y(row[2])}`).join(" "), USAGE);
     if (meta.target !== null) line(`40,${y(meta.target)} 710,${y(meta.target)}`, "#c2410c");
     const peak = Math.max(1, ...memory.map((row) => row[1] || 0));
     line(memory.filter((row) => row[1] !== null).map((row) => `${x(row[0])},${(200 - (45 * row[1]) / peak).toFixed(1)}`).join(" "), "#3f8f3f");
@@ -188,6 +202,7 @@ const STYLE = `
 .gpupredict-live .gp-head{display:flex;flex-wrap:wrap;gap:.2em .8em;align-items:baseline}
 .gpupredict-live .gp-state{font-weight:600;white-space:nowrap}
 .gpupredict-live .gp-chart{min-height:210px}
+.gpupredict-live .gp-legend{display:flex;flex-wrap:wrap;gap:.1em .9em;font-size:12px}
 .gpupredict-live .gp-detail,.gpupredict-live .gp-label{font-size:12px}
 .gpupredict-live .gp-note{opacity:.75;font-size:11px}
 .gpupredict-live table{border-collapse:collapse}
@@ -196,6 +211,16 @@ const STYLE = `
 .gpupredict-live summary:focus-visible{outline:2px solid var(--jp-brand-color1,#0f7bb8)}
 @media (prefers-reduced-motion:reduce){.gpupredict-live *{transition:none!important;animation:none!important}}
 `;
+
+// Which line is whose, with its newest figure; nothing where there is one device.
+function named(rows) {
+  if (!rows.further.length) return [];
+  const now = rows.share.length ? rows.share[rows.share.length - 1][2] : null;
+  const all = [[rows.first, USAGE, now], ...rows.further.map(([name, line], i) => [name, FURTHER[i], line.length ? line[line.length - 1][1] : null])];
+  return all.map(([name, color, percent]) =>
+    element("span", {}, element("span", { style: `color:${color}`, "aria-hidden": "true" }, "■"), ` ${name} ${percent === null ? "-" : `${percent} %`}`),
+  );
+}
 
 function initialize({ model }) {
   model.on("msg:custom", (message, buffers) => {
@@ -237,6 +262,7 @@ function render({ model, el }) {
   const headline = element("span", { class: "gp-headline" });
   const chart = element("div", { class: "gp-chart", role: "img" });
   const detail = element("div", { class: "gp-detail" });
+  const legend = element("div", { class: "gp-legend" });
   const label = element("div", { class: "gp-label" });
   const note = element("div", { class: "gp-note" });
   const table = element("table", {});
@@ -246,6 +272,7 @@ function render({ model, el }) {
     element("summary", {}, element("span", { class: "gp-head", style: "display:inline-flex" }, state, headline)),
     detail,
     chart,
+    legend,
     label,
     note,
     element("details", {}, element("summary", {}, "Figures"), table),
@@ -276,6 +303,7 @@ function render({ model, el }) {
       spokenAt = Date.now();
       spoken.textContent = words;
     }
+    legend.replaceChildren(...named(rows));
     if (drawer) drawer.draw(rows);
     if (meta.finished && !folded) {
       folded = true;

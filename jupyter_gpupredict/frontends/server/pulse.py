@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.frontends.server.worker import Worker
 
-PERIOD_S = 0.2
-"""Kernels write at most every 250 ms. A look costs a quarter of a millisecond, mostly to wake two
-threads."""
+PERIOD_S = 0.35
+"""Kernels write at most every 250 ms, and a reading shall be on the screen within 500 ms: a longer
+period leaves no room, a shorter one costs more messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,33 @@ describe('a run', () => {
     expect(run.skipped).toBe(6);
   });
 
+  it('keeps the judged metric of further devices apart, those that came first', () => {
+    const run = new Run(RUN);
+    run.take(everyKind()[0] as RunEvent);
+    const event = samples(1, 1, 0.5) as Extract<RunEvent, { event: 'SamplesTaken' }>;
+    const further = Array.from({ length: 9 }, (_, rank) => ({
+      series: { ...share, device: `GPU-${rank}`, rank }, times_s: [1, 2], values: [0.1 * rank, 0.2]
+    }));
+    const other = { ...further[0]!, series: { ...further[0]!.series, metric: 'power_watts' } };
+    run.take({ ...event, readings: [...event.readings, other, ...further] });
+    expect([...run.further.keys()]).toEqual(further.slice(0, 7).map(one => one.series.device));
+    expect(run.further.get('GPU-3')).toMatchObject({ device: 'GPU-3', rank: 3 });
+    expect(run.further.get('GPU-3')?.track.rows.map(row => row.high)).toEqual([expect.closeTo(0.3), 0.2]);
+    expect(run.share?.rows).toHaveLength(1);
+    run.take({ event: 'SourceLost', seq: 2, t_s: 3, source: 'GPU-3', reason: 'device_lost', detail: '' });
+    expect(run.further.get('GPU-3')?.track.rows.at(-1)?.high).toBeNull();
+    expect(run.further.get('GPU-4')?.track.rows.at(-1)?.high).toBe(0.2);
+    expect(run.share?.rows.at(-1)?.high).toBe(0.5);
+  });
+
+  it('restores further devices from the picture', () => {
+    const run = new Run(RUN);
+    const rows = { ...picture().series[0]!, device: 'GPU-far', rank: 4, times_s: [1], low: [0.1], high: [0.3] };
+    run.restore(session(), picture({ series: [...picture().series, rows] }));
+    expect(run.further.get('GPU-far')?.rank).toBe(4);
+    expect(run.further.get('GPU-far')?.track.rows.map(row => row.high)).toEqual([0.3]);
+  });
+
   it('ignores the readings of a device that is not judged', () => {
     const run = new Run(RUN);
     run.take(everyKind()[0] as RunEvent);

@@ -147,6 +147,25 @@ describe('the running view', () => {
     expect(text).toContain('and 2 more');
   });
 
+  it('a line for each device of several, by its name', async () => {
+    const model = watching(lines().slice(0, 11));
+    const run = model.run as Run;
+    const share = run.started!.share;
+    for (const rank of [1, null]) {
+      const series = { ...share, device: `GPU-0000000${rank ?? 9}`, rank };
+      run.take({
+        event: 'SamplesTaken', seq: run.seq + 1, t_s: 20,
+        readings: [{ series, times_s: [20], values: [rank ? 0.7 : 0.2] }]
+      });
+    }
+    const text = await showing(model);
+    expect(text).toContain('of each device');
+    const drawn = [...host.querySelectorAll('[role=img]')].map(one => one.getAttribute('aria-label') ?? '');
+    const each = drawn.find(one => one.includes('of each device')) ?? '';
+    expect(each).toContain('rank 1 70 %');
+    expect(each).toContain('GPU 00000009 20 %');
+  });
+
   it('what verification has found, in the server’s words', async () => {
     const model = watching(lines());
     model.run?.restore(

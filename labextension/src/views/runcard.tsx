@@ -2,7 +2,7 @@
 import * as React from 'react';
 
 import type { Outcome } from '../api';
-import type { IRow } from '../track';
+import type { IRow, Track } from '../track';
 import type { Run } from '../run';
 import type { ISettings } from '../settings';
 import { STATE_SIGNS, Words } from '../words';
@@ -10,6 +10,8 @@ import { Facts } from './parts';
 import { Plot } from './plot';
 
 const COLORS = ['--jp-brand-color1', '--jp-success-color0', '--jp-warn-color0', '--jp-info-color0'];
+/** Of several devices in one picture, the first as in its own. */
+const SEVERAL = [...COLORS, '--jp-error-color1', '--jp-ui-font-color2', '--jp-accent-color1', '--jp-warn-color2'];
 
 /** Predictions beside the main one that are listed; a distributed run may have many. */
 const MAX_BESIDE = 8;
@@ -108,6 +110,28 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
           words={words}
         />
       )}
+      {started && settings.metrics.includes('share') && share && run.further.size > 0 && (
+        <Plot
+          title={trans.__('%1 of each device', metric)}
+          summary={trans.__(
+            '%1 of each device over time: %2',
+            metric,
+            devices(run, words)
+              .map(({ name, track }) => `${name} ${words.percent(track.last)}`)
+              .join(', ')
+          )}
+          lines={devices(run, words).map(({ name, track }, i) => ({
+            name,
+            color: SEVERAL[i % SEVERAL.length] as string,
+            rows: shown(track.rows)
+          }))}
+          from_s={from_s}
+          end_s={run.end_s}
+          top={1}
+          format={value => words.percent(value)}
+          words={words}
+        />
+      )}
       {started && (!share || share.rows.length === 0) && (
         <p className="jp-GpuPredict-small">
           {trans.__('%1: %2', metric, words.reason(missing?.reason ?? 'no_data_yet'))}
@@ -183,6 +207,18 @@ function Progress({ run, words }: { run: Run; words: Words }): React.ReactElemen
       {text}
     </p>
   );
+}
+
+/** The tracks of the judged metric of all devices, the judged one first. */
+function devices(run: Run, words: Words): { name: string; track: Track }[] {
+  const { started, share } = run;
+  if (!started || !share) {
+    return [];
+  }
+  return [{ ...started.share, track: share }, ...run.further.values()].map(one => ({
+    name: words.device(one, started),
+    track: one.track
+  }));
 }
 
 /** All that is known, in words. */
