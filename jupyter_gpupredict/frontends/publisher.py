@@ -118,10 +118,13 @@ class Publisher:
         if fold.started is None or not fold.further or not due:
             return {}
         lines = [
-            [words.rank(series), [[round(t, 1), _percent(high)] for t, _, high in history.rows()]]
+            [
+                words.device(series, fold.started),
+                [[round(t, 1), _percent(high)] for t, _, high in history.rows()],
+            ]
             for series, history in fold.further.items()
         ]
-        return {"first": words.rank(fold.started.share), "further": lines}
+        return {"first": words.device(fold.started.share, fold.started), "further": lines}
 
 
 def _detail(told: Recommendation | None, elapsed_s: float) -> str:

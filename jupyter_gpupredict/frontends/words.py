@@ -68,8 +68,15 @@ def label(started: SessionStarted) -> str:
 
 
 def rank(one: Recommendation | Series) -> str:
-    """Return what a rank of a distributed run, or one of several devices, is called."""
+    """Return what a rank of a distributed run is called."""
     return f"GPU {one.device[-8:]}" if one.rank is None else f"rank {one.rank}"
+
+
+def device(one: Series, started: SessionStarted) -> str:
+    """Return what one of several devices is called: its rank, its number, or its id's end."""
+    found = (other.index for other in started.devices if other.uuid == one.device)
+    index = next(found, None) if one.rank is None else None
+    return rank(one) if index is None else f"GPU {index}"
 
 
 def of_rank(one: Recommendation) -> str:

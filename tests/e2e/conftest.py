@@ -12,16 +12,25 @@ import pytest
 
 from tests.e2e import lab as rig
 from tests.fake_nvml.build import library_dir
-from tests.fake_nvml.scenario import FakeGpu, Script
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
 POINTS = [(t / 2, (15, 82, 88, 35)[t % 4], 2000 + 300 * (t % 8)) for t in range(40)]
 """A sawtooth between 15 % and 88 %, 20 s long, played in a loop."""
 
 
-def driver(folder: Path) -> dict[str, str]:
-    """Return the environment in which the stand-in driver plays `POINTS`."""
+def driver(folder: Path, count: int = 1) -> dict[str, str]:
+    """Return the environment in which the stand-in driver plays `POINTS` on so many GPUs.
+
+    Each further one is a second and a half ahead.
+    """
     script = folder / "script.txt"
-    script.write_text(Script(gpus=[FakeGpu(points=POINTS, loop=True, depth=600)]).text())
+    gpus = []
+    for number in range(count):
+        turned = [*POINTS[3 * number :], *POINTS[: 3 * number]]
+        points = [(t, *rest) for (t, *_), (_, *rest) in zip(POINTS, turned, strict=True)]
+        uuid = UUID if number == 0 else f"{UUID[:-1]}{number}"
+        gpus.append(FakeGpu(points=points, uuid=uuid, loop=True, depth=600))
+    script.write_text(Script(gpus=gpus).text())
     return {"LD_LIBRARY_PATH": str(library_dir()), "FAKE_NVML_SCRIPT": str(script)}
 
 
@@ -36,6 +45,13 @@ def lab(tmp_path_factory) -> Iterator[rig.Lab]:
 def own_lab(tmp_path) -> Iterator[rig.Lab]:
     """A server for one test alone, which may end it."""
     with rig.serve(tmp_path / "own", driver(tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+def three_gpus(tmp_path) -> Iterator[rig.Lab]:
+    """A server on a machine with three GPUs."""
+    with rig.serve(tmp_path / "three", driver(tmp_path, 3)) as running:
         yield running
 
 

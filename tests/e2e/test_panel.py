@@ -119,6 +119,27 @@ def test_it_moves_while_the_cell_is_busy(open_panel):
     assert open_panel.said(sheet) == []
 
 
+def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
+    cell = "%%gpupredict --source nvml --device all\nimport time\ntime.sleep(9)"
+    sheet = open_panel(LOAD, cell, server=three_gpus)
+    sheet.run_all()
+    wait_run(sheet)
+    each = sheet.page.locator(f"{RUN} figure", has_text="of each device")
+    each.locator("canvas").wait_for(timeout=10_000)
+    sheet.wait_live("bokeh")
+    sheet.page.wait_for_selector(f"{rig.LIVE} .gp-legend span:nth-child(3)", timeout=10_000)
+    sheet.page.wait_for_timeout(3000)
+    told = each.locator("[role=img]").get_attribute("aria-label")
+    assert re.search(r"GPU 0 \d+ %, GPU 1 \d+ %, GPU 2 \d+ %", told), told
+    legend = sheet.page.locator(f"{rig.LIVE} .gp-legend").inner_text()
+    assert re.findall(r"(GPU \d) [\d.]+ %", legend) == ["GPU 0", "GPU 1", "GPU 2"], legend
+    shot(sheet, "panel-three-gpus.png")
+    wait_run(sheet, "completed")
+    drawn = sheet.page.locator(f"{rig.RESULT} svg").first.inner_html()
+    assert drawn.count("<polyline") >= 3
+    assert sheet.complaints == []
+
+
 def test_a_reload_in_mid_run_keeps_the_series(open_panel):
     sheet = open_panel(LOAD, spin(14))
     sheet.run_all()

@@ -124,7 +124,7 @@ def _further(run: Run, scale: _Scale) -> list[str]:
     """Return a thin line with its name for each further device or rank."""
     parts = []
     for (series, rows), color in zip(run.further, FURTHER, strict=False):
-        name = f"<title>{escape(words.rank(series))}</title>"
+        name = f"<title>{escape(words.device(series, run.started))}</title>"
         for piece in _pieces(rows):
             points = " ".join(f"{scale.x(t)},{scale.upper(high)}" for t, _, high in piece)
             parts.append(
@@ -133,9 +133,9 @@ def _further(run: Run, scale: _Scale) -> list[str]:
             )
     if not parts:
         return []
-    named = [(words.rank(run.started.share), USAGE)]
+    named = [(words.device(run.started.share, run.started), USAGE)]
     named += [
-        (words.rank(series), color)
+        (words.device(series, run.started), color)
         for (series, _), color in zip(run.further, FURTHER, strict=False)
     ]
     spans = "".join(
