@@ -86,7 +86,7 @@ def main() -> None:
     print(header())
     with tempfile.TemporaryDirectory() as home:
         script = Path(home) / "script.txt"
-        script.write_text(Script(gpus=[FakeGpu()]).text())
+        script.write_text(Script(gpus=[FakeGpu(processes=[("self", 700, 30)])]).text())
         environ = {
             **os.environ,
             "LD_LIBRARY_PATH": str(library_dir()),

@@ -1,7 +1,9 @@
 """The wheel: what is in it, and that it installs, runs and goes away in a fresh environment."""
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -67,6 +69,11 @@ def test_a_fresh_environment(wheel, tmp_path):
     ]
     assert any("OK" in line for line in lines), lines
     assert any("enabled" in line for line in lines)
+    if importlib.util.find_spec("jupyterlab"):  # none is there: ours looks into its folders
+        lab = {**os.environ, "JUPYTER_PATH": str(home / "share" / "jupyter")}
+        told = call(sys.executable, "-m", "jupyterlab.labextensions", "list", env=lab)
+        found = re.findall(r"jupyter_gpupredict v\S+.*", told.stdout + told.stderr)
+        assert any("enabled" in line and "OK" in line for line in found), told.stdout + told.stderr
     script = tmp_path / "train.py"
     script.write_text("import time\ntime.sleep(1)\n")
     call(home / "bin" / "jupyter", "gpupredict", "run", script, env=environ)

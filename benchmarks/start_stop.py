@@ -1,0 +1,74 @@
+"""What beginning and ending a measurement takes, and the memory that it adds to the process.
+
+Each turn is a fresh process on the stand-in driver: a script, or a notebook's kernel, where
+`%load_ext` has loaded the magic. The first start of a process loads the driver's library and what
+measuring needs beside; the second is what every further cell pays. Memory is resident memory after
+a run over that before the import, with NumPy loaded before.
+
+Run: python -m benchmarks.start_stop
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.machine import header, interval
+from tests.fake_nvml.build import library_dir
+from tests.fake_nvml.scenario import FakeGpu, Script
+
+ROUNDS = 7
+TURN = """
+import contextlib, json, sys, time
+import numpy, psutil
+rss = psutil.Process().memory_info().rss
+if sys.argv[1] == "nothing":
+    measure = lambda **_: contextlib.nullcontext()
+else:
+    from jupyter_gpupredict import measure
+if sys.argv[1] == "notebook":
+    import jupyter_gpupredict.frontends.magic
+found = []
+for _ in range(2):
+    began = time.perf_counter()
+    watch = measure(source="nvml")
+    watch.__enter__()
+    started = time.perf_counter()
+    time.sleep(2.5)
+    ending = time.perf_counter()
+    watch.__exit__(None, None, None)
+    found += [1000 * (started - began), 1000 * (time.perf_counter() - ending)]
+print(json.dumps([*found, (psutil.Process().memory_info().rss - rss) / 2**20]))
+"""
+NAMES = ("first start, ms", "first stop, ms", "next start, ms", "next stop, ms", "memory, MiB")
+
+
+def main() -> None:
+    print(header())
+    with tempfile.TemporaryDirectory() as home:
+        script = Path(home) / "script.txt"
+        script.write_text(Script(gpus=[FakeGpu(processes=[("self", 700, 30)])]).text())
+        environ = {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(library_dir()),
+            "FAKE_NVML_SCRIPT": str(script),
+            "JUPYTER_DATA_DIR": home,
+        }
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its bytecode
+        found: dict[str, list[list[float]]] = {"nothing": [], "notebook": [], "script": []}
+        for number in range(ROUNDS):
+            for what in sorted(found, reverse=number % 2 == 1):  # the middle one stays there
+                command = [sys.executable, "-c", TURN, what]
+                done = subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE)
+                found[what].append(json.loads(done.stdout))
+    for at, name in enumerate(NAMES):
+        for what, turns in found.items():
+            print(f"{name:<16} {what:<10} {interval([one[at] for one in turns])}")
+
+
+if __name__ == "__main__":
+    main()
