@@ -82,11 +82,31 @@ int cuCtxCreate_v2(void **context, unsigned flags, int device) {
   *context = &initialised;
   return flags || device ? 1 : 0;
 }
+static size_t held; /* by this process; nothing is ever given back */
 int cuMemGetInfo_v2(size_t *left, size_t *total) {
   *total = (size_t)80 << 30;
   const char *limit = getenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT");
   *left = limit && !strncmp(limit, "0=", 2) ? (size_t)atol(limit + 2) << 20 : *total;
+  *left -= held < *left ? held : *left;
   return initialised ? 0 : 3;
+}
+/* Device memory counts towards the limit, managed memory and the host's do not: no address is real. */
+int cuMemAlloc_v2(void **pointer, size_t size) {
+  size_t left, total;
+  if (cuMemGetInfo_v2(&left, &total)) return 3;
+  if (size > left) return 2;
+  held += size;
+  *pointer = &held;
+  return 0;
+}
+int cuMemAllocAsync(void **pointer, size_t size, void *stream) { return stream ? 1 : cuMemAlloc_v2(pointer, size); }
+int cuMemAllocManaged(void **pointer, size_t size, unsigned flags) {
+  *pointer = &held;
+  return flags == 1 && size ? 0 : 1;
+}
+int cuMemHostAlloc(void **pointer, size_t size, unsigned flags) {
+  *pointer = &held;
+  return flags == 0 && size ? 0 : 1;
 }
 int cuModuleLoadData(void **module, const void *image) { return (*module = (void *)image) ? 0 : 1; }
 int cuModuleGetFunction(void **function, void *module, const char *name) {

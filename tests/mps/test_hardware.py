@@ -74,6 +74,19 @@ def test_the_environment_counts_until_cuda_starts(tmp_path, environ):
     assert found["after_init"]["value"]["detected"]["loaded"] == ""
 
 
+def test_what_counts_towards_the_memory_limit(tmp_path, environ):
+    found = readings("e09_memory", tmp_path, environ)
+    value = {what: one["value"] for what, one in found.items()}
+    for mib in (1024, 2048, 4096, 8192):
+        for how in ("plain", "async"):
+            refused = value[f"{mib} MiB, {how}"]
+            assert (refused["taken"] >> 20, refused["code"]) == (mib, 2)
+        for how in ("managed", "host"):
+            free = value[f"{mib} MiB, {how}"]
+            assert (free["taken"] >> 20, free["code"]) == (2 * mib, 0)
+    assert {value[f"context at {share} %"]["context"] for share in (10, 25, 50, 75, 100)} == {0}
+
+
 def test_a_client_is_found_by_its_number(tmp_path, environ):
     found = readings("e14_pids", tmp_path, environ)
     assert [one["pid"] for one in found["ps"]] == [found["client"]]
