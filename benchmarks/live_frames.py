@@ -15,7 +15,6 @@ from playwright.sync_api import sync_playwright
 from benchmarks.machine import header
 from tests.e2e import lab as rig
 from tests.e2e.conftest import POINTS
-from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 SECONDS = 20
@@ -39,9 +38,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as home,
         sync_playwright() as playwright,
     ):
-        script = Path(home) / "script.txt"
-        script.write_text(Script(gpus=[FakeGpu(points=POINTS, loop=True, depth=600)]).text())
-        environ = {"LD_LIBRARY_PATH": str(library_dir()), "FAKE_NVML_SCRIPT": str(script)}
+        environ = Script(gpus=[FakeGpu(points=POINTS, loop=True, depth=600)]).environ(Path(home))
         with rig.serve(Path(home) / "lab", environ) as lab:
             browser = rig.launch(playwright)
             sizes: list[int] = []

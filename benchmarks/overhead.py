@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import header, interval
-from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 SECONDS = 5.5
@@ -85,12 +84,10 @@ def turn(condition: str, kind: str, environ: dict[str, str], samples: Path) -> t
 def main() -> None:
     print(header())
     with tempfile.TemporaryDirectory() as home:
-        script = Path(home) / "script.txt"
-        script.write_text(Script(gpus=[FakeGpu(processes=[("self", 700, 30)])]).text())
+        driver = Script(gpus=[FakeGpu(processes=[("self", 700, 30)])])
         environ = {
             **os.environ,
-            "LD_LIBRARY_PATH": str(library_dir()),
-            "FAKE_NVML_SCRIPT": str(script),
+            **driver.environ(Path(home)),
             "JUPYTER_DATA_DIR": home,
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",

@@ -34,7 +34,6 @@ from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends.server.worker import Worker
 from jupyter_gpupredict.session.picture import TracePicture
-from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces
 
@@ -84,17 +83,17 @@ def serving(
         peer: Another server extension to load beside ours.
         modules: A folder to import it from.
     """
-    script = folder / "script.txt"
     points = [(t / 2, (15, 82, 88, 35)[t % 4], 2000) for t in range(40)]
-    script.write_text(Script(gpus=[FakeGpu(points=points, loop=True, depth=600)]).text())
+    driver = Script(gpus=[FakeGpu(points=points, loop=True, depth=600)]).environ(folder)
+    if library is not None:
+        driver["LD_LIBRARY_PATH"] = str(library)
     environ = {
         **os.environ,
+        **driver,
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "IPYTHONDIR": str(folder / "ipython"),
-        "LD_LIBRARY_PATH": str(library or library_dir()),
-        "FAKE_NVML_SCRIPT": str(script),
         "PYTHONPATH": os.pathsep.join(filter(None, (modules, *sys.path))),
     }
     extensions = {"jupyter_gpupredict": True, **({peer: True} if peer else {})}

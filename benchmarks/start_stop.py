@@ -18,7 +18,6 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import header, interval
-from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 ROUNDS = 7
@@ -50,12 +49,10 @@ NAMES = ("first start, ms", "first stop, ms", "next start, ms", "next stop, ms",
 def main() -> None:
     print(header())
     with tempfile.TemporaryDirectory() as home:
-        script = Path(home) / "script.txt"
-        script.write_text(Script(gpus=[FakeGpu(processes=[("self", 700, 30)])]).text())
+        driver = Script(gpus=[FakeGpu(processes=[("self", 700, 30)])])
         environ = {
             **os.environ,
-            "LD_LIBRARY_PATH": str(library_dir()),
-            "FAKE_NVML_SCRIPT": str(script),
+            **driver.environ(Path(home)),
             "JUPYTER_DATA_DIR": home,
         }
         environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its bytecode

@@ -223,15 +223,15 @@ export class Run {
 
   /** End the lines where readings stop: of one device of several, or of all. */
   private cut(source: string, t_s: number): void {
-    const one = this.further.get(source);
-    if (one) {
-      one.track.cut(t_s);
-      return;
+    const all = source === this.started?.source;
+    if (all || source === this.started?.share.device) {
+      this.tracks.forEach(track => track.cut(t_s));
     }
-    this.tracks.forEach(track => track.cut(t_s));
-    if (source === this.started?.source) {
-      this.further.forEach(({ track }) => track.cut(t_s));
-    }
+    this.further.forEach(({ device, track }) => {
+      if (all || source === device) {
+        track.cut(t_s);
+      }
+    });
   }
 
   /** Take readings of one series. */

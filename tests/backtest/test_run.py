@@ -1,9 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import resource_tracker
 
 import pytest
 
 from jupyter_gpupredict import config
-from jupyter_gpupredict.backtest import synthetic
+from jupyter_gpupredict.backtest import spread, synthetic
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import Simulated, folder, simulated
 from jupyter_gpupredict.backtest.run import backtest, check_rules
@@ -163,3 +164,28 @@ def test_baselines_say_what_they_are_worth_on_a_steady_run(tmp_path):
     assert answers["vpa"].target_pct == 58  # 50 x 1.15, up to a whole percent
     assert {one.target_pct for name, one in answers.items() if name != "vpa"} == {50}
     assert all(one.alarms_s is None for one in answers.values())
+
+
+def test_the_heaviest_tasks_begin_first_and_none_is_lost(tmp_path):
+    for name, rows in (("a", 3), ("b", 400), ("c", 40)):
+        write(tmp_path / f"{name}.csv", [50] * rows)
+    cases = folder(tmp_path).cases
+    begun = []
+
+    class Pool(ThreadPoolExecutor):
+        """One worker in this process, which takes tasks in the order they are handed in."""
+
+        def __init__(self, workers, **_):
+            super().__init__(1)
+
+    def work(some):
+        begun.extend(case.id for case in some)
+        return [case.id for case in some]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spread, "ProcessPoolExecutor", Pool)
+        found = spread.spread(
+            work, cases, spread.Where(2), lambda *_: "", weigh=lambda case: case.weight
+        )
+        assert sorted(found) == [(0, ["a"]), (1, ["b"]), (2, ["c"])]
+    assert begun == ["b", "c", "a"]

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import lab as rig
-from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
 POINTS = [(t / 2, (15, 82, 88, 35)[t % 4], 2000 + 300 * (t % 8)) for t in range(40)]
@@ -23,15 +22,13 @@ def driver(folder: Path, count: int = 1) -> dict[str, str]:
 
     Each further one is a second and a half ahead.
     """
-    script = folder / "script.txt"
     gpus = []
     for number in range(count):
         turned = [*POINTS[3 * number :], *POINTS[: 3 * number]]
         points = [(t, *rest) for (t, *_), (_, *rest) in zip(POINTS, turned, strict=True)]
         uuid = UUID if number == 0 else f"{UUID[:-1]}{number}"
         gpus.append(FakeGpu(points=points, uuid=uuid, loop=True, depth=600))
-    script.write_text(Script(gpus=gpus).text())
-    return {"LD_LIBRARY_PATH": str(library_dir()), "FAKE_NVML_SCRIPT": str(script)}
+    return Script(gpus=gpus).environ(folder)
 
 
 @pytest.fixture(scope="session")

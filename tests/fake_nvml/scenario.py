@@ -21,6 +21,9 @@ The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|*
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fake_nvml.build import library_dir
 
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 
@@ -77,3 +80,9 @@ class Script:
         if self.start_s is not None:
             lines.insert(0, f"start {self.start_s}")
         return "\n".join(lines) + "\n"
+
+    def environ(self, folder: Path) -> dict[str, str]:
+        """Write the script into a folder; return what makes a process play it."""
+        path = folder / "script.txt"
+        path.write_text(self.text())
+        return {"LD_LIBRARY_PATH": str(library_dir()), "FAKE_NVML_SCRIPT": str(path)}

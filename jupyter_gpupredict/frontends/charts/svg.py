@@ -122,25 +122,21 @@ def _usage(rows: Sequence[Row], scale: _Scale) -> list[str]:
 
 def _further(run: Run, scale: _Scale) -> list[str]:
     """Return a thin line with its name for each further device or rank."""
+    if not run.further:
+        return []
+    series = [run.started.share, *(one for one, _ in run.further)]
+    names = [escape(words.device(one, run.started)) for one in series]
     parts = []
-    for (series, rows), color in zip(run.further, FURTHER, strict=False):
-        name = f"<title>{escape(words.device(series, run.started))}</title>"
+    for (_, rows), name, color in zip(run.further, names[1:], FURTHER, strict=False):
         for piece in _pieces(rows):
             points = " ".join(f"{scale.x(t)},{scale.upper(high)}" for t, _, high in piece)
             parts.append(
                 f'<polyline points="{points}" fill="none" stroke="{color}" stroke-opacity=".8">'
-                f"{name}</polyline>"
+                f"<title>{name}</title></polyline>"
             )
-    if not parts:
-        return []
-    named = [(words.device(run.started.share, run.started), USAGE)]
-    named += [
-        (words.device(series, run.started), color)
-        for (series, _), color in zip(run.further, FURTHER, strict=False)
-    ]
     spans = "".join(
-        f'<tspan fill="{color}" dx="8">\u25a0</tspan><tspan> {escape(name)}</tspan>'
-        for name, color in named
+        f'<tspan fill="{color}" dx="8">\u25a0</tspan><tspan> {name}</tspan>'
+        for name, color in zip(names, (USAGE, *FURTHER), strict=False)
     )
     return [*parts, f'<text x="{LEFT}" y="{TOP + UPPER + 27}">{spans}</text>']
 
