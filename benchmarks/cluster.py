@@ -1,11 +1,12 @@
 """What measuring a cluster costs and how late its readings are, on a Dask cluster of this machine.
 
 Four worker processes with nannies, each under the tests' stand-in driver, all holding the GIL in a
-pure Python loop. Latency is from the moment a worker sends a message to its arrival here, and to
-its merging, which the session does every quarter of a second. For the cost, 64 simulated GPUs at
-10 Hz with six metrics come as messages of four hosts, four a second each, through source, analysis,
-events and trace; the null is the same session without a reading. Recovery is from SIGKILL of a
-worker to the first reading of the one that replaces it.
+pure Python loop. Latency is from the moment a worker sends a message to its arrival here, and from
+the moment the stand-in driver has a reading to its merging into the series; of a reading with a
+given value it is known when that was. For the cost, 64 simulated GPUs at 10 Hz with six metrics
+come as messages of four hosts, as many as workers send, through source, analysis, events and trace;
+the null is the same session without a reading. Recovery is from SIGKILL of a worker to the first
+reading of the one that replaces it.
 
 Run: python -m benchmarks.cluster [--seconds 30] [--kills 5]
 """
@@ -37,7 +38,18 @@ from jupyter_gpupredict.core.nodes import (
 )
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.engines import cluster as source_module
-from tests.integration.test_dask_cluster import WORKERS, Cluster, Heard, begin, busy, kill, uuid
+from jupyter_gpupredict.engines.node import batch_s
+from tests.integration.test_dask_cluster import (
+    STEP_S,
+    WORKERS,
+    Cluster,
+    Heard,
+    begin,
+    busy,
+    kill,
+    level,
+    uuid,
+)
 
 METRICS = (
     "gpu_util_ratio",
@@ -47,19 +59,24 @@ METRICS = (
     "dram_active_ratio",
     "tensor_active_ratio",
 )
-HOSTS, GPUS, HZ, BATCHES = 4, 16, 10, 4
+HOSTS, GPUS, HZ = 4, 16, 10
 
 
 def latency(cluster: Cluster, seconds: float) -> tuple[list[float], list[float]]:
-    """Milliseconds from a worker's sending to its arrival here, and to its merging."""
+    """Milliseconds from a worker's sending to its arrival here, and from reading to merging."""
     arrived: list[float] = []
     merged: list[float] = []
     merger, source = source_module.Merger, source_module.ClusterSource
     plain, plainly = merger.batch, source._take_message
+    numbers = {uuid(number): number for number in range(WORKERS)}
 
     def taken(self, said, now_s):
-        merged.append(1000 * (time.time() - said.sent_s))  # one machine, one clock
         plain(self, said, now_s)
+        for one in said.taken:
+            if one.metric == "gpu_util_ratio":
+                for stamp_s, value in zip(one.times_s, one.values, strict=True):
+                    read_s = read_at_s(cluster, numbers[one.uuid], stamp_s, value)
+                    merged.append(1000 * (time.time() - read_s))  # one machine, one clock
 
     def came(self, message):
         if message["kind"] == "batch":
@@ -69,12 +86,22 @@ def latency(cluster: Cluster, seconds: float) -> tuple[list[float], list[float]]
     merger.batch, source._take_message = taken, came
     try:
         session, _ = begin(cluster)
+        arrived.clear()
+        merged.clear()  # at first the driver's buffer holds old readings
         work = busy(cluster, seconds)
         cluster.client.gather(work)
         session.stop("completed")
     finally:
         merger.batch, source._take_message = plain, plainly
     return sorted(arrived), sorted(merged)
+
+
+def read_at_s(cluster: Cluster, number: int, stamp_s: float, value: float) -> float:
+    """When the stand-in driver had a reading, whose own stamp is right to an interval or two."""
+    near = round((stamp_s - cluster.start_s) / STEP_S) - 1
+    steps = (near + shift for shift in range(-4, 5))
+    step = next(step for step in steps if level(number, step) == round(100 * value))
+    return cluster.start_s + STEP_S * (step + 1)
 
 
 def recovery(cluster: Cluster, kills: int) -> tuple[list[float], int]:
@@ -148,7 +175,7 @@ class Simulated:
     def _speak(self) -> None:
         seq, draw = 0, np.random.default_rng(0)
         last_s = time.time()
-        while not self.stopping.wait(1 / BATCHES):
+        while not self.stopping.wait(batch_s(HOSTS)):
             now_s = time.time()
             count = round((now_s - last_s) * HZ)
             times = tuple(last_s + (n + 1) / HZ for n in range(count))
@@ -209,12 +236,11 @@ def main() -> None:
         print(f"the same without a reading: {interval(spent[False])}")
         cluster = Cluster(Path(folder))
         try:
-            for name, late in zip(
-                ("arrived", "merged"), latency(cluster, options.seconds), strict=True
-            ):
+            names = ("arrived, messages", "merged, readings")
+            for name, late in zip(names, latency(cluster, options.seconds), strict=True):
                 p50, p99 = statistics.median(late), late[int(0.99 * len(late))]
                 print(
-                    f"{name}, ms, {len(late)} messages: p50 {p50:.0f}, p99 {p99:.0f}, "
+                    f"{name}, ms, {len(late)} of them: p50 {p50:.0f}, p99 {p99:.0f}, "
                     f"max {late[-1]:.0f}"
                 )
             back, lost = recovery(cluster, options.kills)

@@ -149,6 +149,8 @@ class SourceInfo:
     """Several devices, more of which may come: the share is that of each of them."""
     buffer_s: float | None = None
     """Depth of the driver's sample buffer, in seconds; None where the source polls."""
+    live_s: float | None = None
+    """Seconds between reads while a view is attached, where a buffer allows any; None: a frame."""
     brings_progress: bool = False
     """Whether its batches bring the marks: those of this process then belong to something else."""
     versions: tuple[tuple[str, str], ...] = ()

@@ -23,6 +23,7 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.core.merging import Merger
 from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch, parse
 from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
+from jupyter_gpupredict.engines.node import batch_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -277,6 +278,7 @@ class ClusterSource:
             ),
             period_s=self._period_s,
             buffer_s=COMPARE_S,  # the workers go on by themselves; reading late loses nothing
+            live_s=batch_s(len(devices)),
             simulated=any(one.simulated for one in offers),
             origin=offer.origin,
             scope=offer.scope,

@@ -13,7 +13,7 @@ import distributed
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable
-from jupyter_gpupredict.engines.node import Node
+from jupyter_gpupredict.engines.node import Node, batch_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +59,8 @@ class DaskEngine:
         client = self._client
         client.subscribe_topic(self._name, lambda event: on_message(event[1]))
         try:
-            client.register_plugin(_NodePlugin(self._name, Node(sources)), name=self._name)
+            node = Node(sources, batch_s(len(client.nthreads())))
+            client.register_plugin(_NodePlugin(self._name, node), name=self._name)
         except ModuleNotFoundError:
             pass  # on some worker: it says no hello, and is named when it does not answer
         except (OSError, ValueError) as error:

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import TelemetrySource
     from jupyter_gpupredict.core.series import Batch, Device, SourceInfo
 
+PROMPT_S = 0.1
+"""Between messages where few are measured: a reading is merged within a quarter of a second."""
 BATCH_S = 0.25
-"""Four messages a second, however many devices."""
+"""Between messages where many are: they would cost the notebook more than they tell it."""
+FEW = 4
 HELLO_S = 1.0
 """Hello is said again so often until it is heard: a worker that just starts has no stream yet."""
 HEARTBEAT_S = 0.5
@@ -48,12 +51,18 @@ RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 """Variables in which launchers say a process's rank."""
 
 
+def batch_s(count: int) -> float:
+    """Return the seconds between messages, or between looks at them, for so many to measure."""
+    return min(BATCH_S, PROMPT_S * max(1.0, count / FEW))
+
+
 class _Sampled:
     """One device that is this worker's to sample."""
 
-    def __init__(self, uuid: str, source: TelemetrySource) -> None:
+    def __init__(self, uuid: str, source: TelemetrySource, batch_s: float) -> None:
         self.uuid = uuid
         self.source = source
+        self._batch_s = batch_s
         self.info: SourceInfo | None = None
         self.due_s = 0.0
         """Monotonic; of the next read, or of the next try to open."""
@@ -76,7 +85,7 @@ class _Sampled:
         """Seconds between reads: the source's own where it polls."""
         if self.info is None:
             return RETRY_S
-        return BATCH_S if self.info.buffer_s is not None else self.info.period_s
+        return self._batch_s if self.info.buffer_s is not None else self.info.period_s
 
 
 class _Pending:
@@ -105,8 +114,10 @@ class _Pending:
 class Node:
     """One worker's sampler. Picklable until it is started."""
 
-    def __init__(self, sources: NodeSources) -> None:
+    def __init__(self, sources: NodeSources, batch_s: float = BATCH_S) -> None:
+        """Say what it samples with and how often it sends, in seconds."""
         self._sources = sources
+        self._batch_s = batch_s
 
     def start(
         self,
@@ -179,12 +190,13 @@ class Node:
                 slow = now_s - slow_s >= SLOW_S
                 slow_s = now_s if slow else slow_s
                 self._read(held, now_s, pending, slow=slow)
-                if now_s - said_s >= (BATCH_S if pending else HEARTBEAT_S) - 0.01:
+                if now_s - said_s >= (self._batch_s if pending else HEARTBEAT_S) - 0.01:
                     said_s = now_s
                     self._say(self._numbered(pending))
                     pending = _Pending()
                 due_s = min((one.due_s for one in held.values()), default=math.inf)
-                self._wake.wait(min(BATCH_S, max(MIN_WAIT_S, due_s - self._clock.monotonic_s())))
+                wait_s = max(MIN_WAIT_S, due_s - self._clock.monotonic_s())
+                self._wake.wait(min(self._batch_s, wait_s))
         finally:
             _close(held.values())
             ending = self._ending
@@ -224,7 +236,7 @@ class Node:
         _close(held.pop(uuid) for uuid in tuple(held) if uuid not in wanted)
         for uuid in wanted:
             if uuid not in held:
-                held[uuid] = _Sampled(uuid, self._sources.source(uuid))
+                held[uuid] = _Sampled(uuid, self._sources.source(uuid), self._batch_s)
         to_wall_s = self._clock.wall().timestamp() - self._clock.monotonic_s()
         for one in held.values():
             if now_s < one.due_s:

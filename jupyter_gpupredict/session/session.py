@@ -39,6 +39,8 @@ MAX_BACKOFF_S = 10.0
 TELL_EVERY_S = 1.9
 """How often the trace is written while no view is attached: telling costs as much as reading. A
 change of state is told at once."""
+LIVE_TELL_EVERY_S = 0.15
+"""The same while one is: at each look of a frame's period, not at each of a shorter one."""
 FULL_UPDATE_S = 10.0
 """A recommendation is sent this often even when nothing visible changed."""
 
@@ -168,7 +170,7 @@ class Session:
         self._tell(applied)
         wake_s = info.period_s
         if info.buffer_s is not None:
-            wake_s = LIVE_WAKE_S if self._live else BUFFERED_WAKE_S
+            wake_s = (info.live_s or LIVE_WAKE_S) if self._live else BUFFERED_WAKE_S
         if self._board is not None and not info.brings_progress:
             self._marks = self._board.join()
         if self._hooks is not None:
@@ -361,7 +363,8 @@ class Session:
         changed = self._report_changes(analysis.ingest(readings, marks))
         for loss in batch.losses:
             changed = self._report_loss(loss, now_s) or changed
-        due = changed or self._live or now_s - self._told_s >= TELL_EVERY_S
+        every_s = LIVE_TELL_EVERY_S if self._live else TELL_EVERY_S
+        due = changed or now_s - self._told_s >= every_s
         if due and (changed or self._visibly_changed(now_s)):
             self._recommend(now_s)
         if batch.exhausted:

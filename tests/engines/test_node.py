@@ -5,21 +5,23 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.config.clusters import WorkerSources
 from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch, parse
 from jupyter_gpupredict.engines import node as module
-from jupyter_gpupredict.engines.node import Node
+from jupyter_gpupredict.engines.node import Node, batch_s
 
 
 class Worker:
     """Keeps what its sampler says; deaf for as long as the test wants."""
 
-    def __init__(self, source="synthetic", **options):
+    def __init__(self, source="synthetic", batch_s=0.25, **options):
         self.said = []
         self.deaf = False
-        made = Node(WorkerSources(config.SessionConfig(source=source, **options)))
+        made = Node(WorkerSources(config.SessionConfig(source=source, **options)), batch_s)
         self.node = pickle.loads(pickle.dumps(made))  # as it travels
 
     def send(self, message):
@@ -119,6 +121,27 @@ def test_a_source_that_cannot_be_opened_is_a_hello_with_the_reason(tmp_path):
         assert "none.csv" in worker.of(Hello)[0].problem
     finally:
         worker.node.stop("over")
+
+
+@given(st.integers(0, 10_000))
+def test_few_are_told_of_ten_times_a_second_and_many_cost_no_more_than_four(count):
+    assert 0.1 <= batch_s(count) <= 0.25
+    assert batch_s(count) <= batch_s(count + 1)
+    assert batch_s(4) == 0.1
+    assert count < 10 or batch_s(count) == 0.25
+
+
+def test_messages_come_as_often_as_the_node_was_told(worker):
+    quick = Worker(batch_s=0.1).start()
+    try:
+        for one in (worker.start(), quick):
+            one.node.tend([one.device()])
+            wait(lambda one=one: any(b.taken for b in one.of(NodeBatch)))
+        time.sleep(2.0)
+        filled = [len([b for b in one.of(NodeBatch) if b.taken]) for one in (worker, quick)]
+        assert filled[1] > 1.5 * filled[0]
+    finally:
+        quick.node.stop("over")
 
 
 @pytest.mark.parametrize(("text", "rank"), [("3", 3), ("", None), ("-1", None), ("x", None)])

@@ -1,13 +1,16 @@
 import stat
 import time
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption, SourceLost, UnknownName
-from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
+from jupyter_gpupredict.core.events import RecommendationUpdated, SessionFinished, SessionStarted
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.predictors.epoch_mix import EpochMix
@@ -163,6 +166,32 @@ def test_a_bug_in_a_source_ends_the_measuring_alone(clock):
     delivery.shutdown()
     assert any("a bug" in error for error in found.errors)
     assert found.outcome == "completed"
+
+
+class Moving(ScriptedSource):
+    """Keeps its readings in a buffer and wants to be read often; its share goes up and down."""
+
+    def open(self):
+        return replace(super().open(), period_s=0.01, buffer_s=60.0, live_s=0.02)
+
+    def read(self, *, slow):
+        self.opened += 1
+        now_s = self.clock.monotonic_s()
+        return Batch((Readings(SHARE, (now_s,), (now_s % 0.1 * 10,)),))
+
+
+def test_a_viewed_source_is_read_as_often_as_it_wants_and_told_of_as_often_as_frames():
+    """A reading is merged soon after it came; a person sees four figures a second all the same."""
+    source, heard = Moving(SystemClock()), Listener()
+    run, delivery = session(source.clock, source, heard, live=True)
+    run.start()
+    time.sleep(1.0)
+    run.stop("completed")
+    delivery.shutdown()
+    told_s = [event.t_s for event in heard.events if isinstance(event, RecommendationUpdated)]
+    assert source.opened > 15
+    assert 2 <= len(told_s) < 10
+    assert all(b - a > 0.1 for a, b in pairwise(told_s[:-1]))  # the last is told at the end
 
 
 def test_a_full_queue_drops_and_counts():
