@@ -14,7 +14,7 @@ help:
 	@echo "make test   everything CI checks"
 	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
-	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod"
+	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lab-build   build JupyterLab's panel from labextension/"
 	@echo "make lint   ruff, mypy and the import contracts"
@@ -95,7 +95,7 @@ build/serve/.made: pyproject.toml .venv/.made
 	@mkdir -p build
 	@$(PYTHON) -m venv build/serve
 	build/serve/bin/python -m pip install --quiet --disable-pip-version-check \
-		func-python==0.7.0 functions-framework==3.10.2 runpod==1.12.0
+		func-python==0.7.0 functions-framework==3.10.2 runpod==1.12.0 'ray==2.49.0'
 	@touch $@
 
 clean:

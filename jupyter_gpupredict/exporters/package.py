@@ -45,7 +45,7 @@ def folder(
     record = _record(run, figures, request, basis, files, list(forced))
     built, written = None, []
     if code is not None:
-        chosen = adapters.chosen(request.workload, code.adapters)
+        chosen = adapters.chosen(request.workload, figures.ranks, code.adapters)
         extra = [one.requirement for one in chosen if one.requirement]
         built = build(code, figures.name, extra)
         written = _code_documents(built, chosen, request, code)

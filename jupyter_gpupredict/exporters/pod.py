@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.deployment import Capability
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
 
@@ -76,8 +76,9 @@ def container(
     name: str = "train",
     command: tuple[str, ...] = RUN,
     port: int | None = None,
+    env: Sequence[Json] = (),
 ) -> dict[str, Json]:
-    """Return the one container of the function."""
+    """Return the one container of the function; `env` is what it is told beside the share."""
     found: dict[str, Json] = {
         "name": name,
         "image": image(figures, request),
@@ -85,8 +86,8 @@ def container(
     }
     if port is not None:
         found["ports"] = [{"containerPort": port}]
-    if patch.env:
-        found["env"] = variables(patch)
+    if patch.env or env:
+        found["env"] = [*variables(patch), *env]
     found["envFrom"] = secrets(figures)
     found["resources"] = resources(figures, patch)
     return {**found, **patch.container}

@@ -299,7 +299,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     for option, metavar, words in (
         ("--param", "NAME", "a name that the function's caller gives, not the notebook"),
         ("--setup", "TAG", "cells with this tag, or number, run again before the measured one"),
-        ("--adapter", "NAME", "serve, functions-framework, runpod, openfaas or func"),
+        ("--adapter", "NAME", "serve, functions-framework, runpod, openfaas, func or ray"),
     ):
         add(option, action="append", default=[], metavar=metavar, help=f"{words}; may be repeated")
     add("--base-image", default="", metavar="IMAGE", help="what the Dockerfile starts from")

@@ -268,7 +268,7 @@ class Result:
             params: Names that the caller of the function gives, instead of what the notebook made.
             setup: Tags, or numbers as in `In [3]`, of cells to run again before the measured one.
             adapters: Adapters beside those the workload needs: serve, functions-framework, runpod,
-                openfaas, func.
+                openfaas, func, ray.
             base_image: What the Dockerfile starts from.
             drop_magics: Leave out what earlier cells have that works in a notebook only.
             allow_secrets: Keep literals that look like credentials.

@@ -1,4 +1,6 @@
-"""The golden files: one folder for each pair. Write them anew with python -m tests.exporters.golden
+"""The golden files: one folder for each pair, and some of a run with three ranks.
+
+Write them anew with python -m tests.exporters.golden
 
 They hold the worked example: 36.4 % of the SMs, 81.6 % of the time, 5873.2 MiB.
 """
@@ -8,7 +10,7 @@ from pathlib import Path
 
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.exporters.pod import python_version
-from tests.exporters.runs import PAIRS, breadth, export, manifests, run
+from tests.exporters.runs import PAIRS, breadth, export, manifests, ranked, run
 
 FOLDER = Path(__file__).parents[1] / "data" / "manifests" / "golden"
 BY_TIME = ("hami", "volcano")
@@ -24,6 +26,14 @@ def example(workload, sharing, **options):
     return breadth(target=0.364, **options)
 
 
+RANKED = [("job", "mps"), ("job", "volcano"), ("rayjob", "device-plugin"), ("rayjob", "mps")]
+CASES = {
+    **{"-".join(pair): (pair, 1) for pair in PAIRS},
+    **{"-".join((*pair, "ranks")): (pair, 3) for pair in RANKED},
+}
+"""Name of a folder -> (pair, ranks)."""
+
+
 def neutral(text):
     """Return a text without what changes with the interpreter and the version."""
     text = text.replace(f"python:{python_version()}", "python:3.11")
@@ -32,11 +42,13 @@ def neutral(text):
     )
 
 
-def texts(workload, sharing):
-    """Return path -> text of a pair."""
+def texts(case):
+    """Return path -> text of a case."""
+    (workload, sharing), count = CASES[case]
+    found = example(workload, sharing)
     outcome = export(
-        example(workload, sharing), workload=workload, sharing=sharing, dry_run=True,
-        image="registry.example.com/train-resnet:0.1.0",
+        found if count == 1 else ranked(found, count), workload=workload, sharing=sharing,
+        dry_run=True, image="registry.example.com/train-resnet:0.1.0",
     )  # fmt: skip
     return {path: neutral(text) for path, text in manifests(outcome).items()}
 
@@ -49,12 +61,12 @@ def files():
 def main():
     for old in files():
         old.unlink()
-    for workload, sharing in PAIRS:
-        for path, text in texts(workload, sharing).items():
-            target = FOLDER / f"{workload}-{sharing}" / Path(path).name
+    for case in CASES:
+        for path, text in texts(case).items():
+            target = FOLDER / case / Path(path).name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-    print(f"{len(files())} files for {len(PAIRS)} pairs")
+    print(f"{len(files())} files for {len(CASES)} cases")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ HARMLESS = (
     (r"drop .*devices.config.\d+.requests\S*", "all requests of the claim: there is one"),
     (r"drop .*rayStartParams", "KubeRay counts nvidia.com/gpu by itself"),
     (r"twice requiresCompatibilities\S*", "the same twice"),
+    (r"drop spec.tasks.\d.template.spec.containers.0.env", "rank 0 of a pod is what code assumes"),
+    (r"(drop|twice) spec.plugins.pytorch.0", "the plug-in has a port of its own"),
+    (r"(drop|twice) spec.policies(.0)?", "a failed rank leaves the others to the time limit"),
+    (r"drop .*maxReplicas", "nothing scales it up"),
 )
 """(what was done where, why it changes nothing that is limited or promised)."""
 

@@ -324,9 +324,12 @@ def test_several_ranks(pair):
     options = {"workload": workload, "sharing": sharing, "dry_run": True}
     together = {
         "job": ["completionMode: Indexed", "completions: 3", "parallelism: 3"],
+        "rayjob": ["adapters/ranks.py 3", "replicas: 3", "minReplicas: 3", "maxReplicas: 3"],
         "fastpod": ["replicas: 3"],
         "ecs": [],
     }
+    if pair == ("job", "volcano"):
+        together["job"] = ["minAvailable: 3", "replicas: 1", "replicas: 2"]
     if workload not in together:
         with pytest.raises(Refused, match="3 ranks"):
             export(found, **options, force=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption
 from jupyter_gpupredict.exporters.naming import slug
-from tests.exporters.runs import PAIRS, UUID, breadth, export, manifests, run
+from tests.exporters.runs import PAIRS, UUID, breadth, export, manifests, ranked, run
 
 FEATURES = tuple(
     f"kubernetes.podspec-{end}"
@@ -25,6 +25,8 @@ CAP_S = {"knative": 600, "kserve": 600, "cloudrun": 3600}
 SELECTS = ("job", "nuclio", "rayjob")
 """Workloads with a node selector."""
 BY_TIME = ("hami", "volcano")
+TOGETHER = ("job", "rayjob", "fastpod", "ecs")
+"""Workloads that start several ranks."""
 PERCENTS = {
     "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "sm",
     "GPUPREDICT_SM_PERCENT": "sm",
@@ -151,9 +153,10 @@ labels = st.one_of(
     image=st.from_regex(r"[a-z0-9][a-z0-9./-]{0,30}:[a-z0-9.]{1,9}", fullmatch=True),
     value=labels,
     gpu=hostile,
+    ranks=st.sampled_from([1, 2, 64]),
 )
 def test_what_is_written_reads_back(
-    pair, share, memory, by_time, sms, total, seconds, name, image, value, gpu
+    pair, share, memory, by_time, sms, total, seconds, name, image, value, gpu, ranks
 ):
     workload, sharing = pair
     assume(total is None or memory <= total - 1)
@@ -162,7 +165,12 @@ def test_what_is_written_reads_back(
         memory = min(memory, 23_000.0)
     if seconds is not None:
         seconds = min(seconds, CAP_S.get(workload, 1e6))
-    make = run if by_time else breadth
+    basis = run if by_time else breadth
+
+    def make(**options):
+        found = basis(**options)
+        return ranked(found, ranks) if ranks > 1 and workload in TOGETHER else found
+
     common = {
         "target": share, "memory": memory, "sm_count": sms, "total": total,
         "outcome": "running", "total_s": seconds,

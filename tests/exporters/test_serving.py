@@ -4,11 +4,14 @@ Those packages come with the extra `serve` (`make test-serve`). They run in a pr
 `GPUPREDICT_SERVE_PYTHON` names a Python that has them, this one otherwise.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -153,6 +156,84 @@ def test_runpod(folder, given, answer):
     said = ended.stdout + ended.stderr
     assert ended.returncode == 0, said
     assert str(answer) in said, said
+
+
+TOGETHER = """
+import os
+import socket
+
+ranks = int(os.environ.get("WORLD_SIZE", "1"))
+rank = int(os.environ.get("RANK", "0"))
+address = (os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "0")))
+failing = -1
+if rank == failing:
+    raise RuntimeError("rank fails")
+total = rank
+if rank == 0:
+    with socket.create_server(address) as server:
+        for _ in range(ranks - 1):
+            peer, _ = server.accept()
+            with peer:
+                total += int(peer.recv(16))
+else:
+    import time
+    while True:
+        try:
+            with socket.create_connection(address, timeout=5) as peer:
+                peer.sendall(str(rank).encode())
+            break
+        except ConnectionError:
+            time.sleep(0.05)
+{"rank": rank, "total": total, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+"""
+
+
+@pytest.fixture
+def ray_cluster(tmp_path):
+    """A Ray cluster of this machine that counts three GPUs, which it need not have."""
+    needs("ray")
+    folder, port = tempfile.mkdtemp(prefix="ray-"), free_port()  # short: sockets lie in it
+    code = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+    words = ["start", "--head", f"--port={port}", "--num-gpus=3", "--num-cpus=2", "--block"]
+    words += ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}"]
+    process = subprocess.Popen(
+        [SERVE_PYTHON, "-c", code, *words], cwd=tmp_path, env=clean(HOME=str(tmp_path)),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            break
+        time.sleep(0.1)
+    yield f"127.0.0.1:{port}"
+    process.terminate()
+    process.wait(60)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_ranks_of_a_ray_cluster_meet(ray_cluster, tmp_path):
+    export(tmp_path / "ranked", TOGETHER, adapters=("ray",))
+
+    def run(*words):
+        return subprocess.run(
+            [SERVE_PYTHON, "adapters/ranks.py", *words], cwd=tmp_path / "ranked",
+            env=clean(RAY_ADDRESS=ray_cluster, HOME=str(tmp_path)), capture_output=True,
+            text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    ended = run("3", "{}")
+    assert ended.returncode == 0, ended.stderr
+    answers = json.loads(ended.stdout)["ranks"]
+    assert [(one["rank"], one["total"]) for one in answers] == [(0, 3), (1, 1), (2, 2)]
+    assert sorted(one["gpus"] for one in answers) == ["0", "1", "2"]
+    ended = run("3", '{"failing": 2}')  # the others wait for it, and are ended
+    assert ended.returncode == 1, ended.stderr
+    assert "rank fails" in ended.stderr
+    assert ended.stdout == ""
+    assert run("3", '{"wrong": 2}').returncode == 2
+    assert run("none").returncode == 2
+    ended = run("3", "{}")  # their GPUs are free again
+    assert ended.returncode == 0, ended.stderr
 
 
 NUCLIO = """

@@ -8,7 +8,7 @@ import pytest
 from jupyter_gpupredict import config, registry
 from jupyter_gpupredict.core.errors import Incompatible, InvalidOption
 from jupyter_gpupredict.frontends.cli import main
-from tests.exporters.golden import FOLDER, example, files, texts
+from tests.exporters.golden import CASES, FOLDER, example, files, texts
 from tests.exporters.runs import PAIRS, UUID, breadth, export, manifests, ranked, run
 
 HOST = {"mps", "gke", "kai", "volcano"}
@@ -101,17 +101,16 @@ def test_the_default_pair_writes_the_administrators_companion():
     assert paths == {"deploy/job.yaml", "deploy/device-plugin-configmap.yaml"}
 
 
-@pytest.mark.parametrize(("workload", "sharing"), PAIRS)
-def test_the_golden_files_are_what_is_written(workload, sharing):
+@pytest.mark.parametrize("case", CASES)
+def test_the_golden_files_are_what_is_written(case):
     """After a change on purpose: python -m tests.exporters.golden"""
-    folder = FOLDER / f"{workload}-{sharing}"
-    golden = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
-    written = {path.split("/")[-1]: text for path, text in texts(workload, sharing).items()}
+    golden = {path.name: path.read_text(encoding="utf-8") for path in (FOLDER / case).iterdir()}
+    written = {path.split("/")[-1]: text for path, text in texts(case).items()}
     assert written == golden
 
 
 def test_no_golden_file_is_left_over():
-    assert {path.parent.name for path in files()} == {"-".join(pair) for pair in PAIRS}
+    assert {path.parent.name for path in files()} == set(CASES)
 
 
 def every_folder(tmp_path):
@@ -125,7 +124,7 @@ def every_folder(tmp_path):
     }
     for kind, found in runs.items():
         for workload, sharing in PAIRS:
-            if kind == "ranks" and workload not in ("job", "fastpod", "ecs"):
+            if kind == "ranks" and workload not in ("job", "rayjob", "fastpod", "ecs"):
                 continue  # these start one function at a time
             folder = tmp_path / kind / f"{workload}-{sharing}"
             export(

@@ -23,6 +23,7 @@ from jupyter_gpupredict.exporters.checks.shapes import (
     one_of,
     record,
     text,
+    whole,
 )
 
 _RAY_GROUP = fields(
@@ -67,24 +68,31 @@ RAY_JOB = kubernetes_object(
         | fields("ttlSecondsAfterFinished activeDeadlineSeconds backoffLimit", natural)
     )
 )
+_POLICIES = listing(
+    record(fields("event action timeout", text, events=listing(text), exitCode=whole), "action")
+)
 VOLCANO_JOB = kubernetes_object(
     record(
         fields(
-            "policies plugins volumes networkTopology runningEstimate",
+            "volumes networkTopology runningEstimate",
+            policies=_POLICIES,
+            plugins=mapping(listing(text)),
             schedulerName=text,
             queue=text,
             priorityClassName=text,
             tasks=listing(
                 record(
                     fields(
-                        "policies dependsOn partitionPolicy",
+                        "dependsOn partitionPolicy",
+                        policies=_POLICIES,
                         name=text,
                         topologyPolicy=text,
                         replicas=natural,
                         minAvailable=natural,
                         maxRetry=natural,
                         template=TEMPLATE,
-                    )
+                    ),
+                    "template",
                 )
             ),
         )

@@ -18,6 +18,8 @@ from jupyter_gpupredict.exporters.checks import (
     kubernetes,
     numbers,
     platforms,
+    ranks,
+    ray,
     serverless,
     tasks,
     values,
@@ -36,11 +38,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("batch/v1", "CronJob"): batch.job,
     ("v1", "Pod"): batch.bare_pod,
     ("v1", "ConfigMap"): companions.config_map,
+    ("v1", "Service"): ranks.service,
     ("resource.k8s.io/v1", "ResourceClaimTemplate"): companions.claim,
     ("resource.k8s.io/v1", "ResourceClaim"): companions.claim,
     ("serving.knative.dev/v1", "Service"): serverless.knative,
     ("serving.kserve.io/v1beta1", "InferenceService"): serverless.kserve,
-    ("ray.io/v1", "RayJob"): batch.ray,
+    ("ray.io/v1", "RayJob"): ray.job,
     ("batch.volcano.sh/v1alpha1", "Job"): batch.volcano,
     ("fission.io/v1", "Environment"): functions.fission_environment,
     ("fission.io/v1", "Function"): functions.fission,
@@ -168,7 +171,7 @@ def _shape(shape: Any, found: Any, ledger: Ledger) -> None:
 def _metadata(found: dict[str, Any], ledger: Ledger) -> None:
     api, kind = str(found.get("apiVersion")), str(found.get("kind"))
     name = at(found, "metadata", "name")
-    letter = api.partition("/")[0] in LETTER_FIRST
+    letter = api.partition("/")[0] in LETTER_FIRST or (api, kind) == ("v1", "Service")
     pattern = values.LABEL_1035 if letter else values.LABEL
     longest = LONGEST.get(kind, 63)
     if not isinstance(name, str) or not pattern.fullmatch(name) or len(name) > longest:

@@ -6,6 +6,7 @@ from jupyter_gpupredict.exporters.checks.shapes import (
     Shape,
     amount,
     anything,
+    choice,
     fields,
     flag,
     listing,
@@ -27,7 +28,15 @@ METADATA = record(
     )
     | fields("creationTimestamp generation managedFields ownerReferences deletionTimestamp")
 )
-ENV = record(fields("valueFrom", name=text, value=text), "name")
+_KEY = record(fields("", name=text, key=text, optional=flag), "name key")
+VALUE_FROM = choice(
+    fieldRef=record(fields("apiVersion fieldPath", text), "fieldPath"),
+    resourceFieldRef=record(fields("resource containerName", text, divisor=amount), "resource"),
+    configMapKeyRef=_KEY,
+    secretKeyRef=_KEY,
+    fileKeyRef=record(fields("volumeName path key", text, optional=flag), "volumeName path key"),
+)
+ENV = record(fields("", name=text, value=text, valueFrom=VALUE_FROM), "name")
 ENV_FROM = record(
     fields(
         "",
@@ -175,6 +184,31 @@ DEVICES = record(
     )
 )
 CLAIM_SPEC = record({"devices": DEVICES})
+SERVICE_SPEC = record(
+    fields(
+        "clusterIP type sessionAffinity externalName externalTrafficPolicy internalTrafficPolicy "
+        "ipFamilyPolicy loadBalancerClass loadBalancerIP trafficDistribution",
+        text,
+        selector=mapping(),
+        ports=listing(
+            record(
+                fields(
+                    "name protocol appProtocol",
+                    text,
+                    port=natural,
+                    nodePort=natural,
+                    targetPort=anything,
+                ),
+                "port",
+            )
+        ),
+        healthCheckNodePort=natural,
+        sessionAffinityConfig=anything,
+        publishNotReadyAddresses=flag,
+        allocateLoadBalancerNodePorts=flag,
+    )
+    | fields("clusterIPs externalIPs ipFamilies loadBalancerSourceRanges", listing(text))
+)
 
 
 def kubernetes_object(spec: Shape, **more: Shape) -> Shape:
@@ -206,6 +240,7 @@ KINDS = {
         "metadata spec",
     ),
     ("v1", "Pod"): kubernetes_object(POD),
+    ("v1", "Service"): kubernetes_object(SERVICE_SPEC),
     ("v1", "ConfigMap"): record(
         {
             "apiVersion": text,

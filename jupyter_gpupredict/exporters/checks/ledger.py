@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -63,6 +63,8 @@ class Ledger:
     """The target applies shares of time."""
     claims: dict[str, list[str]] = field(default_factory=dict)
     """Resource claims of this file -> names of their requests."""
+    headless: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Headless Services of this file -> labels that they select."""
     profiles: set[str] = field(default_factory=set)
     """OpenFaaS profiles of this file."""
     scheduled: bool = False

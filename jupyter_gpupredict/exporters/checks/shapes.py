@@ -129,6 +129,18 @@ def record(fields: Mapping[str, Shape], required: str = "") -> Shape:
     return shape
 
 
+def choice(**known: Shape) -> Shape:
+    """Return the shape of an object with exactly one of these keys."""
+    inner = record(known)
+
+    def check(value: Any, path: str) -> Iterator[tuple[str, str]]:
+        yield from inner(value, path)
+        if isinstance(value, dict) and len(value) != 1:
+            yield path, f"needs one of {', '.join(known)}"
+
+    return check
+
+
 def fields(words: str, shape: Shape = anything, **known: Shape) -> dict[str, Shape]:
     """Return fields: the names in `words` with one shape, and those that have their own."""
     return {**dict.fromkeys(words.split(), shape), **known}

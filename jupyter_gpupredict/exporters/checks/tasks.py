@@ -6,7 +6,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.exporters.checks import containers, pods, values
+from jupyter_gpupredict.exporters.checks import containers, pods, ranks, values
 from jupyter_gpupredict.exporters.checks.containers import pod
 from jupyter_gpupredict.exporters.checks.shapes import join
 from jupyter_gpupredict.exporters.checks.values import at, items, table, whole
@@ -57,6 +57,7 @@ def fastpod(found: dict[str, Any], ledger: Ledger) -> None:
         )
     elif size:
         ledger.carry("mem", Decimal(size // values.MIB), where)
+    ranks.count(at(found, "spec", "replicas") or 1, "spec.replicas", ledger)
     inner = pod(at(found, "spec", "podSpec"), "spec.podSpec")
     before = set(ledger.carried)
     pods.check(inner, ledger)

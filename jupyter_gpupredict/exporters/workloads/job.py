@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
-from jupyter_gpupredict.exporters import pod, provenance
+from jupyter_gpupredict.exporters import pod, provenance, ranks
+from jupyter_gpupredict.exporters.workloads import gang
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
@@ -39,32 +40,39 @@ class Job:
     ) -> tuple[Document, ...]:
         """Return the Job; without a predicted run time it has no deadline.
 
-        Several ranks make it an Indexed Job that starts them together: a pod's number is in its
-        variable JOB_COMPLETION_INDEX (Kubernetes, Indexed Job).
+        Several ranks make it an Indexed Job that starts them together, with a Service by which
+        they find one another; under Volcano's scheduler a Job of Volcano's, which starts none of
+        them before all have a place.
         """
+        several = figures.ranks > 1
+        comments = pod.notes(figures, request, patch)
+        if several and patch.pod.get("schedulerName") == "volcano":
+            return (Document("deploy/job.yaml", gang.job(figures, request, patch), comments),)
         spec: dict[str, Json] = {"backoffLimit": 0}  # a silent retry would repeat hours
-        if figures.ranks > 1:
+        if several:
             spec["completionMode"] = "Indexed"
             spec["completions"] = spec["parallelism"] = figures.ranks
         if figures.timeout_s is not None:
             spec["activeDeadlineSeconds"] = figures.timeout_s
         spec["ttlSecondsAfterFinished"] = 3600
-        spec["template"] = pod.template(
-            patch,
-            {
-                "restartPolicy": "Never",
-                **pod.fields(patch, self.carries),
-                "containers": [pod.container(figures, request, patch)],
-            },
-        )
+        env = ranks.of_indexed_job(figures) if several else ()
+        inside: dict[str, Json] = {
+            "restartPolicy": "Never",
+            **pod.fields(patch, self.carries),
+            "containers": [pod.container(figures, request, patch, env=env)],
+        }
+        before = patch.before
+        if several:
+            inside["subdomain"] = figures.name
+            before = (*before, ranks.service(figures))
+        spec["template"] = pod.template(patch, inside)
         job: dict[str, Json] = {
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": pod.metadata(figures, patch, provenance.stamps(figures, patch)),
             "spec": spec,
         }
-        comments = pod.notes(figures, request, patch)
         return (
-            Document("deploy/job.yaml", job, comments, before=patch.before),
+            Document("deploy/job.yaml", job, comments, before=before),
             *patch.companions,
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
-from jupyter_gpupredict.exporters import pod, provenance
+from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, SharePatch
+from jupyter_gpupredict.exporters import adapters, pod, provenance
 from jupyter_gpupredict.exporters.documents import yaml_text
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
 
-RAY_VERSION = "2.49.0"
+RAY_VERSION = adapters.RAY_VERSION
+_BARE = SharePatch("none")
+"""Of a head that runs no rank."""
 
 
 class RayJob:
@@ -35,38 +38,44 @@ class RayJob:
         }
     )
     switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_RANK})
+    restricts: frozenset[Restriction] = frozenset()
     max_run_s = None
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
-        """Return the job; Ray's own GPU share is bookkeeping and limits nothing."""
-        booked = _booked(figures, patch)
-        spec: dict[str, Json] = {
-            "entrypoint": "python handler.py",
-            "entrypointNumCpus": _plain(figures.cpu_count or pod.SAFE_CPUS),
-            "entrypointNumGpus": booked,
-            "shutdownAfterJobFinishes": True,
-            "ttlSecondsAfterFinished": 3600,
-        }
+        """Return the job; Ray's own GPU share is bookkeeping and limits nothing.
+
+        Several ranks are tasks of that many workers with a GPU each, and the head has none.
+        """
+        spec: dict[str, Json] = {"entrypoint": "python handler.py"}
+        if figures.ranks > 1:
+            spec["entrypoint"] = f"python {adapters.RANKS.path} {figures.ranks} '{{}}'"
+        else:
+            spec["entrypointNumCpus"] = _plain(figures.cpu_count or pod.SAFE_CPUS)
+            spec["entrypointNumGpus"] = _booked(figures, patch)
+        spec["shutdownAfterJobFinishes"] = True
+        spec["ttlSecondsAfterFinished"] = 3600
         if figures.timeout_s is not None:
             spec["activeDeadlineSeconds"] = figures.timeout_s
-        container = pod.container(figures, request, patch, name="ray-head")
-        del container["command"]  # KubeRay starts Ray in it
         if patch.env and not patch.pod.get("hostIPC"):
             # The device plugin brings the way to its daemon; the limits are the function's alone.
             # Where the pod mounts the way itself, they stand beside it and Ray's workers inherit.
             spec["runtimeEnvYAML"] = yaml_text({"env_vars": dict(patch.env)})
-            del container["env"]
-        head = pod.template(patch, {**pod.fields(patch, self.carries), "containers": [container]})
+            patch = dataclasses.replace(patch, env=())
         # KubeRay counts only resources whose name ends in gpu, and no claim or environment.
         counted = any(name.endswith("gpu") for name, _ in patch.limits)
         start: dict[str, Json] = {} if counted else {"num-gpus": str(figures.gpus)}
-        spec["rayClusterSpec"] = {
-            "rayVersion": RAY_VERSION,
-            "headGroupSpec": {"rayStartParams": start, "template": head},
-        }
+        cluster: dict[str, Json] = {"rayVersion": RAY_VERSION}
+        if figures.ranks > 1:
+            none: dict[str, Json] = {"num-gpus": "0"}  # else it counts those that it sees
+            cluster["headGroupSpec"] = self._pods("head", figures, request, _BARE, none)
+            workers = self._pods("worker", figures, request, patch, start)
+            counts = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), figures.ranks)
+            cluster["workerGroupSpecs"] = [{"groupName": "ranks", **counts, **workers}]
+        else:
+            cluster["headGroupSpec"] = self._pods("head", figures, request, patch, start)
+        spec["rayClusterSpec"] = cluster
         job: dict[str, Json] = {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
@@ -75,12 +84,26 @@ class RayJob:
         }
         comments = (
             *pod.notes(figures, request, patch),
-            f"The image must hold Ray {RAY_VERSION}. entrypointNumGpus is Ray's bookkeeping.",
+            f"The image must hold Ray {RAY_VERSION}. What Ray counts of GPUs is its bookkeeping.",
         )
         return (
             Document("deploy/rayjob.yaml", job, comments, before=patch.before),
             *patch.companions,
         )
+
+    def _pods(
+        self,
+        role: str,
+        figures: Figures,
+        request: ExportRequest,
+        patch: SharePatch,
+        start: dict[str, Json],
+    ) -> dict[str, Json]:
+        """Return the pods of a group; no command, since KubeRay starts Ray in them."""
+        container = pod.container(figures, request, patch, name=f"ray-{role}")
+        del container["command"]
+        inside: dict[str, Json] = {**pod.fields(patch, self.carries), "containers": [container]}
+        return {"rayStartParams": start, "template": pod.template(patch, inside)}
 
 
 def _booked(figures: Figures, patch: SharePatch) -> int | float:

@@ -1,0 +1,62 @@
+"""Rules of what starts several ranks: as many as there were, together, and able to meet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.exporters.checks import containers
+from jupyter_gpupredict.exporters.checks.values import at, table, whole
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.exporters.checks.containers import Pod
+    from jupyter_gpupredict.exporters.checks.ledger import Ledger
+
+MEETING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torch.distributed needs; one of them is of no use without the others."""
+
+
+def count(given: Any, where: str, ledger: Ledger) -> None:
+    """Check that as many start as the run had, where the stamps tell."""
+    had = whole(ledger.stamps.get("ranks")) or 1
+    if ledger.stamps and whole(given) != had:
+        ledger.warn("ranks", where, f"{given} start, and the run had {had}")
+
+
+def indexed_job(found: dict[str, Any], base: str, pod: Pod, ledger: Ledger) -> None:
+    """Check the numbers of a Job, and the names by which its pods find one another."""
+    spec = table(at(found, *base.split(".")))
+    count(spec.get("completions", 1), f"{base}.completions", ledger)
+    if spec.get("parallelism", 1) != spec.get("completions", 1):
+        ledger.warn("ranks", f"{base}.parallelism", "not all of them start together")
+    several = (whole(spec.get("completions")) or 1) > 1
+    if several and spec.get("completionMode") != "Indexed":
+        ledger.add("ranks", f"{base}.completionMode", "must be Indexed: else no rank has a number")
+    for container, path in pod.containers:
+        told = {name: value for _, name, value in containers.variables(container, path)}
+        missing = [name for name in MEETING if name not in told]
+        if not several or len(missing) == len(MEETING):
+            continue  # the code finds its peers by itself
+        if missing:
+            ledger.add("ranks", f"{path}.env", f"has no {', '.join(missing)}")
+        if told.get("WORLD_SIZE", "") != str(spec.get("completions")):
+            ledger.add("ranks", f"{path}.env", "WORLD_SIZE is not the number of completions")
+        _first(str(told.get("MASTER_ADDR")), found, pod, f"{path}.env", ledger)
+
+
+def _first(address: str, found: dict[str, Any], pod: Pod, where: str, ledger: Ledger) -> None:
+    """Check that the address of rank 0 is one that Kubernetes gives to the pod of index 0."""
+    name = at(found, "metadata", "name")
+    subdomain = str(pod.spec.get("subdomain"))
+    if address != f"{name}-0.{subdomain}":
+        ledger.add("ranks", where, f"MASTER_ADDR {address} is not {name}-0.{subdomain}")
+    selector = ledger.headless.get(subdomain)
+    if selector != {"job-name": name}:
+        message = f"{subdomain} is no headless Service of this file that selects job-name {name}"
+        ledger.add("ranks", f"{pod.path}.subdomain", message)
+
+
+def service(found: dict[str, Any], ledger: Ledger) -> None:
+    """Note a headless Service and what it selects."""
+    if at(found, "spec", "clusterIP") == "None":
+        name = str(at(found, "metadata", "name"))
+        ledger.headless[name] = table(at(found, "spec", "selector"))
