@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
-from jupyter_gpupredict.exporters import pod, provenance, ranks
-from jupyter_gpupredict.exporters.workloads import gang
+from jupyter_gpupredict.exporters import gang, pod, provenance, ranks
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
