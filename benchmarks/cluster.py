@@ -161,6 +161,7 @@ class Simulated:
                         f"w{host}",
                         f"h{host}",
                         "b",
+                        "n",
                         1,
                         None,
                         __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -17,12 +18,15 @@ from jupyter_gpupredict.core.errors import InvalidOption, MissingExtra, Telemetr
 from jupyter_gpupredict.core.series import Device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from jupyter_gpupredict.config.options import SessionConfig
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.nodes import Engine
     from jupyter_gpupredict.core.protocols import DeviceWatch, TelemetrySource
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
 DRIVEN = ("auto", "gpm", "nvml")
 """Sources that read the driver's devices; of the others each worker is a device of its own."""
 
@@ -37,13 +41,13 @@ class WorkerSources:
         """Return the worker's clock."""
         return SystemClock()
 
-    def place(self) -> tuple[str, str]:
-        """Return (host name, boot id)."""
-        try:
+    def place(self) -> tuple[str, str, str]:
+        """Return (host name, boot id, namespace of process numbers)."""
+        boot = namespace = ""
+        with contextlib.suppress(OSError):
             boot = _BOOT.read_text(encoding="ascii").strip()
-        except OSError:
-            boot = ""
-        return socket.gethostname(), boot
+            namespace = str(_NAMESPACE.readlink())
+        return socket.gethostname(), boot, namespace
 
     def devices(self) -> tuple[Device, ...]:
         """Return the GPUs that this worker's process may use; the process itself without any.
@@ -60,15 +64,15 @@ class WorkerSources:
                 found = ()
             if found:
                 return found
-        host, boot = self.place()
+        host, boot, _ = self.place()
         return (Device(f"worker-{host}-{boot[:8]}-{os.getpid()}", f"process {os.getpid()}"),)
 
-    def source(self, uuid: str) -> TelemetrySource:
-        """Return the source of one device, not opened yet."""
+    def source(self, uuid: str, peers: Callable[[], Collection[int]]) -> TelemetrySource:
+        """Return the source of one device, not opened yet; `peers` as in `SourceOptions`."""
         if uuid.startswith("worker-"):
             name = "cpu" if self.config.source in DRIVEN else self.config.source
             return make_source(replace(self.config, source=name), self.clock())
-        return make_source(replace(self.config, device=uuid), self.clock())
+        return make_source(replace(self.config, device=uuid), self.clock(), peers=peers)
 
     def _gpus(self) -> tuple[Device, ...]:
         watch: DeviceWatch = registry.load("watches", "nvml")()

@@ -14,6 +14,8 @@ from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.series import SourceOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from jupyter_gpupredict.config.options import SessionConfig
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.machine import Host
@@ -70,9 +72,12 @@ class _FirstThatOpens:
 
 
 def make_source(
-    config: SessionConfig, clock: Clock, root_pid: int | None = None
+    config: SessionConfig,
+    clock: Clock,
+    root_pid: int | None = None,
+    peers: Callable[[], Collection[int]] = tuple,
 ) -> TelemetrySource:
-    """Return the source that is asked for, not opened yet; `root_pid` as in `SourceOptions`."""
+    """Return the source that is asked for, not opened yet; the rest as in `SourceOptions`."""
     options = SourceOptions(
         device=config.device,
         interval_s=config.interval_s,
@@ -81,6 +86,7 @@ def make_source(
         scenario=config.scenario,
         seed=config.seed,
         root_pid=root_pid,
+        peers=peers,
         url=config.url,
         match=config.match,
     )

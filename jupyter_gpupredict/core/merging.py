@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.nodes import Duty
 from jupyter_gpupredict.core.series import Batch, Gap, Loss, Readings, Series, Unavailable
 
 if TYPE_CHECKING:
@@ -203,13 +204,22 @@ class Merger:
         """Address -> hello of those that are sampled."""
         return {address: worker.hello for address, worker in self._workers.items()}
 
-    def table(self) -> dict[str, list[str]]:
-        """Return address -> UUIDs: whose device is whose."""
-        found: dict[str, list[str]] = {address: [] for address in self._workers}
+    def table(self) -> dict[str, Duty]:
+        """Return address -> duty: whose device is whose, and who is beside whom."""
+        given: dict[str, list[str]] = {address: [] for address in self._workers}
         for (_, _, uuid), one in self._devices.items():
             if one.owner:
-                found[one.owner].append(uuid)
-        return found
+                given[one.owner].append(uuid)
+        beside: dict[tuple[str, str, str], list[int]] = {}
+        for worker in self._workers.values():
+            beside.setdefault(_beside(worker.hello), []).append(worker.hello.pid)
+        return {
+            address: Duty(
+                tuple(given[address]),
+                tuple(sorted(set(beside[_beside(worker.hello)]) - {worker.hello.pid})),
+            )
+            for address, worker in self._workers.items()
+        }
 
     def devices(self) -> list[tuple[str, Device, int | None]]:
         """Return (label, device, rank) of each, by host and index."""
@@ -347,3 +357,8 @@ class Merger:
         if not one.lost:
             one.lost, one.gap = True, one.gap or "transport"
             self._losses.append(Loss(one.label, reason, detail))
+
+
+def _beside(said: Hello) -> tuple[str, str, str]:
+    """Return where a worker's process number means something."""
+    return (said.host, said.boot, said.namespace)

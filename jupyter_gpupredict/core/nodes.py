@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.metrics import METRICS, REASONS
 from jupyter_gpupredict.core.series import Device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.protocols import TelemetrySource
@@ -59,6 +59,8 @@ class Hello:
     host: str
     boot: str
     """Tells two hosts of one name apart."""
+    namespace: str
+    """What its process number counts in: only there another worker can look it up."""
     pid: int
     rank: int | None
     version: str
@@ -107,6 +109,15 @@ class Bye:
     """The worker closes, or the notebook wanted it; not an error, and not a lease that ran out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What a worker is to sample."""
+
+    uuids: tuple[str, ...] = ()
+    peers: tuple[int, ...] = ()
+    """Process numbers of the run's other workers beside it, whose use is the run's own too."""
+
+
 class NodeSources(Protocol):
     """What a worker samples with: picklable, made by `config`, opened on the worker."""
 
@@ -114,8 +125,8 @@ class NodeSources(Protocol):
         """Return the worker's clock."""
         ...
 
-    def place(self) -> tuple[str, str]:
-        """Return (host name, boot id)."""
+    def place(self) -> tuple[str, str, str]:
+        """Return (host name, boot id, namespace of process numbers)."""
         ...
 
     def devices(self) -> tuple[Device, ...]:
@@ -126,8 +137,8 @@ class NodeSources(Protocol):
         """
         ...
 
-    def source(self, uuid: str) -> TelemetrySource:
-        """Return the source of one device, not opened yet."""
+    def source(self, uuid: str, peers: Callable[[], Collection[int]]) -> TelemetrySource:
+        """Return the source of one device, not opened yet; `peers` as in `SourceOptions`."""
         ...
 
 
@@ -146,11 +157,11 @@ class Engine(Protocol):
         """
         ...
 
-    def tend(self, table: Mapping[str, Sequence[str]]) -> Mapping[str, float | None]:
+    def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
         """Renew every worker's lease and give it its devices.
 
         Args:
-            table: Address -> UUIDs; a worker that is not in it samples nothing.
+            table: Address -> what it is to sample; a worker that is not in it has not been heard.
 
         Returns:
             Address -> its wall clock meanwhile, of every worker that is there; NaN where it is too
@@ -175,6 +186,7 @@ def hello_message(hello: Hello) -> Message:
         "name": hello.name[:MAX_TEXT],
         "host": hello.host[:MAX_TEXT],
         "boot": hello.boot,
+        "namespace": hello.namespace,
         "pid": hello.pid,
         "rank": -1 if hello.rank is None else hello.rank,
         "version": hello.version,
@@ -254,6 +266,7 @@ def _parse(message: Message) -> Hello | NodeBatch | Bye:
         name=_text(message["name"]),
         host=_text(message["host"]),
         boot=_text(message["boot"]),
+        namespace=_text(message["namespace"]),
         pid=_whole(message["pid"]),
         rank=rank if rank >= 0 else None,
         version=_text(message["version"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from jupyter_gpupredict.core.progress import Mark
 
@@ -173,6 +173,9 @@ class SourceOptions:
     seed: int = 0
     root_pid: int | None = None
     """The process whose tree is looked at; None: this one."""
+    peers: Callable[[], Collection[int]] = tuple
+    """Returns the PIDs of the run's other processes on this machine, such as other ranks; asked
+    anew each time, as they come and go."""
     url: str | None = None
     """A Prometheus server's."""
     match: str | None = None

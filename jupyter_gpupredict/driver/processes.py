@@ -6,12 +6,17 @@ Written for a cell that holds the GIL: every call that releases it has to queue 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 WALK_SHARE = 0.05
 """Walking the process tree may take this share of the time."""
@@ -124,6 +129,38 @@ class ProcessTree:
 
     def _descendants_by_psutil(self) -> set[int]:
         return {child.pid for child in self._own.children(recursive=True)}
+
+
+class Family:
+    """The process trees of a run on this machine: one of its own, and those of its peers.
+
+    Args:
+        root_pid: As of `ProcessTree`.
+        peers: Returns the roots of the other trees.
+    """
+
+    def __init__(
+        self, root_pid: int | None = None, peers: Callable[[], Collection[int]] = tuple
+    ) -> None:
+        self._own = ProcessTree(root_pid)
+        self._peers = peers
+        self._others: dict[int, ProcessTree] = {}
+
+    def trees(self) -> tuple[ProcessTree, ...]:
+        """Return its own tree and those of the peers that are there now."""
+        wanted = self._peers()
+        for pid in [pid for pid in self._others if pid not in wanted]:
+            self._others.pop(pid).close()
+        for pid in wanted:
+            if pid not in self._others:
+                with contextlib.suppress(psutil.Error):  # it has ended
+                    self._others[pid] = ProcessTree(pid)
+        return (self._own, *self._others.values())
+
+    def close(self) -> None:
+        """Let go of every tree; may be called twice."""
+        for tree in (self._own, *self._others.values()):
+            tree.close()
 
 
 def usable_cpus() -> int:

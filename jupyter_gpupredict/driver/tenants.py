@@ -1,4 +1,4 @@
-"""Who uses a device: the processes of this tree, and others.
+"""Who uses a device: the processes of this run, and others.
 
 The driver counts processes in the host's PID namespace. Where ours is another one, its numbers say
 nothing about us unless they happen to be listed, and then nothing is claimed.
@@ -34,15 +34,16 @@ class Tenants:
         """Ours that were on the device at the last `census`."""
         self.through_mps = False
         """Whether ours were clients of an MPS server there at the last `census`."""
-        self._listed: frozenset[int] = frozenset()
+        self._seen: tuple[frozenset[int], tuple[ProcessTree, ...]] = (frozenset(), ())
+        """The processes listed, and our trees, when these were last walked."""
         self._servers: frozenset[int] = frozenset()
         """MPS servers among those listed."""
         self._countable = sees_host_pids()
 
-    def census(self, tree: ProcessTree, now_s: float) -> dict[str, float]:
+    def census(self, trees: tuple[ProcessTree, ...], now_s: float) -> dict[str, float]:
         """Return the memory of our processes and how many of ours and of others there are.
 
-        Our tree is walked only when others are listed than before: the walk costs more than all
+        Our trees are walked only when others are listed than before: the walk costs more than all
         that is asked of the driver.
 
         NaN: none of ours is there, or it cannot be known which ones are ours. An MPS server, ours
@@ -52,11 +53,12 @@ class Tenants:
             NvmlError: The list cannot be had.
         """
         listed = self._nvml.process_memory_bytes(self._uuid)
-        if listed.keys() != self._listed and tree.walk(now_s):
-            self._listed = frozenset(listed)
+        seen = (frozenset(listed), trees)
+        if seen != self._seen and all([tree.walk(now_s) for tree in trees]):
+            self._seen = seen
             self._servers = frozenset(p for p in listed if process_name(p).startswith(_SERVER))
         users = listed.keys() - self._servers
-        own = tree.pids() & users
+        own = frozenset().union(*(tree.pids() for tree in trees)) & users
         if own != self._own:
             self._own, self.through_mps = own, bool(own & self._mps_pids())
         known = [size for pid in self._own if (size := listed[pid]) is not None]

@@ -13,7 +13,7 @@ from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceOptions, Unavailable
 from jupyter_gpupredict.driver import inventory
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
-from jupyter_gpupredict.driver.processes import ProcessTree
+from jupyter_gpupredict.driver.processes import Family
 from jupyter_gpupredict.driver.tenants import (
     OTHER_COUNT,
     OWN_COUNT,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.driver.processes import ProcessTree
 
 _Value = TypeVar("_Value")
 MEMORY, POWER, THROTTLE = "memory_used_bytes", "power_watts", "throttle_bits"
@@ -58,7 +59,7 @@ class Watch:
         self._options = options
         self._clock = clock
         self.nvml = Nvml()
-        self._tree: ProcessTree | None = None
+        self._family: Family | None = None
         self.devices: tuple[DeviceWatch, ...] = ()
         """Empty while closed."""
 
@@ -79,16 +80,16 @@ class Watch:
                 "CUDA_VISIBLE_DEVICES hides them all" if found else "the driver sees none",
                 "no_device",
             )
-        self._tree = ProcessTree(self._options.root_pid)
+        self._family = Family(self._options.root_pid, self._options.peers)
         self.devices = tuple(DeviceWatch(self.nvml, device) for device in chosen)
 
     def close(self) -> None:
         """Let go of the library; may be called twice."""
         self.nvml.close()
         self.devices = ()
-        if self._tree is not None:
-            self._tree.close()
-            self._tree = None
+        if self._family is not None:
+            self._family.close()
+            self._family = None
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user about which devices these are."""
@@ -105,13 +106,14 @@ class Watch:
         Raises:
             SourceLost: Device or driver are gone.
         """
-        now_s, tree = self._clock.monotonic_s(), self._tree
-        assert tree is not None  # noqa: S101 - opened
+        now_s, family = self._clock.monotonic_s(), self._family
+        assert family is not None  # noqa: S101 - opened
         readings = []
+        trees = family.trees() if slow else ()
         for one in self.devices:
             readings += one.quick(now_s, unavailable)
             if slow:
-                readings += one.slow(now_s, tree, unavailable)
+                readings += one.slow(now_s, trees, unavailable)
         return readings
 
 
@@ -162,18 +164,18 @@ class DeviceWatch:
         return self._one(now_s, MEMORY, lambda: self._nvml.memory_used_bytes(uuid), unavailable)
 
     def slow(
-        self, now_s: float, tree: ProcessTree, unavailable: list[Unavailable]
+        self, now_s: float, trees: tuple[ProcessTree, ...], unavailable: list[Unavailable]
     ) -> list[Readings]:
         """Return what costs more to ask: who uses the device, its power, why it is throttled.
 
         Args:
             now_s: The present.
-            tree: The processes that are ours.
+            trees: The processes that are ours.
             unavailable: Takes what cannot be had.
         """
         uuid, nvml, tenants = self.device.uuid, self._nvml, self._tenants
         census: Mapping[str, float] = (
-            self.ask(OWN_MEMORY, lambda: tenants.census(tree, now_s), unavailable) or {}
+            self.ask(OWN_MEMORY, lambda: tenants.census(trees, now_s), unavailable) or {}
         )
         return [
             *(self._reading(now_s, metric, value) for metric, value in census.items()),

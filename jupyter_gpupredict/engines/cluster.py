@@ -21,7 +21,7 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 from jupyter_gpupredict.core.merging import Merger
-from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch, parse
+from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, parse
 from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
 from jupyter_gpupredict.engines.node import batch_s
 
@@ -57,18 +57,18 @@ class ClusterSource:
         self._clock = clock
         self._queue: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
         self._answers: deque[
-            tuple[float, float, Mapping[str, list[str]], Mapping[str, float | None]]
+            tuple[float, float, Mapping[str, Duty], Mapping[str, float | None]]
         ] = deque()
-        """(sent, received, address -> UUIDs, address -> wall clock), on our monotonic clock."""
-        self._given: dict[str, list[str]] = {}
-        """Address -> UUIDs, as that worker is known to have heard."""
+        """(sent, received, address -> duty, address -> wall clock), on our monotonic clock."""
+        self._given: dict[str, Duty] = {}
+        """Address -> duty, as that worker is known to have heard."""
         self._merger = Merger()
         self._wake = threading.Event()
         self._came = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._problem: TelemetryError | None = None
-        self._table: dict[str, list[str]] = {}
+        self._table: dict[str, Duty] = {}
         self._asked_s = -math.inf
         self._compared_s = -math.inf
         self._period_s = 1.0
@@ -154,7 +154,7 @@ class ClusterSource:
         self,
         sent_s: float,
         received_s: float,
-        table: Mapping[str, list[str]],
+        table: Mapping[str, Duty],
         answers: Mapping[str, float | None],
     ) -> None:
         """Take one trip: who answered is there, and its clock said this halfway."""
@@ -167,7 +167,7 @@ class ClusterSource:
             if wall_s is not None and math.isnan(wall_s):
                 continue  # it is there, and too busy to say the time
             if wall_s is not None:
-                self._given[address] = table.get(address, [])
+                self._given[address] = table.get(address, Duty())
                 merger.compared(address, wall_s - sent_s - half_s, half_s, received_s)
             elif address not in merger.workers:
                 since_s = self._mute.setdefault(address, received_s)
@@ -229,7 +229,7 @@ class ClusterSource:
                 raise SourceUnavailable(self._problem.message, self._problem.hint)
             self._ask(now_s)
             table = self._merger.table()
-            given = all(self._given.get(address) == uuids for address, uuids in table.items())
+            given = all(self._given.get(address) == duty for address, duty in table.items())
             if self._merger.workers and given and not self._merger.doubtful(now_s):
                 heard_s = min(heard_s, now_s)
             if now_s - heard_s >= SETTLE_S:

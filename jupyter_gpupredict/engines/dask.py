@@ -16,9 +16,9 @@ from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable
 from jupyter_gpupredict.engines.node import Node, batch_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.core.nodes import Message, NodeSources
+    from jupyter_gpupredict.core.nodes import Duty, Message, NodeSources
 
 CONNECT_S = 5.0
 
@@ -66,14 +66,13 @@ class DaskEngine:
         except (OSError, ValueError) as error:
             raise SourceUnavailable(f"the Dask cluster does not answer: {error}", "") from error
 
-    def tend(self, table: Mapping[str, Sequence[str]]) -> Mapping[str, float | None]:
+    def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
         """As `core.nodes.Engine`."""
         client = self._client
         if client.status != "running":
             raise SourceLost("the Dask scheduler is gone", "", "device_lost")
-        told = {address: list(uuids) for address, uuids in table.items()}
         try:
-            answers = client.run(_tend, self._name, told, on_error="return")
+            answers = client.run(_tend, self._name, dict(table), on_error="return")
         except OSError as error:
             raise SourceLost("the Dask scheduler is gone", "", "device_lost") from error
         return {
@@ -113,7 +112,7 @@ class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         self.node.stop("the worker closes")
 
 
-def _tend(name: str, table: Mapping[str, Sequence[str]], dask_worker: Any = None) -> float | None:
+def _tend(name: str, table: Mapping[str, Duty], dask_worker: Any = None) -> float | None:
     """Tend the sampler of the worker that this runs on."""
     plugin = dask_worker.plugins.get(name)
     if plugin is None:

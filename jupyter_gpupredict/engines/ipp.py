@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from jupyter_gpupredict.core.nodes import Message, NodeSources
+    from jupyter_gpupredict.core.nodes import Duty, Message, NodeSources
 
 BEGIN_S = 5.0
 """An engine that is busy before the cell begins is not waited for any longer."""
@@ -77,7 +77,7 @@ class IppEngine:
         self._thread = threading.Thread(target=self._poll, name="gpupredict-poll", daemon=True)
         self._thread.start()
 
-    def tend(self, table: Mapping[str, Sequence[str]]) -> Mapping[str, float | None]:
+    def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
         """As `core.nodes.Engine`; NaN for an engine that is there and busy."""
         ids = self._ids()
         if not ids:
@@ -207,10 +207,10 @@ def _begin(session: str, node: Node, address: str) -> bool:
     return True
 
 
-def _tend(session: str, uuids: Sequence[str] | None) -> float | None:
+def _tend(session: str, duty: Duty | None) -> float | None:
     """Tend the sampler; runs on the engine."""
     node = _NODES.get(session)
-    return None if node is None else node.tend(uuids)
+    return None if node is None else node.tend(duty)
 
 
 def _end(session: str) -> None:

@@ -16,6 +16,7 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import GpuPredictError, TelemetryError
 from jupyter_gpupredict.core.nodes import (
     Bye,
+    Duty,
     Hello,
     Message,
     NodeBatch,
@@ -137,7 +138,7 @@ class Node:
         """
         self._address, self._name, self._send, self._busy = address, name, send, busy
         self._clock: Clock = self._sources.clock()
-        self._wanted: tuple[str, ...] = ()
+        self._duty = Duty()
         self._known = False
         """Whether the notebook has heard its hello."""
         self._renewed_s = self._clock.monotonic_s()
@@ -147,18 +148,18 @@ class Node:
         self._thread = threading.Thread(target=self._run, name="gpupredict-node", daemon=True)
         self._thread.start()
 
-    def tend(self, uuids: Sequence[str] | None) -> float | None:
+    def tend(self, duty: Duty | None) -> float | None:
         """Sample these devices from now on, and live on.
 
         Args:
-            uuids: None: the notebook has not heard this worker's hello.
+            duty: None: the notebook has not heard this worker's hello.
 
         Returns:
             The wall clock; None when the sampler has ended.
         """
         if not self._thread.is_alive():
             return None
-        self._wanted, self._known = tuple(uuids or ()), uuids is not None
+        self._duty, self._known = duty or Duty(), duty is not None
         self._renewed_s = self._clock.monotonic_s()
         return self._clock.wall().timestamp()
 
@@ -203,12 +204,12 @@ class Node:
             self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
 
     def _hello(self) -> Hello:
-        host, boot = self._sources.place()
+        host, boot, namespace = self._sources.place()
         offer, problem = None, ""
         devices: tuple[Device, ...] = ()
         try:
             devices = self._sources.devices()
-            source = self._sources.source(devices[0].uuid if devices else "")
+            source = self._sources.source(devices[0].uuid if devices else "", tuple)
             try:
                 offer = _offer(source.open())
             finally:
@@ -220,6 +221,7 @@ class Node:
             name=self._name,
             host=host,
             boot=boot,
+            namespace=namespace,
             pid=os.getpid(),
             rank=_rank(),
             version=__version__,
@@ -232,11 +234,12 @@ class Node:
         self, held: dict[str, _Sampled], now_s: float, pending: _Pending, *, slow: bool
     ) -> None:
         """Read what is due of the wanted devices."""
-        wanted = self._wanted
+        wanted = self._duty.uuids
         _close(held.pop(uuid) for uuid in tuple(held) if uuid not in wanted)
         for uuid in wanted:
             if uuid not in held:
-                held[uuid] = _Sampled(uuid, self._sources.source(uuid), self._batch_s)
+                source = self._sources.source(uuid, lambda: self._duty.peers)
+                held[uuid] = _Sampled(uuid, source, self._batch_s)
         to_wall_s = self._clock.wall().timestamp() - self._clock.monotonic_s()
         for one in held.values():
             if now_s < one.due_s:

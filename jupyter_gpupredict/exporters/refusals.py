@@ -81,13 +81,16 @@ def bounded(
 
 def _several(count: int, request: ExportRequest, restrictions: frozenset[Restriction]) -> str:
     if Restriction.PER_CONTAINER not in restrictions:
-        return f"{count} CUDA processes were seen: the limits hold for each of them."
+        return (
+            f"{count} CUDA processes were seen: the limits, which all of them together would fill, "
+            "hold for each."
+        )
     if not request.per_process:
         raise Refused(
             f"{count} CUDA processes were seen, and {request.sharing} limits the container",
-            "--per-process writes the figures of one process, or use job with device-plugin",
+            "--per-process gives it what all of them together used, or use job with device-plugin",
         )
-    return f"{count} CUDA processes were seen: the figures are of one, and the container gets them."
+    return f"{count} CUDA processes were seen: the container gets what they used together."
 
 
 def _card(request: ExportRequest, accelerator: str | None) -> str | None:

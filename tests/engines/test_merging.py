@@ -27,6 +27,10 @@ def merger(*hellos, offset_s=1000.0):
     return made
 
 
+def shared_out(made):
+    return {address: list(duty.uuids) for address, duty in made.table().items()}
+
+
 def readings(found):
     return {
         one.series.device: list(zip(one.times_s, one.values, strict=True)) for one in found.readings
@@ -60,18 +64,30 @@ def test_merged_series_are_those_of_each_host_whatever_the_clocks(offsets, value
 
 def test_a_device_that_two_workers_see_is_one_series():
     made = merger(hello(B), hello(A))
-    assert made.table() == {B: ["GPU-a"], A: []}  # whoever has it keeps it
+    assert shared_out(made) == {B: ["GPU-a"], A: []}  # whoever has it keeps it
     made.batch(batch(0, 1001.0, B, taken=taken([1001.0])), 1.0)
     made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
     assert readings(made.take(1.0)) == {"GPU-a": [(1.0, 0.5)]}
     assert made.counts["duplicate"] == 1
 
 
+def test_workers_know_of_those_whose_process_numbers_mean_something_to_them():
+    places = [
+        {"pid": 11}, {"pid": 12}, {"pid": 13, "namespace": "of a container"},
+        {"pid": 14, "host": "h2"}, {"pid": 15, "boot": "b2"}, {"pid": 12, "host": "h2"},
+    ]  # fmt: skip
+    made = merger(*(hello(f"a{n}", **place) for n, place in enumerate(places)))
+    peers = {address: duty.peers for address, duty in made.table().items()}
+    assert peers == {"a0": (12,), "a1": (11,), "a2": (), "a3": (12,), "a4": (), "a5": (14,)}
+    made.gone("a1")
+    assert made.table()["a0"].peers == ()
+
+
 def test_of_workers_that_come_together_the_lowest_address_samples():
     made = Merger(SHARE, 0.2)
     made.hello(hello(A), 0.0, "1")
     made.hello(hello(B), 0.0, "1")
-    assert made.table() == {A: ["GPU-a"], B: []}
+    assert shared_out(made) == {A: ["GPU-a"], B: []}
 
 
 def test_a_worker_that_is_gone_hands_its_device_over_with_a_gap():
@@ -79,7 +95,7 @@ def test_a_worker_that_is_gone_hands_its_device_over_with_a_gap():
     made.batch(batch(0, 1001.0, A, taken=taken([1001.0])), 1.0)
     made.take(1.0)
     made.gone(A)
-    assert made.table() == {B: ["GPU-a"]}
+    assert shared_out(made) == {B: ["GPU-a"]}
     made.batch(batch(0, 1003.0, B, taken=taken([1003.0])), 3.0)
     found = made.take(3.0)
     assert readings(found) == {"GPU-a": [(3.0, 0.5)]}
@@ -93,7 +109,7 @@ def test_a_worker_that_restarts_keeps_its_series_under_a_new_address():
     made.take(1.0)
     made.hello(hello(B, name="0"), 2.0, "1")
     made.compared(B, 1000.0, 0.001, 2.0)
-    assert made.table() == {B: ["GPU-a"]}
+    assert shared_out(made) == {B: ["GPU-a"]}
     made.batch(batch(0, 1002.5, B, taken=taken([1002.5])), 2.5)
     assert readings(made.take(2.5)) == {"GPU-a": [(2.5, 0.5)]}
 
@@ -187,7 +203,7 @@ def test_a_worker_that_cannot_be_sampled_is_named(changes, why):
     assert "w2" in loss.device
     assert why in loss.detail
     assert why in made.notes[0]
-    assert made.table() == {A: ["GPU-a"]}
+    assert shared_out(made) == {A: ["GPU-a"]}
 
 
 def test_two_hosts_of_one_name_and_two_gpus_of_one_uuid_are_kept_apart():
@@ -249,4 +265,4 @@ def test_a_lost_cluster_is_a_loss_of_every_device_once():
     assert [one.device for one in found.losses] == ["GPU-a", "GPU-b"]
     made.end("the scheduler is gone")
     assert made.take(1.2).losses == ()
-    assert made.table() == {}
+    assert shared_out(made) == {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.config.clusters import WorkerSources
-from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch, parse
+from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, parse
 from jupyter_gpupredict.engines import node as module
 from jupyter_gpupredict.engines.node import Node, batch_s
 
@@ -62,7 +62,7 @@ def names():
 def test_it_says_hello_samples_what_it_is_given_and_says_bye(worker):
     uuid = worker.start().device()
     assert not [one for one in worker.of(NodeBatch) if one.taken]
-    assert worker.node.tend([uuid]) == pytest.approx(time.time(), abs=5)
+    assert worker.node.tend(Duty((uuid,))) == pytest.approx(time.time(), abs=5)
     wait(lambda: sum(len(b.taken) for b in worker.of(NodeBatch)) > 4)
     batches = worker.of(NodeBatch)
     assert [one.seq for one in batches] == list(range(len(batches)))
@@ -70,7 +70,7 @@ def test_it_says_hello_samples_what_it_is_given_and_says_bye(worker):
               for t in one.times_s]  # fmt: skip
     assert stamps == sorted(stamps)
     assert abs(stamps[-1] - time.time()) < 5  # on the wall clock
-    worker.node.tend([])
+    worker.node.tend(Duty())
     time.sleep(0.6)
     count = len([b for b in worker.of(NodeBatch) if b.taken])
     time.sleep(0.6)
@@ -78,7 +78,7 @@ def test_it_says_hello_samples_what_it_is_given_and_says_bye(worker):
     worker.node.stop("over")
     assert worker.of(Bye)[-1].why == "over"
     assert names() == []
-    assert worker.node.tend([uuid]) is None
+    assert worker.node.tend(Duty((uuid,))) is None
 
 
 def test_hello_is_said_until_it_is_heard(worker, monkeypatch):
@@ -89,7 +89,7 @@ def test_hello_is_said_until_it_is_heard(worker, monkeypatch):
     time.sleep(0.3)
     worker.deaf = False
     uuid = worker.device()
-    worker.node.tend([uuid])
+    worker.node.tend(Duty((uuid,)))
     wait(lambda: any(b.taken for b in worker.of(NodeBatch)))
     count = len(worker.of(Hello))
     time.sleep(0.4)
@@ -135,7 +135,7 @@ def test_messages_come_as_often_as_the_node_was_told(worker):
     quick = Worker(batch_s=0.1).start()
     try:
         for one in (worker.start(), quick):
-            one.node.tend([one.device()])
+            one.node.tend(Duty((one.device(),)))
             wait(lambda one=one: any(b.taken for b in one.of(NodeBatch)))
         time.sleep(2.0)
         filled = [len([b for b in one.of(NodeBatch) if b.taken]) for one in (worker, quick)]
@@ -164,7 +164,7 @@ class Broken:
 def test_a_bug_of_ours_ends_the_sampler_and_says_so(worker, monkeypatch):
     uuid = worker.start().device()
     monkeypatch.setattr(WorkerSources, "source", lambda *_: Broken())
-    worker.node.tend([uuid])
+    worker.node.tend(Duty((uuid,)))
     wait(lambda: worker.of(Bye))
     assert worker.of(Bye)[0].orderly is False
     wait(lambda: names() == [])  # its bye is said by the thread itself

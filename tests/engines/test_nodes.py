@@ -31,8 +31,9 @@ OFFER = nodes.Offer(
 
 def hello(address="tcp://10.0.0.1:1", uuids=("GPU-a",), **changes):
     plain = dict(
-        address=address, name=address, host="h1", boot="b1", pid=7, rank=None, version="1",
-        devices=tuple(Device(uuid, "NVIDIA H200") for uuid in uuids), offer=OFFER,
+        address=address, name=address, host="h1", boot="b1", namespace="n1", pid=7,
+        rank=None, version="1", offer=OFFER,
+        devices=tuple(Device(uuid, "NVIDIA H200") for uuid in uuids),
     )  # fmt: skip
     return nodes.Hello(**{**plain, **changes})
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -17,9 +18,11 @@ import pytest
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import SourceUnavailable
+from jupyter_gpupredict.driver.processes import sees_host_pids
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 
+dask = pytest.importorskip("dask", reason="Dask is not installed")
 distributed = pytest.importorskip("distributed", reason="Dask distributed is not installed")
 pytestmark = [
     pytest.mark.integration,
@@ -40,13 +43,14 @@ def level(number, step):
 
 
 class Cluster:
-    """Workers with nannies; each has a rank, a script and a GPU."""
+    """Workers with nannies; each has a rank, a script and a GPU, or all of them the first one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int = WORKERS, *, one_gpu: bool = False) -> None:
         from distributed import Nanny, Scheduler
         from distributed.deploy.spec import SpecCluster
 
         self.folder = folder
+        self._one_gpu = one_gpu
         self.sessions: list[object] = []
         self.start_s = time.time() - 100.0
         os.environ["LD_LIBRARY_PATH"] = str(library_dir())  # the loader reads it at a start only
@@ -60,18 +64,14 @@ class Cluster:
                     "dashboard_address": "127.0.0.1:0",
                 },
             },
-            workers={n: self._worker(n) for n in range(WORKERS)},
+            workers={n: self._worker(n) for n in range(count)},
             silence_logs=50,
         )
         self.client = distributed.Client(self.made)
-        self.client.wait_for_workers(WORKERS, timeout=30)
+        self.client.wait_for_workers(count, timeout=30)
 
     def _worker(self, number: int) -> dict[str, object]:
-        script = self.folder / f"script{number}.txt"
-        # between the readings, so that none falls on an edge
-        points = [(STEP_S * (step + 0.5), level(number, step), 1000.0) for step in range(5000)]
-        gpu = FakeGpu(points, uuid(number), refresh_s=STEP_S, depth=600)
-        script.write_text(Script([gpu], start_s=self.start_s).text())
+        script = self.script(number)
         environ = {
             "FAKE_NVML_SCRIPT": str(script),
             "FAKE_NVML_CONTROL": str(self.folder / f"control{number}.txt"),
@@ -81,6 +81,16 @@ class Cluster:
         options = {"nthreads": 1, "env": environ, "host": "127.0.0.1", "dashboard": False}
         return {"cls": self._nanny, "options": options}
 
+    def script(self, number: int, processes: Sequence[tuple[int, int]] = ()) -> Path:
+        """Write what a worker's driver plays from its next initialisation on."""
+        path = self.folder / f"script{number}.txt"
+        number = 0 if self._one_gpu else number
+        # between the readings, so that none falls on an edge
+        points = [(STEP_S * (step + 0.5), level(number, step), 1000.0) for step in range(5000)]
+        gpu = FakeGpu(points, uuid(number), refresh_s=STEP_S, depth=600, processes=list(processes))
+        path.write_text(Script([gpu], start_s=self.start_s).text())
+        return path
+
     def close(self) -> None:
         self.client.close()
         self.made.close()
@@ -88,14 +98,25 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("dask")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running(folder, count=WORKERS, **options):
     before = os.environ.get("LD_LIBRARY_PATH")
-    made = Cluster(tmp_path_factory.mktemp("dask"))
-    yield made
-    made.close()
-    if before is None:
-        del os.environ["LD_LIBRARY_PATH"]
-    else:
-        os.environ["LD_LIBRARY_PATH"] = before
+    # else Dask's own diagnostics keep the library open, and no new script is read
+    with dask.config.set({"distributed.diagnostics.nvml": False}):
+        made = Cluster(folder, count, **options)
+    try:
+        yield made
+    finally:
+        stop_all(made)
+        made.close()
+        if before is None:
+            del os.environ["LD_LIBRARY_PATH"]
+        else:
+            os.environ["LD_LIBRARY_PATH"] = before
 
 
 @pytest.fixture(autouse=True)
@@ -103,11 +124,16 @@ def whole_again(cluster):
     """Every test begins with all workers and ends with nothing of ours on them."""
     cluster.client.wait_for_workers(WORKERS, timeout=30)
     yield
-    while cluster.sessions:  # of a test that failed half-way
-        with contextlib.suppress(SourceUnavailable):
-            cluster.sessions.pop().stop("failed")
+    stop_all(cluster)
     wait(lambda: not any(threads(cluster).values()), "samplers left on the workers")
     assert not [t.name for t in threading.enumerate() if t.name == "gpupredict-cluster"]
+
+
+def stop_all(cluster):
+    """End the sessions of a test that failed half-way."""
+    while cluster.sessions:
+        with contextlib.suppress(SourceUnavailable):
+            cluster.sessions.pop().stop("failed")
 
 
 def names():
@@ -268,6 +294,36 @@ def test_a_worker_that_stays_away_makes_the_run_partial(cluster):
     assert [one.lost for one in run.ranks] == [False, True, False, False]
     ended = heard.readings()[uuid(1)][-1][0]
     assert heard.readings()[uuid(0)][-1][0] > ended + 2.0  # nothing is carried forward
+
+
+def test_workers_that_share_a_gpu_are_one_series_and_no_strangers(cluster, tmp_path):
+    """The memory is that of all of them; when the one that samples is killed, another does."""
+    with running(tmp_path, 2, one_gpu=True) as shared:
+        pids = dict(shared.client.run(lambda: (int(os.environ["RANK"]), os.getpid())).values())
+        processes = [(pids[0], 700), (pids[1], 900), (1, 5000)]
+        for number in range(2):
+            shared.script(number, processes)
+        session, heard = begin(shared)
+
+        def told(metric):
+            taken = [one for event in heard.of(ev.SamplesTaken) for one in event.readings]
+            return {v for one in taken if one.series.metric == metric for v in one.values}
+
+        wait(lambda: 1600 << 20 in told("process_memory_used_bytes"), "memory of both")
+        assert max(told("other_process_count")) == 1 or not sees_host_pids()
+        wait(lambda: heard.count(uuid(0)) > 10, "readings")
+        addresses = shared.client.run(lambda: int(os.environ["RANK"]))
+        sampling = addresses[min(addresses)]
+        before = heard.count(uuid(0))
+        killed_s = kill(shared, sampling) - session._began_s
+        wait(lambda: heard.readings()[uuid(0)][-1][0] > killed_s + 0.2, "the other takes over")
+        wait(lambda: heard.count(uuid(0)) > before + 5, "and goes on")
+        run = session.stop("completed")
+    times_s = [time_s for time_s, _ in heard.readings()[uuid(0)]]
+    assert times_s == sorted(set(times_s))
+    assert [one.rank for one in run.ranks] == [None]  # whose use it is cannot be told
+    assert run.processes == 2
+    assert run.partial == ()
 
 
 def test_a_late_worker_joins_by_itself(cluster):

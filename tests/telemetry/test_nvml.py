@@ -206,7 +206,7 @@ def test_the_process_tree_is_walked_only_when_the_device_lists_others():
     walks = []
     for now_s in (1.0, 1.5, 2.0, 3.0, 4.0):
         listing.pids = (7,) if now_s < 2.0 else (7, 8)
-        tenants.census(tree, now_s)
+        tenants.census((tree,), now_s)
         walks.append(tree.walks)
     assert walks == [1, 1, 2, 3, 3]
 
