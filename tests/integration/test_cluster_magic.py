@@ -1,11 +1,17 @@
 """`%%gpupredict --cluster` in a real kernel: by variable, over Dask, and over `%%px`."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from tests.integration.kernels import Kernel
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.integration
 DASK = """
 import distributed, json
@@ -58,12 +64,59 @@ def test_over_dask(environ):
         kernel.run("client.cluster.close(); client.close()")
 
 
+@pytest.fixture
+def address(tmp_path):
+    """A cluster that a kernel's interrupt does not reach, as one on other machines."""
+    pytest.importorskip("distributed")
+    info = tmp_path / "scheduler.json"
+    common = ["--scheduler-file", str(info), "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+    commands = [
+        ["scheduler", "--host", "127.0.0.1", "--port", "0", *common],
+        *2 * [["worker", "--no-nanny", "--nthreads", "1", *common]],
+    ]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *words], stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        )
+        for words in commands
+    ]  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while not info.is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield json.loads(info.read_text())["address"]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_an_interrupt_leaves_no_sampler_on_the_workers(environ, address):
+    """What the tasks do then is Dask's affair."""
+    with Kernel(**environ) as kernel:
+        start = f"client = distributed.Client({address!r}); client.wait_for_workers(2, timeout=30)"
+        head, _, tail = DASK.partition("client = ")
+        code = f"{head}{start}\n{tail.partition('silence_logs=50))')[2]}"
+        assert kernel.run(code).status == "ok"
+        reply = kernel.run(f"{MAGIC}\n{WORK.replace(', 2, ', ', 20, ')}", interrupt_after=3.0)
+        assert reply.status == "error"
+        assert "KeyboardInterrupt" in reply.tracebacks[0]
+        result, left = told(kernel.run(RESULT))
+        assert (result["outcome"], left) == ("interrupted", [[], []])
+        assert result["samples"] > 5
+
+
 IPP = """
 import ipyparallel, json
 cluster = ipyparallel.Cluster(n=2, log_level=40)
 client = cluster.start_and_connect_sync()
 client.wait_for_engines(2)
 client[:].activate()
+def threads():
+    import threading
+    return [one.name for one in threading.enumerate() if one.name.startswith("gpupredict")]
 %load_ext jupyter_gpupredict
 """
 
@@ -77,8 +130,16 @@ def test_over_px(environ):
             reply = kernel.run(f"{MAGIC}\n%%px --block\nimport time\ntime.sleep(3)")
             assert reply.status == "ok", reply.tracebacks
             result = told(kernel.run("print(json.dumps(run.to_dict()))"))
+            # ipyparallel keeps an interrupt to itself, and hands it to the engines
+            cell = "%%px --block\nimport time\ntime.sleep(12)"
+            kernel.run(f"{MAGIC}\n{cell}", interrupt_after=4.0)
+            ended = told(kernel.run("print(json.dumps(run.to_dict()))"))
+            left = told(kernel.run("print(json.dumps(client[:].apply_sync(threads)))"))
         finally:
             kernel.run("cluster.stop_cluster_sync()")
         assert len(result["ranks"]) == 2, (result, reply.text())
         assert result["partial"] == []
         assert result["samples"] > 20
+        assert ended["duration_s"] < 10.0
+        assert ended["samples"] > 5
+        assert left == [[], []]
