@@ -5,6 +5,7 @@ What comes out depends on the item alone, never on where or in which order it wa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -118,7 +119,8 @@ def _side_by_side(
         max_tasks_per_child=_TASKS_A_WORKER,
     )
     try:
-        places = {pool.submit(work, chunk): place for place, chunk in chunks}
+        with _interrupts_held():
+            places = {pool.submit(work, chunk): place for place, chunk in chunks}
         for future in as_completed(places):
             yield places[future], future.result()
     except BrokenProcessPool as error:
@@ -127,6 +129,18 @@ def _side_by_side(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Put off Ctrl-C, also in processes that are started meanwhile: in the middle of its imports
+    each would show a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(parent: int) -> None:
@@ -206,8 +220,6 @@ def _cluster(where: Where) -> Any:
     Its workers talk over TLS with keys made for this command: whoever reaches a scheduler's port
     runs code as its user.
     """
-    import contextlib
-
     import distributed
 
     if where.scheduler != LOCAL:

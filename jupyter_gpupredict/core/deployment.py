@@ -103,7 +103,7 @@ class Figures:
     ranks: int = 1
     """Replicas that work together, each with these limits; 1: the run was not distributed."""
     hosts: int = 1
-    """Hosts that the run's devices were on at its beginning."""
+    """Hosts that the run's devices were on."""
     partial: bool = False
     """A device of the run was lost and not found again."""
     mig: bool = False

@@ -214,6 +214,10 @@ class SessionFinished:
     own_processes: dict[str, int] = field(default_factory=dict)
     """Device UUID -> most compute processes of the run's own on it at one time; those that were
     used. Empty: it is not known."""
+    joined: tuple[Device, ...] = ()
+    """Devices that came while the run went on."""
+    hosts: int = 1
+    """Hosts that all the devices were on."""
 
 
 Event = (

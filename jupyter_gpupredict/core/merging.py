@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.nodes import Duty
@@ -81,6 +81,8 @@ class Merger:
         """Sentences about workers that are not sampled, or whose clocks are far off."""
         self._workers: dict[str, _Worker] = {}
         self._devices: dict[_Place, _Device] = {}
+        self._named: set[_Place] = set()
+        """Devices that have been told of."""
         self._readings: list[Readings] = []
         self._lacks: list[Unavailable] = []
         self._gaps: list[Gap] = []
@@ -221,6 +223,18 @@ class Merger:
             for address, worker in self._workers.items()
         }
 
+    def name_devices(self) -> tuple[Device, ...]:
+        """Return the devices that have come since the last call, each under its label."""
+        new = [place for place in self._devices if place not in self._named]
+        self._named.update(new)
+        return tuple(
+            replace(self._devices[place].device, uuid=self._devices[place].label) for place in new
+        )
+
+    def hosts(self) -> int:
+        """Return how many hosts have had a device."""
+        return len({(host, boot) for host, boot, _ in self._devices})
+
     def devices(self) -> list[tuple[str, Device, int | None]]:
         """Return (label, device, rank) of each, by host and index."""
         ordered = sorted(self._devices.items(), key=lambda item: (item[0][0], item[1].label))
@@ -254,6 +268,8 @@ class Merger:
             tuple(self._lacks),
             tuple(self._gaps),
             losses=tuple(self._losses),
+            joined=self.name_devices(),
+            hosts=self.hosts(),
         )
         self._readings, self._lacks, self._gaps, self._losses = [], [], [], []
         return batch

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import events as ev
@@ -200,6 +200,7 @@ class RunFold:
                 self.detached.append(f"{event.name}: {event.error}")
             case ev.SessionFinished():
                 self.finished = event
+                self._add_devices(event)
                 self.recommendation = event.recommendation or self.recommendation
                 self.others = event.others or self.others
             case ev.PhaseEntered():
@@ -256,6 +257,12 @@ class RunFold:
             self.lost.pop(event.source, None)
         elif self.started is not None and event.source != self.started.source:
             self.lost[event.source] = event.detail or event.reason
+
+    def _add_devices(self, event: ev.SessionFinished) -> None:
+        """Put the devices that came late beside those of the beginning."""
+        if self.started is not None and event.joined:
+            devices = (*self.started.devices, *event.joined)
+            self.started = replace(self.started, devices=devices, hosts=event.hosts)
 
     def _add_readings(self, event: ev.SamplesTaken) -> None:
         if self.started is None:

@@ -102,6 +102,10 @@ class Batch:
     """Progress that came with the readings: a replay's own, in monotonic seconds."""
     losses: tuple[Loss, ...] = ()
     """Of a source with several devices: which of them went or came back."""
+    joined: tuple[Device, ...] = ()
+    """Of such a source: devices that were not there when it was opened."""
+    hosts: int = 0
+    """Hosts that its devices have been on until now; 0: as many as when it was opened."""
 
 
 @dataclass(frozen=True, slots=True)

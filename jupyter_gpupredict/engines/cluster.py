@@ -249,8 +249,9 @@ class ClusterSource:
         notes = [*merger.notes, *merger.uncertain()]
         if several:
             notes.append("the workers' GPUs are not measured alike; each figure says by what")
-        hosts = {one.host for one in merger.workers.values()}
-        counted = f"{len(devices)} devices of {len(merger.workers)} workers on {len(hosts)} hosts"
+        merger.name_devices()  # those that come later are told of as they come
+        hosts = merger.hosts()
+        counted = f"{len(devices)} devices of {len(merger.workers)} workers on {hosts} hosts"
         self._period_s = max(one.period_s for one in offers)
         merger.share, merger.period_s = offer.share, self._period_s
 
@@ -266,7 +267,7 @@ class ClusterSource:
             series=tuple(
                 Series(metric, label, rank) for label, _, rank in devices for metric in offer.series
             ),
-            hosts=len(hosts),
+            hosts=hosts,
             share=share,
             memory=of(offer.memory),
             process_memory=of(offer.process_memory),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.protocols import ShareHold, Subscriber, TelemetrySource
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
-    from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.core.series import Device, SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
@@ -93,6 +93,8 @@ class Session:
         self._others: tuple[Analysis | Ranks, ...] = ()
         """Of further shares: each has its own rule and guard, and only its figure is told."""
         self._lost_devices: dict[str, float] = {}
+        self._joined: list[Device] = []
+        self._hosts = 0
         self._lost_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff_s = 0.5
@@ -236,6 +238,8 @@ class Session:
                 allocator=self._allocator_peak(),
                 partial=tuple(self._fold.lost.values()),
                 own_processes=dict(self._fold.neighbors.own),
+                joined=tuple(self._joined),
+                hosts=max(self._hosts, self._fold.started.hosts if self._fold.started else 1),
             )
         )
         if not self._delivery.finish(self._channel):
@@ -367,6 +371,8 @@ class Session:
         due = changed or now_s - self._told_s >= every_s
         if due and (changed or self._visibly_changed(now_s)):
             self._recommend(now_s)
+        self._joined += batch.joined
+        self._hosts = max(self._hosts, batch.hosts)
         if batch.exhausted:
             self._ended_early = "the recording is at its end"
         if due:

@@ -217,6 +217,9 @@ export interface ISessionFinished extends IEvent<'SessionFinished'> {
   partial: string[];
   /** Device -> most compute processes of the run's own on it at one time. */
   own_processes: Record<string, number>;
+  /** Devices that came while the run went on, and hosts that all were on. */
+  joined: IDevice[];
+  hosts: number;
 }
 
 export type RunEvent =
@@ -300,7 +303,9 @@ export const FIELDS: {
     others: 'list',
     allocator: 'object?',
     partial: 'list',
-    own_processes: 'object'
+    own_processes: 'object',
+    joined: 'list',
+    hosts: 'number'
   }
 };
 
@@ -323,7 +328,8 @@ const DEFAULTS: Readonly<Record<string, unknown>> = {
   others: [],
   allocator: null,
   partial: [],
-  own_processes: {}
+  own_processes: {},
+  joined: []
 };
 
 /**

@@ -123,6 +123,8 @@ def every_kind():
             (beside,),
             AllocatorPeak("torch", 9 * GIB, 9.5 * GIB),
             own_processes={UUID: 2},
+            joined=(Device("GPU-2", "NVIDIA H200", 1, 143771 << 20, 132),),
+            hosts=2,
         ),
     ]
 

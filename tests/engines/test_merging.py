@@ -83,6 +83,19 @@ def test_workers_know_of_those_whose_process_numbers_mean_something_to_them():
     assert made.table()["a0"].peers == ()
 
 
+def test_a_device_that_comes_late_is_told_once():
+    made = merger(hello(A))
+    assert [one.uuid for one in made.name_devices()] == ["GPU-a"]
+    assert made.take(1.0).joined == ()
+    made.hello(hello(B, ("GPU-a", "GPU-b"), host="h2"), 2.0, "1")
+    found = made.take(2.0)
+    assert [one.uuid for one in found.joined] == ["GPU-a@h2", "GPU-b"]  # another host's, same id
+    assert found.hosts == 2
+    made.gone(B)
+    assert made.take(3.0).joined == ()
+    assert made.take(3.0).hosts == 2
+
+
 def test_of_workers_that_come_together_the_lowest_address_samples():
     made = Merger(SHARE, 0.2)
     made.hello(hello(A), 0.0, "1")

@@ -11,6 +11,7 @@ from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.exporters.figures import figures
@@ -359,6 +360,16 @@ def test_ranks_on_different_models_get_no_common_share():
     found = ranked(breadth(), 2, devices=devices)
     with pytest.raises(Refused, match="NVIDIA A100, NVIDIA H100"):
         export(found, dry_run=True, force=True)
+
+
+def test_a_late_rank_on_another_model_counts_too():
+    told = ranked(breadth(), 2, devices=(Device("GPU-0", "NVIDIA A100"),))
+    end = hand_made.finished(
+        [told.started], recommendation=told.recommendation, others=told.others,
+        joined=(Device("GPU-1", "NVIDIA H100"),), hosts=2,
+    )  # fmt: skip
+    with pytest.raises(Refused, match="NVIDIA A100, NVIDIA H100"):
+        export(fold([told.started, end]), dry_run=True, force=True)
 
 
 def asked(found):

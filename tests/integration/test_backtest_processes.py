@@ -34,10 +34,35 @@ def _workers(pid):
 
 def _ignores_interrupts(pid):
     """Only a worker does, and only once it has begun."""
+    return signal.SIGINT in _signals(pid, "SigIgn") and signal.SIGALRM in _signals(pid, "SigCgt")
+
+
+def _imports(pid):
+    """Whether Python has begun in a worker, and our part of it has not: it would raise."""
+    return signal.SIGINT in _signals(pid, "SigCgt")
+
+
+def _signals(pid, field):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    ignored = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn"))
-    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
-    return bool(ignored & 1 << signal.SIGINT - 1 and caught & 1 << signal.SIGALRM - 1)
+    bits = next(int(line.split()[1], 16) for line in lines if line.startswith(field))
+    return {one for one in signal.Signals if bits & 1 << one - 1}
+
+
+def test_interrupted_while_its_workers_start_it_says_nothing(tmp_path):
+    script = tmp_path / "long.py"
+    script.write_text(LONG)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=environ, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        until = time.monotonic() + 60
+        while sum(_imports(one.pid) for one in psutil.Process(process.pid).children()) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130
+    assert said == ""
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])

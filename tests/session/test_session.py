@@ -180,6 +180,27 @@ class Moving(ScriptedSource):
         return Batch((Readings(SHARE, (now_s,), (now_s % 0.1 * 10,)),))
 
 
+class Joining(ScriptedSource):
+    """A second device comes on another host while it is read."""
+
+    def read(self, *, slow):
+        self.opened += 1
+        joined = (Device("late", "L"),) if self.opened == 2 else ()
+        return replace(super().read(slow=slow), joined=joined, hosts=self.opened)
+
+
+def test_a_device_that_comes_late_belongs_to_the_run(clock):
+    source, heard = Joining(clock), Listener()
+    run, delivery = session(clock, source, heard)
+    run.start()
+    clock.advance(1.0)
+    found = run.stop("completed")
+    delivery.shutdown()
+    assert [one.uuid for one in heard.events[0].devices] == ["g"]
+    assert [one.uuid for one in found.started.devices] == ["g", "late"]
+    assert found.started.hosts == heard.events[-1].hosts == source.opened >= 2
+
+
 def test_a_viewed_source_is_read_as_often_as_it_wants_and_told_of_as_often_as_frames():
     """A reading is merged soon after it came; a person sees four figures a second all the same."""
     source, heard = Moving(SystemClock()), Listener()
