@@ -34,11 +34,11 @@ from jupyter_gpupredict.core.nodes import (
     Offer,
     Taken,
     batch_message,
+    batch_s,
     hello_message,
 )
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.engines import cluster as source_module
-from jupyter_gpupredict.engines.node import batch_s
 from tests.integration.test_dask_cluster import (
     STEP_S,
     WORKERS,

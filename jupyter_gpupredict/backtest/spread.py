@@ -133,8 +133,9 @@ def _side_by_side(
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Put off Ctrl-C, also in processes that are started meanwhile: in the middle of its imports
-    each would show a traceback.
+    """Put off Ctrl-C, also in processes that are started meanwhile.
+
+    In the middle of its imports each would show a traceback.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -144,6 +144,8 @@ class SharePatch:
     """Sentences for the top of the file."""
     whole: bool = False
     """The share is all there is, which this target cannot tell from no share: none is stamped."""
+    uncounted: bool = False
+    """No scheduler counts the GPU: nothing but the pod itself keeps others off it."""
 
 
 @dataclass(frozen=True, slots=True)

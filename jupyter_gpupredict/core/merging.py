@@ -11,11 +11,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.nodes import Duty
+from jupyter_gpupredict.core.nodes import Duty, batch_s
 from jupyter_gpupredict.core.series import Batch, Gap, Loss, Readings, Series, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch
     from jupyter_gpupredict.core.series import Device
@@ -207,20 +207,23 @@ class Merger:
         return {address: worker.hello for address, worker in self._workers.items()}
 
     def table(self) -> dict[str, Duty]:
-        """Return address -> duty: whose device is whose, and who is beside whom."""
-        given: dict[str, list[str]] = {address: [] for address in self._workers}
-        for (_, _, uuid), one in self._devices.items():
-            if one.owner:
-                given[one.owner].append(uuid)
-        beside: dict[tuple[str, str, str], list[int]] = {}
-        for worker in self._workers.values():
-            beside.setdefault(_beside(worker.hello), []).append(worker.hello.pid)
+        """Return address -> duty: whose device is whose, and who else is on it."""
+        uuids: dict[str, list[str]] = {address: [] for address in self._workers}
+        peers: dict[str, set[int]] = {address: set() for address in self._workers}
+        seen = self._seen_by()
+        for place, one in self._devices.items():
+            if not one.owner:
+                continue
+            uuids[one.owner].append(place[2])
+            owner = self._workers[one.owner].hello
+            for address in seen.get(place, ()):
+                said = self._workers[address].hello
+                if said.namespace == owner.namespace and said is not owner:
+                    peers[one.owner].add(said.pid)
+        pace_s = batch_s(len(self._workers))
         return {
-            address: Duty(
-                tuple(given[address]),
-                tuple(sorted(set(beside[_beside(worker.hello)]) - {worker.hello.pid})),
-            )
-            for address, worker in self._workers.items()
+            address: Duty(tuple(uuids[address]), tuple(sorted(peers[address])), pace_s)
+            for address in self._workers
         }
 
     def name_devices(self) -> tuple[Device, ...]:
@@ -284,17 +287,20 @@ class Merger:
         named = f"{uuid}@{host}"
         return named if named not in taken else f"{named}-{boot[:8]}"
 
-    def _seen_by(self, place: _Place) -> Iterator[str]:
-        host, boot, uuid = place
+    def _seen_by(self) -> dict[_Place, list[str]]:
+        """Return device -> addresses of the workers that see it."""
+        found: dict[_Place, list[str]] = {}
         for address, worker in self._workers.items():
             said = worker.hello
-            if (said.host, said.boot) == (host, boot) and any(d.uuid == uuid for d in said.devices):
-                yield address
+            for device in said.devices:
+                found.setdefault((said.host, said.boot, device.uuid), []).append(address)
+        return found
 
     def _assign(self) -> None:
         """Give each device to who has it, else to the lowest address of those that see it."""
+        every = self._seen_by()
         for place, one in self._devices.items():
-            seen = sorted(self._seen_by(place))
+            seen = sorted(every.get(place, ()))
             if one.owner not in seen:
                 if one.owner and one.newest_s:
                     one.gap = one.gap or "source"
@@ -304,7 +310,7 @@ class Merger:
         """Return the rank of the one worker that sees a device; None: several, or not told."""
         one = self._devices[place]
         if not one.ranked:
-            seen = list(self._seen_by(place))
+            seen = self._seen_by().get(place, ())
             one.rank = self._workers[seen[0]].hello.rank if len(seen) == 1 else None
             one.ranked = True
         return one.rank
@@ -373,8 +379,3 @@ class Merger:
         if not one.lost:
             one.lost, one.gap = True, one.gap or "transport"
             self._losses.append(Loss(one.label, reason, detail))
-
-
-def _beside(said: Hello) -> tuple[str, str, str]:
-    """Return where a worker's process number means something."""
-    return (said.host, said.boot, said.namespace)

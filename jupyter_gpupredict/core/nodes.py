@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+PROMPT_S = 0.1
+"""Between messages where few are measured: a reading is merged within a quarter of a second."""
+BATCH_S = 0.25
+"""Between messages where many are: they would cost the notebook more than they tell it."""
+FEW = 4
 MAX_READINGS = 4096
 """In one batch: 64 GPUs of one host at 10 Hz with six metrics, four times a second, and some."""
 MAX_DEVICES = 256
@@ -109,13 +114,20 @@ class Bye:
     """The worker closes, or the notebook wanted it; not an error, and not a lease that ran out."""
 
 
+def batch_s(count: int) -> float:
+    """Return the seconds between messages, or between looks at them, for so many to measure."""
+    return min(BATCH_S, PROMPT_S * max(1.0, count / FEW))
+
+
 @dataclass(frozen=True, slots=True)
 class Duty:
     """What a worker is to sample."""
 
     uuids: tuple[str, ...] = ()
     peers: tuple[int, ...] = ()
-    """Process numbers of the run's other workers beside it, whose use is the run's own too."""
+    """Process numbers of workers beside it that see these devices: their use is the run's own."""
+    batch_s: float = BATCH_S
+    """How often to send what was read."""
 
 
 class NodeSources(Protocol):
@@ -266,7 +278,7 @@ def _parse(message: Message) -> Hello | NodeBatch | Bye:
         name=_text(message["name"]),
         host=_text(message["host"]),
         boot=_text(message["boot"]),
-        namespace=_text(message["namespace"]),
+        namespace=_text(message.get("namespace", "")),  # an older version's, refused by its number
         pid=_whole(message["pid"]),
         rank=rank if rank >= 0 else None,
         version=_text(message["version"]),

@@ -21,9 +21,8 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 from jupyter_gpupredict.core.merging import Merger
-from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, parse
+from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
 from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
-from jupyter_gpupredict.engines.node import batch_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

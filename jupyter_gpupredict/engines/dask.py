@@ -13,7 +13,7 @@ import distributed
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable
-from jupyter_gpupredict.engines.node import Node, batch_s
+from jupyter_gpupredict.engines.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,8 +59,7 @@ class DaskEngine:
         client = self._client
         client.subscribe_topic(self._name, lambda event: on_message(event[1]))
         try:
-            node = Node(sources, batch_s(len(client.nthreads())))
-            client.register_plugin(_NodePlugin(self._name, node), name=self._name)
+            client.register_plugin(_NodePlugin(self._name, Node(sources)), name=self._name)
         except ModuleNotFoundError:
             pass  # on some worker: it says no hello, and is named when it does not answer
         except (OSError, ValueError) as error:

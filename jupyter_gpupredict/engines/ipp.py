@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 BEGIN_S = 5.0
 """An engine that is busy before the cell begins is not waited for any longer."""
 ANSWER_S = 0.5
-POLL_S = 0.1
-REPEATED = 8
-"""Messages in one publication: two seconds of them."""
+POLL_S = 0.05
+REPEATED_S = 2.0
+"""Messages in one publication are those of so long a time."""
 STOP_S = 1.5
 _REQUESTS = {"execute_request", "apply_request", "do_execute", "do_apply"}
 """Functions on the main thread's stack of an engine that is at work."""
@@ -60,6 +60,8 @@ class IppEngine:
         """Engine -> a request that waits until it is free."""
         self._seen: dict[int, int] = {}
         """Engine -> number of the newest message taken."""
+        self._texts: dict[int, str] = {}
+        """Engine -> the newest publication taken."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -117,6 +119,7 @@ class IppEngine:
         self._begun.clear()
         self._asked.clear()
         self._seen.clear()
+        self._texts.clear()
 
     def _ids(self) -> list[int]:
         return [one for one in self._client.ids if self._wanted is None or one in self._wanted]
@@ -132,9 +135,11 @@ class IppEngine:
         while not self._stop.wait(POLL_S):
             for one, request in tuple(self._begun.items()):
                 try:
-                    said = json.loads(
-                        self._client.metadata[request.msg_ids[0]]["data"]["gpupredict"]
-                    )
+                    text = self._client.metadata[request.msg_ids[0]]["data"]["gpupredict"]
+                    if text is self._texts.get(one):
+                        continue
+                    self._texts[one] = text
+                    said = json.loads(text)
                     first, messages = int(said["first"]), list(said["messages"])
                 except (KeyError, TypeError, ValueError, AttributeError):
                     continue  # nothing yet, or nothing of ours
@@ -179,15 +184,17 @@ class _Publisher:
         )  # fills a table of its own, which two threads must not do at once
         self._data = ZMQInteractiveShell.instance().data_pub
         self._parent = self._data.parent_header  # a later request will put its own there
-        self._recent: deque[Message] = deque(maxlen=REPEATED)
+        self._recent: deque[tuple[float, Message]] = deque()
         self._count = 0
 
     def __call__(self, message: Message) -> None:
-        self._recent.append(message)
+        now_s = time.monotonic()
+        self._recent.append((now_s, message))
         self._count += 1
-        text = json.dumps(
-            {"first": self._count - len(self._recent), "messages": list(self._recent)}
-        )
+        while now_s - self._recent[0][0] > REPEATED_S:
+            self._recent.popleft()
+        messages = [one for _, one in self._recent]
+        text = json.dumps({"first": self._count - len(messages), "messages": messages})
         data = {"gpupredict": text}
         self._data.session.send(
             self._data.pub_socket,

@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import TelemetrySource
     from jupyter_gpupredict.core.series import Batch, Device, SourceInfo
 
-PROMPT_S = 0.1
-"""Between messages where few are measured: a reading is merged within a quarter of a second."""
-BATCH_S = 0.25
-"""Between messages where many are: they would cost the notebook more than they tell it."""
-FEW = 4
 HELLO_S = 1.0
 """Hello is said again so often until it is heard: a worker that just starts has no stream yet."""
 HEARTBEAT_S = 0.5
@@ -52,25 +47,19 @@ RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 """Variables in which launchers say a process's rank."""
 
 
-def batch_s(count: int) -> float:
-    """Return the seconds between messages, or between looks at them, for so many to measure."""
-    return min(BATCH_S, PROMPT_S * max(1.0, count / FEW))
-
-
 class _Sampled:
     """One device that is this worker's to sample."""
 
-    def __init__(self, uuid: str, source: TelemetrySource, batch_s: float) -> None:
+    def __init__(self, uuid: str, source: TelemetrySource) -> None:
         self.uuid = uuid
         self.source = source
-        self._batch_s = batch_s
         self.info: SourceInfo | None = None
         self.due_s = 0.0
         """Monotonic; of the next read, or of the next try to open."""
         self.told_lost = False
 
-    def read(self, now_s: float, *, slow: bool) -> Batch:
-        """Open if need be, and read.
+    def read(self, now_s: float, batch_s: float, *, slow: bool) -> Batch:
+        """Open if need be, and read; what the driver buffers, every `batch_s`.
 
         Raises:
             TelemetryError: It cannot be opened or read.
@@ -78,15 +67,9 @@ class _Sampled:
         if self.info is None:
             self.source.close()
             self.info = self.source.open()
-        self.due_s = max(self.due_s + self.every_s, now_s)  # a late read is not made up for
+        every_s = batch_s if self.info.buffer_s is not None else self.info.period_s
+        self.due_s = max(self.due_s + every_s, now_s)  # a late read is not made up for
         return self.source.read(slow=slow)
-
-    @property
-    def every_s(self) -> float:
-        """Seconds between reads: the source's own where it polls."""
-        if self.info is None:
-            return RETRY_S
-        return self._batch_s if self.info.buffer_s is not None else self.info.period_s
 
 
 class _Pending:
@@ -115,10 +98,8 @@ class _Pending:
 class Node:
     """One worker's sampler. Picklable until it is started."""
 
-    def __init__(self, sources: NodeSources, batch_s: float = BATCH_S) -> None:
-        """Say what it samples with and how often it sends, in seconds."""
+    def __init__(self, sources: NodeSources) -> None:
         self._sources = sources
-        self._batch_s = batch_s
 
     def start(
         self,
@@ -179,7 +160,7 @@ class Node:
         try:
             hello = hello_message(self._hello())
             while not self._ending:
-                now_s = self._clock.monotonic_s()
+                now_s, batch_s = self._clock.monotonic_s(), self._duty.batch_s
                 if not self._known and now_s - greeted_s >= HELLO_S:
                     greeted_s = now_s
                     self._say(hello)
@@ -191,13 +172,13 @@ class Node:
                 slow = now_s - slow_s >= SLOW_S
                 slow_s = now_s if slow else slow_s
                 self._read(held, now_s, pending, slow=slow)
-                if now_s - said_s >= (self._batch_s if pending else HEARTBEAT_S) - 0.01:
+                if now_s - said_s >= (batch_s if pending else HEARTBEAT_S) - 0.01:
                     said_s = now_s
                     self._say(self._numbered(pending))
                     pending = _Pending()
                 due_s = min((one.due_s for one in held.values()), default=math.inf)
                 wait_s = max(MIN_WAIT_S, due_s - self._clock.monotonic_s())
-                self._wake.wait(min(self._batch_s, wait_s))
+                self._wake.wait(min(batch_s, wait_s))
         finally:
             _close(held.values())
             ending = self._ending
@@ -239,13 +220,13 @@ class Node:
         for uuid in wanted:
             if uuid not in held:
                 source = self._sources.source(uuid, lambda: self._duty.peers)
-                held[uuid] = _Sampled(uuid, source, self._batch_s)
+                held[uuid] = _Sampled(uuid, source)
         to_wall_s = self._clock.wall().timestamp() - self._clock.monotonic_s()
         for one in held.values():
             if now_s < one.due_s:
                 continue
             try:
-                batch = one.read(now_s, slow=slow)
+                batch = one.read(now_s, self._duty.batch_s, slow=slow)
             except TelemetryError as error:
                 if not one.told_lost:
                     pending.lost.append((one.uuid, error.reason, error.message))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,8 @@ class Adapter:
 
 
 RAY_VERSION = "2.49.0"
-RANKS = Adapter("adapters/ranks.py", "ranks.py.txt", f"ray[default]=={RAY_VERSION}")
+RAY = f"ray[default]=={RAY_VERSION}"
+RANKS = Adapter("adapters/ranks.py", "ranks.py.txt", RAY)
 ADAPTERS = {
     "serve": Adapter("adapters/serve.py", "serve.py.txt"),
     "functions-framework": Adapter(
@@ -37,11 +42,19 @@ NEEDED = {
     "cloudrun": ("serve",),
     "openfaas": ("openfaas",),
 }
+"""Workload -> adapters; the others call `handler.py` itself."""
 NEEDED_FOR_RANKS = {"rayjob": ("ray",)}
 """The same of a run with several ranks."""
-"""Workload -> adapters; the others call `handler.py` itself."""
+PLATFORM = {"rayjob": RAY}
+"""Workload -> the requirement without which its platform does not start the image."""
 SERVERS = frozenset({"knative", "kserve", "fastpod"})
 """Workloads whose container is to listen, not to run to its end."""
+
+
+def requirements(workload: str, adapters: Iterable[Adapter]) -> list[str]:
+    """Return the lines that a workload and its adapters add to the requirements."""
+    lines = (PLATFORM.get(workload, ""), *(one.requirement for one in adapters))
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def chosen(workload: str, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:

@@ -32,11 +32,20 @@ def dockerfile(
     top = sorted(path for path in sources if "/" not in path)
     folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
     command = "adapters/serve.py" if request.workload in SERVERS else "handler.py"
+    tools = []
+    if request.workload == "rayjob":
+        tools = ["# KubeRay asks with wget whether Ray is well."]
+        if not base_image:  # which is no Debian, perhaps, or has it
+            tools += [
+                "RUN apt-get update && apt-get install -y --no-install-recommends wget \\",
+                "    && rm -rf /var/lib/apt/lists/*",
+            ]
     lines = [
         f"FROM {base}",
         "# Wheels of torch and of CUDA bring their runtime; code that is compiled against CUDA",
         "# needs a base image that has it: --base-image.",
         "ENV PYTHONUNBUFFERED=1",
+        *tools,
         "WORKDIR /app",
         "COPY requirements.txt ./",
         "RUN pip install --no-cache-dir -r requirements.txt",

@@ -14,8 +14,8 @@ def job(figures: Figures, request: ExportRequest, patch: SharePatch) -> dict[str
     """Return the Job: rank 0 is the task `master`, the others are the task `worker`.
 
     Those are the names by which Volcano's plug-in for PyTorch sets MASTER_ADDR, MASTER_PORT,
-    WORLD_SIZE and RANK in their pods (Volcano, Pytorch Plugin User Guide). A rank that fails ends
-    the others, which would wait for it.
+    WORLD_SIZE and RANK in their pods (Volcano, Pytorch Plugin User Guide). A rank that fails or
+    is evicted ends the others, which would wait for it.
     """
     container = pod.container(figures, request, patch, env=(ranks.LOCAL,))
     inside: dict[str, Json] = {"restartPolicy": "Never"}
@@ -35,7 +35,7 @@ def job(figures: Figures, request: ExportRequest, patch: SharePatch) -> dict[str
             "schedulerName": "volcano",
             "minAvailable": figures.ranks,
             "plugins": {"pytorch": [f"--port={ranks.PORT}"]},
-            "policies": [{"event": "PodFailed", "action": "TerminateJob"}],
+            "policies": [{"events": ["PodFailed", "PodEvicted"], "action": "TerminateJob"}],
             "ttlSecondsAfterFinished": 3600,
             "tasks": tasks,
         },

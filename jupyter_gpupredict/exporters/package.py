@@ -46,7 +46,7 @@ def folder(
     built, written = None, []
     if code is not None:
         chosen = adapters.chosen(request.workload, figures.ranks, code.adapters)
-        extra = [one.requirement for one in chosen if one.requirement]
+        extra = adapters.requirements(request.workload, chosen)
         built = build(code, figures.name, extra)
         written = _code_documents(built, chosen, request, code)
     text = readme.text(figures, request, manifests, built)

@@ -32,6 +32,18 @@ def of_indexed_job(figures: Figures) -> list[Json]:
     ]
 
 
+def apart(label: str, value: str) -> dict[str, Json]:
+    """Return the affinity that keeps the pods of this label on nodes of their own.
+
+    Where no scheduler counts GPUs, each would take the first one of its node.
+    """
+    term: Json = {
+        "labelSelector": {"matchLabels": {label: value}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
 def service(figures: Figures) -> dict[str, Json]:
     """Return the headless Service that gives the pods of an Indexed Job their names."""
     return {

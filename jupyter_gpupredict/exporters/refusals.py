@@ -63,9 +63,7 @@ def bounded(
                 f"{figures.ranks} ranks",
                 "job starts them together, as an Indexed Job",
             )
-        warnings.append(
-            f"The run had {figures.ranks} ranks: each replica is one, with all of these limits."
-        )
+        warnings.append(_replicas(figures))
     if figures.mig and Restriction.NO_MIG in restrictions:
         raise Refused(
             f"{request.sharing} does not share MIG instances, and the run was measured on one",
@@ -77,6 +75,15 @@ def bounded(
     warnings.extend(_other_card(figures, request, accelerator))
     limit_s = _within_time(figures, request, max_run_s)
     return dataclasses.replace(figures, timeout_s=limit_s, warnings=tuple(warnings))
+
+
+def _replicas(figures: Figures) -> str:
+    if figures.processes > 1:
+        return (
+            f"The run's processes were on {figures.ranks} GPUs, up to {figures.processes} on one: "
+            "each replica is a GPU, with the limits of all that ran on it, and not a rank."
+        )
+    return f"The run had {figures.ranks} ranks: each replica is one, with all of these limits."
 
 
 def _several(count: int, request: ExportRequest, restrictions: frozenset[Restriction]) -> str:

@@ -125,7 +125,7 @@ def throttled(causes: Sequence[tuple[str, float]]) -> str:
 
 def neighbors(run: Run) -> str:
     """Return who was on the GPU beside the run; empty for nobody that is known."""
-    if not run.other_processes or run.ranks:  # of several workers, the others are the run's too
+    if not run.other_processes:
         return ""
     words = "1 other process" if run.other_processes == 1 else f"{run.other_processes} others"
     return f"{words} on the GPU: the share is of all of them together"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.merging import Merger
-from jupyter_gpupredict.core.nodes import Bye, Taken
+from jupyter_gpupredict.core.nodes import Bye, Taken, batch_s
 from tests.engines.test_nodes import batch, hello
 
 A, B = "tcp://10.0.0.1:1", "tcp://10.0.0.1:2"
@@ -71,14 +71,16 @@ def test_a_device_that_two_workers_see_is_one_series():
     assert made.counts["duplicate"] == 1
 
 
-def test_workers_know_of_those_whose_process_numbers_mean_something_to_them():
+def test_who_samples_knows_of_those_on_the_device_whose_numbers_mean_something_to_it():
     places = [
         {"pid": 11}, {"pid": 12}, {"pid": 13, "namespace": "of a container"},
-        {"pid": 14, "host": "h2"}, {"pid": 15, "boot": "b2"}, {"pid": 12, "host": "h2"},
+        {"pid": 14, "host": "h2"}, {"pid": 15, "boot": "b2"}, {"pid": 16, "uuids": ("GPU-b",)},
+        {"pid": 17, "host": "h2"},
     ]  # fmt: skip
     made = merger(*(hello(f"a{n}", **place) for n, place in enumerate(places)))
     peers = {address: duty.peers for address, duty in made.table().items()}
-    assert peers == {"a0": (12,), "a1": (11,), "a2": (), "a3": (12,), "a4": (), "a5": (14,)}
+    assert peers == {"a0": (12,), "a1": (), "a2": (), "a3": (17,), "a4": (), "a5": (), "a6": ()}
+    assert {duty.batch_s for duty in made.table().values()} == {batch_s(7)}
     made.gone("a1")
     assert made.table()["a0"].peers == ()
 

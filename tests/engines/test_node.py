@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.config.clusters import WorkerSources
-from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, parse
+from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
 from jupyter_gpupredict.engines import node as module
-from jupyter_gpupredict.engines.node import Node, batch_s
+from jupyter_gpupredict.engines.node import Node
 
 
 class Worker:
     """Keeps what its sampler says; deaf for as long as the test wants."""
 
-    def __init__(self, source="synthetic", batch_s=0.25, **options):
+    def __init__(self, source="synthetic", **options):
         self.said = []
         self.deaf = False
-        made = Node(WorkerSources(config.SessionConfig(source=source, **options)), batch_s)
+        made = Node(WorkerSources(config.SessionConfig(source=source, **options)))
         self.node = pickle.loads(pickle.dumps(made))  # as it travels
 
     def send(self, message):
@@ -131,17 +131,17 @@ def test_few_are_told_of_ten_times_a_second_and_many_cost_no_more_than_four(coun
     assert count < 10 or batch_s(count) == 0.25
 
 
-def test_messages_come_as_often_as_the_node_was_told(worker):
-    quick = Worker(batch_s=0.1).start()
-    try:
-        for one in (worker.start(), quick):
-            one.node.tend(Duty((one.device(),)))
-            wait(lambda one=one: any(b.taken for b in one.of(NodeBatch)))
+def test_messages_come_as_often_as_the_notebook_wants(worker):
+    uuid = worker.start().device()
+
+    def filled_in_two_seconds(every_s):
+        worker.node.tend(Duty((uuid,), batch_s=every_s))
+        time.sleep(0.5)
+        before = len([b for b in worker.of(NodeBatch) if b.taken])
         time.sleep(2.0)
-        filled = [len([b for b in one.of(NodeBatch) if b.taken]) for one in (worker, quick)]
-        assert filled[1] > 1.5 * filled[0]
-    finally:
-        quick.node.stop("over")
+        return len([b for b in worker.of(NodeBatch) if b.taken]) - before
+
+    assert filled_in_two_seconds(0.1) > 1.5 * filled_in_two_seconds(0.25)
 
 
 @pytest.mark.parametrize(("text", "rank"), [("3", 3), ("", None), ("-1", None), ("x", None)])

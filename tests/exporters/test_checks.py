@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 from pathlib import Path
@@ -53,8 +54,11 @@ HARMLESS = (
     (r"twice requiresCompatibilities\S*", "the same twice"),
     (r"drop spec.tasks.\d.template.spec.containers.0.env", "rank 0 of a pod is what code assumes"),
     (r"(drop|twice) spec.plugins.pytorch.0", "the plug-in has a port of its own"),
-    (r"(drop|twice) spec.policies(.0)?", "a failed rank leaves the others to the time limit"),
-    (r"drop .*maxReplicas", "nothing scales it up"),
+    (r"(drop|twice) spec.policies(.0)?(.events.\d)?", "the others wait until the time limit"),
+    (r"drop .*workerGroupSpecs.\d.maxReplicas", "nothing scales it up"),
+    (r"(drop|slip) .*plasma-directory", "what KubeRay mounts stands in no file"),
+    (r"drop spec.minAvailable", "Volcano takes all"),
+    (r"twice .*podAntiAffinity.*", "the same twice"),
 )
 """(what was done where, why it changes nothing that is limited or promised)."""
 
@@ -110,6 +114,34 @@ def test_every_key_given_twice_is_found():
                 text = "\n".join([*lines[:number], line, *lines[number:]])
                 ledger, _ = inspect(path.name, text, EXPECTED)
                 assert {one.rule for one in ledger.findings} == {"parse"}, (path, line)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "---\n".join(reversed(text.split("---\n"))),  # the Service behind the Job
+        lambda text: text.replace("-0.train-resnet", "-0.train-resnet.ns.svc.cluster.local"),
+        lambda text: text.replace("    job-name: t", "    batch.kubernetes.io/job-name: t", 1),
+    ],
+)
+def test_other_ways_to_say_the_same_are_no_findings(edit):
+    text = (FOLDER / "job-mps-ranks" / "job.yaml").read_text(encoding="utf-8")
+    changed = edit(text)
+    assert changed != text
+    assert [str(one) for one in inspect("job.yaml", changed, EXPECTED)[0].findings] == []
+
+
+def test_workers_without_a_gpu_are_no_ranks():
+    path = FOLDER / "rayjob-device-plugin-ranks" / "rayjob.yaml"
+    (job,) = read(path)
+    groups = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    other = copy.deepcopy(groups[0])
+    other["groupName"], other["rayStartParams"] = "loaders", {}
+    del other["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu.shared"]
+    groups.append(other)
+    assert not told(path, [job])
+    groups.append(copy.deepcopy(groups[0]))
+    assert [one.rule for one in told(path, [job])] == ["ranks"]
 
 
 def bad_files():

@@ -347,6 +347,13 @@ def test_several_ranks(pair):
     assert (seen["ranks"], seen["hosts"], seen["partial"]) == (3, 2, False)
 
 
+def test_replicas_of_shared_gpus_are_not_called_ranks():
+    shared = dataclasses.replace(ranked(breadth(), 2), processes=2)
+    (told,) = (one for one in export(shared, dry_run=True).warnings if "each replica" in one)
+    assert "2 GPUs, up to 2 on one" in told
+    assert "not a rank" in told
+
+
 def test_a_partial_run_says_so_in_the_manifest():
     lacking = dataclasses.replace(ranked(breadth()), partial=("GPU-2: silent for 3 s",))
     with pytest.raises(Refused, match="partial"):

@@ -204,6 +204,16 @@ def export(folder, *sources, run=None, **options):
     return config.export(run or measured(last), output=folder, code=code, **chosen)
 
 
+def test_an_image_for_ray_holds_it_and_what_it_is_asked_with(tmp_path):
+    export(tmp_path / "f", "x = 1", workload="rayjob", sharing="device-plugin")
+    assert "ray[default]==2.49.0" in (tmp_path / "f" / "requirements.txt").read_text().splitlines()
+    assert "wget" in (tmp_path / "f" / "Dockerfile").read_text()
+    assert not (tmp_path / "f" / "adapters").exists()  # one rank is the handler's own
+    export(tmp_path / "j", "x = 1", workload="job", sharing="device-plugin")
+    assert "ray" not in (tmp_path / "j" / "requirements.txt").read_text()
+    assert "wget" not in (tmp_path / "j" / "Dockerfile").read_text()
+
+
 def test_a_run_whose_cells_are_unknown_has_no_code_and_says_so(tmp_path):
     outcome = config.export(
         runs.run(), workload="local", sharing="mps", name="x", output=tmp_path / "f"

@@ -184,7 +184,8 @@ else:
             break
         except ConnectionError:
             time.sleep(0.05)
-{"rank": rank, "total": total, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+{"rank": rank, "total": total, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+ "threads": os.environ.get("OMP_NUM_THREADS")}
 """
 
 
@@ -226,6 +227,7 @@ def test_ranks_of_a_ray_cluster_meet(ray_cluster, tmp_path):
     answers = json.loads(ended.stdout)["ranks"]
     assert [(one["rank"], one["total"]) for one in answers] == [(0, 3), (1, 1), (2, 2)]
     assert sorted(one["gpus"] for one in answers) == ["0", "1", "2"]
+    assert {one["threads"] for one in answers} == {None}  # Ray would allow one
     ended = run("3", '{"failing": 2}')  # the others wait for it, and are ended
     assert ended.returncode == 1, ended.stderr
     assert "rank fails" in ended.stderr

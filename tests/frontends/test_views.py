@@ -293,6 +293,8 @@ def test_who_was_on_the_gpus_is_told():
     alone = runs.run()
     assert (words.neighbors(alone), words.elsewhere(alone)) == ("", "")
     assert "3 others on the GPU" in words.neighbors(replace(alone, other_processes=3))
+    ranks = tuple(runs.recommendation(device=uuid, rank=n) for n, uuid in enumerate("AB"))
+    assert "1 other process" in words.neighbors(replace(alone, other_processes=1, others=ranks))
     assert words.elsewhere(replace(alone, used=("GPU-1", "GPU-2"))) == ""
     assert "were on GPU-2, not on GPU-1" in words.elsewhere(replace(alone, used=("GPU-2",)))
 

@@ -52,7 +52,7 @@ def volcano(found: dict[str, Any], ledger: Ledger) -> None:
     if least is not None and least > total:
         message = f"{least} is above the {total} replicas of all tasks"
         ledger.add("volcano", "spec.minAvailable", message)
-    elif least != total:
+    elif least and least != total:  # none given: Volcano takes all
         ledger.warn("ranks", "spec.minAvailable", f"not all {total} start together")
     ranks.count(total, "spec.tasks", ledger)
     if len(tasks) > 1 and ledger.stamps and "pytorch" not in table(at(found, "spec", "plugins")):

@@ -38,7 +38,6 @@ RULES: dict[tuple[str, str], Rule] = {
     ("batch/v1", "CronJob"): batch.job,
     ("v1", "Pod"): batch.bare_pod,
     ("v1", "ConfigMap"): companions.config_map,
-    ("v1", "Service"): ranks.service,
     ("resource.k8s.io/v1", "ResourceClaimTemplate"): companions.claim,
     ("resource.k8s.io/v1", "ResourceClaim"): companions.claim,
     ("serving.knative.dev/v1", "Service"): serverless.knative,
@@ -103,6 +102,9 @@ def _objects(path: str, text: str, ledger: Ledger, unknown: list[str]) -> None:
     )
     if not found:
         raise ValueError("holds nothing")
+    for one in found:
+        if (at(one, "apiVersion"), at(one, "kind")) == ("v1", "Service"):
+            ranks.service(one, ledger)  # wherever in the file what refers to it stands
     for one in found:
         if not isinstance(one, dict):
             ledger.add("parse", "", "a document is no mapping")

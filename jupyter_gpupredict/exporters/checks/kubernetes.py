@@ -103,10 +103,33 @@ TOLERATION = record(
         tolerationSeconds=whole,
     )
 )
+_TERM = record(
+    fields(
+        "namespaceSelector",
+        topologyKey=text,
+        labelSelector=record(fields("matchExpressions", matchLabels=mapping(text))),
+        namespaces=listing(text),
+        matchLabelKeys=listing(text),
+        mismatchLabelKeys=listing(text),
+    ),
+    "topologyKey",
+)
+_BETWEEN_PODS = record(
+    {
+        "requiredDuringSchedulingIgnoredDuringExecution": listing(_TERM),
+        "preferredDuringSchedulingIgnoredDuringExecution": listing(
+            record({"weight": natural, "podAffinityTerm": _TERM}, "weight podAffinityTerm")
+        ),
+    }
+)
+AFFINITY = record(
+    {"nodeAffinity": anything, "podAffinity": _BETWEEN_PODS, "podAntiAffinity": _BETWEEN_PODS}
+)
 CLAIM = record(fields("name resourceClaimName resourceClaimTemplateName", text), "name")
 POD_FIELDS = fields(
-    "affinity dnsConfig ephemeralContainers hostAliases imagePullSecrets os overhead "
+    "dnsConfig ephemeralContainers hostAliases imagePullSecrets os overhead "
     "readinessGates resources schedulingGates securityContext topologySpreadConstraints",
+    affinity=AFFINITY,
     containers=listing(CONTAINER, least=1),
     initContainers=listing(CONTAINER),
     volumes=listing(VOLUME),

@@ -119,7 +119,8 @@ def _pipe(pod: Pod, pipe: str, where: str, ledger: Ledger) -> None:
             ledger.warn("mps-route", join(pod.path, "volumes"), message)
     if pod.spec.get("schedulerName") == "kai-scheduler":
         return  # it chooses node and GPU
-    if not any(pod.spec.get(key) for key in ("nodeSelector", "affinity", "nodeName")):
+    by_node = at(pod.spec, "affinity", "nodeAffinity")
+    if not (by_node or any(pod.spec.get(key) for key in ("nodeSelector", "nodeName"))):
         message = "nothing says which nodes run an MPS daemon"
         ledger.warn("mps-route", join(pod.path, "nodeSelector"), message)
     named = {

@@ -10,6 +10,7 @@ from jupyter_gpupredict.exporters.checks.values import at, items, table, whole
 from jupyter_gpupredict.exporters.documents import parse_yaml
 
 if TYPE_CHECKING:
+    from jupyter_gpupredict.exporters.checks.containers import Pod
     from jupyter_gpupredict.exporters.checks.ledger import Ledger
 
 CLUSTER = "spec.rayClusterSpec"
@@ -33,10 +34,10 @@ def job(found: dict[str, Any], ledger: Ledger) -> None:
     cluster = table(spec.get("rayClusterSpec"))
     head = table(cluster.get("headGroupSpec"))
     workers = [table(one) for one in items(cluster.get("workerGroupSpecs"))]
-    limits = _pods(head, f"{CLUSTER}.headGroupSpec", ledger)
+    limits = _pods(head, f"{CLUSTER}.headGroupSpec", ledger).limits
     if workers:
         limits |= _workers(workers, ledger)
-        _head_beside_workers(head, ledger)
+        _head_beside_workers(head, booked, ledger)
     else:
         _head_alone(head, booked, ledger)
     _runtime_env(spec.get("runtimeEnvYAML"), limits, ledger)
@@ -54,8 +55,8 @@ def _booked(booked: float, ledger: Ledger) -> None:
         ledger.add("ray", where, f"{booked} lets Ray pack more onto a GPU than fits")
 
 
-def _pods(group: dict[str, Any], path: str, ledger: Ledger) -> dict[str, Any]:
-    """Check the pods of a group; return their limits."""
+def _pods(group: dict[str, Any], path: str, ledger: Ledger) -> Pod:
+    """Check the pods of a group and return them."""
     template = table(group.get("template"))
     inner = pod(
         template.get("spec"), f"{path}.template.spec", template.get("metadata"),
@@ -64,7 +65,7 @@ def _pods(group: dict[str, Any], path: str, ledger: Ledger) -> dict[str, Any]:
     if SHARED in inner.limits and not _given(group):
         _uncounted(path, ledger)
     pods.check(inner, ledger)
-    return inner.limits
+    return inner
 
 
 def _given(group: dict[str, Any]) -> bool:
@@ -96,8 +97,11 @@ def _head_alone(head: dict[str, Any], booked: Any, ledger: Ledger) -> None:
         ledger.warn("ray", "spec.entrypointNumGpus", message)
 
 
-def _head_beside_workers(head: dict[str, Any], ledger: Ledger) -> None:
+def _head_beside_workers(head: dict[str, Any], booked: Any, ledger: Ledger) -> None:
     """Check a head whose workers run the function."""
+    if booked and "ranks" in ledger.stamps:
+        message = "takes a GPU, and the ranks, which start together, wait for it"
+        ledger.add("ray", "spec.entrypointNumGpus", message)
     if not _given(head):
         message = 'without num-gpus: "0" a head that sees a GPU runs a rank on it'
         ledger.warn("ray", f"{CLUSTER}.headGroupSpec.rayStartParams", message)
@@ -110,10 +114,12 @@ def _workers(groups: list[dict[str, Any]], ledger: Ledger) -> dict[str, Any]:
         path = f"{CLUSTER}.workerGroupSpecs[{position}]"
         bounds.order("ray", group, "minReplicas", "replicas", path, ledger)
         bounds.order("ray", group, "replicas", "maxReplicas", path, ledger)
-        limits |= _pods(group, path, ledger)
-        if not (_given(group) or _counted(group)):
-            _uncounted(path, ledger)
-    started = sum(whole(group.get("replicas", 0)) or 0 for group in groups)
+        inner = _pods(group, path, ledger)
+        limits |= inner.limits
+        if (whole(group.get("replicas")) or 0) > 1:
+            ranks.spread_out(inner, {"ray.io/group": group.get("groupName")}, ledger)
+    with_gpus = [group for group in groups if _given(group) or _counted(group)]
+    started = sum(whole(group.get("replicas", 0)) or 0 for group in with_gpus)
     ranks.count(started, f"{CLUSTER}.workerGroupSpecs", ledger)
     return limits
 

@@ -49,6 +49,7 @@ class Mps:
             (("NVIDIA_VISIBLE_DEVICES", visible), *env),
             pod={**limits.pipe_pod(), "nodeSelector": selector},
             container=limits.pipe_mount(),
+            uncounted=True,
             comments=(
                 *comments,
                 "The scheduler does not count this GPU: "

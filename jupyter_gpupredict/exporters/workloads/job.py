@@ -63,6 +63,8 @@ class Job:
         before = patch.before
         if several:
             inside["subdomain"] = figures.name
+            if patch.uncounted:
+                inside["affinity"] = ranks.apart("job-name", figures.name)
             before = (*before, ranks.service(figures))
         spec["template"] = pod.template(patch, inside)
         job: dict[str, Json] = {

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, SharePatch
-from jupyter_gpupredict.exporters import adapters, pod, provenance
+from jupyter_gpupredict.exporters import adapters, pod, provenance, ranks
 from jupyter_gpupredict.exporters.documents import yaml_text
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
 
 RAY_VERSION = adapters.RAY_VERSION
-_BARE = SharePatch("none")
-"""Of a head that runs no rank."""
 
 
 class RayJob:
@@ -66,13 +64,20 @@ class RayJob:
         # KubeRay counts only resources whose name ends in gpu, and no claim or environment.
         counted = any(name.endswith("gpu") for name, _ in patch.limits)
         start: dict[str, Json] = {} if counted else {"num-gpus": str(figures.gpus)}
+        if patch.basis == "sm_share":
+            # KubeRay would lay memory of its own over the /dev/shm of the MPS daemon otherwise.
+            start["plasma-directory"] = "/tmp"  # noqa: S108 - a container's own
         cluster: dict[str, Json] = {"rayVersion": RAY_VERSION}
         if figures.ranks > 1:
             none: dict[str, Json] = {"num-gpus": "0"}  # else it counts those that it sees
-            cluster["headGroupSpec"] = self._pods("head", figures, request, _BARE, none)
+            head = SharePatch("none", pod=_only(patch.pod, "schedulerName"), labels=patch.labels)
+            cluster["headGroupSpec"] = self._pods("head", figures, request, head, none)
+            if patch.uncounted:
+                affinity = ranks.apart("ray.io/group", figures.name)
+                patch = dataclasses.replace(patch, pod={**patch.pod, "affinity": affinity})
             workers = self._pods("worker", figures, request, patch, start)
             counts = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), figures.ranks)
-            cluster["workerGroupSpecs"] = [{"groupName": "ranks", **counts, **workers}]
+            cluster["workerGroupSpecs"] = [{"groupName": figures.name, **counts, **workers}]
         else:
             cluster["headGroupSpec"] = self._pods("head", figures, request, patch, start)
         spec["rayClusterSpec"] = cluster
@@ -104,6 +109,10 @@ class RayJob:
         del container["command"]
         inside: dict[str, Json] = {**pod.fields(patch, self.carries), "containers": [container]}
         return {"rayStartParams": start, "template": pod.template(patch, inside)}
+
+
+def _only(fields: dict[str, Json], name: str) -> dict[str, Json]:
+    return {name: fields[name]} if name in fields else {}
 
 
 def _booked(figures: Figures, patch: SharePatch) -> int | float:
