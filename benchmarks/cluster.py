@@ -176,7 +176,7 @@ class Simulated:
     def _speak(self) -> None:
         seq, draw = 0, np.random.default_rng(0)
         last_s = time.time()
-        while not self.stopping.wait(batch_s(HOSTS)):
+        while not self.stopping.wait(batch_s(HOSTS * GPUS)):
             now_s = time.time()
             count = round((now_s - last_s) * HZ)
             times = tuple(last_s + (n + 1) / HZ for n in range(count))

@@ -220,7 +220,7 @@ class Merger:
                 said = self._workers[address].hello
                 if said.namespace == owner.namespace and said is not owner:
                     peers[one.owner].add(said.pid)
-        pace_s = batch_s(len(self._workers))
+        pace_s = batch_s(max(len(self._workers), len(self._devices)))
         return {
             address: Duty(tuple(uuids[address]), tuple(sorted(peers[address])), pace_s)
             for address in self._workers

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
-PROMPT_S = 0.1
+PROMPT_S = 0.075
 """Between messages where few are measured: a reading is merged within a quarter of a second."""
 BATCH_S = 0.25
 """Between messages where many are: they would cost the notebook more than they tell it."""
