@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Document, Json
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.exporters import adapters, readme
+from jupyter_gpupredict.exporters import adapters, ranks, readme
 from jupyter_gpupredict.exporters.code import build
 from jupyter_gpupredict.exporters.container import dockerfile, dockerignore
 from jupyter_gpupredict.exporters.module import TEMPLATES
@@ -48,7 +48,7 @@ def folder(
         chosen = adapters.chosen(request.workload, figures.ranks, code.adapters)
         extra = adapters.requirements(request.workload, chosen)
         built = build(code, figures.name, extra)
-        written = _code_documents(built, chosen, request, code)
+        written = _code_documents(built, chosen, figures, request, code)
     text = readme.text(figures, request, manifests, built)
     documents = (
         *written,
@@ -61,7 +61,11 @@ def folder(
 
 
 def _code_documents(
-    built: Code, chosen: Sequence[Adapter], request: ExportRequest, code: CodeRequest
+    built: Code,
+    chosen: Sequence[Adapter],
+    figures: Figures,
+    request: ExportRequest,
+    code: CodeRequest,
 ) -> list[Document]:
     documents = [
         Document("train_fn.py", built.module),
@@ -72,7 +76,8 @@ def _code_documents(
     ]
     sources = [one.path for one in documents if one.path != "requirements.txt"]
     recipe = dockerfile(sources, built.requirements.python, request, code.base_image)
-    variables = "".join(f"{name}=\n" for name in built.environment)
+    names = ranks.given_by_user(built.environment, figures)
+    variables = "".join(f"{name}=\n" for name in names)
     return [
         *documents,
         Document("Dockerfile", recipe),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jupyter_gpupredict.core.deployment import Figures, Json
 
 PORT = 29500
@@ -15,6 +17,19 @@ PORT = 29500
 _INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 LOCAL: Json = {"name": "LOCAL_RANK", "value": "0"}
 """Each rank is alone in its pod, with a GPU of its own."""
+ALONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": str(PORT),
+}
+"""What one rank is told that is to run by itself, as by hand."""
+
+
+def given_by_user(names: Iterable[str], figures: Figures) -> list[str]:
+    """Return the variables whose values are the user's to give: of several ranks, not these."""
+    return [name for name in names if figures.ranks == 1 or name not in ALONE]
 
 
 def of_indexed_job(figures: Figures) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.exporters import pod
+from jupyter_gpupredict.exporters import pod, ranks
 from jupyter_gpupredict.exporters.container import ROOT_SHARING
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def text(
         "",
         "They hold for the GPU model that was measured. `gpupredict.json` has them in full.",
         "",
-        *_about(code, request),
+        *_about(code, figures, request),
         "Manifests: " + ", ".join(f"`{document.path}`" for document in manifests),
         "",
     ]
@@ -59,11 +59,17 @@ def _commands(
         return ["```bash", cluster, "```", ""]
     example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"
     image = pod.image(figures, request)
-    environment = " --env-file .env" if code.environment else ""
+    options = ["--rm", "--gpus all"]
+    options += ["--env-file .env"] if ranks.given_by_user(code.environment, figures) else []
+    alone = ""
+    if figures.ranks > 1:
+        pairs = [f"{name}={value}" for name, value in ranks.ALONE.items()]
+        options += [f"-e {pair}" for pair in pairs]
+        alone = f"{' '.join(pairs)} "
     return [
         "```bash",
-        f"pip install -r requirements.txt && python handler.py '{example}'",
-        f"docker build -t {image} . && docker run --rm --gpus all{environment} {image} "
+        f"pip install -r requirements.txt && {alone}python handler.py '{example}'",
+        f"docker build -t {image} . && docker run {' '.join(options)} {image} "
         f"python handler.py '{example}'",
         cluster,
         "```",
@@ -71,7 +77,7 @@ def _commands(
     ]
 
 
-def _about(code: Code | None, request: ExportRequest) -> list[str]:
+def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[str]:
     if code is None:
         return [
             "## Code",
@@ -82,9 +88,11 @@ def _about(code: Code | None, request: ExportRequest) -> list[str]:
         ]
     given = [f"`{name}`{' (required)' * (name in code.required)}" for name in code.parameters]
     lines = ["## Code", "", "Parameters: " + (", ".join(given) or "none") + "."]
-    if code.environment:
+    if figures.ranks > 1:
+        lines.append("By hand, as above, one rank runs alone.")
+    if names := ranks.given_by_user(code.environment, figures):
         lines.append(
-            "Environment: " + ", ".join(f"`{name}`" for name in code.environment) + "; names are "
+            "Environment: " + ", ".join(f"`{name}`" for name in names) + "; names are "
             "in `.env.example`, values are yours to give."
         )
     if request.sharing in ROOT_SHARING:

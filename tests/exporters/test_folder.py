@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import Cell, CodeRequest
 from jupyter_gpupredict.core.errors import ExportError, OutputExists, SecretFound, TrialFailed
 from jupyter_gpupredict.frontends.cli import main
+from tests.exporters.runs import ranked
 from tests.frontends import runs
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "data" / "notebooks"
@@ -202,6 +204,20 @@ def export(folder, *sources, run=None, **options):
     code = CodeRequest(tuple(cells), folder.parent, **given)
     chosen = {"workload": "local", "sharing": "mps", "name": "x", "force": True} | options
     return config.export(run or measured(last), output=folder, code=code, **chosen)
+
+
+def test_one_rank_of_several_runs_alone_as_the_readme_says(tmp_path):
+    cell = "import os\nrank, key = int(os.environ['RANK']), os.environ['KEY']\n{'rank': rank}"
+    several = ranked(measured(cell), 3)
+    export(tmp_path / "f", cell, run=several, workload="job", sharing="device-plugin")
+    text = (tmp_path / "f" / "README.md").read_text()
+    (line,) = (one for one in text.splitlines() if one.startswith("pip install"))
+    words = shlex.split(line.partition(" && ")[2])
+    told = dict(word.split("=") for word in words if "=" in word)
+    ended = execute(tmp_path / "f", words[-1], **told, KEY="k")
+    assert json.loads(ended.stdout) == {"rank": 0}, ended.stderr
+    assert (tmp_path / "f" / ".env.example").read_text().splitlines()[1:] == ["KEY="]
+    assert "-e RANK=0" in text
 
 
 def test_an_image_for_ray_holds_it_and_what_it_is_asked_with(tmp_path):
