@@ -89,7 +89,7 @@ test-frameworks: .venv/.frameworks
 	@touch $@
 
 test-serve: .venv/.test build/serve/.made
-	GPUPREDICT_SERVE_PYTHON=build/serve/bin/python $(BIN)/python -m pytest tests/exporters/test_serving.py
+	GPUPREDICT_SERVE_PYTHON="$(CURDIR)/build/serve/bin/python" $(BIN)/python -m pytest tests/exporters/test_serving.py
 
 build/serve/.made: pyproject.toml .venv/.made
 	@mkdir -p build
