@@ -81,6 +81,8 @@ class Merger:
         """Sentences about workers that are not sampled, or whose clocks are far off."""
         self._workers: dict[str, _Worker] = {}
         self._devices: dict[_Place, _Device] = {}
+        self._opened = False
+        """Somebody has asked for the devices: from then on a rank that is told stays."""
         self._named: set[_Place] = set()
         """Devices that have been told of."""
         self._readings: list[Readings] = []
@@ -220,11 +222,15 @@ class Merger:
                 said = self._workers[address].hello
                 if said.namespace == owner.namespace and said is not owner:
                     peers[one.owner].add(said.pid)
-        pace_s = batch_s(max(len(self._workers), len(self._devices)))
+        pace_s = self.pace_s()
         return {
             address: Duty(tuple(uuids[address]), tuple(sorted(peers[address])), pace_s)
             for address in self._workers
         }
+
+    def pace_s(self) -> float:
+        """Return the seconds between messages, and between looks at what they brought."""
+        return batch_s(max(len(self._workers), len(self._devices)))
 
     def name_devices(self) -> tuple[Device, ...]:
         """Return the devices that have come since the last call, each under its label."""
@@ -240,6 +246,7 @@ class Merger:
 
     def devices(self) -> list[tuple[str, Device, int | None]]:
         """Return (label, device, rank) of each, by host and index."""
+        self._opened = True
         ordered = sorted(self._devices.items(), key=lambda item: (item[0][0], item[1].label))
         return [(one.label, one.device, self._rank(place)) for place, one in ordered]
 
@@ -312,7 +319,7 @@ class Merger:
         if not one.ranked:
             seen = self._seen_by().get(place, ())
             one.rank = self._workers[seen[0]].hello.rank if len(seen) == 1 else None
-            one.ranked = True
+            one.ranked = self._opened  # before, others that see it may still say hello
         return one.rank
 
     def _of(self, address: str) -> list[_Device]:

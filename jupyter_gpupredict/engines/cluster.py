@@ -21,7 +21,7 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 from jupyter_gpupredict.core.merging import Merger
-from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
+from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, parse
 from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ class ClusterSource:
             ),
             period_s=self._period_s,
             buffer_s=COMPARE_S,  # the workers go on by themselves; reading late loses nothing
-            live_s=batch_s(len(devices)),
+            live_s=merger.pace_s(),
             simulated=any(one.simulated for one in offers),
             origin=offer.origin,
             scope=offer.scope,

@@ -226,6 +226,15 @@ def test_two_hosts_of_one_name_and_two_gpus_of_one_uuid_are_kept_apart():
     assert [label for label, *_ in made.devices()] == ["GPU-a", "GPU-a@h1"]
 
 
+def test_a_reading_before_the_others_hello_settles_no_rank():
+    made = merger(hello(B, rank=1))
+    made.batch(batch(0, 1001.0, B, taken=taken([1001.0])), 1.0)
+    made.hello(hello(A, rank=0), 1.1, "1")
+    assert [rank for *_, rank in made.devices()] == [None]
+    made.batch(batch(1, 1002.0, B, taken=taken([1002.0])), 2.0)
+    assert [one.series.rank for one in made.take(2.0).readings] == [1, None]
+
+
 def test_a_rank_is_that_of_the_one_worker_that_sees_the_device():
     made = merger(hello(A, rank=3))
     assert [rank for *_, rank in made.devices()] == [3]
