@@ -130,8 +130,8 @@ def kai(pod: Pod, ledger: Ledger) -> None:
     given = [what for what in (fraction, memory) if what is not None]
     if GPU in pod.limits:
         given.append(GPU)
-    uses = {name for one, path in pod.containers for _, name, _ in containers.variables(one, path)}
-    if not given and (pod.limits.keys() & {GPU, containers.SHARED} or containers.PIPE in uses):
+    uses_gpu = pod.limits.keys() & {GPU, containers.SHARED} or containers.PIPE in pod.variables
+    if not given and uses_gpu:
         ledger.warn("kai", where, "without gpu-memory or gpu-fraction no GPU is reserved")
     if len(given) > 1:
         ledger.add("kai", where, "gpu-fraction, gpu-memory and a whole GPU exclude one another")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.exporters.checks import bounds, pods, ranks, values
-from jupyter_gpupredict.exporters.checks.containers import pod
+from jupyter_gpupredict.exporters.checks.containers import pod, template
 from jupyter_gpupredict.exporters.checks.shapes import join
 from jupyter_gpupredict.exporters.checks.values import at, items, table, whole
 
@@ -18,11 +18,7 @@ def job(found: dict[str, Any], ledger: Ledger) -> None:
     ledger.stamped = True
     base = "spec.jobTemplate.spec" if found.get("kind") == "CronJob" else "spec"
     spec = at(found, *base.split("."))
-    template = table(at(spec, "template"))
-    inner = pod(
-        template.get("spec"), f"{base}.template.spec", template.get("metadata"),
-        f"{base}.template.metadata",
-    )  # fmt: skip
+    inner = template(at(spec, "template"), f"{base}.template")
     if inner.spec.get("restartPolicy") not in ("Never", "OnFailure"):
         ledger.add("job-restart", join(inner.path, "restartPolicy"), "must be Never or OnFailure")
     bounds.limit(at(spec, "activeDeadlineSeconds"), f"{base}.activeDeadlineSeconds", ledger)
@@ -62,15 +58,8 @@ def volcano(found: dict[str, Any], ledger: Ledger) -> None:
         path = f"spec.tasks[{position}]"
         if not values.LABEL.fullmatch(str(task.get("name", ""))):
             ledger.add("name", path, f"{task.get('name')!r} is no DNS label")
-        template = table(task.get("template"))
         ledger.carried = set()
-        pods.check(
-            pod(
-                template.get("spec"), f"{path}.template.spec", template.get("metadata"),
-                f"{path}.template.metadata",
-            ),
-            ledger,
-        )  # fmt: skip
+        pods.check(template(task.get("template"), f"{path}.template"), ledger)
         each.append(ledger.carried)
     ledger.carried = before.union(*each)
     for position, carried in enumerate(each):

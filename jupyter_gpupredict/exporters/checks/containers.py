@@ -60,6 +60,13 @@ class Pod:
         return found
 
     @property
+    def variables(self) -> set[Any]:
+        """Names of the variables of all containers together."""
+        return {
+            name for container, path in self.containers for _, name, _ in variables(container, path)
+        }
+
+    @property
     def uses_gpu(self) -> bool:
         """Whether a limit names a GPU, or a part of one."""
         return any("gpu" in str(name) for name in self.limits)
@@ -74,6 +81,12 @@ def pod(spec: Any, path: str, metadata: Any = None, metadata_path: str = "") -> 
         for position, one in enumerate(items(found.get(key)))
     )
     return Pod(found, path, table(metadata), metadata_path, containers)
+
+
+def template(found: Any, path: str) -> Pod:
+    """Return the pod of a template."""
+    one = table(found)
+    return pod(one.get("spec"), f"{path}.spec", one.get("metadata"), f"{path}.metadata")
 
 
 def limits(container: dict[str, Any]) -> dict[str, Any]:

@@ -123,10 +123,7 @@ def _pipe(pod: Pod, pipe: str, where: str, ledger: Ledger) -> None:
     if not (by_node or any(pod.spec.get(key) for key in ("nodeSelector", "nodeName"))):
         message = "nothing says which nodes run an MPS daemon"
         ledger.warn("mps-route", join(pod.path, "nodeSelector"), message)
-    named = {
-        name
-        for container, path in pod.containers
-        for _, name, _ in containers.variables(container, path)
-    }
-    if "NVIDIA_VISIBLE_DEVICES" not in named and not any("gpu" in key for key in pod.limits):
+    if "NVIDIA_VISIBLE_DEVICES" not in pod.variables and not any(
+        "gpu" in key for key in pod.limits
+    ):
         ledger.warn("mps-route", where, "NVIDIA_VISIBLE_DEVICES does not say which GPU is seen")

@@ -54,10 +54,9 @@ def spread_out(pod: Pod, labels: dict[str, Any], ledger: Ledger) -> None:
 
     No scheduler counts a GPU then, and each of them takes the first one of its node.
     """
-    names = {n for one, path in pod.containers for _, n, _ in containers.variables(one, path)}
     counted = any("gpu" in str(name) for name in pod.limits)
     by_kai = pod.spec.get("schedulerName") == "kai-scheduler"
-    if containers.PIPE not in names or counted or by_kai:
+    if containers.PIPE not in pod.variables or counted or by_kai:
         return
     terms = at(pod.spec, "affinity", "podAntiAffinity", REQUIRED)
     for term in items(terms):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.exporters.checks import bounds, containers, pods, ranks
-from jupyter_gpupredict.exporters.checks.containers import SHARED, pod
+from jupyter_gpupredict.exporters.checks.containers import SHARED, template
 from jupyter_gpupredict.exporters.checks.values import at, items, table, whole
 from jupyter_gpupredict.exporters.documents import parse_yaml
 
@@ -57,11 +57,7 @@ def _booked(booked: float, ledger: Ledger) -> None:
 
 def _pods(group: dict[str, Any], path: str, ledger: Ledger) -> Pod:
     """Check the pods of a group and return them."""
-    template = table(group.get("template"))
-    inner = pod(
-        template.get("spec"), f"{path}.template.spec", template.get("metadata"),
-        f"{path}.template.metadata",
-    )  # fmt: skip
+    inner = template(group.get("template"), f"{path}.template")
     if SHARED in inner.limits and not _given(group):
         _uncounted(path, ledger)
     pods.check(inner, ledger)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.exporters.checks import bounds, containers, pods, values
-from jupyter_gpupredict.exporters.checks.containers import GPU, Pod, pod
+from jupyter_gpupredict.exporters.checks.containers import GPU, Pod, pod, template
 from jupyter_gpupredict.exporters.checks.shapes import join
 from jupyter_gpupredict.exporters.checks.values import at, items, seconds, table, whole
 
@@ -59,11 +59,7 @@ def knative(found: dict[str, Any], ledger: Ledger) -> None:
         if str(key).startswith(AUTOSCALING):
             where = "metadata.annotations"
             ledger.add("knative-annotation", where, f"{key} belongs on spec.template.metadata")
-    template = table(at(found, "spec", "template"))
-    inner = pod(
-        template.get("spec"), "spec.template.spec", template.get("metadata"),
-        "spec.template.metadata",
-    )  # fmt: skip
+    inner = template(at(found, "spec", "template"), "spec.template")
     _scaling(inner, ledger)
     total = inner.spec.get("timeoutSeconds", RESPONSE_S)
     bounds.limit(total, "spec.template.spec.timeoutSeconds", ledger)

@@ -13,8 +13,6 @@ from jupyter_gpupredict.exporters.documents import yaml_text
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
 
-RAY_VERSION = adapters.RAY_VERSION
-
 
 class RayJob:
     """`deploy/rayjob.yaml`."""
@@ -67,7 +65,7 @@ class RayJob:
         if patch.basis == "sm_share":
             # KubeRay would lay memory of its own over the /dev/shm of the MPS daemon otherwise.
             start["plasma-directory"] = "/tmp"  # noqa: S108 - a container's own
-        cluster: dict[str, Json] = {"rayVersion": RAY_VERSION}
+        cluster: dict[str, Json] = {"rayVersion": adapters.RAY_VERSION}
         if figures.ranks > 1:
             none: dict[str, Json] = {"num-gpus": "0"}  # else it counts those that it sees
             head = SharePatch("none", pod=_only(patch.pod, "schedulerName"), labels=patch.labels)
@@ -89,7 +87,8 @@ class RayJob:
         }
         comments = (
             *pod.notes(figures, request, patch),
-            f"The image must hold Ray {RAY_VERSION}. What Ray counts of GPUs is its bookkeeping.",
+            f"The image must hold Ray {adapters.RAY_VERSION}. What Ray counts of GPUs is its "
+            "bookkeeping.",
         )
         return (
             Document("deploy/rayjob.yaml", job, comments, before=patch.before),
