@@ -2,16 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.integration.processes import start_script
+
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).resolve().parents[2]
 LONG = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
@@ -49,12 +48,7 @@ def _signals(pid, field):
 
 
 def test_interrupted_while_its_workers_start_it_says_nothing(tmp_path):
-    script = tmp_path / "long.py"
-    script.write_text(LONG)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, str(script)], env=environ, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with start_script(LONG, tmp_path) as process:
         until = time.monotonic() + 60
         while sum(_imports(one.pid) for one in psutil.Process(process.pid).children()) < 2:
             assert time.monotonic() < until
@@ -69,12 +63,7 @@ def test_interrupted_while_its_workers_start_it_says_nothing(tmp_path):
 def test_ended_half_way_it_leaves_no_process(sign, tmp_path):
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
-    script = tmp_path / "long.py"
-    script.write_text(LONG)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, str(script)], env=environ, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with start_script(LONG, tmp_path) as process:
         try:
             children = _workers(process.pid)
             if sign == signal.SIGINT:

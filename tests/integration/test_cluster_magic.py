@@ -1,27 +1,24 @@
 """`%%gpupredict --cluster` in a real kernel: by variable, over Dask, and over `%%px`."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from tests.integration.kernels import Kernel
+from tests.integration.processes import dask_cluster
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.integration
 DASK = """
 import distributed, json
-client = distributed.Client(distributed.LocalCluster(
-    n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50))
+client = distributed.Client({cluster})
+client.wait_for_workers(2, timeout=30)
 def threads():
     import threading
     return [one.name for one in threading.enumerate() if one.name.startswith("gpupredict")]
 %load_ext jupyter_gpupredict
 """
+LOCAL = """distributed.LocalCluster(
+    n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50)"""
 RESULT = "print(json.dumps([run.to_dict(), list(client.run(threads).values())]))"
 MAGIC = "%%gpupredict --source synthetic --cluster client -q -o run"
 WORK = "import time; client.gather([client.submit(time.sleep, 2, pure=False) for _ in range(2)])"
@@ -40,7 +37,7 @@ def told(reply):
 def test_over_dask(environ):
     pytest.importorskip("distributed")
     with Kernel(**environ) as kernel:
-        assert kernel.run(DASK).status == "ok"
+        assert kernel.run(DASK.format(cluster=LOCAL)).status == "ok"
         reply = kernel.run(f"{MAGIC}\n{WORK}")
         assert reply.status == "ok", reply.tracebacks
         result, left = told(kernel.run(RESULT))
@@ -64,42 +61,11 @@ def test_over_dask(environ):
         kernel.run("client.cluster.close(); client.close()")
 
 
-@pytest.fixture
-def address(tmp_path):
-    """A cluster that a kernel's interrupt does not reach, as one on other machines."""
+def test_an_interrupt_leaves_no_sampler_on_the_workers(environ, tmp_path):
+    """On workers that it does not reach, as on other machines; what their tasks do is Dask's."""
     pytest.importorskip("distributed")
-    info = tmp_path / "scheduler.json"
-    common = ["--scheduler-file", str(info), "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
-    commands = [
-        ["scheduler", "--host", "127.0.0.1", "--port", "0", *common],
-        *2 * [["worker", "--no-nanny", "--nthreads", "1", *common]],
-    ]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *words], stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
-        )
-        for words in commands
-    ]  # fmt: skip
-    try:
-        deadline = time.monotonic() + 30
-        while not info.is_file():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield json.loads(info.read_text())["address"]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
-def test_an_interrupt_leaves_no_sampler_on_the_workers(environ, address):
-    """What the tasks do then is Dask's affair."""
-    with Kernel(**environ) as kernel:
-        start = f"client = distributed.Client({address!r}); client.wait_for_workers(2, timeout=30)"
-        head, _, tail = DASK.partition("client = ")
-        code = f"{head}{start}\n{tail.partition('silence_logs=50))')[2]}"
-        assert kernel.run(code).status == "ok"
+    with dask_cluster(tmp_path, 2) as (address, _), Kernel(**environ) as kernel:
+        assert kernel.run(DASK.format(cluster=repr(address))).status == "ok"
         reply = kernel.run(f"{MAGIC}\n{WORK.replace(', 2, ', ', 20, ')}", interrupt_after=3.0)
         assert reply.status == "error"
         assert "KeyboardInterrupt" in reply.tracebacks[0]

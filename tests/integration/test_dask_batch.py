@@ -4,8 +4,6 @@ import functools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from jupyter_gpupredict.backtest.run import backtest
 from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends.cli import main
+from tests.integration.processes import start_script
 
 distributed = pytest.importorskip("distributed", reason="Dask distributed is not installed")
 pytestmark = [
@@ -151,12 +150,7 @@ if __name__ == "__main__":
 
 
 def test_ctrl_c_half_way_leaves_no_process(tmp_path):
-    script = tmp_path / "long.py"
-    script.write_text(LONG)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, str(script)], env=environ, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with start_script(LONG, tmp_path) as process:
         children = []
         until = time.monotonic() + 40
         while len(children) < 3 and time.monotonic() < until:

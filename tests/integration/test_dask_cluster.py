@@ -2,11 +2,8 @@
 
 import contextlib
 import itertools
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +18,7 @@ from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.driver.processes import sees_host_pids
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
+from tests.integration.processes import dask_cluster
 
 dask = pytest.importorskip("dask", reason="Dask is not installed")
 distributed = pytest.importorskip("distributed", reason="Dask distributed is not installed")
@@ -425,23 +423,7 @@ def test_a_stored_cluster_run_replays_with_every_rank(cluster, data_dir):
 
 def test_a_lost_scheduler_ends_our_part_soon(tmp_path):
     """The rest is Dask's: its client tries for half a minute to reach it again."""
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    info = tmp_path / "scheduler.json"
-    words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    scheduler = subprocess.Popen(
-        [sys.executable, "-m", "dask", "scheduler", *words, "--dashboard-address", "127.0.0.1:0",
-         "--scheduler-file", str(info)],
-        env=environ, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    worker = None
-    try:
-        wait(info.is_file, "the scheduler", 30)
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "dask", "worker", "--scheduler-file", str(info), "--no-nanny",
-             "--nthreads", "1", "--no-dashboard"],
-            env=environ, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        address = json.loads(info.read_text())["address"]
+    with dask_cluster(tmp_path, 1) as (address, scheduler):
         with distributed.Client(address, timeout=20, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=40)
         heard = Heard()
@@ -458,8 +440,3 @@ def test_a_lost_scheduler_ends_our_part_soon(tmp_path):
         assert run.samples > 0
         assert run.outcome == "failed"
         assert len(run.partial) == 1
-    finally:
-        for process in (scheduler, worker):
-            if process is not None:
-                process.kill()
-                process.wait(10)
