@@ -10,14 +10,13 @@ Run: python -m benchmarks.overhead
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import stand_in
 from benchmarks.machine import header, interval
-from tests.fake_nvml.scenario import FakeGpu, Script
 
 SECONDS = 5.5
 ROUNDS = 7
@@ -84,14 +83,7 @@ def turn(condition: str, kind: str, environ: dict[str, str], samples: Path) -> t
 def main() -> None:
     print(header())
     with tempfile.TemporaryDirectory() as home:
-        driver = Script(gpus=[FakeGpu(processes=[("self", 700, 30)])])
-        environ = {
-            **os.environ,
-            **driver.environ(Path(home)),
-            "JUPYTER_DATA_DIR": home,
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        environ = stand_in.environ(home) | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         samples = Path(home) / "samples"
         for kind in ("gil", "numpy"):
             found: dict[str, list[tuple[float, float]]] = {}

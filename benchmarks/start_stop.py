@@ -11,14 +11,12 @@ Run: python -m benchmarks.start_stop
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
+from benchmarks import stand_in
 from benchmarks.machine import header, interval
-from tests.fake_nvml.scenario import FakeGpu, Script
 
 ROUNDS = 7
 TURN = """
@@ -49,12 +47,7 @@ NAMES = ("first start, ms", "first stop, ms", "next start, ms", "next stop, ms",
 def main() -> None:
     print(header())
     with tempfile.TemporaryDirectory() as home:
-        driver = Script(gpus=[FakeGpu(processes=[("self", 700, 30)])])
-        environ = {
-            **os.environ,
-            **driver.environ(Path(home)),
-            "JUPYTER_DATA_DIR": home,
-        }
+        environ = stand_in.environ(home)
         environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its bytecode
         found: dict[str, list[list[float]]] = {"nothing": [], "notebook": [], "script": []}
         for number in range(ROUNDS):
