@@ -124,7 +124,11 @@ def whole_again(cluster):
     yield
     stop_all(cluster)
     wait(lambda: not any(threads(cluster).values()), "samplers left on the workers")
-    assert not [t.name for t in threading.enumerate() if t.name == "gpupredict-cluster"]
+    wait(
+        lambda: not any(t.name == "gpupredict-cluster" for t in threading.enumerate()),
+        "the thread that asks, which takes the samplers away and ends",
+        timeout_s=2.0,
+    )
 
 
 def stop_all(cluster):
