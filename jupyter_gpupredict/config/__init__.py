@@ -16,6 +16,7 @@ from jupyter_gpupredict.config.mps import (
     mps_status,
     mps_stop,
     mps_stop_detached,
+    mps_trial,
     process_mps,
 )
 from jupyter_gpupredict.config.options import SessionConfig, code_hash, rule_names
@@ -84,6 +85,7 @@ __all__ = [
     "mps_status",
     "mps_stop",
     "mps_stop_detached",
+    "mps_trial",
     "notebook_cell",
     "open_recording",
     "predict_recording",

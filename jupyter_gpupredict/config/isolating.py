@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.config.measuring import progress_board, progress_hooks
 from jupyter_gpupredict.config.tenancy import ChildShare, Tenancy
-from jupyter_gpupredict.core.ending import overrun
+from jupyter_gpupredict.core.ending import overrun, unreachable
 from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.core.progress import Mark, Phase
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 """Seconds for an interrupted cell to unwind, before the ladder (gpu.md, rule 9)."""
+NOTICED_S = 3.0
+"""Seconds for it to notice: a cell in native code that never returns does not."""
 SM_COUNT = "jupyter_gpupredict.driver.cuda:visible_sm_count"
 _CALL = "_isolated"
 _TAIL = f"""
@@ -186,16 +188,23 @@ class IsolatedRun:
         Returns:
             None when an interrupted cell did not unwind in time, or a second interrupt came.
         """
-        until_s: float | None = None
+        asked_s = until_s = None
         while True:
             try:
                 self.ended = self._child.wait(until_s)
-                return self.ended
             except KeyboardInterrupt:
-                if until_s is not None:
+                if asked_s is not None:
                     return None
-                until_s = time.monotonic() + PATIENCE_S
+                asked_s = time.monotonic()
+                until_s = asked_s + NOTICED_S
                 self._child.interrupt()
+                continue
+            if self.ended is None and asked_s is not None and self._child.unwinding:
+                if until_s == asked_s + PATIENCE_S:
+                    return None
+                until_s = asked_s + PATIENCE_S
+                continue
+            return self.ended
 
     def fetch(self, names: tuple[str, ...], namespace: Mapping[str, Any]) -> dict[str, Fetched]:
         """Bring names back from the cell."""
@@ -211,8 +220,10 @@ class IsolatedRun:
         """Return the cell's exception itself; None where it cannot be had here."""
         return self._child.raised(fault, namespace)
 
-    def memory_note(self, fault: Fault) -> str:
-        """Return in words that memory ran out; empty when it did not."""
+    def fault_note(self, fault: Fault) -> str:
+        """Return in words that memory ran out, or MPS was out of reach; empty for all else."""
+        if unreachable(fault.message):
+            return "CUDA could not reach its MPS server; the kernel's own CUDA is not affected"
         return overrun(fault, self._tenancy.memory_limit_mib)
 
     def stop(self) -> str:

@@ -12,8 +12,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ForeignDaemon, GpuPredictError, MpsError
-from jupyter_gpupredict.core.machine import MpsStatus, OwnDaemon
+from jupyter_gpupredict.core.ending import UNREACHABLE
+from jupyter_gpupredict.core.errors import GpuPredictError, MpsError
+from jupyter_gpupredict.core.machine import MpsStatus, MpsTrial, OwnDaemon
 from jupyter_gpupredict.core.share import AppliedShare
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.mps.daemon import Daemon
     from jupyter_gpupredict.mps.directory import OwnDirectory
     from jupyter_gpupredict.mps.limiter import Limits
+
+
+STATUS_S = 2.0
+"""For so long each daemon of ours may think about its status."""
 
 
 class ProcessMps:
@@ -48,8 +53,8 @@ class ProcessMps:
         from jupyter_gpupredict.mps.daemon import start
 
         daemon = self.daemon
-        if daemon is not None and not daemon.alive:
-            daemon.quit()  # it was killed: its directory and keeper are left
+        if daemon is not None and self.held is None and not (daemon.alive and daemon.answers):
+            daemon.quit()  # it was killed or halted: what is left of it ends
             daemon = self.daemon = None
         if daemon is None:
             daemon = self.daemon = start(gpu_uuid)
@@ -62,16 +67,44 @@ class ProcessMps:
             )
         return daemon
 
+    def ready(self, gpu_uuid: str) -> Daemon:
+        """Return this process's daemon with a server that lives, so that clients may come.
+
+        A daemon whose server does not start is ended: what became its client would lose CUDA.
+
+        Raises:
+            MpsError: It does not start, or serves another device.
+            SourceUnavailable: There is no driver.
+        """
+        from jupyter_gpupredict.mps.preflight import require_server
+
+        fresh = self.daemon is None
+        daemon = self.start(gpu_uuid)
+        try:
+            require_server(daemon.directory)
+        except BaseException as error:
+            with contextlib.suppress(MpsError):
+                if fresh:
+                    daemon.quit()
+                    self.daemon = self.control = None
+                elif isinstance(error, MpsError):
+                    self.stop()
+            raise
+        return daemon
+
     def stop(self) -> None:
         """Quit this process's daemon.
 
         Raises:
             MpsError: It has clients, this process perhaps among them; or it does not end.
         """
+        from jupyter_gpupredict.mps.ending import resume
+
         daemon = self.daemon
         if daemon is None:
             raise MpsError("no MPS daemon of this process runs", "%gpupredict mps status")
         if daemon.alive:
+            resume(daemon.directory)
             self._refuse_clients(daemon)
         daemon.quit()
         self.daemon = self.control = None
@@ -100,7 +133,7 @@ class ProcessMps:
             release(self.control, os.getpid())
 
     def _refuse_clients(self, daemon: Daemon) -> None:
-        pids = {client.pid for client in daemon.control.ps()}
+        pids = daemon.control.client_pids()
         held_by = "" if self.held is None else self.held.pipe_directory
         if os.getpid() in pids or held_by == str(daemon.pipe_directory):
             raise MpsError(
@@ -109,7 +142,7 @@ class ProcessMps:
             )
         if pids:
             raise MpsError(
-                f"processes {', '.join(map(str, sorted(pids)))} are clients of this daemon",
+                f"processes {', '.join(map(str, pids))} are clients of this daemon",
                 "end them first",
             )
 
@@ -188,6 +221,7 @@ class CellShare:
         from jupyter_gpupredict.mps import limiter, surroundings
         from jupyter_gpupredict.mps.control import Control
         from jupyter_gpupredict.mps.directory import own_at
+        from jupyter_gpupredict.mps.preflight import require_server
 
         limiter.require_uninitialised()
         limits = self._limits()
@@ -201,12 +235,15 @@ class CellShare:
         elif own is not None:
             if own.gpu_uuid != device.uuid:
                 raise MpsError(f"the MPS daemon in {own.pipe} serves {own.gpu_uuid}")
+            require_server(own)
             pipe, process.control = own.pipe, Control(own)
-            changes = limiter.own_client(pipe, device.uuid, limits)
         else:
             self._started_here = process.daemon is None
-            daemon = process.start(device.uuid)
+            daemon = process.ready(device.uuid)
+            own = daemon.directory
             pipe, process.control = daemon.pipe_directory, daemon.control
+        if own is not None:
+            limiter.require_known(limits, own.commands)
             changes = limiter.own_client(pipe, device.uuid, limits)
         self._restore = limiter.apply(changes)
         self._environ = dict(os.environ)
@@ -240,7 +277,9 @@ class CellShare:
                 reason = "whether it was a client cannot be shown: interrupted"
         if not attached and device is not None:
             attached = attachment.known_to_driver(device.uuid, pids) or attached
-        if attached is False:
+        if count is None and attachment.was_refused(self._process.control, os.getpid()):
+            reason = UNREACHABLE
+        elif attached is False:
             reason = (
                 "CUDA did not start in this cell"
                 if count is None
@@ -317,38 +356,56 @@ def _bytes(limits: Limits) -> int | None:
 def mps_status(device: str | None = None) -> MpsStatus:
     """Return what there is of MPS. Only daemons that we started are asked; nothing is changed."""
     from jupyter_gpupredict.mps import surroundings
-    from jupyter_gpupredict.mps.control import program, program_version
+    from jupyter_gpupredict.mps.control import program
     from jupyter_gpupredict.mps.directory import found, own_at
+    from jupyter_gpupredict.mps.records import by_driver
 
     process = process_mps()
     try:
-        path, version = program(), program_version()
+        path = program()
     except MpsError:
-        path, version = "", ""
+        path = ""
     try:
         mode = surroundings.compute_mode(surroundings.device(device, os.environ).uuid)
     except GpuPredictError:
         mode = ""
-    other, foreign = "", False
+    driver = surroundings.driver_version_or_none()
+    record = by_driver(driver)
     there = surroundings.running_daemon(os.environ)
-    if there is not None and own_at(there[0]) is None:
-        folder, pid = there
-        try:
-            foreign = surroundings.joinable(os.environ) is None
-        except ForeignDaemon:
-            foreign = True
-        whose = "another user's" if foreign else "this user's, not ours"
-        other = f"{whose}, process {pid}, in {folder}"
+    if there is not None and own_at(there.pipe_directory) is not None:
+        there = None
     return MpsStatus(
         program=path,
-        version=version,
+        driver=driver,
+        commands="" if record is None else record.text,
         uid=os.geteuid(),
         compute_mode=mode,
         own=tuple(_own(directory) for directory in found()),
-        other=other,
-        foreign=foreign,
+        other="" if there is None else there.text,
+        foreign=there is not None and there.foreign,
         client=process.held is not None,
     )
+
+
+def mps_trial(device: str | None = None) -> MpsTrial:
+    """Start a daemon in a private directory, ask it, start its server, and remove it again."""
+    from jupyter_gpupredict.mps import surroundings
+    from jupyter_gpupredict.mps.daemon import start
+    from jupyter_gpupredict.mps.preflight import require_server
+    from jupyter_gpupredict.mps.records import Record
+
+    try:
+        daemon = start(surroundings.device(device, os.environ).uuid)
+    except GpuPredictError as error:
+        return MpsTrial(problem=str(error))
+    server = ""
+    try:
+        require_server(daemon.directory)
+    except MpsError as error:
+        server = str(error)
+    finally:
+        daemon.quit()
+    return MpsTrial(Record("asking it", daemon.directory.commands).text, server)
 
 
 def mps_start(device: str | None = None) -> MpsStatus:
@@ -360,7 +417,7 @@ def mps_start(device: str | None = None) -> MpsStatus:
     """
     from jupyter_gpupredict.mps import surroundings
 
-    process_mps().start(surroundings.device(device, os.environ).uuid)
+    process_mps().ready(surroundings.device(device, os.environ).uuid)
     return mps_status(device)
 
 
@@ -377,14 +434,29 @@ def mps_stop() -> MpsStatus:
 def mps_start_detached(device: str | None = None) -> str:
     """Start a daemon that outlives this process; returns its pipe directory.
 
+    One that was started so for this device, and answers, is returned as it is.
+
     Raises:
-        MpsError: It does not start.
+        MpsError: It, or its server, does not start.
         SourceUnavailable: There is no driver, or no GPU.
     """
     from jupyter_gpupredict.mps import surroundings
-    from jupyter_gpupredict.mps.daemon import start_detached
+    from jupyter_gpupredict.mps.daemon import detach, start
+    from jupyter_gpupredict.mps.directory import found
+    from jupyter_gpupredict.mps.preflight import require_server
 
-    return str(start_detached(surroundings.device(device, os.environ).uuid).pipe)
+    uuid = surroundings.device(device, os.environ).uuid
+    for directory in found():
+        if directory.detached and directory.gpu_uuid == uuid and directory.daemon is not None:
+            require_server(directory)
+            return str(directory.pipe)
+    daemon = start(uuid)
+    try:
+        require_server(daemon.directory)
+        return str(detach(daemon).pipe)
+    except BaseException:
+        daemon.quit()
+        raise
 
 
 def mps_stop_detached() -> tuple[list[str], list[str]]:
@@ -398,7 +470,7 @@ def mps_stop_detached() -> tuple[list[str], list[str]]:
     """
     from jupyter_gpupredict.mps.control import Control
     from jupyter_gpupredict.mps.directory import found
-    from jupyter_gpupredict.mps.ending import end
+    from jupyter_gpupredict.mps.ending import end, resume
 
     own = found()
     detached = [directory for directory in own if directory.detached]
@@ -408,8 +480,9 @@ def mps_stop_detached() -> tuple[list[str], list[str]]:
         raise MpsError("no MPS daemon was started from a terminal", hint)
     here = [directory for directory in detached if directory.here]
     for directory in here or detached:
-        if directory.daemon is not None and directory.daemon.alive:
-            pids = sorted({client.pid for client in Control(directory).ps()})
+        if directory.daemon is not None:
+            resume(directory)
+            pids = Control(directory).client_pids()
             if pids:
                 raise MpsError(
                     f"processes {', '.join(map(str, pids))} are clients of its daemon",
@@ -429,17 +502,18 @@ def _own(directory: OwnDirectory) -> OwnDaemon:
     problem = ""
     if not directory.here:
         problem = "started in another PID namespace, so nothing is known of it"
-    elif daemon is None or not daemon.alive:
+    elif daemon is None:
         problem = "its daemon does not run"
     else:
-        control = Control(directory)
+        control = Control(directory, STATUS_S)
         try:
-            servers = {pid: control.get_server_status(pid) for pid in control.get_server_list()}
-            clients = tuple(sorted({client.pid for client in control.ps()}))
+            found = control.clients()
+            servers = {pid: control.get_server_status(pid) for pid in found}
+            clients = tuple(sorted({pid for pids in found.values() for pid in pids}))
         except MpsError as error:
             problem = str(error)
     return OwnDaemon(
-        pid=daemon.pid if daemon is not None and daemon.alive else None,
+        pid=None if daemon is None else daemon.pid,
         owner_pid=directory.owner.pid,
         detached=directory.detached,
         gpu_uuid=directory.gpu_uuid,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.session.picture import Pictures
 
-MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # noqa: S108 - the driver's own default
 SEARCH_S = 1.0
 NEWEST_EVENTS = 40
 DRAW_S = 0.2
@@ -195,19 +193,17 @@ def device_watch() -> DeviceWatch:
 
 
 def mps_daemon(environ: Mapping[str, str] | None = None) -> MpsDaemon:
-    """Return whether an MPS control daemon is there. No command is sent to it."""
+    """Return whether an MPS control daemon is there that CUDA would attach to by itself.
+
+    It is neither connected to nor asked.
+    """
+    from jupyter_gpupredict.mps import surroundings
+
     known = os.environ if environ is None else environ
-    folder = known.get("CUDA_MPS_PIPE_DIRECTORY") or MPS_PIPE_DIRECTORY
-    try:
-        pid = int(Path(folder, "nvidia-cuda-mps-control.pid").read_text(encoding="ascii"))
-    except FileNotFoundError:
+    folder = known.get("CUDA_MPS_PIPE_DIRECTORY") or str(surroundings.DEFAULT_PIPE_DIRECTORY)
+    there = surroundings.running_daemon(known)
+    if there is not None:
+        return MpsDaemon(True, folder, f"a control daemon runs: {there.text}")
+    if surroundings.control_socket(known) is None:
         return MpsDaemon(False, folder, "no control daemon is there")
-    except (OSError, ValueError):
-        return MpsDaemon(False, folder, "its control daemon belongs to someone else")
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return MpsDaemon(True, folder, f"another user's control daemon runs, process {pid}")
-    except OSError:
-        return MpsDaemon(False, folder, f"a control daemon left its files behind, process {pid}")
-    return MpsDaemon(True, folder, f"a control daemon runs, process {pid}")
+    return MpsDaemon(False, folder, "a control daemon left its files there, or cannot be seen")

@@ -128,6 +128,7 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
     from jupyter_gpupredict.mps import limiter, surroundings
     from jupyter_gpupredict.mps.control import Control, program
     from jupyter_gpupredict.mps.directory import own_at
+    from jupyter_gpupredict.mps.preflight import require_server
 
     program()
     try:
@@ -144,16 +145,20 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
         if own is not None:
             if own.gpu_uuid != found.uuid:
                 raise MpsError(f"the MPS daemon in {own.pipe} serves {own.gpu_uuid}")
+            require_server(own)
             pipe, control = own.pipe, Control(own)
         elif joined is not None:
             pipe = joined
         else:
             started = process.daemon is None
-            daemon = process.start(found.uuid)
+            daemon = process.ready(found.uuid)
+            own = daemon.directory
             pipe, control = daemon.pipe_directory, daemon.control
 
         def tenancy(percentage: int | None, memory_mib: int | None) -> Tenancy:
             limits = limiter.Limits(percentage, memory_mib)
+            if own is not None:
+                limiter.require_known(limits, own.commands)
             changes: Mapping[str, str | None] = (
                 limiter.joined_client(pipe, limits)
                 if control is None
@@ -219,9 +224,10 @@ def _let_go(control: Control | None, group: int) -> str:
         return "it may be a client of an MPS daemon that is not ours, which a signal would harm"
     others = True
     try:
-        clients = control.ps()
-        others = any(_group(client.pid) != group for client in clients)
-        for pid, server in {(c.pid, c.server_pid) for c in clients if _group(c.pid) == group}:
+        clients = [(pid, server) for server, pids in control.clients().items() for pid in pids]
+        ours = [one for one in clients if _group(one[0]) == group]
+        others = len(ours) < len(clients)
+        for pid, server in ours:
             control.terminate_client(server, pid)
     except MpsError as error:
         return f"its MPS server did not let go of it: {error}" if others else ""

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+UNREACHABLE = (
+    "CUDA could not reach its MPS server and answers with that error from now on: restart the "
+    "kernel to use CUDA"
+)
+_MPS_ERROR = re.compile(
+    r"CUDA_ERROR_MPS_[A-Z_]+|(?i:error:? (?:80[5-9]|810)\b)|MPS client failed to connect"
+    r"|MPS server is not ready"
+)
+"""As libcuda, PyTorch, TensorFlow and JAX name errors 805 to 810."""
 Outcome = Literal["completed", "failed", "interrupted", "died"]
 
 
@@ -63,3 +73,12 @@ def overrun(error: Fault | None, memory_limit_mib: int | None) -> str:
     if memory_limit_mib is None:
         return "GPU memory ran out"
     return f"the cell went over its memory limit of {memory_limit_mib} MiB"
+
+
+def unreachable(message: str) -> bool:
+    """Return whether an error is CUDA's that its MPS server could not be reached, or was lost.
+
+    >>> unreachable("CUDA error: MPS client failed to connect to the MPS control daemon")
+    True
+    """
+    return _MPS_ERROR.search(message) is not None

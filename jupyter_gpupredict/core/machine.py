@@ -82,7 +82,7 @@ class OwnDaemon:
     pipe_directory: str
     log_directory: str
     servers: Mapping[int, str]
-    """PID of each MPS server -> INITIALIZING, ACTIVE or FAULT."""
+    """PID of each MPS server -> INITIALIZING, ACTIVE or FAULT; empty where that is not known."""
     clients: tuple[int, ...]
     """PIDs of the clients."""
     problem: str = ""
@@ -95,8 +95,10 @@ class MpsStatus:
 
     program: str
     """Path of the control program; empty where it is not installed."""
-    version: str
-    """As the program says; empty where it does not."""
+    driver: str
+    """The driver's version; empty where there is none."""
+    commands: str
+    """What this driver's MPS can do by its branch's record, in words; empty where there is none."""
     uid: int
     compute_mode: str
     """Of the GPU that this process would use; empty where it is not told."""
@@ -107,3 +109,15 @@ class MpsStatus:
     """That one is another user's."""
     client: bool
     """This process is a client until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class MpsTrial:
+    """What a daemon answered that was started for a moment, in a directory of its own."""
+
+    commands: str = ""
+    """What it can do, in words."""
+    server_problem: str = ""
+    """Why its server does not start; empty where it does."""
+    problem: str = ""
+    """Why there was no daemon to ask; empty where there was."""

@@ -72,13 +72,19 @@ class AppliedShare:
         return replace(found, percentage=None, memory_limit_bytes=None)
 
     @property
+    def shown(self) -> bool:
+        """Whether it is shown that MPS had the process: seen as a client, or its SMs counted."""
+        return self.attached is True or self.sm_count is not None
+
+    @property
     def cap(self) -> str:
         """The cap in words; empty where there is none."""
         if not self.capped:
             return ""
         if self.sm_count is not None and self.device_sm_count is not None:
             return f"{self.sm_count} of {self.device_sm_count} SMs"
-        return f"{self.percentage} % of the SMs"
+        share = f"{self.percentage} % of the SMs"
+        return share if self.shown else f"{share}, if MPS applied it"
 
 
 def withheld(recommendation: Recommendation, cap: str) -> Recommendation:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import display
 
 from jupyter_gpupredict.config import build_session, with_verified
+from jupyter_gpupredict.core.ending import UNREACHABLE, unreachable
 from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
 from jupyter_gpupredict.frontends.leaving import release_on_shutdown
@@ -113,6 +114,8 @@ class CellRun:
             self.end("completed")
         else:
             self.end(_outcome(error))
+            if unreachable(str(error)):
+                warn(UNREACHABLE)
 
     def end(self, outcome: str) -> None:
         """Stop measuring, show the result and bind it. Never raises."""

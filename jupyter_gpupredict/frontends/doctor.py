@@ -28,8 +28,12 @@ class Line:
     fix: str = ""
 
 
-def examine() -> list[Line]:
-    """Return one line for each thing that matters; changes nothing."""
+def examine(*, mps: bool = False) -> list[Line]:
+    """Return one line for each thing that matters; changes nothing.
+
+    Args:
+        mps: Start a daemon of MPS in a private directory, ask it, and remove it.
+    """
     return [
         Line("python", True, f"{platform.python_version()} on {platform.platform()}"),
         *_packages(),
@@ -37,6 +41,7 @@ def examine() -> list[Line]:
         *_sources(),
         *_host(),
         *_mps(),
+        *(_mps_trial() if mps else ()),
         *_store(),
     ]
 
@@ -141,31 +146,52 @@ def _host() -> list[Line]:
 def _mps() -> list[Line]:
     """Return what `--mps` would find here; only daemons that we started are asked."""
     status = config.mps_status()
-    program = f"{status.program} {status.version}".strip()
-    own = [f"process {one.pid}" if one.pid else one.problem for one in status.own]
+    mute = [one.problem for one in status.own if one.problem]
+    own = [one.problem or f"process {one.pid}" for one in status.own]
     daemons = [f"ours: {', '.join(own)}"] if own else []
     daemons += [status.other] if status.other else []
     mode = status.compute_mode
+    driver = f", driver {status.driver}" if status.driver else ""
+    unknown = "no record of this driver" if status.driver else "not known without a driver"
     return [
         Line(
             "mps program",
-            bool(program),
-            program or "not installed",
+            bool(status.program),
+            f"{status.program}{driver}" if status.program else "not installed",
             "it comes with the driver: nvidia-compute-utils",
         ),
+        Line("mps abilities", True, status.commands or f"{unknown}; doctor --mps asks"),
         Line(
             "mps daemon",
-            not status.foreign,
+            not status.foreign and not mute,
             "; ".join(daemons) or "none runs; --mps starts one",
-            "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
+            "%gpupredict mps stop, or jupyter gpupredict mps stop"
+            if mute
+            else "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
         ),
         Line(
             "mps compute mode",
             mode != "prohibited",
-            mode or "not told: no GPU is visible",
+            mode or "not known: no GPU is visible",
             "nvidia-smi -c DEFAULT, as root",
         ),
         Line("mps user", True, f"uid {status.uid}; its clients must have the same"),
+    ]
+
+
+def _mps_trial() -> list[Line]:
+    """Start a daemon, ask it and remove it; returns what it can do, and whether a server starts."""
+    trial = config.mps_trial()
+    if trial.problem:
+        return [Line("mps trial", False, trial.problem, "--mps cannot work here")]
+    return [
+        Line("mps trial", True, trial.commands),
+        Line(
+            "mps trial server",
+            not trial.server_problem,
+            trial.server_problem or "it starts",
+            "--mps runs cells without MPS until it does",
+        ),
     ]
 
 
@@ -176,19 +202,19 @@ def _store() -> list[Line]:
     ]
 
 
-def report() -> str:
-    """Return the page in text."""
+def report(*, mps: bool = False) -> str:
+    """Return the page in text; arguments as for `examine`."""
     lines = []
-    for line in examine():
+    for line in examine(mps=mps):
         sign = "ok " if line.works else "NO "
         fix = f"  -> {line.fix}" if line.fix and not line.works else ""
         lines.append(f"{sign} {line.name:<22} {line.found}{fix}")
     return "\n".join(lines)
 
 
-def report_json() -> str:
-    """Return the page as JSON."""
-    return json.dumps([asdict(line) for line in examine()], indent=2)
+def report_json(*, mps: bool = False) -> str:
+    """Return the page as JSON; arguments as for `examine`."""
+    return json.dumps([asdict(line) for line in examine(mps=mps)], indent=2)
 
 
 def _version(package: str) -> str:

@@ -152,7 +152,7 @@ def _as_raised(fault: Fault, child: IsolatedRun, namespace: dict[str, Any]) -> B
     if error is None:
         error = type(fault.name, (IsolatedError,), {})(fault.message)
     lines = fault.traceback.rstrip("\n").splitlines()
-    note = child.memory_note(fault)
+    note = child.fault_note(fault)
     if note:
         lines.append(f"gpupredict: {note}")
         warn(note)

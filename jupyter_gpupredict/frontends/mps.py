@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 def text(status: MpsStatus) -> str:
     """Return the status, a line for each thing."""
-    version = f" ({status.version})" if status.version else ""
-    lines = [f"program       {status.program or 'not installed'}{version}"]
+    driver = f", driver {status.driver}" if status.driver else ""
+    lines = [f"program       {status.program or 'not installed'}{driver}"]
+    if status.commands:
+        lines.append(f"abilities     {status.commands}")
     if status.compute_mode:
         lines.append(f"compute mode  {status.compute_mode}")
     lines += [f"our daemon    {_daemon(one)}" for one in status.own]
@@ -35,6 +37,6 @@ def _daemon(one: OwnDaemon) -> str:
     head = f"{whose}, on {one.gpu_uuid}, in {one.pipe_directory}"
     if one.problem:
         return f"{head}: {one.problem}"
-    servers = ", ".join(f"{pid} {state}" for pid, state in one.servers.items()) or "none yet"
+    servers = ", ".join(f"{pid} {state}".strip() for pid, state in one.servers.items())
     clients = ", ".join(map(str, one.clients)) or "none"
-    return f"{head}, process {one.pid}; server {servers}; clients {clients}"
+    return f"{head}, process {one.pid}; server {servers or 'none yet'}; clients {clients}"

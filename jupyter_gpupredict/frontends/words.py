@@ -186,7 +186,8 @@ def mps(applied: AppliedShare | None) -> str:
         return ""
     if not applied.active:
         return f"ran without MPS: {applied.reason}"
-    limits = [f"CAPPED at {applied.cap}" if applied.capped else "not capped"]
+    cap = f"CAPPED at {applied.cap}" if applied.shown else f"asked for {applied.cap}"
+    limits = [cap if applied.capped else "not capped"]
     if applied.memory_limit_bytes is not None:
         limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
     if applied.joined:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import MpsError, ServerFault, TelemetryError
@@ -31,14 +32,14 @@ def known_to_daemon(control: Control, pids: frozenset[int]) -> bool:
         ServerFault: One of its servers is in the state FAULT: some client faulted.
         MpsError: The daemon does not say.
     """
-    clients = {client.pid for client in control.ps()}
-    for server in control.get_server_list():
+    clients = control.clients()
+    for server in clients:
         if control.get_server_status(server) == "FAULT":
             raise ServerFault(
                 f"the MPS server, process {server}, is in the state FAULT: a client faulted",
                 "end all of its clients",
             )
-    return not clients.isdisjoint(pids)
+    return any(not pids.isdisjoint(of_server) for of_server in clients.values())
 
 
 def known_to_driver(gpu_uuid: str, pids: frozenset[int]) -> bool | None:
@@ -58,6 +59,20 @@ def known_to_driver(gpu_uuid: str, pids: frozenset[int]) -> bool | None:
     return True if not listed.isdisjoint(pids) else None
 
 
+def was_refused(control: Control | None, pid: int) -> bool:
+    """Return whether a process in which CUDA has not started came to our daemon as a client.
+
+    It then got an error, such as 805, at `cuInit`, and gets it again at each further call.
+
+    Source: the daemon's own log.
+    """
+    try:
+        log = "" if control is None else (control.directory.log / "control.log").read_text()
+    except (OSError, ValueError):
+        return False
+    return re.search(rf"NEW CLIENT {pid} ", log) is not None
+
+
 def release(control: Control, pid: int) -> bool:
     """End the contexts of a process through MPS, so that it can be ended without harm to others.
 
@@ -65,8 +80,8 @@ def release(control: Control, pid: int) -> bool:
         Whether it was a client and is none any more.
     """
     with contextlib.suppress(MpsError):  # it is about to end in any case
-        for server in control.get_server_list():
-            if pid in control.get_client_list(server):
+        for server, pids in control.clients().items():
+            if pid in pids:
                 control.terminate_client(server, pid)
                 return True
     return False

@@ -65,6 +65,8 @@ class Waits:
     """Seconds that each rung of the ladder is given; the defaults are gpu.md's, rule 9."""
 
     asked_s: float = 10.0
+    unnoticed_s: float = 1.0
+    """Instead, for one that has not noticed an interrupt: it is in native code, as in `cuInit`."""
     terminated_s: float = 5.0
     killed_s: float = 5.0
 
@@ -118,6 +120,9 @@ class Child:
         self._failure: ChildFailed | None = None
         self._starting = threading.Lock()
         self._cancelled = False
+        self._interrupted = False
+        self.unwinding = False
+        """Whether the function has noticed an interrupt, and may be cleaning up."""
         self.began_s: float | None = None
         """When the function was entered, on the monotonic clock; None before."""
 
@@ -240,6 +245,7 @@ class Child:
 
     def interrupt(self) -> None:
         """Have the child raise KeyboardInterrupt in itself; returns at once."""
+        self._interrupted = True
         self._send(do="interrupt")
 
     def fetch(
@@ -315,7 +321,8 @@ class Child:
         requests, self._requests = self._requests, -1
         if requests >= 0:
             os.close(requests)
-        if self._gone(self._waits.asked_s):
+        stuck = self._interrupted and not self.unwinding
+        if self._gone(self._waits.unnoticed_s if stuck else self._waits.asked_s):
             self._end_rest(process.pid)
             return "by itself" if over else "when asked"
         refusal = self._leave_to_signal(process.pid)
@@ -407,6 +414,8 @@ class Child:
                 self._on_mark(mark)
             case ("note", text):
                 self._on_note(text)
+            case ("unwinding",):
+                self.unwinding = True
             case ("began", time_s):
                 self.began_s = time_s
             case _:

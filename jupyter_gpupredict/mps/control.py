@@ -1,8 +1,9 @@
 """Commands to a daemon of our own, by the standard input of nvidia-cuda-mps-control.
 
-Every command has a time limit, and every answer is parsed whole: what is not the documented answer
-is an error, never a guess. Source: MPS documentation, tools and interface reference (protocol 2),
-and the manual page nvidia-cuda-mps-control(1).
+Exit status 0 proves nothing: unknown commands and faults have it, too, and the text alone tells.
+Every command has a time limit, and every answer is parsed whole: what is not a known answer is an
+error, never a guess. Source: the replies of the programs of four driver branches (docs/mps.md),
+and for what needs a GPU the MPS documentation, tools and interface reference.
 """
 
 from __future__ import annotations
@@ -13,16 +14,10 @@ import re
 import selectors
 import shutil
 import subprocess
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import (
-    ControlTimeout,
-    DaemonNotRunning,
-    LimitRefused,
-    ServerFault,
-)
+from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, ServerFault
+from jupyter_gpupredict.mps.waiting import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,41 +26,15 @@ if TYPE_CHECKING:
 
 PROGRAM = "nvidia-cuda-mps-control"
 LIMIT_S = 10.0
-TERMINATE_LIMIT_S = 30.0
-"""`terminate_client` answers when the server has destroyed the client's contexts."""
+MEMORY_COMMAND = "get_default_device_pinned_mem_limit"
+"""Stands for memory limits of clients: they came with it."""
+OPTIONAL = ("get_server_status", "terminate_client", MEMORY_COMMAND)
+"""Commands that some drivers lack."""
 _LARGEST_ANSWER_BYTES = 1 << 18
 _NO_DAEMON = "Cannot find MPS control daemon process"
-_PS_HEADER = ["PID", "ID", "SERVER", "DEVICE", "NAMESPACE", "COMMAND"]
+_UNKNOWN = re.compile(r'Unknown command "[^"]*"')
+_NOTHING_THERE = re.compile(r"Server( \d+)? not found!?")
 _STATES = ("INITIALIZING", "ACTIVE", "FAULT")
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A row of `ps`: one context of a client."""
-
-    pid: int
-    """In the daemon's PID namespace."""
-    context: int
-    server_pid: int
-    device: str
-    """The beginning of the device's UUID."""
-    namespace: str
-    """The PID namespace of the client."""
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """A row of `lspart`: of a device, which has no `name`, or of a partition, with no `free_*`."""
-
-    device: str
-    name: str | None
-    free_chunks: int | None
-    used_chunks: int | None
-    free_sms: int | None
-    used_sms: int | None
-    in_use: bool | None
 
 
 def program() -> str:
@@ -80,24 +49,6 @@ def program() -> str:
             f"{PROGRAM} is not installed", "it comes with the driver: nvidia-compute-utils"
         )
     return path
-
-
-def program_version() -> str:
-    """Return what the program says of its version; empty where it says nothing of the kind.
-
-    Raises:
-        DaemonNotRunning: It is not installed.
-    """
-    # the option is documented for all platforms only lately; with no daemon in reach, a program
-    # that does not know it has nobody to talk to
-    environ = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": os.devnull}
-    try:
-        code, text = _run([program(), "-v"], "", environ, LIMIT_S)
-    except (ControlTimeout, ServerFault):
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = lines[0] if code == 0 and len(lines) == 1 else ""
-    return said if len(said) < 100 and re.search(r"\d", said) else ""
 
 
 def environment(directory: OwnDirectory) -> dict[str, str]:
@@ -116,152 +67,93 @@ class Control:
     Every method raises:
         DaemonNotRunning: There is none, or no program.
         ControlTimeout: No answer in time.
-        ServerFault: An answer that is not the documented one.
+        ServerFault: An answer that is not a known one.
     """
 
     def __init__(self, directory: OwnDirectory, limit_s: float = LIMIT_S) -> None:
-        self._directory = directory
+        self.directory = directory
         self._limit_s = limit_s
 
-    # ---- servers and clients ------------------------------------------------------------------
+    def commands(self) -> frozenset[str]:
+        """Ask which of `OPTIONAL` the daemon knows; there is no server that they could act on."""
+        arguments = {"get_server_status": "0", "terminate_client": "0 0"}
+        lines = {one: self._ask(f"{one} {arguments.get(one, '0')}") for one in OPTIONAL}
+        return frozenset(
+            one for one, said in lines.items() if not any(map(_UNKNOWN.fullmatch, said))
+        )
 
     def get_server_list(self) -> list[int]:
         """Return the PIDs of the servers."""
         return self._numbers("get_server_list")
 
     def get_server_status(self, server_pid: int) -> str:
-        """Return `INITIALIZING`, `ACTIVE` or `FAULT`."""
+        """Return `INITIALIZING`, `ACTIVE` or `FAULT`; empty where it ended or nobody can tell."""
+        if not self._knows("get_server_status"):
+            return ""
         command = f"get_server_status {server_pid}"
         lines = self._ask(command)
+        if _nothing_there(lines):
+            return ""
         if len(lines) != 1 or lines[0] not in _STATES:
             raise _strange(command, lines)
         return lines[0]
 
     def start_server(self, uid: int) -> None:
-        """Start the server of a user, which the first client would do otherwise."""
-        self._numbers(f"start_server -uid {uid}")
+        """Ask for the server of a user, which its first client would start otherwise.
 
-    def get_client_list(self, server_pid: int) -> list[int]:
-        """Return the PIDs of a server's clients."""
-        return self._numbers(f"get_client_list {server_pid}")
+        The answer says nothing: whether the server lives shows in `get_server_list`.
+        """
+        self._numbers(f"start_server -uid {uid}", silent_failure=True)
 
-    def ps(self) -> list[Client]:
-        """Return all contexts of all clients."""
-        lines = self._ask("ps")
-        if not lines or lines[0].split() != _PS_HEADER:
-            raise _strange("ps", lines)
-        return [_client(line) for line in lines[1:]]
+    def clients(self) -> dict[int, list[int]]:
+        """Return the PID of each server, and those of its clients."""
+        return {
+            server: self._numbers(f"get_client_list {server}") for server in self.get_server_list()
+        }
+
+    def client_pids(self) -> list[int]:
+        """Return the PIDs of all clients, in order."""
+        return sorted({pid for pids in self.clients().values() for pid in pids})
 
     def terminate_client(self, server_pid: int, client_pid: int) -> None:
         """End a client's contexts, so that its process can be ended without harm to the others."""
         command = f"terminate_client {server_pid} {client_pid}"
-        lines = self._ask(command, max(self._limit_s, TERMINATE_LIMIT_S))
-        if lines != ["0"]:  # CUDA_SUCCESS
+        if not self._knows("terminate_client"):
+            raise ServerFault("this driver's MPS cannot end one client", "a newer driver can")
+        lines = self._ask(command)
+        if lines != ["0"] and not any(map(_NOTHING_THERE.fullmatch, lines)):  # CUDA_SUCCESS
             raise _strange(command, lines)
 
-    # ---- limits -------------------------------------------------------------------------------
-
-    def set_default_active_thread_percentage(self, percentage: int) -> None:
-        """Limit the clients of servers that start from now on.
-
-        Raises:
-            LimitRefused: The daemon took another value.
-        """
-        self._set_percentage("set_default_active_thread_percentage", percentage)
-
-    def set_active_thread_percentage(self, server_pid: int, percentage: int) -> None:
-        """Limit the clients that come to a server from now on.
-
-        Raises:
-            LimitRefused: The server took another value.
-        """
-        self._set_percentage(f"set_active_thread_percentage {server_pid}", percentage)
-
-    def set_default_device_pinned_mem_limit(self, device: int, limit_mib: int) -> None:
-        """Limit each client's device memory, for servers that start from now on.
-
-        Args:
-            device: As the daemon numbers its visible devices.
-            limit_mib: Binary mebibytes.
-
-        Raises:
-            LimitRefused: The daemon took another value.
-        """
-        self._ask(f"set_default_device_pinned_mem_limit {device} {limit_mib}M")
-        lines = self._ask(f"get_default_device_pinned_mem_limit {device}")
-        if len(lines) != 1 or _bytes(lines[0]) != limit_mib << 20:
-            raise LimitRefused(f"MPS did not take {limit_mib} MiB: {_quoted(lines)}")
-
-    # ---- static SM partitions (drivers since CUDA 13.1, daemon started with -S) ---------------
-
-    def sm_partition_add(self, gpu_uuid: str, chunks: int) -> str:
-        """Set SMs of a device aside; returns the value of `CUDA_MPS_SM_PARTITION`.
-
-        Raises:
-            LimitRefused: There are not so many chunks, or the daemon has no partitions.
-        """
-        lines = self._ask(f"sm_partition add {gpu_uuid} {chunks}")
-        made = re.fullmatch(
-            rf"(?:Partition )?({re.escape(gpu_uuid)}/[\w+/=-]+)(?: created)?", "\n".join(lines)
-        )
-        if made is None:
-            raise LimitRefused(
-                f"MPS made no partition of {chunks} chunks: {_quoted(lines)}",
-                "static partitions need CUDA 13.1 and a daemon started for them",
-            )
-        return made.group(1)
-
-    def sm_partition_rm(self, partition: str) -> None:
-        """Give the SMs of a partition back.
-
-        Raises:
-            LimitRefused: It is still there.
-        """
-        gpu_uuid, _, name = partition.partition("/")
-        lines = self._ask(f"sm_partition rm {gpu_uuid} {name}")
-        if any(row.name is not None and name.startswith(row.name) for row in self.lspart()):
-            raise LimitRefused(f"MPS keeps the partition {partition}: {_quoted(lines)}")
-
-    def lspart(self) -> list[Partition]:
-        """Return devices and partitions with their chunks and SMs."""
-        lines = self._ask("lspart")
-        if not lines or lines[0].split()[:2] != ["GPU", "Partition"]:
-            raise _strange("lspart", lines)
-        rows = lines[1:]
-        if rows and rows[0].split() == ["chunk", "chunk", "SM", "SM"]:
-            rows = rows[1:]  # the headings' second line
-        return [_partition(row) for row in rows]
-
-    # ---- the end ------------------------------------------------------------------------------
-
     def quit(self, timeout_s: int) -> None:
-        """Tell the daemon to end; after `timeout_s` it ends its servers by force."""
-        self._ask(f"quit -t {timeout_s}", max(self._limit_s, timeout_s + 1.0))
+        """Tell the daemon to end; after `timeout_s` it ends its servers by force.
 
-    def _set_percentage(self, command: str, percentage: int) -> None:
-        lines = self._ask(f"{command} {percentage}")
-        try:
-            taken = float(lines[-1]) if len(lines) == 1 else None
-        except ValueError:
-            taken = None
-        if taken != percentage:
-            raise LimitRefused(f"MPS did not take {percentage} %: {_quoted(lines)}")
+        It is gone one to two seconds after the answer.
+        """
+        self._ask(f"quit -t {timeout_s}", silent_failure=True)
 
-    def _numbers(self, command: str) -> list[int]:
-        lines = self._ask(command)
+    def _knows(self, command: str) -> bool:
+        return command in self.directory.commands
+
+    def _numbers(self, command: str, *, silent_failure: bool = False) -> list[int]:
+        lines = self._ask(command, silent_failure=silent_failure)
+        if _nothing_there(lines):
+            return []
         if not all(re.fullmatch(r"\d{1,10}", line) for line in lines):
             raise _strange(command, lines)
         return [int(line) for line in lines]
 
-    def _ask(self, command: str, limit_s: float | None = None) -> list[str]:
-        """Send one command; return the lines of its answer without blank ones."""
-        code, text = _run(
-            [program()], command, environment(self._directory), limit_s or self._limit_s
-        )
+    def _ask(self, command: str, *, silent_failure: bool = False) -> list[str]:
+        """Send one command; return the lines of its answer without blank ones.
+
+        Args:
+            command: What to send.
+            silent_failure: Exit status 1 without a word is an answer.
+        """
+        code, text = _run([program()], command, environment(self.directory), self._limit_s)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if _NO_DAEMON in text:
-            raise DaemonNotRunning(f"no MPS daemon runs in {self._directory.pipe}")
-        if code != 0:
+            raise DaemonNotRunning(f"no MPS daemon runs in {self.directory.pipe}")
+        if code != 0 and not (silent_failure and code == 1 and not lines):
             raise ServerFault(f"{command}: exit status {code}: {_quoted(lines)}")
         return lines
 
@@ -270,7 +162,7 @@ def _run(
     command: list[str], said: str, environ: Mapping[str, str], limit_s: float
 ) -> tuple[int, str]:
     """Run a program on one line of input, within limits of time and of output."""
-    deadline_s = time.monotonic() + limit_s
+    patience = Patience(limit_s, f"the MPS daemon to answer {said!r}")
     try:
         process = subprocess.Popen(
             command,
@@ -293,7 +185,9 @@ def _run(
             with selectors.DefaultSelector() as selector:
                 selector.register(process.stdout, selectors.EVENT_READ)
                 while len(answer) <= _LARGEST_ANSWER_BYTES:
-                    if not selector.select(max(0.0, deadline_s - time.monotonic())):
+                    if not selector.select(patience.step_s()):
+                        if not patience.over:
+                            continue
                         raise ControlTimeout(
                             f"{PROGRAM} gave no answer to {said!r} in {limit_s:g} s",
                             "the daemon's log directory may say why",
@@ -305,7 +199,7 @@ def _run(
                 else:
                     raise ServerFault(f"{PROGRAM} answers {said!r} without end")
             try:
-                code = process.wait(max(0.1, deadline_s - time.monotonic()))
+                code = process.wait(max(0.1, patience.step_s()))
             except subprocess.TimeoutExpired as error:
                 raise ControlTimeout(f"{PROGRAM} does not end after {said!r}") from error
         finally:
@@ -313,32 +207,13 @@ def _run(
     return code, answer.decode(errors="replace")
 
 
-def _client(line: str) -> Client:
-    words = line.split(None, 5)
-    numbers = [words[k] for k in (0, 1, 2)] if len(words) >= 5 else [""]
-    if not all(word.isdecimal() for word in numbers):
-        raise _strange("ps", [line])
-    pid, context, server = map(int, numbers)
-    return Client(pid, context, server, words[3], words[4], words[5] if len(words) > 5 else "")
-
-
-def _partition(line: str) -> Partition:
-    words = line.split()
-    numbers = words[2:6]
-    if len(words) < 6 or not all(word == "-" or word.isdecimal() for word in numbers):
-        raise _strange("lspart", [line])
-    free, used, free_sms, used_sms = (None if word == "-" else int(word) for word in numbers)
-    in_use = {"Yes": True, "No": False}.get(words[6]) if len(words) > 6 else None
-    name = None if words[1] == "-" else words[1]
-    return Partition(words[0], name, free, used, free_sms, used_sms, in_use)
-
-
-def _bytes(text: str) -> int | None:
-    found = re.fullmatch(r"(\d+)([KMG]?)B?", text)
-    return int(found.group(1)) * _UNITS[found.group(2)] if found else None
+def _nothing_there(lines: list[str]) -> bool:
+    return len(lines) == 1 and _NOTHING_THERE.fullmatch(lines[0]) is not None
 
 
 def _strange(command: str, lines: list[str]) -> ServerFault:
+    if len(lines) == 1 and _UNKNOWN.fullmatch(lines[0]):
+        return ServerFault(f"this driver's MPS does not know {command.split(maxsplit=1)[0]}")
     return ServerFault(f"MPS answers {_quoted(lines)} to {command!r}")
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, MpsError, ServerFault
 from jupyter_gpupredict.mps.control import LIMIT_S, Control, environment, program
-from jupyter_gpupredict.mps.directory import OwnDirectory, found, make
-from jupyter_gpupredict.mps.ending import end, until
-from jupyter_gpupredict.mps.identity import Identity, identify
-from jupyter_gpupredict.mps.keeper import LET_GO, NOTED
+from jupyter_gpupredict.mps.directory import OwnDirectory, found, place, read
+from jupyter_gpupredict.mps.ending import end
+from jupyter_gpupredict.mps.keeper import LET_GO, STAY
 from jupyter_gpupredict.mps.surroundings import require_room
+from jupyter_gpupredict.mps.waiting import Patience, until
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.mps.identity import Identity
 
 _KEEPER = (
     "import sys; sys.path.append(sys.argv[1]); from jupyter_gpupredict.mps import keeper; "
-    "sys.exit(getattr(keeper, sys.argv[2])(sys.argv[3]))"
+    "sys.exit(keeper.main(*sys.argv[2:]))"
 )
 _PACKAGES = str(Path(__file__).parents[2])
 """Where this package lies, which a fresh interpreter might not look at."""
@@ -28,41 +33,48 @@ _PACKAGES = str(Path(__file__).parents[2])
 class Daemon:
     """A daemon of ours that runs. Only the process that started it ends it."""
 
-    def __init__(self, directory: OwnDirectory, keeper: subprocess.Popen[bytes]) -> None:
-        self._directory = directory
-        self._keeper = keeper
-        self._pid = os.getpid()
+    def __init__(
+        self, directory: OwnDirectory, process: Identity, keeper: subprocess.Popen[bytes]
+    ) -> None:
+        self.directory = directory
         self.control = Control(directory)
+        self._process = process
+        self._keeper = keeper
+        self._owner_pid = os.getpid()
 
     @property
     def pipe_directory(self) -> Path:
         """`CUDA_MPS_PIPE_DIRECTORY` of its clients."""
-        return self._directory.pipe
+        return self.directory.pipe
 
     @property
     def log_directory(self) -> Path:
         """Where it writes `control.log` and `server.log`."""
-        return self._directory.log
+        return self.directory.log
 
     @property
     def gpu_uuid(self) -> str:
         """The one device that it serves."""
-        return self._directory.gpu_uuid
+        return self.directory.gpu_uuid
 
     @property
     def pid(self) -> int:
         """The control daemon's process."""
-        return self._identity.pid
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether its process still runs."""
-        return self._identity.alive
+        """Whether its process still runs; one that is halted does, and answers nothing."""
+        return self._process.alive
 
     @property
-    def _identity(self) -> Identity:
-        assert self._directory.daemon is not None  # noqa: S101 - it has started
-        return self._directory.daemon
+    def answers(self) -> bool:
+        """Whether it takes commands."""
+        try:
+            self.control.get_server_list()
+        except MpsError:
+            return False
+        return True
 
     def quit(self) -> None:
         """End the daemon and its servers, and remove its directories; may be called twice.
@@ -72,9 +84,9 @@ class Daemon:
         Raises:
             ServerFault: It does not end.
         """
-        if os.getpid() != self._pid:
+        if os.getpid() != self._owner_pid:
             return
-        end(self._directory)  # where that fails, the keeper tries again when this process ends
+        end(self.directory)  # where that fails, the keeper tries again when this process ends
         _dismiss(self._keeper)
 
     def hand_over(self) -> None:
@@ -82,12 +94,10 @@ class Daemon:
         _leave_alone(self._keeper)
 
 
-def start(gpu_uuid: str, *, static_partitions: bool = False) -> Daemon:
+def start(gpu_uuid: str) -> Daemon:
     """Start a daemon for one device, which ends with this process at the latest.
 
-    Args:
-        gpu_uuid: The device.
-        static_partitions: Its clients get SMs of their own (`-S`) and need a partition each.
+    It has no server yet: see `preflight.require_server` before any process becomes a client.
 
     Raises:
         DaemonNotRunning: The program is missing, or refuses.
@@ -99,47 +109,31 @@ def start(gpu_uuid: str, *, static_partitions: bool = False) -> Daemon:
     program()
     require_room(gpu_uuid)
     sweep()
-    directory = make(gpu_uuid, os.getpid())
+    base = place()
     keeper: subprocess.Popen[bytes] | None = None
+    directory: OwnDirectory | None = None
     try:
-        keeper = _keeper("main", directory)  # first: no moment without someone to clean up
-        directory = _launch(directory, static_partitions=static_partitions)
-        _tell(keeper, NOTED)
-        _await_ready(keeper)
+        keeper = _keep(base, gpu_uuid)  # first: no moment without someone to clean up
+        directory = _made(keeper)
+        directory, process = _launch(directory)
     except OSError as error:  # a full disk, no process to be had
         _abandon(directory, keeper)
         raise MpsError(f"the MPS daemon cannot be started: {error.strerror}") from error
     except BaseException:
         _abandon(directory, keeper)
         raise
-    return Daemon(directory, keeper)
+    return Daemon(directory, process, keeper)
 
 
-def start_detached(gpu_uuid: str) -> OwnDirectory:
-    """Start a daemon that outlives this process and ends by `end` alone: for a terminal.
+def detach(daemon: Daemon) -> OwnDirectory:
+    """Let a daemon outlive this process, until `end`: for a terminal.
 
     Raises:
-        As `start`.
+        DaemonNotRunning: It, or its keeper, has ended meanwhile.
     """
-    program()
-    require_room(gpu_uuid)
-    sweep()
-    directory = make(gpu_uuid, os.getpid())
-    keeper: subprocess.Popen[bytes] | None = None
-    try:
-        directory = _launch(directory, static_partitions=False)
-        keeper = _keeper("stay", directory)
-        _await_ready(keeper)
-        owner, daemon = identify(keeper.pid), directory.daemon
-        if owner is None or daemon is None:
-            raise DaemonNotRunning("the MPS daemon's keeper ended at once")
-        directory = directory.with_daemon(daemon, keeper=owner)
-    except OSError as error:
-        _abandon(directory, keeper)
-        raise MpsError(f"the MPS daemon cannot be started: {error.strerror}") from error
-    except BaseException:
-        _abandon(directory, keeper)
-        raise
+    keeper = daemon._keeper  # noqa: SLF001 - of this module
+    _tell(keeper, STAY)
+    directory = _made(keeper)
     _close_pipes(keeper)
     _leave_alone(keeper)
     return directory
@@ -159,10 +153,10 @@ def sweep() -> list[Path]:
     return swept
 
 
-def _launch(directory: OwnDirectory, *, static_partitions: bool) -> OwnDirectory:
-    """Start the control daemon; return its directory, marked with it, once it answers."""
-    command = [program(), "-d", *(["-S"] if static_partitions else [])]
+def _launch(directory: OwnDirectory) -> tuple[OwnDirectory, Identity]:
+    """Start the control daemon; return its directory, marked with what it knows, and itself."""
     said = directory.log / "start.log"
+    command = [program(), "-d"]
     with said.open("wb") as file:  # a file: the daemon may keep it open
         try:
             code = subprocess.run(
@@ -181,20 +175,20 @@ def _launch(directory: OwnDirectory, *, static_partitions: bool) -> OwnDirectory
             raise DaemonNotRunning(f"{command[0]} does not start: {error.strerror}") from error
     if code != 0:
         raise DaemonNotRunning(f"the MPS daemon does not start: {_first_line(said)}")
-    until(lambda: identify(directory.written_pid() or 0) is not None, LIMIT_S)
-    daemon = identify(directory.written_pid() or 0)
-    if daemon is None:
+    until(lambda: directory.daemon is not None, LIMIT_S, "the MPS daemon to start")
+    process = directory.daemon
+    if process is None:
         raise DaemonNotRunning(f"the MPS daemon has not started: {_first_line(said)}")
-    marked = directory.with_daemon(daemon)
-    servers = Control(marked).get_server_list()
+    control = Control(directory)
+    servers = control.get_server_list()
     if servers:
         raise ServerFault(f"a fresh MPS daemon has servers already: {servers}")
-    return marked
+    return directory.marked(commands=control.commands()), process
 
 
-def _keeper(duty: str, directory: OwnDirectory) -> subprocess.Popen[bytes]:
+def _keep(base: Path, gpu_uuid: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _KEEPER, _PACKAGES, duty, str(directory.path)],
+        [sys.executable, "-P", "-c", _KEEPER, _PACKAGES, str(base), gpu_uuid, str(os.getpid())],
         cwd="/",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -203,16 +197,33 @@ def _keeper(duty: str, directory: OwnDirectory) -> subprocess.Popen[bytes]:
     )
 
 
-def _await_ready(keeper: subprocess.Popen[bytes]) -> None:
+def _made(keeper: subprocess.Popen[bytes]) -> OwnDirectory:
+    """Return the directory that a keeper tells of.
+
+    Raises:
+        DaemonNotRunning: It ended without a word.
+        MpsError: It made none; says why.
+    """
     assert keeper.stdout is not None  # noqa: S101 - a pipe, as asked for
-    if not select.select([keeper.stdout], [], [], LIMIT_S)[0] or not keeper.stdout.readline():
-        raise DaemonNotRunning("the MPS daemon's keeper does not start")
+    patience = Patience(LIMIT_S, "the MPS daemon's keeper to start")
+    while not select.select([keeper.stdout], [], [], patience.step_s())[0]:
+        if patience.over:
+            raise DaemonNotRunning("the MPS daemon's keeper does not start")
+    line = keeper.stdout.readline()  # it writes whole lines, and nothing when it ends
+    told = json.loads(line) if line else {}
+    if "error" in told:
+        raise MpsError(told["error"], told["hint"])
+    directory = read(Path(told["path"])) if told else None
+    if directory is None:
+        raise DaemonNotRunning("the MPS daemon's keeper ended at once")
+    return directory
 
 
-def _abandon(directory: OwnDirectory, keeper: subprocess.Popen[bytes] | None) -> None:
+def _abandon(directory: OwnDirectory | None, keeper: subprocess.Popen[bytes] | None) -> None:
     """End what has not come up; what does not end is left to the keeper. Tells nothing."""
     try:
-        end(directory)
+        if directory is not None:
+            end(directory)
     except MpsError:  # what brought us here is what is reported
         if keeper is not None:
             _close_pipes(keeper)
@@ -227,7 +238,7 @@ def _leave_alone(keeper: subprocess.Popen[bytes]) -> None:
 
 
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
-    """Let the keeper go, which finds nothing left to do, and collect it."""
+    """Let the keeper go, which ends what may be left, and collect it."""
     _tell(keeper, LET_GO)
     _close_pipes(keeper)
     try:

@@ -12,9 +12,10 @@ import stat
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jupyter_gpupredict.core.errors import MpsError
-from jupyter_gpupredict.mps.identity import Identity, identify, pid_namespace
+from jupyter_gpupredict.mps.identity import Identity, daemon_in, identify, pid_namespace
 
 MARKER = "gpupredict-mps.json"
 PREFIX = "gpupredict-mps-"
@@ -37,8 +38,8 @@ class OwnDirectory:
     gpu_uuid: str
     namespace: str
     """The PID namespace that the owner's number counts in."""
-    daemon: Identity | None = None
-    """The control daemon, once it has started."""
+    commands: frozenset[str] = frozenset()
+    """Which of `control.OPTIONAL` its daemon knows, once it was asked."""
     detached: bool = False
     """Its owner is its keeper: it was started from a terminal and ends on request."""
 
@@ -65,24 +66,16 @@ class OwnDirectory:
         """
         return self.namespace == pid_namespace()
 
-    def written_pid(self) -> int | None:
-        """Return the number in the daemon's own pid file; None where there is none."""
-        try:
-            return int((self.pipe / "nvidia-cuda-mps-control.pid").read_bytes()[:32])
-        except (OSError, ValueError):
-            return None
+    @property
+    def daemon(self) -> Identity | None:
+        """The control daemon that serves it now; None where none does."""
+        return daemon_in(self.pipe) if self.here else None
 
-    def with_daemon(self, daemon: Identity, keeper: Identity | None = None) -> OwnDirectory:
-        """Note which process the daemon is, and return the directory as marked now.
-
-        Args:
-            daemon: The control daemon.
-            keeper: Who owns it from now on, instead of who started it.
-        """
-        owner, detached = (self.owner, False) if keeper is None else (keeper, True)
-        marked = replace(self, owner=owner, daemon=daemon, detached=detached)
-        _mark(marked)
-        return marked
+    def marked(self, **changes: Any) -> OwnDirectory:
+        """Return it with changes, which its marker tells from now on."""
+        changed = replace(self, **changes)
+        _mark(changed)
+        return changed
 
     def remove(self) -> None:
         """Remove it with all that is in it; may be called twice."""
@@ -98,11 +91,11 @@ def root() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def make(gpu_uuid: str, owner_pid: int) -> OwnDirectory:
-    """Make a fresh directory and mark it.
+def place() -> Path:
+    """Return where a directory can be made.
 
     Raises:
-        MpsError: The place is too deep for a socket, on a network, or cannot be written.
+        MpsError: The place is too deep for a socket, or on a network.
     """
     base = root()
     kind = _filesystem(base)
@@ -111,9 +104,23 @@ def make(gpu_uuid: str, owner_pid: int) -> OwnDirectory:
             f"{base} is on {kind}, where MPS cannot have its sockets",
             "set TMPDIR to a local directory",
         )
+    deepest = f"{base}/{PREFIX}{os.geteuid()}-{'x' * 8}/pipe{_LONGEST_NAME}"
+    if len(os.fsencode(deepest)) > _LONGEST_SOCKET_BYTES:
+        raise MpsError(f"{base} is too deep for a socket", "set TMPDIR to a shorter path")
+    return base
+
+
+def make(base: Path, gpu_uuid: str, owner_pid: int) -> OwnDirectory:
+    """Make a fresh directory and mark it.
+
+    Raises:
+        MpsError: It cannot be written, or the owner is gone.
+    """
     owner = identify(owner_pid)
     if owner is None:
-        raise MpsError("MPS needs /proc, which is not there", "MPS runs on Linux only")
+        raise MpsError(
+            f"process {owner_pid} is not to be seen in /proc", "MPS runs on Linux, and needs /proc"
+        )
     try:
         path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.geteuid()}-", dir=base))
     except OSError as error:
@@ -123,17 +130,12 @@ def make(gpu_uuid: str, owner_pid: int) -> OwnDirectory:
         ) from error
     made = OwnDirectory(path, owner, gpu_uuid, pid_namespace())
     try:
-        if len(os.fsencode(made.pipe)) + len(_LONGEST_NAME) > _LONGEST_SOCKET_BYTES:
-            raise MpsError(f"{made.pipe} is too deep for a socket", "set TMPDIR to a shorter path")
         made.pipe.mkdir(mode=0o700)
         made.log.mkdir(mode=0o700)
         _mark(made)
     except OSError as error:
         made.remove()
         raise MpsError(f"{base} cannot be written: {error.strerror}") from error
-    except MpsError:
-        made.remove()
-        raise
     return made
 
 
@@ -157,13 +159,12 @@ def read(path: Path) -> OwnDirectory | None:
             return None
         with marker.open("rb") as file:
             told = json.loads(file.read(_LARGEST_MARKER_BYTES))
-        daemon = told["daemon"]
         return OwnDirectory(
             path,
             Identity(int(told["owner"]["pid"]), int(told["owner"]["start_ticks"])),
             str(told["gpu_uuid"]),
             str(told["namespace"]),
-            None if daemon is None else Identity(int(daemon["pid"]), int(daemon["start_ticks"])),
+            frozenset(map(str, told["commands"])),
             bool(told["detached"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -176,7 +177,7 @@ def _mark(directory: OwnDirectory) -> None:
             "owner": asdict(directory.owner),
             "gpu_uuid": directory.gpu_uuid,
             "namespace": directory.namespace,
-            "daemon": None if directory.daemon is None else asdict(directory.daemon),
+            "commands": sorted(directory.commands),
             "detached": directory.detached,
         }
     )

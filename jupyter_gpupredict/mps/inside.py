@@ -198,6 +198,11 @@ class Interrupt:
         if self.armed:
             _thread.interrupt_main()
 
+    @property
+    def noticed(self) -> bool:
+        """Whether the main thread has noticed what was asked; native code may keep it from that."""
+        return self.asked and self._delivered.is_set()
+
     def wake(self) -> None:
         """Get the main thread out of a system call in which it has not noticed."""
         waiting = self.asked and self.armed and not self._delivered.is_set()
@@ -244,6 +249,7 @@ class _Session:
     def __init__(self, request: dict[str, Any], reports: Reports, interrupt: Interrupt) -> None:
         self.reports = reports
         self.interrupt = interrupt
+        self._unwinding = False
         self._request = request
         self._go = threading.Event()
         self._over = threading.Event()
@@ -291,6 +297,9 @@ class _Session:
     def poll(self) -> None:
         """Tell what has come up; on the listener's thread, and at the end."""
         self.interrupt.wake()
+        if self.interrupt.noticed and not self._unwinding:
+            self._unwinding = True
+            self.reports.tell("unwinding")
         self.reports.flush()
         progress = self._progress
         if progress is None:

@@ -1,69 +1,80 @@
-"""A small process that quits the daemon when its owner is gone, however it went.
+"""A small process that makes a daemon's directory, and ends both when its owner is gone.
 
-It leads a session of its own, so no signal meant for the kernel reaches it, and it sleeps in the
-kernel until the owner's process ends (pidfd_open(2)) or its standard input is closed. A daemon that
-was started from a terminal is owned by its keeper, which then waits for the daemon itself.
+It comes before the directory and leads a session of its own, so there is no moment at which a kill
+of the owner leaves anything behind. It sleeps in the kernel until the owner's process ends
+(pidfd_open(2)), or until it is told that all is tidied up. A daemon that was started from a
+terminal is owned by its keeper, which then waits for the daemon itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import sys
 from pathlib import Path
 
 from jupyter_gpupredict.core.errors import MpsError
-from jupyter_gpupredict.mps.directory import OwnDirectory, read
-from jupyter_gpupredict.mps.ending import PATIENCE_S, end, until
+from jupyter_gpupredict.mps.directory import OwnDirectory, make, read
+from jupyter_gpupredict.mps.ending import end
+from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.waiting import until
 
-READY = b"watching\n"
-NOTED, LET_GO = b"n", b"."
-"""What an owner says: the marker names the daemon now; all is tidied up, end."""
+STAY, LET_GO = b"s", b"."
+"""What an owner says: you own it from now on; all is tidied up, end."""
+STARTS_S = 1.0
+"""For so long a daemon may be on its way that its owner, now dead, has started."""
 
 
-def main(path: str) -> int:
-    """Watch over one directory of ours until its owner is gone; returns the exit status."""
-    directory = read(Path(path))
-    if directory is None:
+def main(base: str, gpu_uuid: str, owner_pid: str) -> int:
+    """Make a directory in `base` for a GPU and watch over it; returns the exit status.
+
+    The first line on standard output is JSON: `path`, or `error` and `hint`.
+    """
+    owner = _descriptor(int(owner_pid))
+    if owner is None:
         return 1
+    try:
+        directory = make(Path(base), gpu_uuid, int(owner_pid))
+    except MpsError as error:
+        _say(error=error.message, hint=error.hint)
+        return 1
+    _say(path=str(directory.path))
     poller = select.poll()
-    owner = _descriptor(directory.owner.pid)
-    if owner is not None:
-        poller.register(owner, select.POLLIN)
+    poller.register(owner, select.POLLIN)
     poller.register(sys.stdin.fileno(), select.POLLIN)
-    while owner is not None and directory.owner.alive:
-        if any(descriptor == sys.stdin.fileno() for descriptor, _ in poller.poll()):
-            said = os.read(sys.stdin.fileno(), 64)
-            if LET_GO in said:
-                return 0
-            if not said:  # the owner is ending
-                poller.unregister(sys.stdin.fileno())
-            directory = read(directory.path) or directory
-            if NOTED in said:
-                _answer()
+    while directory.owner.alive:
+        if all(descriptor != sys.stdin.fileno() for descriptor, _ in poller.poll()):
+            continue
+        said = os.read(sys.stdin.fileno(), 64)
+        if LET_GO in said:
+            return _tidy(directory)
+        if STAY in said:
+            return _stay(directory)
+        if not said:  # the owner is ending
+            poller.unregister(sys.stdin.fileno())
+    until(lambda: directory.daemon is not None, STARTS_S)
     return _tidy(directory)
 
 
-def stay(path: str) -> int:
+def _stay(directory: OwnDirectory) -> int:
     """Own a directory whose daemon runs, and remove it when that ends; returns the exit status."""
-    directory = read(Path(path))
-    if directory is None or directory.daemon is None:
+    itself, daemon = identify(os.getpid()), directory.daemon
+    if itself is None or daemon is None:
         return 1
-    _answer()
-    daemon = _descriptor(directory.daemon.pid)
-    if daemon is not None and directory.daemon.alive:
+    directory = (read(directory.path) or directory).marked(owner=itself, detached=True)
+    _say(path=str(directory.path))
+    watched = _descriptor(daemon.pid)
+    if watched is not None and daemon.alive:
         poller = select.poll()
-        poller.register(daemon, select.POLLIN)
+        poller.register(watched, select.POLLIN)
         poller.poll()
     return _tidy(directory)
 
 
 def _tidy(directory: OwnDirectory) -> int:
-    """End what is left. Of a directory that others have cleaned away, the daemon is known still."""
-    directory = read(directory.path) or directory
-    if directory.daemon is None:  # the owner went while the daemon was starting
-        until(lambda: directory.written_pid() is not None, PATIENCE_S)
+    """End what is left, also of a directory that others have cleaned away."""
     try:
         end(read(directory.path) or directory)
     except MpsError:
@@ -71,9 +82,9 @@ def _tidy(directory: OwnDirectory) -> int:
     return 0
 
 
-def _answer() -> None:
+def _say(**told: str) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more: the owner has ended
-        os.write(sys.stdout.fileno(), READY)
+        os.write(sys.stdout.fileno(), f"{json.dumps(told)}\n".encode())
 
 
 def _descriptor(pid: int) -> int | None:

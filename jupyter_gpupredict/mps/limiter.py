@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ContextExists, LimitRefused
 from jupyter_gpupredict.driver import cuda
+from jupyter_gpupredict.mps.control import MEMORY_COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,6 +83,19 @@ def merged(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
     """Return an environment with changes made, for a process that is yet to start."""
     kept = {key: value for key, value in environ.items() if key not in changes}
     return kept | {key: value for key, value in changes.items() if value is not None}
+
+
+def require_known(limits: Limits, commands: frozenset[str]) -> None:
+    """Refuse a limit that the daemon's driver has not.
+
+    Raises:
+        LimitRefused: Memory is to be limited, and this driver's MPS has no such limit.
+    """
+    if limits.memory_mib is not None and MEMORY_COMMAND not in commands:
+        raise LimitRefused(
+            "this driver's MPS cannot limit the memory of a client",
+            "leave --memory-limit out, or use a newer driver",
+        )
 
 
 def percentage_in(environ: Mapping[str, str]) -> int | None:

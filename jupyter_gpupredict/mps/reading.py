@@ -133,6 +133,8 @@ class Reader(threading.Thread):
                 self._put(("mark", _mark(head)))
             case "note":
                 self._put(("note", head["text"]))
+            case "unwinding":
+                self._put(("unwinding",))
             case "began":
                 self._put(("began", head["time_s"]))
             case "error":

@@ -1,9 +1,12 @@
-"""Daemons and processes that are not ours: judged by their files and by NVML, never spoken to."""
+"""Daemons and processes that are not ours: seen in /proc and by NVML, never sent a command."""
 
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,8 @@ from jupyter_gpupredict.core.errors import (
 )
 from jupyter_gpupredict.driver import cuda, inventory
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
-from jupyter_gpupredict.mps.identity import identify, owner_uid
+from jupyter_gpupredict.mps.identity import daemon_in, owner_uid
+from jupyter_gpupredict.mps.records import loaded_driver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,24 +32,75 @@ DEFAULT_PIPE_DIRECTORY = Path("/tmp/nvidia-mps")  # noqa: S108 - the driver's ow
 _PROHIBITED, _EXCLUSIVE_PROCESS = 2, 3
 """nvmlComputeMode_t."""
 _MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
+_CONNECT_S = 2.0
+_PEER = struct.Struct("3i")
+"""struct ucred: PID, user, group."""
 _SERVER = "nvidia-cuda-mps-server"[:15]
 """As far as the kernel keeps a process's name, proc(5)."""
 
 
-def running_daemon(environ: Mapping[str, str]) -> tuple[Path, int] | None:
-    """Return the pipe directory and PID of a live daemon that CUDA would attach to by itself.
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A live control daemon that CUDA would attach to by itself."""
 
-    That is where the environment or the driver's default says: a program started here becomes its
-    client without being asked to.
+    pipe_directory: Path
+    pid: int
+    """0 where it is in a PID namespace that cannot be seen from here."""
+    foreign: bool
+    """It, or its directory, is another user's."""
+
+    @property
+    def text(self) -> str:
+        """Whose it is and where, in words."""
+        whose = "another user's" if self.foreign else "this user's, not ours"
+        process = f"process {self.pid}" if self.pid else "in another container"
+        return f"{whose}, {process}, in {self.pipe_directory}"
+
+
+def running_daemon(environ: Mapping[str, str], *, connect: bool = False) -> Running | None:
+    """Return the daemon that a program started here becomes a client of without being asked to.
+
+    It is found by its own process. One that cannot be seen, in another container or of another
+    user, is found by a connection to its socket, which leaves two lines in its log and nothing
+    else: no command is ever sent.
+
+    Args:
+        environ: Names its pipe directory, else the driver's default holds.
+        connect: Whether the connection may be made: once in a run that asked for MPS.
     """
     folder = control_socket(environ)
     if folder is None:
         return None
-    try:
-        pid = int((folder / "nvidia-cuda-mps-control.pid").read_bytes()[:32])
-    except (OSError, ValueError):
+    process = daemon_in(folder, default=folder == DEFAULT_PIPE_DIRECTORY)
+    if process is not None:
+        pid, uid = process.pid, owner_uid(process.pid)
+    elif connect and (peer := _listening(folder / "control")):
+        pid, uid = peer
+    else:
         return None
-    return (folder, pid) if identify(pid) is not None else None
+    try:
+        owners = {uid, folder.stat().st_uid, (folder / "control").stat().st_uid}
+    except OSError:
+        return None  # gone meanwhile
+    return Running(folder, pid, foreign=owners != {os.geteuid()})
+
+
+def _listening(path: Path) -> tuple[int, int] | None:
+    """Return PID and user of who listens at a daemon's socket; None where nobody does.
+
+    A socket alone proves nothing: it stays after a kill, and containers mount it.
+
+    Source: SO_PEERCRED, unix(7). The daemon's sockets are of the kind SOCK_SEQPACKET.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+        link.settimeout(_CONNECT_S)
+        try:
+            link.connect(str(path))
+            said = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        except OSError:
+            return None
+    pid, uid, _ = _PEER.unpack(said)
+    return pid, uid
 
 
 def control_socket(environ: Mapping[str, str]) -> Path | None:
@@ -63,23 +118,20 @@ def control_socket(environ: Mapping[str, str]) -> Path | None:
 def joinable(environ: Mapping[str, str]) -> Path | None:
     """Return the pipe directory of a daemon of this user that is to be joined as it is.
 
+    May connect to it: see `running_daemon`.
+
     Raises:
         ForeignDaemon: There is one, and it is another user's.
     """
-    found = running_daemon(environ)
-    if found is None:
+    there = running_daemon(environ, connect=True)
+    if there is None:
         return None
-    folder, pid = found
-    try:
-        owners = {owner_uid(pid), folder.stat().st_uid, (folder / "control").stat().st_uid}
-    except OSError:
-        return None  # gone meanwhile
-    if owners != {os.geteuid()}:
+    if there.foreign:
         raise ForeignDaemon(
-            f"the MPS daemon in {folder}, process {pid}, is another user's",
+            f"the MPS daemon in {there.pipe_directory} is {there.text.partition(', in ')[0]}",
             "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
         )
-    return folder
+    return there.pipe_directory
 
 
 def device(wanted: str | None, environ: Mapping[str, str]) -> Device:
@@ -146,6 +198,14 @@ def driver_version() -> str:
     """
     with Nvml() as nvml:
         return nvml.driver_version()
+
+
+def driver_version_or_none() -> str:
+    """Return the same, or what the kernel says of its driver; empty where there is none."""
+    try:
+        return driver_version()
+    except TelemetryError:
+        return loaded_driver()
 
 
 def compute_mode(gpu_uuid: str) -> str:

@@ -1,8 +1,8 @@
 /* A stand-in for libcuda.so.1: what the driver door asks, and an MPS client's side of cuInit.
  *
  * cuInit connects to the control socket of tests/fake_mps, if there is one, and stays connected: a
- * client lives as long as its process. Without a daemon it goes on without MPS, silently, as the
- * real one does. FAKE_CUDA_SMS is the device's number of SMs (132).
+ * client lives as long as its process. Without a daemon it goes on without MPS, silently, and with one
+ * whose server does not start every call gives 805, as the real one's do. FAKE_CUDA_SMS is the device's number of SMs (132).
  *
  * Its one kernel spins: a launch of so many blocks, two to an SM, takes its cycles at 2 GHz, and
  * longer where the process was given fewer SMs than that. Other processes do not disturb it.
@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int initialised, link_fd = -1, percent = 100; /* fixed when CUDA starts */
+static int initialised, broken, link_fd = -1, percent = 100; /* fixed when CUDA starts */
 static char first[64];
 
 static void attach(void) {
@@ -23,21 +23,25 @@ static void attach(void) {
   const char *folder = getenv("CUDA_MPS_PIPE_DIRECTORY"), *device = getenv("CUDA_VISIBLE_DEVICES");
   char line[256];
   snprintf(to.sun_path, sizeof to.sun_path, "%s/control", folder ? folder : "/tmp/nvidia-mps");
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to)) {
     if (fd >= 0) close(fd);
     return;
   }
   int n = snprintf(line, sizeof line, "attach %d %d %s\n", (int)getpid(), (int)getuid(), device ? device : "GPU-?");
-  if (write(fd, line, (size_t)n) == n && read(fd, line, sizeof line) > 0) link_fd = fd;
-  else close(fd);
+  if (write(fd, line, (size_t)n) == n && read(fd, line, sizeof line) > 0 && line[0] == 'o') link_fd = fd;
+  else {
+    broken = 805; /* for as long as the process lives, whatever its environment is set to */
+    close(fd);
+  }
 }
 
 int cuInit(unsigned flags) {
   if (flags) return 1;
   const char *limit = getenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  if (!initialised && !broken) attach();
+  if (broken) return broken;
   if (!initialised) {
-    attach();
     if (link_fd >= 0 && limit) percent = atoi(limit);
     const char *shown = getenv("CUDA_VISIBLE_DEVICES"), *named = getenv("FAKE_CUDA_UUID");
     if (!named) named = shown && !strncmp(shown, "GPU-", 4) ? shown : "GPU-11111111-2222-3333-4444-555555555555";

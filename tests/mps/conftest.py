@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_gpupredict.mps.ending import until
-from tests.fake_mps import FOLDER
+from jupyter_gpupredict.mps.waiting import until
+from tests.fake_mps import FOLDER, REAL, real_environment
 from tests.fake_nvml.build import SOURCES, library_dir
 
 CLIENT = """
@@ -51,12 +51,13 @@ class Machine:
         return sorted(self.folder.glob("gpupredict-mps-*"))
 
     def daemons(self) -> list[psutil.Process]:
-        """Return the processes of stand-in daemons and servers of this machine."""
+        """Return the processes of daemons and servers, stand-ins or NVIDIA's, of this machine."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.status() == psutil.STATUS_ZOMBIE or not any(
-                    word.endswith("nvidia-cuda-mps-control") for word in process.cmdline()
+                    word.endswith(("nvidia-cuda-mps-control", "nvidia-cuda-mps-server"))
+                    for word in process.cmdline()
                 ):
                     continue
                 if (
@@ -82,6 +83,14 @@ class Machine:
             process.stdin.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """NVIDIA's own daemon has no server without a GPU, and a stand-in's record is a stand-in's."""
+    if REAL:
+        for item in items:
+            if item.get_closest_marker("live_server"):
+                item.add_marker(pytest.mark.skip(reason="a live MPS server needs a GPU"))
+
+
 @pytest.fixture
 def machine(driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Short paths, as a socket's may not be long; nothing may be left behind."""
@@ -100,6 +109,9 @@ def machine(driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setenv("PATH", f"{FOLDER}:{python}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_MPS_SCRIPT", str(made.script))
     monkeypatch.setenv("FAKE_MPS_LOG", str(made.log))
+    if REAL:
+        for name, value in real_environment(Path(REAL)).items():
+            monkeypatch.setenv(name, value)
     yield made
     until(lambda: not made.daemons() and not made.directories(), 5.0)  # a server's last moment
     left = [*made.daemons(), *made.directories()]

@@ -1,8 +1,10 @@
 """Commands to the MPS program: every answer is typed, everything else is an error."""
 
+import dataclasses
+import json
 import os
+import signal
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,28 +13,32 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.errors import (
     ControlTimeout,
     DaemonNotRunning,
-    LimitRefused,
     MpsError,
     ServerFault,
 )
-from jupyter_gpupredict.mps.control import Client, Control
+from jupyter_gpupredict.mps import waiting
+from jupyter_gpupredict.mps.control import OPTIONAL, Control
 from jupyter_gpupredict.mps.daemon import start
-from jupyter_gpupredict.mps.directory import make
+from jupyter_gpupredict.mps.directory import make, place, read
+from jupyter_gpupredict.mps.records import by_driver
+from tests.fake_mps import FOLDER, REAL
 from tests.fake_nvml.scenario import UUID
 
 QUERIES = [
+    ("commands", ()),
     ("get_server_list", ()),
     ("get_server_status", (1,)),
-    ("get_client_list", (1,)),
-    ("ps", ()),
+    ("clients", ()),
     ("terminate_client", (1, 2)),
-    ("set_default_active_thread_percentage", (50,)),
-    ("set_active_thread_percentage", (1, 50)),
-    ("set_default_device_pinned_mem_limit", (0, 1024)),
     ("start_server", (0,)),
-    ("sm_partition_add", (UUID, 2)),
-    ("lspart", ()),
 ]
+KNOWN = frozenset(OPTIONAL)
+RECORDED = {one.stem: json.loads(one.read_text()) for one in (FOLDER / "replies").glob("*.json")}
+
+
+def fresh():
+    """A directory in which no daemon runs."""
+    return make(place(), UUID, os.getpid())
 
 
 @pytest.fixture
@@ -43,77 +49,88 @@ def daemon(machine):
     started.quit()
 
 
+@pytest.mark.live_server
 def test_the_life_of_a_client(machine, daemon):
     control = daemon.control
     assert control.get_server_list() == []
-    assert control.ps() == []
     with machine.client(
         CUDA_MPS_PIPE_DIRECTORY=str(daemon.pipe_directory), CUDA_VISIBLE_DEVICES=UUID
     ) as client:
         (server,) = control.get_server_list()
         assert control.get_server_status(server) == "ACTIVE"
-        assert control.get_client_list(server) == [client.pid]
-        (row,) = control.ps()
-        namespace = str(Path("/proc/self/ns/pid").readlink())[5:-1]
-        assert row == Client(client.pid, 1, server, UUID[:22], namespace, "python")
+        assert control.clients() == {server: [client.pid]}
+        assert control.client_pids() == [client.pid]
         control.terminate_client(server, client.pid)
-        assert control.get_client_list(server) == []
+        assert control.client_pids() == []
         with pytest.raises(ServerFault, match="not found"):
             control.terminate_client(server, client.pid)
 
 
-def test_limits_are_read_back(machine, daemon):
+def test_what_is_not_there_is_no_fault(daemon):
+    """Where there is no server, NVIDIA's daemons answer `not found`, or nothing."""
     control = daemon.control
-    control.start_server(os.getuid())
-    (server,) = control.get_server_list()
-    control.set_default_active_thread_percentage(37)
-    control.set_active_thread_percentage(server, 25)
-    control.set_default_device_pinned_mem_limit(0, 5874)
-    machine.misbehave("say set_active_thread_percentage 100.0")
-    with pytest.raises(LimitRefused, match=r"did not take 25 %: '100.0'"):
-        control.set_active_thread_percentage(server, 25)
-    machine.misbehave("say get_default_device_pinned_mem_limit 2G")
-    with pytest.raises(LimitRefused, match="did not take 5874 MiB"):
-        control.set_default_device_pinned_mem_limit(0, 5874)
-    control.set_default_device_pinned_mem_limit(0, 2048)  # which is 2G
+    assert (control.get_server_list(), control.clients()) == ([], {})
+    assert control.get_server_status(1) == ""
+    if "terminate_client" in daemon.directory.commands:
+        control.terminate_client(1, 2)
 
 
-def test_static_partitions(machine):
-    daemon = start(UUID, static_partitions=True)
-    try:
-        name = daemon.control.sm_partition_add(UUID, 7)
-        assert name.startswith(f"{UUID}/Dx")
-        device, made = daemon.control.lspart()
-        # 16 chunks of 8 SMs and 4 SMs that make no chunk: 9 chunks and 76 SMs are left
-        assert (device.name, device.free_chunks, device.free_sms) == (None, 9, 76)
-        assert (made.used_chunks, made.used_sms, made.in_use) == (7, 56, False)
-        with pytest.raises(LimitRefused, match="INVALID_RESOURCE_CONFIGURATION"):
-            daemon.control.sm_partition_add(UUID, 10)
-        daemon.control.sm_partition_rm(name)
-        assert [row.name for row in daemon.control.lspart()] == [None]
-    finally:
-        daemon.quit()
+@pytest.mark.parametrize("branch", sorted(RECORDED))
+@pytest.mark.skipif(bool(REAL), reason="the record of another branch takes the stand-in")
+def test_each_branch_is_asked_once_what_it_knows(machine, monkeypatch, branch):
+    monkeypatch.setenv("FAKE_MPS_BRANCH", branch)
+    daemon = start(UUID)
+    sent = machine.commands()
+    assert daemon.directory.commands == by_driver(f"{branch}.1").commands
+    assert daemon.control.clients() == {}
+    assert daemon.control.get_server_status(1) == ""
+    assert sent[-3:] == [
+        "get_server_status 0", "terminate_client 0 0", "get_default_device_pinned_mem_limit 0"
+    ]  # fmt: skip
+    assert machine.commands()[len(sent) :] == ["get_server_list"] + (
+        ["get_server_status 1"] if "get_server_status" in daemon.directory.commands else []
+    )
+    if "terminate_client" not in daemon.directory.commands:
+        with pytest.raises(ServerFault, match="cannot end one client"):
+            daemon.control.terminate_client(1, 2)
+    assert read(daemon.directory.path).commands == daemon.directory.commands  # whoever asks next
+    daemon.quit()
 
 
-def test_a_daemon_without_partitions_says_so(daemon):
-    with pytest.raises(LimitRefused, match="Static partitioning mode is not enabled"):
-        daemon.control.sm_partition_add(UUID, 7)
+def test_the_table_of_branches_is_what_was_recorded():
+    assert sorted(RECORDED) == ["470", "535", "550", "555"]
+    for branch, told in RECORDED.items():
+        said = {command.split()[0]: reply[1] for command, reply in told["replies"].items()}
+        known = {one for one in OPTIONAL if said[one] != f'Unknown command "{one}"\n'}
+        assert by_driver(told["version"]).commands == known
+        assert by_driver(told["version"]).source == f"the record of {branch}"
+
+
+@pytest.mark.parametrize(
+    ("version", "source"),
+    [("580.65.06", "555"), ("545.23", "535"), ("525.1", "470"), ("418.87", None), ("", None)],
+)
+def test_a_driver_goes_by_the_newest_record_that_is_not_newer(version, source):
+    found = by_driver(version)
+    assert (found and found.source) == (source and f"the record of {source}")
 
 
 @pytest.mark.parametrize(("method", "arguments"), QUERIES)
 def test_rubbish_is_an_error(machine, daemon, method, arguments):
+    if method == "commands":
+        pytest.skip("an answer that is not `Unknown command` shows that it is known")
     machine.misbehave("say * \x1b[31m???\\n12 13")
-    with pytest.raises((ServerFault, LimitRefused)) as caught:
-        getattr(daemon.control, method)(*arguments)
+    control = Control(dataclasses.replace(daemon.directory, commands=KNOWN))
+    with pytest.raises(ServerFault) as caught:
+        getattr(control, method)(*arguments)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("method", "arguments"), QUERIES)
-def test_a_hanging_program_is_given_up(machine, monkeypatch, method, arguments):
-    monkeypatch.setattr("jupyter_gpupredict.mps.control.TERMINATE_LIMIT_S", 0.2)
+def test_a_hanging_program_is_given_up(machine, method, arguments):
     machine.misbehave("hang *")
-    control = Control(make(UUID, os.getpid()), limit_s=0.2)
-    control._directory.remove()
+    control = Control(dataclasses.replace(fresh(), commands=KNOWN), limit_s=0.2)
+    control.directory.remove()
     began_s = time.monotonic()
     with pytest.raises(ControlTimeout):
         getattr(control, method)(*arguments)
@@ -132,8 +149,22 @@ def test_a_refusal_is_quoted(machine, daemon):
         daemon.control.get_server_list()
 
 
+def test_waiting_for_an_answer_is_told(machine, monkeypatch, capfd):
+    """NVIDIA's daemon, halted, answers nothing at all."""
+    monkeypatch.setattr(waiting, "TOLD_AFTER_S", 0.3)
+    daemon = start(UUID)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    with pytest.raises(ControlTimeout):
+        Control(daemon.directory, limit_s=0.8).get_server_list()
+    assert capfd.readouterr().err == (
+        "gpupredict: waiting for the MPS daemon to answer 'get_server_list'\n"
+    )
+    os.kill(daemon.pid, signal.SIGCONT)
+    daemon.quit()
+
+
 def test_no_daemon_and_no_program(machine, monkeypatch):
-    directory = make(UUID, os.getpid())
+    directory = fresh()
     try:
         with pytest.raises(DaemonNotRunning, match="no MPS daemon runs"):
             Control(directory).get_server_list()
@@ -147,11 +178,11 @@ def test_no_daemon_and_no_program(machine, monkeypatch):
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=60))
 def test_no_text_breaks_the_parsers(machine, text):
-    directory = make(UUID, os.getpid())
+    directory = fresh()
     machine.misbehave("say * " + text.replace("\n", "\\n"))
     control = Control(directory)
     try:
-        for ask in (control.ps, control.lspart, control.get_server_list):
+        for ask in (control.clients, control.commands, control.get_server_list):
             try:
                 ask()
             except MpsError as error:

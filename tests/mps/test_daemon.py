@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,14 @@ from jupyter_gpupredict.core.errors import (
 )
 from jupyter_gpupredict.mps import daemon as daemons
 from jupyter_gpupredict.mps import directory as directories
-from jupyter_gpupredict.mps import ending
+from jupyter_gpupredict.mps import ending, surroundings
 from jupyter_gpupredict.mps.control import environment
-from jupyter_gpupredict.mps.daemon import start, start_detached, sweep
-from jupyter_gpupredict.mps.directory import MARKER, found, make, read
-from jupyter_gpupredict.mps.ending import end, until
-from jupyter_gpupredict.mps.identity import Identity, identify
-from jupyter_gpupredict.mps.surroundings import joinable
+from jupyter_gpupredict.mps.daemon import detach, start, sweep
+from jupyter_gpupredict.mps.directory import MARKER, found, make, place, read
+from jupyter_gpupredict.mps.ending import end
+from jupyter_gpupredict.mps.identity import daemon_in, identify, is_stopped
+from jupyter_gpupredict.mps.surroundings import joinable, running_daemon
+from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
 OWNER = """
@@ -71,7 +73,14 @@ def test_start_and_quit_leave_nothing(machine):
     daemon.quit()
     assert not daemon.alive
     assert machine.directories() == []
-    assert machine.commands() == [f"-d CUDA_VISIBLE_DEVICES={UUID}", "get_server_list", "quit -t 5"]
+    assert machine.commands() == [
+        f"-d CUDA_VISIBLE_DEVICES={UUID}",
+        "get_server_list",
+        "get_server_status 0",
+        "terminate_client 0 0",
+        "get_default_device_pinned_mem_limit 0",
+        "quit -t 2",
+    ]
 
 
 def test_the_daemon_inherits_no_limits(machine, monkeypatch):
@@ -141,8 +150,8 @@ def test_the_fresh_daemon_answers_rubbish(machine):
 
 @pytest.mark.parametrize("how", ["fail quit 1 no", "hang quit", "say quit ???"])
 def test_a_daemon_that_does_not_quit_is_told_to_end(machine, monkeypatch, how):
-    monkeypatch.setattr(ending, "SERVERS_S", 0)
-    monkeypatch.setattr(ending, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(ending, "ANSWER_S", 0.3)
+    monkeypatch.setattr(ending, "QUIT_S", 0.3)
     daemon = start(UUID)
     machine.misbehave(how)
     daemon.quit()
@@ -150,17 +159,43 @@ def test_a_daemon_that_does_not_quit_is_told_to_end(machine, monkeypatch, how):
 
 
 def test_a_daemon_that_never_ends_keeps_its_directory(machine, monkeypatch):
-    monkeypatch.setattr(ending, "SERVERS_S", 0)
+    """Not even killed, as one that hangs in the driver."""
     daemon = start(UUID)
-    (directory,) = found()
-    machine.misbehave("deaf")
-    os.kill(daemon.pid, signal.SIGSTOP)  # SIGTERM waits until it goes on
-    with pytest.raises(ServerFault, match=f"process {daemon.pid}, does not end"):
-        end(directory, 0.3)
-    assert machine.directories() == [directory.path]
-    os.kill(daemon.pid, signal.SIGCONT)
-    assert until(lambda: not daemon.alive, 5.0)
+    for name in ("ANSWER_S", "QUIT_S", "TERMINATED_S", "KILLED_S"):
+        monkeypatch.setattr(ending, name, 0.1)
+    machine.misbehave("say quit ???")
+    with monkeypatch.context() as patched:
+        patched.setattr(ending, "_signal", lambda *_: None)
+        with pytest.raises(ServerFault, match=f"process {daemon.pid}, does not end"):
+            end(daemon.directory)
+    assert machine.directories() == [daemon.directory.path]
+    machine.behave()
+    monkeypatch.undo()
+    os.environ["TMPDIR"] = str(machine.folder)
     daemon.quit()
+
+
+def test_a_halted_daemon_is_ended_like_any(machine):
+    """Halted by SIGSTOP it can neither answer nor end."""
+    daemon = start(UUID)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    assert until(lambda: is_stopped(daemon.pid), 5.0)
+    began_s = time.monotonic()
+    daemon.quit()
+    assert not daemon.alive
+    assert time.monotonic() - began_s < 10.0
+
+
+def test_a_daemon_that_was_replaced_ends_with_its_directory(machine):
+    """Whoever starts one in a directory of ours: it ends before that is removed."""
+    daemon = start(UUID)
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert until(lambda: not daemon.alive, 5.0)
+    subprocess.run(["nvidia-cuda-mps-control", "-d"], env=environment(daemon.directory), check=True)
+    other = daemon.directory.daemon
+    assert other.pid != daemon.pid
+    daemon.quit()
+    assert not other.alive
 
 
 def test_a_daemon_killed_in_between(machine):
@@ -168,7 +203,7 @@ def test_a_daemon_killed_in_between(machine):
     os.kill(daemon.pid, signal.SIGKILL)
     assert until(lambda: not daemon.alive, 5.0)
     with pytest.raises(DaemonNotRunning):
-        daemon.control.ps()
+        daemon.control.get_server_list()
     daemon.quit()
 
 
@@ -199,21 +234,22 @@ def test_a_forked_child_does_not_hold_the_keeper(machine):
     os.waitpid(pid, 0)
 
 
-def test_a_daemon_that_its_owner_had_no_time_to_note(machine):
+def test_a_daemon_is_found_by_its_own_environment(machine):
     """The owner dies right after the start: the daemon itself says which directory it serves."""
-    made = make(UUID, os.getpid())
+    made = make(place(), UUID, os.getpid())
     subprocess.run(["nvidia-cuda-mps-control", "-d"], env=environment(made), check=True)
-    assert until(lambda: identify(made.written_pid() or 0) is not None, 5.0)
-    daemon = identify(made.written_pid())
-    assert read(made.path).daemon is None
+    assert until(lambda: made.daemon is not None, 5.0)
+    daemon = made.daemon
     end(read(made.path))
     assert not daemon.alive
     assert machine.directories() == []
 
 
-def test_a_number_in_the_pid_file_may_mean_someone_else(machine):
-    made = make(UUID, os.getpid())
+def test_a_pid_file_means_nothing(machine):
+    """Drivers before 550 write none, and a number in one may mean anybody."""
+    made = make(place(), UUID, os.getpid())
     (made.pipe / "nvidia-cuda-mps-control.pid").write_text(f"{os.getpid()}\n")
+    assert made.daemon is None
     end(made)  # and we are still here
     assert machine.directories() == []
 
@@ -226,19 +262,13 @@ def test_the_keeper_quits_when_the_owner_is_killed(machine, driver):
         process.kill()
         process.wait()
         assert until(lambda: not daemon.alive and machine.directories() == [], 10.0)
-    assert machine.commands()[-1] == "quit -t 5"
+    assert machine.commands()[-1] == "quit -t 2"
 
 
 def test_the_keeper_is_out_of_reach_of_the_owners_signals(machine, driver):
     with owner(driver) as process:
         process.stdout.readline()
-        (directory,) = found()
-        keeper = next(
-            int(one.name)
-            for one in Path("/proc").iterdir()
-            if one.name.isdecimal()
-            and str(directory.path).encode() in (one / "cmdline").read_bytes().split(b"\0")
-        )
+        keeper = keeper_of(process.pid).pid
         assert os.getpgid(keeper) == keeper != os.getpgid(process.pid)
         process.kill()
     assert until(lambda: identify(keeper) is None, 10.0)
@@ -248,8 +278,7 @@ def test_leftovers_of_the_dead_are_swept(machine, driver):
     with owner(driver) as process:
         daemon = identify(int(process.stdout.readline()))
         (directory,) = found()
-        keeper = next(p for p in _children(process.pid) if str(directory.path) in p.cmdline())
-        keeper.kill()  # the worst case: it and its owner at once
+        keeper_of(process.pid).kill()  # the worst case: it and its owner at once
         process.kill()
         process.wait()
     assert daemon.alive
@@ -257,19 +286,51 @@ def test_leftovers_of_the_dead_are_swept(machine, driver):
     assert not daemon.alive
 
 
-def _children(pid):
+def keeper_of(pid):
+    """The process that watches over an owner."""
     import psutil
 
-    return psutil.Process(pid).children()
+    return next(p for p in psutil.Process(pid).children() if UUID in p.cmdline())
+
+
+MOMENTS_S = [0.02, 0.3]
+
+
+@pytest.mark.parametrize(
+    "moment_s",
+    [*MOMENTS_S, *(pytest.param(0.01 + 0.06 * k, marks=pytest.mark.long) for k in range(10))],
+)
+def test_an_owner_killed_at_any_moment_leaves_nothing(machine, driver, moment_s):
+    with owner(driver) as process:
+        assert until(lambda: _has_children(process.pid), 30.0)  # Python is up, the keeper comes
+        time.sleep(moment_s)
+        process.kill()
+        process.wait()
+    assert until(lambda: machine.daemons() == [] and machine.directories() == [], 15.0)
+
+
+def _has_children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text() != ""
+
+
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.long)])
+def test_starting_and_stopping_leaves_nothing(machine, rounds):
+    start(UUID).quit()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(rounds):
+        start(UUID).quit()
+        assert machine.directories() == []
+    assert machine.daemons() == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_what_is_not_a_dead_owners_stays(machine):
-    mine = make(UUID, os.getpid())
+    mine = make(place(), UUID, os.getpid())
     unmarked = machine.folder / f"gpupredict-mps-{os.geteuid()}-unmarked"
     unmarked.mkdir(mode=0o700)
-    open_to_all = make(UUID, os.getpid())
+    open_to_all = make(place(), UUID, os.getpid())
     open_to_all.path.chmod(0o755)
-    elsewhere = make(UUID, os.getpid())
+    elsewhere = make(place(), UUID, os.getpid())
     told = json.loads((elsewhere.path / MARKER).read_text())
     told["owner"]["pid"], told["namespace"] = 2**22 + 1, "pid:[1]"  # dead here, perhaps not there
     (elsewhere.path / MARKER).write_text(json.dumps(told))
@@ -284,8 +345,8 @@ def test_what_is_not_a_dead_owners_stays(machine):
 
 
 def test_a_directory_of_another_pid_namespace_is_not_ended(machine):
-    made = make(UUID, os.getpid())
-    elsewhere = dataclasses.replace(made, namespace="pid:[1]", daemon=Identity(2**22 + 1, 2))
+    made = make(place(), UUID, os.getpid())
+    elsewhere = dataclasses.replace(made, namespace="pid:[1]")
     with pytest.raises(MpsError, match="another PID namespace"):
         end(elsewhere)  # its daemon is not seen from here, and may well run
     assert machine.directories() == [made.path]
@@ -326,7 +387,7 @@ def test_a_daemon_that_neither_starts_nor_ends_is_left_to_the_keeper(machine, dr
 
 @root_only
 def test_another_users_directory_stays(machine):
-    other = make(UUID, os.getpid())
+    other = make(place(), UUID, os.getpid())
     told = json.loads((other.path / MARKER).read_text())
     told["owner"]["start_ticks"] = 1  # dead
     (other.path / MARKER).write_text(json.dumps(told))
@@ -338,7 +399,7 @@ def test_another_users_directory_stays(machine):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{" * 100, '{"owner": 3}', "\x00"])
 def test_a_damaged_marker_is_none(machine, text):
-    made = make(UUID, os.getpid())
+    made = make(place(), UUID, os.getpid())
     (made.path / MARKER).write_text(text)
     assert read(made.path) is None
     made.remove()
@@ -420,11 +481,15 @@ def stranger(machine, name="theirs"):
     """A daemon that somebody else started; returns its pipe directory and PID."""
     folder = machine.folder / name
     folder.mkdir()
-    environ = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(folder)}
+    kept = {key: value for key, value in os.environ.items() if key != "CUDA_MPS_LOG_DIRECTORY"}
+    environ = {
+        **kept,
+        "CUDA_MPS_PIPE_DIRECTORY": str(folder),
+        "CUDA_MPS_LOG_DIRECTORY": str(folder),
+    }
     subprocess.run(["nvidia-cuda-mps-control", "-d"], env=environ, check=True)
-    pid_file = folder / "nvidia-cuda-mps-control.pid"
-    assert until(lambda: pid_file.exists() and pid_file.read_text() != "", 5.0)
-    return folder, int(pid_file.read_text())
+    assert until(lambda: daemon_in(folder) is not None, 5.0)
+    return folder, daemon_in(folder).pid
 
 
 def test_a_daemon_of_this_user_is_joined_without_a_word(machine):
@@ -457,8 +522,23 @@ def test_another_users_daemon_is_left_alone(machine):
     assert until(lambda: identify(pid) is None, 5.0)
 
 
+def test_a_daemon_that_cannot_be_seen_is_found_by_its_socket(machine, monkeypatch):
+    """As in another container: one connection, and no command."""
+    folder, pid = stranger(machine)
+    environ = {"CUDA_MPS_PIPE_DIRECTORY": str(folder)}
+    monkeypatch.setattr(surroundings, "daemon_in", lambda *_, **__: None)
+    assert running_daemon(environ) is None  # nobody has asked for MPS
+    assert joinable(environ) == folder
+    log = (folder / "control.log").read_text()
+    assert log.count("Accepting connection...") == 1
+    assert "Cmd:" not in log
+    os.kill(pid, signal.SIGKILL)
+    assert until(lambda: identify(pid) is None, 5.0)
+    assert joinable(environ) is None  # a dead socket proves nothing
+
+
 def test_a_detached_daemon_lives_until_it_is_ended(machine):
-    directory = start_detached(UUID)
+    directory = detach(start(UUID))
     assert directory.owner.alive
     assert directory.owner.pid != os.getpid()
     assert sweep() == []
@@ -468,20 +548,16 @@ def test_a_detached_daemon_lives_until_it_is_ended(machine):
 
 
 def test_a_detached_daemon_that_is_killed_is_tidied_up_after(machine):
-    directory = start_detached(UUID)
+    directory = detach(start(UUID))
     os.kill(directory.daemon.pid, signal.SIGKILL)
     assert until(lambda: machine.directories() == [], 10.0)
     os.waitpid(directory.owner.pid, 0)
 
 
 def test_a_full_disk_is_one_line(machine, monkeypatch):
-    replace, calls = Path.replace, []
-
     def full(self, target):
-        calls.append(target)
-        if len(calls) > 1:  # the directory was marked; the daemon cannot be noted
-            raise OSError(28, "No space left on device")
-        return replace(self, target)
+        """What the daemon knows cannot be noted."""
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(MpsError, match="No space left on device"):

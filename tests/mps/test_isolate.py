@@ -9,8 +9,8 @@ import textwrap
 
 import pytest
 
-from jupyter_gpupredict.mps.ending import until
 from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.kernels import Kernel
@@ -108,7 +108,7 @@ def test_a_client_that_hangs_is_taken_from_the_server_before_any_signal(kernel, 
         "        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"
     )
     message = kernel.client.execute(code)
-    until(lambda: any("ps" in line for line in machine.commands()), 1.0)
+    until(lambda: any("start_server" in line for line in machine.commands()), 1.0)
     import time
 
     for _ in range(3):

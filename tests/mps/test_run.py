@@ -15,8 +15,8 @@ from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.mps.ending import until
 from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
@@ -87,7 +87,7 @@ def test_an_uncapped_client(machine):
     assert found["target_ratio"] is not None
     assert said == ""
     assert gone(machine)
-    assert machine.commands()[-1] == "quit -t 5"
+    assert machine.commands()[-1] == "quit -t 2"
 
 
 def test_a_capped_client_predicts_nothing(machine, tmp_path):
@@ -311,7 +311,7 @@ def test_cuda_attaches_to_another_users_daemon_all_the_same(machine, driver):
 def test_an_interrupt_while_the_program_hangs_at_the_end(machine):
     """The run has its end, and says what could not be shown."""
     hangs = (
-        f"{WORK}; open(os.environ['FAKE_MPS_SCRIPT'], 'w').write('hang ps'); "
+        f"{WORK}; open(os.environ['FAKE_MPS_SCRIPT'], 'w').write('hang get_client_list'); "
         "import threading; threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()"
     )
     ((found,), _) = measured(({"mps": True}, hangs))

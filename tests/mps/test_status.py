@@ -11,8 +11,8 @@ from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.mps import directory as directories
-from jupyter_gpupredict.mps.ending import until
-from jupyter_gpupredict.mps.identity import Identity, identify
+from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
 
@@ -35,7 +35,8 @@ def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
     found = json.loads(told(capsys, "status", "--json")[1])
     (own,) = found["own"]
     assert (own["detached"], own["gpu_uuid"], own["clients"]) == (True, UUID, [])
-    assert found["version"] == "CUDA MPS Control binary version: 13010"
+    assert found["driver"] == "580.00"
+    assert found["commands"].endswith("(by the record of 555)")
     with machine.client(
         CUDA_MPS_PIPE_DIRECTORY=own["pipe_directory"], CUDA_VISIBLE_DEVICES=UUID
     ) as client:
@@ -53,10 +54,8 @@ def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
 
 def test_a_daemon_of_another_pid_namespace_is_left_alone_and_named(machine, capsys):
     """As that of a container's host, whose temporary directory is mounted."""
-    made = directories.make(UUID, os.getpid())
-    directories._mark(
-        dataclasses.replace(made, namespace="pid:[1]", daemon=Identity(2**22 + 1, 2), detached=True)
-    )
+    made = directories.make(directories.place(), UUID, os.getpid())
+    directories._mark(dataclasses.replace(made, namespace="pid:[1]", detached=True))
     status, out, err = told(capsys, "stop")
     assert (status, out) == (2, "")
     assert f"{made.pipe} was started in another PID namespace" in err
@@ -78,7 +77,7 @@ def test_a_terminal_leaves_a_kernels_daemon_alone(machine, capsys):
         status, _, err = told(capsys, "stop")
         assert status == 2
         assert f"that of process {os.getpid()} ends there" in err
-        assert len(machine.daemons()) == 1
+        assert len(machine.daemons()) == 2  # and its server
     finally:
         config.mps_stop()
 
@@ -111,14 +110,16 @@ def test_a_status_where_nothing_answers(machine, capsys, monkeypatch):
     machine.misbehave("say * ???")
     (own,) = config.mps_status().own
     assert "???" in own.problem
-    assert config.mps_status().version == ""
     machine.behave()
     config.mps_stop()
 
 
 def test_the_doctor(machine, driver, monkeypatch):
     found = lines()
-    assert found["mps program"].found.endswith("version: 13010")
+    assert found["mps program"].found.endswith(", driver 580.00")
+    assert found["mps abilities"].found == (
+        "--mps, proof of attachment, ending one client, memory limits (by the record of 555)"
+    )
     assert found["mps daemon"].found == "none runs; --mps starts one"
     assert found["mps compute mode"].found == "default"
     assert found["mps user"].found.startswith(f"uid {os.geteuid()};")

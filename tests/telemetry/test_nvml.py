@@ -20,7 +20,7 @@ from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.driver import inventory, nvml
 from jupyter_gpupredict.driver.tenants import Tenants
-from jupyter_gpupredict.mps.ending import until
+from jupyter_gpupredict.mps.waiting import until
 from jupyter_gpupredict.telemetry.nvml import NvmlSource
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 

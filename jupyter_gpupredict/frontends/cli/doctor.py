@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
+    parser.add_argument(
+        "--mps", action="store_true", help="start a daemon of MPS, ask it, and remove it again"
+    )
     parser.add_argument("--json", action="store_true", help="a JSON list on stdout")
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the page."""
-    print(doctor.report_json() if options.json else doctor.report())  # noqa: T201 - command line
+    page = doctor.report_json if options.json else doctor.report
+    print(page(mps=options.mps))  # noqa: T201 - command line
     return 0
