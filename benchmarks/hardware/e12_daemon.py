@@ -13,6 +13,7 @@ from benchmarks.hardware.record import main
 from jupyter_gpupredict.config.tenancy import Tenancy, hosted
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.mps import daemon, limiter, surroundings
+from jupyter_gpupredict.mps.preflight import require_server
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def _two(options: argparse.Namespace) -> dict[str, Any]:
     running = []
     try:
         for _ in range(2):
-            running.append(daemon.start(device.uuid))  # noqa: PERF401 - each is to be quit
+            running.append(daemon.start(device.uuid))
+            require_server(running[-1].directory)
         return {
             str(number): answer(COUNT, Tenancy(limiter.own_client(one.pipe_directory, device.uuid)))
             for number, one in enumerate(running)

@@ -31,7 +31,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 client.running()
                 pid = client.child.pid
                 running = process_mps().daemon
-                ps = [] if running is None else [_client(one) for one in running.control.ps()]
+                clients = {} if running is None else running.control.clients()
                 devices = [_row(one) for one in watch.read().devices]
                 status = Path(f"/proc/{pid}/status").read_text()
                 try:
@@ -45,14 +45,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "own": os.getpid(),
         "client": pid,
         "nspid": [line for line in status.splitlines() if line.startswith("NSpid")],
-        "ps": ps,
+        "clients": {str(server): pids for server, pids in clients.items()},
         "devices": devices,
         "terminate_client": said or "done",
     }
-
-
-def _client(one: Any) -> dict[str, Any]:
-    return {"pid": one.pid, "server_pid": one.server_pid, "namespace": one.namespace}
 
 
 if __name__ == "__main__":

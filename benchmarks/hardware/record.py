@@ -75,7 +75,7 @@ def _machine(wanted: str | None, *, needs_mps: bool) -> Readings:
     return {
         "devices": [{"name": one.name, "uuid": one.uuid} for one in table.devices],
         "driver": table.driver_version,
-        "mps": status.version,
+        "mps": status.commands,
         "compute_mode": status.compute_mode,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", "-m", *sys.orig_argv[2:]]),

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 """Seconds for an interrupted cell to unwind, before the ladder (gpu.md, rule 9)."""
-NOTICED_S = 3.0
+NOTICED_S = 4.0
 """Seconds for it to notice: a cell in native code that never returns does not."""
+LOOK_S = 0.25
 SM_COUNT = "jupyter_gpupredict.driver.cuda:visible_sm_count"
 _CALL = "_isolated"
 _TAIL = f"""
@@ -188,23 +189,25 @@ class IsolatedRun:
         Returns:
             None when an interrupted cell did not unwind in time, or a second interrupt came.
         """
-        asked_s = until_s = None
+        from jupyter_gpupredict.mps.waiting import Patience
+
+        patience: Patience | None = None
+        notices_until_s = 0.0
         while True:
             try:
-                self.ended = self._child.wait(until_s)
+                left_s = None if patience is None else min(patience.step_s(), LOOK_S)
+                self.ended = self._child.wait(left_s and time.monotonic() + left_s)
             except KeyboardInterrupt:
-                if asked_s is not None:
+                if patience is not None:
                     return None
-                asked_s = time.monotonic()
-                until_s = asked_s + NOTICED_S
+                patience = Patience(PATIENCE_S, "the cell to stop")
+                notices_until_s = time.monotonic() + NOTICED_S
                 self._child.interrupt()
                 continue
-            if self.ended is None and asked_s is not None and self._child.unwinding:
-                if until_s == asked_s + PATIENCE_S:
-                    return None
-                until_s = asked_s + PATIENCE_S
-                continue
-            return self.ended
+            if self.ended is not None or patience is None or patience.over:
+                return self.ended
+            if not self._child.unwinding and time.monotonic() > notices_until_s:
+                return None
 
     def fetch(self, names: tuple[str, ...], namespace: Mapping[str, Any]) -> dict[str, Fetched]:
         """Bring names back from the cell."""

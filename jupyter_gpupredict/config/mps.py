@@ -174,6 +174,7 @@ class CellShare:
             elif self._config.mps:
                 self._began = self._apply()
         except GpuPredictError as error:
+            self._end_own()
             self._began = AppliedShare(active=False, reason=str(error))
         return self._began
 
@@ -184,7 +185,8 @@ class CellShare:
             self._restore = None
         if self._process.held is not None:
             return self._began
-        if self._began is None:
+        if self._began is None:  # not asked for, or interrupted on the way
+            self._end_own()
             return self._inherited()
         if not self._began.active:
             found = self._inherited()  # CUDA asks nobody whether it may attach
@@ -192,11 +194,15 @@ class CellShare:
         ended = self._proven(self._began)
         if ended.sm_count is not None and ended.attached is not False:
             self._process.held = replace(ended, reason="")
-        elif self._started_here and self._process.daemon is not None:
-            # where it has clients in other processes, or does not end, it stays
+        else:
+            self._end_own()
+        return ended
+
+    def _end_own(self) -> None:
+        """End the daemon that this run started; it stays where it has clients, or does not end."""
+        if self._started_here and self._process.daemon is not None:
             with contextlib.suppress(MpsError, KeyboardInterrupt):
                 self._process.stop()
-        return ended
 
     # ---- the way in ---------------------------------------------------------------------------
 
@@ -263,6 +269,9 @@ class CellShare:
         from jupyter_gpupredict.mps import attachment, limiter, surroundings
 
         count = limiter.visible_sm_count()
+        if count is None and attachment.was_refused(self._process.control, os.getpid()):
+            unlimited = replace(began, percentage=None, memory_limit_bytes=None)  # nothing has run
+            return replace(unlimited, attached=False, reason=UNREACHABLE)
         first = None if count is None else surroundings.own_first_device(self._environ, count)
         pids = attachment.own_pids()
         device = self._device
@@ -277,9 +286,7 @@ class CellShare:
                 reason = "whether it was a client cannot be shown: interrupted"
         if not attached and device is not None:
             attached = attachment.known_to_driver(device.uuid, pids) or attached
-        if count is None and attachment.was_refused(self._process.control, os.getpid()):
-            reason = UNREACHABLE
-        elif attached is False:
+        if attached is False:
             reason = (
                 "CUDA did not start in this cell"
                 if count is None

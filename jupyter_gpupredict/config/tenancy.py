@@ -218,12 +218,15 @@ def _let_go(control: Control | None, group: int) -> str:
 
     A signal without that is allowed where the server has no other client (gpu.md, rule 9).
     """
+    from jupyter_gpupredict.mps.ending import resume
+
     if not _uses_cuda(group):
         return ""
     if control is None:
         return "it may be a client of an MPS daemon that is not ours, which a signal would harm"
     others = True
     try:
+        resume(control.directory)
         clients = [(pid, server) for server, pids in control.clients().items() for pid in pids]
         ours = [one for one in clients if _group(one[0]) == group]
         others = len(ours) < len(clients)
@@ -236,10 +239,12 @@ def _let_go(control: Control | None, group: int) -> str:
 
 def _attached(control: Control | None, gpu_uuid: str, group: int) -> bool | None:
     from jupyter_gpupredict.mps import attachment
+    from jupyter_gpupredict.mps.ending import resume
 
     pids = _members(group)
     found: bool | None = None
     if control is not None:
+        resume(control.directory)
         with contextlib.suppress(MpsError):
             found = attachment.known_to_daemon(control, pids)
     return found or attachment.known_to_driver(gpu_uuid, pids) or found

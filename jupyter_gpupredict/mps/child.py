@@ -28,6 +28,7 @@ from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.mps.identity import members
 from jupyter_gpupredict.mps.reading import TICK_S, Reader
+from jupyter_gpupredict.mps.waiting import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -65,7 +66,7 @@ class Waits:
     """Seconds that each rung of the ladder is given; the defaults are gpu.md's, rule 9."""
 
     asked_s: float = 10.0
-    unnoticed_s: float = 1.0
+    unnoticed_s: float = 0.5
     """Instead, for one that has not noticed an interrupt: it is in native code, as in `cuInit`."""
     terminated_s: float = 5.0
     killed_s: float = 5.0
@@ -368,10 +369,10 @@ class Child:
 
     def _gone(self, patience_s: float) -> bool:
         """Return whether the process is gone, after at most so long; output goes on meanwhile."""
-        until_s = time.monotonic() + patience_s
+        patience = Patience(patience_s, "the cell's process to end")
         try:
-            while not self._drain(until_s):
-                if time.monotonic() >= until_s:
+            while not self._drain(time.monotonic() + patience.step_s()):
+                if patience.over:
                     return False
         except KeyboardInterrupt:
             pass

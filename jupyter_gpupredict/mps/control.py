@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.mps.directory import OwnDirectory
 
 PROGRAM = "nvidia-cuda-mps-control"
-LIMIT_S = 10.0
+LIMIT_S = 3.0
+"""NVIDIA's daemons answer in milliseconds, or, halted, never."""
+TERMINATE_LIMIT_S = 8.0
+"""`terminate_client` answers when the server has destroyed the client's contexts."""
 MEMORY_COMMAND = "get_default_device_pinned_mem_limit"
 """Stands for memory limits of clients: they came with it."""
 OPTIONAL = ("get_server_status", "terminate_client", MEMORY_COMMAND)
@@ -120,7 +123,7 @@ class Control:
         command = f"terminate_client {server_pid} {client_pid}"
         if not self._knows("terminate_client"):
             raise ServerFault("this driver's MPS cannot end one client", "a newer driver can")
-        lines = self._ask(command)
+        lines = self._ask(command, max(self._limit_s, TERMINATE_LIMIT_S))
         if lines != ["0"] and not any(map(_NOTHING_THERE.fullmatch, lines)):  # CUDA_SUCCESS
             raise _strange(command, lines)
 
@@ -142,14 +145,19 @@ class Control:
             raise _strange(command, lines)
         return [int(line) for line in lines]
 
-    def _ask(self, command: str, *, silent_failure: bool = False) -> list[str]:
+    def _ask(
+        self, command: str, limit_s: float | None = None, *, silent_failure: bool = False
+    ) -> list[str]:
         """Send one command; return the lines of its answer without blank ones.
 
         Args:
             command: What to send.
+            limit_s: How long the answer may take; None: as usual.
             silent_failure: Exit status 1 without a word is an answer.
         """
-        code, text = _run([program()], command, environment(self.directory), self._limit_s)
+        code, text = _run(
+            [program()], command, environment(self.directory), limit_s or self._limit_s
+        )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if _NO_DAEMON in text:
             raise DaemonNotRunning(f"no MPS daemon runs in {self.directory.pipe}")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 SERVERS_S = 2
 """How long a daemon lets its servers finish before it ends them."""
 ANSWER_S = 2.5
-QUIT_S, TERMINATED_S, KILLED_S = 4.0, 2.5, 0.9
+QUIT_S, TERMINATED_S, KILLED_S = 4.0, 3.5, 1.0
 """How long each step is waited for: with the answer less than ten seconds. NVIDIA's daemon is gone
-1.3 to 1.8 s after `quit`, and 1 to 2 s after SIGTERM."""
+1.3 to 1.9 s after `quit`, and 1 to 2 s after SIGTERM."""
 
 
 def end(directory: OwnDirectory) -> None:

@@ -37,8 +37,6 @@ class Limits:
     """Of the device's SMs, 1..100; None: all of them."""
     memory_mib: int | None = None
     """Device memory in binary MiB, CUDA's own included; None: all of it."""
-    partition: str | None = None
-    """A static partition, which replaces the percentage."""
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -46,11 +44,6 @@ class Limits:
             raise LimitRefused(f"{self.percentage} % is out of range", "1 to 100")
         if self.memory_mib is not None and not 1 <= self.memory_mib <= _MOST_MIB:
             raise LimitRefused(f"{self.memory_mib} MiB is out of range", "1 or more")
-
-    @property
-    def capped(self) -> bool:
-        """Whether the client gets less than all SMs."""
-        return self.partition is not None or (self.percentage or 100) < 100
 
 
 def own_client(
@@ -69,7 +62,7 @@ def own_client(
         DEVICES: gpu_uuid,
         PERCENTAGE: None if given.percentage is None else str(given.percentage),
         MEMORY: None if given.memory_mib is None else f"0={given.memory_mib}M",
-        PARTITION: given.partition,
+        PARTITION: None,
     }
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.mps.directory import OwnDirectory
 
 LIMIT_S = 10.0
-ANSWER_S = 3.0
 LOOK_S = 0.3
 """Between two looks: a server that dies at once may be in the list for a moment."""
 _EXITED = re.compile(r"Server \d+ exited with status \d+")
@@ -34,7 +33,7 @@ def require_server(directory: OwnDirectory, limit_s: float = LIMIT_S) -> int:
         ControlTimeout: The daemon gives no answer, or no server is there in time.
         MpsError: The daemon cannot be asked.
     """
-    control = Control(directory, ANSWER_S)
+    control = Control(directory)
     patience = Patience(limit_s, "the MPS server to start")
     written = len(_log(directory, "control.log"))
     seen = set(control.get_server_list())

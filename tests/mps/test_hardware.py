@@ -89,7 +89,7 @@ def test_what_counts_towards_the_memory_limit(tmp_path, environ):
 
 def test_a_client_is_found_by_its_number(tmp_path, environ):
     found = readings("e14_pids", tmp_path, environ)
-    assert [one["pid"] for one in found["ps"]] == [found["client"]]
+    assert list(found["clients"].values()) == [[found["client"]]]
     assert found["terminate_client"] == "done"
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from jupyter_gpupredict.core.errors import LimitRefused
 from jupyter_gpupredict.mps.daemon import start
-from jupyter_gpupredict.mps.limiter import Limits, apply, joined_client, merged, own_client
+from jupyter_gpupredict.mps.limiter import (
+    MEMORY_COMMAND,
+    Limits,
+    apply,
+    joined_client,
+    merged,
+    own_client,
+    require_known,
+)
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID
 
@@ -97,8 +105,9 @@ def test_limits_out_of_range(wrong):
         Limits(**wrong)
 
 
-def test_what_counts_as_capped():
-    assert not Limits().capped
-    assert not Limits(100, 100).capped
-    assert Limits(99).capped
-    assert Limits(partition=f"{UUID}/Dx").capped
+def test_a_limit_that_the_driver_has_not_is_refused():
+    """Driver branch 470 has no memory limit of clients, and would take one without a word."""
+    require_known(Limits(30), frozenset())
+    require_known(Limits(memory_mib=100), frozenset({MEMORY_COMMAND}))
+    with pytest.raises(LimitRefused, match="cannot limit the memory of a client"):
+        require_known(Limits(memory_mib=100), frozenset())

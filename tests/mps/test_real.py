@@ -1,0 +1,249 @@
+"""NVIDIA's own control daemons, which run without a GPU: what is started with them also ends.
+
+They have no live server here. Where a test needs what comes after one has started, the two answers
+that say so are put before the program (`alive`); everything else, the end above all, is its own.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jupyter_gpupredict import config
+from jupyter_gpupredict.core.errors import ServerFault
+from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.mps.daemon import start
+from jupyter_gpupredict.mps.directory import found
+from jupyter_gpupredict.mps.identity import daemon_in, is_stopped
+from jupyter_gpupredict.mps.records import by_driver
+from jupyter_gpupredict.mps.waiting import until
+from tests.fake_mps import FETCHED, REAL, real_environment, real_libraries
+from tests.fake_nvml.build import library_dir
+from tests.fake_nvml.scenario import UUID, FakeGpu, Script
+from tests.integration.kernels import Kernel
+from tests.mps.test_daemon import root_only
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(bool(REAL), reason="it chooses its programs itself"),
+]
+ALIVE = ("say get_server_list 4194303", "say get_server_status ACTIVE")
+CUDA = "import ctypes; code = ctypes.CDLL('libcuda.so.1').cuInit(0)"
+MAGIC = "%%gpupredict --source nvml --interval 0.1 -o run --mps"
+
+
+@pytest.fixture(params=["535", "550"])
+def folder(request, machine, monkeypatch, driver):
+    """One branch's programs, in the stand-in's place."""
+    folder = FETCHED / request.param
+    if not (folder / "usr/bin/nvidia-cuda-mps-control").exists():
+        pytest.skip(f"no programs of {request.param}: python -m tests.fake_mps.fetch build/mps")
+    for name, value in real_environment(folder).items():
+        monkeypatch.setenv(name, value)
+    driver.play(Script([FakeGpu(cores=(132 * 128, "9.0"))]))
+    return folder
+
+
+@pytest.fixture
+def kernel(folder, machine, tmp_path):
+    """A kernel with NVIDIA's own libcuda, where nothing runs at the driver's default place."""
+    with Kernel(
+        IPYTHONDIR=str(tmp_path / "ipython"),
+        LD_LIBRARY_PATH=f"{library_dir()}:{real_libraries(folder)}",
+        CUDA_MPS_PIPE_DIRECTORY=str(machine.folder / "none"),
+    ) as one:
+        yield one
+
+
+def nothing_left(machine, limit_s=15.0):
+    return until(lambda: machine.daemons() == [] and machine.directories() == [], limit_s)
+
+
+def test_start_status_and_stop_without_a_server(folder, machine):
+    process = config.process_mps()
+    daemon = process.start(UUID)
+    assert process.start(UUID) is daemon
+    (own,) = config.mps_status().own
+    assert (own.pid, own.servers, own.clients, own.problem) == (daemon.pid, {}, (), "")
+    assert daemon.directory.commands == by_driver(folder.name).commands  # as recorded
+    assert config.mps_stop().own == ()
+    assert nothing_left(machine, 0.0)
+
+
+def test_a_server_that_cannot_start_is_told_and_nothing_is_left(folder, machine):
+    for begin in (config.mps_start, config.mps_start_detached):
+        with pytest.raises(ServerFault, match=r"does not start: Server \d+ exited with status 1$"):
+            begin()
+        assert nothing_left(machine, 0.0)
+    trial = {line.name: line for line in doctor.examine(mps=True)}
+    assert trial["mps trial"].found.endswith("(by asking it)")
+    assert "exited with status 1" in trial["mps trial server"].found
+    assert nothing_left(machine, 0.0)
+
+
+def test_from_a_terminal_with_and_without_a_server(folder, machine):
+    machine.misbehave(*ALIVE)
+    first = config.mps_start_detached()
+    assert config.mps_start_detached() == first
+    machine.behave()
+    (own,) = config.mps_status().own
+    assert (own.detached, own.problem, own.pipe_directory) == (True, "", first)
+    assert config.mps_stop_detached() == ([first], [])
+    os.waitpid(own.owner_pid, 0)
+    assert nothing_left(machine, 0.0)
+
+
+@pytest.mark.parametrize("how", ["killed", "halted", "replaced"])
+def test_a_daemon_that_does_not_answer_any_more(folder, machine, how):
+    daemon = start(UUID)
+    if how == "halted":
+        os.kill(daemon.pid, signal.SIGSTOP)
+        assert until(lambda: is_stopped(daemon.pid), 5.0)
+        (own,) = config.mps_status().own
+        assert "gave no answer" in own.problem
+        line = next(one for one in doctor.examine() if one.name == "mps daemon")
+        assert not line.works
+    else:
+        os.kill(daemon.pid, signal.SIGKILL)
+        assert until(lambda: not daemon.alive, 5.0)
+    if how == "replaced":
+        subprocess.run(
+            ["nvidia-cuda-mps-control", "-d"],
+            env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": str(daemon.pipe_directory)},
+            check=True,
+        )
+        assert until(lambda: daemon_in(daemon.pipe_directory) is not None, 5.0)
+    began_s = time.monotonic()
+    daemon.quit()
+    assert time.monotonic() - began_s < 10.0
+    assert nothing_left(machine, 0.0)
+
+
+def test_a_cell_without_a_server_runs_without_mps_and_keeps_cuda(kernel, machine, folder):
+    reply = kernel.run(f"{MAGIC}\n'mine'")
+    assert (reply.status, reply.result) == ("ok", "'mine'")
+    told = "the MPS server does not start: Failed to start : no CUDA-capable device is detected"
+    assert f"ran without MPS: {told}\n" in reply.text("stderr")
+    assert f"ran without MPS: {told}" in reply.summaries[-1]
+    assert nothing_left(machine, 0.0)
+    ours = kernel.run(f"{CUDA}; print(code)").text("stdout")
+    without = subprocess.run(
+        [sys.executable, "-c", f"{CUDA}; print(code)"],
+        env=os.environ | {"LD_LIBRARY_PATH": str(real_libraries(folder))},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert (ours, ours == "805\n") == (without, False)
+
+
+def test_a_cell_that_never_starts_cuda_takes_the_daemon_with_it(kernel, machine):
+    machine.misbehave(*ALIVE)
+    begun = machine.folder / "begun"
+    reply = kernel.run(f"{MAGIC}\nopen({str(begun)!r}, 'w').close()\n'mine'")
+    assert (reply.status, reply.result) == ("ok", "'mine'")
+    assert begun.exists()
+    assert "CUDA did not start in this cell" in reply.summaries[-1]
+    assert nothing_left(machine, 0.0)
+
+
+def test_a_cell_whose_server_is_gone_is_told_what_805_means(kernel, machine):
+    machine.misbehave(*ALIVE)
+    reply = kernel.run(f"{MAGIC} --mps-percentage 40\n{CUDA}\ncode")
+    assert (reply.status, reply.result) == ("ok", "805")
+    assert "CUDA could not reach its MPS server" in reply.summaries[-1]
+    assert "CAPPED" not in reply.summaries[-1]
+    assert nothing_left(machine)
+
+
+BEFORE = "open(BEGUN, 'w').close(); time.sleep(60)"
+WHILE = (
+    "open(BEGUN, 'w').close()\nwhile os.path.exists(BEGUN): time.sleep(0.01)\n"
+    f"{CUDA}"  # the daemon is halted by then, and this never returns
+)
+AFTER = f"{CUDA}; open(BEGUN, 'w').close(); time.sleep(60)"
+
+
+@pytest.mark.parametrize("body", [BEFORE, WHILE, AFTER], ids=["before", "while", "after"])
+def test_an_isolated_cell_that_is_interrupted_leaves_no_process(kernel, machine, body):
+    machine.misbehave(*ALIVE)
+    begun = machine.folder / "begun"
+    code = body.replace("BEGUN", repr(str(begun)))
+    message = kernel.client.execute(f"{MAGIC} --isolate\nimport os, time\n{code}")
+    assert until(begun.exists, 60.0)
+    if body == WHILE:
+        (own,) = found()
+        os.kill(own.daemon.pid, signal.SIGSTOP)
+        begun.unlink()
+        time.sleep(1.0)  # into the call
+    began_s = time.monotonic()
+    kernel.manager.interrupt_kernel()
+    while kernel.client.get_shell_msg(timeout=60)["parent_header"].get("msg_id") != message:
+        pass
+    assert time.monotonic() - began_s < 10.0
+    assert nothing_left(machine, 0.0)
+    assert not list(machine.folder.glob("gpupredict-child-*"))
+
+
+@pytest.mark.parametrize(
+    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 11))]
+)
+def test_a_kernel_killed_at_a_random_moment_leaves_nothing(kernel, machine, seed):
+    machine.misbehave(*ALIVE)
+    kernel.client.execute(f"{MAGIC}\nimport time; time.sleep(0.3)")
+    assert until(lambda: machine.commands() != [], 60.0)
+    time.sleep(random.Random(seed).uniform(0.0, 3.0))  # start, body and end of the cell
+    kernel.manager.signal_kernel(9)
+    assert nothing_left(machine)
+
+
+@contextlib.contextmanager
+def foreign(machine, folder, place, user):
+    """A daemon that somebody else started, and what its log says in the end."""
+    pipe = machine.folder / place
+    pipe.mkdir(mode=0o755)
+    os.chown(pipe, user, user)
+    machine.folder.chmod(0o755)
+    places = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), str(pipe))
+    programs = machine.folder / "programs"  # where another user may read them
+    shutil.copytree(folder / "usr", programs)
+    subprocess.run(
+        [programs / "bin/nvidia-cuda-mps-control", "-d"],
+        env=places | {"PATH": str(programs / "sbin")}, check=True, user=user, cwd="/",
+    )  # fmt: skip
+    assert until(lambda: daemon_in(pipe) is not None, 5.0)
+    daemon = daemon_in(pipe)
+    yield pipe
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert until(lambda: not daemon.alive, 5.0)
+
+
+@root_only
+@pytest.mark.parametrize("user", [0, 12345])
+@pytest.mark.parametrize("place", ["default", "inherited"])
+def test_a_foreign_daemon_gets_no_command(folder, machine, monkeypatch, place, user):
+    with foreign(machine, folder, place, user) as pipe:
+        if place == "inherited":
+            monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipe))
+        config.mps_status()
+        config.mps_daemon()
+        doctor.examine()
+        for connects in (0, 1):
+            if connects:  # as where it cannot be seen in /proc
+                monkeypatch.setattr(
+                    "jupyter_gpupredict.mps.surroundings.daemon_in", lambda *_, **__: None
+                )
+            session = config.build_session(config.SessionConfig(source="nvml", mps=True))
+            session.start()
+            run = session.stop("completed")
+            config.shutdown()
+            assert (run.applied.joined, "another user's" in run.applied.reason) == (
+                user == 0, user != 0
+            )  # fmt: skip
+            log = (pipe / "control.log").read_text()
+            assert log.count("Accepting connection...") == connects
+            assert "Cmd:" not in log
