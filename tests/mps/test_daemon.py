@@ -529,9 +529,10 @@ def test_a_daemon_that_cannot_be_seen_is_found_by_its_socket(machine, monkeypatc
     monkeypatch.setattr(surroundings, "daemon_in", lambda *_, **__: None)
     assert running_daemon(environ) is None  # nobody has asked for MPS
     assert joinable(environ) == folder
-    log = (folder / "control.log").read_text()
-    assert log.count("Accepting connection...") == 1
-    assert "Cmd:" not in log
+    log = folder / "control.log"
+    assert until(lambda: "Accepting connection..." in log.read_text(), 5.0)
+    assert log.read_text().count("Accepting connection...") == 1
+    assert "Cmd:" not in log.read_text()
     os.kill(pid, signal.SIGKILL)
     assert until(lambda: identify(pid) is None, 5.0)
     assert joinable(environ) is None  # a dead socket proves nothing

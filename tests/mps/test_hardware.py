@@ -58,6 +58,7 @@ def test_without_a_gpu_the_reason_is_said_and_nothing_has_failed(script):
     assert "skipped: " in line
 
 
+@pytest.mark.live_server
 def test_percentages_become_sms(tmp_path, environ):
     found = readings("e06_percentages", tmp_path, environ, "--step", "33")["sms"]
     # 132 SMs in steps of two, rounded down: 1 % is 1.32 and so none at all, 34 % is 44.88
@@ -67,6 +68,7 @@ def test_percentages_become_sms(tmp_path, environ):
     assert found["34"]["value"]["after_context"] == [0, 44]
 
 
+@pytest.mark.live_server
 def test_the_environment_counts_until_cuda_starts(tmp_path, environ):
     found = readings("e07_environment", tmp_path, environ)
     sms = {when: found[when]["value"]["sms"] for when in ("at_start", "after_load", "after_init")}
@@ -74,6 +76,7 @@ def test_the_environment_counts_until_cuda_starts(tmp_path, environ):
     assert found["after_init"]["value"]["detected"]["loaded"] == ""
 
 
+@pytest.mark.live_server
 def test_what_counts_towards_the_memory_limit(tmp_path, environ):
     found = readings("e09_memory", tmp_path, environ)
     value = {what: one["value"] for what, one in found.items()}
@@ -87,6 +90,7 @@ def test_what_counts_towards_the_memory_limit(tmp_path, environ):
     assert {value[f"context at {share} %"]["context"] for share in (10, 25, 50, 75, 100)} == {0}
 
 
+@pytest.mark.live_server
 def test_a_client_is_found_by_its_number(tmp_path, environ):
     found = readings("e14_pids", tmp_path, environ)
     assert list(found["clients"].values()) == [[found["client"]]]
@@ -167,6 +171,7 @@ def test_endings_are_not_tried_by_accident(environ):
     assert (done.returncode, "--really" in done.stdout) == (0, True)
 
 
+@pytest.mark.live_server
 def test_a_share_that_is_too_narrow_slows_its_function_and_no_other(tmp_path, environ):
     for name in ("wide", "narrow"):
         folder = tmp_path / name

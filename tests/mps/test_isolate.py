@@ -53,6 +53,7 @@ def told(kernel, expression="run.to_dict()"):
     return json.loads(reply.text("stdout"))
 
 
+@pytest.mark.live_server
 def test_an_isolated_cell_is_a_client_and_the_kernel_is_none(kernel, machine):
     reply = kernel.run(f"{MAGIC}\n{CUDA}\n'mine'")
     assert (reply.status, reply.result) == ("ok", "'mine'"), reply.tracebacks
@@ -65,6 +66,7 @@ def test_an_isolated_cell_is_a_client_and_the_kernel_is_none(kernel, machine):
     assert told(kernel)["mps"]["attached"] is True
 
 
+@pytest.mark.live_server
 def test_a_capped_cell_is_labelled_and_predicts_nothing(kernel):
     reply = kernel.run(
         f"{MAGIC} --mps-percentage 40 --memory-limit 512\n{CUDA}\nimport os\n"
@@ -78,12 +80,14 @@ def test_a_capped_cell_is_labelled_and_predicts_nothing(kernel):
     assert "CAPPED at 52 of 132 SMs" in reply.summaries[-1]
 
 
+@pytest.mark.live_server
 def test_a_cell_that_never_starts_cuda_is_no_client(kernel):
     kernel.run(f"{MAGIC}\n1")
     mps = told(kernel)["mps"]
     assert (mps["attached"], mps["reason"]) == (False, "CUDA did not start in this cell")
 
 
+@pytest.mark.live_server
 def test_a_client_that_is_killed_is_told_of_and_nothing_is_left(kernel):
     reply = kernel.run(f"{MAGIC} --mps-percentage 40\n{CUDA}\nimport os\nos.kill(os.getpid(), 9)")
     assert reply.of("error")[0]["ename"] == "ProcessDied"
@@ -93,6 +97,7 @@ def test_a_client_that_is_killed_is_told_of_and_nothing_is_left(kernel):
     assert told(kernel)["capped"]
 
 
+@pytest.mark.live_server
 def test_running_over_the_memory_limit_is_said_as_what_it_is(kernel):
     reply = kernel.run(
         f"{MAGIC} --memory-limit 512\n{CUDA}\nclass OutOfMemoryError(RuntimeError):\n    pass\n"
@@ -148,6 +153,7 @@ def test_a_server_that_fails_leaves_the_cell_without_mps(kernel, machine):
     assert "--mps-percentage cannot be applied" in refused.text("stderr")
 
 
+@pytest.mark.live_server
 def test_a_share_is_verified_shown_kept_and_exported(kernel, tmp_path):
     cell = f"{MAGIC.replace(' --isolate', '')} --max-seconds 1\n{LOOP}".replace("2000", "30")
     assert kernel.run(cell).status == "ok"
@@ -163,6 +169,7 @@ def test_a_share_is_verified_shown_kept_and_exported(kernel, tmp_path):
     assert found["verified"]["sm_count"] == 12
 
 
+@pytest.mark.live_server
 def test_a_function_that_is_no_client_verifies_nothing(kernel):
     kernel.run(f"{MAGIC.replace(' --isolate', '')}\nimport time\ntime.sleep(0.2)")
     reply = kernel.run("%gpupredict verify --at 60 --pairs 2")
@@ -170,6 +177,7 @@ def test_a_function_that_is_no_client_verifies_nothing(kernel):
     assert "was not seen as a client of MPS" in reply.text("stderr")
 
 
+@pytest.mark.live_server
 def test_a_sweep_from_a_terminal(environ, machine, tmp_path):
     notebook = {
         "cells": [
@@ -193,6 +201,7 @@ def test_a_sweep_from_a_terminal(environ, machine, tmp_path):
     assert until(lambda: machine.daemons() == [], 10.0)
 
 
+@pytest.mark.live_server
 def test_a_cap_of_the_surroundings_is_not_taken_for_no_cap(environ, machine, tmp_path):
     """A daemon of this user is joined, and the kernel's environment holds a percentage."""
     folder, pid = stranger(machine)

@@ -31,6 +31,7 @@ def ask(kernel, expression):
     return json.loads(reply.text("stdout"))
 
 
+@pytest.mark.live_server
 def test_a_kernel_is_a_client_until_it_ends(machine, environ):
     with Kernel(**environ) as kernel:
         reply = kernel.run(f"{MAGIC}\n{CUDA}\n'mine'")
@@ -55,6 +56,7 @@ def test_a_kernel_is_a_client_until_it_ends(machine, environ):
     assert sent.index("terminate_client") < sent.index("quit")
 
 
+@pytest.mark.live_server
 def test_a_kernel_that_is_killed_leaves_nothing(machine, environ):
     with Kernel(**environ) as kernel:
         kernel.run(f"{MAGIC} --mps-percentage 40\n{CUDA}")
@@ -63,6 +65,7 @@ def test_a_kernel_that_is_killed_leaves_nothing(machine, environ):
         assert until(lambda: machine.daemons() == [] and machine.directories() == [], 15.0)
 
 
+@pytest.mark.live_server
 def test_a_busy_kernel_is_restarted_through_mps(machine, environ):
     """The request comes before the signal, and ends the client's contexts."""
     busy = machine.folder / "busy"
@@ -83,6 +86,7 @@ def test_a_busy_kernel_is_restarted_through_mps(machine, environ):
     assert until(lambda: machine.daemons() == [] and machine.directories() == [], 15.0)
 
 
+@pytest.mark.live_server
 def test_an_interrupt_while_a_run_begins_puts_everything_back(machine, environ):
     with Kernel(**environ) as kernel:
         kernel.run(
@@ -101,6 +105,7 @@ def test_an_interrupt_while_a_run_begins_puts_everything_back(machine, environ):
     assert until(lambda: machine.daemons() == [] and machine.directories() == [], 15.0)
 
 
+@pytest.mark.live_server
 def test_two_kernels_start_at_once(machine, environ):
     with Kernel(**environ) as one, Kernel(**environ) as other:
         for kernel in (one, other):
@@ -125,6 +130,7 @@ def test_too_late_in_a_kernel(machine, environ):
     assert machine.commands() == []
 
 
+@pytest.mark.live_server
 def test_start_and_stop_from_the_line(machine, environ):
     with Kernel(**environ) as kernel:
         assert f"of process {kernel.manager.provisioner.pid}" in kernel.run(

@@ -55,6 +55,7 @@ def test_loading_cuda_is_not_initialising_it():
     assert refused == "restart the kernel and begin with this cell, or use --isolate None"
 
 
+@pytest.mark.live_server
 def test_a_client_gets_its_share(machine):
     daemon = start(UUID)
     changes = own_client(daemon.pipe_directory, UUID, Limits(37, 5874))

@@ -1,5 +1,6 @@
 """A server is started and watched before any process becomes a client: never CUDA error 805."""
 
+import dataclasses
 import os
 import time
 
@@ -9,14 +10,18 @@ from jupyter_gpupredict import config
 from jupyter_gpupredict.config.tenancy import hosted
 from jupyter_gpupredict.core.errors import ControlTimeout, LimitRefused, ServerFault
 from jupyter_gpupredict.mps import waiting
+from jupyter_gpupredict.mps.control import OPTIONAL
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.preflight import require_server
-from tests.fake_mps import REAL
 from tests.fake_nvml.scenario import UUID
 from tests.mps.test_control import RECORDED
 from tests.mps.test_run import WORK, measured
 
-fake_only = pytest.mark.skipif(bool(REAL), reason="a live MPS server needs a GPU")
+
+@pytest.fixture
+def stand_in(machine, monkeypatch):
+    """For what no real daemon of this machine does: another branch, a server that lives."""
+    monkeypatch.delenv("FAKE_MPS_REAL", raising=False)
 
 
 @pytest.fixture
@@ -33,9 +38,8 @@ def daemon(machine, dying):
     started.quit()
 
 
-@pytest.mark.live_server
 @pytest.mark.parametrize("branch", sorted(RECORDED))
-def test_a_server_that_stays_for_two_looks(machine, monkeypatch, branch):
+def test_a_server_that_stays_for_two_looks(machine, stand_in, monkeypatch, branch):
     monkeypatch.setenv("FAKE_MPS_BRANCH", branch)
     daemon = start(UUID)
     pid = require_server(daemon.directory)
@@ -62,6 +66,10 @@ def test_the_servers_own_last_words_are_the_reason(daemon):
         require_server(daemon.directory)
 
 
+def tells_states(daemon):
+    return "get_server_status" in daemon.directory.commands
+
+
 def test_a_server_that_is_listed_and_gone_does_not_count(machine, daemon):
     """Its number may be in the list for a moment after it has died."""
     machine.misbehave(
@@ -73,6 +81,7 @@ def test_a_server_that_is_listed_and_gone_does_not_count(machine, daemon):
 
 def test_a_server_that_is_at_fault_is_refused(machine, daemon):
     machine.misbehave("say get_server_list 4194303", "say get_server_status FAULT")
+    daemon.directory = dataclasses.replace(daemon.directory, commands=frozenset(OPTIONAL))
     with pytest.raises(ServerFault, match="state FAULT"):
         require_server(daemon.directory)
 
@@ -80,6 +89,7 @@ def test_a_server_that_is_at_fault_is_refused(machine, daemon):
 def test_the_wait_is_told_and_has_an_end(machine, daemon, monkeypatch, capfd):
     monkeypatch.setattr(waiting, "TOLD_AFTER_S", 0.2)
     machine.misbehave("say get_server_list 4194303", "say get_server_status INITIALIZING")
+    daemon.directory = dataclasses.replace(daemon.directory, commands=frozenset(OPTIONAL))
     with pytest.raises(ControlTimeout):
         require_server(daemon.directory, limit_s=1.0)
     assert "gpupredict: waiting for the MPS server to start\n" in capfd.readouterr().err
@@ -98,8 +108,7 @@ def test_a_cell_whose_server_does_not_start_runs_without_mps(machine, dying):
     assert machine.directories() == []
 
 
-@fake_only
-def test_a_cell_that_sees_805_all_the_same_is_told_what_it_means(machine, monkeypatch):
+def test_a_cell_that_sees_805_all_the_same_is_told_what_it_means(machine, stand_in, monkeypatch):
     """Its server was there a moment before, and none starts any more."""
     monkeypatch.setenv("FAKE_MPS_SERVER", "dies")
     machine.misbehave("say get_server_list 4194303", "say get_server_status ACTIVE")
@@ -127,8 +136,7 @@ def test_a_trial_asks_and_leaves_nothing(machine, dying):
     assert machine.directories() == []
 
 
-@fake_only
-def test_a_memory_limit_that_the_driver_has_not_costs_only_mps(machine, monkeypatch):
+def test_a_memory_limit_that_the_driver_has_not_costs_only_mps(machine, stand_in, monkeypatch):
     monkeypatch.setenv("FAKE_MPS_BRANCH", "470")
     gone = "import jupyter_gpupredict.mps.directory as d; assert d.found() == []"
     ((found,), _) = measured(({"mps": True, "memory_limit_mib": 512}, f"{gone}; {WORK}"))
@@ -139,16 +147,14 @@ def test_a_memory_limit_that_the_driver_has_not_costs_only_mps(machine, monkeypa
         host.tenancy(None, 512)
 
 
-@fake_only
-def test_a_client_of_an_old_driver_is_shown_too(machine, monkeypatch):
+def test_a_client_of_an_old_driver_is_shown_too(machine, stand_in, monkeypatch):
     """Branch 470 has no `ps`; its `get_client_list` shows as much."""
     monkeypatch.setenv("FAKE_MPS_BRANCH", "470")
     ((found,), _) = measured(({"mps": True}, WORK))
     assert (found["mps"]["attached"], found["mps"]["sm_count"]) == (True, 132)
 
 
-@pytest.mark.live_server
-def test_a_second_start_from_a_terminal_is_the_same_daemon(machine):
+def test_a_second_start_from_a_terminal_is_the_same_daemon(machine, stand_in):
     first = config.mps_start_detached()
     assert config.mps_start_detached() == first
     assert config.mps_stop_detached() == ([first], [])

@@ -79,6 +79,7 @@ def gone(machine):
 WORK = "cuda(); time.sleep(0.4)"
 
 
+@pytest.mark.live_server
 def test_an_uncapped_client(machine):
     ((found,), said) = measured(({"mps": True}, WORK))
     mps = found["mps"]
@@ -90,6 +91,7 @@ def test_an_uncapped_client(machine):
     assert machine.commands()[-1] == "quit -t 2"
 
 
+@pytest.mark.live_server
 def test_a_capped_client_predicts_nothing(machine, tmp_path):
     ((found,), _) = measured(({"mps": True, "mps_percentage": 37, "memory_limit_mib": 512}, WORK))
     # 37 % of 132 SMs are 48 in the stand-in's steps of two
@@ -117,6 +119,7 @@ def test_a_capped_client_predicts_nothing(machine, tmp_path):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_a_process_that_was_capped_once_stays_so(machine):
     """Limits are fixed when CUDA starts: a later block must not predict as if it were free."""
     capped = {"mps": True, "mps_percentage": 50}
@@ -137,6 +140,7 @@ def test_too_late_runs_without_limits_and_says_so(machine):
     assert machine.commands() == []
 
 
+@pytest.mark.live_server
 def test_a_block_that_does_not_use_cuda_leaves_no_daemon(machine):
     ((found,), _) = measured(({"mps": True}, "pass"), after="assert daemon() is None")
     assert found["mps"]["attached"] is False
@@ -144,6 +148,7 @@ def test_a_block_that_does_not_use_cuda_leaves_no_daemon(machine):
     assert machine.directories() == []
 
 
+@pytest.mark.live_server
 def test_cuda_that_did_not_find_the_daemon_is_seen(machine):
     """It goes on without MPS, silently, as NVIDIA's does."""
     elsewhere = "os.environ['CUDA_MPS_PIPE_DIRECTORY'] = '/nowhere'; " + WORK
@@ -155,6 +160,7 @@ def test_cuda_that_did_not_find_the_daemon_is_seen(machine):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_limits_that_were_not_in_force_are_none(machine):
     elsewhere = "os.environ['CUDA_MPS_PIPE_DIRECTORY'] = '/nowhere'; " + WORK
     limits = {"mps_percentage": 40, "memory_limit_mib": 512}
@@ -166,6 +172,7 @@ def test_limits_that_were_not_in_force_are_none(machine):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_what_may_have_been_capped_stays_capped(machine):
     """A process that the cell started, and that has ended, cannot be asked any more."""
     child = (
@@ -179,6 +186,7 @@ def test_what_may_have_been_capped_stays_capped(machine):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_a_client_in_a_child_process_counts(machine):
     child = (
         "import subprocess; child = subprocess.Popen([sys.executable, '-c', "
@@ -192,6 +200,7 @@ def test_a_client_in_a_child_process_counts(machine):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_a_daemon_killed_in_mid_run(machine):
     killed = f"{WORK}; pid = daemon().pid; os.kill(pid, 9)"
     ((found,), _) = measured(({"mps": True}, killed))
@@ -201,6 +210,7 @@ def test_a_daemon_killed_in_mid_run(machine):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_a_fault_is_reported(machine):
     faults = (
         f"{WORK}; open(os.environ['FAKE_MPS_SCRIPT'], 'w').write('say get_server_status FAULT')"
@@ -246,6 +256,7 @@ def test_a_daemon_that_is_there_is_joined_as_it_is(machine, driver):
     assert until(lambda: identify(pid) is None, 5.0)
 
 
+@pytest.mark.live_server
 def test_a_cap_that_nobody_asked_for_is_seen(machine, driver):
     """CUDA attaches by itself where a daemon is; the environment may hold a limit."""
     driver.play(Script([FakeGpu(**H100, processes=[("self", 100, "mps")])]))
@@ -262,6 +273,7 @@ def test_a_cap_that_nobody_asked_for_is_seen(machine, driver):
 OTHER = "GPU-99999999-2222-3333-4444-555555555555"
 
 
+@pytest.mark.live_server
 @pytest.mark.parametrize("wanted", [None, "all", "1"])
 def test_a_cap_of_a_daemon_in_another_container_is_seen(machine, driver, wanted):
     """As in a pod of the device plugin: its PID means nothing here, and NVML lists no client."""
@@ -308,6 +320,7 @@ def test_cuda_attaches_to_another_users_daemon_all_the_same(machine, driver):
     assert until(lambda: identify(pid) is None, 5.0)
 
 
+@pytest.mark.live_server
 def test_an_interrupt_while_the_program_hangs_at_the_end(machine):
     """The run has its end, and says what could not be shown."""
     hangs = (
@@ -334,6 +347,7 @@ def test_another_users_daemon_costs_only_mps(machine):
     assert until(lambda: identify(pid) is None, 5.0)
 
 
+@pytest.mark.live_server
 def test_a_detached_daemon_is_joined_and_proves_its_clients(machine):
     pipe = config.mps_start_detached()
     try:
@@ -353,6 +367,7 @@ def test_a_measured_process_that_is_killed(machine):
     assert gone(machine)
 
 
+@pytest.mark.live_server
 def test_a_script_on_the_command_line(machine, tmp_path):
     script, told = tmp_path / "train.py", tmp_path / "told.json"
     script.write_text(

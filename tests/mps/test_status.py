@@ -27,6 +27,7 @@ def lines():
     return {one.name: one for one in doctor.examine() if one.name.startswith("mps")}
 
 
+@pytest.mark.live_server
 def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
     status, out, _ = told(capsys, "start")
     assert status == 0
@@ -52,6 +53,7 @@ def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
     assert told(capsys, "stop")[0] == 2
 
 
+@pytest.mark.live_server
 def test_a_daemon_of_another_pid_namespace_is_left_alone_and_named(machine, capsys):
     """As that of a container's host, whose temporary directory is mounted."""
     made = directories.make(directories.place(), UUID, os.getpid())
@@ -71,6 +73,7 @@ def test_a_daemon_of_another_pid_namespace_is_left_alone_and_named(machine, caps
     os.waitpid(own.owner_pid, 0)
 
 
+@pytest.mark.live_server
 def test_a_terminal_leaves_a_kernels_daemon_alone(machine, capsys):
     config.mps_start()
     try:
@@ -82,12 +85,14 @@ def test_a_terminal_leaves_a_kernels_daemon_alone(machine, capsys):
         config.mps_stop()
 
 
+@pytest.mark.live_server
 def test_starting_twice_is_starting_once(machine):
     first = config.mps_start()
     assert config.mps_start() == first
     assert config.mps_stop().own == ()
 
 
+@pytest.mark.live_server
 def test_a_daemon_that_was_killed_is_started_anew(machine):
     first = config.mps_start().own[0].pid
     os.kill(first, signal.SIGKILL)
@@ -105,6 +110,7 @@ def test_bad_input_is_one_line(machine, capsys, words):
     assert err.count("\n") == 1
 
 
+@pytest.mark.live_server
 def test_a_status_where_nothing_answers(machine, capsys, monkeypatch):
     config.mps_start()
     machine.misbehave("say * ???")
