@@ -499,7 +499,8 @@ def test_a_daemon_of_this_user_is_joined_without_a_word(machine):
     assert joinable({"CUDA_MPS_PIPE_DIRECTORY": str(machine.folder)}) is None
     os.kill(pid, signal.SIGKILL)
     assert until(lambda: identify(pid) is None, 5.0)
-    assert joinable({"CUDA_MPS_PIPE_DIRECTORY": str(folder)}) is None  # stale files
+    # stale files; threads of a killed process may outlive its first one for a moment
+    assert until(lambda: joinable({"CUDA_MPS_PIPE_DIRECTORY": str(folder)}) is None, 5.0)
     assert machine.commands() == before
 
 
@@ -535,7 +536,7 @@ def test_a_daemon_that_cannot_be_seen_is_found_by_its_socket(machine, monkeypatc
     assert "Cmd:" not in log.read_text()
     os.kill(pid, signal.SIGKILL)
     assert until(lambda: identify(pid) is None, 5.0)
-    assert joinable(environ) is None  # a dead socket proves nothing
+    assert until(lambda: joinable(environ) is None, 5.0)  # a dead socket proves nothing
 
 
 def test_a_detached_daemon_lives_until_it_is_ended(machine):
