@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.core.cells import Cell, CodeRequest
-from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption
+from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption, TraceError
+from jupyter_gpupredict.core.files import read_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,12 +30,14 @@ def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
         InvalidOption: The file cannot be read, or is no notebook.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(read_given(path))
         cells = [one for one in found["cells"] if one["cell_type"] == "code"]
         taken = [_cell(number, one) for number, one in enumerate(cells, start=1)]
     except OSError as error:
         raise InvalidOption(f"cannot read notebook {path}: {error.strerror}", "") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except TraceError as error:
+        raise InvalidOption(error.message, error.hint) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidOption(f"{path} is no notebook", "a file that Jupyter saved") from error
     return in_order(taken)
 

@@ -54,7 +54,9 @@ def validate(
     validated = []
     for path in files:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_given(path).decode()
+        except TraceError as error:
+            raise InvalidOption(error.message, error.hint) from error
         except OSError as error:
             raise InvalidOption(f"cannot read {path}: {error.strerror}", "") from error
         except UnicodeDecodeError as error:
@@ -73,8 +75,8 @@ def _recorded(folder: Path) -> dict[str, int | None]:
     from jupyter_gpupredict.exporters.documents import parse_json
 
     try:
-        record = parse_json((folder / "gpupredict.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = parse_json(read_given(folder / "gpupredict.json").decode())
+    except (OSError, ValueError, TraceError):
         return {}
     found = record.get("export") if isinstance(record, dict) else None
     figures: dict[str, int | None] = {}

@@ -14,10 +14,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
-from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio
+from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio, largest
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
 from jupyter_gpupredict.core.recording import Row, Trace
 from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.core.trace import MAX_TIME_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,6 +55,11 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
         f"{name} is neither a gpupredict trace nor a CSV that we know",
         "CSV needs a column t_s, or the header of nvidia-smi --format=csv",
     )
+
+
+def out_of_range(count: int) -> str:
+    """Return the note on so many values that no reading can have."""
+    return f"{count} values out of range are taken as missing"
 
 
 def read_cells(
@@ -206,10 +212,6 @@ class _Course:
         self.marks.append(Progress(before_s, "epoch", done, self._total, "trace"))
 
 
-MAX_TIME_S = 1e11
-"""Some 3000 years: no run or clock has a time beyond, and sums of such times overflow."""
-
-
 class _Rows:
     """Collects rows and counts what had to be repaired."""
 
@@ -244,8 +246,7 @@ class _Rows:
         return True
 
     def _in_range(self, series: Series, value: float | None) -> float | None:
-        top = 1.0 + 1e-9 if series.metric.endswith("_ratio") else math.inf
-        if value is None or 0.0 <= value <= top:
+        if value is None or 0.0 <= value <= largest(series.metric):
             return value
         self._out_of_range += 1
         return None
@@ -259,7 +260,7 @@ class _Rows:
         if self._timeless:
             notes.append(f"{self._timeless} rows with a time that no clock shows were left out")
         if self._out_of_range:
-            notes.append(f"{self._out_of_range} values out of range are taken as missing")
+            notes.append(out_of_range(self._out_of_range))
         if self.other_devices:
             notes.append("only the first device of the log is read")
         series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)

@@ -329,13 +329,18 @@ def history_text(headers: Iterable[RunHeader]) -> str:
     """Return stored runs as a table in text."""
     lines = []
     for header in headers:
+        if header.started is None:
+            lines.append(f"{header.session_id}  damaged: {header.problem}")
+            continue
         finished = header.finished
         told = finished.recommendation if finished else None
         share = words.percent(told.target_ratio) if told else "-"
         state = told.state if told else "lost or running"
         took = words.span(finished.duration_s) if finished else "-"
+        damage = f"  damaged: {header.problem}" if header.problem else ""
         lines.append(
             f"{header.session_id}  {header.started.source:<9}  {state:<15}  {share:>5}  {took}"
+            f"{damage}"
         )
     return "\n".join(lines) or "no run is stored yet"
 
