@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.config.options import code_hash
@@ -15,6 +14,7 @@ from jupyter_gpupredict.core.files import read_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 Counted = tuple[int | None, Cell]
 """A cell with its execution count; None: it never ran."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jupyter_gpupredict.core.envelope import Drawing
+    from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.following import Cursor, News
     from jupyter_gpupredict.core.protocols import DeviceWatch
-    from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.summary import Page, Summary
     from jupyter_gpupredict.core.verified import Verified

@@ -37,7 +37,8 @@ def validate(
     Raises:
         InvalidOption: There is nothing to check, or it cannot be read.
     """
-    from jupyter_gpupredict.core.errors import InvalidOption
+    from jupyter_gpupredict.core.errors import InvalidOption, TraceError
+    from jupyter_gpupredict.core.files import read_given
     from jupyter_gpupredict.exporters.checks import SUFFIXES, Allowed, inspect
 
     root = Path(target)
@@ -72,6 +73,8 @@ def validate(
 
 def _recorded(folder: Path) -> dict[str, int | None]:
     """Return the figures that a folder's record says its manifests carry."""
+    from jupyter_gpupredict.core.errors import TraceError
+    from jupyter_gpupredict.core.files import read_given
     from jupyter_gpupredict.exporters.documents import parse_json
 
     try:

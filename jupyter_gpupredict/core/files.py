@@ -27,8 +27,6 @@ from jupyter_gpupredict.core.errors import Malformed, NoAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from _typeshed import WriteableBuffer
-
 _Value = TypeVar("_Value")
 
 STORED_BYTES = 256 << 20
@@ -219,7 +217,7 @@ def require_expandable(name: str, expanded: int, compressed: int) -> None:
     if expanded > min(EXPANDED_BYTES, EXPANSION_RATIO * compressed):
         raise Malformed(
             f"{name} expands to {expanded} bytes from {compressed}",
-            f"read is what grows {EXPANSION_RATIO} times at the most, to {EXPANDED_BYTES >> 30} GiB",
+            f"at most {EXPANSION_RATIO} times as many are read, and {EXPANDED_BYTES >> 30} GiB",
         )
 
 
@@ -319,7 +317,7 @@ class _Parts(io.RawIOBase):
         size = _require_stored(path, _told(path, DISK.status, descriptor)).st_size
         self._parts[-1] = (path, descriptor, size)
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Read from where it stands; the last file may have grown."""
         begin, room = 0, memoryview(buffer)
         for path, descriptor, size in self._parts:

@@ -144,6 +144,8 @@ class Ends:
     """The last event with a recommendation, as far as the end of the trace holds one."""
     problem: str
     """Why a later one cannot be read; empty: there is none."""
+    ended: bool
+    """`SessionFinished` is there, or what is left of it."""
 
 
 @dataclass(frozen=True, slots=True)

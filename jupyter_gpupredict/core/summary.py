@@ -12,9 +12,8 @@ from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.metrics import METRICS
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.metrics import Basis
-    from jupyter_gpupredict.core.run import Advising
+    from jupyter_gpupredict.core.run import Advising, Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +88,11 @@ class Page:
     """Where the next page begins; None: this was the last."""
 
 
-def summarise(
-    session_id: str,
-    started: SessionStarted,
-    last: Advising | None = None,
-    size_bytes: int = 0,
-    problem: str = "",
-) -> Summary:
-    """Return the summary of a trace from two of its events.
-
-    Args:
-        session_id: The run's id.
-        started: The first event.
-        last: The newest one with a recommendation; None where there is none.
-        size_bytes: The trace's length.
-        problem: What is damaged; empty: nothing that was looked at.
-    """
+def summarise(ends: Ends, size_bytes: int = 0) -> Summary:
+    """Return the summary of a trace of this length."""
+    started = ends.started
     summary = Summary(
-        session_id=session_id,
+        session_id=started.session_id,
         kernel_id=started.kernel_id,
         host=started.host,
         pid=started.pid,
@@ -120,10 +106,10 @@ def summarise(
         code_hash=started.code_hash,
         last_time=started.last_time,
         size_bytes=size_bytes,
-        problem=problem,
+        outcome="lost" if ends.ended else "",
+        problem=ends.problem,
     )
-    found = summary if last is None else updated(summary, last)
-    return replace(found, outcome=found.outcome or ("lost" if problem else ""))
+    return summary if ends.newest is None else updated(summary, ends.newest)
 
 
 def damaged(session_id: str, problem: str, size_bytes: int = 0) -> Summary:
@@ -156,7 +142,7 @@ def updated(summary: Summary, last: Advising) -> Summary:
     finished = last if isinstance(last, SessionFinished) else None
     return replace(
         summary,
-        outcome=finished.outcome if finished else "",
+        outcome=finished.outcome if finished else summary.outcome,
         state=told.state if told else summary.state,
         reason=told.reason if told else "no reading was taken",
         target_ratio=told.target_ratio if told else None,

@@ -163,7 +163,7 @@ class Catalog:
             self._kernels[session_id] = None
             summary = damaged(session_id, str(error), max(0, size))
             return _Entry(size, changed_ns, summary, summary.text())
-        summary = summarise(session_id, ends.started, ends.newest, size, ends.problem)
+        summary = summarise(ends, size)
         entry = self._entries[session_id] = _Entry(size, changed_ns, summary, summary.text())
         self._kernels[session_id] = summary.kernel_id
         return entry

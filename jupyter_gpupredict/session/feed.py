@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.following import News, Place, RunNews
+from jupyter_gpupredict.core.run import Ends
 from jupyter_gpupredict.core.summary import Summary, began_s, summarise, updated
 from jupyter_gpupredict.session.liveness import alive
 from jupyter_gpupredict.session.tail import Tail
@@ -34,7 +35,7 @@ class _Followed:
     """One run that someone follows."""
 
     def __init__(self, store: Store, session_id: str) -> None:
-        self._base = summarise(session_id, store.began(session_id))
+        self._base = summarise(Ends(store.began(session_id), None, "", ended=False))
         self.tail = Tail(store.path(session_id))
         self._summary = self._base
         self._of: Advising | None = None

@@ -31,7 +31,7 @@ KEEP_DAYS = 90
 KEEP_BYTES = 2 << 30
 _TAIL_BYTES = 64 << 10
 """Enough for the last line, the summary; it grows with the number of errors only."""
-_ADVISING = (b'{"event":"SessionFinished"', b'{"event":"RecommendationUpdated"')
+_FINISHED, _UPDATED = b'{"event":"SessionFinished"', b'{"event":"RecommendationUpdated"'
 
 
 class Store:
@@ -125,7 +125,7 @@ class Store:
             first = file.readline(files.LINE_BYTES + 1)
             started = _began(session_id, first)
             file.seek(max(len(first), file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return Ends(started, *_newest(session_id, file.read(_TAIL_BYTES)))
+            return _ends(started, file.read(_TAIL_BYTES))
 
     def of_code(
         self, code_hash: str, look_at: int = 200
@@ -226,16 +226,17 @@ def _began(session_id: str, first: bytes) -> SessionStarted:
     return replace(started, session_id=session_id)
 
 
-def _newest(session_id: str, tail: bytes) -> tuple[Advising | None, str]:
-    """Return the last event with a recommendation, and why a later one cannot be read."""
-    problem = ""
+def _ends(started: SessionStarted, tail: bytes) -> Ends:
+    """Return the ends of a trace, with the last event of its tail that can be read."""
+    problem, ended = "", False
     for line in reversed(tail[: tail.rfind(b"\n") + 1].splitlines()):
-        if line.startswith(_ADVISING):
+        if line.startswith((_FINISHED, _UPDATED)):
+            ended = ended or line.startswith(_FINISHED)
             try:
-                event = event_from_json(line, f"{session_id} event {numbered(line)}")
+                event = event_from_json(line, f"{started.session_id} event {numbered(line)}")
             except TraceError as error:
                 problem = problem or str(error)
                 continue
             if isinstance(event, Advising):
-                return event, problem
-    return None, problem
+                return Ends(started, event, problem, ended)
+    return Ends(started, None, problem, ended)
