@@ -48,6 +48,22 @@ class Abandoned(Exception):
     """The thread that asked was given up meanwhile; somebody else does its work."""
 
 
+def _close_to_others(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder, _FLAGS | os.O_DIRECTORY)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(f"{folder} belongs to someone else")
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o700)
+        if os.fstat(descriptor).st_mode & 0o077:
+            raise PermissionError(f"{folder} is open to others, and its disk cannot close it")
+    finally:
+        os.close(descriptor)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} is not writable")
+
+
 class Disk:
     """The system calls that a disk may never answer."""
 
@@ -55,6 +71,7 @@ class Disk:
     status = staticmethod(os.stat)
     read = staticmethod(os.preadv)
     names = staticmethod(os.listdir)
+    private = staticmethod(_close_to_others)
 
 
 DISK = Disk()
@@ -158,7 +175,7 @@ def make_private(folder: Path) -> None:
         OSError: It cannot be made.
         NoAnswer: The disk does not answer.
     """
-    ask(folder, _make_private, folder)
+    ask(folder, DISK.private, folder)
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
@@ -275,22 +292,6 @@ def _kind(mode: int) -> str:
         stat.S_IFLNK: "a link",
         stat.S_IFSOCK: "a socket",
     }.get(stat.S_IFMT(mode), "a device")
-
-
-def _make_private(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder, _FLAGS | os.O_DIRECTORY)
-    try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            raise PermissionError(f"{folder} belongs to someone else")
-        if os.fstat(descriptor).st_mode & 0o077:
-            os.fchmod(descriptor, 0o700)
-        if os.fstat(descriptor).st_mode & 0o077:
-            raise PermissionError(f"{folder} is open to others, and its disk cannot close it")
-    finally:
-        os.close(descriptor)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder} is not writable")
 
 
 class _Parts(io.RawIOBase):

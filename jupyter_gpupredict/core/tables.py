@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
         titles = [title.strip() for title in next(table, [])]
         if "t_s" in titles:
             return _read_csv(table, titles, name, headers)
-        if any(re.sub(r"\s*\[.*\]$", "", title) in _SMI for title in titles):
+        if any(_unitless(title) in _SMI for title in titles):
             return _read_smi(table, titles, name)
     except csv.Error as error:
         raise Malformed(f"{name} is not a table: {error}", "is it CSV?") from error
@@ -129,7 +128,7 @@ def _read_csv(
 
 
 def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
-    plain = [re.sub(r"\s*\[.*\]$", "", title) for title in titles]
+    plain = [_unitless(title) for title in titles]
     columns = [(index, *_SMI[title]) for index, title in enumerate(plain) if title in _SMI]
     time_at = plain.index("timestamp") if "timestamp" in plain else -1
     if time_at < 0:
@@ -154,11 +153,16 @@ def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace
         stamp = _stamp(cells[time_at].strip(), number, name)
         start = stamp if start is None else start
         values = [
-            _number(re.sub(r"\s*(%|MiB|W)$", "", cells[index].strip()), number, name, scale)
+            _number(cells[index].strip().rstrip("%MiBW"), number, name, scale)
             for index, _, scale in columns
         ]
         builder.add((stamp - start).total_seconds(), values, number)
     return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
+
+
+def _unitless(title: str) -> str:
+    """Return a title of nvidia-smi without its unit, such as `power.draw [W]`."""
+    return title.partition("[")[0].strip() if title.endswith("]") else title
 
 
 def _breadth(sm_active: float | None, gr_active: float | None) -> float | None:
