@@ -180,11 +180,12 @@ def _ranged(name: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     if bounds is None:
         return read
     low, high = bounds
+    needed = name in _NEEDED
 
     def checked(value: Any) -> Any:
         made = read(value)
         for one in made if type(made) is tuple else (made,):
-            if one is not None and (one < low or one > high):
+            if one is not None and not low <= one <= high and (needed or not math.isnan(one)):
                 raise ValueError(f"{one:g} is out of range")
         return made
 
@@ -251,6 +252,8 @@ _RANGES = {
     "_s": (-MAX_TIME_S, MAX_TIME_S),
 }
 """End of a field's name, which is its unit -> what it can hold, a little more than is right."""
+_NEEDED = ("t_s", "times_s", "duration_s", "coverage_target_ratio")
+"""Numbers that are never missing: null is none of them."""
 _NAMES_OF: dict[tuple[type, str], Collection[str]] = {
     (series.Series, "metric"): METRICS,
     (recommendation.Recommendation, "metric"): METRICS,
@@ -258,9 +261,7 @@ _NAMES_OF: dict[tuple[type, str], Collection[str]] = {
 }
 """Fields whose annotation says nothing of the words they may hold."""
 _RULES: dict[type, Callable[[Any], bool]] = {
-    series.Readings: lambda made: (
-        len(made.times_s) == len(made.values) and not any(map(math.isnan, made.times_s))
-    ),
+    series.Readings: lambda made: len(made.times_s) == len(made.values),
     prior.Block: lambda made: all(one <= 100 and seconds >= 0.0 for one, seconds in made.bins),
     prior.Profile: lambda made: made.block_s > 0.0,
 }
