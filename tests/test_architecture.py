@@ -1,6 +1,7 @@
 """The floors are import-linter's; what it cannot say is here."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,25 @@ def test_every_library_enters_by_its_door():
             if library not in FREE and not any(place.startswith(door) for door in doors):
                 wrong.append(f"{place} imports {library}")
     assert wrong == []
+
+
+def test_stored_and_given_files_are_read_in_one_place():
+    """What reads otherwise reads our own package, the kernel's files, or writes."""
+    others = {
+        "backtest/files.py", "driver/", "mps/", "config/clusters.py", "config/tenancy.py",
+        "exporters/module.py", "exporters/package.py", "exporters/requirements.py",
+        "exporters/checks/", "exporters/writing.py", "exporters/trial.py", "frontends/charts/",
+        "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
+        "session/ledger.py", "session/liveness.py", "session/recorder.py", "backtest/rows.py",
+    }  # fmt: skip
+    reads = re.compile(r"\.read_text\(|\.read_bytes\(|(?<![\w.])open\(|\bos\.open\(|\)\.open\(")
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        known = any(place.startswith(one) for one in others)
+        if not known and reads.search(path.read_text()):
+            found.add(place)
+    assert found == {"core/files.py"}
 
 
 def test_importing_the_package_is_light():

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.errors import InvalidOption, TraceError
+from jupyter_gpupredict.core.files import read_given_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,8 +40,6 @@ def validate(
     Raises:
         InvalidOption: There is nothing to check, or it cannot be read.
     """
-    from jupyter_gpupredict.core.errors import InvalidOption, TraceError
-    from jupyter_gpupredict.core.files import read_given
     from jupyter_gpupredict.exporters.checks import SUFFIXES, Allowed, inspect
 
     root = Path(target)
@@ -55,7 +56,7 @@ def validate(
     validated = []
     for path in files:
         try:
-            text = read_given(path).decode()
+            text = read_given_text(path)
         except TraceError as error:
             raise InvalidOption(error.message, error.hint) from error
         except OSError as error:
@@ -73,12 +74,10 @@ def validate(
 
 def _recorded(folder: Path) -> dict[str, int | None]:
     """Return the figures that a folder's record says its manifests carry."""
-    from jupyter_gpupredict.core.errors import TraceError
-    from jupyter_gpupredict.core.files import read_given
     from jupyter_gpupredict.exporters.documents import parse_json
 
     try:
-        record = parse_json(read_given(folder / "gpupredict.json").decode())
+        record = parse_json(read_given_text(folder / "gpupredict.json"))
     except (OSError, ValueError, TraceError):
         return {}
     found = record.get("export") if isinstance(record, dict) else None

@@ -18,7 +18,7 @@ from jupyter_gpupredict.config.tenancy import Grounds, hosted
 from jupyter_gpupredict.core import paired
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefused
-from jupyter_gpupredict.core.files import read_given
+from jupyter_gpupredict.core.files import read_given, read_given_text
 from jupyter_gpupredict.core.verified import Verified
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
     """
     path = Path(folder)
     try:
-        text = read_given(path / "train_fn.py").decode()
+        text = read_given_text(path / "train_fn.py")
     except (OSError, UnicodeDecodeError, TraceError) as error:
         raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
     try:

@@ -225,6 +225,15 @@ def read_given(name: str | Path) -> bytes:
     return found
 
 
+def read_given_text(name: str | Path) -> str:
+    """Return a document's text, its lines ended by newlines; errors as `read_given`.
+
+    Raises:
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    return io.StringIO(read_given(name).decode(), newline=None).read()
+
+
 def require_expandable(name: str, expanded: int, compressed: int) -> None:
     """Let a compressed file pass that does not grow beyond the bounds.
 
