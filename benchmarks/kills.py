@@ -37,10 +37,9 @@ def main() -> int:
             )
         over = sum(age_s > most_s for age_s in ages_s)
         wrong += over
-        print(
-            f"view: {view}; {kills} kills; newest stored reading: "
-            f"median {ages_s[kills // 2]:.2f} s, oldest {ages_s[-1]:.2f} s; {over} above {most_s:g} s"
-        )
+        print(f"view: {view}; {kills} kills; age of the newest stored reading: ", end="")
+        print(f"median {ages_s[kills // 2]:.2f} s, at most {ages_s[-1]:.2f} s; ", end="")
+        print(f"{over} above {most_s:g} s")
     return int(wrong > 0)
 
 
