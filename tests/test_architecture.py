@@ -150,9 +150,8 @@ def test_stored_and_given_files_are_read_in_one_place():
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
         "session/ledger.py", "session/liveness.py", "session/recorder.py", "backtest/rows.py",
     }  # fmt: skip
-    reads = re.compile(
-        r"\.read_text\(|\.read_bytes\(|(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
-    )
+    opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
+    reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
     found = set()
     for path in PACKAGE.rglob("*.py"):
         place = path.relative_to(PACKAGE).as_posix()
