@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from jupyter_gpupredict.core import paired
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefused
 from jupyter_gpupredict.core.files import read_given, read_given_text
+from jupyter_gpupredict.core.jsontext import parse
 from jupyter_gpupredict.core.verified import Verified
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
     except (OSError, UnicodeDecodeError, TraceError) as error:
         raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
     try:
-        found = json.loads(read_given(path / "gpupredict.json"))
+        found = parse(read_given(path / "gpupredict.json"))
         told = found["cell"]["sha256"]
         gpus = found.get("export", {}).get("gpus", 1)
     except (OSError, TraceError, ValueError, KeyError, TypeError, AttributeError):

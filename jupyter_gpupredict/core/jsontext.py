@@ -21,19 +21,29 @@ def parse(text: str | bytes) -> Any:
         ValueError: It is no JSON, is no UTF-8, or nests too deep.
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if _deep(raw) and _deep(_STRING.sub(b"", raw)):
-        raise ValueError(f"nested deeper than {NESTING} levels")
+    require_shallow(raw, NESTING)
     try:
         return _decoder.decode(text if isinstance(text, str) else raw.decode())
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
 
-def _deep(raw: bytes) -> bool:
+def require_shallow(raw: bytes, most: int) -> None:
+    """Let only a text of JSON pass that nests at most so many levels.
+
+    Raises:
+        ValueError: It nests deeper.
+    """
+    if _depth(raw, most) > most and _depth(_STRING.sub(b"", raw), most) > most:
+        raise ValueError(f"nested deeper than {most} levels")
+
+
+def _depth(raw: bytes, most: int) -> int:
+    """Return how deep the brackets of a text nest; 0 where there are too few to matter."""
     signs = raw.translate(None, _OTHER)
-    if signs.count(b"[") + signs.count(b"{") <= NESTING:
-        return False
-    return max(accumulate(map(_STEPS.__getitem__, signs))) > NESTING
+    if signs.count(b"[") + signs.count(b"{") <= most:
+        return 0
+    return max(accumulate(map(_STEPS.__getitem__, signs)))
 
 
 def _refuse(constant: str) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import files
-from jupyter_gpupredict.core.errors import TraceError, Truncated, UnknownName
+from jupyter_gpupredict.core.errors import NoAnswer, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.summary import Page, Summary, damaged, summarise
 from jupyter_gpupredict.session.liveness import alive
 
@@ -129,7 +129,8 @@ class Catalog:
             if session_id not in self._kernels:
                 if number >= LOOK_AT:
                     break
-                settled = self._look(session_id) is not None and settled
+                self._look(session_id)
+                settled = session_id in self._kernels and settled
             if self._kernels.get(session_id) == kernel_id:
                 found.append(session_id)
         if len(self._found) >= LOOK_AT:
@@ -160,7 +161,8 @@ class Catalog:
         except TraceError as error:
             if isinstance(error, Truncated) and time.time() - changed_ns / 1e9 < STARTING_S:
                 return None
-            self._kernels[session_id] = None
+            if not isinstance(error, NoAnswer):
+                self._kernels[session_id] = None
             summary = damaged(session_id, str(error), max(0, size))
             return _Entry(size, changed_ns, summary, summary.text())
         summary = summarise(ends, size)
