@@ -97,7 +97,7 @@ def _fields(value: Any) -> dict[str, Any]:
     kind = type(value)
     if kind not in _NAMES:
         _NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
-    return {name: _plain(getattr(value, name)) for name in _NAMES[kind]}
+    return {name: without_nan(getattr(value, name)) for name in _NAMES[kind]}
 
 
 _encode = json.JSONEncoder(
@@ -105,14 +105,14 @@ _encode = json.JSONEncoder(
 ).encode
 
 
-def _plain(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Return the value with None for every float that JSON has no word for."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [without_nan(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     return value
 
 
@@ -162,6 +162,8 @@ def _object_reader(kind: type[Any]) -> Callable[[Any], Any]:
             for name, one in _typed(value, dict).items():  # noqa: B007 - told where one fails
                 if name in readers:
                     found[name] = readers[name](one)
+                    if one is None and type(found[name]) is float and name not in _MAY_BE_MISSING:
+                        raise ValueError("it is missing")
             made = kind(**found)
         except TypeError as error:
             raise ValueError(str(error).partition("() ")[2]) from None
@@ -180,12 +182,11 @@ def _ranged(name: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     if bounds is None:
         return read
     low, high = bounds
-    needed = name in _NEEDED
 
     def checked(value: Any) -> Any:
         made = read(value)
         for one in made if type(made) is tuple else (made,):
-            if one is not None and not low <= one <= high and (needed or not math.isnan(one)):
+            if one is not None and not (low <= one <= high or math.isnan(one)):
                 raise ValueError(f"{one:g} is out of range")
         return made
 
@@ -252,8 +253,8 @@ _RANGES = {
     "_s": (-MAX_TIME_S, MAX_TIME_S),
 }
 """End of a field's name, which is its unit -> what it can hold, a little more than is right."""
-_NEEDED = ("t_s", "times_s", "duration_s", "coverage_target_ratio")
-"""Numbers that are never missing: null is none of them."""
+_MAY_BE_MISSING = ("peak_bytes", "covering_ratio", "mean_ratio")
+"""Single numbers that null stands for: before the first reading, and of an empty window."""
 _NAMES_OF: dict[tuple[type, str], Collection[str]] = {
     (series.Series, "metric"): METRICS,
     (recommendation.Recommendation, "metric"): METRICS,
@@ -261,7 +262,9 @@ _NAMES_OF: dict[tuple[type, str], Collection[str]] = {
 }
 """Fields whose annotation says nothing of the words they may hold."""
 _RULES: dict[type, Callable[[Any], bool]] = {
-    series.Readings: lambda made: len(made.times_s) == len(made.values),
+    series.Readings: lambda made: (
+        len(made.times_s) == len(made.values) and not any(map(math.isnan, made.times_s))
+    ),
     prior.Block: lambda made: all(one <= 100 and seconds >= 0.0 for one, seconds in made.bins),
     prior.Profile: lambda made: made.block_s > 0.0,
 }

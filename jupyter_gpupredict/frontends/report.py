@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
 
@@ -186,8 +187,8 @@ class Result:
         }
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        """Return `to_dict` as JSON; a number that is not known is null."""
+        return json.dumps(without_nan(self.to_dict()), allow_nan=False)
 
     def to_dataframe(self) -> Any:
         """Return the stored readings as a pandas DataFrame: time_s and one column a series.
