@@ -1,6 +1,7 @@
 """The floors are import-linter's; what it cannot say is here."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ DOORS = {
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
     "threading": [
+        "core/files.py",
+        "session/deadline.py",
         "session/sampler.py",
         "session/delivery.py",
         "session/session.py",
@@ -112,9 +115,9 @@ child has written, and nothing else."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json", "math",
-    "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat", "statistics",
-    "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "weakref",
+    "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
+    "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
+    "statistics", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "weakref",
     "jupyter_gpupredict",
 }  # fmt: skip
 
@@ -136,6 +139,26 @@ def test_every_library_enters_by_its_door():
             if library not in FREE and not any(place.startswith(door) for door in doors):
                 wrong.append(f"{place} imports {library}")
     assert wrong == []
+
+
+def test_stored_and_given_files_are_read_in_one_place():
+    """What reads otherwise reads our own package, the kernel's files, or writes."""
+    others = {
+        "backtest/files.py", "driver/", "mps/", "config/clusters.py", "config/tenancy.py",
+        "exporters/module.py", "exporters/package.py", "exporters/requirements.py",
+        "exporters/checks/", "exporters/writing.py", "exporters/trial.py", "frontends/charts/",
+        "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
+        "session/ledger.py", "session/liveness.py", "session/recorder.py", "backtest/rows.py",
+    }  # fmt: skip
+    opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
+    reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        known = any(place.startswith(one) for one in others)
+        if not known and reads.search(path.read_text()):
+            found.add(place)
+    assert found == {"core/files.py"}
 
 
 def test_importing_the_package_is_light():

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.backtest import columns, files, synthetic
-from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.core.tracefile import open_trace, read_trace
+from jupyter_gpupredict.core.errors import InvalidOption, TraceError
+from jupyter_gpupredict.core.files import open_given
+from jupyter_gpupredict.core.tracefile import open_trace, read_trace, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -51,8 +52,9 @@ class Recorded:
         if self.part is not None:
             trace = columns.read(self.part)
         elif files.is_url(self.path):
-            with files.open_text(self.path) as lines:
-                trace = read_trace(lines, self.path.rpartition("/")[2])
+            name = self.path.rpartition("/")[2]
+            with files.open_binary(self.path) as file:
+                trace = read_trace(text_of(file, name), name)
         else:
             trace = open_trace(self.path)
         return trace, trace.marks
@@ -180,12 +182,12 @@ def simulated(
 
 def _read_index(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        with open_given(path) as file:
             rows = [
                 {key: value or "" for key, value in row.items() if isinstance(key, str)}
-                for row in csv.DictReader(lines, delimiter="\t")
+                for row in csv.DictReader(text_of(file, path.name), delimiter="\t")
             ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, TraceError, csv.Error) as error:
         raise InvalidOption(f"cannot read {path}: {error}", "tab separated text") from error
     if not rows or "id" not in rows[0]:
         raise InvalidOption(f"{path} has no column id", "tab separated, with a line of titles")

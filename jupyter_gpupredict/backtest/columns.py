@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.backtest import files
 from jupyter_gpupredict.core.errors import Malformed, MissingExtra, Truncated
+from jupyter_gpupredict.core.files import require_expandable
 from jupyter_gpupredict.core.tables import read_cells
 
 if TYPE_CHECKING:
@@ -149,7 +151,11 @@ def arrow(what: str) -> Any:
 
 def _opened(pa: Any, file: BinaryIO, name: str) -> Any:
     try:
-        return pa.parquet.ParquetFile(file)
+        opened = pa.parquet.ParquetFile(file)
+        about = opened.metadata
+        expanded = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
+        require_expandable(name, expanded, file.seek(0, os.SEEK_END))
+        return opened
     except (OSError, pa.ArrowException) as error:
         raise Malformed(f"{name} is no Parquet: {str(error)[:120]}", "was it cut?") from error
 

@@ -6,15 +6,15 @@ A name with `://` is fsspec's; every other one is a path.
 from __future__ import annotations
 
 import glob
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
+from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra, TraceError
+from jupyter_gpupredict.core.files import STDIN, open_given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import BinaryIO, TextIO
+    from typing import BinaryIO
 
 
 def find(pattern: str, endings: Sequence[str]) -> list[str]:
@@ -40,15 +40,6 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def open_text(name: str) -> TextIO:
-    """Open a file as text; what is no UTF-8 is replaced.
-
-    Raises:
-        Malformed: It cannot be opened.
-    """
-    return io.TextIOWrapper(open_binary(name), encoding="utf-8", errors="replace", newline="")
-
-
 def open_binary(name: str) -> BinaryIO:
     """Open a file.
 
@@ -60,7 +51,9 @@ def open_binary(name: str) -> BinaryIO:
             store, path = _store(name)
             opened: BinaryIO = store.open(path, "rb")
             return opened
-        return Path(name).open("rb")
+        return open_given(name)
+    except TraceError:
+        raise
     except Exception as error:  # each store has errors of its own
         raise Malformed(f"cannot read {name}: {_why(error)}", "is the name right?") from error
 
@@ -81,7 +74,7 @@ def _local(pattern: str) -> list[str]:
     place = Path(pattern)
     if place.is_dir():
         return sorted(str(one) for one in place.iterdir() if one.is_file())
-    if place.exists():
+    if place.exists() or pattern == STDIN:
         return [pattern]
     return sorted(one for one in glob.glob(pattern, recursive=True) if Path(one).is_file())  # noqa: PTH207 - Path.glob takes no absolute pattern
 

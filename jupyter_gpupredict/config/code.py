@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.core.cells import Cell, CodeRequest
-from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption
+from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption, TraceError
+from jupyter_gpupredict.core.files import read_given
+from jupyter_gpupredict.core.jsontext import require_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+NESTING = 200
+"""Of a notebook: its outputs hold whatever a library displays."""
 Counted = tuple[int | None, Cell]
 """A cell with its execution count; None: it never ran."""
 MAGIC = re.compile(r"\s*%%gpupredict(\s|$)")
@@ -29,11 +33,15 @@ def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
         InvalidOption: The file cannot be read, or is no notebook.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        raw = read_given(path)
+        require_shallow(raw, NESTING)
+        found = json.loads(raw)
         cells = [one for one in found["cells"] if one["cell_type"] == "code"]
         taken = [_cell(number, one) for number, one in enumerate(cells, start=1)]
     except OSError as error:
         raise InvalidOption(f"cannot read notebook {path}: {error.strerror}", "") from error
+    except TraceError as error:
+        raise InvalidOption(error.message, error.hint) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidOption(f"{path} is no notebook", "a file that Jupyter saved") from error
     return in_order(taken)

@@ -20,6 +20,7 @@ from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.config.sources import make_source
 from jupyter_gpupredict.config.stored import build_store
 from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.config.options import SessionConfig
     from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.events import SessionFinished
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
         HintSource,
@@ -36,13 +38,15 @@ if TYPE_CHECKING:
         TelemetrySource,
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.run import RunHeader
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
     from jupyter_gpupredict.session.store import Store
 
+    Ends = tuple[SessionStarted, SessionFinished]
 
+STORE_S = 2.0
+"""How long a cell waits for the session store before it begins without."""
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
 
@@ -77,6 +81,7 @@ def build_session(
         ConfigError: `config.cluster` names no cluster, or its library is not installed.
     """
     from jupyter_gpupredict.session.analysis import Analysis
+    from jupyter_gpupredict.session.deadline import within
     from jupyter_gpupredict.session.delivery import shared
     from jupyter_gpupredict.session.ranks import Ranks
     from jupyter_gpupredict.session.recorder import Recorder
@@ -86,16 +91,21 @@ def build_session(
     store = build_store()
     warnings: list[str] = []
     try:
-        store.prepare()
-        store.prune()
-    except OSError as error:
+        within(STORE_S, _prepare, store)
+    except (OSError, TraceError) as error:
         warnings.append(f"this run is not stored: {error}")
     session_id = store.new_id(clock.wall())
     recorders = [] if warnings else [Recorder(store.path(session_id))]
 
     @functools.cache
-    def earlier(info: SourceInfo) -> RunHeader | None:
-        return None if code is None else _earlier_run(store, code_hash(code), info)
+    def earlier(info: SourceInfo) -> Ends | None:
+        if code is None or warnings:
+            return None
+        try:
+            return within(STORE_S, _earlier_run, store, code_hash(code), info)
+        except (OSError, TraceError) as error:
+            session.errors.append(f"earlier runs were not looked at: {error}")
+            return None
 
     def make_analysis(info: SourceInfo) -> Analysis | Ranks:
         if info.ranks:
@@ -106,7 +116,7 @@ def build_session(
         options = rule_options(config, info.period_s)
         memory_age_s = min(300.0, options.window_s or 300.0)
         before = earlier(info)
-        known = before.finished.profile if before and before.finished else None
+        known = before[1].profile if before else None
         return Analysis(
             info,
             lambda: make_rule(config.rule, options),
@@ -163,7 +173,9 @@ def build_session(
         own_process=child is None,
         max_seconds=config.max_seconds,
         # asked each second: `exists` makes and drops an exception, `access` does not
-        stop_requested=functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
+        stop_requested=(lambda: False)
+        if warnings
+        else functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
         on_state=on_state,
         on_limit=on_limit,
     )
@@ -197,20 +209,24 @@ def _source(
     return make_source(config, clock, None if child is None else child.pid)
 
 
-def _earlier_run(store: Store, code: str, info: SourceInfo) -> RunHeader | None:
-    """Return the newest run of this code, source, metric, device and driver.
+def _prepare(store: Store) -> None:
+    store.prepare()
+    store.prune()
+
+
+def _earlier_run(store: Store, code: str, info: SourceInfo) -> Ends | None:
+    """Return the ends of the newest run of this code, source, metric, device and driver.
 
     One that was measured to its end comes before newer ones that were not.
     """
-    newest: RunHeader | None = None
-    for header in store.of_code(code):
-        told = header.finished.recommendation if header.finished else None
-        if header.finished is None or told is None or told.capped:
+    newest: Ends | None = None
+    for started, finished in store.of_code(code):
+        told = finished.recommendation
+        if told is None or told.capped or not _alike(started, info):
             continue
-        if _alike(header.started, info):
-            if header.finished.profile is not None:
-                return header
-            newest = newest or header
+        if finished.profile is not None:
+            return started, finished
+        newest = newest or (started, finished)
     return newest
 
 
@@ -229,16 +245,19 @@ def _alike(started: SessionStarted, info: SourceInfo) -> bool:
     )
 
 
-def _last_time(header: RunHeader | None) -> str:
+def _last_time(before: Ends | None) -> str:
     """Return what an earlier run said, in words; empty when there is none."""
-    told = header.finished.recommendation if header and header.finished else None
-    if header is None or header.finished is None or told is None or told.target_ratio is None:
+    if before is None:
+        return ""
+    started, finished = before
+    told = finished.recommendation
+    if told is None or told.target_ratio is None:
         return ""
     memory = told.memory.peak_bytes if told.memory else math.nan
     peak = "" if math.isnan(memory) else f", memory peak {memory / (1 << 20):.0f} MiB"
     return (
-        f"{header.started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
-        f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {header.finished.duration_s:.0f} s"
+        f"{started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
+        f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
     )
 
 

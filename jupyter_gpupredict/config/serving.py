@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.config.stored import build_store, verified_of, with_verified
+from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.clock import SystemClock
-from jupyter_gpupredict.core.errors import UnknownName
-from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
+from jupyter_gpupredict.core.errors import TraceError, UnknownName
+from jupyter_gpupredict.core.events import SamplesTaken
 from jupyter_gpupredict.core.machine import MpsDaemon
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.trace import event_from_json
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jupyter_gpupredict.core.envelope import Drawing
+    from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.following import Cursor, News
     from jupyter_gpupredict.core.protocols import DeviceWatch
-    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.summary import Page, Summary
     from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.session.picture import Pictures
@@ -37,13 +39,22 @@ class Runs:
     """The runs of this user. Each group of methods is one thread's at a time."""
 
     def __init__(self) -> None:
+        self._store = build_store()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew with what is kept in memory: an abandoned thread may be amid the old."""
         from jupyter_gpupredict.session.catalog import Catalog
         from jupyter_gpupredict.session.feed import Feed
 
-        self._store = build_store()
         self._catalog = Catalog(self._store)
         self._feed = Feed(self._store, self._catalog)
         self._pictures: Pictures | None = None
+
+    @staticmethod
+    def stuck() -> list[str]:
+        """Return the names of the files that do not answer."""
+        return files.stuck()
 
     # ---- lists and news -----------------------------------------------------------------------
 
@@ -129,35 +140,21 @@ class Runs:
             self._pictures = Pictures(self._store)
         return self._pictures.draw(session_id, width, DRAW_S)
 
-    def ends(self, session_id: str) -> tuple[str, str | None]:
-        """Return the first line of a trace, and the last that holds a recommendation.
+    def ends(self, session_id: str) -> Ends:
+        """Return the first event of a trace, and the last that holds a recommendation.
 
         Raises:
             UnknownName: There is no such run.
+            TraceError: It has no beginning that can be read.
         """
-        from jupyter_gpupredict.session.tail import Tail
-
-        path = self._store.path(session_id)
         try:
-            with path.open("rb") as file:
-                first = file.readline()
-        except OSError as error:
+            return self._store.ends(session_id)
+        except FileNotFoundError as error:
             raise UnknownName("session", session_id, ["last"]) from error
-        tail = Tail(path)
-        tail.look()
-        return first.decode(errors="replace").rstrip("\n"), (
-            None if tail.newest is None else tail.newest.decode()
-        )
 
-    def verified(self, session_id: str) -> Verified | None:
-        """Return the share that was verified of a run; None: none.
-
-        Raises:
-            UnknownName: There is no such run.
-            TraceError: Its trace cannot be read.
-        """
-        started = event_from_json(self.ends(session_id)[0])
-        return verified_of(started) if isinstance(started, SessionStarted) else None
+    def verified(self, started: SessionStarted) -> Verified | None:
+        """Return the share that was verified of a run; None: none."""
+        return verified_of(started)
 
     def run(self, session_id: str, outcome: str) -> Run:
         """Return a run with its figures and without its readings: what an export needs.
@@ -168,13 +165,15 @@ class Runs:
 
         Raises:
             UnknownName: There is no such run.
-            TraceError: Its trace cannot be read.
+            TraceError: Its end is damaged, or it has no beginning that can be read.
         """
-        first, last = self.ends(session_id)
+        ends = self.ends(session_id)
+        if ends.problem:
+            raise TraceError(ends.problem, "the others are not harmed")
         folded = RunFold()
-        for line in (first, last):
-            if line is not None:
-                folded.add(event_from_json(line))
+        for event in (ends.started, ends.newest):
+            if event is not None:
+                folded.add(event)
         return with_verified(folded.record(live=outcome == "running"))
 
 
@@ -182,7 +181,7 @@ def _ended_s(run: Summary) -> float:
     """Return when a run ended, seconds since 1970; minus infinity where that is not known."""
     try:
         return datetime.fromisoformat(run.started_at).timestamp() + run.duration_s
-    except ValueError:
+    except (ValueError, OverflowError):
         return -math.inf
 
 

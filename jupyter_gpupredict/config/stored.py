@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.run import Run, fold
 
 if TYPE_CHECKING:
@@ -32,13 +34,8 @@ def build_store() -> Store:
 
 
 def list_runs(limit: int | None = None) -> list[RunHeader]:
-    """Return the stored runs, newest first."""
-    headers: list[RunHeader] = []
-    for header in build_store().headers():
-        if limit is not None and len(headers) >= limit:
-            break
-        headers.append(header)
-    return headers
+    """Return the stored runs, newest first; a damaged one says what is wrong with it."""
+    return list(itertools.islice(build_store().headers(), limit))
 
 
 def read_events(session_id: str) -> Iterator[Event]:
@@ -102,6 +99,6 @@ def store_problem() -> str:
     """Return why runs cannot be stored; empty when they can."""
     try:
         build_store().prepare()
-    except OSError as error:
+    except (OSError, TraceError) as error:
         return str(error)
     return ""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.errors import InvalidOption, TraceError
+from jupyter_gpupredict.core.files import read_given_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,7 +40,6 @@ def validate(
     Raises:
         InvalidOption: There is nothing to check, or it cannot be read.
     """
-    from jupyter_gpupredict.core.errors import InvalidOption
     from jupyter_gpupredict.exporters.checks import SUFFIXES, Allowed, inspect
 
     root = Path(target)
@@ -54,7 +56,9 @@ def validate(
     validated = []
     for path in files:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_given_text(path)
+        except TraceError as error:
+            raise InvalidOption(error.message, error.hint) from error
         except OSError as error:
             raise InvalidOption(f"cannot read {path}: {error.strerror}", "") from error
         except UnicodeDecodeError as error:
@@ -73,8 +77,8 @@ def _recorded(folder: Path) -> dict[str, int | None]:
     from jupyter_gpupredict.exporters.documents import parse_json
 
     try:
-        record = parse_json((folder / "gpupredict.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = parse_json(read_given_text(folder / "gpupredict.json"))
+    except (OSError, ValueError, TraceError):
         return {}
     found = record.get("export") if isinstance(record, dict) else None
     figures: dict[str, int | None] = {}

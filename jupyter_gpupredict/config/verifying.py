@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass, replace
@@ -17,7 +16,9 @@ from jupyter_gpupredict.config.stored import build_store
 from jupyter_gpupredict.config.tenancy import Grounds, hosted
 from jupyter_gpupredict.core import paired
 from jupyter_gpupredict.core.clock import SystemClock
-from jupyter_gpupredict.core.errors import InvalidOption, VerifyRefused
+from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefused
+from jupyter_gpupredict.core.files import read_given, read_given_text
+from jupyter_gpupredict.core.jsontext import parse
 from jupyter_gpupredict.core.verified import Verified
 
 if TYPE_CHECKING:
@@ -196,14 +197,14 @@ def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
     """
     path = Path(folder)
     try:
-        text = (path / "train_fn.py").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_given_text(path / "train_fn.py")
+    except (OSError, UnicodeDecodeError, TraceError) as error:
         raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
     try:
-        found = json.loads((path / "gpupredict.json").read_text(encoding="utf-8"))
+        found = parse(read_given(path / "gpupredict.json"))
         told = found["cell"]["sha256"]
         gpus = found.get("export", {}).get("gpus", 1)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, TraceError, ValueError, KeyError, TypeError, AttributeError):
         told, gpus = None, 1  # then the answer holds for nothing but this
     if gpus != 1:
         raise _several(f"{path} was exported for {gpus} GPUs")
@@ -400,6 +401,6 @@ def _store(*records: Verified) -> str:
         store.prepare()
         for record in records:
             Ledger(store.root).add(record)
-    except OSError as error:
+    except (OSError, TraceError) as error:
         return str(error)
     return ""

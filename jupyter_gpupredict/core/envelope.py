@@ -70,7 +70,9 @@ class Envelope:
         self._last_s = np.nan
         self.samples = 0
 
-    def add(self, times_s: Sequence[float | bytes], values: Sequence[float]) -> None:
+    def add(
+        self, times_s: Sequence[float | bytes], values: Sequence[float] | NDArray[np.float64]
+    ) -> None:
         """Take readings, oldest first, both of the same length; NaN marks a hole.
 
         Args:
@@ -85,7 +87,10 @@ class Envelope:
             return
         first = self._merge - 1 - len(self._rest)
         ends = np.array([float(one) for one in times_s[first :: self._merge]], np.float64)
-        self._last_s = float(times_s[-1])
+        last_s = float(times_s[-1])
+        if not np.isfinite([*ends, last_s]).all():
+            raise ValueError("a stamp is not finite")
+        self._last_s = last_s
         self.samples += len(values)
         raw = np.concatenate([self._rest, np.asarray(values, np.float64)])
         blocks = raw[: len(ends) * self._merge].reshape(-1, self._merge)

@@ -8,7 +8,7 @@
       PredictionError    NotEnoughSamples (never a guess), VerifyRefused
       ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
                          TrialFailed, OutputExists
-      TraceError         SchemaMismatch, Malformed, Truncated, Capped
+      TraceError         SchemaMismatch, Malformed, Truncated, Capped, NoAnswer
 
 Libraries' errors are translated once, where the library enters (`raise ... from error`). Only entry
 points render: the magic one line, the command line an exit status, the server a status code.
@@ -177,3 +177,7 @@ class Capped(TraceError):
 
 class Truncated(TraceError):
     """The trace ends before it says anything."""
+
+
+class NoAnswer(TraceError):
+    """The disk that a trace lies on does not answer."""

@@ -191,8 +191,16 @@ BY_CSV = {metric.csv: metric for metric in METRICS.values()}
 SHARES = tuple(name for name, metric in METRICS.items() if metric.basis is not None)
 """The metrics a share can be predicted from."""
 
+LARGEST_NUMBER = 1e20
+"""Above every quantity that we have a unit for: a mask of 64 bits is 2e19."""
+
 BUSY_RATIO = 0.05
 """Below this engine activity a quotient by it is noise."""
+
+
+def largest(metric: str) -> float:
+    """Return the largest value that a reading of this metric can have; the least is 0."""
+    return 1.0 + 1e-9 if metric.endswith("_ratio") else LARGEST_NUMBER
 
 
 def breadth_ratio(sm_active: float, gr_active: float) -> float:

@@ -131,15 +131,35 @@ class Run:
         return (main, *(one for one in also if one.device in self.used))
 
 
+Advising = ev.SessionFinished | ev.RecommendationUpdated
+"""The events that hold a recommendation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a trace says, without what is between."""
+
+    started: ev.SessionStarted
+    newest: Advising | None
+    """The last event with a recommendation, as far as the end of the trace holds one."""
+    problem: str
+    """Why a later one cannot be read; empty: there is none."""
+    ended: bool
+    """`SessionFinished` is there, or what is left of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunHeader:
     """One line of the list of stored runs."""
 
     session_id: str
-    started: ev.SessionStarted
+    started: ev.SessionStarted | None
+    """None: its trace has no beginning that can be read."""
     finished: ev.SessionFinished | None
     """None: still running, or lost."""
     path: Path
+    problem: str = ""
+    """What of its trace is damaged, as far as it was looked at; empty: nothing."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
 
@@ -36,6 +36,34 @@ class Readings:
     before its stamp."""
     values: tuple[float, ...]
     """Shape (n,), in the metric's unit. NaN: asked and unreadable."""
+
+
+def in_pieces(readings: Sequence[Readings], most: int) -> Iterator[tuple[Readings, ...]]:
+    """Yield readings so that no piece holds more than `most` values, in their order.
+
+    >>> one = Readings(Series("gpu_util_ratio", "gpu"), (1.0, 2.0, 3.0), (0.1, 0.2, 0.3))
+    >>> [[len(part.values) for part in piece] for piece in in_pieces([one, one], 4)]
+    [[3, 1], [2]]
+    """
+    piece: list[Readings] = []
+    room = most
+    for one in readings:
+        begin = 0
+        while begin < len(one.values):
+            end = begin + room
+            whole = begin == 0 and end >= len(one.values)
+            part = one if whole else _part(one, begin, end)
+            piece.append(part)
+            begin, room = end, room - len(part.values)
+            if room == 0:
+                yield tuple(piece)
+                piece, room = [], most
+    if piece:
+        yield tuple(piece)
+
+
+def _part(one: Readings, begin: int, end: int) -> Readings:
+    return Readings(one.series, one.times_s[begin:end], one.values[begin:end])
 
 
 @dataclass(frozen=True, slots=True)

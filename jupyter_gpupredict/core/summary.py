@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
-from jupyter_gpupredict.core.events import SCHEMA
+from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.metrics import METRICS
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.metrics import Basis
+    from jupyter_gpupredict.core.run import Advising, Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Summary:
     duration_s: float = 0.0
     samples: int | None = None
     size_bytes: int = 0
+    problem: str = ""
+    """What of its trace is damaged, as far as it was looked at; empty: nothing."""
 
     @property
     def label(self) -> str:
@@ -67,7 +71,7 @@ class Summary:
         devices = " ".join(part for device in self.devices for part in device)
         return (
             f"{self.session_id} {self.kernel_id} {self.host} {self.source} {self.origin} "
-            f"{self.metric} {devices} {self.state} {self.outcome} {self.code_hash}"
+            f"{self.metric} {devices} {self.state} {self.outcome} {self.code_hash} {self.problem}"
         ).lower()
 
 
@@ -84,75 +88,83 @@ class Page:
     """Where the next page begins; None: this was the last."""
 
 
-def summarise(session_id: str, first: bytes, last: bytes | None, size_bytes: int = 0) -> Summary:
-    """Return the summary of a trace from two of its lines, without building their events.
-
-    Args:
-        session_id: The run's id.
-        first: The first line.
-        last: The newest `SessionFinished` or `RecommendationUpdated`; None where there is none.
-        size_bytes: The trace's length.
-
-    Raises:
-        Malformed: The first line is no `SessionStarted`.
-        SchemaMismatch: Another version wrote it.
-    """
-    try:
-        summary = replace(_started(session_id, json.loads(first)), size_bytes=size_bytes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Malformed(f"{session_id} is no trace", "was it cut before its first line?") from error
-    return summary if last is None else updated(summary, last)
-
-
-def updated(summary: Summary, last: bytes) -> Summary:
-    """Return a run's summary with the figures of a later line; a damaged one changes nothing."""
-    try:
-        return _newest(summary, json.loads(last))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return summary
+def summarise(ends: Ends, size_bytes: int = 0) -> Summary:
+    """Return the summary of a trace of this length."""
+    started = ends.started
+    summary = Summary(
+        session_id=started.session_id,
+        kernel_id=started.kernel_id,
+        host=started.host,
+        pid=started.pid,
+        started_at=started.started_at,
+        source=started.source,
+        origin=started.origin,
+        simulated=started.simulated,
+        scope=started.scope,
+        metric=started.share.metric,
+        devices=tuple((one.uuid, one.name) for one in started.devices),
+        code_hash=started.code_hash,
+        last_time=started.last_time,
+        size_bytes=size_bytes,
+        outcome="lost" if ends.ended else "",
+        problem=ends.problem,
+    )
+    return summary if ends.newest is None else updated(summary, ends.newest)
 
 
-def _started(session_id: str, began: dict[str, Any]) -> Summary:
-    if began["event"] != "SessionStarted":
-        raise KeyError("event")
-    if began.get("schema") != SCHEMA:
-        raise SchemaMismatch(
-            f"trace schema {began.get('schema')!r}, this version reads {SCHEMA}",
-            "read it with the version that wrote it",
-        )
+def damaged(session_id: str, problem: str, size_bytes: int = 0) -> Summary:
+    """Return the summary of a trace without a beginning that can be read: its id tells when."""
     return Summary(
         session_id=session_id,
-        kernel_id=began.get("kernel_id"),
-        host=str(began.get("host", "")),
-        pid=int(began.get("pid", 0)),
-        started_at=str(began["started_at"]),
-        source=str(began["source"]),
-        origin=str(began.get("origin", "")),
-        simulated=bool(began["simulated"]),
-        scope=str(began.get("scope", "device")),
-        metric=str(began["share"]["metric"]),
-        devices=tuple((str(one["uuid"]), str(one["name"])) for one in began["devices"]),
-        code_hash=began.get("code_hash"),
-        last_time=str(began.get("last_time", "")),
+        kernel_id=None,
+        host="",
+        pid=0,
+        started_at=datetime.fromtimestamp(began_s(session_id), UTC).isoformat(),
+        source="",
+        origin="",
+        simulated=False,
+        scope="device",
+        metric="",
+        devices=(),
+        code_hash=None,
+        last_time="",
+        outcome="lost",
+        reason="its trace cannot be read",
+        size_bytes=size_bytes,
+        problem=problem,
     )
 
 
-def _newest(summary: Summary, event: dict[str, Any]) -> Summary:
-    finished = event["event"] == "SessionFinished"
-    told = event["recommendation"] or {}
-    memory = told.get("memory") or {}
+def updated(summary: Summary, last: Advising) -> Summary:
+    """Return a run's summary with the figures of a later event."""
+    told = last.recommendation
+    memory = told.memory if told else None
+    finished = last if isinstance(last, SessionFinished) else None
     return replace(
         summary,
-        outcome=str(event["outcome"]) if finished else "",
-        state=str(told.get("state", summary.state)),
-        reason=str(told.get("reason", "no reading was taken")),
-        target_ratio=told.get("target_ratio"),
-        mean_ratio=told.get("mean_ratio"),
-        coverage_target_ratio=told.get("coverage_target_ratio"),
-        coverage_ratio=told.get("coverage_ratio"),
-        memory_peak_bytes=memory.get("peak_bytes"),
-        memory_target_bytes=memory.get("target_bytes"),
-        memory_basis=memory.get("basis"),
-        duration_s=float(event["duration_s"] if finished else event["t_s"]),
-        samples=int(event["samples"]) if finished else None,
+        outcome=finished.outcome if finished else summary.outcome,
+        state=told.state if told else summary.state,
+        reason=told.reason if told else "no reading was taken",
+        target_ratio=told.target_ratio if told else None,
+        mean_ratio=told.mean_ratio if told else None,
+        coverage_target_ratio=told.coverage_target_ratio if told else None,
+        coverage_ratio=told.coverage_ratio if told else None,
+        memory_peak_bytes=_finite(memory.peak_bytes) if memory else None,
+        memory_target_bytes=memory.target_bytes if memory else None,
+        memory_basis=memory.basis if memory else None,
+        duration_s=finished.duration_s if finished else last.t_s,
+        samples=finished.samples if finished else None,
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def began_s(session_id: str) -> float:
+    """Return when a run began, in whole seconds since 1970; 0 when its id names no time."""
+    try:
+        return datetime.strptime(session_id[:16], "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

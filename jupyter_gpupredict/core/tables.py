@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
-from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio
+from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio, largest
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
 from jupyter_gpupredict.core.recording import Row, Trace
 from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.core.trace import MAX_TIME_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
         titles = [title.strip() for title in next(table, [])]
         if "t_s" in titles:
             return _read_csv(table, titles, name, headers)
-        if any(re.sub(r"\s*\[.*\]$", "", title) in _SMI for title in titles):
+        if any(_unitless(title) in _SMI for title in titles):
             return _read_smi(table, titles, name)
     except csv.Error as error:
         raise Malformed(f"{name} is not a table: {error}", "is it CSV?") from error
@@ -54,6 +54,11 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
         f"{name} is neither a gpupredict trace nor a CSV that we know",
         "CSV needs a column t_s, or the header of nvidia-smi --format=csv",
     )
+
+
+def out_of_range(count: int) -> str:
+    """Return the note on so many values that no reading can have."""
+    return f"{count} values out of range are taken as missing"
 
 
 def read_cells(
@@ -123,7 +128,7 @@ def _read_csv(
 
 
 def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
-    plain = [re.sub(r"\s*\[.*\]$", "", title) for title in titles]
+    plain = [_unitless(title) for title in titles]
     columns = [(index, *_SMI[title]) for index, title in enumerate(plain) if title in _SMI]
     time_at = plain.index("timestamp") if "timestamp" in plain else -1
     if time_at < 0:
@@ -148,11 +153,16 @@ def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace
         stamp = _stamp(cells[time_at].strip(), number, name)
         start = stamp if start is None else start
         values = [
-            _number(re.sub(r"\s*(%|MiB|W)$", "", cells[index].strip()), number, name, scale)
+            _number(cells[index].strip().rstrip("%MiBW"), number, name, scale)
             for index, _, scale in columns
         ]
         builder.add((stamp - start).total_seconds(), values, number)
     return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
+
+
+def _unitless(title: str) -> str:
+    """Return a title of nvidia-smi without its unit, such as `power.draw [W]`."""
+    return title.partition("[")[0].strip() if title.endswith("]") else title
 
 
 def _breadth(sm_active: float | None, gr_active: float | None) -> float | None:
@@ -206,10 +216,6 @@ class _Course:
         self.marks.append(Progress(before_s, "epoch", done, self._total, "trace"))
 
 
-MAX_TIME_S = 1e11
-"""Some 3000 years: no run or clock has a time beyond, and sums of such times overflow."""
-
-
 class _Rows:
     """Collects rows and counts what had to be repaired."""
 
@@ -244,8 +250,7 @@ class _Rows:
         return True
 
     def _in_range(self, series: Series, value: float | None) -> float | None:
-        top = 1.0 + 1e-9 if series.metric.endswith("_ratio") else math.inf
-        if value is None or 0.0 <= value <= top:
+        if value is None or 0.0 <= value <= largest(series.metric):
             return value
         self._out_of_range += 1
         return None
@@ -259,7 +264,7 @@ class _Rows:
         if self._timeless:
             notes.append(f"{self._timeless} rows with a time that no clock shows were left out")
         if self._out_of_range:
-            notes.append(f"{self._out_of_range} values out of range are taken as missing")
+            notes.append(out_of_range(self._out_of_range))
         if self.other_devices:
             notes.append("only the first device of the log is read")
         series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)

@@ -7,15 +7,31 @@ can read a newer trace of the same schema.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import events, metrics, prior, recommendation, series, share
 from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA, Event
+from jupyter_gpupredict.core.jsontext import parse
+from jupyter_gpupredict.core.metrics import LARGEST_NUMBER, METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable
+
+_Value = typing.TypeVar("_Value")
+
+MAX_TIME_S = 1e11
+"""Some 3000 years: no run or clock has a time beyond, and sums of such times overflow."""
+LARGEST_WHOLE = 1 << 53
+"""JavaScript knows no larger whole number."""
+LARGEST_SEQ = 10**12 - 1
+"""A cursor holds as many digits."""
+LONGEST_TEXT = 1 << 16
 
 _NAMESPACE = {
     name: value
@@ -23,8 +39,6 @@ _NAMESPACE = {
     for name, value in vars(module).items()
 }
 """Where the field types, which are strings, are looked up."""
-_FIELDS: dict[type[Any], dict[str, Any]] = {}
-"""Cache: class -> field name -> resolved type."""
 _NAMES: dict[type[Any], tuple[str, ...]] = {}
 """Cache: class -> field names, which is all that writing needs."""
 
@@ -34,29 +48,48 @@ def event_to_json(event: Event) -> str:
     return _encode({"event": type(event).__name__, **_fields(event)})
 
 
-def event_from_json(line: str) -> Event:
+def event_from_json(line: str | bytes, where: str = "") -> Event:
     """Return the event that a line holds.
 
+    Args:
+        line: The line.
+        where: What begins the message of an error, such as the file's name and the line's number.
+
     Raises:
-        Malformed: The line is no event.
+        Malformed: The line is no event, or holds what its event cannot.
         SchemaMismatch: The line begins a trace of another schema.
     """
+    begin = f"{where}: " if where else ""
     try:
-        document = json.loads(line)
+        document = parse(line)
     except ValueError as error:
-        raise Malformed("not a line of JSON", "is this a gpupredict trace?") from error
-    if not isinstance(document, dict) or document.get("event") not in EVENTS:
-        raise Malformed("not a gpupredict event", "is this a gpupredict trace?")
-    if document["event"] == "SessionStarted" and document.get("schema") != SCHEMA:
+        raise Malformed(f"{begin}not a line of JSON", str(error).partition(";")[0]) from error
+    name = document.get("event") if isinstance(document, dict) else None
+    kind = EVENTS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise Malformed(f"{begin}not a gpupredict event", "is this a gpupredict trace?")
+    schema = document.get("schema")
+    if kind is events.SessionStarted and (type(schema) is not int or schema != SCHEMA):
         raise SchemaMismatch(
-            f"trace schema {document.get('schema')!r}, this version reads {SCHEMA}",
+            f"{begin}trace schema {schema!r:.40}, this version reads {SCHEMA}",
             "read it with the version that wrote it",
         )
-    kind = EVENTS[document["event"]]
     try:
-        return typing.cast("Event", _build(kind, document))
-    except (KeyError, TypeError, ValueError) as error:
-        raise Malformed(f"a broken {document['event']} event", str(error)) from error
+        return typing.cast("Event", _reader(typing.cast("Hashable", kind))(document))
+    except ValueError as error:
+        raise Malformed(f"{begin}a broken {name} event", str(error)) from error
+
+
+def read_as(kind: type[_Value], text: str | bytes) -> _Value:
+    """Return what a text of JSON says, as an instance of this dataclass.
+
+    Raises:
+        Malformed: It is none.
+    """
+    try:
+        return typing.cast("_Value", _reader(typing.cast("Hashable", kind))(parse(text)))
+    except ValueError as error:
+        raise Malformed(f"no {kind.__name__.lower()}", str(error)) from error
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -64,7 +97,7 @@ def _fields(value: Any) -> dict[str, Any]:
     kind = type(value)
     if kind not in _NAMES:
         _NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
-    return {name: _plain(getattr(value, name)) for name in _NAMES[kind]}
+    return {name: without_nan(getattr(value, name)) for name in _NAMES[kind]}
 
 
 _encode = json.JSONEncoder(
@@ -72,49 +105,167 @@ _encode = json.JSONEncoder(
 ).encode
 
 
-def _plain(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Return the value with None for every float that JSON has no word for."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [without_nan(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     return value
 
 
-def _field_types(kind: type[Any]) -> dict[str, Any]:
-    if kind not in _FIELDS:
-        _FIELDS[kind] = typing.get_type_hints(kind, localns=_NAMESPACE)
-    return _FIELDS[kind]
+@functools.cache
+def _reader(kind: Hashable) -> Callable[[Any], Any]:
+    """Return what makes an instance of the annotated type of a value that came from JSON.
 
-
-def _build(kind: Any, value: Any) -> Any:
-    """Return `value`, which came from JSON, as an instance of the annotated type."""
+    It raises ValueError for whatever is none.
+    """
     if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise TypeError(f"expected an object, got {value!r:.40}")
-        hints = _field_types(typing.cast("type[Any]", kind))
-        known = {name: _build(hints[name], value[name]) for name in hints if name in value}
-        return typing.cast("type[Any]", kind)(**known)
+        return _object_reader(typing.cast("type[Any]", kind))
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return lambda value: _known(value, arguments)
     if origin in (typing.Union, types.UnionType):
-        if value is None and types.NoneType in arguments:
-            return None
-        concrete = [argument for argument in arguments if argument is not types.NoneType]
-        return _build(concrete[0], value) if len(concrete) == 1 else value
+        concrete = [one for one in arguments if one is not types.NoneType]
+        read = _reader(concrete[0]) if len(concrete) == 1 else _scalar
+        return lambda value: None if value is None else read(value)
+    if origin is tuple and arguments[1:] == (Ellipsis,):
+        item = _reader(arguments[0])
+        return lambda value: tuple([item(one) for one in _typed(value, list)])
     if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"expected a list, got {value!r:.40}")
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_build(arguments[0], item) for item in value)
-        return tuple(_build(a, item) for a, item in zip(arguments, value, strict=True))
+        items = [_reader(one) for one in arguments]
+        return lambda value: tuple(
+            [read(one) for read, one in zip(items, _typed(value, list), strict=True)]
+        )
     if origin is dict:
-        if not isinstance(value, dict):
-            raise TypeError(f"expected an object, got {value!r:.40}")
-        return value
-    if kind is float:
-        return math.nan if value is None else float(value)
-    if kind in (int, str, bool) and not isinstance(value, kind):
-        raise TypeError(f"expected {kind.__name__}, got {value!r:.40}")
+        entry = _reader(arguments[1])
+        return lambda value: {_text(key): entry(one) for key, one in _typed(value, dict).items()}
+    leaf = typing.cast("type[Any]", kind)
+    return {float: _number, int: _whole, str: _text, bool: lambda value: _typed(value, bool)}[leaf]
+
+
+def _object_reader(kind: type[Any]) -> Callable[[Any], Any]:
+    hints = typing.get_type_hints(kind, localns=_NAMESPACE)
+    readers = {name: _ranged(name, _reader(hint)) for name, hint in hints.items()}
+    readers |= {
+        name: functools.partial(_known, known=known)
+        for (of, name), known in _NAMES_OF.items()
+        if of is kind
+    }
+    rule = _RULES.get(kind)
+
+    def read(value: Any) -> Any:
+        found, name = {}, ""
+        try:
+            for name, one in _typed(value, dict).items():  # noqa: B007 - told where one fails
+                if name in readers:
+                    found[name] = readers[name](one)
+                    if one is None and type(found[name]) is float and name not in _MAY_BE_MISSING:
+                        raise ValueError("it is missing")
+            made = kind(**found)
+        except TypeError as error:
+            raise ValueError(str(error).partition("() ")[2]) from None
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name else str(error)) from None
+        if rule is not None and not rule(made):
+            raise ValueError(f"no {kind.__name__.lower()} is like that")
+        return made
+
+    return read
+
+
+def _ranged(name: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a reader that lets only numbers pass which a field of this name can hold."""
+    bounds = next((found for unit, found in _RANGES.items() if name.endswith(unit)), None)
+    if bounds is None:
+        return read
+    low, high = bounds
+
+    def checked(value: Any) -> Any:
+        made = read(value)
+        for one in made if type(made) is tuple else (made,):
+            if one is not None and not (low <= one <= high or math.isnan(one)):
+                raise ValueError(f"{one:g} is out of range")
+        return made
+
+    return checked
+
+
+def _typed(value: Any, kind: type[_Value]) -> _Value:
+    if type(value) is not kind:
+        raise ValueError(f"expected {_WORDS[kind]}, got {value!r:.40}")
     return value
+
+
+def _known(value: Any, known: Collection[str]) -> str:
+    if type(value) is not str or value not in known:
+        raise ValueError(f"{value!r:.40} is unknown")
+    return value
+
+
+def _text(value: Any) -> str:
+    text = _typed(value, str)
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"a text of {len(text)} characters")
+    if not text.isascii():
+        text.encode()  # a lone surrogate can be written nowhere
+    return text
+
+
+def _whole(value: Any) -> int:
+    if not 0 <= _typed(value, int) <= LARGEST_WHOLE:
+        raise ValueError("it is out of range")
+    return value  # type: ignore[no-any-return]
+
+
+def _number(value: Any) -> float:
+    """Return a finite number; NaN for null."""
+    if value is None:
+        return math.nan
+    if type(value) is not int:
+        value = _typed(value, float)
+    if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        raise ValueError("it is out of range")
+    return float(value)
+
+
+def _scalar(value: Any) -> Any:
+    """Return what an option of a session may be."""
+    if type(value) is str:
+        return _text(value)
+    return value if type(value) is bool else _option(value)
+
+
+def _option(value: Any) -> int | float:
+    number = _number(value)
+    return value if type(value) is int else number
+
+
+_WORDS: dict[type, str] = {
+    dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number",
+    bool: "true or false",
+}  # fmt: skip
+_RANGES = {
+    "seq": (0, LARGEST_SEQ),
+    "_ratio": (-0.001, 2.0),
+    "_s": (-MAX_TIME_S, MAX_TIME_S),
+}
+"""End of a field's name, which is its unit -> what it can hold, a little more than is right."""
+_MAY_BE_MISSING = ("peak_bytes", "covering_ratio", "mean_ratio")
+"""Single numbers that null stands for: before the first reading, and of an empty window."""
+_NAMES_OF: dict[tuple[type, str], Collection[str]] = {
+    (series.Series, "metric"): METRICS,
+    (recommendation.Recommendation, "metric"): METRICS,
+    (events.SessionFinished, "outcome"): ("completed", "failed", "interrupted", "stopped"),
+}
+"""Fields whose annotation says nothing of the words they may hold."""
+_RULES: dict[type, Callable[[Any], bool]] = {
+    series.Readings: lambda made: (
+        len(made.times_s) == len(made.values) and not any(map(math.isnan, made.times_s))
+    ),
+    prior.Block: lambda made: all(one <= 100 and seconds >= 0.0 for one, seconds in made.bins),
+    prior.Profile: lambda made: made.block_s > 0.0,
+}
+"""What the types of the fields do not say of the whole."""

@@ -15,38 +15,49 @@ from jupyter_gpupredict.core.events import (
     SessionStarted,
     ShareApplied,
 )
+from jupyter_gpupredict.core.files import lines_of, open_given
+from jupyter_gpupredict.core.metrics import largest
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 from jupyter_gpupredict.core.recording import Trace
 from jupyter_gpupredict.core.share import near
-from jupyter_gpupredict.core.tables import read_table
+from jupyter_gpupredict.core.tables import out_of_range, read_table
 from jupyter_gpupredict.core.trace import event_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.series import Series
 
-MAX_LINE = 1 << 20
 _DEVICE_MEMORY = ("process_memory_used_bytes", "memory_used_bytes")
 
 
 def open_trace(path: str) -> Trace:
-    """Return the trace in a file.
+    """Return the trace in a file, or in the standard input, which is `-`.
 
     Raises:
         TraceError: It cannot be read, in one clear line.
     """
     if not path:
         raise Malformed("no trace was named", "give a .jsonl or .csv file")
-    file = Path(path)
     try:
-        if file.is_dir():
-            raise Malformed(f"{path} is a folder", "name one file in it")
-        with file.open(encoding="utf-8", errors="replace", newline="") as lines:
-            return read_trace(lines, file.name)
+        with open_given(path) as file:
+            return read_trace(text_of(file, Path(path).name), Path(path).name)
     except OSError as error:
         raise Malformed(f"cannot read {path}: {error.strerror}", "is the name right?") from error
+
+
+def text_of(file: BinaryIO, name: str) -> Iterator[str]:
+    """Yield the lines of a file as text; what is no UTF-8 is replaced.
+
+    Raises:
+        Malformed: A line is too long, or is no text.
+    """
+    for number, line in lines_of(file, name):
+        if b"\0" in line:
+            raise Malformed(f"{name} line {number} is not text", "is it a gpupredict trace or CSV?")
+        yield line.decode("utf-8", "replace")
 
 
 def read_trace(lines: Iterable[str], name: str) -> Trace:
@@ -57,21 +68,14 @@ def read_trace(lines: Iterable[str], name: str) -> Trace:
         Truncated: There is a beginning and not one reading.
         SchemaMismatch: Another version wrote it.
     """
-    checked = _bounded(lines, name)
-    first = next((line for line in checked if line.strip()), None)
+    every = iter(lines)
+    first = next((line for line in every if line.strip()), None)
     if first is None:
         raise Truncated(f"{name} is empty", "was the run long enough?")
-    every = chain([first], checked)
+    every = chain([first], every)
     if first.lstrip().startswith("{"):
         return _read_events(every, name)
     return read_table(every, name)
-
-
-def _bounded(lines: Iterable[str], name: str) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if "\0" in line or len(line) > MAX_LINE:
-            raise Malformed(f"{name} line {number} is not text", "is it a gpupredict trace or CSV?")
-        yield line
 
 
 def _read_events(lines: Iterable[str], name: str) -> Trace:
@@ -79,16 +83,13 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
     cells: dict[float, dict[Series, float]] = {}
     marks: list[Mark] = []
     limit_bytes: int | None = None
-    number = 0
+    wrong = 0
     for number, line in enumerate(lines, start=1):
         if not line.endswith("\n"):
             break  # a torn last line: the writer was killed in the middle of it
         if not line.strip():
             continue
-        try:
-            event = event_from_json(line)
-        except Malformed as error:
-            raise Malformed(f"{name} line {number}: {error.message}", error.hint) from error
+        event = event_from_json(line, f"{name} line {number}")
         if isinstance(event, SessionStarted):
             started = event
         elif isinstance(event, ShareApplied) and event.share.capped:
@@ -104,19 +105,22 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
             marks.append(Phase(event.t_s, event.name, event.hint))
         elif isinstance(event, SamplesTaken):
             for readings in event.readings:
-                for time_s, value in zip(readings.times_s, readings.values, strict=False):
-                    if math.isfinite(value) and math.isfinite(time_s):
+                top = largest(readings.series.metric)
+                for time_s, value in zip(readings.times_s, readings.values, strict=True):
+                    if 0.0 <= value <= top:
                         cells.setdefault(time_s, {})[readings.series] = value
+                    else:
+                        wrong += not math.isnan(value)
     if started is None:
         raise Truncated(f"{name} has no beginning", "it was cut before its first line ended")
     if not cells:
         raise Truncated(f"{name} holds no reading", "was the run long enough?")
     seen = {one for row in cells.values() for one in row}
-    notes: tuple[str, ...] = ()
+    notes = [out_of_range(wrong)] if wrong else []
     memories = {one for one in seen if one.metric in _DEVICE_MEMORY}
     if any(near(row.get(one, 0.0), limit_bytes) for one in memories for row in cells.values()):
         seen -= memories
-        notes = ("its memory came near to a limit, and is left out: it says nothing of need",)
+        notes.append("its memory came near to a limit, and is left out: it says nothing of need")
     late = sorted(seen - set(started.series), key=lambda one: (one.device, one.metric))
     series = (*(one for one in started.series if one in seen), *late)
     rows = tuple(
@@ -131,7 +135,7 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
         started.source,
         main=started.share,
         marks=tuple(marks),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

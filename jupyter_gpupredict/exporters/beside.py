@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.core.errors import TraceError, UnsupportedCell
+from jupyter_gpupredict.core.files import read_given_text
 from jupyter_gpupredict.exporters.requirements import is_editable
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _files(root: str, folder: Path) -> dict[str, str]:
     if len(paths) > _MAX_FILES or sum(path.stat().st_size for path in paths) > _MAX_BYTES:
         raise UnsupportedCell(f"{root} beside the notebook is too large to copy", "install it")
     try:
-        return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in paths}
-    except (OSError, UnicodeDecodeError) as error:
+        return {p.relative_to(folder).as_posix(): read_given_text(p) for p in paths}
+    except (OSError, UnicodeDecodeError, TraceError) as error:
         raise UnsupportedCell(f"cannot read module {root} beside the notebook", "") from error
 
 

@@ -151,7 +151,10 @@ def parse_toml(text: str) -> dict[str, Json]:
     Raises:
         ValueError: It is not TOML.
     """
-    return tomllib.loads(text)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
 
 
 def _bounded(found: list[Json]) -> None:

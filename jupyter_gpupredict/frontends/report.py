@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
 
@@ -186,8 +187,8 @@ class Result:
         }
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        """Return `to_dict` as JSON; a number that is not known is null."""
+        return json.dumps(without_nan(self.to_dict()), allow_nan=False)
 
     def to_dataframe(self) -> Any:
         """Return the stored readings as a pandas DataFrame: time_s and one column a series.
@@ -329,13 +330,18 @@ def history_text(headers: Iterable[RunHeader]) -> str:
     """Return stored runs as a table in text."""
     lines = []
     for header in headers:
+        if header.started is None:
+            lines.append(f"{header.session_id}  damaged: {header.problem}")
+            continue
         finished = header.finished
         told = finished.recommendation if finished else None
         share = words.percent(told.target_ratio) if told else "-"
         state = told.state if told else "lost or running"
         took = words.span(finished.duration_s) if finished else "-"
+        damage = f"  damaged: {header.problem}" if header.problem else ""
         lines.append(
             f"{header.session_id}  {header.started.source:<9}  {state:<15}  {share:>5}  {took}"
+            f"{damage}"
         )
     return "\n".join(lines) or "no run is stored yet"
 

@@ -5,16 +5,14 @@ One thread's at a time. No index lies on disk: the traces are the only record.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import TraceError, UnknownName
-from jupyter_gpupredict.core.summary import Page, Summary, summarise
-from jupyter_gpupredict.session.lines import MAX_LINE, kind
+from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.errors import NoAnswer, TraceError, Truncated, UnknownName
+from jupyter_gpupredict.core.summary import Page, Summary, damaged, summarise
 from jupyter_gpupredict.session.liveness import alive
-from jupyter_gpupredict.session.store import SESSION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,15 +23,15 @@ LOOK_AT = 500
 """Newest traces in which a kernel's runs are looked for the first time."""
 FRESH_S = 0.1
 """A directory changed so lately may change again without a new stamp."""
-_TAIL_BYTES = 64 << 10
+STARTING_S = 10.0
+"""A trace changed so lately may be without its first line: its writer is in the middle of it."""
 
 
 @dataclass(slots=True)
 class _Entry:
     size: int
     changed_ns: int
-    summary: Summary | None
-    """None: no trace that can be read."""
+    summary: Summary
     text: str
 
 
@@ -52,23 +50,24 @@ class Catalog:
         """Kernel id -> (all ids as they were, those of the kernel)."""
 
     def ids(self) -> list[str]:
-        """Return all session ids, newest first; the directory is read only when it changed."""
+        """Return all session ids, newest first; the directory is read only when it changed.
+
+        Raises:
+            NoAnswer: The disk does not answer.
+        """
         try:
-            changed_ns = self._store.root.stat().st_mtime_ns
-            if changed_ns == self._changed_ns:
-                return self._ids
-            names = os.listdir(self._store.root)  # noqa: PTH208 - ten thousand names
+            changed_ns = files.changed_ns(self._store.root)
         except OSError:
-            self._ids, self._changed_ns = [], -1
-        else:
-            stems = (name[:-6] for name in names if name.endswith(".jsonl"))
-            self._ids = sorted(filter(SESSION_ID.fullmatch, stems), reverse=True)
-            settled = time.time() - changed_ns / 1e9 > FRESH_S
-            self._changed_ns = changed_ns if settled else -1
-            if len(self._entries) > len(self._ids):
-                there = set(self._ids)
-                self._entries = {k: v for k, v in self._entries.items() if k in there}
-                self._kernels = {k: v for k, v in self._kernels.items() if k in there}
+            changed_ns = -1
+        if changed_ns == self._changed_ns != -1:
+            return self._ids
+        self._ids = self._store.ids()
+        settled = time.time() - changed_ns / 1e9 > FRESH_S
+        self._changed_ns = changed_ns if settled else -1
+        if len(self._entries) > len(self._ids):
+            there = set(self._ids)
+            self._entries = {k: v for k, v in self._entries.items() if k in there}
+            self._kernels = {k: v for k, v in self._kernels.items() if k in there}
         return self._ids
 
     def summary(self, session_id: str) -> Summary:
@@ -76,13 +75,13 @@ class Catalog:
 
         Raises:
             UnknownName: There is no such run.
-            TraceError: It cannot be read.
+            TraceError: It has no beginning that can be read.
         """
         entry = self._look(session_id)
         if entry is None:
             raise UnknownName("session", session_id, self.ids()[:5])
-        if entry.summary is None:
-            raise TraceError(f"{session_id} is no trace", "was it cut before its first line?")
+        if not entry.summary.metric:
+            raise TraceError(entry.summary.problem, "the others are not harmed")
         return self._judged(entry.summary, entry.changed_ns)
 
     def page(self, limit: int, before: str | None, words: Sequence[str], limit_s: float) -> Page:
@@ -108,7 +107,7 @@ class Catalog:
                 return Page(tuple(found), len(ids), searched, None)
             searched += 1
             entry = self._known(session_id) if words else self._look(session_id)
-            if entry is None or entry.summary is None:
+            if entry is None:
                 continue
             summary = self._judged(entry.summary, entry.changed_ns)
             text = entry.text if entry.summary.over or not words else summary.text()
@@ -130,7 +129,8 @@ class Catalog:
             if session_id not in self._kernels:
                 if number >= LOOK_AT:
                     break
-                settled = self._look(session_id) is not None and settled
+                self._look(session_id)
+                settled = session_id in self._kernels and settled
             if self._kernels.get(session_id) == kernel_id:
                 found.append(session_id)
         if len(self._found) >= LOOK_AT:
@@ -142,40 +142,32 @@ class Catalog:
     def _known(self, session_id: str) -> _Entry | None:
         """Return a trace without a look at the file when it has its end: nothing follows it."""
         entry = self._entries.get(session_id)
-        if entry is not None and entry.summary is not None and entry.summary.over:
+        if entry is not None and entry.summary.over:
             return entry
         return self._look(session_id)
 
     def _look(self, session_id: str) -> _Entry | None:
         """Return what a trace says, read again only when it changed; None: it is not there."""
-        path = self._store.path(session_id)
+        entry, size, changed_ns = self._entries.get(session_id), -1, -1
         try:
-            status = path.stat()
-            entry = self._entries.get(session_id)
-            if (
-                entry is not None
-                and entry.size == status.st_size
-                and entry.changed_ns == status.st_mtime_ns
-            ):
+            status = files.status_of(self._store.path(session_id))
+            size, changed_ns = status.size, status.changed_ns
+            if entry is not None and (entry.size, entry.changed_ns) == (size, changed_ns):
                 return entry
-            with path.open("rb") as file:
-                first = file.readline(MAX_LINE)
-                if not first.endswith(b"\n"):
-                    return None  # its writer is in the middle of the first line
-                file.seek(max(len(first), status.st_size - _TAIL_BYTES))
-                newest = _newest(file.read())
-        except OSError:
+            ends = self._store.ends(session_id)
+        except FileNotFoundError:
             self._entries.pop(session_id, None)
             return None
-        try:
-            summary = summarise(session_id, first, newest, status.st_size)
-        except TraceError:
-            summary = None
-        entry = _Entry(
-            status.st_size, status.st_mtime_ns, summary, summary.text() if summary else ""
-        )
-        self._entries[session_id] = entry
-        self._kernels[session_id] = summary.kernel_id if summary else None
+        except TraceError as error:
+            if isinstance(error, Truncated) and time.time() - changed_ns / 1e9 < STARTING_S:
+                return None
+            if not isinstance(error, NoAnswer):
+                self._kernels[session_id] = None
+            summary = damaged(session_id, str(error), max(0, size))
+            return _Entry(size, changed_ns, summary, summary.text())
+        summary = summarise(ends, size)
+        entry = self._entries[session_id] = _Entry(size, changed_ns, summary, summary.text())
+        self._kernels[session_id] = summary.kernel_id
         return entry
 
     def _judged(self, summary: Summary, changed_ns: int) -> Summary:
@@ -183,11 +175,3 @@ class Catalog:
             return summary
         runs = self._is_alive(summary.host, summary.pid, changed_ns / 1e9)
         return replace(summary, outcome="running" if runs else "lost")
-
-
-def _newest(tail: bytes) -> bytes | None:
-    """Return the last whole line that holds a recommendation."""
-    for line in reversed(tail[: tail.rfind(b"\n") + 1].splitlines()):
-        if kind(line) in ("SessionFinished", "RecommendationUpdated"):
-            return line
-    return None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.following import News, Place, RunNews
-from jupyter_gpupredict.core.summary import Summary, summarise, updated
-from jupyter_gpupredict.session.lines import MAX_LINE
+from jupyter_gpupredict.core.run import Ends
+from jupyter_gpupredict.core.summary import Summary, began_s, summarise, updated
 from jupyter_gpupredict.session.liveness import alive
 from jupyter_gpupredict.session.tail import Tail
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jupyter_gpupredict.core.following import Cursor
+    from jupyter_gpupredict.core.run import Advising
     from jupyter_gpupredict.session.catalog import Catalog
     from jupyter_gpupredict.session.store import Store
 
@@ -36,12 +35,10 @@ class _Followed:
     """One run that someone follows."""
 
     def __init__(self, store: Store, session_id: str) -> None:
-        path = store.path(session_id)
-        with path.open("rb") as file:
-            self._base = summarise(session_id, file.readline(MAX_LINE), None)
-        self.tail = Tail(path)
+        self._base = summarise(Ends(store.began(session_id), None, "", ended=False))
+        self.tail = Tail(store.path(session_id))
         self._summary = self._base
-        self._of: bytes | None = None
+        self._of: Advising | None = None
         self._alive = False
         self._asked_s = float("-inf")
 
@@ -68,8 +65,14 @@ class _Followed:
         if self.tail.newest is not self._of:
             self._of = self.tail.newest
             self._summary = self._base if self._of is None else updated(self._base, self._of)
-        outcome = self._summary.outcome or ("running" if self._alive else "lost")
-        return replace(self._summary, outcome=outcome, size_bytes=self.tail.size_bytes)
+        runs = self._alive and not self.tail.ended
+        outcome = self._summary.outcome or ("running" if runs else "lost")
+        return replace(
+            self._summary,
+            outcome=outcome,
+            size_bytes=self.tail.size_bytes,
+            problem=self.tail.problem,
+        )
 
 
 class Feed:
@@ -97,7 +100,7 @@ class Feed:
         for number, (summary, followed) in enumerate(runs):
             if number == 0 or not followed.over:
                 begin.append(Place(summary.session_id, -1))
-            elif _began_s(summary.session_id) >= _began_s(runs[0][0].session_id) - LATE_S:
+            elif began_s(summary.session_id) >= began_s(runs[0][0].session_id) - LATE_S:
                 begin.append(Place(summary.session_id, followed.tail.last_seq, over=True))
         return News(tuple(RunNews(summary, ()) for summary, _ in runs), tuple(begin))
 
@@ -111,9 +114,9 @@ class Feed:
         """
         ids = self._catalog.of_kernel(kernel_id)
         known = {place.run: place for place in cursor}
-        newest_s = max(map(_began_s, (one for one in ids if one in known)), default=0.0)
+        newest_s = max(map(began_s, (one for one in ids if one in known)), default=0.0)
         oldest_s = newest_s - LATE_S
-        wanted = [one for one in ids if one not in known and _began_s(one) >= oldest_s][-MAX_RUNS:]
+        wanted = [one for one in ids if one not in known and began_s(one) >= oldest_s][-MAX_RUNS:]
         wanted += [one for one in ids if one in known]
         found: list[RunNews] = []
         after: dict[str, Place] = {}
@@ -132,8 +135,8 @@ class Feed:
             if lines or over != place.over or session_id not in known:
                 found.append(RunNews(followed.summary(), tuple(text for _, text in lines)))
         places = [after[one] for one in ids if one in after]
-        newest_s = max((_began_s(place.run) for place in places), default=0.0)
-        kept = tuple(p for p in places if not p.over or _began_s(p.run) >= newest_s - LATE_S)
+        newest_s = max((began_s(place.run) for place in places), default=0.0)
+        kept = tuple(p for p in places if not p.over or began_s(p.run) >= newest_s - LATE_S)
         return News(tuple(reversed(found)), kept or cursor, more)
 
     def _follow(self, session_id: str) -> _Followed | None:
@@ -143,19 +146,10 @@ class Feed:
             if followed is None:
                 followed = self._followed[session_id] = _Followed(self._store, session_id)
             followed.look(self._is_alive)
-        except (GpuPredictError, OSError):
+        except (TraceError, OSError):
             self._followed.pop(session_id, None)
             return None
         self._followed.move_to_end(session_id)
         while len(self._followed) > MAX_TAILS:
             self._followed.popitem(last=False)
         return followed
-
-
-@functools.lru_cache(maxsize=4096)
-def _began_s(session_id: str) -> float:
-    """Return when a run began, in whole seconds since 1970; 0 when its id names no time."""
-    try:
-        return datetime.strptime(session_id[:16], "%Y%m%dT%H%M%S%z").timestamp()
-    except ValueError:
-        return 0.0

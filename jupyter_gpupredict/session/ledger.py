@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.errors import TraceError
+from jupyter_gpupredict.core.trace import read_as
 from jupyter_gpupredict.core.verified import Verified
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 NAME = "verified.jsonl"
 READ_BYTES = 4 << 20
 """So much of the file's end is looked at: some ten thousand entries."""
-_FIELDS = {one.name: one for one in dataclasses.fields(Verified)}
 
 
 class Ledger:
@@ -36,7 +38,9 @@ class Ledger:
             OSError: It cannot be written.
         """
         line = json.dumps(dataclasses.asdict(record), allow_nan=False, separators=(",", ":"))
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags |= os.O_NONBLOCK | os.O_NOFOLLOW  # a FIFO would wait for its reader
+        fd = os.open(self._path, flags, 0o600)
         try:
             os.write(fd, f"{line}\n".encode())
         finally:
@@ -70,11 +74,11 @@ class Ledger:
     def _entries(self) -> Iterator[Verified]:
         """Yield the entries, newest first; lines that are none are passed over."""
         try:
-            with self._path.open("rb") as file:
+            with files.open_stored(self._path) as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - READ_BYTES))
-                lines = file.read().split(b"\n")
-        except OSError:
+                lines = file.read(READ_BYTES).split(b"\n")
+        except (OSError, TraceError):
             return
         for line in reversed(lines):
             record = _record(line)
@@ -84,10 +88,8 @@ class Ledger:
 
 def _record(line: bytes) -> Verified | None:
     try:
-        found: dict[str, Any] = json.loads(line)
-        record = Verified(**{key: value for key, value in found.items() if key in _FIELDS})
-    except (ValueError, TypeError, AttributeError):
+        record = read_as(Verified, line)
+    except TraceError:
         return None
-    whole = isinstance(record.percent, int) and 1 <= record.percent <= 100
     ratios = (record.speed_ratio, record.low_ratio, record.high_ratio)
-    return record if whole and all(isinstance(r, float) and r > 0 for r in ratios) else None
+    return record if 1 <= record.percent <= 100 and all(one > 0.0 for one in ratios) else None

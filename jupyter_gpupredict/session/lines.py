@@ -5,47 +5,22 @@ Events are numbered without a gap and each is one line, so a place is found by h
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.files import LINE_BYTES
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-MAX_LINE = 1 << 20
 _STEP = 8192
-_HEAD = re.compile(rb'\{"event":"(\w+)","seq":(\d+),')
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse)
+_HEAD = re.compile(rb'\{"event":"\w+","seq":(\d{1,12}),')
 
 
 def numbered(line: bytes) -> int | None:
     """Return a line's sequence number; None when it does not look like an event."""
     found = _HEAD.match(line)
-    return None if found is None else int(found[2])
-
-
-def kind(line: bytes) -> str:
-    """Return the name of a line's event; empty when it does not look like one."""
-    found = _HEAD.match(line)
-    return "" if found is None else found[1].decode()
-
-
-def checked(line: bytes) -> str | None:
-    """Return a line as text that can go into a JSON reply as it is; None when it is no event."""
-    if numbered(line) is None:
-        return None
-    try:
-        text = line.decode()
-        _decoder.decode(text)
-    except ValueError:
-        return None
-    return text
+    return None if found is None else int(found[1])
 
 
 def place_after(file: BinaryIO, seq: int, size: int) -> int:
@@ -61,7 +36,7 @@ def place_after(file: BinaryIO, seq: int, size: int) -> int:
             low = begin
     file.seek(low)
     while low < size:
-        line = file.readline(MAX_LINE)
+        line = file.readline(LINE_BYTES)
         number = numbered(line)
         if not line.endswith(b"\n") or (number is not None and number > seq):
             break

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 import time
 from collections import OrderedDict, deque
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.envelope import Drawing, Envelope, Picture
-from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.errors import TraceError, UnknownName
+from jupyter_gpupredict.core.events import SamplesTaken, SessionFinished, SessionStarted
+from jupyter_gpupredict.core.metrics import largest
 from jupyter_gpupredict.core.series import Series
-from jupyter_gpupredict.session.lines import MAX_LINE, checked, kind, numbered
+from jupyter_gpupredict.core.trace import event_from_json, read_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.session.store import Store
 
 BLOCK_BYTES = 64 << 10
@@ -37,7 +43,6 @@ _READINGS = re.compile(rb'"series":(\{[^}]*\}),"times_s":\[([^]]*)\],"values":\[
 _OF_NUMBERS = b"0123456789eE.,+-"
 _KEPT = {"WindowClosed": 60, "RecommendationUpdated": 1, "ProgressMade": 1}
 """How many marks of a kind are kept, where not `MARKS`."""
-_TIME = re.compile(rb'"t_s":([0-9.eE+-]+)')
 
 
 class TracePicture:
@@ -55,12 +60,12 @@ class TracePicture:
             limit_s: Seconds to read for; what is read is kept for the next time.
 
         Raises:
-            OSError: The trace cannot be read.
+            OSError, TraceError: The trace cannot be read.
         """
         complete = self._read(time.monotonic() + limit_s)
         marks = sorted((m for kept in self._marks.values() for m in kept), key=lambda m: m[0])
         return Drawing(
-            tuple(self._picture(key, width) for key in self._envelopes),
+            tuple(_picture(*one, width) for one in self._drawn.values()),
             tuple(text for _, text in marks),
             self._seq,
             self._time_s,
@@ -72,17 +77,18 @@ class TracePicture:
         self._offset = 0
         self._seq = -1
         self._time_s = 0.0
-        self._envelopes: dict[bytes, Envelope] = {}
+        self._drawn: dict[bytes, tuple[Series, Envelope]] = {}
+        """By the text that names the series."""
         self._marks: dict[str, deque[tuple[int, str]]] = {}
 
     def _read(self, until_s: float) -> bool:
         """Read on; return whether the end was reached."""
-        status = self._path.stat()
-        if status.st_ino != self._inode or status.st_size < self._offset:
-            self._begin(status.st_ino)
-        if status.st_size == self._offset:
+        status = files.status_of(self._path)
+        if status.inode != self._inode or status.size < self._offset:
+            self._begin(status.inode)
+        if status.size == self._offset:
             return True
-        with self._path.open("rb", buffering=0) as file:
+        with files.open_stored(self._path) as file:
             file.seek(self._offset)
             rest = b""
             while time.monotonic() < until_s:
@@ -96,7 +102,7 @@ class TracePicture:
                     rest = block[whole:]
                 else:
                     rest += block
-                if len(rest) > MAX_LINE:  # no line of ours is so long
+                if len(rest) > files.LINE_BYTES:  # no line of ours is so long
                     self._offset += len(rest)
                     rest = b""
         return False
@@ -105,7 +111,8 @@ class TracePicture:
         """Take whole lines."""
         found = _READINGS.findall(block)
         if len(found) == block.count(b'"times_s"') and self._take_numbers(found):
-            self._note([block[block.rfind(b"\n", 0, -1) + 1 :]])
+            with contextlib.suppress(TraceError):
+                self._note(event_from_json(block[block.rfind(b"\n", 0, -1) + 1 :]))
         else:
             self._take_slowly(block.splitlines())
         if block.count(_SAMPLES) == block.count(b"\n"):  # no text of an event can hold the former
@@ -131,50 +138,44 @@ class TracePicture:
 
     def _take_slowly(self, lines: Iterable[bytes]) -> None:
         for line in lines:
-            try:
-                event = json.loads(line)
-                if event["event"] != "SamplesTaken":
-                    continue
-                for readings in event["readings"]:
-                    series = json.dumps(readings["series"], separators=(",", ":")).encode()
-                    times, values = readings["times_s"], readings["values"]
-                    if len(times) == len(values):
-                        self._add(series, times, [math.nan if v is None else v for v in values])
-            except (ValueError, KeyError, TypeError):
-                continue  # a line that is no event of ours costs itself alone
-            self._note([line])
+            with contextlib.suppress(TraceError):  # a line that is no event costs itself alone
+                event = event_from_json(line)
+                if isinstance(event, SamplesTaken):
+                    for readings in event.readings:
+                        series = json.dumps(asdict(readings.series), separators=(",", ":"))
+                        self._add(series.encode(), readings.times_s, readings.values)
+                    self._note(event)
 
     def _add(self, series: bytes, times: Sequence[float | bytes], values: Sequence[float]) -> None:
-        envelope = self._envelopes.get(series)
-        if envelope is None:
-            if len(self._envelopes) >= MAX_SERIES or not _names(series):
+        drawn = self._drawn.get(series)
+        if drawn is None:
+            try:
+                named = read_as(Series, series)
+            except TraceError:
                 return
-            envelope = self._envelopes[series] = Envelope()
+            if len(self._drawn) >= MAX_SERIES:
+                return
+            drawn = self._drawn[series] = (named, Envelope())
+        numbers = np.array(values, np.float64)
+        numbers[~((numbers >= 0.0) & (numbers <= largest(drawn[0].metric)))] = np.nan
         with contextlib.suppress(ValueError):  # "1-2" has the form of a number and is none
-            envelope.add(times, values)
+            drawn[1].add(times, numbers)
 
-    def _note(self, lines: Iterable[bytes]) -> None:
-        for line in lines:
-            self._seq = max(self._seq, numbered(line) or 0)
-            stamp = _TIME.search(line, 0, 200)
-            self._time_s = max(self._time_s, float(stamp[1])) if stamp else self._time_s
+    def _note(self, event: Event) -> None:
+        self._seq = max(self._seq, event.seq)
+        self._time_s = max(self._time_s, event.t_s)
 
     def _mark(self, line: bytes) -> None:
-        what, text = kind(line), checked(line)
-        if text is None:
+        try:
+            event = event_from_json(line)
+        except TraceError:
             return
-        self._note([line])
-        if what in ("SessionStarted", "SessionFinished"):
+        self._note(event)
+        if isinstance(event, SamplesTaken | SessionStarted | SessionFinished):
             return
+        what = type(event).__name__
         kept = self._marks.setdefault(what, deque(maxlen=_KEPT.get(what, MARKS)))
-        kept.append((numbered(line) or 0, text))
-
-    def _picture(self, key: bytes, width: int) -> Picture:
-        named = json.loads(key)
-        envelope = self._envelopes[key]
-        ends, low, high = envelope.rows(width).tolist()
-        series = Series(str(named["metric"]), str(named["device"]), named.get("rank"))
-        return Picture(series, envelope.samples, tuple(ends), tuple(low), tuple(high))
+        kept.append((event.seq, line.decode()))
 
 
 class Pictures:
@@ -203,6 +204,11 @@ class Pictures:
             raise UnknownName("session", session_id, ["last"]) from error
 
 
+def _picture(series: Series, envelope: Envelope, width: int) -> Picture:
+    ends, low, high = envelope.rows(width).tolist()
+    return Picture(series, envelope.samples, tuple(ends), tuple(low), tuple(high))
+
+
 def _by_series(
     found: Sequence[tuple[bytes, bytes, bytes]],
 ) -> list[tuple[bytes, Sequence[bytes], Sequence[bytes]]]:
@@ -226,15 +232,6 @@ def _by_series(
     return [(one, *pair) for one, pair in texts.items()]
 
 
-def _names(series: bytes) -> bool:
-    """Whether a text names a series."""
-    try:
-        named = json.loads(series)
-        return isinstance(named["metric"], str) and isinstance(named["device"], str)
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
 def _stamps(texts: Iterable[bytes]) -> list[float | bytes]:
     """Return the numbers of lists without their brackets, each as text.
 
@@ -255,7 +252,7 @@ def _numbers(texts: Iterable[bytes]) -> list[float]:
     joined = b",".join(filter(None, texts))
     _require(joined, _OF_NUMBERS + b"nul")
     joined = joined.replace(b"null", b"NaN")
-    found: list[float] = json.loads(b"[" + joined + b"]")
+    found: list[float] = json.loads(b"[" + joined + b"]", parse_int=float)
     return found
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.session.lines import MAX_LINE, checked, kind, numbered, place_after
+from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.errors import TraceError
+from jupyter_gpupredict.core.events import SessionFinished
+from jupyter_gpupredict.core.run import Advising
+from jupyter_gpupredict.core.trace import event_from_json
+from jupyter_gpupredict.session.lines import place_after
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from jupyter_gpupredict.core.events import Event
 
 KEEP_BYTES = 256 << 10
 """Newest lines kept in memory; who is further behind reads the file."""
 READ_BYTES = 1 << 20
 """Read at once; the rest comes with the next look."""
+_END = b'{"event":"SessionFinished"'
 
 
 class Tail:
@@ -33,30 +42,31 @@ class Tail:
         self.written_s = 0.0
         """When it was last written, seconds since 1970."""
         self.size_bytes = 0
-        self.newest: bytes | None = None
-        """The last line that holds a recommendation."""
+        self.newest: Advising | None = None
+        """The last event that holds a recommendation."""
         self.ended = False
-        """`SessionFinished` was read."""
+        """`SessionFinished` was read, or what is left of one."""
+        self.problem = ""
+        """The first line that was no event, and why; empty: all that were read are."""
 
     def look(self) -> bool:
         """Read what was appended since the last look; return whether there was anything."""
         try:
-            status = self._path.stat()
-        except OSError:
-            self.gone = True
-            return False
-        if status.st_ino != self._inode or status.st_size < self._offset:
-            self._begin(status.st_ino, status.st_size)
-        self.gone = False
-        self.written_s, self.size_bytes = status.st_mtime, status.st_size
-        if status.st_size == self._offset:
-            return False
-        try:
-            with self._path.open("rb") as file:
+            status = files.status_of(self._path)
+            if status.inode != self._inode or status.size < self._offset:
+                self._begin(status.inode, status.size)
+            self.gone = False
+            self.written_s, self.size_bytes = status.changed_ns / 1e9, status.size
+            if status.size == self._offset:
+                return False
+            with files.open_stored(self._path) as file:
                 file.seek(self._offset)
                 block = file.read(READ_BYTES)
-        except OSError:
+        except FileNotFoundError:
             self.gone = True
+            return False
+        except TraceError as error:
+            self.gone, self.problem = True, str(error)
             return False
         whole = block.rfind(b"\n") + 1
         self._offset += whole or (len(block) if len(block) == READ_BYTES else 0)  # no line of ours
@@ -93,23 +103,24 @@ class Tail:
         self._inode = inode
         self._lines.clear()
         self._bytes = 0
-        self.last_seq, self.newest, self.ended = -1, None, False
+        self.last_seq, self.newest, self.ended, self.problem = -1, None, False, ""
         self._offset = 0
         if size > KEEP_BYTES:
-            with self._path.open("rb") as file:
+            with files.open_stored(self._path) as file:
                 file.seek(size - KEEP_BYTES)
-                self._offset = size - KEEP_BYTES + len(file.readline(MAX_LINE))
+                self._offset = size - KEEP_BYTES + len(file.readline(files.LINE_BYTES))
 
     def _take(self, line: bytes) -> None:
-        seq, text = numbered(line), checked(line)
-        if seq is None or text is None:
+        event = self._event(line)
+        if event is None:
+            self.ended = self.ended or line.startswith(_END)
             return
-        self.last_seq = max(self.last_seq, seq)
-        what = kind(line)
-        if what in ("RecommendationUpdated", "SessionFinished"):
-            self.newest = line
-        self.ended = self.ended or what == "SessionFinished"
-        self._lines.append((seq, text))
+        text = line.decode()
+        self.last_seq = event.seq
+        if isinstance(event, Advising):
+            self.newest = event
+        self.ended = self.ended or isinstance(event, SessionFinished)
+        self._lines.append((event.seq, text))
         self._bytes += len(text)
         while self._bytes > KEEP_BYTES and len(self._lines) > 1:
             self._bytes -= len(self._lines.popleft()[1])
@@ -118,16 +129,27 @@ class Tail:
         found: list[tuple[int, str]] = []
         size = 0
         try:
-            with self._path.open("rb") as file:
+            with files.open_stored(self._path) as file:
                 file.seek(place_after(file, seq, self._offset))
                 while len(found) < limit and size <= READ_BYTES and file.tell() < self._offset:
-                    line = file.readline(MAX_LINE)
-                    number, text = numbered(line), checked(line)
+                    line = file.readline(files.LINE_BYTES)
                     if not line.endswith(b"\n"):
                         break
                     size += len(line)
-                    if number is not None and number > seq and text is not None:
-                        found.append((number, text.rstrip("\n")))
-        except OSError:
+                    with contextlib.suppress(TraceError):
+                        event = event_from_json(line)
+                        if event.seq > seq:
+                            seq = event.seq
+                            found.append((seq, line.decode().rstrip("\n")))
+        except (OSError, TraceError):
             self.gone = True
         return found
+
+    def _event(self, line: bytes) -> Event | None:
+        """Return the event of a line; None where it is none, or not later than the last one."""
+        try:
+            event = event_from_json(line, f"{self._path.stem} after event {self.last_seq}")
+        except TraceError as error:
+            self.problem = self.problem or str(error)
+            return None
+        return event if event.seq > self.last_seq else None

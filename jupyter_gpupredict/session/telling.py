@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
 from jupyter_gpupredict.core.run import RunFold
-from jupyter_gpupredict.core.series import Readings
+from jupyter_gpupredict.core.series import Readings, in_pieces
 from jupyter_gpupredict.core.share import judged, withheld
 from jupyter_gpupredict.session.analysis import Transition
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.session.delivery import Channel, Delivery
     from jupyter_gpupredict.session.ranks import Ranks
 
+MOST_READINGS = 10_000
+"""In one event: lines are bounded, and a replay may bring all of its readings at once."""
 TELL_EVERY_S = 1.9
 """How often the trace is written while no view is attached: telling costs as much as reading. A
 change of state is told at once."""
@@ -89,8 +91,8 @@ class Teller:
         """Put a batch, and marks that hints made meanwhile, on the run's time and tell of them."""
         now_s, began_s = self.now_s(), self.began_s
         readings = tuple(kept for kept in (_rebase(r, began_s) for r in batch.readings) if kept)
-        if readings:
-            self._emit(ev.SamplesTaken(self._next(), now_s, readings))
+        for some in in_pieces(readings, MOST_READINGS):
+            self._emit(ev.SamplesTaken(self._next(), now_s, some))
         for missing in batch.unavailable:
             self._emit(
                 ev.MetricUnavailable(

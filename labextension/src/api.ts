@@ -34,6 +34,8 @@ export interface ISummary {
   samples: number | null;
   last_time: string;
   size_bytes: number;
+  /** What of its trace is damaged; empty: nothing. */
+  problem: string;
 }
 
 export interface ITarget {
@@ -53,7 +55,8 @@ export interface IStatus {
   pid: number;
   nvml: { works: boolean; reason: string; message: string; hint: string; driver_version: string };
   mps: { running: boolean; pipe_directory: string; message: string };
-  store: { works: boolean; message: string };
+  store: { works: boolean; message: string; stuck: string[] };
+  workers_replaced: number;
   targets: ITarget[];
 }
 

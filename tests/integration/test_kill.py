@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_gpupredict import config
 from tests.integration.kernels import Kernel
+from tests.integration.killed import MOST_S, newest_age_s
 
 pytestmark = pytest.mark.integration
 
@@ -27,3 +28,8 @@ def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
     assert found.outcome == "lost"
     assert len(found.share) >= 5
     assert config.list_runs()[0].finished is None
+
+
+@pytest.mark.parametrize(("view", "after_s"), [("view", 1.1), ("none", 1.5)])
+def test_kill_9_costs_no_more_than_the_newest_readings(tmp_path, view, after_s):
+    assert 0.0 < newest_age_s(tmp_path, view, after_s) <= MOST_S[view]

@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="TRACE",
         help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi; many of them, a "
-        "folder, a pattern, Parquet or a URL of fsspec's: one row each",
+        "folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard input",
     )
     add("--rule", default="default", help="default, quick or accurate")
     add("--metric", help="such as gpu_util_pct; default: the trace's best")

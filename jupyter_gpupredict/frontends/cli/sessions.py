@@ -26,19 +26,20 @@ def main(options: argparse.Namespace) -> int:
         return 0
     listed = []
     for header in headers:
-        finished = header.finished
+        started, finished = header.started, header.finished
         told = finished.recommendation if finished else None
         listed.append(
             {
                 "session_id": header.session_id,
-                "started_at": header.started.started_at,
-                "source": header.started.source,
-                "simulated": header.started.simulated,
-                "metric": header.started.share.metric,
+                "started_at": started.started_at if started else None,
+                "source": started.source if started else None,
+                "simulated": started.simulated if started else None,
+                "metric": started.share.metric if started else None,
                 "outcome": finished.outcome if finished else None,
                 "state": told.state if told else None,
                 "target_ratio": told.target_ratio if told else None,
                 "duration_s": finished.duration_s if finished else None,
+                "problem": header.problem,
             }
         )
     print(json.dumps(listed, allow_nan=False))  # noqa: T201 - command line

@@ -50,7 +50,12 @@ class StatusHandler(ApiHandler):
                         "driver_version": reading.table.driver_version if reading.table else "",
                     },
                     "mps": asdict(mps),
-                    "store": {"works": not problem, "message": problem},
+                    "store": {
+                        "works": not problem,
+                        "message": problem,
+                        "stuck": self.desk.runs.stuck(),
+                    },
+                    "workers_replaced": self.desk.replaced,
                     "targets": targets,
                 }
             )

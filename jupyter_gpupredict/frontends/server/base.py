@@ -17,6 +17,7 @@ from jupyter_gpupredict.core.errors import (
     ExportError,
     GpuPredictError,
     MissingExtra,
+    NoAnswer,
     OutputExists,
     TraceError,
     UnknownName,
@@ -192,6 +193,8 @@ def status_of(error: GpuPredictError) -> int:
         return 501
     if isinstance(error, ConfigError):
         return 400
+    if isinstance(error, NoAnswer):
+        return 503
     if isinstance(error, ExportError | TraceError):
         return 422
     return 500

@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.core import files
 from jupyter_gpupredict.frontends.server.devices import Devices
 from jupyter_gpupredict.frontends.server.pulse import Pulse
 from jupyter_gpupredict.frontends.server.worker import Worker
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_KERNELS = 1000
+STUCK_S = 0.4
+"""A disk that takes longer for one answer is not waited for: others want theirs within a second."""
 
 
 class Desk:
@@ -24,9 +27,9 @@ class Desk:
         self.runs = config.Runs()
         self.driver = Worker("driver", limit_s=2.0)
         """The driver library's thread: it may hang, and then it hangs alone."""
-        self.files = Worker("files", limit_s=10.0)
+        self.files = Worker("files", 10.0, _is_stuck, self._give_up)
         """Lists, news and stop marks."""
-        self.reading = Worker("reading", limit_s=30.0)
+        self.reading = Worker("reading", 30.0, _is_stuck, self._give_up)
         """Long traces and exports, so that no list waits for them."""
         self.devices = Devices(self.driver, config.device_watch)
         self.pulse = Pulse(self.files, self.runs)
@@ -47,6 +50,15 @@ class Desk:
         _remember(self._told, session_id)
         return True
 
+    @property
+    def replaced(self) -> int:
+        """Threads that were given up since the server began."""
+        return self.files.replaced + self.reading.replaced
+
+    def _give_up(self, thread: int) -> None:
+        files.abandon(thread)
+        self.runs.renew()
+
     def close(self) -> None:
         """End the threads."""
         self.pulse.close()
@@ -54,6 +66,10 @@ class Desk:
             self.devices.close()
         self.files.close()
         self.reading.close()
+
+
+def _is_stuck(thread: int) -> bool:
+    return files.asking_s(thread) > STUCK_S
 
 
 def _remember(kept: dict[str, None], key: str) -> None:

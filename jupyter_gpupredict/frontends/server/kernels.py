@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from jupyter_server.auth.decorator import authorized
 from tornado import iostream, web
 
-from jupyter_gpupredict.core.errors import ConfigError, UnknownName
+from jupyter_gpupredict.core.errors import ConfigError, TraceError, UnknownName
 from jupyter_gpupredict.core.following import parse_cursor
 from jupyter_gpupredict.frontends.server import records, replies
-from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
+from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of
 from jupyter_gpupredict.frontends.server.devices import KEEP_S
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
@@ -135,6 +135,8 @@ class RunsHandler(_KernelHandler):
             raise
         except Busy as error:
             raise Problem(503, "too many requests wait already", "ask again in a second") from error
+        except TraceError as error:
+            raise Problem(status_of(error), error.message, error.hint) from error
         except TooSlow as error:
             raise Problem(504, "the session store does not answer", "is its disk stuck?") from error
         finally:

@@ -82,7 +82,14 @@ def _families(runs: Sequence[tuple[Summary, float]]) -> Iterator[GaugeMetricFami
         "1 for the state a run is in; the others have no series.",
         labels=["session", "state", "outcome"],
     )
+    problem = GaugeMetricFamily(
+        "gpupredict_session_problem",
+        "1 for a run whose trace is damaged; the route `sessions` says how.",
+        labels=["session"],
+    )
     for run, _ in runs:
+        if run.problem:
+            problem.add_metric([run.session_id], 1.0)
         about = (
             run.kernel_id or "",
             run.host,
@@ -96,6 +103,7 @@ def _families(runs: Sequence[tuple[Summary, float]]) -> Iterator[GaugeMetricFami
         state.add_metric([run.session_id, run.state, run.outcome], 1.0)
     yield info
     yield state
+    yield problem
     yield _gauge(
         "utilization_ratio",
         "Newest reading of the share that is predicted; none once the run is over.",

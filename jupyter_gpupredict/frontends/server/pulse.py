@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.following import News
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
@@ -73,7 +74,7 @@ class Pulse:
             waiting = tuple(self._waiters)
             try:
                 everything = await self._files.do(self._look, waiting)
-            except (Busy, TooSlow):
+            except (Busy, TooSlow, TraceError):
                 continue
             for waiter, news in zip(waiting, everything, strict=True):
                 if news is not None and not waiter.done.done():
@@ -84,7 +85,7 @@ class Pulse:
         for waiter in waiting:
             try:
                 news = self._runs.news(waiter.kernel_id, waiter.cursor, waiter.limit)
-            except OSError:
+            except (OSError, TraceError):
                 found.append(None)  # the next look tells whether it lasts
             else:
                 found.append(news if news.runs else None)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.following import cursor_text
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.summary import Summary
+from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jupyter_gpupredict.core.envelope import Drawing
+    from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.following import News
-    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.summary import Page
     from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.frontends.server.devices import Reading
@@ -81,24 +83,19 @@ def verified(tried: Verified) -> dict[str, Any]:
     }
 
 
-def session(
-    run: Summary,
-    first: str,
-    last: str | None,
-    stopping: bool,
-    host: str,
-    tried: Verified | None,
-) -> str:
+def session(run: Summary, ends: Ends, stopping: bool, host: str, tried: Verified | None) -> str:
     """Return the schema `Session`."""
-    newest = None if last is None else json.loads(last)
-    ended = newest is not None and newest["event"] == "SessionFinished"
-    return (
-        f'{{"session":{dumps(summary(run, host))},"started":{first},'
-        f'"finished":{last if ended else "null"},'
-        f'"recommendation":{dumps(None if newest is None else newest["recommendation"])},'
-        f'"others":{dumps([] if newest is None else newest.get("others", []))},'
-        f'"verified":{dumps(None if tried is None else verified(tried))},'
-        f'"stop_requested":{dumps(stopping)}}}'
+    last = _plain(ends.newest)
+    return dumps(
+        {
+            "session": summary(run, host),
+            "started": _plain(ends.started),
+            "finished": last if "outcome" in last else None,
+            "recommendation": last.get("recommendation"),
+            "others": last.get("others", []),
+            "verified": None if tried is None else verified(tried),
+            "stop_requested": stopping,
+        }
     )
 
 
@@ -127,7 +124,7 @@ def series(run: Summary, drawing: Drawing) -> str:
     )
 
 
-def recommendation(run: Run, last: str | None) -> str:
+def recommendation(run: Run, ends: Ends) -> str:
     """Return the schema `Recommended`."""
     told = run.recommendation
     said = {
@@ -140,13 +137,13 @@ def recommendation(run: Run, last: str | None) -> str:
         "progress": told.progress if told else "",
         "reason": told.reason if told else "no reading was taken yet",
     }
-    newest = json.loads(last) if last is not None else {"recommendation": None}
+    last = _plain(ends.newest)
     return dumps(
         {
             "session_id": run.session_id,
             "outcome": run.outcome,
-            "recommendation": newest["recommendation"],
-            "others": newest.get("others", []),
+            "recommendation": last.get("recommendation"),
+            "others": last.get("others", []),
             "words": said,
         }
     )
@@ -165,6 +162,12 @@ def devices(reading: Reading, host: str) -> dict[str, Any]:
         "driver_version": table.driver_version if table else "",
         "devices": [asdict(device) for device in table.devices] if table else [],
     }
+
+
+def _plain(event: Event | None) -> dict[str, Any]:
+    """Return an event as JSON has it; empty: there is none."""
+    found: dict[str, Any] = {} if event is None else json.loads(event_to_json(event))
+    return found
 
 
 def _lack(values: Sequence[float]) -> str:

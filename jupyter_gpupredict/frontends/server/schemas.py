@@ -108,6 +108,7 @@ COMPONENTS: dict[str, Schema] = {
         samples=maybe(COUNT),
         last_time=TEXT,
         size_bytes=COUNT,
+        problem=TEXT,
     ),
     "Target": closed(
         workload=TEXT,
@@ -124,7 +125,8 @@ COMPONENTS: dict[str, Schema] = {
         pid=COUNT,
         nvml=closed(works=FLAG, reason=_REASON, message=TEXT, hint=TEXT, driver_version=TEXT),
         mps=closed(running=FLAG, pipe_directory=TEXT, message=TEXT),
-        store=closed(works=FLAG, message=TEXT),
+        store=closed(works=FLAG, message=TEXT, stuck=listed(TEXT)),
+        workers_replaced=COUNT,
         targets=listed(ref("Target")),
     ),
     "Process": closed(pid=COUNT, name=TEXT, memory_bytes=maybe(NUMBER), mps=FLAG),

@@ -44,9 +44,9 @@ class SessionHandler(ApiHandler):
     def _session(self, session_id: str) -> str:
         runs = self.desk.runs
         run = runs.summary(session_id)
-        first, last = runs.ends(session_id)
-        stopping, tried = runs.stop_requested(session_id), runs.verified(session_id)
-        return replies.session(run, first, last, stopping, self.desk.host, tried)
+        ends = runs.ends(session_id)
+        stopping, tried = runs.stop_requested(session_id), runs.verified(ends.started)
+        return replies.session(run, ends, stopping, self.desk.host, tried)
 
 
 class SeriesHandler(ApiHandler):
@@ -78,4 +78,4 @@ class RecommendationHandler(ApiHandler):
     def _recommendation(self, session_id: str) -> str:
         runs = self.desk.runs
         outcome = runs.summary(session_id).outcome
-        return replies.recommendation(runs.run(session_id, outcome), runs.ends(session_id)[1])
+        return replies.recommendation(runs.run(session_id, outcome), runs.ends(session_id))

@@ -7,9 +7,11 @@ hangs would keep the server from ending.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+import time
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value")
 
 MAX_WAITING = 32
+TRIES = 2
+LOOK_S = 0.1
+"""How often somebody who waits looks whether the thread is stuck."""
 
 
 class Busy(Exception):
@@ -27,15 +32,69 @@ class TooSlow(Exception):
     """The work was not done in time; it goes on, and its result is dropped."""
 
 
-class Worker:
-    """Does one thing after another on a thread of its own, started with the first."""
+class _Job:
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.work, self.arguments = work, arguments
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Any] = self.loop.create_future()
+        self.tries = 0
+        self.settled = False
 
-    def __init__(self, name: str, limit_s: float) -> None:
+
+class _Hand:
+    """A thread with what it does and is to do."""
+
+    def __init__(self, name: str, settle: Callable[[_Job, Any, Exception | None], None]) -> None:
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.current: _Job | None = None
+        self._settle = settle
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            self.current = job
+            value: Any = None
+            error: Exception | None = None
+            try:
+                value = job.work(*job.arguments)
+            except Exception as raised:  # noqa: BLE001 - border: it is raised where it is waited for
+                error = raised
+            self.current = None
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                job.loop.call_soon_threadsafe(self._settle, job, value, error)
+
+
+class Worker:
+    """Does one thing after another on a thread of its own, started with the first.
+
+    A thread that is stuck is given up: another one tries what it was doing once more, and goes on
+    with what waits.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit_s: float,
+        is_stuck: Callable[[int], bool] = lambda _: False,
+        give_up: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Describe a worker.
+
+        Args:
+            name: Of its thread.
+            limit_s: Seconds that somebody waits for it.
+            is_stuck: Whether the thread of this number is; asked while somebody waits for it.
+            give_up: Called with it then, before another one takes its place.
+        """
         self._name = f"gpupredict-server-{name}"
         self._limit_s = limit_s
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._is_stuck = is_stuck
+        self._give_up = give_up
         self._waiting = 0
-        self._thread: threading.Thread | None = None
+        self._hand: _Hand | None = None
+        self.replaced = 0
+        """Threads that were given up."""
 
     @property
     def occupied(self) -> bool:
@@ -59,39 +118,22 @@ class Worker:
         """
         if self._waiting >= MAX_WAITING:
             raise Busy
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_Value] = loop.create_future()
-
-        def settle(value: Any, error: BaseException | None) -> None:
-            self._waiting -= 1
-            if done.done():  # nobody waits any longer
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(value)
-
-        def job() -> None:
-            value: Any = None
-            error: BaseException | None = None
-            try:
-                value = work(*arguments)
-            except Exception as raised:  # noqa: BLE001 - border: it is raised where it is waited for
-                error = raised
-            try:
-                loop.call_soon_threadsafe(settle, value, error)
-            except RuntimeError:
-                return  # the loop has ended meanwhile
-
+        if self._hand is None:
+            self._hand = _Hand(self._name, self._settle)
+        job = _Job(work, arguments)
         self._waiting += 1
-        self._jobs.put(job)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        self._hand.jobs.put(job)
+        until_s = time.monotonic() + (limit_s or self._limit_s)
         try:
-            return await asyncio.wait_for(done, limit_s or self._limit_s)
-        except TimeoutError as error:
-            raise TooSlow from error
+            while not job.done.done():
+                left_s = until_s - time.monotonic()
+                if left_s <= 0.0:
+                    raise TooSlow
+                await asyncio.wait({job.done}, timeout=min(LOOK_S, left_s))
+                self._look_after()
+            return cast("_Value", job.done.result())
+        finally:
+            job.done.cancel()
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """End the thread after what it does now; it starts again with the next job.
@@ -99,13 +141,42 @@ class Worker:
         Returns:
             False when it did not end in time: what it does hangs.
         """
-        thread, self._thread = self._thread, None
-        if thread is None:
+        hand, self._hand = self._hand, None
+        if hand is None:
             return True
-        self._jobs.put(None)
-        thread.join(timeout_s)
-        return not thread.is_alive()
+        hand.jobs.put(None)
+        hand.thread.join(timeout_s)
+        return not hand.thread.is_alive()
 
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+    def _settle(self, job: _Job, value: Any, error: Exception | None) -> None:
+        """Tell what came of a job, the first time; on the event loop."""
+        if job.settled:
+            return
+        job.settled = True
+        self._waiting -= 1
+        if job.done.done():  # nobody waits any longer
+            return
+        if error is not None:
+            job.done.set_exception(error)
+        else:
+            job.done.set_result(value)
+
+    def _look_after(self) -> None:
+        """Put another thread in the place of one that is stuck."""
+        stuck = self._hand
+        if stuck is None or stuck.thread.ident is None or not self._is_stuck(stuck.thread.ident):
+            return
+        job = stuck.current
+        self._give_up(stuck.thread.ident)
+        self.replaced += 1
+        fresh = self._hand = _Hand(self._name, self._settle)
+        if job is not None:
+            job.tries += 1
+            if job.tries < TRIES:
+                fresh.jobs.put(job)
+            else:
+                self._settle(job, None, TooSlow())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                fresh.jobs.put(stuck.jobs.get_nowait())
+        stuck.jobs.put(None)

@@ -77,6 +77,7 @@ export function summary(changed: Partial<ISummary> = {}): ISummary {
     samples: null,
     last_time: '',
     size_bytes: 1000,
+    problem: '',
     ...changed
   };
 }
@@ -173,7 +174,8 @@ export function status(): IStatus {
     pid: 1,
     nvml: { works: true, reason: '', message: '', hint: '', driver_version: '550.1' },
     mps: { running: false, pipe_directory: '', message: 'no control daemon is there' },
-    store: { works: true, message: '' },
+    store: { works: true, message: '', stuck: [] },
+    workers_replaced: 0,
     targets: [
       { workload: 'job', sharing: 'mps', ...target, default: true },
       { workload: 'job', sharing: 'none', ...target },

@@ -135,6 +135,7 @@ export function History(props: IViewProps): React.ReactElement {
                       words.state(run.state),
                       words.outcome(run.outcome),
                       words.span(run.duration_s),
+                      run.problem,
                       run.remote ? trans.__('on %1', run.host) : ''
                     ]
                       .filter(Boolean)

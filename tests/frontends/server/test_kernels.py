@@ -135,9 +135,16 @@ async def test_damaged_figures_cost_themselves_alone(client, store):
     with path.open("a") as file:
         file.write('{"event":"RecommendationUpdated","seq":4,"t_s":4.0}\n')
     found = (await client.get(RUNS, since=f"{RUN}:2"))[1]["runs"][0]
-    assert [event["seq"] for event in found["events"]] == [3, 4]
+    assert [event["seq"] for event in found["events"]] == [3]
     assert found["run"]["outcome"] == "running"
-    assert (await client.get("sessions"))[1]["sessions"][0]["session_id"] == RUN
+    assert "after event 3: a broken RecommendationUpdated event" in found["run"]["problem"]
+    (listed,) = (await client.get("sessions"))[1]["sessions"]
+    assert (listed["session_id"], listed["outcome"], listed["target_ratio"]) == (
+        RUN,
+        "running",
+        0.43,
+    )
+    assert "event 4: a broken RecommendationUpdated event" in listed["problem"]
 
 
 async def test_a_trace_cut_short_or_pruned(client, store):
