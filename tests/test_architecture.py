@@ -39,6 +39,7 @@ DOORS = {
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["config/", "frontends/doctor.py"],
+    "jsonschema": ["frontends/server/given.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,9 @@ from jupyter_gpupredict.core.errors import InvalidOption
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_BEFORE = r"(?<![\w./~$}\])*-])"
+"""Not within a relative path or a URL."""
+_PLACE = re.compile(rf"""{_BEFORE}/(?!/)[^\s"'`\\,;:()<>|]*[^\s"'`\\,;:()<>|/.]""")
 HINT = "name a folder below the one the server was started in, such as exports/train"
 
 
@@ -48,3 +53,15 @@ def require_inside(root: str, paths: Iterable[Path]) -> None:
             outside = True
         if outside:
             raise InvalidOption(f"{path.name[:80]!r} leads outside the server's folder", HINT)
+
+
+def without_places(text: str, root: str) -> str:
+    """Return JSON without absolute paths: those below the root relative, of others the last name.
+
+    >>> without_places('{"message": "cannot write /srv/nb/out/a or /etc/x/b"}', "/srv/nb")
+    '{"message": "cannot write out/a or b"}'
+    """
+    for base in {root, str(Path(root).resolve())}:
+        below = re.escape(json.dumps(base.rstrip("/"), ensure_ascii=False)[1:-1])
+        text = re.sub(rf"{_BEFORE}{below}(/|(?![\w.-]))", lambda at: "" if at[1] else ".", text)
+    return _PLACE.sub(lambda found: found[0].rpartition("/")[2], text)

@@ -164,4 +164,7 @@ async def test_the_mps_daemon_is_judged_by_its_files(
     text = str(os.getpid()) if content == "self" else content
     (tmp_path / "nvidia-cuda-mps-control.pid").write_text(text)
     found = (await client.get("status"))[1]["mps"]
-    assert (found["running"], found["pipe_directory"]) == (running, str(tmp_path))
+    assert (found["running"], found["pipe_directory"]) == (
+        running,
+        tmp_path.name,
+    )  # no place of the machine
