@@ -31,7 +31,6 @@ from jupyter_gpupredict.core.errors import (
 )
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
     from email.message import Message
 
@@ -79,7 +78,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _Until(io.RawIOBase):
     """What a socket gives until a deadline: its own time-out begins anew with every byte."""
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase, until_s: float) -> None:
+    def __init__(self, sock: Any, raw: io.RawIOBase, until_s: float) -> None:
         self._sock, self._raw, self._until_s = sock, raw, until_s
 
     def readable(self) -> bool:
@@ -103,7 +102,7 @@ class _Until(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     """Headers and body come before one deadline."""
 
-    def __init__(self, sock: socket.socket, *options: Any, until_s: float, **named: Any) -> None:
+    def __init__(self, sock: Any, *options: Any, until_s: float, **named: Any) -> None:
         super().__init__(sock, *options, **named)
         self.fp = io.BufferedReader(_Until(sock, self.fp.detach(), until_s))
 
