@@ -19,7 +19,7 @@ HINT = "name a folder below the one the server was started in, such as exports/t
 
 
 def folder_below(root: str, wanted: str) -> Path:
-    """Return the folder that a client names.
+    """Return the folder that a client names, with every link above it followed.
 
     Args:
         root: The server's root directory.
@@ -33,8 +33,10 @@ def folder_below(root: str, wanted: str) -> Path:
         raise InvalidOption(f"{wanted[:80]!r} is no folder to write to", HINT)
     if any(part.startswith(".") for part in parts):  # `..` too
         raise InvalidOption(f"{wanted[:80]!r} is hidden or leads outside", HINT)
-    target = Path(root, *parts)
-    require_inside(root, [target])
+    named = Path(root, *parts)
+    require_inside(root, [named])
+    target = named.parent.resolve() / named.name
+    require_inside(root, [target])  # as it is written: a link that comes later is not followed
     return target
 
 
