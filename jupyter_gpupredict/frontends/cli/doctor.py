@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -17,5 +18,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the page."""
-    print(doctor.report_json() if options.json else doctor.report())  # noqa: T201 - command line
+    say(doctor.report_json() if options.json else doctor.report())
     return 0
