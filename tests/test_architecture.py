@@ -40,6 +40,7 @@ DOORS = {
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["config/", "frontends/doctor.py"],
+    "jsonschema": ["frontends/server/given.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -105,11 +106,18 @@ DOORS = {
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["driver/prometheus.py", "exporters/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
-    "socket": ["config/", "session/store.py", "session/liveness.py", "frontends/server/desk.py"],
+    "socket": [
+        "config/",
+        "session/store.py",
+        "session/liveness.py",
+        "frontends/server/desk.py",
+        "mps/surroundings.py",
+    ],
     "runpy": ["frontends/cli/run.py"],
     "uuid": ["driver/cuda.py"],
 }
-"""Library -> where it may enter. `socket` is for the host's name alone. `session/hooks.py` imports
+"""Library -> where it may enter. `socket` is for the host's name alone, and
+for one connection to an MPS daemon. `session/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
@@ -117,7 +125,7 @@ FREE = {
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
     "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "weakref",
+    "statistics", "struct", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "weakref",
     "jupyter_gpupredict",
 }  # fmt: skip
 

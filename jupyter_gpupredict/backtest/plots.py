@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.backtest import story as stories
 from jupyter_gpupredict.backtest import svg, tables
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.plain import html as escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

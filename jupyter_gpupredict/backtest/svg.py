@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.backtest.story import frontier, top
+from jupyter_gpupredict.core.plain import html as escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

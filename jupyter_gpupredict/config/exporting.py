@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jupyter_gpupredict.core.cells import CodeRequest
+    from jupyter_gpupredict.core.deployment import Document
     from jupyter_gpupredict.core.run import Run
 
 WORKLOAD, SHARING = "job", "device-plugin"
@@ -76,9 +78,7 @@ def export(
     from jupyter_gpupredict.core.errors import Refused
     from jupyter_gpupredict.exporters.documents import render
     from jupyter_gpupredict.exporters.manifest import compose
-    from jupyter_gpupredict.exporters.secrets import environment_names
-    from jupyter_gpupredict.exporters.trial import trial
-    from jupyter_gpupredict.exporters.writing import publish, refuse_existing, staged
+    from jupyter_gpupredict.exporters.writing import check, destination, publish
 
     if run.capped:
         raise Refused(
@@ -109,20 +109,33 @@ def export(
         code = up_to_measured(code, run.started.code_hash)
     composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)
     texts = {document.path: render(document) for document in composed.documents}
-    paths: tuple[Path, ...] = ()
-    target = Path(output)
-    if not dry_run and not overwrite:
-        refuse_existing(composed.documents, target)
-    tried = code is not None and code.tried
-    if dry_run and not tried:
+    if dry_run:
+        _try(composed.documents, texts, code)
         return ExportOutcome((), texts, composed.warnings)
-    with staged(composed.documents, None if dry_run else target) as folder:
-        if tried:
-            sources = [text for path, text in texts.items() if path.endswith(".py")]
-            trial(folder, {n for one in sources for n in environment_names(ast.parse(one))})
-        if not dry_run:
-            paths = publish(folder, composed.documents, target)
+    with destination(Path(output)) as to:
+        check(to, composed.documents, overwrite=overwrite)
+        _try(composed.documents, texts, code)
+        paths = publish(to, composed.documents, overwrite=overwrite)
     return ExportOutcome(paths, texts, composed.warnings)
+
+
+def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequest | None) -> None:
+    """Import the code from a folder of its own, where that is wanted.
+
+    Raises:
+        TrialFailed: It does not import.
+    """
+    from jupyter_gpupredict.exporters.secrets import environment_names
+    from jupyter_gpupredict.exporters.trial import trial
+    from jupyter_gpupredict.exporters.writing import destination, publish
+
+    if code is None or not code.tried:
+        return
+    sources = [text for path, text in texts.items() if path.endswith(".py")]
+    with tempfile.TemporaryDirectory(prefix="gpupredict-") as folder:
+        with destination(Path(folder)) as to:
+            publish(to, documents, overwrite=False)
+        trial(Path(folder), {n for one in sources for n in environment_names(ast.parse(one))})
 
 
 def targets() -> list[dict[str, Any]]:

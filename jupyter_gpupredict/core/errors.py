@@ -19,6 +19,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,9 +29,8 @@ class GpuPredictError(Exception):
     """An error with one clear line and a hint."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = plain.one_line(message), plain.one_line(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

@@ -61,7 +61,7 @@ def event_from_json(line: str | bytes, where: str = "") -> Event:
     """
     begin = f"{where}: " if where else ""
     try:
-        document = parse(line)
+        document = parse(line, any_numbers=True)
     except ValueError as error:
         raise Malformed(f"{begin}not a line of JSON", str(error).partition(";")[0]) from error
     name = document.get("event") if isinstance(document, dict) else None
@@ -87,7 +87,9 @@ def read_as(kind: type[_Value], text: str | bytes) -> _Value:
         Malformed: It is none.
     """
     try:
-        return typing.cast("_Value", _reader(typing.cast("Hashable", kind))(parse(text)))
+        return typing.cast(
+            "_Value", _reader(typing.cast("Hashable", kind))(parse(text, any_numbers=True))
+        )
     except ValueError as error:
         raise Malformed(f"no {kind.__name__.lower()}", str(error)) from error
 

@@ -9,7 +9,9 @@ Source: prometheus.io/docs/prometheus/latest/querying/api.
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
+import io
 import json
 import math
 import re
@@ -20,6 +22,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core import jsontext
 from jupyter_gpupredict.core.errors import (
     InvalidOption,
     PermissionDenied,
@@ -28,15 +31,19 @@ from jupyter_gpupredict.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from email.message import Message
 
 TOKEN = "GPUPREDICT_PROMETHEUS_TOKEN"  # noqa: S105 - the variable's name
 USER = "GPUPREDICT_PROMETHEUS_USER"
 PASSWORD = "GPUPREDICT_PROMETHEUS_PASSWORD"  # noqa: S105 - the variable's name
 TIMEOUT_S = 10.0
+"""From connecting to the last byte of the answer."""
 MAX_BYTES = 16 << 20
 """An hour of eight series of one GPU at a second's interval is about one MiB."""
+LATEST_S = 4_102_444_800.0
+"""The year 2100: no server's clock says later."""
+_ROUNDING_S = 1.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MATCHER = r'\s*[A-Za-z_][A-Za-z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\.)*"\s*'
 _MATCHERS = re.compile(rf"{_MATCHER}(?:,{_MATCHER})*,?\s*")
@@ -68,12 +75,64 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Until(io.RawIOBase):
+    """What a socket gives until a deadline: its own time-out begins anew with every byte."""
+
+    def __init__(self, sock: Any, raw: io.RawIOBase, until_s: float) -> None:
+        self._sock, self._raw, self._until_s = sock, raw, until_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._until_s - time.monotonic()
+        if left_s > 0.0:
+            self._sock.settimeout(left_s)
+            try:
+                return self._raw.readinto(buffer)
+            except TimeoutError:
+                pass
+        raise TimeoutError(f"its answer takes more than {TIMEOUT_S:g} s")
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """Headers and body come before one deadline."""
+
+    def __init__(self, sock: Any, *options: Any, until_s: float, **named: Any) -> None:
+        super().__init__(sock, *options, **named)
+        self.fp = io.BufferedReader(_Until(sock, self.fp.detach(), until_s))
+
+
+def _in_time(kind: type[http.client.HTTPConnection]) -> Callable[..., http.client.HTTPConnection]:
+    def connection(host: str, **options: Any) -> http.client.HTTPConnection:
+        made = kind(host, **options)
+        until_s = time.monotonic() + options["timeout"]
+        made.response_class = functools.partial(_Response, until_s=until_s)  # type: ignore[assignment]
+        return made
+
+    return connection
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_in_time(http.client.HTTPConnection), request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_in_time(http.client.HTTPSConnection), request)
+
+
 class PrometheusApi:
     """One server. Nothing is connected before the first question."""
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         self._base, self._headers = _checked(url, environ)
-        self._open = urllib.request.build_opener(_NoRedirect()).open
+        self._open = urllib.request.build_opener(_NoRedirect, _Http, _Https).open
 
     def now_s(self) -> float:
         """Return the server's wall clock, seconds since 1970.
@@ -83,7 +142,7 @@ class PrometheusApi:
         """
         found = self._ask({"query": "time()"})
         try:
-            return float(found["result"][0])
+            return _stamp_s(found["result"][0], 0.0, LATEST_S)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise _nonsense("no time") from error
 
@@ -105,7 +164,7 @@ class PrometheusApi:
         if found.get("resultType") != "matrix" or not isinstance(found.get("result"), list):
             raise _nonsense("no matrix")
         try:
-            return [_stream(one) for one in found["result"]]
+            return [_stream(one, end_s - span_s, end_s) for one in found["result"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _nonsense("a series of another form") from error
 
@@ -114,7 +173,7 @@ class PrometheusApi:
         request = urllib.request.Request(url, headers=self._headers)  # noqa: S310 - scheme is checked
         try:
             with self._open(request, timeout=TIMEOUT_S) as reply:
-                body = _body(reply, time.monotonic() + TIMEOUT_S)
+                body = reply.read(MAX_BYTES + 1)
                 whole = reply.length in (0, None)
         except urllib.error.HTTPError as error:
             with error:
@@ -134,7 +193,7 @@ class PrometheusApi:
         if not whole:
             raise Unanswered("Prometheus's answer was cut off", "is a proxy in between?")
         try:
-            answer = json.loads(body)
+            answer = jsontext.parse(body)
             if answer["status"] != "success":
                 raise _nonsense(str(answer.get("error", answer["status"]))[:200])
             found = answer["data"]
@@ -167,21 +226,6 @@ class PrometheusApi:
             "is --url a Prometheus server, and --match a list of label matchers?",
             "not_supported",
         )
-
-
-def _body(reply: http.client.HTTPResponse, until_s: float) -> bytes:
-    """Return the whole body, or one byte more than is allowed; the socket's time-out is a read's.
-
-    Raises:
-        TimeoutError: It drips.
-    """
-    parts, size = [], 0
-    while size <= MAX_BYTES and (part := reply.read1(1 << 16)):
-        parts.append(part)
-        size += len(part)
-        if time.monotonic() > until_s:
-            raise TimeoutError(f"its answer takes more than {TIMEOUT_S:g} s")
-    return b"".join(parts)
 
 
 def matchers(text: str) -> str:
@@ -243,10 +287,28 @@ def _checked(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]
     return base, {**headers, "Authorization": secret}
 
 
-def _stream(one: dict[str, Any]) -> Stream:
-    labels = {str(name): str(value) for name, value in one["metric"].items()}
-    samples = sorted((float(time_s), float(value)) for time_s, value in one["values"])
+def _stream(one: dict[str, Any], begin_s: float, end_s: float) -> Stream:
+    labels = one["metric"]
+    if not all(isinstance(value, str) for value in labels.values()):
+        raise TypeError("a label that is not a text")
+    samples = sorted(
+        (_stamp_s(time_s, begin_s - _ROUNDING_S, end_s + _ROUNDING_S), float(value))
+        for time_s, value in one["values"]
+    )
     return Stream(labels, tuple(t for t, _ in samples), tuple(v for _, v in samples))
+
+
+def _stamp_s(given: Any, low_s: float, high_s: float) -> float:
+    """Return a time on the server's wall clock.
+
+    Raises:
+        ValueError: It is not a number in this range.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ValueError("a stamp that is not a number")
+    if not low_s <= given <= high_s:
+        raise ValueError("a stamp of another time")
+    return float(given)
 
 
 def _after(headers: Message) -> float:
@@ -258,7 +320,7 @@ def _after(headers: Message) -> float:
 
 def _error_text(error: urllib.error.HTTPError) -> str:
     try:
-        return str(json.loads(error.read(4096))["error"])[:200]
+        return str(jsontext.parse(error.read(4096))["error"])[:200]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return error.reason or "no reason given"
 

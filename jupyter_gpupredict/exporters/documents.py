@@ -18,14 +18,12 @@ except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment]
 
 from jupyter_gpupredict.core.errors import Unrepresentable
+from jupyter_gpupredict.core.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jupyter_gpupredict.core.deployment import Document, Json
-
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|[\ud800-\udfff]")
-"""What ends a line or has no place in one."""
 
 NOT_TEXT = re.compile(
     r"[-+]?(\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+)|[yYnN]", re.ASCII
@@ -85,7 +83,8 @@ def render(document: Document) -> str:
     comments = "".join(f"# {_one_line(comment)}\n" for comment in document.comments)
     content = document.content
     if document.path.endswith(".json"):
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode(errors="replace").decode()  # half characters have no place in a file
     if document.path.endswith((".yaml", ".yml")):
         return comments + "---\n".join(yaml_text(one) for one in (*document.before, content))
     if document.path.endswith(".toml"):
@@ -199,4 +198,4 @@ def _toml_text(value: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(UNPRINTABLE.sub(" ", text).split())
+    return " ".join(one_line(text).split())

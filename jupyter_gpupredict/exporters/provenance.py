@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.plain import one_line
+
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import Figures, SharePatch
 
@@ -35,7 +37,7 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
         "predicted-runtime-seconds": None
         if figures.predicted_runtime_s is None
         else math.ceil(figures.predicted_runtime_s),
-        "gpu-name": _one_line(figures.gpu_name or "") or None,
+        "gpu-name": figures.gpu_name or None,
         "gpu-total-mib": figures.gpu_total_mib,
         "sm-count": figures.sm_count,
         "gpus": figures.gpus if figures.gpus > 1 else None,
@@ -45,7 +47,8 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
         "partial": "true" if figures.partial else None,
         "cell-sha256": figures.code_hash,
     }
-    return {PREFIX + key: str(value) for key, value in found.items() if value is not None}
+    texts = {key: one_line(str(value)) for key, value in found.items() if value is not None}
+    return {PREFIX + key: " ".join(text.split()) for key, text in texts.items() if text.strip()}
 
 
 def applied(figures: Figures, basis: str) -> str:
@@ -62,7 +65,3 @@ def _coverage(ratio: float | None) -> str | None:
 def _certified(percent: int | None) -> int | str:
     """Return the certified percent, 99 at most: a finite watch proves no more; none where none."""
     return "none" if percent is None else min(99, max(0, percent))
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

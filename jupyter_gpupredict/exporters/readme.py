@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.plain import code_span, markdown
 from jupyter_gpupredict.exporters import pod, ranks
 from jupyter_gpupredict.exporters.container import ROOT_SHARING
 
@@ -28,7 +29,7 @@ def text(
 ) -> str:
     """Return the README of a folder, with or without code."""
     lines = [
-        f"# {figures.name}",
+        f"# {markdown(figures.name)}",
         "",
         f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
         f"jupyter_gpupredict {figures.tool_version}.",
@@ -38,13 +39,13 @@ def text(
         "",
         f"- Share: {_share(figures)}",
         f"- GPU memory: {_memory(figures)}",
-        f"- Prediction: {figures.state}, from source `{figures.source}`",
-        *(f"- {warning}" for warning in figures.warnings),
+        f"- Prediction: {figures.state}, from source {code_span(figures.source)}",
+        *(f"- {markdown(warning)}" for warning in figures.warnings),
         "",
         "They hold for the GPU model that was measured. `gpupredict.json` has them in full.",
         "",
         *_about(code, figures, request),
-        "Manifests: " + ", ".join(f"`{document.path}`" for document in manifests),
+        "Manifests: " + ", ".join(code_span(document.path) for document in manifests),
         "",
     ]
     return "\n".join(lines)
@@ -86,19 +87,26 @@ def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[
             "`handler.py`.",
             "",
         ]
-    given = [f"`{name}`{' (required)' * (name in code.required)}" for name in code.parameters]
+    given = [
+        f"{code_span(name)}{' (required)' * (name in code.required)}" for name in code.parameters
+    ]
     lines = ["## Code", "", "Parameters: " + (", ".join(given) or "none") + "."]
     if figures.ranks > 1:
         lines.append("By hand, as above, one rank runs alone.")
     if names := ranks.given_by_user(code.environment, figures):
         lines.append(
-            "Environment: " + ", ".join(f"`{name}`" for name in names) + "; names are "
+            "Environment: " + ", ".join(map(code_span, names)) + "; names are "
             "in `.env.example`, values are yours to give."
         )
     if request.sharing in ROOT_SHARING:
         lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
     if code.notes:
-        lines += ["", "Other than in the notebook:", "", *(f"- {note}" for note in code.notes)]
+        lines += [
+            "",
+            "Other than in the notebook:",
+            "",
+            *(f"- {markdown(note)}" for note in code.notes),
+        ]
     return [*lines, ""]
 
 

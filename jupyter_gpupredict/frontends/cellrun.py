@@ -14,6 +14,7 @@ from jupyter_gpupredict.frontends.interruption import quiet_interrupt
 from jupyter_gpupredict.frontends.leaving import release_on_shutdown
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
+from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, open_view
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def warn(message: str) -> None:
     """Write one line of warning where the cell's own warnings go."""
-    print(f"gpupredict: {message}", file=sys.stderr)  # noqa: T201 - the one line we owe the user
+    say(f"gpupredict: {message}", error=True)
 
 
 class CellRun:
@@ -132,7 +133,7 @@ class CellRun:
                 self._shell.user_ns[self._options.output] = result
             if not self._options.quiet:
                 if self._stop.fired:
-                    print(_why_stopped(result))  # noqa: T201 - instead of a traceback
+                    say(_why_stopped(result))
                 display(result)  # type: ignore[no-untyped-call]  # IPython
         except Exception as error:  # noqa: BLE001 - border: our fault must not fail the cell
             warn(f"{type(error).__name__}: {error}; the cell is not affected")

@@ -18,6 +18,7 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import draws_bokeh
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run_line(words: Sequence[str], live: Sequence[CellRun], shell: Any) -> Any:
     commands = parser()
     arguments = commands.parse_args(list(words) or ["status"])
     if arguments.help:
-        print(commands.format_help())  # noqa: T201 - the user asked for it
+        say(commands.format_help())
         return None
     shown = _VERBS[arguments.verb](arguments, live)
     if isinstance(shown, verifying.Found) and shown.to_svg() and draws_bokeh(shell):
@@ -84,12 +85,12 @@ def _status(_: argparse.Namespace, live: Sequence[CellRun]) -> None:
         if run.session is not None:
             told = run.session.recommendation
             words = "no reading yet" if told is None else f"{told.state}: {told.reason}"
-            print(f"measuring {run.session.session_id}: {words}")  # noqa: T201 - asked for
+            say(f"measuring {run.session.session_id}: {words}")
     result = report.last()
     if result is not None:
-        print(result.to_text())  # noqa: T201 - asked for
+        say(result.to_text())
     elif not live:
-        print("no run yet: put %%gpupredict on a cell's first line")  # noqa: T201 - asked for
+        say("no run yet: put %%gpupredict on a cell's first line")
 
 
 def _find(wanted: str) -> Result:
@@ -104,7 +105,7 @@ def _show(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Result:
 
 
 def _history(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
-    print(report.history_text(config.list_runs(arguments.limit)))  # noqa: T201 - asked for
+    say(report.history_text(config.list_runs(arguments.limit)))
 
 
 def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
@@ -112,7 +113,7 @@ def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
     if arguments.id == "last" and sessions:
         arguments.id = sessions[-1].session_id
     config.request_stop(arguments.id)
-    print(f"asked {arguments.id} to stop measuring; its cell goes on")  # noqa: T201 - asked for
+    say(f"asked {arguments.id} to stop measuring; its cell goes on")
 
 
 def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
@@ -142,7 +143,7 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         dry_run=arguments.dry_run,
         code=code,
     )
-    print(report.export_text(outcome))  # noqa: T201 - asked for
+    say(report.export_text(outcome))
 
 
 def _mps(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
@@ -152,7 +153,7 @@ def _mps(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         status = config.mps_stop()
     else:
         status = config.mps_status(arguments.device)
-    print(mps.as_json(status) if arguments.json else mps.text(status))  # noqa: T201 - asked for
+    say(mps.as_json(status) if arguments.json else mps.text(status))
 
 
 def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
@@ -176,7 +177,7 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
     if newest is not None and newest.session_id == run.session_id:
         newest.run = config.with_verified(run)  # what is bound to a name knows it, too
     if arguments.json:
-        print(found.to_json())  # noqa: T201 - asked for
+        say(found.to_json())
         return None
     return found
 
@@ -201,7 +202,7 @@ def _close(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
 def _doctor(_: argparse.Namespace, __: Sequence[CellRun]) -> None:
     from jupyter_gpupredict.frontends.doctor import report as page
 
-    print(page())  # noqa: T201 - asked for
+    say(page())
 
 
 _VERBS = {

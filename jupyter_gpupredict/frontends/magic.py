@@ -26,6 +26,7 @@ from jupyter_gpupredict.frontends.options import (
     magic_parser,
     parse_magic,
 )
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
@@ -167,13 +168,13 @@ class GpuPredictMagics(Magics):
         """Measure a cell; replaced by the parser's own text below."""
         words = _words(line)
         if {"-h", "--help"} & set(words):
-            print(magic_parser().format_help())  # noqa: T201 - the user asked for it
+            say(magic_parser().format_help())
             return None
         if "--dry-run" in words:
             from jupyter_gpupredict.frontends.doctor import report
 
             self._parse(line)
-            print(report())  # noqa: T201 - the user asked for it
+            say(report())
             return None
         options = self._parse(line)
         if options.isolation is not None:

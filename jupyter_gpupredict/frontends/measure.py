@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jupyter_gpupredict.config import SessionConfig, build_session, with_verified
@@ -12,6 +11,7 @@ from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
 
     def _warn(self, message: str) -> None:
         if not self.quiet:
-            print(f"gpupredict: {message}", file=sys.stderr)  # noqa: T201 - the one line we owe
+            say(f"gpupredict: {message}", error=True)
 
 
 def measured(function: _Function | None = None, **options: Any) -> Any:

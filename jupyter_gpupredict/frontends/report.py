@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import deque
 from dataclasses import asdict
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.plain import html as escape
+from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -306,7 +307,7 @@ class Result:
             ),
         )
         for note in outcome.warnings:
-            print(f"gpupredict: {note}", file=sys.stderr)  # noqa: T201 - nothing is left out unsaid
+            say(f"gpupredict: {one_line(note)}", error=True)
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -338,11 +339,9 @@ def history_text(headers: Iterable[RunHeader]) -> str:
         share = words.percent(told.target_ratio) if told else "-"
         state = told.state if told else "lost or running"
         took = words.span(finished.duration_s) if finished else "-"
+        source = one_line(header.started.source)
         damage = f"  damaged: {header.problem}" if header.problem else ""
-        lines.append(
-            f"{header.session_id}  {header.started.source:<9}  {state:<15}  {share:>5}  {took}"
-            f"{damage}"
-        )
+        lines.append(f"{header.session_id}  {source:<9}  {state:<15}  {share:>5}  {took}{damage}")
     return "\n".join(lines) or "no run is stored yet"
 
 
@@ -351,7 +350,7 @@ def export_text(outcome: ExportOutcome) -> str:
     lines = [f"wrote {path}" for path in outcome.paths]
     if not outcome.paths:
         lines = [f"--- {name}\n{content}" for name, content in outcome.texts.items()]
-    return "\n".join([*lines, *(f"note: {warning}" for warning in outcome.warnings)])
+    return "\n".join([*lines, *(f"note: {one_line(warning)}" for warning in outcome.warnings)])
 
 
 def _finite(value: float) -> float | None:

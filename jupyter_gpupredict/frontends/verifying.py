@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.paired import KEPT
+from jupyter_gpupredict.core.plain import html as escape
+from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -94,7 +95,7 @@ class Found:
             lines.append(self._knee())
         if found.stored:
             lines.append(f"not stored: {found.stored}")
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -197,4 +198,4 @@ def _tell(trial: Any) -> None:
         told.append(f"finished in {1 / trial.runs_per_s:.4g} s")
     sms = "" if trial.sm_count is None else f", {trial.sm_count} SMs"
     share = "uncapped" if trial.percent == 100 else f"{trial.percent} %"
-    print(f"gpupredict: {share}{sms}: {', '.join(told)}", file=sys.stderr)  # noqa: T201 - progress
+    say(f"gpupredict: {share}{sms}: {', '.join(told)}", error=True)

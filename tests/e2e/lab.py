@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -33,8 +34,23 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_NUMBERS = itertools.count()
 LIVE = ".gpupredict-live"
 RESULT = ".gpupredict-result"
+
+
+def until_told(step: str) -> str:
+    """Return a cell that does one step after another until `Sheet.end` is called."""
+    mark = f"end-{next(_NUMBERS)}"
+    return "\n".join(
+        [
+            "import os, time",
+            "limit = time.monotonic() + 280",
+            f"while not os.path.exists('{mark}') and time.monotonic() < limit:",
+            f"    {step}",
+            "'done'",
+        ]
+    )
 
 
 def chromium() -> str | None:
@@ -187,6 +203,10 @@ class Sheet:
 
     def open(self) -> None:
         """Load the page and wait until the notebook's kernel is ready."""
+        lost = self.page.locator(".jp-Dialog", has_text="Server Connection Error")
+        self.page.add_locator_handler(  # JupyterLab's own word, whenever it is in the way
+            lost, lambda dialog: dialog.get_by_role("button", name="Close").click()
+        )
         self.page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - a bound built-in cannot be marked
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         place = "lab/tree" if self.lab.application == "jupyterlab" else "notebooks"
@@ -214,6 +234,11 @@ class Sheet:
     def run_all(self) -> None:
         self.command("notebook:run-all-cells")
 
+    def end(self) -> None:
+        """Let the cells end that run until they are told to (`until_told`)."""
+        for name in re.findall(r"end-\d+", self.path.read_text()):
+            (self.lab.folder / name).touch()
+
     def wait_idle(self, limit_s: float = 60) -> None:
         """Wait until every cell has run."""
         self.page.wait_for_function(
@@ -234,6 +259,18 @@ class Sheet:
         """Wait for the live view, and until it draws in the given way."""
         selector = LIVE if chart is None else f"{LIVE}[data-chart={chart}]"
         self.page.wait_for_selector(selector, timeout=30_000)
+
+    def wait_moves(self, selector: str, name: str, times: int) -> list[int]:
+        """Wait until a data attribute has grown so often; returns what it was."""
+        seen = [-1]
+        for _ in range(times):
+            self.page.wait_for_function(
+                "([sel, name, n]) => [...document.querySelectorAll(sel)].at(-1)?.dataset[name] > n",
+                arg=[selector, name, seen[-1]],
+                timeout=30_000,
+            )
+            seen.append(int(self.page.locator(selector).last.get_attribute(f"data-{name}") or 0))
+        return seen[1:]
 
     def wait_rows(self, count: int) -> None:
         """Wait until the live view holds so many rows."""

@@ -1,45 +1,36 @@
 """The live view in a real JupyterLab while the cell is busy."""
 
 import json
+import time
 from pathlib import Path
 
 import bokeh
 import nbformat
 import pytest
 
-from tests.e2e.lab import LIVE, RESULT
+from tests.e2e.lab import LIVE, RESULT, until_told
 
 pytestmark = pytest.mark.e2e
 LOAD = "%load_ext jupyter_gpupredict"
 MAGIC = "%%gpupredict --source nvml --interval 0.1 --window 1 --agree 2 --tolerance 40"
 
 
-def spin(seconds):
-    """A cell that holds the GIL in pure Python."""
-    return "\n".join(
-        [
-            MAGIC,
-            "import time",
-            f"end = time.monotonic() + {seconds}",
-            "while time.monotonic() < end:",
-            "    sum(range(1000))",
-            "'done'",
-        ]
-    )
+def spin():
+    """A cell that holds the GIL in pure Python until the test has seen enough."""
+    return f"{MAGIC}\n{until_told('for _ in range(500): sum(range(1000))')}"
 
 
 def test_the_chart_moves_while_the_cell_is_busy(open_sheet):
-    sheet = open_sheet(LOAD, spin(8))
+    sheet = open_sheet(LOAD, spin())
     sheet.run_all()
     sheet.wait_live("bokeh")
-    seen = []
-    while len(seen) < 6:
-        sheet.page.wait_for_timeout(500)
-        assert sheet.busy(), f"the cell ended after {seen}"
-        seen.append((int(sheet.live("seq")), int(sheet.live("rows"))))
-    assert [seq for seq, _ in seen] == sorted({seq for seq, _ in seen}), seen
-    assert seen[-1][1] > seen[0][1] > 0
+    first = int(sheet.live("rows"))
+    seen = sheet.wait_moves(LIVE, "seq", 6)
+    assert seen == sorted({*seen})
+    sheet.wait_rows(first + 5)
+    assert sheet.busy()
     assert sheet.page.locator(f"{LIVE} canvas").count() >= 2
+    sheet.end()
     sheet.wait_idle()
     sheet.page.wait_for_selector(RESULT)
     assert "busy time (time share)" in sheet.page.locator(RESULT).inner_text()
@@ -49,10 +40,12 @@ def test_the_chart_moves_while_the_cell_is_busy(open_sheet):
 
 
 def test_the_saved_notebook_stays_small_and_tells_all(open_sheet):
-    sheet = open_sheet(LOAD, spin(3))
+    sheet = open_sheet(LOAD, spin())
     empty = len(sheet.path.read_text())
     sheet.run_all()
     sheet.wait_live()
+    sheet.wait_rows(5)
+    sheet.end()
     sheet.wait_idle()
     sheet.page.wait_for_selector(RESULT)
     saved = sheet.save()
@@ -65,7 +58,7 @@ def test_the_saved_notebook_stays_small_and_tells_all(open_sheet):
 
 
 def test_themes_and_widths(open_sheet):
-    sheet = open_sheet(LOAD, spin(12))
+    sheet = open_sheet(LOAD, spin())
     sheet.run_all()
     sheet.wait_live("bokeh")
     sheet.wait_rows(5)
@@ -85,6 +78,7 @@ def test_themes_and_widths(open_sheet):
         assert 150 < inner <= box[1] + 1
     assert sheet.busy()
     sheet.command("apputils:change-theme", {"theme": "JupyterLab Light"})
+    sheet.end()
     sheet.wait_idle()
 
 
@@ -103,13 +97,20 @@ def _corner_alpha(sheet):
 
 
 def test_rows_come_back_after_a_reload(open_sheet):
-    sheet = open_sheet(LOAD, spin(9))
+    sheet = open_sheet(LOAD, spin())
     sheet.run_all()
     sheet.wait_live()
     sheet.wait_rows(10)
     sheet.save()
     sheet.page.reload()
     sheet.wait_ready()
+    store = Path(sheet.lab.environ["JUPYTER_DATA_DIR"], "gpupredict", "sessions")
+    trace = max(store.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    deadline = time.monotonic() + 30
+    while trace.read_text().count('"SamplesTaken"') < 30:
+        assert time.monotonic() < deadline
+        sheet.page.wait_for_timeout(100)
+    sheet.end()  # the kernel has time to answer the page then
     sheet.wait_live()
     sheet.wait_rows(20)
 
@@ -118,12 +119,13 @@ def test_svg_with_the_reason_where_there_is_no_bokehjs(open_sheet):
     def deny(page):
         page.route("**/gpupredict/bokehjs/**", lambda route: route.fulfill(status=404))
 
-    sheet = open_sheet(LOAD, spin(4), prepare=deny)
+    sheet = open_sheet(LOAD, spin(), prepare=deny)
     sheet.run_all()
     sheet.wait_live("svg")
     sheet.wait_rows(3)
     assert sheet.page.locator(f"{LIVE} svg polyline").count() >= 2
     assert "drawn without Bokeh" in sheet.page.locator(f"{LIVE} .gp-note").inner_text()
+    sheet.end()
     sheet.wait_idle()
 
 
@@ -131,7 +133,7 @@ def test_another_bokehjs_in_the_tab_is_left_alone(open_sheet):
     """A second BokehJS, real but for its number, as another extension would have loaded it."""
     script = (Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js").read_text()
     other = script.replace(bokeh.__version__, "3.0.77")
-    sheet = open_sheet(LOAD, spin(5), prepare=lambda page: page.add_init_script(other))
+    sheet = open_sheet(LOAD, spin(), prepare=lambda page: page.add_init_script(other))
     assert sheet.page.evaluate("() => Bokeh.version") == "3.0.77"
     sheet.run_all()
     sheet.wait_live("bokeh")
@@ -141,6 +143,7 @@ def test_another_bokehjs_in_the_tab_is_left_alone(open_sheet):
     assert sheet.page.evaluate(ours, bokeh.__version__) == bokeh.__version__
     drawn = sheet.page.evaluate("version => Bokeh[version].documents.length", bokeh.__version__)
     assert drawn >= 1
+    sheet.end()
     sheet.wait_idle()
     assert sheet.complaints == []
 
@@ -151,13 +154,14 @@ def test_a_server_with_another_bokeh_than_the_kernel(open_sheet):
         "import jupyter_gpupredict.frontends.charts.bokeh as charts\n"
         "charts.version = lambda: '3.0.77'"
     )
-    sheet = open_sheet(LOAD, pretend, spin(4))
+    sheet = open_sheet(LOAD, pretend, spin())
     sheet.run_all()
     sheet.wait_live("svg")
     sheet.wait_rows(3)
     refused = [one for one in sheet.requests if one.url.endswith("/bokehjs/3.0.77.js")]
     assert [one.response().status for one in refused] == [404]
     assert "drawn without Bokeh" in sheet.page.locator(f"{LIVE} .gp-note").inner_text()
+    sheet.end()
     sheet.wait_idle()
 
 
@@ -166,19 +170,20 @@ def test_the_kernel_pushes_bokehjs_where_one_asks_for_it(open_sheet):
         page.route("**/gpupredict/bokehjs/**", lambda route: route.fulfill(status=404))
 
     ask = "import os; os.environ['GPUPREDICT_UI'] = 'bokeh'"
-    sheet = open_sheet(LOAD, ask, spin(6), prepare=deny)
+    sheet = open_sheet(LOAD, ask, spin(), prepare=deny)
     empty = len(sheet.path.read_text())
     sheet.run_all()
     sheet.wait_live("bokeh")
     sheet.wait_rows(3)
     assert sheet.page.locator(f"{LIVE} canvas").count() >= 2
+    sheet.end()
     sheet.wait_idle()
     assert len(sheet.save()) - empty < 100_000, "the script must not be stored"
     assert sheet.foreign() == []
 
 
 def test_an_interrupt_leaves_the_result(open_sheet):
-    sheet = open_sheet(LOAD, spin(60))
+    sheet = open_sheet(LOAD, spin())
     sheet.run_all()
     sheet.wait_live()
     sheet.wait_rows(3)

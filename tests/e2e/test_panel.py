@@ -28,6 +28,11 @@ pytestmark = [
 NAP = f"{MAGIC}\nimport time\ntime.sleep({{}})"
 
 
+def nap(magic=MAGIC):
+    """A cell that does nothing until the test has seen enough."""
+    return f"{magic}\n{rig.until_told('time.sleep(0.05)')}"
+
+
 @pytest.fixture
 def open_panel(open_sheet):
     """Open a notebook with the panel beside it; complaints of the console are the page's too."""
@@ -76,6 +81,17 @@ def wait_panel_rows(sheet, count, limit_s=20):
     )
 
 
+def wait_standing(sheet):
+    """Wait until no row has come for as long as ten would take."""
+    stood, deadline = rows(sheet), time.monotonic() + 20
+    while True:
+        sheet.page.wait_for_timeout(1500)
+        before, stood = stood, rows(sheet)
+        if stood == before:
+            return
+        assert time.monotonic() < deadline, f"rows go on: {before}, {stood}"
+
+
 def tab(sheet, name):
     sheet.page.locator(PANEL).get_by_role("tab", name=name).click()
 
@@ -100,18 +116,18 @@ def test_devices_and_how_to_begin(open_panel):
 
 
 def test_it_moves_while_the_cell_is_busy(open_panel):
-    sheet = open_panel(LOAD, spin(9))
+    sheet = open_panel(LOAD, spin())
     sheet.run_all()
     wait_run(sheet)
-    seen = []
-    while len(seen) < 6:
-        sheet.page.wait_for_timeout(700)
-        assert sheet.busy(), f"the cell ended after {seen}"
-        seen.append((int(run_of(sheet, "seq")), rows(sheet)))
-    assert [seq for seq, _ in seen] == sorted({seq for seq, _ in seen}), seen
-    assert seen[-1][1] > seen[0][1] > 0
+    wait_panel_rows(sheet, 1)
+    first = rows(sheet)
+    seen = sheet.wait_moves(RUN, "seq", 6)
+    assert seen == sorted({*seen})
+    wait_panel_rows(sheet, first + 5)
+    assert sheet.busy()
     item = sheet.page.locator(".jp-GpuPredict-statusButton")
     assert re.fullmatch(r"GPU \d+ % · cov (\d+ %|-)", item.inner_text())
+    sheet.end()
     wait_run(sheet, "completed")
     assert "covers 95 % of the time" in text(sheet) or "covered 95 %" in text(sheet)
     item.wait_for(state="hidden", timeout=5000)
@@ -120,7 +136,7 @@ def test_it_moves_while_the_cell_is_busy(open_panel):
 
 
 def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
-    cell = "%%gpupredict --source nvml --device all\nimport time\ntime.sleep(9)"
+    cell = nap("%%gpupredict --source nvml --device all")
     sheet = open_panel(LOAD, cell, server=three_gpus)
     sheet.run_all()
     wait_run(sheet)
@@ -128,12 +144,15 @@ def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
     each.locator("canvas").wait_for(timeout=10_000)
     sheet.wait_live("bokeh")
     sheet.page.wait_for_selector(f"{rig.LIVE} .gp-legend span:nth-child(3)", timeout=10_000)
-    sheet.page.wait_for_timeout(3000)
-    told = each.locator("[role=img]").get_attribute("aria-label")
-    assert re.search(r"GPU 0 \d+ %, GPU 1 \d+ %, GPU 2 \d+ %", told), told
+    told = re.compile(r"GPU 0 \d+ %, GPU 1 \d+ %, GPU 2 \d+ %")
+    each.get_by_role("img", name=told).wait_for(timeout=20_000)
+    sheet.page.locator(
+        f"{rig.LIVE} .gp-legend", has_text=re.compile(r"(GPU \d [\d.]+ %.*){3}")
+    ).wait_for()
     legend = sheet.page.locator(f"{rig.LIVE} .gp-legend").inner_text()
     assert re.findall(r"(GPU \d) [\d.]+ %", legend) == ["GPU 0", "GPU 1", "GPU 2"], legend
     shot(sheet, "panel-three-gpus.png")
+    sheet.end()
     wait_run(sheet, "completed")
     drawn = sheet.page.locator(f"{rig.RESULT} svg").first.inner_html()
     assert drawn.count("<polyline") >= 3
@@ -141,7 +160,7 @@ def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
 
 
 def test_a_reload_in_mid_run_keeps_the_series(open_panel):
-    sheet = open_panel(LOAD, spin(14))
+    sheet = open_panel(LOAD, spin())
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 30)
@@ -185,7 +204,7 @@ CUTS = """
 
 
 def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
-    sheet = open_panel(LOAD, spin(25), prepare=lambda page: page.add_init_script(CUTS))
+    sheet = open_panel(LOAD, spin(), prepare=lambda page: page.add_init_script(CUTS))
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 10)
@@ -193,12 +212,13 @@ def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
     assert sheet.page.evaluate("() => { cuts.forEach((cut) => cut()); return cuts.length; }")
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(timeout=25_000)
     assert "Next attempt in" in text(sheet) or "trying again" in text(sheet)
-    stood = rows(sheet)
-    sheet.page.wait_for_timeout(1500)
-    assert rows(sheet) == stood
+    wait_standing(sheet)
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link button").click()  # it can be pressed, in vain
     sheet.page.context.set_offline(False)
-    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link button").click()
-    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(state="hidden", timeout=10_000)
+    sheet.page.evaluate(  # at once, or it has come back by itself
+        "sel => document.querySelector(sel)?.click()", f"{PANEL} .jp-GpuPredict-link button"
+    )
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(state="hidden", timeout=45_000)
     before = rows(sheet)
     wait_panel_rows(sheet, before + 5)
     sheet.page.locator(f"{RUN} summary", has_text="Figures").click()
@@ -208,7 +228,7 @@ def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
 
 
 def test_a_restart_leaves_what_was_read(open_panel):
-    sheet = open_panel(LOAD, NAP.format(60))
+    sheet = open_panel(LOAD, nap())
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 10)
@@ -231,7 +251,7 @@ def test_a_restart_leaves_what_was_read(open_panel):
 
 
 def test_a_killed_kernel_is_said(open_panel, lab):
-    sheet = open_panel(LOAD, NAP.format(60))
+    sheet = open_panel(LOAD, nap())
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 10)
@@ -243,7 +263,7 @@ def test_a_killed_kernel_is_said(open_panel, lab):
 
 
 def test_two_notebooks(open_panel, lab):
-    sheet = open_panel(LOAD, NAP.format(40))
+    sheet = open_panel(LOAD, nap())
     sheet.run_all()
     wait_run(sheet)
     first = run_of(sheet, "run")
@@ -268,16 +288,14 @@ def test_two_notebooks(open_panel, lab):
 
 
 def test_stop_measuring_lets_the_cell_run_on(open_panel):
-    sheet = open_panel(LOAD, NAP.format(9))
+    sheet = open_panel(LOAD, nap())
     sheet.run_all()
     wait_run(sheet)
     sheet.page.locator(PANEL).get_by_role("button", name="Stop measuring").click()
     sheet.page.locator(PANEL, has_text="The measuring ends; the cell runs on").wait_for()
-    sheet.page.wait_for_timeout(2500)  # the sampler looks for the mark once a second
-    stood = rows(sheet)
-    sheet.page.wait_for_timeout(1500)
+    wait_standing(sheet)
     assert sheet.busy()
-    assert rows(sheet) == stood
+    sheet.end()
     wait_run(sheet, "completed")
 
 
@@ -365,7 +383,7 @@ def test_code_that_was_changed_since_is_refused_and_can_be_left_out(open_panel):
 
 
 def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
-    sheet = open_panel(LOAD, NAP.format(90), server=own_lab)
+    sheet = open_panel(LOAD, nap(), server=own_lab)
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 20)
@@ -381,10 +399,6 @@ def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
     sheet.page.locator(PANEL, has_text="The kernel is gone").wait_for(timeout=60_000)
     assert run_of(sheet, "run") == run  # JupyterLab has let go of the kernel, the panel of nothing
     assert rows(sheet) >= before
-    close = sheet.page.locator(".jp-Dialog").get_by_role("button", name="Close")
-    while close.count():  # JupyterLab's own word on the connection
-        close.first.click()
-        sheet.page.wait_for_timeout(300)
     sheet.page.evaluate(
         """() => window.jupyterapp.shell.currentWidget.sessionContext
              .changeKernel({ name: 'python3' }).then(() => undefined)"""
@@ -403,7 +417,7 @@ def test_a_kernel_whose_record_is_elsewhere_is_heard(open_panel, lab):
     far = {"JUPYTER_DATA_DIR": str(lab.folder.parent / "far")}
     given = {"argv": command, "display_name": "far", "language": "python", "env": far}
     (spec / "kernel.json").write_text(json.dumps(given))
-    sheet = open_panel(LOAD, spin(25), kernel="far")
+    sheet = open_panel(LOAD, spin(), kernel="far")
     sheet.run_all()
     heard = sheet.page.locator(f"{PANEL} [data-heard]")
     heard.wait_for(timeout=20_000)
@@ -443,7 +457,7 @@ def test_a_run_of_another_host_is_labelled(open_panel, lab):
 
 
 def test_notebook_7_has_the_panel_too(notebook7, open_panel):
-    sheet = open_panel(LOAD, NAP.format(8), server=notebook7)
+    sheet = open_panel(LOAD, nap(), server=notebook7)
     assert sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").first.inner_text()
     for _ in range(2):
         sheet.command("notebook:run-cell-and-select-next")
@@ -451,6 +465,7 @@ def test_notebook_7_has_the_panel_too(notebook7, open_panel):
     wait_run(sheet)
     wait_panel_rows(sheet, 10)
     shot(sheet, "panel-notebook7.png")
+    sheet.end()
     wait_run(sheet, "completed")
     # Notebook 7.6 itself complains of a schema it lacks, on a page without us, too
     assert [one for one in sheet.complaints if "reading 'schema'" not in one] == []
@@ -481,7 +496,7 @@ def test_the_button_adds_the_magic_and_what_loads_it(open_panel):
 
 
 def test_accessible_in_both_themes_and_narrow(open_panel):
-    sheet = open_panel(LOAD, NAP.format(40))
+    sheet = open_panel(LOAD, nap())
     sheet.run_all()
     wait_run(sheet)
     wait_panel_rows(sheet, 30)

@@ -205,12 +205,15 @@ def test_a_viewed_source_is_read_as_often_as_it_wants_and_told_of_as_often_as_fr
     source, heard = Moving(SystemClock()), Listener()
     run, delivery = session(source.clock, source, heard, live=True)
     run.start()
-    time.sleep(1.0)
-    run.stop("completed")
+    until_s = time.monotonic() + 20.0
+    while source.opened <= 15 and time.monotonic() < until_s:
+        time.sleep(0.1)
+    found = run.stop("completed")
     delivery.shutdown()
     told = [event for event in heard.events if isinstance(event, RecommendationUpdated)]
     assert source.opened > 15
-    assert 2 <= len(told) < 12  # seven, one at the end, and one for each change of state
+    # four a second, one at the beginning and the end, and one for each change of state
+    assert 2 <= len(told) < 4 * found.duration_s + 8
 
 
 def test_a_full_queue_drops_and_counts():

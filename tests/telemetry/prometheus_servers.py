@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -33,6 +34,8 @@ class Reply:
         """Promise more than is sent."""
         self.drip_s = 0.0
         """Seconds between single bytes."""
+        self.head_drips = False
+        """The headers drip, too."""
 
 
 def matrix(*streams: tuple[dict[str, str], list[tuple[float, object]]]) -> dict[str, object]:
@@ -62,6 +65,18 @@ def labels(field: str, uuid: str = UUID, **more: str) -> dict[str, str]:
     }
 
 
+class Dripping:
+    """A stream that is written one byte after another."""
+
+    def __init__(self, stream: BinaryIO, wait_s: float) -> None:
+        self.stream, self.wait_s = stream, wait_s
+
+    def write(self, data: bytes) -> None:
+        for one in data:
+            self.stream.write(bytes([one]))
+            time.sleep(self.wait_s)
+
+
 class Scripted:
     """An HTTP server on the loopback that answers by a function and remembers what it was asked."""
 
@@ -77,20 +92,20 @@ class Scripted:
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 outer.asked.append((parts.path, query, dict(self.headers)))
                 reply = outer.answer(parts.path, query)
-                self.send_response(reply.status)
-                for name, value in reply.headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("Content-Length", str(len(reply.body) + 100 * reply.cut))
-                self.end_headers()
+                stream = self.wfile
+                slow = Dripping(stream, reply.drip_s) if reply.drip_s else stream
                 try:
-                    if reply.drip_s:
-                        for one in reply.body:
-                            self.wfile.write(bytes([one]))
-                            time.sleep(reply.drip_s)
-                    else:
-                        self.wfile.write(reply.body)
+                    self.wfile = slow if reply.head_drips else stream
+                    self.send_response(reply.status)
+                    for name, value in reply.headers.items():
+                        self.send_header(name.replace("_", "-"), value)
+                    self.send_header("Content-Length", str(len(reply.body) + 100 * reply.cut))
+                    self.end_headers()
+                    slow.write(reply.body)
                 except OSError:
                     pass  # the client has had enough
+                finally:
+                    self.wfile = stream
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -390,13 +390,25 @@ def broken(kind):
         "too much": Reply(b" " * (api.MAX_BYTES + 10)),
         "404": Reply(b"\xff\xfe", 404),
         "empty": Reply(b""),
+        "deep": Reply(b'{"status":"success","data":' + 100_000 * b"["),
+        "deep error": Reply(b'{"error":' + 1000 * b"[", 400),
+        "no number": Reply(b'{"status":"success","data":{"result":[NaN,"1"]}}'),
+        "beyond a number": Reply(b'{"status":"success","data":{"result":[1e400,"1"]}}'),
+        "many digits": Reply(b'{"status":"success","data":{"result":[%s,"1"]}}' % (400 * b"9")),
+        "beyond all time": Reply(scalar(1e18)),
+        "before all time": Reply(scalar(-5.0)),
+        "text for a time": Reply({"status": "success", "data": {"result": ["nan", "1"]}}),
     }[kind]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["truncated", "cut JSON", "no data", "list", "error", "vector", "too much", "404", "empty"],
-)
+BROKEN = [
+    *("truncated", "cut JSON", "no data", "list", "error", "vector", "too much", "404", "empty"),
+    *("deep", "deep error", "no number", "beyond a number", "many digits", "beyond all time"),
+    *("before all time", "text for a time"),
+]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_answer_is_one_line(fleet, clock, kind):
     fleet.fault = broken(kind)
     with pytest.raises(TelemetryError) as caught:
@@ -405,14 +417,40 @@ def test_a_broken_answer_is_one_line(fleet, clock, kind):
     assert "\n" not in str(caught.value)
 
 
-def test_an_answer_that_drips_is_given_up(fleet, clock, monkeypatch):
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_that_drips_is_given_up(fleet, clock, monkeypatch, head, status):
     monkeypatch.setattr(api, "TIMEOUT_S", 0.3)
-    fleet.fault = Reply(scalar(NOW))
-    fleet.fault.drip_s = 0.05  # each byte in time, the whole in three seconds
-    began = time.monotonic()
-    with pytest.raises(api.Unanswered, match="takes more than"):
+    fleet.fault = Reply(b" " * 2000, status)
+    fleet.fault.drip_s = 0.05  # each byte in time, the whole in minutes
+    fleet.fault.head_drips = head
+    with pytest.raises(TelemetryError) as caught:
         source_of(fleet, clock).open()
-    assert time.monotonic() - began < 2.0
+    given_up = "takes more than" if head or status == 200 else "HTTP 404"
+    assert given_up in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        {"metric": labels(UTIL), "values": [[NOW + 1e6, "1"]]},
+        {"metric": labels(UTIL), "values": [[NOW - 1e6, "1"]]},
+        {"metric": labels(UTIL), "values": [[True, "1"]]},
+        {"metric": labels(UTIL), "values": [[str(NOW), "1"]]},
+        {"metric": labels(UTIL), "values": [[NOW, []]]},
+        {"metric": labels(UTIL), "values": [NOW]},
+        {"metric": {**labels(UTIL), "pod": [[]]}, "values": []},
+        {"metric": [], "values": []},
+        [],
+    ],
+)
+def test_a_series_of_another_form_is_one_line(fleet, clock, series):
+    source = opened(fleet, clock)
+    fleet.fault = Reply({"status": "success", "data": {"resultType": "matrix", "result": [series]}})
+    clock.advance(15.0)
+    with pytest.raises(SourceLost, match="no answer of Prometheus: a series of another form"):
+        source.read(slow=True)
+    source.close()
 
 
 def test_nobody_there(clock):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from jupyter_gpupredict.core.plain import one_line
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -75,7 +77,7 @@ class Ledger:
     def add(self, rule: str, where: str, message: str, level: Level = "error") -> None:
         """Note a broken rule."""
         place = ": ".join(part for part in (self.object, where) if part)
-        found = Finding(rule, self.file, _one_line(place), _one_line(message), level)
+        found = Finding(rule, self.file, one_line(place), one_line(message), level)
         self.findings.append(found)
 
     def warn(self, rule: str, where: str, message: str) -> None:
@@ -96,8 +98,3 @@ class Ledger:
     def failed(self) -> bool:
         """Whether anything is wrong, and not only doubtful."""
         return any(finding.level == "error" for finding in self.findings)
-
-
-def _one_line(text: str) -> str:
-    """Return a text as one line: keys of a file may hold anything."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)

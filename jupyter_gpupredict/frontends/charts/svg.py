@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from html import escape
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:

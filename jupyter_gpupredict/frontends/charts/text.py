@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core import plain
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.frontends import words
 
@@ -68,7 +69,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     rows += [("note", note) for note in started.notes]
     rows += [("problem", error) for error in run.errors]
     rows.append(("outcome", f"{run.outcome}; session {run.session_id}"))
-    return rows
+    return [(name, plain.one_line(text)) for name, text in rows]
 
 
 def _framework(run: Run) -> str:
@@ -93,7 +94,8 @@ def line(run: Run) -> str:
         return f"gpupredict {words.span(run.duration_s)}: no reading yet"
     now = words.percent(run.share[-1][2]) if run.share else "-"
     took = words.span(run.duration_s)
-    return f"gpupredict {took}: {now} now, {told.state}: {words.prediction(told)}"[:160]
+    said = f"gpupredict {took}: {now} now, {told.state}: {words.prediction(told)}"
+    return plain.one_line(said)[:160]
 
 
 def block(run: Run) -> str:

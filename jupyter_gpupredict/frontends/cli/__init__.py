@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import GpuPredictError, InvalidOption
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except GpuPredictError as error:
-        print(f"jupyter gpupredict: {error}", file=sys.stderr)  # noqa: T201 - command line
+        say(f"jupyter gpupredict: {error}", error=True)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more

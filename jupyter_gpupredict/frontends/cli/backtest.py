@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends.cli.batch import Bar, spreading
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -54,13 +55,13 @@ def main(options: argparse.Namespace) -> int:
     if folder is not None:
         ours = next((rule for rule in rules if rule not in BASELINES), "default")
         written = plots.write(folder, report, cases, ours)
-        print(f"{len(written)} files written to {folder}", file=sys.stderr)  # noqa: T201
+        say(f"{len(written)} files written to {folder}", error=True)
     if options.out:
         with RowFile(options.out, tables.ROW_KINDS) as file:
             file.write(tables.as_rows(report))
     if options.json:
         told = {"missing": list(missing), **tables.as_json(report)}
-        print(json.dumps(told, allow_nan=False))  # noqa: T201 - command line
+        say(json.dumps(told, allow_nan=False))
     else:
         _print(report, missing)
     return 0
@@ -131,4 +132,4 @@ def _print(report: Report, missing: tuple[str, ...]) -> None:
     ):
         if lines:
             parts.append("\n".join([f"{len(lines)} {title}:", *(f"  {line}" for line in lines)]))
-    print("\n\n".join(parts))  # noqa: T201 - command line
+    say("\n\n".join(parts))

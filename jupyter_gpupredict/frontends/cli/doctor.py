@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -21,5 +22,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print the page."""
     page = doctor.report_json if options.json else doctor.report
-    print(page(mps=options.mps))  # noqa: T201 - command line
+    say(page(mps=options.mps))
     return 0

@@ -12,6 +12,7 @@ from jupyter_gpupredict.frontends.options import (
     node_selector,
     notebook_code,
 )
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -46,5 +47,5 @@ def main(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
         code=notebook_code(options),
     )
-    print(report.export_text(outcome))  # noqa: T201 - command line
+    say(report.export_text(outcome))
     return 0

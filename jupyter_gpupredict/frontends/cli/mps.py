@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import mps
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +35,7 @@ def main(options: argparse.Namespace) -> int:
         )
     status = config.mps_status(options.device)
     if options.json:
-        print(mps.as_json(status))  # noqa: T201 - command line
+        say(mps.as_json(status))
     else:
-        print(said or mps.text(status))  # noqa: T201 - command line
+        say(said or mps.text(status))
     return 0

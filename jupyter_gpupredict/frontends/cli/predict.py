@@ -16,6 +16,7 @@ from jupyter_gpupredict import config
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends.cli.batch import Bar, spreading
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -65,9 +66,9 @@ def main(options: argparse.Namespace) -> int:
         return _predict_many(options, rule)
     found = config.predict_recording(_recording(options), **rule)
     if options.json:
-        print(json.dumps(found, allow_nan=False))  # noqa: T201 - command line
+        say(json.dumps(found, allow_nan=False))
         return 0
-    print("\n".join(_words(found)))  # noqa: T201 - command line
+    say("\n".join(_words(found)))
     return 0
 
 
@@ -106,13 +107,13 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
                 if file is not None:
                     file.write(rows)
                 else:
-                    print("\n".join(map(line, rows)))  # noqa: T201 - command line
+                    say("\n".join(map(line, rows)))
                 states.update(row["state"] or "not readable" for row in rows)
                 bar.show(done, len(cases))
     finally:
         bar.end()
     told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    print(f"{len(cases)} traces: {told}", file=sys.stderr)  # noqa: T201 - command line
+    say(f"{len(cases)} traces: {told}", error=True)
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends.measure import measure
 from jupyter_gpupredict.frontends.options import session_arguments, session_config
+from jupyter_gpupredict.frontends.terminal import say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def main(options: argparse.Namespace) -> int:
         sys.argv, sys.path[:] = before
         if run.result is not None:
             if not options.quiet:
-                print(run.result.to_text(), file=sys.stderr)  # noqa: T201 - command line
+                say(run.result.to_text(), error=True)
             if options.json:
                 Path(options.json).write_text(run.result.to_json() + "\n", encoding="utf-8")
     return status

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import report
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,7 @@ def main(options: argparse.Namespace) -> int:
     """Print the stored runs."""
     headers = config.list_runs(options.limit)
     if not options.json:
-        print(report.history_text(headers))  # noqa: T201 - command line
+        say(report.history_text(headers))
         return 0
     listed = []
     for header in headers:
@@ -42,5 +43,5 @@ def main(options: argparse.Namespace) -> int:
                 "problem": header.problem,
             }
         )
-    print(json.dumps(listed, allow_nan=False))  # noqa: T201 - command line
+    say(json.dumps(listed, allow_nan=False))
     return 0

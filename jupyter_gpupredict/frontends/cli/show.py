@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -20,5 +21,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print the run."""
     result = Result(config.read_run(options.id))
-    print(result.to_json() if options.json else result.to_text())  # noqa: T201 - command line
+    say(result.to_json() if options.json else result.to_text())
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -18,5 +19,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Leave a mark that the run's sampler looks for."""
     config.request_stop(options.id)
-    print(f"asked {options.id} to stop measuring; its cell goes on")  # noqa: T201 - command line
+    say(f"asked {options.id} to stop measuring; its cell goes on")
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.frontends import verifying
 from jupyter_gpupredict.frontends.cli.verify import subject
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print what was found; that no smaller share keeps the speed is exit status 1."""
     found = verifying.run(options, subject(options), None, sweeps=True)
-    print(found.to_json() if options.json else found.to_text())  # noqa: T201 - command line
+    say(found.to_json() if options.json else found.to_text())
     if options.svg:
         Path(options.svg).write_text(found.to_svg() + "\n", encoding="utf-8")
     return 0 if found.found.record is not None else 1

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -20,10 +21,10 @@ def main(options: argparse.Namespace) -> int:
     """Print every pair of workload and sharing backend."""
     pairs = config.targets()
     if options.json:
-        print(json.dumps(pairs))  # noqa: T201 - command line
+        say(json.dumps(pairs))
         return 0
     for pair in pairs:
         words = "yes, " + " ".join(pair["expresses"]) if pair["supported"] else pair["reason"]
         no = "" if pair["supported"] else "no: "
-        print(f"{pair['workload']:<8} {pair['sharing']:<13} {no}{words}")  # noqa: T201 - command line
+        say(f"{pair['workload']:<8} {pair['sharing']:<13} {no}{words}")
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends.options import knative_features
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -33,15 +34,15 @@ def main(options: argparse.Namespace) -> int:
         max_timeout_s=options.max_timeout,
     )
     if options.json:
-        print(json.dumps([dataclasses.asdict(one) for one in files]))  # noqa: T201 - command line
+        say(json.dumps([dataclasses.asdict(one) for one in files]))
         return int(any(one.failed for one in files))
     for one in files:
         for found in one.findings:
             where = f" {found['where']}" if found["where"] else ""
             line = f"{one.path}: {found['level']} [{found['rule']}]{where}: {found['message']}"
-            print(line)  # noqa: T201 - command line
+            say(line)
         for kind in one.unchecked:
-            print(f"{one.path}: unchecked: nothing is known of {kind}")  # noqa: T201
+            say(f"{one.path}: unchecked: nothing is known of {kind}")
         if not one.findings and not one.unchecked:
-            print(f"{one.path}: ok")  # noqa: T201 - command line
+            say(f"{one.path}: ok")
     return int(any(one.failed for one in files))

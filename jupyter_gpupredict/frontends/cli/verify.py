@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.frontends import verifying
+from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Print what was found; a share that does not surely keep the speed is exit status 1."""
     found = verifying.run(options, subject(options), None, sweeps=False)
-    print(found.to_json() if options.json else found.to_text())  # noqa: T201 - command line
+    say(found.to_json() if options.json else found.to_text())
     record = found.found.record
     return 0 if record is not None and record.kept else 1
 

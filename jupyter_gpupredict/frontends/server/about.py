@@ -35,7 +35,7 @@ class StatusHandler(ApiHandler):
         """Write versions, host, and the state of driver, MPS and store."""
         reading = await self.desk.devices.now()
         mps, problem, targets = await self.on(self.desk.reading, _surroundings)
-        self.reply(
+        self.tell(
             replies.dumps(
                 {
                     "version": __version__,
@@ -70,7 +70,7 @@ class DevicesHandler(ApiHandler):
     async def get(self) -> None:
         """Write the server's own devices."""
         reading = await self.desk.devices.now()
-        self.reply(replies.dumps(replies.devices(reading, self.desk.host)))
+        self.tell(replies.dumps(replies.devices(reading, self.desk.host)))
 
 
 class DoctorHandler(ApiHandler):
@@ -82,7 +82,7 @@ class DoctorHandler(ApiHandler):
         """Write what works here and what does not."""
         lines = await self.on(self.desk.driver, doctor.examine, limit_s=DOCTOR_S)
         works = all(line.works for line in lines)
-        self.reply(replies.dumps({"works": works, "lines": [asdict(line) for line in lines]}))
+        self.tell(replies.dumps({"works": works, "lines": [asdict(line) for line in lines]}))
 
 
 class OpenApiHandler(ApiHandler):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from jupyter_server.auth.decorator import authorized
@@ -16,12 +15,16 @@ from jupyter_gpupredict.core.errors import (
     ConfigError,
     ExportError,
     GpuPredictError,
+    InvalidOption,
     MissingExtra,
     NoAnswer,
     OutputExists,
     TraceError,
     UnknownName,
 )
+from jupyter_gpupredict.frontends.server import given
+from jupyter_gpupredict.frontends.server.inside import without_places
+from jupyter_gpupredict.frontends.server.schemas import QUERIES
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
@@ -66,11 +69,20 @@ class ApiHandler(APIHandler):
         """What all routes share."""
         return cast("Desk", self.settings["gpupredict"])
 
+    @property
+    def root(self) -> str:
+        """The server's root directory."""
+        return str(self.settings["server_root_dir"])
+
     def reply(self, text: str, status: int = 200, media: str = "application/json") -> None:
         """Send a text that is of this media type already."""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
         self.finish(text, set_content_type=media)
+
+    def tell(self, text: str, status: int = 200) -> None:
+        """Send JSON whose texts may name files of this machine: as a client may know them."""
+        self.reply(without_places(text, self.root), status)
 
     async def on(
         self,
@@ -99,44 +111,19 @@ class ApiHandler(APIHandler):
         allowed = self.authorizer.is_authorized(self, self.current_user, action, resource)
         return bool(await allowed) if inspect.isawaitable(allowed) else bool(allowed)
 
-    def number(self, name: str, low: float, high: float, default: float) -> float:
-        """Return a query argument.
+    def query(self, operation: str) -> dict[str, Any]:
+        """Return the query arguments that the document lists for an operation.
 
         Raises:
-            Problem: It is no number, or out of range.
+            Problem: One is not as it says.
         """
-        text = self.get_query_argument(name, None)
-        if text is None:
-            return default
         try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise Problem(400, f"{name} is not {low:g} to {high:g}", f"the default is {default:g}")
-        return value
-
-    def whole(self, name: str, low: int, high: int, default: int) -> int:
-        """Return a query argument that is a whole number.
-
-        Raises:
-            Problem: It is none, or out of range.
-        """
-        value = self.number(name, low, high, default)
-        if value != int(value):
-            raise Problem(400, f"{name} is no whole number", f"the default is {default}")
-        return int(value)
-
-    def words(self, name: str, longest: int) -> str:
-        """Return a query argument that is a text; empty when it is not given.
-
-        Raises:
-            Problem: It is too long.
-        """
-        text = self.get_query_argument(name, "") or ""
-        if len(text) > longest:
-            raise Problem(400, f"{name} is longer than {longest} characters")
-        return text
+            return {
+                name: given.query(operation, name, self.get_query_argument(name, None))
+                for name in QUERIES[operation]
+            }
+        except InvalidOption as error:
+            raise Problem(400, error.message, error.hint) from error
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell an error as JSON: what happened and what to do."""
@@ -155,7 +142,8 @@ class ApiHandler(APIHandler):
             self.set_header("Retry-After", "1")
         if status_code == 405:
             self.set_header("Allow", ", ".join(allowed(type(self))))
-        self.finish(json.dumps({"message": message, "hint": hint, "reason": reason}))
+        told = {"message": message, "hint": hint, "reason": reason}
+        self.tell(json.dumps(told, ensure_ascii=False), status_code)
 
 
 class UnknownRouteHandler(ApiHandler):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from jupyter_server.auth.decorator import authorized
 from tornado import iostream, web
 
-from jupyter_gpupredict.core.errors import ConfigError, TraceError, UnknownName
+from jupyter_gpupredict.core.errors import TraceError, UnknownName
 from jupyter_gpupredict.core.following import parse_cursor
 from jupyter_gpupredict.frontends.server import records, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of
 from jupyter_gpupredict.frontends.server.devices import KEEP_S
+from jupyter_gpupredict.frontends.server.inside import without_places
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.summary import Summary
 
 MAX_WAIT_S = 10.0
-MAX_STREAM_S = 300.0
 NO_RUN = (
     "no run of this kernel is stored on this machine: it measured nothing yet, or it runs on "
     "another machine, where its runs are stored"
@@ -55,26 +55,21 @@ class RunsHandler(_KernelHandler):
     async def get(self, kernel_id: str) -> None:
         """Write runs and events; with a cursor, as soon as there are some it does not know."""
         self.require(kernel_id)
-        wait_s = self.number("wait", 0.0, MAX_WAIT_S, MAX_WAIT_S)
-        limit = self.whole("limit", 1, 5000, 1000)
-        stream_s = self.number("stream", 0.0, MAX_STREAM_S, 0.0)
-        devices = self.whole("devices", 0, 1, 0) == 1
-        since = self.get_query_argument("since", None)
+        asked = self.query("runs")
+        limit, since = asked["limit"], asked["since"]
         if since is None:
             found = await self.on(self.desk.files, self.desk.runs.first, kernel_id)
         else:
-            try:
-                cursor = parse_cursor(self.words("since", 4000))
-            except ConfigError as error:
-                raise Problem(400, error.message, error.hint) from error
-            if stream_s > 0:
-                await self._stream(kernel_id, cursor, limit, stream_s, devices=devices)
+            cursor = parse_cursor(since)
+            if asked["stream"] > 0:
+                devices = asked["devices"] == 1
+                await self._stream(kernel_id, cursor, limit, asked["stream"], devices=devices)
                 return
             try:
-                found = await self._news(kernel_id, cursor, limit, wait_s)
+                found = await self._news(kernel_id, cursor, limit, asked["wait"])
             except _GoneError:
                 return
-        self.reply(self._told(kernel_id, found))
+        self.tell(self._told(kernel_id, found))
 
     def on_connection_close(self) -> None:
         """Hold nothing for a client that has gone."""
@@ -106,7 +101,7 @@ class RunsHandler(_KernelHandler):
                 if time.monotonic() >= due_s:
                     due_s = time.monotonic() + KEEP_S
                     line = f'{line[:-1]},"devices":{await self._devices()}}}'
-                self.write(line + "\n")
+                self.write(without_places(line, self.root) + "\n")
                 await self.flush()
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:

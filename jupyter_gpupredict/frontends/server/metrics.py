@@ -14,6 +14,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_gpupredict.core.errors import MissingExtra
+from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.frontends.server.base import ApiHandler
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def _families(runs: Sequence[tuple[Summary, float]]) -> Iterator[GaugeMetricFami
             run.devices[0][0] if run.devices else "",
             str(run.simulated).lower(),
         )
-        info.add_metric([run.session_id, *(text[:LABEL_CHARACTERS] for text in about)], 1.0)
+        info.add_metric(
+            [run.session_id, *(one_line(text[:LABEL_CHARACTERS]) for text in about)], 1.0
+        )
         state.add_metric([run.session_id, run.state, run.outcome], 1.0)
     yield info
     yield state
@@ -121,6 +124,10 @@ def _families(runs: Sequence[tuple[Summary, float]]) -> Iterator[GaugeMetricFami
         )
     for name, told, field in _VALUES:
         yield _gauge(name, told, [(run.session_id, getattr(run, field)) for run, _ in runs])
+
+
+def _label(text: str) -> str:
+    return one_line(text[:LABEL_CHARACTERS])
 
 
 def _gauge(name: str, told: str, values: Sequence[tuple[str, float | None]]) -> GaugeMetricFamily:

@@ -7,8 +7,8 @@ from typing import Any
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
-    CURSOR,
     KERNEL_ID,
+    QUERIES,
     SESSION_ID,
     Schema,
     ref,
@@ -52,14 +52,6 @@ def document(base_url: str) -> dict[str, Any]:
     }
 
 
-def _query(name: str, schema: Schema, text: str) -> Schema:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
-
-
-def _between(low: float, high: float, default: float, kind: str = "integer") -> Schema:
-    return {"type": kind, "minimum": low, "maximum": high, "default": default}
-
-
 def _operation(
     name: str,
     summary: str,
@@ -73,7 +65,13 @@ def _operation(
     made: Schema = {
         "operationId": name,
         "summary": summary,
-        "parameters": list(parameters),
+        "parameters": [
+            *parameters,
+            *(
+                {"name": query, "in": "query", "required": False, "schema": schema}
+                for query, schema in QUERIES.get(name, {}).items()
+            ),
+        ],
         "responses": {
             status: {"description": summary, "content": {media: {"schema": gives}}},
             **{
@@ -101,23 +99,6 @@ PATHS: dict[str, dict[str, Schema]] = {
             "Runs of a kernel and their events since a cursor, held until there are some",
             ref("Runs"),
             _KERNEL,
-            _query(
-                "since",
-                {"type": "string", "pattern": CURSOR, "maxLength": 4000},
-                "The cursor of the last reply",
-            ),
-            _query("wait", _between(0, 10, 10, "number"), "Seconds to hold the request"),
-            _query("limit", _between(1, 5000, 1000), "Events in one reply"),
-            _query(
-                "stream",
-                _between(0, 300, 0, "number"),
-                "With a cursor: seconds to go on for, one line of JSON for each news",
-            ),
-            _query(
-                "devices",
-                _between(0, 1, 0),
-                "With a stream: 1 adds what `GET devices` tells to a line, once a second",
-            ),
             errors=("400", "404"),
         )
     },
@@ -137,9 +118,6 @@ PATHS: dict[str, dict[str, Schema]] = {
             "sessions",
             "Stored and live runs, newest first",
             ref("Sessions"),
-            _query("limit", _between(1, 200, 50), "Runs in one reply"),
-            _query("before", _ID, "Only runs older than this one"),
-            _query("q", {"type": "string", "maxLength": 200}, "Words that must all occur"),
             errors=("400",),
         )
     },
@@ -152,7 +130,6 @@ PATHS: dict[str, dict[str, Schema]] = {
             "The readings of a run, decimated with the extremes kept",
             ref("Series"),
             _SESSION,
-            _query("width", _between(10, 4000, 600), "Rows of a series, at most"),
             errors=("400", "404", "422"),
         )
     },

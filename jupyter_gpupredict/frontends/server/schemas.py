@@ -47,6 +47,12 @@ def closed(**properties: Schema) -> Schema:
     }
 
 
+def between(low: int, high: int, default: int, told: str, kind: str = "integer") -> Schema:
+    """Return the schema of a number in a range."""
+    bounds = {"minimum": low, "maximum": high, "default": default}
+    return {"type": kind, **bounds, "description": told}
+
+
 def one_of(*words: str) -> Schema:
     """Return the schema of a string that is one of these."""
     return {"type": "string", "enum": list(words)}
@@ -58,6 +64,41 @@ _KERNEL: Schema = {"type": "string", "pattern": f"^{KERNEL_ID}$"}
 _OUTCOME = one_of("running", "completed", "failed", "interrupted", "stopped", "lost")
 _STATE = one_of("warming", "watching", "converged", "stale", "abstained")
 _BASIS = maybe(one_of("time_share", "sm_share"))
+
+QUERIES: dict[str, dict[str, Schema]] = {
+    "runs": {
+        "since": {
+            "type": "string",
+            "maxLength": 4000,
+            "pattern": CURSOR,
+            "description": "The cursor of the last reply",
+        },
+        "wait": between(0, 10, 10, "Seconds to hold the request", "number"),
+        "limit": between(1, 5000, 1000, "Events in one reply"),
+        "stream": between(
+            0,
+            300,
+            0,
+            "With a cursor: seconds to go on for, one line of JSON for each news",
+            "number",
+        ),
+        "devices": between(
+            0, 1, 0, "With a stream: 1 adds what `GET devices` tells to a line, once a second"
+        ),
+    },
+    "sessions": {
+        "limit": between(1, 200, 50, "Runs in one reply"),
+        "before": {**_SESSION, "description": "Only runs older than this one"},
+        "q": {
+            "type": "string",
+            "maxLength": 200,
+            "default": "",
+            "description": "Words that must all occur",
+        },
+    },
+    "series": {"width": between(10, 4000, 600, "Rows of a series, at most")},
+}
+"""Operation -> query argument -> its schema."""
 
 COMPONENTS: dict[str, Schema] = {
     "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
@@ -222,21 +263,27 @@ COMPONENTS: dict[str, Schema] = {
         words=ref("Words"),
     ),
     "Cell": closed(
-        source=TEXT,
-        execution_count=maybe({"type": "integer"}),
-        tags={"type": "array", "items": TEXT, "maxItems": 50},
+        source={"type": "string", "maxLength": 4 << 20},
+        execution_count=maybe({"type": "integer", "minimum": 0, "maximum": 1 << 31}),
+        tags={"type": "array", "items": {"type": "string", "maxLength": 200}, "maxItems": 50},
         failed=FLAG,
     ),
     "ExportRequest": {
         "type": "object",
         "properties": {
             "preview": {"type": "boolean", "default": False},
-            "workload": {"type": "string", "default": "job"},
-            "sharing": {"type": "string", "default": ""},
+            "workload": {"type": "string", "default": "job", "maxLength": 100},
+            "sharing": {"type": "string", "default": "", "maxLength": 100},
             "name": {"type": "string", "minLength": 1, "maxLength": 200},
             "output": {"type": "string", "default": "", "maxLength": 1000},
             "image": {"type": "string", "default": "", "maxLength": 1000},
-            "node_selector": {"type": "object", "additionalProperties": TEXT, "default": {}},
+            "node_selector": {
+                "type": "object",
+                "propertyNames": {"maxLength": 400},
+                "additionalProperties": {"type": "string", "maxLength": 200},
+                "maxProperties": 50,
+                "default": {},
+            },
             "force": {"type": "boolean", "default": False},
             "overwrite": {"type": "boolean", "default": False},
             "sm_percent": maybe({"type": "integer", "minimum": 1, "maximum": 100}),
@@ -246,7 +293,11 @@ COMPONENTS: dict[str, Schema] = {
             "params": {
                 "type": "array",
                 "maxItems": 50,
-                "items": {"type": "string", "pattern": "^[A-Za-z_][0-9A-Za-z_]*$"},
+                "items": {
+                    "type": "string",
+                    "pattern": "^[A-Za-z_][0-9A-Za-z_]*$",
+                    "maxLength": 200,
+                },
                 "default": [],
             },
         },

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_gpupredict.frontends.server import replies
-from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
-from jupyter_gpupredict.frontends.server.schemas import SESSION_ID
-
-_ID = re.compile(SESSION_ID)
+from jupyter_gpupredict.frontends.server.base import ApiHandler
 
 
 class SessionsHandler(ApiHandler):
@@ -21,12 +16,11 @@ class SessionsHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Write one page of runs, newest first."""
-        limit = self.whole("limit", 1, 200, 50)
-        before = self.get_query_argument("before", None)
-        if before is not None and not _ID.fullmatch(before):
-            raise Problem(400, "before is no session id", "pass the reply's `before` back")
-        wanted = tuple(self.words("q", 200).lower().split())
-        self.reply(await self.on(self.desk.files, self._page, limit, before, wanted))
+        asked = self.query("sessions")
+        wanted = tuple(asked["q"].lower().split())
+        self.tell(
+            await self.on(self.desk.files, self._page, asked["limit"], asked["before"], wanted)
+        )
 
     def _page(self, limit: int, before: str | None, wanted: tuple[str, ...]) -> str:
         return replies.page(self.desk.runs.page(limit, before, wanted), self.desk.host)
@@ -39,7 +33,7 @@ class SessionHandler(ApiHandler):
     @authorized
     async def get(self, session_id: str) -> None:
         """Write one run."""
-        self.reply(await self.on(self.desk.files, self._session, session_id))
+        self.tell(await self.on(self.desk.files, self._session, session_id))
 
     def _session(self, session_id: str) -> str:
         runs = self.desk.runs
@@ -56,10 +50,10 @@ class SeriesHandler(ApiHandler):
     @authorized
     async def get(self, session_id: str) -> None:
         """Write a run's readings in so many rows."""
-        width = self.whole("width", 10, 4000, 600)
+        width = self.query("series")["width"]
         desk = self.desk
         run = await self.on(desk.files, desk.runs.summary, session_id)
-        self.reply(
+        self.tell(
             await self.on(
                 desk.reading, lambda: replies.series(run, desk.runs.draw(session_id, width))
             )
@@ -73,7 +67,7 @@ class RecommendationHandler(ApiHandler):
     @authorized
     async def get(self, session_id: str) -> None:
         """Write what was predicted."""
-        self.reply(await self.on(self.desk.files, self._recommendation, session_id))
+        self.tell(await self.on(self.desk.files, self._recommendation, session_id))
 
     def _recommendation(self, session_id: str) -> str:
         runs = self.desk.runs

@@ -106,24 +106,24 @@ async def test_a_driver_that_hangs_delays_nobody(client, server, driver, store):
     driver.slow("nvmlDeviceGetUtilizationRates", 3.0)
     hanging = asyncio.ensure_future(client.get("devices"))
     await asyncio.sleep(0.1)
-    lags = []
-    for _ in range(20):
-        asked_s = time.monotonic()
+    answered = 0
+    while answered < 20 and not hanging.done():
         assert (await client.get("sessions"))[0] == 200
-        lags.append(time.monotonic() - asked_s)
-    assert not hanging.done()
-    assert sorted(lags)[10] < 1.0  # one that waited for the driver would have waited 2 s
+        answered += not hanging.done()
+    assert answered  # while the driver hung
     status, late = await hanging
     assert (status, late["reason"], len(late["devices"])) == (200, "timed_out", 1)
     assert late["age_s"] > 1.0  # the old figures, with their age
     devices._tried_s -= 1.0
     asked_s = time.monotonic()
     assert (await client.get("devices"))[1]["reason"] == "timed_out"  # it still hangs: at once
-    assert time.monotonic() - asked_s < 0.5
+    assert time.monotonic() - asked_s < 1.9  # one that waited for it would have waited 2 s
     driver.heal()
-    await asyncio.sleep(1.5)
-    devices._tried_s -= 1.0
-    assert (await client.get("devices"))[1]["reason"] == ""
+    until_s = time.monotonic() + 20.0
+    while (await client.get("devices"))[1]["reason"]:
+        assert time.monotonic() < until_s
+        await asyncio.sleep(0.1)
+        devices._tried_s -= 1.0
 
 
 async def test_status_names_what_can_be_exported(client, driver):
@@ -164,4 +164,7 @@ async def test_the_mps_daemon_is_judged_by_its_files(
     text = str(os.getpid()) if content == "self" else content
     (tmp_path / "nvidia-cuda-mps-control.pid").write_text(text)
     found = (await client.get("status"))[1]["mps"]
-    assert (found["running"], found["pipe_directory"]) == (running, str(tmp_path))
+    assert (found["running"], found["pipe_directory"]) == (
+        running,
+        tmp_path.name,
+    )  # no place of the machine
