@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
 from jupyter_gpupredict.config import build_session, with_verified
+from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
 from jupyter_gpupredict.frontends.leaving import release_on_shutdown
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 
 
 def warn(message: str) -> None:
-    """Write one line of warning where the cell's own warnings go."""
-    print(f"gpupredict: {message}", file=sys.stderr)  # noqa: T201 - the one line we owe the user
+    """Write one line of warning where the cell's own warnings go, if they still go anywhere."""
+    with contextlib.suppress(Exception):  # the cell may have closed or replaced the stream
+        print(f"gpupredict: {message}", file=sys.stderr)  # noqa: T201 - the one line we owe
 
 
 class CellRun:
@@ -82,6 +86,8 @@ class CellRun:
     def _attend(self, session: SessionHandle, view: View | None) -> None:
         """Say what is to be said of a run that has just begun, and show it."""
         config, shell = self._options.config, self._shell
+        if session.waiting:
+            warn(session.waiting)
         applied = session.applied
         if applied is not None and applied.reason and self._child is None:
             warn(words.mps(applied))  # an isolated cell does not depend on it: its result tells
@@ -131,6 +137,8 @@ class CellRun:
                 if self._stop.fired:
                     print(_why_stopped(result))  # noqa: T201 - instead of a traceback
                 display(result)  # type: ignore[no-untyped-call]  # IPython
+        except GpuPredictError as nothing:
+            warn(str(nothing))
         except Exception as error:  # noqa: BLE001 - border: our fault must not fail the cell
             warn(f"{type(error).__name__}: {error}; the cell is not affected")
         for problem in getattr(session, "errors", ()):
