@@ -30,6 +30,8 @@ LOAD_S = 5.0
 """What loading may take on a machine that keeps no driver loaded, for those who can wait."""
 UNANSWERED = -1
 """Our own: the call has not returned."""
+CLOSE_S = 0.2
+"""For letting go, which may take longer: it then goes on by itself."""
 NO_PERMISSION = 4
 NOT_FOUND = 6
 INSUFFICIENT_SIZE = 7
@@ -256,6 +258,8 @@ class Nvml:
         """Shut the library down; may be called twice, and does nothing in a forked child."""
         if self._nvml is not None and self._pid == os.getpid():
             _door.loaded -= 1
+            if self._until_s is not None:
+                self._until_s = time.monotonic() + CLOSE_S
             with contextlib.suppress(NvmlError):  # it may be lost already
                 self.call("nvmlShutdown")
         self._nvml = None
