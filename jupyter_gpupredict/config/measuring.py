@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
-OPEN_S, WHOLE_S = 2.0, 2.5
+OPEN_S, WHOLE_S = 2.0, 2.25
 """What a driver that does not answer may cost a cell: before its first line, and in all."""
 
 
@@ -186,7 +186,7 @@ def _hold(
 
 
 def _asks_driver(config: SessionConfig) -> bool:
-    """Whether the source may hang in the driver of this machine; others have limits of their own."""
+    """Whether the source may hang in this machine's driver; others have limits of their own."""
     return config.source in DRIVEN and config.cluster is None
 
 

@@ -9,10 +9,10 @@ import contextlib
 import functools
 import os
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import (
     PermissionDenied,
     SourceLost,
@@ -23,6 +23,7 @@ from jupyter_gpupredict.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_clock = SystemClock()
 ANSWER_S = 2.0
 """A library that is loaded answers sooner. Nobody waits longer behind a call that has not returned:
 one thread at most is lost to a driver that hangs."""
@@ -134,12 +135,12 @@ class _Door:
             NvmlError: The call before it has not returned.
         """
         if not self._lock.acquire(blocking=False):
-            left_s = self._since_s + ANSWER_S - time.monotonic()
+            left_s = self._since_s + ANSWER_S - _clock.monotonic_s()
             if left_s <= 0.0 or not self._lock.acquire(timeout=left_s):
-                late_s = time.monotonic() - self._since_s
+                late_s = _clock.monotonic_s() - self._since_s
                 text = f"the driver has not answered {self._call} for {late_s:.0f} s"
                 raise NvmlError(UNANSWERED, name, text)
-        self._call, self._since_s = name, time.monotonic()
+        self._call, self._since_s = name, _clock.monotonic_s()
 
     def leave(self) -> None:
         """Let the next one in."""
@@ -245,7 +246,7 @@ class Nvml:
             )
         self._nvml = pynvml
         if self._limit_s is not None:
-            self._until_s = time.monotonic() + self._limit_s
+            self._until_s = _clock.monotonic_s() + self._limit_s
         try:
             self.call("nvmlInit")
         except NvmlError as error:
@@ -259,7 +260,7 @@ class Nvml:
         if self._nvml is not None and self._pid == os.getpid():
             _door.loaded -= 1
             if self._until_s is not None:
-                self._until_s = time.monotonic() + CLOSE_S
+                self._until_s = _clock.monotonic_s() + CLOSE_S
             with contextlib.suppress(NvmlError):  # it may be lost already
                 self.call("nvmlShutdown")
         self._nvml = None
@@ -275,7 +276,7 @@ class Nvml:
             raise NvmlError(1, name, "not initialised")
         ask = functools.partial(_ask, self._nvml, name, arguments)
         if self._until_s is not None:
-            ask = functools.partial(_apart, ask, name, self._until_s - time.monotonic())
+            ask = functools.partial(_apart, ask, name, self._until_s - _clock.monotonic_s())
         try:
             return ask()
         except NvmlError as error:

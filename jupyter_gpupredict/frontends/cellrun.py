@@ -52,6 +52,7 @@ class CellRun:
         self._child = child
         self._stop = ConvergenceStop()
         self._session: SessionHandle | None = None
+        self._pid = os.getpid()
 
     def begin(self) -> None:
         """Start to measure; on the main thread, inside the cell. What it raises leaves nothing.
@@ -121,10 +122,13 @@ class CellRun:
             self.end(_outcome(error))
 
     def end(self, outcome: str) -> None:
-        """Stop measuring, show the result and bind it. Never raises."""
+        """Stop measuring, show the result and bind it; a fork of the cell does nothing.
+
+        Raises nothing but the user's interrupt.
+        """
         self._stop.disarm()
         session = self._session
-        if session is None:
+        if session is None or os.getpid() != self._pid:
             return
         try:
             if self._synchronize:

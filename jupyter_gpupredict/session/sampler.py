@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
+from time import thread_time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Sampler:
             self._end()
 
     def _tick_every(self, interval_s: float) -> None:
-        began_s = time.thread_time()
+        began_s = thread_time()
         due_s, slow_due_s = self._clock.monotonic_s(), 0.0
         try:
             while True:
@@ -99,4 +99,4 @@ class Sampler:
                 if self._stop.acquire(timeout=max(0.0, due_s - self._clock.monotonic_s())):
                     return
         finally:
-            self.cpu_s = time.thread_time() - began_s
+            self.cpu_s = thread_time() - began_s

@@ -110,7 +110,8 @@ class Session:
         self._begun = threading.Event()
         self._refused: BaseException | None = None
         self._brings_progress = False
-        self._began_s = 0.0
+        self._began_s: float | None = None
+        """When the code began, where that was not as soon as the source was open."""
         self._asking = ("open", clock.monotonic_s())
         """What the source does, or did last, and since when."""
         self._telling = threading.Lock()
@@ -186,7 +187,8 @@ class Session:
             self._marks = self._board.join()
         if self._hooks is not None:
             self._hook_problems = self._hooks.join()
-        self._began_s = self._clock.monotonic_s()
+        if self._applied is not None or not in_time:
+            self._began_s = self._clock.monotonic_s()
         self.waiting = "" if in_time else LATE.format(self._patience.open_s)
         self._admitted.set()
         if in_time:
@@ -202,11 +204,12 @@ class Session:
         """
         try:
             info = self._source.open()
+            opened_s = self._clock.monotonic_s()
             self._brings_progress = info.brings_progress
             self._opened.set()
             self._admitted.wait()
             with self._telling:
-                return None if self._left else self._begin(info)
+                return None if self._left else self._begin(info, opened_s)
         except BaseException as error:  # noqa: BLE001 - border: it is raised in `start` or `stop`
             self._refused = error
             return None
@@ -214,10 +217,10 @@ class Session:
             self._opened.set()
             self._begun.set()
 
-    def _begin(self, info: SourceInfo) -> float:
-        now_s, began_s = self._clock.monotonic_s(), self._began_s
+    def _begin(self, info: SourceInfo, opened_s: float) -> float:
+        began_s = opened_s if self._began_s is None else self._began_s
         if self.waiting:
-            note = f"measured from {now_s - began_s:.1f} s on: the driver had not answered before"
+            note = f"measured from {opened_s - began_s:.1f} s on: the driver had not answered before"
             info = replace(info, notes=(*info.notes, note))
         analysis = self._make_analysis(info)
         others = tuple(
@@ -239,7 +242,7 @@ class Session:
         self._teller.share(self._applied)
         if self.waiting:
             self.waiting = ""
-            self._teller.take(Batch(gaps=(Gap(began_s, now_s, "source"),)), ())
+            self._teller.take(Batch(gaps=(Gap(began_s, opened_s, "source"),)), ())
         if info.buffer_s is None:
             return info.period_s
         return (info.live_s or LIVE_WAKE_S) if self._live else BUFFERED_WAKE_S
