@@ -219,8 +219,10 @@ class Session:
 
     def _begin(self, info: SourceInfo, opened_s: float) -> float:
         began_s = opened_s if self._began_s is None else self._began_s
-        if self.waiting:
-            note = f"measured from {opened_s - began_s:.1f} s on: the driver had not answered before"
+        self.waiting = ""
+        late_s = opened_s - began_s
+        if late_s > 0.0:
+            note = f"measured from {late_s:.1f} s on: the driver had not answered before"
             info = replace(info, notes=(*info.notes, note))
         analysis = self._make_analysis(info)
         others = tuple(
@@ -240,8 +242,7 @@ class Session:
         self._delivery.attach(self._channel)
         self._teller.begin(header, analysis, others, began_s)
         self._teller.share(self._applied)
-        if self.waiting:
-            self.waiting = ""
+        if late_s > 0.0:
             self._teller.take(Batch(gaps=(Gap(began_s, opened_s, "source"),)), ())
         if info.buffer_s is None:
             return info.period_s
