@@ -54,15 +54,19 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="gpupredict-sampler", daemon=True)
         self._thread.start()
 
+    def ask_to_end(self) -> None:
+        """Have the thread end by itself; idempotent."""
+        if not self._stopping:
+            self._stopping = True
+            self._stop.release()
+
     def stop(self, timeout_s: float) -> bool:
         """Ask the thread to end and wait for it; idempotent.
 
         Returns:
             False when the thread did not end in time (a driver call that hangs).
         """
-        if not self._stopping:
-            self._stopping = True
-            self._stop.release()
+        self.ask_to_end()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True

@@ -276,6 +276,7 @@ class Session:
     def _end(self, outcome: str) -> Run:
         sampler, teller = self._sampler, self._teller
         assert sampler is not None  # noqa: S101 - `stop` has checked
+        sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
             left_s = self._patience.whole_s - self._waited_s if self._opened.is_set() else 0.0
             ended = sampler.stop(max(0.0, left_s))
