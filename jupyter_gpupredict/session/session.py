@@ -182,7 +182,8 @@ class Session:
         if self._refused is not None:
             raise self._refused
         if self._share is not None:
-            self._holding, self._applied = True, self._share.begin()
+            self._holding = True
+            self._applied = self._share.begin()
         if self._board is not None and not (in_time and self._brings_progress):
             self._marks = self._board.join()
         if self._hooks is not None:
