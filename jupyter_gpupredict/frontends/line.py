@@ -83,7 +83,11 @@ def _status(_: argparse.Namespace, live: Sequence[CellRun]) -> None:
     for run in live:
         if run.session is not None:
             told = run.session.recommendation
-            words = "no reading yet" if told is None else f"{told.state}: {told.reason}"
+            words = (
+                run.session.waiting or "no reading yet"
+                if told is None
+                else f"{told.state}: {told.reason}"
+            )
             print(f"measuring {run.session.session_id}: {words}")  # noqa: T201 - asked for
     result = report.last()
     if result is not None:

@@ -66,25 +66,34 @@ class Running:
 
         A result of which nothing is known is of the innermost cell that is not silent.
         """
-        here = threading.current_thread()
-        mine = [cell for cell in self._cells if cell.thread is here and cell.info is not None]
-        known = [cell for cell in mine if result is not None and cell.info is result.info]
-        ended = (known or mine)[-1:]
-        within = [cell for cell in mine if ended and cell.depth > ended[0].depth]
-        return [*ended, *within] if self.drop(*ended, *within) else []
+        here, told = threading.current_thread(), result and result.info
+        loud = [cell for cell in self._cells if cell.info is not None]
+        known = [cell for cell in loud if cell.info is told]
+        ended = (known or [cell for cell in loud if cell.thread is here])[-1:]
+        within = [
+            cell
+            for cell in self._cells
+            for outer in ended
+            if cell.thread is outer.thread and cell.depth > outer.depth
+        ]
+        self.drop(*ended, *within)
+        return [*ended, *within]
 
-    def drop(self, *cells: Cell) -> bool:
-        """Forget cells; returns whether there were any."""
+    def drop(self, *cells: Cell) -> None:
+        """Forget cells."""
         self._cells = [cell for cell in self._cells if cell not in cells]
-        return bool(cells)
 
 
 def _is_gone(cell: Cell, new: Cell) -> bool:
     """Whether a cell has ended, seen from the beginning of another one."""
     if cell.thread is not new.thread:
         return not cell.thread.is_alive()
-    waits = cell.task is not None and cell.task is not new.task and not cell.task.done()
-    return cell.depth >= new.depth and not waits
+    return cell.depth >= new.depth and (cell.task is new.task or not _awaits(cell.task))
+
+
+def _awaits(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a task will go on."""
+    return task is not None and not (task.done() or task.get_loop().is_closed())
 
 
 def _depth() -> int:

@@ -9,9 +9,14 @@ import pytest
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.config import SessionConfig, build_session, measuring
+from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.driver import nvml
+from jupyter_gpupredict.session.hooks import Hooks
+from jupyter_gpupredict.session.progress import Board
+from jupyter_gpupredict.session.session import Patience
 from tests.fake_nvml.scenario import FakeGpu, Script
+from tests.session.test_session import ScriptedSource, session
 
 OPENS = ("nvmlInitWithFlags", "nvmlDeviceGetCount_v2", "nvmlDeviceGetName", "nvmlDeviceGetSamples")
 READS = (
@@ -148,6 +153,39 @@ def test_an_interrupt_ends_the_waiting(driver, monkeypatch, function):
     with pytest.raises(KeyboardInterrupt):
         run.start()
     assert time.monotonic() - began_s < 5.0
+
+
+class Stuck:
+    """A hint that does not come back from its library."""
+
+    module = "json"
+
+    def __init__(self):
+        self.polled, self.free = threading.Event(), threading.Event()
+
+    def attach(self, sink):
+        pass
+
+    detach = attach
+
+    def poll(self):
+        self.polled.set()
+        self.free.wait()
+
+
+def test_a_hint_that_hangs_is_left_alone_too():
+    hint = Stuck()
+    hooks = Hooks(lambda: ["stuck"], lambda _: hint, Board())
+    source = ScriptedSource(SystemClock())
+    run, delivery = session(source.clock, source, hooks=hooks, patience=Patience(None, 0.2))
+    run.start()
+    hint.polled.wait()
+    found, stop_s = timed(run.stop, "completed")
+    assert stop_s < 3.0
+    assert any("its thread is left alone" in error for error in found.errors)
+    hint.free.set()
+    until(lambda: "gpupredict-sampler" not in names())
+    delivery.shutdown()
 
 
 def test_calls_that_drag_cost_a_twentieth_of_the_time(driver, clock):
