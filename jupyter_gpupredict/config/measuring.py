@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
-OPEN_S, WHOLE_S = 2.0, 2.25
-"""What a driver that does not answer may cost a cell: before its first line, and in all."""
+OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.25
+"""What a driver that does not answer may cost a cell: before it, after it, and in all."""
 
 
 def build_session(
@@ -160,7 +160,7 @@ def build_session(
         delivery=shared(),
         clock=clock,
         session_id=session_id,
-        patience=Patience(OPEN_S, WHOLE_S) if _asks_driver(config) else Patience(),
+        patience=Patience(OPEN_S, STOP_S, WHOLE_S) if _asks_driver(config) else Patience(),
         board=progress_board(),
         hooks=progress_hooks() if child is None else None,
         share=_hold(config, share, child),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -47,8 +48,10 @@ class Patience:
 
     open_s: float | None = None
     """At `start`; None: until it is open, or says that it cannot be."""
-    whole_s: float = 5.0
-    """At `stop`, for its last readings and its closing, less what `start` has waited."""
+    stop_s: float = 5.0
+    """At `stop`, for its last readings and its closing."""
+    whole_s: float = math.inf
+    """For both together."""
 
 
 class Session:
@@ -119,6 +122,7 @@ class Session:
         self._left = False
         """The source did not return in time, and nothing that it brings is taken any more."""
         self._holding = False
+        """The share has begun and not ended."""
         self._applied: AppliedShare | None = None
         self._waited_s = 0.0
         self._lost_since_s: float | None = None
@@ -279,20 +283,17 @@ class Session:
         assert sampler is not None  # noqa: S101 - `stop` has checked
         sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
-            left_s = self._patience.whole_s - self._waited_s if self._opened.is_set() else 0.0
-            ended = sampler.stop(max(0.0, left_s))
+            ended = sampler.stop(self._stop_wait_s())
             with self._telling:
                 self._left = not ended
-        finally:
-            self._leave_hints()
-        applied = self._share.end() if self._share is not None and self._holding else None
-        self._holding = False
+        finally:  # also when the user interrupts the waiting
+            self._leave()
         if self.started is None:
             raise self._refused or SourceUnavailable("nothing was measured", LATE_HINT, "timed_out")
         if not ended:
             self._leave_behind()
         teller.settle()
-        teller.share(applied)
+        teller.share(self._applied)
         peak = self._allocator_peak()
         teller.finish(outcome, sampler.cpu_s, peak, whole=self._whole(outcome))
         if not self._delivery.finish(self._channel):
@@ -300,12 +301,21 @@ class Session:
         teller.detached()
         return replace(teller.fold.record(), errors=tuple(self.errors))
 
-    def _leave_hints(self) -> None:
+    def _stop_wait_s(self) -> float:
+        if not self._opened.is_set():
+            return 0.0
+        return max(0.0, min(self._patience.stop_s, self._patience.whole_s - self._waited_s))
+
+    def _leave(self) -> None:
+        """Undo what `_join` has done, on the caller's thread."""
         if self._board is not None and self._marks is not None:
             self._board.leave(self._marks)
         if self._hooks is not None and self._hook_problems is not None:
             self._hooks.leave(self._hook_problems)
             self.errors.extend(self._hook_problems)
+        if self._share is not None and self._holding:
+            self._holding = False
+            self._applied = self._share.end()
 
     def _leave_behind(self) -> None:
         """Tell of a source that does not return; its thread ends when it does."""
@@ -344,8 +354,8 @@ class Session:
         self._asking = ("close", self._clock.monotonic_s())
         try:
             self._source.close()
-        except GpuPredictError as error:
-            self.errors.append(str(error))
+        except Exception as error:  # noqa: BLE001 - border, as above
+            self.errors.append(f"{type(error).__name__}: {error}")
 
     def _tick(self, slow: bool) -> bool:
         """Read, analyse and report; returns whether to go on. On the sampler thread."""

@@ -30,7 +30,7 @@ READS = (
 def driver(driver, monkeypatch):
     """Patience of tests; whatever hangs is let go, and waited for, at the end."""
     monkeypatch.setattr(measuring, "OPEN_S", 0.2)
-    monkeypatch.setattr(measuring, "WHOLE_S", 0.4)
+    monkeypatch.setattr(measuring, "STOP_S", 0.2)
     driver.play(Script(gpus=[FakeGpu(processes=[("self", 700, 30)])]))
     yield driver
     driver.heal()
