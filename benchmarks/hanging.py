@@ -24,7 +24,7 @@ SLEEP_S = 0.5
 TURN = f"""
 import json, sys, time
 import jupyter_gpupredict.frontends.measure as m
-from jupyter_gpupredict.session import session, analysis, recorder
+import jupyter_gpupredict.session.analysis, jupyter_gpupredict.session.session
 began = time.monotonic()
 with m.measure(source=sys.argv[1], quiet=True) as run:
     time.sleep({SLEEP_S})
