@@ -129,15 +129,22 @@ class FakeDriver:
         """Every call takes so long from now on, until `heal`."""
         self.control_path.write_text(f"slow {function} {seconds}\n")
 
+    def hang(self, function: str) -> None:
+        """No call of it returns from now on, until `heal`."""
+        self.control_path.write_text(f"hang {function}\n")
+
     def heal(self) -> None:
         self.control_path.unlink(missing_ok=True)
 
 
 @pytest.fixture
-def driver(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+def driver(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeDriver]:
     """The real nvidia-ml-py finds our library, because one of that SONAME is loaded already."""
     made = FakeDriver(tmp_path, clock)
     monkeypatch.setenv("FAKE_NVML_SCRIPT", str(made.script_path))
     monkeypatch.setenv("FAKE_NVML_CONTROL", str(made.control_path))
     made.play(Script())
-    return made
+    yield made
+    made.heal()  # whatever hangs in it may go

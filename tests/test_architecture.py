@@ -36,6 +36,7 @@ DOORS = {
         "frontends/interruption.py",
         "frontends/isolated.py",
         "frontends/leaving.py",
+        "frontends/running.py",
         "exporters/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
@@ -52,6 +53,7 @@ DOORS = {
         "session/session.py",
         "driver/nvml.py",
         "session/hooks.py",
+        "frontends/running.py",
         "frontends/stopping.py",
         "frontends/server/worker.py",
         "mps/child.py",
@@ -80,7 +82,12 @@ DOORS = {
     "ipyparallel": ["engines/ipp.py"],
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/columns.py"],
-    "asyncio": ["frontends/stopping.py", "frontends/interruption.py", "frontends/server/"],
+    "asyncio": [
+        "frontends/running.py",
+        "frontends/stopping.py",
+        "frontends/interruption.py",
+        "frontends/server/",
+    ],
     "importlib": [
         "__init__.py",
         "registry.py",
@@ -125,8 +132,8 @@ FREE = {
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
     "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "struct", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing", "weakref",
-    "jupyter_gpupredict",
+    "statistics", "struct", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing",
+    "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
+HELLO_S = 1.5
+"""For what a worker's driver is asked before the worker is heard: one that hangs is named."""
 DRIVEN = ("auto", "gpm", "nvml")
 """Sources that read the driver's devices; of the others each worker is a device of its own."""
 
@@ -58,8 +60,8 @@ class WorkerSources:
         if self.config.source in DRIVEN:
             try:
                 found = self._gpus()
-            except TelemetryError:
-                if self.config.source != "auto":
+            except TelemetryError as error:
+                if self.config.source != "auto" or error.reason == "timed_out":
                     raise
                 found = ()
             if found:
@@ -67,15 +69,22 @@ class WorkerSources:
         host, boot, _ = self.place()
         return (Device(f"worker-{host}-{boot[:8]}-{os.getpid()}", f"process {os.getpid()}"),)
 
-    def source(self, uuid: str, peers: Callable[[], Collection[int]]) -> TelemetrySource:
-        """Return the source of one device, not opened yet; `peers` as in `SourceOptions`."""
+    def source(
+        self, uuid: str, peers: Callable[[], Collection[int]], limit_s: float | None = None
+    ) -> TelemetrySource:
+        """Return the source of one device, not opened yet; the rest as in `SourceOptions`."""
         if uuid.startswith("worker-"):
             name = "cpu" if self.config.source in DRIVEN else self.config.source
             return make_source(replace(self.config, source=name), self.clock())
-        return make_source(replace(self.config, device=uuid), self.clock(), peers=peers)
+        config = replace(self.config, device=uuid)
+        return make_source(config, self.clock(), peers=peers, limit_s=limit_s)
+
+    def offered(self, uuid: str) -> TelemetrySource:
+        """Return the same to see what it gives; a driver that hangs is not waited for."""
+        return self.source(uuid, tuple, HELLO_S)
 
     def _gpus(self) -> tuple[Device, ...]:
-        watch: DeviceWatch = registry.load("watches", "nvml")()
+        watch: DeviceWatch = registry.load("watches", "nvml")(HELLO_S)
         try:
             table = watch.read()
         finally:

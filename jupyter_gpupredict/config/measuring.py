@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.config.clusters import WorkerSources, make_engine
+from jupyter_gpupredict.config.clusters import DRIVEN, WorkerSources, make_engine
 from jupyter_gpupredict.config.environment import environment
 from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 STORE_S = 2.0
 """How long a cell waits for the session store before it begins without."""
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
+
+OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.25
+"""What a driver that does not answer may cost a cell: before it, after it, and in all."""
 
 
 def build_session(
@@ -85,7 +88,7 @@ def build_session(
     from jupyter_gpupredict.session.delivery import shared
     from jupyter_gpupredict.session.ranks import Ranks
     from jupyter_gpupredict.session.recorder import Recorder
-    from jupyter_gpupredict.session.session import Session
+    from jupyter_gpupredict.session.session import Patience, Session
 
     clock = SystemClock()
     store = build_store()
@@ -166,6 +169,8 @@ def build_session(
         subscribers=[*recorders, *subscribers],
         delivery=shared(),
         clock=clock,
+        session_id=session_id,
+        patience=Patience(OPEN_S, STOP_S, WHOLE_S) if _asks_driver(config) else Patience(),
         board=progress_board(),
         hooks=progress_hooks() if child is None else None,
         share=_hold(config, share, child),
@@ -190,6 +195,11 @@ def _hold(
     if share is None and child is not None:
         return child.share
     return share or (None if config.simulated else CellShare(process_mps(), config))
+
+
+def _asks_driver(config: SessionConfig) -> bool:
+    """Whether the source may hang in this machine's driver; others have limits of their own."""
+    return config.source in DRIVEN and config.cluster is None
 
 
 def _source(

@@ -27,6 +27,8 @@ AUTO = ("gpm", "nvml", "cpu")
 """What `--source auto` tries, best first."""
 SETTLE_S = 0.25
 """Between the two reads of a probe: some sources give nothing before the second."""
+PROBE_S = 5.0
+"""For all of one probe: a machine that keeps no driver loaded takes seconds to load it."""
 
 
 class _FirstThatOpens:
@@ -76,6 +78,7 @@ def make_source(
     clock: Clock,
     root_pid: int | None = None,
     peers: Callable[[], Collection[int]] = tuple,
+    limit_s: float | None = None,
 ) -> TelemetrySource:
     """Return the source that is asked for, not opened yet; the rest as in `SourceOptions`."""
     options = SourceOptions(
@@ -89,6 +92,7 @@ def make_source(
         peers=peers,
         url=config.url,
         match=config.match,
+        limit_s=limit_s,
     )
     if config.source == "auto":
         return _FirstThatOpens(options, clock)
@@ -120,7 +124,7 @@ def probe_sources() -> list[SourceProbe]:
 
 def _probe(name: str) -> SourceProbe:
     make = registry.load("sources", name)
-    source: TelemetrySource = make(SourceOptions(device="all"), SystemClock())
+    source: TelemetrySource = make(SourceOptions(device="all", limit_s=PROBE_S), SystemClock())
     try:
         info = source.open()
         batches = [source.read(slow=True)]

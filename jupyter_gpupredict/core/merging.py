@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.nodes import Duty, batch_s
 from jupyter_gpupredict.core.series import Batch, Gap, Loss, Readings, Series, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from jupyter_gpupredict.core.nodes import Bye, Hello, NodeBatch
     from jupyter_gpupredict.core.series import Device
@@ -136,6 +136,10 @@ class Merger:
             self._refused[address] = (f"worker {name}", note)
             self._losses.append(Loss(f"worker {name}", "no_data_yet", note))
         self._workers.pop(address, None)
+
+    def refuses(self, addresses: Collection[str]) -> bool:
+        """Return whether these workers are there, and named as not sampled."""
+        return bool(addresses) and self._refused.keys() >= set(addresses)
 
     def batch(self, said: NodeBatch, now_s: float) -> None:
         """Take a worker's readings."""

@@ -153,6 +153,10 @@ class NodeSources(Protocol):
         """Return the source of one device, not opened yet; `peers` as in `SourceOptions`."""
         ...
 
+    def offered(self, uuid: str) -> TelemetrySource:
+        """Return the same to see what it gives; a driver that hangs is not waited for."""
+        ...
+
 
 class Engine(Protocol):
     """Runs our sampler beside the work of a cluster's workers."""

@@ -227,6 +227,11 @@ class SessionHandle(Protocol):
         ...
 
     @property
+    def waiting(self) -> str:
+        """Why nothing is measured yet, in words; empty otherwise."""
+        ...
+
+    @property
     def recommendation(self) -> Recommendation | None:
         """The newest recommendation; None before the first reading."""
         ...
@@ -237,7 +242,7 @@ class SessionHandle(Protocol):
         ...
 
     def start(self) -> None:
-        """Open the source and begin to measure.
+        """Open the source and begin to measure; one that does not answer joins when it does.
 
         Raises:
             SourceUnavailable: No reading can be had; the message says why.
@@ -249,5 +254,8 @@ class SessionHandle(Protocol):
 
         Args:
             outcome: `completed`, `failed`, `interrupted` or `stopped`.
+
+        Raises:
+            SourceUnavailable: Nothing was measured.
         """
         ...

@@ -212,4 +212,6 @@ class SourceOptions:
     """A Prometheus server's."""
     match: str | None = None
     """Label matchers that narrow what it is asked for."""
+    limit_s: float | None = None
+    """Seconds after which its driver counts as not answering; None: it is waited for."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)

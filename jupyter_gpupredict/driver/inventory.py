@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.driver.nvml import DEVICE_LOST, NO_PERMISSION, NvmlError
+from jupyter_gpupredict.driver.nvml import DEVICE_LOST, NO_PERMISSION, UNANSWERED, NvmlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def devices(nvml: Nvml) -> tuple[Device, ...]:
             instances = [] if cut is False else list(_instances(nvml, handle, index))
             found += instances if cut or instances else [_device(nvml, handle, index)]
         except NvmlError as error:
-            if error.gone and error.code != DEVICE_LOST:
+            if error.code == UNANSWERED or (error.gone and error.code != DEVICE_LOST):
                 raise
     return tuple(found)
 

@@ -6,11 +6,13 @@ Read-only: nothing here can change a device. Errors of the library become ours, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import (
     PermissionDenied,
     SourceLost,
@@ -18,8 +20,22 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_clock = SystemClock()
+ANSWER_S = 2.0
+"""A library that is loaded answers sooner. Nobody waits longer behind a call that has not returned:
+one thread at most is lost to a driver that hangs."""
+LOAD_S = 5.0
+"""What loading may take on a machine that keeps no driver loaded, for those who can wait."""
+UNANSWERED = -1
+"""Our own: the call has not returned."""
+CLOSE_S = 0.2
+"""For letting go, which may take longer: it then goes on by itself."""
 NO_PERMISSION = 4
 NOT_FOUND = 6
+INSUFFICIENT_SIZE = 7
 FUNCTION_NOT_FOUND = 13
 DEVICE_LOST = 15
 _REASONS = {
@@ -47,6 +63,7 @@ _HINTS = {
     "wrong_pynvml": "pip uninstall pynvml; pip install nvidia-ml-py",
     "device_lost": "see the system log for Xid errors",
     "no_permission": "this user may not read the device",
+    "timed_out": "nvidia-smi may hang too: see the system log for Xid errors",
 }
 
 
@@ -101,17 +118,110 @@ def translated(error: NvmlError, *, was_open: bool) -> TelemetryError:
     return SourceUnavailable(str(error), hint, error.reason)
 
 
-class Nvml:
-    """An initialised library. Calls are serialised by the one lock of the driver door."""
-
-    _lock = threading.RLock()
+class _Door:
+    """Lets one call at a time into the library, and none behind one that does not return."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._call = ""
+        self._since_s = 0.0
+        self.loaded = 0
+        """Who has the library initialised."""
+
+    def enter(self, name: str) -> None:
+        """Wait for a call's turn.
+
+        Raises:
+            NvmlError: The call before it has not returned.
+        """
+        if not self._lock.acquire(blocking=False):
+            left_s = self._since_s + ANSWER_S - _clock.monotonic_s()
+            if left_s <= 0.0 or not self._lock.acquire(timeout=left_s):
+                late_s = _clock.monotonic_s() - self._since_s
+                text = f"the driver has not answered {self._call} for {late_s:.0f} s"
+                raise NvmlError(UNANSWERED, name, text)
+        self._call, self._since_s = name, _clock.monotonic_s()
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        self._lock.release()
+
+
+_door = _Door()
+
+
+def _renew() -> None:
+    """In a forked child no call is under way, whatever the parent's threads were at."""
+    global _door  # noqa: PLW0603 - the one per-process object, replaced only after a fork
+    _door = _Door()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
+def _ask(binding: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+    """Call a function of the binding when it is its turn.
+
+    Raises:
+        NvmlError: It failed, or its turn did not come.
+    """
+    door = _door
+    door.enter(name)
+    try:
+        return getattr(binding, name)(*arguments)
+    except binding.NVMLError as error:
+        raise NvmlError(int(error.value), name, str(error)) from error
+    except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
+        raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
+    finally:
+        door.leave()
+
+
+def _apart(ask: Callable[[], Any], name: str, limit_s: float) -> Any:
+    """Return what `ask` returns or raises, done on a thread that is left behind when it is late.
+
+    Raises:
+        NvmlError: It is late.
+    """
+    found: list[Any] = []
+    failed: list[Exception] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            found.append(ask())
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            failed.append(error)
+        done.set()
+
+    if limit_s > 0.0:
+        threading.Thread(target=run, name="gpupredict-driver", daemon=True).start()
+    if limit_s <= 0.0 or not done.wait(limit_s):
+        raise NvmlError(UNANSWERED, name, "the driver has not answered in time")
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+class Nvml:
+    """An initialised library.
+
+    Args:
+        limit_s: Seconds that all calls may take together: each then runs on a thread of its own,
+            and a late one is left there. None: as long as they take, on the caller's thread. As a
+            context manager there is a limit in any case.
+    """
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        self._limit_s = limit_s
+        self._until_s: float | None = None
         self._nvml: Any = None
         self._pid = 0
         self._handles: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
+        if self._limit_s is None:
+            self._limit_s = ANSWER_S if _door.loaded else LOAD_S
         self.open()
         return self
 
@@ -135,37 +245,44 @@ class Nvml:
                 "another package named pynvml is in the way", _HINTS["wrong_pynvml"], "wrong_pynvml"
             )
         self._nvml = pynvml
+        if self._limit_s is not None:
+            self._until_s = _clock.monotonic_s() + self._limit_s
         try:
             self.call("nvmlInit")
         except NvmlError as error:
             self._nvml = None
             raise translated(error, was_open=False) from error
         self._pid = os.getpid()
+        _door.loaded += 1
 
     def close(self) -> None:
         """Shut the library down; may be called twice, and does nothing in a forked child."""
         if self._nvml is not None and self._pid == os.getpid():
+            _door.loaded -= 1
+            if self._until_s is not None:
+                self._until_s = _clock.monotonic_s() + CLOSE_S
             with contextlib.suppress(NvmlError):  # it may be lost already
                 self.call("nvmlShutdown")
         self._nvml = None
         self._handles.clear()
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call one function of the binding.
+        """Call one function of the binding; a list that grew while it was fetched, once more.
 
         Raises:
-            NvmlError: It failed.
+            NvmlError: It failed, or did not return in time.
         """
-        binding = self._nvml
-        if binding is None:
+        if self._nvml is None:
             raise NvmlError(1, name, "not initialised")
-        with self._lock:
-            try:
-                return getattr(binding, name)(*arguments)
-            except binding.NVMLError as error:
-                raise NvmlError(int(error.value), name, str(error)) from error
-            except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
-                raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
+        ask = functools.partial(_ask, self._nvml, name, arguments)
+        if self._until_s is not None:
+            ask = functools.partial(_apart, ask, name, self._until_s - _clock.monotonic_s())
+        try:
+            return ask()
+        except NvmlError as error:
+            if error.code != INSUFFICIENT_SIZE:
+                raise
+            return ask()
 
     @property
     def binding(self) -> Any:

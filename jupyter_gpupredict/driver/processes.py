@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import time
 from pathlib import Path
+from time import process_time
 from typing import TYPE_CHECKING
 
 import psutil
 
+from jupyter_gpupredict.core.clock import SystemClock
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+_clock = SystemClock()
 WALK_SHARE = 0.05
 """Walking the process tree may take this share of the time."""
 HOST_NAMESPACE = Path("pid:[4026531836]")
@@ -62,14 +65,14 @@ class ProcessTree:
         """
         if now_s < self._next_walk_s:
             return False
-        began_s = time.monotonic()
+        began_s = _clock.monotonic_s()
         found = self._descendants() if self._by_kernel else self._descendants_by_psutil()
         self._children = {
             pid: self._children.get(pid) or process
             for pid in found
             if (process := _process(pid)) is not None
         }
-        self._next_walk_s = now_s + (time.monotonic() - began_s) / WALK_SHARE
+        self._next_walk_s = now_s + (_clock.monotonic_s() - began_s) / WALK_SHARE
         return True
 
     def cpu_s(self) -> dict[int, float]:
@@ -78,7 +81,7 @@ class ProcessTree:
         others = dict(self._children)
         if self._is_this:
             times = os.times()
-            own_s = time.process_time() + times.children_user + times.children_system
+            own_s = process_time() + times.children_user + times.children_system
             used[self._own.pid] = own_s
         else:
             others[self._own.pid] = self._own

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core.devices import choose, is_mig
 from jupyter_gpupredict.core.errors import SourceUnavailable
-from jupyter_gpupredict.core.series import Device, Readings, Series, SourceOptions, Unavailable
+from jupyter_gpupredict.core.series import (
+    Batch,
+    Device,
+    Readings,
+    Series,
+    SourceOptions,
+    Unavailable,
+)
 from jupyter_gpupredict.driver import inventory
+from jupyter_gpupredict.driver.budget import Budget
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError, translated
 from jupyter_gpupredict.driver.processes import Family
 from jupyter_gpupredict.driver.tenants import (
@@ -58,7 +66,9 @@ class Watch:
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
         self._options = options
         self._clock = clock
-        self.nvml = Nvml()
+        self.nvml = Nvml(options.limit_s)
+        self._budget = Budget(clock)
+        self._slow_due = False
         self._family: Family | None = None
         self.devices: tuple[DeviceWatch, ...] = ()
         """Empty while closed."""
@@ -90,6 +100,23 @@ class Watch:
         if self._family is not None:
             self._family.close()
             self._family = None
+
+    def paced(self, read: Callable[[bool], Batch], *, slow: bool) -> Batch:
+        """Return what a read brings; nothing while the ones before it are still to be paid for.
+
+        Args:
+            read: Takes whether the slow metrics are due, too.
+            slow: Whether they have become so.
+        """
+        now_s = self._clock.monotonic_s()
+        self._slow_due = self._slow_due or slow
+        if not self.devices or not self._budget.allows(now_s):
+            return Batch()
+        slow, self._slow_due = self._slow_due, False
+        try:
+            return read(slow)
+        finally:
+            self._budget.pay(now_s)
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences for the user about which devices these are."""

@@ -71,6 +71,8 @@ class ClusterSource:
         self._asked_s = -math.inf
         self._compared_s = -math.inf
         self._period_s = 1.0
+        self._there: frozenset[str] = frozenset()
+        """Who answered last."""
         self._mute: dict[str, float] = {}
         """Address -> since when a worker answers and has not said hello."""
         self.malformed = 0
@@ -158,6 +160,7 @@ class ClusterSource:
     ) -> None:
         """Take one trip: who answered is there, and its clock said this halfway."""
         merger = self._merger
+        self._there = frozenset(answers)
         half_s = (received_s - sent_s) / 2.0
         for address in tuple(merger.workers):
             if answers and address not in answers:
@@ -229,11 +232,10 @@ class ClusterSource:
             self._ask(now_s)
             table = self._merger.table()
             given = all(self._given.get(address) == duty for address, duty in table.items())
-            if self._merger.workers and given and not self._merger.doubtful(now_s):
+            known = given and not self._merger.doubtful(now_s)
+            if known if self._merger.workers else self._merger.refuses(self._there):
                 heard_s = min(heard_s, now_s)
-            if now_s - heard_s >= SETTLE_S:
-                return self._info()
-            if now_s - began_s > HELLO_S:
+            if now_s - heard_s >= SETTLE_S or now_s - began_s > HELLO_S:
                 if self._merger.workers:
                     return self._info()
                 why = "; ".join(self._merger.notes[:3]) or "has it any?"

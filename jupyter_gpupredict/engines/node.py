@@ -122,6 +122,8 @@ class Node:
         self._duty = Duty()
         self._known = False
         """Whether the notebook has heard its hello."""
+        self._late = False
+        """Whether the driver had not answered when hello was said: it is asked again."""
         self._renewed_s = self._clock.monotonic_s()
         self._seq = 0
         self._wake = threading.Event()
@@ -158,12 +160,14 @@ class Node:
         why = "an error of ours"
         slow_s = said_s = greeted_s = -math.inf
         try:
-            hello = hello_message(self._hello())
+            hello = self._hello()
             while not self._ending:
                 now_s, batch_s = self._clock.monotonic_s(), self._duty.batch_s
                 if not self._known and now_s - greeted_s >= HELLO_S:
                     greeted_s = now_s
-                    self._say(hello)
+                    if self._late:
+                        hello = self._hello()
+                    self._say(hello_message(hello))
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
                         why = "nobody asked any longer"
@@ -186,17 +190,18 @@ class Node:
 
     def _hello(self) -> Hello:
         host, boot, namespace = self._sources.place()
-        offer, problem = None, ""
+        offer, problem, self._late = None, "", False
         devices: tuple[Device, ...] = ()
         try:
             devices = self._sources.devices()
-            source = self._sources.source(devices[0].uuid if devices else "", tuple)
+            source = self._sources.offered(devices[0].uuid if devices else "")
             try:
                 offer = _offer(source.open())
             finally:
                 source.close()
         except GpuPredictError as error:
             problem = str(error)
+            self._late = isinstance(error, TelemetryError) and error.reason == "timed_out"
         return Hello(
             address=self._address,
             name=self._name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from IPython.display import display
 
 from jupyter_gpupredict.config import build_session, with_verified
 from jupyter_gpupredict.core.ending import UNREACHABLE, unreachable
+from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
 from jupyter_gpupredict.frontends.leaving import release_on_shutdown
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
 
 
 def warn(message: str) -> None:
-    """Write one line of warning where the cell's own warnings go."""
-    say(f"gpupredict: {message}", error=True)
+    """Write one line of warning where the cell's own warnings go, if they still go anywhere."""
+    with contextlib.suppress(Exception):  # the cell may have closed or replaced the stream
+        say(f"gpupredict: {message}", error=True)
 
 
 class CellRun:
@@ -50,6 +54,7 @@ class CellRun:
         self._child = child
         self._stop = ConvergenceStop()
         self._session: SessionHandle | None = None
+        self._pid = os.getpid()
 
     def begin(self) -> None:
         """Start to measure; on the main thread, inside the cell. What it raises leaves nothing.
@@ -84,6 +89,8 @@ class CellRun:
     def _attend(self, session: SessionHandle, view: View | None) -> None:
         """Say what is to be said of a run that has just begun, and show it."""
         config, shell = self._options.config, self._shell
+        if session.waiting:
+            warn(session.waiting)
         applied = session.applied
         if applied is not None and applied.reason and self._child is None:
             warn(words.mps(applied))  # an isolated cell does not depend on it: its result tells
@@ -115,14 +122,18 @@ class CellRun:
             self.end("completed")
         else:
             self.end(_outcome(error))
-            if unreachable(str(error)):
-                warn(UNREACHABLE)
+            with contextlib.suppress(Exception):  # its text is made by the user's code
+                if unreachable(str(error)):
+                    warn(UNREACHABLE)
 
     def end(self, outcome: str) -> None:
-        """Stop measuring, show the result and bind it. Never raises."""
+        """Stop measuring, show the result and bind it; a fork of the cell does nothing.
+
+        Raises nothing but the user's interrupt.
+        """
         self._stop.disarm()
         session = self._session
-        if session is None:
+        if session is None or os.getpid() != self._pid:
             return
         try:
             if self._synchronize:
@@ -135,6 +146,8 @@ class CellRun:
                 if self._stop.fired:
                     say(_why_stopped(result))
                 display(result)  # type: ignore[no-untyped-call]  # IPython
+        except GpuPredictError as nothing:
+            warn(str(nothing))
         except Exception as error:  # noqa: BLE001 - border: our fault must not fail the cell
             warn(f"{type(error).__name__}: {error}; the cell is not affected")
         for problem in getattr(session, "errors", ()):

@@ -84,7 +84,11 @@ def _status(_: argparse.Namespace, live: Sequence[CellRun]) -> None:
     for run in live:
         if run.session is not None:
             told = run.session.recommendation
-            words = "no reading yet" if told is None else f"{told.state}: {told.reason}"
+            words = (
+                run.session.waiting or "no reading yet"
+                if told is None
+                else f"{told.state}: {told.reason}"
+            )
             say(f"measuring {run.session.session_id}: {words}")
     result = report.last()
     if result is not None:

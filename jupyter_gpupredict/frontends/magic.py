@@ -26,6 +26,7 @@ from jupyter_gpupredict.frontends.options import (
     magic_parser,
     parse_magic,
 )
+from jupyter_gpupredict.frontends.running import Running
 from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 NAME = "gpupredict"
 _BEGIN = "gpupredict_begin"
-_SILENT = object()
-"""Stands for the execution info that silent requests do not have."""
+GONE = "the cell that was measured has ended unseen: its measuring ends now"
 
 
 def transform(lines: list[str]) -> list[str]:
@@ -95,8 +95,13 @@ class GpuPredictMagics(Magics):
         super().__init__(shell)
         self._ip: Any = shell
         """The shell; untyped, because much of what a magic touches is not in its annotations."""
-        self._infos: list[ExecutionInfo] = []
-        self._runs: list[tuple[object, CellRun]] = []
+        self._running = Running()
+        self._hooks = {
+            "pre_execute": self._before_execute,
+            "pre_run_cell": self._before_cell,
+            "post_run_cell": self._after_cell,
+            "post_execute": self._after_execute,
+        }
 
     # ---- the way in and out -------------------------------------------------------------------
 
@@ -104,9 +109,8 @@ class GpuPredictMagics(Magics):
         """Put transformer, hooks and magics into the shell."""
         shell = self._ip
         shell.input_transformers_cleanup.append(transform)
-        shell.events.register("pre_run_cell", self._before_cell)
-        shell.events.register("post_run_cell", self._after_cell)
-        shell.events.register("post_execute", self._after_execute)
+        for event, hook in self._hooks.items():
+            shell.events.register(event, hook)
         shell.register_magics(self)
         if self not in shell.configurables:  # recent IPython has put it there
             shell.configurables.append(self)
@@ -114,15 +118,13 @@ class GpuPredictMagics(Magics):
     def detach(self) -> None:
         """Take everything out again and end what still runs."""
         shell = self._ip
-        while self._runs:
-            self._runs.pop()[1].end("stopped")
+        for cell in self._running:
+            self._running.drop(cell)
+            if cell.run is not None:
+                cell.run.end("stopped")
         if transform in shell.input_transformers_cleanup:
             shell.input_transformers_cleanup.remove(transform)
-        for event, hook in (
-            ("pre_run_cell", self._before_cell),
-            ("post_run_cell", self._after_cell),
-            ("post_execute", self._after_execute),
-        ):
+        for event, hook in self._hooks.items():
             if hook in shell.events.callbacks[event]:
                 shell.events.unregister(event, hook)
         for kind, name in (("cell", NAME), ("line", NAME), ("line", _BEGIN)):
@@ -132,35 +134,51 @@ class GpuPredictMagics(Magics):
 
     # ---- the cell -----------------------------------------------------------------------------
 
-    def _before_cell(self, info: ExecutionInfo) -> None:
-        self._infos.append(info)
+    @property
+    def _runs(self) -> tuple[CellRun, ...]:
+        """What is measured now."""
+        return tuple(cell.run for cell in self._running if cell.run is not None)
 
-    def _after_cell(self, result: ExecutionResult) -> None:
-        """End the run of this very cell: by identity, since a cell may itself run cells."""
-        if self._infos and self._infos[-1] is result.info:
-            self._infos.pop()
-        if not result.success:
+    def _before_execute(self) -> None:
+        """End the runs of cells that are gone: nothing else would."""
+        for cell in self._running.begin():
+            if cell.run is not None:
+                warn(GONE)
+                cell.run.end("stopped")
+
+    def _before_cell(self, info: ExecutionInfo) -> None:
+        cell = self._running.newest()
+        if cell is not None:
+            cell.info = info
+
+    def _after_cell(self, result: ExecutionResult | None) -> None:
+        if result is not None and not result.success:
             executed.remember_failure(self._ip, result.execution_count)
-        for bound, run in tuple(self._runs):
-            if bound is result.info:
-                self._runs.remove((bound, run))
-                run.end_with(result)
+        for number, cell in enumerate(self._running.end(result)):
+            if cell.run is not None and number == 0 and result is not None:
+                cell.run.end_with(result)
+            elif cell.run is not None:
+                cell.run.end("failed")
 
     def _after_execute(self) -> None:
-        """End runs of silent requests, which have no execution info."""
-        for bound, run in tuple(self._runs):
-            if bound is _SILENT:
-                self._runs.remove((bound, run))
-                run.end("completed")
+        """End a silent cell, of which no result is told."""
+        cell = self._running.newest()
+        if cell is not None and cell.info is None:
+            self._running.drop(cell)
+            if cell.run is not None:
+                cell.run.end("completed")
 
     @no_var_expand
     @line_magic
     def gpupredict_begin(self, line: str) -> None:
         """Start measuring the cell that this line stands in; written by the transformer."""
-        info = self._infos[-1] if self._infos else None
-        run = self._begin(line, _body(getattr(info, "raw_cell", "") or ""))
-        if run is not None:
-            self._runs.append((info if info is not None else _SILENT, run))
+        cell = self._running.newest()
+        if cell is None:  # somebody has taken our hooks out: the next cell ends it
+            self._before_execute()
+            cell = self._running.newest()
+        run = self._begin(line, _body(getattr(cell and cell.info, "raw_cell", "") or ""))
+        if cell is not None:
+            cell.run = run
 
     @no_var_expand
     @cell_magic
@@ -199,7 +217,7 @@ class GpuPredictMagics(Magics):
     def gpupredict_line(self, line: str) -> Any:
         """Look at runs, try shares, export: -h lists the commands."""
         try:
-            return run_line(_words(line), tuple(run for _, run in self._runs), self._ip)
+            return run_line(_words(line), self._runs, self._ip)
         except GpuPredictError as error:
             raise UsageError(str(error)) from None
 

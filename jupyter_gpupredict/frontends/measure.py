@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -94,6 +95,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         try:
             self.result = Result(with_verified(self._session.stop(outcome)))
             report.remember(self.result)
+        except GpuPredictError as nothing:
+            self._warn(str(nothing))
         except Exception as fault:  # noqa: BLE001 - border: our fault must not hide the block's
             self._warn(f"{type(fault).__name__}: {fault}")
         if ours and self.result is not None:
@@ -102,6 +105,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
 
     def _attend(self, session: SessionHandle) -> None:
         """Say what is to be said of a run that has just begun."""
+        if session.waiting:
+            self._warn(session.waiting)
         if session.applied is not None and session.applied.reason:
             self._warn(words.mps(session.applied))
         if self.config.until_converged and not self._stop.arm():
@@ -116,7 +121,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
 
     def _warn(self, message: str) -> None:
         if not self.quiet:
-            say(f"gpupredict: {message}", error=True)
+            with contextlib.suppress(Exception):  # the block may have closed the stream
+                say(f"gpupredict: {message}", error=True)
 
 
 def measured(function: _Function | None = None, **options: Any) -> Any:

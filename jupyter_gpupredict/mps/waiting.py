@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ class Patience:
         waited_s = time.monotonic() - self._began_s
         if self._what and waited_s >= TOLD_AFTER_S:
             what, self._what = self._what, ""
-            print(f"gpupredict: waiting for {what}", file=sys.stderr, flush=True)  # noqa: T201
+            with contextlib.suppress(OSError, ValueError):  # the stream may be closed
+                print(f"gpupredict: waiting for {what}", file=sys.stderr, flush=True)  # noqa: T201
         left_s = max(0.0, self._limit_s - waited_s)
         return min(left_s, TOLD_AFTER_S - waited_s) if self._what else left_s
 

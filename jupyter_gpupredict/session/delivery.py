@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,11 +121,11 @@ class Delivery:
             self._thread = None
 
     def _run(self) -> None:
-        last_s = float("-inf")
+        clock, last_s = SystemClock(), float("-inf")
         while not self._ending:
             self._wake.wait()
-            self._urgent.wait(max(0.0, MIN_PERIOD_S - (time.monotonic() - last_s)))
-            last_s = time.monotonic()
+            self._urgent.wait(max(0.0, MIN_PERIOD_S - (clock.monotonic_s() - last_s)))
+            last_s = clock.monotonic_s()
             self._wake.clear()
             self._urgent.clear()
             for channel in tuple(self._channels):

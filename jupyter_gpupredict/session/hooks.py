@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_PROBLEMS = 100
 """Lines kept for a session that does not fetch them."""
+WAIT_S = 0.5
+"""For another thread that is at the hooks: a hint that hangs in its library keeps them for good."""
 
 
 class Hooks:
@@ -54,10 +56,10 @@ class Hooks:
         queue: deque[str] = deque(maxlen=MAX_PROBLEMS)
         if os.getpid() != self._pid:  # a forked child that measures itself: the lock may be held
             self._pid, self._lock, self._queues = os.getpid(), threading.RLock(), ()
-        with self._lock:
+        with self._held() as held:
             first = not self._queues
             self._queues = (*self._queues, queue)
-            if first:
+            if first and held:
                 self._open()
         return queue
 
@@ -65,9 +67,9 @@ class Hooks:
         """Stop telling; with the last session every hook goes. May be called twice."""
         if os.getpid() != self._pid:
             return
-        with self._lock:
+        with self._held() as held:
             others = tuple(other for other in self._queues if other is not queue)
-            if self._queues and not others:
+            if self._queues and not others and held:
                 self._close()
             self._queues = others
 
@@ -83,6 +85,16 @@ class Hooks:
                     self._attach(name, slot)
         finally:
             self._lock.release()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[bool]:
+        """Hold the lock; gives whether it could be had in time."""
+        held = self._lock.acquire(timeout=WAIT_S)
+        try:
+            yield held
+        finally:
+            if held:
+                self._lock.release()
 
     def _open(self) -> None:
         if self._slots is None:
@@ -122,8 +134,8 @@ class Hooks:
         """Hook a module that has just run, on the thread that imports it."""
         if os.getpid() != self._pid:
             return
-        with self._lock:
-            for name, slot in self._live() if self._queues else ():
+        with self._held() as held:
+            for name, slot in self._live() if self._queues and held else ():
                 if slot.hint.module == module and not slot.attached:
                     self._attach(name, slot)
 

@@ -1,10 +1,10 @@
-"""Thread one: wakes at absolute deadlines and calls the session's tick. Knows nothing else."""
+"""Thread one: begins, wakes at absolute deadlines and calls the session's tick, and ends."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
+from time import thread_time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,17 +17,27 @@ SLOW_EVERY_S = 1.0
 
 
 class Sampler:
-    """Calls `tick(slow)` every `interval_s` until told to stop or until `tick` returns False."""
+    """Calls `tick(slow)` until told to stop or until `tick` returns False.
+
+    Args:
+        begin: Called first; returns how many seconds apart the ticks are, None for none at all.
+        tick: Returns whether to go on.
+        end: Called last, in any case.
+        clock: Tells when a tick is due.
+        on_crash: Takes what `begin` and `tick` raise.
+    """
 
     def __init__(
         self,
+        begin: Callable[[], float | None],
         tick: Callable[[bool], bool],
-        interval_s: float,
+        end: Callable[[], None],
         clock: Clock,
         on_crash: Callable[[Exception], None],
     ) -> None:
+        self._begin = begin
         self._tick = tick
-        self._interval_s = interval_s
+        self._end = end
         self._clock = clock
         self._on_crash = on_crash
         self._stop = threading.Lock()
@@ -36,26 +46,27 @@ class Sampler:
         self._stop.acquire()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._slow_due_s = 0.0
-        self.late_count = 0
-        """Wake-ups that were skipped because the thread came too late for them."""
         self.cpu_s = 0.0
-        """CPU time the thread has used."""
+        """CPU time of the ticks."""
 
     def start(self) -> None:
         """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="gpupredict-sampler", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float = 5.0) -> bool:
+    def ask_to_end(self) -> None:
+        """Have the thread end by itself; idempotent."""
+        if not self._stopping:
+            self._stopping = True
+            self._stop.release()
+
+    def stop(self, timeout_s: float) -> bool:
         """Ask the thread to end and wait for it; idempotent.
 
         Returns:
             False when the thread did not end in time (a driver call that hangs).
         """
-        if not self._stopping:
-            self._stopping = True
-            self._stop.release()
+        self.ask_to_end()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
@@ -63,28 +74,33 @@ class Sampler:
             thread.join(timeout_s)
         return not thread.is_alive()
 
-    def step(self) -> bool:
-        """Do one tick now, on the calling thread; return whether to go on."""
-        now_s = self._clock.monotonic_s()
-        slow = now_s >= self._slow_due_s
-        if slow:
-            # half a wake-up early counts as due: else jitter would skip every other one
-            self._slow_due_s = now_s + SLOW_EVERY_S - self._interval_s / 2
-        return self._tick(slow)
-
     def _run(self) -> None:
-        deadline_s = self._clock.monotonic_s()
         try:
-            while self.step():
-                deadline_s += self._interval_s
-                behind_s = self._clock.monotonic_s() - deadline_s
-                if behind_s > 0:  # never chase missed deadlines: count them and go on from here
-                    missed = int(behind_s / self._interval_s) + 1
-                    self.late_count += missed
-                    deadline_s += missed * self._interval_s
-                if self._stop.acquire(timeout=max(0.0, deadline_s - self._clock.monotonic_s())):
-                    return
+            interval_s = self._begin()
+            if interval_s is not None:
+                self._tick_every(interval_s)
         except Exception as error:  # noqa: BLE001 - border: a bug of ours must not reach the cell
             self._on_crash(error)
         finally:
-            self.cpu_s = time.thread_time()
+            self._end()
+
+    def _tick_every(self, interval_s: float) -> None:
+        began_s = thread_time()
+        due_s, slow_due_s = self._clock.monotonic_s(), 0.0
+        try:
+            while True:
+                now_s = self._clock.monotonic_s()
+                slow = now_s >= slow_due_s
+                if slow:
+                    # half a wake-up early counts as due: else jitter would skip every other one
+                    slow_due_s = now_s + SLOW_EVERY_S - interval_s / 2
+                if not self._tick(slow):
+                    return
+                due_s += interval_s
+                behind_s = self._clock.monotonic_s() - due_s
+                if behind_s > 0:  # never chase missed deadlines: go on from here
+                    due_s += (int(behind_s / interval_s) + 1) * interval_s
+                if self._stop.acquire(timeout=max(0.0, due_s - self._clock.monotonic_s())):
+                    return
+        finally:
+            self.cpu_s = thread_time() - began_s

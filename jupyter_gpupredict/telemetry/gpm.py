@@ -63,9 +63,16 @@ class GpmSource:
         Raises:
             SourceLost: Device or driver are gone.
         """
+        return self._watch.paced(self._read, slow=slow)
+
+    def close(self) -> None:
+        """Free the snapshots and let go of the library; may be called twice."""
+        while self._gpms:
+            self._gpms.pop().close()
+        self._watch.close()
+
+    def _read(self, slow: bool) -> Batch:
         watch = self._watch
-        if not watch.devices:
-            return Batch()
         now_s = self._clock.monotonic_s()
         unavailable: list[Unavailable] = []
         readings: list[Readings] = []
@@ -77,12 +84,6 @@ class GpmSource:
                     readings += _activity(one, found, now_s)
         readings += watch.beside(unavailable, slow=slow)
         return Batch(tuple(readings), tuple(unavailable))
-
-    def close(self) -> None:
-        """Free the snapshots and let go of the library; may be called twice."""
-        while self._gpms:
-            self._gpms.pop().close()
-        self._watch.close()
 
     def _inspect(self) -> SourceInfo:
         watch = self._watch

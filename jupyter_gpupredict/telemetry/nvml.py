@@ -49,9 +49,14 @@ class NvmlSource:
         Raises:
             SourceLost: Device or driver are gone.
         """
+        return self._watch.paced(self._read, slow=slow)
+
+    def close(self) -> None:
+        """Let go of the library; may be called twice."""
+        self._watch.close()
+
+    def _read(self, slow: bool) -> Batch:
         watch = self._watch
-        if not watch.devices:
-            return Batch()
         now_s = self._clock.monotonic_s()
         readings: list[Readings] = []
         unavailable: list[Unavailable] = []
@@ -62,10 +67,6 @@ class NvmlSource:
                 readings.append(Readings(one.series(SHARE), *found))
         readings += watch.beside(unavailable, slow=slow)
         return Batch(tuple(readings), tuple(unavailable), tuple(gaps))
-
-    def close(self) -> None:
-        """Let go of the library; may be called twice."""
-        self._watch.close()
 
     def _inspect(self) -> SourceInfo:
         watch = self._watch

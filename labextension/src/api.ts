@@ -53,7 +53,14 @@ export interface IStatus {
   api: number;
   host: string;
   pid: number;
-  nvml: { works: boolean; reason: string; message: string; hint: string; driver_version: string };
+  nvml: {
+    works: boolean;
+    reason: string;
+    message: string;
+    hint: string;
+    driver_version: string;
+    stuck_threads: number;
+  };
   mps: { running: boolean; pipe_directory: string; message: string };
   store: { works: boolean; message: string; stuck: string[] };
   workers_replaced: number;

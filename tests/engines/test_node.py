@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.config import clusters
 from jupyter_gpupredict.config.clusters import WorkerSources
 from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
+from jupyter_gpupredict.driver import nvml
 from jupyter_gpupredict.engines import node as module
 from jupyter_gpupredict.engines.node import Node
+from tests.fake_nvml.scenario import UUID
 
 
 class Worker:
@@ -172,3 +175,31 @@ def test_a_bug_of_ours_ends_the_sampler_and_says_so(worker, monkeypatch):
     wait(lambda: worker.of(Bye))
     assert worker.of(Bye)[0].orderly is False
     wait(lambda: names() == [])  # its bye is said by the thread itself
+
+
+def test_a_worker_whose_driver_does_not_answer_says_so_and_comes_when_it_does(driver, monkeypatch):
+    monkeypatch.setattr(clusters, "HELLO_S", 0.1)
+    monkeypatch.setattr(nvml, "ANSWER_S", 0.1)
+    monkeypatch.setattr(module, "HELLO_S", 0.1)
+    driver.hang("nvmlDeviceGetCount_v2")
+    worker = Worker("auto").start()
+    wait(lambda: worker.of(Hello))
+    assert "has not answered" in worker.of(Hello)[0].problem
+    assert worker.of(Hello)[0].offer is None
+    driver.heal()
+    wait(lambda: worker.of(Hello)[-1].offer is not None)
+    assert [one.uuid for one in worker.of(Hello)[-1].devices] == [UUID]
+    worker.node.stop("the test ends")
+
+
+def test_a_worker_whose_driver_hangs_is_left_alone(driver):
+    worker = Worker("nvml").start()
+    uuid = worker.device()
+    driver.hang("nvmlDeviceGetSamples")
+    worker.node.tend(Duty((uuid,)))
+    wait(lambda: "nvmlDeviceGetSamples" in nvml._door._call)
+    began_s = time.monotonic()
+    worker.node.stop("the test ends")
+    assert time.monotonic() - began_s < 3.0
+    driver.heal()
+    wait(lambda: not names())

@@ -129,17 +129,30 @@ static int controlled(const char *function) {
   return found;
 }
 
-/* A driver that does not answer: `slow FUNCTION SECONDS` in the control file. */
-static void dawdle(const char *function) {
+/* How long the control file has a call take: `slow FUNCTION SECONDS`; negative for `hang FUNCTION`. */
+static double delay_s(const char *function) {
   char line[MAX_LINE], name[64];
-  double seconds;
+  double seconds, found = 0;
   const char *path = getenv("FAKE_NVML_CONTROL");
   FILE *file = path ? fopen(path, "r") : NULL;
-  if (!file) return;
-  while (fgets(line, sizeof line, file))
-    if (sscanf(line, "slow %63s %lf", name, &seconds) == 2 && (!strcmp(name, "*") || !strcmp(name, function)))
-      usleep((useconds_t)(seconds * 1e6));
+  if (!file) return 0;
+  while (fgets(line, sizeof line, file)) {
+    if (sscanf(line, "hang %63s", name) == 1) seconds = -1;
+    else if (sscanf(line, "slow %63s %lf", name, &seconds) != 2) continue;
+    if (!strcmp(name, "*") || !strcmp(name, function)) found = seconds;
+  }
   fclose(file);
+  return found;
+}
+
+/* A driver that does not answer, or not before the control file lets it. */
+static void dawdle(const char *function) {
+  double seconds = delay_s(function);
+  if (seconds > 0) usleep((useconds_t)(seconds * 1e6));
+  while (seconds < 0) {
+    usleep(5000);
+    seconds = delay_s(function);
+  }
 }
 
 static nvmlReturn_t gate(const char *function, int needs_init) {

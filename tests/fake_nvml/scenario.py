@@ -15,7 +15,8 @@ The script is text, one directive a line, so that any test can write one by hand
     compute_mode N                     0 default, 2 prohibited, 3 exclusive process
     fail FUNCTION|* CODE [AFTER [TIMES]]
 
-The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|* SECONDS`.
+The control file is read at every call: `fail FUNCTION|* CODE`, `slow FUNCTION|* SECONDS`, and
+`hang FUNCTION|*`, which does not return before that line is gone.
 """
 
 from __future__ import annotations

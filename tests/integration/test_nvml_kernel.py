@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -74,6 +77,54 @@ def test_a_cell_of_50_ms_has_its_end(bench):
     found = bench.ask("run.to_dict()")
     assert found["outcome"] == "completed"
     assert found["duration_s"] < 2
+
+
+def test_a_driver_that_hangs_costs_the_measuring_alone(bench):
+    reply = bench.run(
+        "import time, pathlib",
+        "time.sleep(0.5)",
+        f"pathlib.Path({str(bench.control)!r}).write_text('hang *')",
+        "time.sleep(1.5)",
+        "ended_s = time.monotonic()",
+        "'mine'",
+    )
+    assert (reply.status, reply.result) == ("ok", "'mine'")
+    assert bench.ask("time.monotonic() - ended_s") < 10.0  # 2.25 s and what a busy machine adds
+    found = bench.ask("run.to_dict()")
+    assert any("its thread is left alone" in error for error in found["errors"])
+    assert "left alone" in reply.text("stderr")
+    bench.control.unlink()
+    names = "[t.name for t in __import__('threading').enumerate()]"
+    while "gpupredict-sampler" in bench.ask(names):
+        time.sleep(0.05)
+    assert bench.run("import time; time.sleep(0.05)").status == "ok"
+    assert bench.ask("run.to_dict()")["errors"] == []
+
+
+@pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlShutdown"])
+def test_the_command_line_exits_under_a_driver_that_hangs(bench, function):
+    bench.control.write_text(f"hang {function}")
+    script = bench.home / "script.py"
+    script.write_text("import sys\nsys.exit(7)")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "jupyter_gpupredict.frontends.cli",
+            "run",
+            "--source",
+            "nvml",
+            str(script),
+        ],
+        env={**os.environ, **bench.environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 7
+    told = "nothing was measured" if function == "nvmlInitWithFlags" else "left alone"
+    assert told in done.stderr
 
 
 def test_a_thread_starved_by_the_gil_loses_no_reading(bench):

@@ -16,7 +16,6 @@ from jupyter_gpupredict.predictors.epoch_mix import EpochMix
 from jupyter_gpupredict.predictors.windows import WindowsRule
 from jupyter_gpupredict.session.analysis import Analysis
 from jupyter_gpupredict.session.delivery import Channel, Delivery
-from jupyter_gpupredict.session.sampler import Sampler
 from jupyter_gpupredict.session.session import Session
 
 SHARE = Series("gpu_util_ratio", "g")
@@ -113,13 +112,13 @@ def test_stop_twice_gives_the_same_run(clock):
 
 
 def test_an_interrupt_in_the_last_moment_of_the_start_ends_the_run(clock, monkeypatch):
-    start = Sampler.start
+    join = Session._join
 
-    def interrupted(self):
-        start(self)
+    def interrupted(self, *, in_time):
+        join(self, in_time=in_time)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Sampler, "start", interrupted)
+    monkeypatch.setattr(Session, "_join", interrupted)
     source, heard, hold = ScriptedSource(clock), Listener(), Hold()
     run, delivery = session(clock, source, heard, share=hold)
     with pytest.raises(KeyboardInterrupt):
@@ -141,11 +140,11 @@ def test_a_listener_that_fails_is_detached_and_told(clock):
 
 
 def test_a_lost_source_comes_back_and_leaves_a_gap(clock):
-    source = ScriptedSource(clock, [None, SourceLost("gone", reason="device_lost")])
+    source = ScriptedSource(clock)
     run, delivery = session(clock, source)
     run.start()
-    run._sampler.stop()
-    source.script[:] = source.script[-1:]
+    run._sampler.stop(5.0)
+    source.script.append(SourceLost("gone", reason="device_lost"))
     clock.advance(1.0)
     run._tick(True)  # loses it
     clock.advance(5.0)

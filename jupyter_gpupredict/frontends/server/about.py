@@ -14,6 +14,7 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.server import openapi, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler
+from jupyter_gpupredict.frontends.server.devices import GLANCE_S
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.machine import MpsDaemon
@@ -33,7 +34,7 @@ class StatusHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Write versions, host, and the state of driver, MPS and store."""
-        reading = await self.desk.devices.now()
+        reading = await self.desk.devices.now(GLANCE_S)
         mps, problem, targets = await self.on(self.desk.reading, _surroundings)
         self.tell(
             replies.dumps(
@@ -48,6 +49,7 @@ class StatusHandler(ApiHandler):
                         "message": reading.message,
                         "hint": reading.hint,
                         "driver_version": reading.table.driver_version if reading.table else "",
+                        "stuck_threads": int(self.desk.devices.hangs),
                     },
                     "mps": asdict(mps),
                     "store": {
@@ -80,7 +82,7 @@ class DoctorHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Write what works here and what does not."""
-        lines = await self.on(self.desk.driver, doctor.examine, limit_s=DOCTOR_S)
+        lines = await self.on(self.desk.doctor, doctor.examine, limit_s=DOCTOR_S)
         works = all(line.works for line in lines)
         self.tell(replies.dumps({"works": works, "lines": [asdict(line) for line in lines]}))
 

@@ -27,6 +27,8 @@ class Desk:
         self.runs = config.Runs()
         self.driver = Worker("driver", limit_s=2.0)
         """The driver library's thread: it may hang, and then it hangs alone."""
+        self.doctor = Worker("doctor", limit_s=20.0)
+        """It asks the driver with limits of its own, and waits for nobody."""
         self.files = Worker("files", 10.0, _is_stuck, self._give_up)
         """Lists, news and stop marks."""
         self.reading = Worker("reading", 30.0, _is_stuck, self._give_up)
@@ -64,6 +66,7 @@ class Desk:
         self.pulse.close()
         if self.driver.close():  # else a call hangs in the driver: leave it alone
             self.devices.close()
+        self.doctor.close()
         self.files.close()
         self.reading.close()
 

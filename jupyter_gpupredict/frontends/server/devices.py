@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.frontends.server.worker import Worker
 
 KEEP_S = 1.0
+GLANCE_S = 0.5
+"""What those who have more to tell than the devices wait for them."""
+DRIVER_SHARE = 0.05
+"""Of the time may go into reading: what took longer is kept longer."""
 SLOW_MESSAGE = "the driver did not answer in time"
 SLOW_HINT = "nvidia-smi may hang too: see the system log for Xid errors"
 
@@ -47,18 +51,32 @@ class Devices:
         self._kept = Reading()
         self._read_s = float("-inf")
         self._tried_s = float("-inf")
+        self._keep_s = KEEP_S
         self._current: asyncio.Task[None] | None = None
 
-    async def now(self) -> Reading:
-        """Return the devices as of a second ago, at most, or why that cannot be had."""
-        if self._current is None and time.monotonic() - self._tried_s >= KEEP_S:
-            hangs = self._worker.occupied and self._kept.reason == "timed_out"
-            if not hangs:  # to queue behind a call that hangs would not help
-                self._current = asyncio.create_task(self._read())
+    @property
+    def hangs(self) -> bool:
+        """Whether a call of the driver has not returned in time: its thread waits for it."""
+        return self._worker.occupied and self._kept.reason == "timed_out"
+
+    async def now(self, wait_s: float | None = None) -> Reading:
+        """Return the devices as of a second ago, or why that cannot be had.
+
+        Args:
+            wait_s: Seconds after which what is known already will do; None: as long as it takes.
+        """
+        due = time.monotonic() - self._tried_s >= self._keep_s
+        if self._current is None and due and not self.hangs:  # to queue behind it would not help
+            self._current = asyncio.create_task(self._read())
         if self._current is not None:
-            await asyncio.shield(self._current)
+            done, _ = await asyncio.wait([self._current], timeout=wait_s)
+            for task in done:
+                task.result()
         age_s = time.monotonic() - self._read_s if self._kept.table is not None else None
-        return replace(self._kept, age_s=age_s)
+        kept = self._kept
+        if kept.table is None and not kept.reason:
+            kept = replace(kept, reason="no_data_yet", message="the driver has not answered yet")
+        return replace(kept, age_s=age_s)
 
     def close(self) -> None:
         """Let go of the driver; only when the worker's thread has ended."""
@@ -66,6 +84,7 @@ class Devices:
             self._watch.close()
 
     async def _read(self) -> None:
+        began_s = time.monotonic()
         try:
             table = await self._worker.do(self._ask)
         except TelemetryError as error:
@@ -77,6 +96,7 @@ class Devices:
         else:
             self._kept = Reading(table, datetime.now(UTC))
             self._read_s = time.monotonic()
+            self._keep_s = max(KEEP_S, (self._read_s - began_s) / DRIVER_SHARE)
         finally:
             self._tried_s = time.monotonic()
             self._current = None

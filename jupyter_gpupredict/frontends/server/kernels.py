@@ -14,7 +14,7 @@ from jupyter_gpupredict.core.errors import TraceError, UnknownName
 from jupyter_gpupredict.core.following import parse_cursor
 from jupyter_gpupredict.frontends.server import records, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of
-from jupyter_gpupredict.frontends.server.devices import KEEP_S
+from jupyter_gpupredict.frontends.server.devices import GLANCE_S, KEEP_S
 from jupyter_gpupredict.frontends.server.inside import without_places
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
@@ -138,7 +138,7 @@ class RunsHandler(_KernelHandler):
             self._held = None
 
     async def _devices(self) -> str:
-        reading = await self.desk.devices.now()
+        reading = await self.desk.devices.now(GLANCE_S)
         return replies.dumps(replies.devices(reading, self.desk.host))
 
     def _told(self, kernel_id: str, found: News) -> str:

@@ -20,7 +20,9 @@ _Value = TypeVar("_Value")
 class NvmlWatch:
     """Reads every device once a call; a number that cannot be had costs that number alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float | None = None) -> None:
+        """Take how long the driver may take: see `SourceOptions.limit_s`."""
+        self._limit_s = limit_s
         self._nvml: Nvml | None = None
         self._devices: tuple[Device, ...] = ()
         self._driver_version = ""
@@ -52,7 +54,7 @@ class NvmlWatch:
 
     def _open(self) -> Nvml:
         if self._nvml is None:
-            nvml = Nvml()
+            nvml = Nvml(self._limit_s)
             nvml.open()
             self._nvml = nvml
             self._off.clear()

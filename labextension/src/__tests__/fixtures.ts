@@ -172,7 +172,14 @@ export function status(): IStatus {
     api: 1,
     host: 'host',
     pid: 1,
-    nvml: { works: true, reason: '', message: '', hint: '', driver_version: '550.1' },
+    nvml: {
+      works: true,
+      reason: '',
+      message: '',
+      hint: '',
+      driver_version: '550.1',
+      stuck_threads: 0
+    },
     mps: { running: false, pipe_directory: '', message: 'no control daemon is there' },
     store: { works: true, message: '', stuck: [] },
     workers_replaced: 0,

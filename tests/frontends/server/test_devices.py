@@ -168,3 +168,38 @@ async def test_the_mps_daemon_is_judged_by_its_files(
         running,
         tmp_path.name,
     )  # no place of the machine
+
+
+async def test_a_driver_that_never_answers_is_told_and_keeps_nobody(client, server, driver):
+    """`devices` alone waits for it, once."""
+    driver.hang("nvmlInitWithFlags")
+    asked_s = time.monotonic()
+    status, found = await client.get("status")
+    assert (status, found["nvml"]["works"], found["nvml"]["reason"]) == (200, False, "no_data_yet")
+    assert time.monotonic() - asked_s < 2.0
+    assert (await client.get("devices"))[1]["reason"] == "timed_out"
+    asked_s = time.monotonic()
+    nvml = (await client.get("status"))[1]["nvml"]
+    assert (nvml["works"], nvml["reason"], nvml["stuck_threads"]) == (False, "timed_out", 1)
+    lines = {line["name"]: line for line in (await client.get("doctor"))[1]["lines"]}
+    assert lines["source nvml"]["found"].startswith("timed_out: ")
+    assert lines["source cpu"]["works"]
+    assert time.monotonic() - asked_s < 2.0  # nobody waits behind a call that hangs
+    driver.heal()
+    devices = server.web_app.settings["gpupredict"].devices
+    while devices.hangs:
+        await asyncio.sleep(0.01)
+    devices._tried_s -= 1.0
+    assert (await client.get("status"))[1]["nvml"]["stuck_threads"] == 0
+
+
+async def test_devices_that_take_long_are_kept_longer(client, server, driver):
+    devices = server.web_app.settings["gpupredict"].devices
+    await client.get("devices")
+    driver.slow("nvmlDeviceGetPowerUsage", 0.2)
+    devices._tried_s -= 1.0
+    read_at = (await client.get("devices"))[1]["read_at"]
+    devices._tried_s -= 2.0  # 0.2 s is a twentieth of four seconds
+    assert (await client.get("devices"))[1]["read_at"] == read_at
+    devices._tried_s -= 10.0
+    assert (await client.get("devices"))[1]["read_at"] != read_at
