@@ -72,7 +72,11 @@ _SAID = re.compile(
     r"(?i)\b(pass(?:word|wd|phrase)|pwd|secret|token|api[-_ ]?key)(?:\s+is)?\s+([^\s'\"\0]{6,})"
 )
 _SCHEME = re.compile(r"(?i)\b(?:bearer|basic|token|apikey)\s+([\w.~+/=:-]{8,})")
-_WORD = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}")
+_WORD = re.compile(r"[A-Za-z0-9+/_.~-]{16,}={0,2}")
+_TYPED = re.compile(
+    r"(?<!\S)(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d\S*\d)(?=\S*[!@#$%^&*])[\w!@#$%^&*-]{8,40}(?!\S)"
+)
+"""A password as rules for passwords want it."""
 
 _STRONG = re.compile(
     r"(pass(word|wd|phrase|code|wort)|pwd|secret|authorization|connectionstring|connstr"
@@ -90,8 +94,8 @@ _WEAK = re.compile(
 _HARMLESS = re.compile(
     r"(sha|hash|md|digest|checksum|integrity|commit|revision|rev|etag|fingerprint|u?uid|guid|id"
     r"|path|file|filename|folder|dir|image|img|model|checkpoint|ckpt|dataset|vocab|sequence|smiles"
-    r"|address|tag|branch|version|column|field|feature|label|name|title|url|run"
-    r"|(sort|primary|foreign|group|cache|state|dict|public|partition|index|join)key)s?$"
+    r"|address|tag|branch|checkout|hard|head|version|column|field|feature|label|name|title"
+    r"|(sort|primary|foreign|group|cache|state|dict|public|partition|index|join)key)(e?s)?$"
 )
 """Names under which what looks drawn by chance is none the less no credential."""
 _LOGIN = re.compile(
@@ -102,7 +106,9 @@ _ASKS = re.compile(
     r"|hash|encode|add|generate|count|num|drop|rename)"
 )
 """Calls whose argument names a credential, or has nothing to do with one."""
-_SETS = re.compile(r"(set|put|get|pop)(attr|default|env|item)?$|header|environ|addargument")
+_SETS = re.compile(
+    r"(set|get|put|pop)(attr|default|env|item)?|(add|put|set)header|addargument|option"
+)
 """Calls whose first argument names what the second is."""
 _PLACEHOLDER = re.compile(
     r"(?i)^\W*$|^<.*>$|^\[.*\]$|^(.)\1*$|\*{3}|\.{3}|…|^\$|\$\{|%\(|%s|\{|x{4,}|:$|change_?me"
@@ -120,6 +126,7 @@ _COMMON = frozenset(
 """Pairs of letters: three quarters of those in words, a quarter of those that chance draws."""
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:\\)|\.[A-Za-z]\w{0,4}$")
+_FILE = re.compile(r"\.[A-Za-z]\w{1,5}$")
 _PICTURE = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|PHN2|PD94|JVBER|UEsDB|H4sI")
 """How files begin in base64."""
 _BLOCK = re.compile(r"(?:^[A-Za-z0-9+/=]{60,}\n){2,}", re.MULTILINE)
@@ -171,6 +178,7 @@ class Literal(NamedTuple):
 
 
 NOWHERE = Place()
+_CHECKSUM = Place("checksum")
 
 
 def suspects(text: str) -> list[Suspect]:
@@ -180,7 +188,7 @@ def suspects(text: str) -> list[Suspect]:
     except (SyntaxError, ValueError, RecursionError):
         return _told(text, ((1 + _breaks(text, one), text, one) for one in judge(text)))
     found = [
-        (one.node.lineno + _breaks(one.text, span) * _is_as_written(one), one.text, span)
+        (line_of(one, span), one.text, span)
         for one in literals(tree)
         for span in judge(one.text, one.place)
     ]
@@ -202,6 +210,12 @@ def judge(text: str, place: Place = NOWHERE) -> list[Span]:
     return sorted(kept)
 
 
+def line_of(one: Literal, span: Span) -> int:
+    """Return the line on which a part of a literal stands, as far as the literal has lines."""
+    as_written = (one.node.end_lineno or 0) - one.node.lineno == one.text.count("\n")
+    return one.node.lineno + as_written * _breaks(one.text, span)
+
+
 def has_shape(text: str) -> bool:
     """Whether any text holds what has the shape that a service publishes of its credentials."""
     return _SHAPE.search(text) is not None
@@ -220,7 +234,7 @@ def literals(tree: ast.AST) -> Iterator[Literal]:
         text = _text(node)
         if text is not None and isinstance(node, ast.expr):
             yield Literal(node, text, place)
-        if text is None or isinstance(node, ast.JoinedStr):
+        if text is None or isinstance(node, ast.JoinedStr | ast.BinOp):
             queue.extend(_children(node, place))
 
 
@@ -321,7 +335,7 @@ def _whole(text: str, place: Place) -> Iterator[Span]:
         if named or (_is_weak(place.name) and _is_dense(value)):
             yield Span(start, len(text), kind, _variable(place))
     elif called and not _ASKS.match(called) and (_LOGIN.search(called) or _STRONG.search(called)):
-        if _is_password(value) and (not place.alone or _is_mixed(value)):
+        if _is_password(value) and (not place.alone or _is_mixed(value) or " " in value):
             kind = f"what {place.called[:60]}() is given"
             yield Span(start, len(text), kind, _variable(place))
 
@@ -330,6 +344,8 @@ def _drawn(text: str, place: Place) -> Iterator[Span]:
     """Yield the words of a text that look drawn by chance, and nothing says that they are harmless."""
     if any(_is_harmless(one) for one in (place.name, place.called.rpartition(".")[2]) if one):
         return
+    for found in _TYPED.finditer(text):
+        yield Span(*found.span(), "a password", _variable(place))
     rest = _ADDRESS.sub(lambda one: "\0" * len(one[0]), text)
     rest = _BLOCK.sub(lambda one: "\0" * len(one[0]), rest)
     for found in _WORD.finditer(rest):
@@ -342,13 +358,14 @@ def _is_drawn(word: str) -> bool:
     """Whether characters look drawn by chance: many different ones, of several classes, no words."""
     word = word.strip("=./~")
     bare = re.sub(r"[^A-Za-z0-9]", "", word)
-    if not 20 <= len(word) <= _LONGEST or _UUID.search(word) or _PICTURE.match(word):
+    if not 16 <= len(word) <= _LONGEST or _UUID.search(word) or _PICTURE.match(word):
         return False
-    if _PATH.search(word) or re.match(r"sha\d+[-_]", word):
+    longest = max(map(len, re.split(r"[^A-Za-z0-9]", word)))
+    if longest < 8 or ("/" in word and len(word) < 32) or _PATH.search(word) or re.match(r"sha\d+[-_]", word):
         return False
     digits, letters = sum(map(str.isdigit, bare)), sum(map(str.isalpha, bare))
-    if re.fullmatch(r"(0x)?([0-9a-f]+|[0-9A-F]+)", word):
-        return len(word) >= 32 and letters >= 4 and digits >= 4 and len(set(word)) >= 8
+    if part := re.search(r"[0-9a-f]{32,}|[0-9A-F]{32,}", word):
+        return len(set(part[0])) >= 8 and not (part[0].isdigit() or part[0].isalpha())
     mixed = not (bare.isupper() or bare.islower())
     changes = len(re.findall(r"[a-z](?=[A-Z0-9])|[A-Z](?=[A-Z]*[a-z0-9])|[0-9](?=[A-Za-z])", bare))
     enough = digits >= 1 if mixed else digits >= 2
@@ -357,7 +374,7 @@ def _is_drawn(word: str) -> bool:
         and (enough or (mixed and changes >= len(bare) / 3))
         and changes >= len(bare) / 5
         and _bits(word) >= 3.4
-        and _wordiness(word) < 0.42
+        and not _has_words(word)
     )
 
 
@@ -367,18 +384,20 @@ def _bits(word: str) -> float:
     return -sum(n / len(word) * math.log2(n / len(word)) for n in counts)
 
 
-def _wordiness(text: str) -> float:
-    """Return the share of pairs of letters that words are made of; 0 without any pair."""
+def _has_words(text: str) -> bool:
+    """Whether the pairs of letters speak for words: by the log of their odds, chance for a tie."""
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
     pairs = [a + b for part in parts for a, b in zip(part.lower(), part.lower()[1:], strict=False)]
-    return sum(pair in _COMMON for pair in pairs) / len(pairs) if pairs else 0.0
+    common = sum(pair in _COMMON for pair in pairs)
+    # 77 of 100 pairs in words are common, and 24 of 100 drawn ones
+    return common * math.log(0.77 / 0.24) + (len(pairs) - common) * math.log(0.23 / 0.76) > 2
 
 
 def _is_dense(value: str, least: int = 16) -> bool:
     """Whether a value may be a token: long, letters and digits, no words."""
     if len(value) < least or re.search(r"\s", value) or "://" in value or _is_placeholder(value):
         return False
-    return _is_drawn(value) or (_is_mixed(value) and _wordiness(value) < 0.5)
+    return _is_drawn(value) or (_is_mixed(value) and not _has_words(value))
 
 
 def _is_mixed(value: str) -> bool:
@@ -470,11 +489,18 @@ def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
             names = [_named(one) for one in sides]
             for n, one in enumerate(sides):
                 yield one, Place(next((name for name in (*names[:n], *names[n + 1 :]) if name), ""))
+        case ast.Tuple(elts=parts) if _names_file(parts):
+            yield from ((one, _CHECKSUM) for one in parts)
         case ast.Tuple(elts=[first, second]) if (name := _text(first)) is not None:
             yield first, place
             known = is_secret_name(name) or _is_weak(name)
             paired = _letters(place.name).endswith("auth")
             yield second, Place(name if known else "password" if paired else place.name)
+        case ast.JoinedStr(values=values):
+            yield from ((one, NOWHERE) for one in values if isinstance(one, ast.FormattedValue))
+        case ast.BinOp(left=left, right=right) if _text(node) is not None:  # told as a whole
+            parts = (one for side in (left, right) for one in ast.walk(side))
+            yield from ((one, NOWHERE) for one in parts if isinstance(one, ast.FormattedValue))
         case ast.List() | ast.Tuple() | ast.Set() | ast.BinOp() | ast.BoolOp() | ast.IfExp():
             yield from ((one, place) for one in ast.iter_child_nodes(node))
         case _:
@@ -513,19 +539,28 @@ def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
     yield (node.func.value, place) if on_text else (node.func, NOWHERE)  # type: ignore[attr-defined]
     name = ""
     for position, one in enumerate(node.args):
-        if name:
+        if _names_file(node.args):
+            yield one, _CHECKSUM
+        elif name:
             yield one, Place(name)
         elif position + 1 < len(node.args) and last and (_LOGIN.search(last)):
             yield one, NOWHERE
         else:
             yield one, Place(called=called, alone=len(node.args) == 1)
-        name = (_text(one) or "").lstrip("-") if _SETS.search(last) else ""
+        name = (_text(one) or "").lstrip("-") if _SETS.fullmatch(last) else ""
     named = (_text(node.args[0]) or "").lstrip("-") if node.args else ""
     for word in node.keywords:
         if word.arg in ("default", "value") and named:
             yield word.value, Place(named)
         else:
             yield word, place
+
+
+def _names_file(parts: Sequence[ast.expr]) -> bool:
+    """Whether the first of several values is a file, or its address: a checksum may follow."""
+    texts = [one.value for one in ast.walk(parts[0]) if isinstance(one, ast.Constant)] if parts else []
+    last = texts[-1] if texts and isinstance(texts[-1], str) and len(parts) > 1 else ""
+    return _FILE.search(re.sub(r"^\w+://[^/]*", "", last)) is not None
 
 
 def _named(target: ast.expr) -> str:
@@ -589,6 +624,3 @@ def _breaks(text: str, span: Span) -> int:
     return text.count("\n", 0, span.start)
 
 
-def _is_as_written(one: Literal) -> bool:
-    """Whether a literal's lines are those of the source."""
-    return (one.node.end_lineno or 0) - one.node.lineno == one.text.count("\n")
