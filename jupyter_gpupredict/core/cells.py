@@ -40,8 +40,11 @@ class CodeRequest:
     """The image the Dockerfile starts from; empty: chosen by rule."""
     drop_magics: bool = False
     """Leave out what earlier cells have that works in a notebook only, instead of refusing it."""
+    secrets: str = ""
+    """Who gives what looks like a credential: `env`, the environment; `param`, the caller; empty:
+    nobody, so that it is refused."""
     allow_secrets: bool = False
-    """Keep literals that look like credentials."""
+    """Keep what looks like a credential and is still there."""
     notes: tuple[str, ...] = ()
     """What is to be said about where the cells come from."""
     tried: bool = True

@@ -98,9 +98,7 @@ _HARMLESS = re.compile(
     r"|(sort|primary|foreign|group|cache|state|dict|public|partition|index|join)key)(e?s)?$"
 )
 """Names under which what looks drawn by chance is none the less no credential."""
-_LOGIN = re.compile(
-    r"((log|sign)in|auth(enticate|orize)?|(basic|digest|proxy)auth|credentials?)$"
-)
+_LOGIN = re.compile(r"((log|sign)in|auth(enticate|orize)?|(basic|digest|proxy)auth|credentials?)$")
 _ASKS = re.compile(
     r"(get|load|read|fetch|create|ask|input|prompt|find|list|delete|remove|check|has|is|validate"
     r"|hash|encode|add|generate|count|num|drop|rename)"
@@ -193,8 +191,7 @@ def suspects(text: str) -> list[Suspect]:
         for span in judge(one.text, one.place)
     ]
     for first, comment in comments(text):
-        found += [(first + _breaks(comment, span), comment, span) for span in judge(comment)]
-        found += [(first, value, span) for value, span in _in_code(comment)]
+        found += [(first + rows[0], holder, span) for rows, holder, span in in_comment(comment)]
     return _told(text, found)
 
 
@@ -260,6 +257,19 @@ def comments(source: str) -> Iterator[tuple[int, str]]:
         yield first, "\n".join(lines)
 
 
+def in_comment(text: str) -> Iterator[tuple[range, str, Span]]:
+    """Yield what looks like a credential in a comment, which may be code: rows, text and part."""
+    for span in judge(text):
+        yield range(_breaks(text, span), text.count("\n", 0, span.end) + 1), text, span
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for one in literals(tree):
+        for span in judge(one.text, one.place):
+            yield range(line_of(one, span) - 1, one.node.end_lineno or 1), one.text, span
+
+
 def environment_names(tree: ast.AST) -> tuple[str, ...]:
     """Return the environment variables that code names: `os.environ`, `os.getenv`, `environ`."""
     found: dict[str, None] = {}
@@ -267,17 +277,17 @@ def environment_names(tree: ast.AST) -> tuple[str, ...]:
         key: ast.expr
         value: ast.expr
         match node:
-            case ast.Subscript(value=value, slice=key) if _is_environ(value):
+            case ast.Subscript(value=value, slice=key) if is_environ(value):
                 pass
             case ast.Call(func=ast.Attribute(value=value, attr=method), args=[key, *_]) if (
-                _is_environ(value) and method in ("get", "pop", "setdefault", "__getitem__")
+                is_environ(value) and method in ("get", "pop", "setdefault", "__getitem__")
             ):
                 pass
             case ast.Call(func=ast.Attribute(attr="getenv"), args=[key, *_]):
                 pass
             case ast.Call(func=ast.Name(id="getenv"), args=[key, *_]):
                 pass
-            case ast.Compare(left=key, comparators=[value, *_]) if _is_environ(value):
+            case ast.Compare(left=key, comparators=[value, *_]) if is_environ(value):
                 pass
             case _:
                 continue
@@ -361,7 +371,12 @@ def _is_drawn(word: str) -> bool:
     if not 16 <= len(word) <= _LONGEST or _UUID.search(word) or _PICTURE.match(word):
         return False
     longest = max(map(len, re.split(r"[^A-Za-z0-9]", word)))
-    if longest < 8 or ("/" in word and len(word) < 32) or _PATH.search(word) or re.match(r"sha\d+[-_]", word):
+    if (
+        longest < 8
+        or ("/" in word and len(word) < 32)
+        or _PATH.search(word)
+        or re.match(r"sha\d+[-_]", word)
+    ):
         return False
     digits, letters = sum(map(str.isdigit, bare)), sum(map(str.isalpha, bare))
     if part := re.search(r"[0-9a-f]{32,}|[0-9A-F]{32,}", word):
@@ -414,7 +429,9 @@ def _is_password(value: str) -> bool:
 def _is_placeholder(value: str) -> bool:
     """Whether a value stands for one: `<key>`, `your-key`, `API_KEY`."""
     name = re.fullmatch(r"[A-Za-z_ .-]+", value) and _letters(value)
-    return bool(_PLACEHOLDER.search(value) or (name and (_STRONG.search(name) or _WEAK.search(name))))
+    return bool(
+        _PLACEHOLDER.search(value) or (name and (_STRONG.search(name) or _WEAK.search(name)))
+    )
 
 
 def _is_weak(name: str) -> bool:
@@ -453,7 +470,9 @@ def _text(node: ast.AST) -> str | None:
         case ast.Constant(value=bytes(raw)):
             return raw.decode("latin-1")
         case ast.JoinedStr(values=values):
-            return "".join(_text(one) or "\0" for one in values)
+            return "".join(
+                "\0" if isinstance(v, ast.FormattedValue) else _text(v) or "" for v in values
+            )
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             one, other = _text(left), _text(right)
             return None if one is None or other is None else one + other
@@ -511,7 +530,7 @@ def _assigned(targets: Sequence[ast.expr], value: ast.expr) -> Iterator[tuple[as
     for target in targets:
         yield target, NOWHERE
         match target, value:
-            case (ast.Tuple(elts=places) | ast.List(elts=places)), ast.Tuple(elts=values) if len(
+            case ((ast.Tuple(elts=places) | ast.List(elts=places)), ast.Tuple(elts=values)) if len(
                 places
             ) == len(values):
                 for one, inner in zip(places, values, strict=True):
@@ -558,7 +577,9 @@ def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
 
 def _names_file(parts: Sequence[ast.expr]) -> bool:
     """Whether the first of several values is a file, or its address: a checksum may follow."""
-    texts = [one.value for one in ast.walk(parts[0]) if isinstance(one, ast.Constant)] if parts else []
+    texts = (
+        [one.value for one in ast.walk(parts[0]) if isinstance(one, ast.Constant)] if parts else []
+    )
     last = texts[-1] if texts and isinstance(texts[-1], str) and len(parts) > 1 else ""
     return _FILE.search(re.sub(r"^\w+://[^/]*", "", last)) is not None
 
@@ -585,7 +606,8 @@ def _dotted(node: ast.expr) -> str:
             return ""
 
 
-def _is_environ(node: ast.expr) -> bool:
+def is_environ(node: ast.AST) -> bool:
+    """Whether an expression is the environment: `os.environ`, `environ`."""
     match node:
         case ast.Attribute(attr="environ") | ast.Name(id="environ"):
             return True
@@ -594,16 +616,6 @@ def _is_environ(node: ast.expr) -> bool:
 
 
 # ---- where it stands -----------------------------------------------------------------------------
-
-
-def _in_code(comment: str) -> Iterator[tuple[str, Span]]:
-    """Yield what stands in a comment that is code."""
-    try:
-        tree = ast.parse(comment)
-    except (SyntaxError, ValueError, RecursionError):
-        return
-    for one in literals(tree):
-        yield from ((one.text, span) for span in judge(one.text, one.place))
 
 
 def _told(
@@ -622,5 +634,3 @@ def _told(
 
 def _breaks(text: str, span: Span) -> int:
     return text.count("\n", 0, span.start)
-
-

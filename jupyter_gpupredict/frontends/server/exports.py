@@ -40,9 +40,12 @@ class Wish:
     notebook: str = ""
     """Its path below the server's root: modules beside it are copied."""
     params: list[str] = field(default_factory=list)
+    secrets: str = ""
+    """Who gives what looks like a credential, as in `CodeRequest`."""
+    allow_secrets: bool = False
 
 
-_KINDS: dict[str, type] = {"preview": bool, "force": bool, "overwrite": bool}
+_KINDS: dict[str, type] = {"preview": bool, "force": bool, "overwrite": bool, "allow_secrets": bool}
 _LONGEST = 1000
 _MOST_PARAMS = 50
 
@@ -121,7 +124,15 @@ class ExportHandler(ApiHandler):
         run = self.desk.runs.run(session_id, outcome)
         code = None
         if wish.cells is not None:
-            code = sent.code(run.started, wish.cells, root, wish.notebook, wish.params)
+            code = sent.code(
+                run.started,
+                wish.cells,
+                root,
+                wish.notebook,
+                params=tuple(wish.params),
+                secrets=wish.secrets,
+                allow_secrets=wish.allow_secrets,
+            )
 
         def export(dry_run: bool) -> config.ExportOutcome:
             return config.export(

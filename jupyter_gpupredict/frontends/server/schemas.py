@@ -247,6 +247,8 @@ COMPONENTS: dict[str, Schema] = {
                 "items": {"type": "string", "pattern": "^[A-Za-z_][0-9A-Za-z_]*$"},
                 "default": [],
             },
+            "secrets": {"enum": ["", "env", "param"], "default": ""},
+            "allow_secrets": {"type": "boolean", "default": False},
         },
         "required": ["name"],
         "dependentRequired": {"cells": ["notebook"], "notebook": ["cells"]},

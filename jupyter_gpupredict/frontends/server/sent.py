@@ -65,7 +65,7 @@ def code(
     found: Sequence[SentCell],
     root: str,
     notebook: str,
-    params: Sequence[str],
+    **options: Any,
 ) -> CodeRequest:
     """Return what an export takes.
 
@@ -74,7 +74,7 @@ def code(
         found: The notebook's code cells, in its order.
         root: The server's root directory.
         notebook: The notebook's path below it, with forward slashes.
-        params: Names that the function's caller gives.
+        options: What else `CodeRequest` takes.
 
     Raises:
         InvalidOption: The notebook is not below the root.
@@ -91,11 +91,11 @@ def code(
     return CodeRequest(
         ordered,
         folder,
-        params=tuple(params),
         notes=(*notes, AS_IT_STANDS, UNTRIED),
         tried=False,
         pinned=started.environment == config.environment(),
         python=".".join(started.versions.get("python", "").split(".")[:2]),
+        **options,
     )
 
 
