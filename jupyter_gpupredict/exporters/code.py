@@ -147,7 +147,7 @@ def _remedy(way: str) -> Remedy | None:
 def _remedied(beside: Modules, remedy: Remedy) -> None:
     """Take the credentials out of modules that stand beside the notebook."""
     for path, source in beside.files.items():
-        changed = remedy.apply(source, lambda line, path=path: f"{path} line {line}")
+        changed = remedy.apply(source, f"{path} line {{}}".format)
         if changed.count("os.environ[") > source.count("os.environ["):
             changed = with_import(changed)
         beside.files[path] = changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -172,7 +173,7 @@ def _joined(node: ast.expr, spans: Sequence[secrets.Span], reads: Sequence[ast.e
 
 
 def _atoms(node: ast.expr) -> Iterator[str | ast.FormattedValue]:
-    """Yield the characters of a string, and what an f-string puts between them."""
+    """Yield the characters of a string, and the values that are put between them."""
     match node:
         case ast.Constant(value=str(text)):
             yield from text
@@ -187,7 +188,7 @@ def _atoms(node: ast.expr) -> Iterator[str | ast.FormattedValue]:
         case ast.FormattedValue():
             yield node
         case _:
-            pass
+            yield ast.FormattedValue(node, -1)
 
 
 def _string(atoms: Sequence[str | ast.FormattedValue], *, raw: bool) -> list[ast.expr]:
@@ -197,7 +198,7 @@ def _string(atoms: Sequence[str | ast.FormattedValue], *, raw: bool) -> list[ast
     if len(texts) == len(atoms):
         text = "".join(texts)
         return [ast.Constant(text.encode("latin-1") if raw else text)]
-    values = [ast.Constant(one) if isinstance(one, str) else one for one in atoms]
+    values: list[ast.expr] = [ast.Constant(one) if isinstance(one, str) else one for one in atoms]
     return [ast.JoinedStr(values)]
 
 
@@ -230,7 +231,9 @@ def _edits(tree: ast.AST, source: str, instead: Mapping[int, ast.expr]) -> Itera
         except ValueError:
             continue  # an f-string that cannot be written: it is found again, and refused
         apart = " " * data[begin - 1 : begin].isalnum(), " " * data[end : end + 1].isalnum()
-        simple = text.isidentifier() or text.startswith("os.environ[") and text.endswith("]")
+        simple = re.fullmatch(r"\w+|os\.environ\['\w+'\]", text)
+        if simple:
+            text = text.replace("'", '"')
         if breaks or not simple:
             text = f"({text}{breaks})"
         yield begin, end, f"{apart[0]}{text}{apart[1]}"

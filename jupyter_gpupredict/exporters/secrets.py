@@ -113,14 +113,12 @@ _PLACEHOLDER = re.compile(
     r"|(?<![a-z])(your?|my|insert|here|enter|change|replace|paste|placeholder|example|todo|dummy"
     r"|fake|none|null|nan|true|false|redacted|default|please|string|str|test)(?![a-z])"
 )
-_COMMON = frozenset(
-    "ab ac ad ag ai al am an ap ar as at ay ba be bi bl bo ca ce ch ci ck cl co cr ct cu da dd de di"
-    " do ea ec ed ee ef eg el em en ep er es et ev ex fa ff fi fo ge gr ha he hi ho ia ib ic id ie"
-    " if ig il im in io ip ir is it ke la ld le li ll lo ls lt lu ma me mi mo mp na nc nd ne ng ni"
-    " no ns nt nu nv oc od ol om on oo op or os ot ou ow pa pe pl po pr pt qu ra rc rd re ri rm ro"
-    " rr rs rt sa sc se sh si sl so sp ss st su ta tc te th ti to tr ts tt ty ui ul um un up ur us"
-    " ut va ve xt".split()
+_FOLLOWS = (
+    "a:bcdgilmnprsty b:aeilo c:aehiklortu d:adeio e:acdefglmnprstvx f:afio g:er h:aeio "
+    "i:abcdefglmnoprst k:e l:adeilostu m:aeiop n:acdegiostuv o:cdlmnoprstuw p:aelort q:u "
+    "r:acdeimorst s:acehilopstu t:acehiorsty u:ilmnprst v:ae x:t"
 )
+_COMMON = frozenset(part[0] + letter for part in _FOLLOWS.split() for letter in part[2:])
 """Pairs of letters: three quarters of those in words, a quarter of those that chance draws."""
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:\\)|\.[A-Za-z]\w{0,4}$")
@@ -168,7 +166,7 @@ class Span(NamedTuple):
 
 
 class Literal(NamedTuple):
-    """A string in code, joined from its pieces; NUL stands where an f-string puts a value."""
+    """A string in code, joined from its pieces; NUL stands where a value is put into it."""
 
     node: ast.expr
     text: str
@@ -196,7 +194,7 @@ def suspects(text: str) -> list[Suspect]:
 
 
 def judge(text: str, place: Place = NOWHERE) -> list[Span]:
-    """Return the parts of a text that look like credentials, none within another, in their order."""
+    """Return the parts of a text that look like credentials, none within another, in order."""
     spans = [*_shaped(text, place), *_in_addresses(text), *_in_pairs(text)]
     if not place.is_key:
         spans += [*_whole(text, place), *_drawn(text, place)]
@@ -232,7 +230,7 @@ def literals(tree: ast.AST) -> Iterator[Literal]:
         if text is not None and isinstance(node, ast.expr):
             yield Literal(node, text, place)
         if text is None or isinstance(node, ast.JoinedStr | ast.BinOp):
-            queue.extend(_children(node, place))
+            queue.extend(reversed(list(_children(node, place))))
 
 
 def comments(source: str) -> Iterator[tuple[int, str]]:
@@ -332,26 +330,34 @@ def _in_pairs(text: str) -> Iterator[Span]:
         value = found[group]
         strong = is_secret_name(found[1]) and (written or _is_mixed(value))
         if (strong and _is_password(value)) or (_is_weak(found[1]) and _is_dense(value)):
-            yield Span(*found.span(group), f"the value of {found[1]}", _upper(found[1]))
+            yield Span(*found.span(group), _value_of(found[1]), _upper(found[1]))
 
 
 def _whole(text: str, place: Place) -> Iterator[Span]:
     """Yield a literal that its name, or the function it is given to, makes a credential."""
-    start = found.start(1) if (found := _SCHEME.fullmatch(text)) else 0
+    start = scheme.start(1) if (scheme := _SCHEME.fullmatch(text)) else 0
     value, called = text[start:], _letters(place.called.rpartition(".")[2])
     if place.name:
-        named = is_secret_name(place.name) and _is_password(value)
-        kind = f"the value of {place.name}" if place.name.isascii() else "a credential"
-        if named or (_is_weak(place.name) and _is_dense(value)):
-            yield Span(start, len(text), kind, _variable(place))
-    elif called and not _ASKS.match(called) and (_LOGIN.search(called) or _STRONG.search(called)):
-        if _is_password(value) and (not place.alone or _is_mixed(value) or " " in value):
-            kind = f"what {place.called[:60]}() is given"
-            yield Span(start, len(text), kind, _variable(place))
+        kind = _value_of(place.name)
+        found = is_secret_name(place.name) and _is_password(value)
+        found = found or (_is_weak(place.name) and _is_dense(value))
+    else:
+        kind = f"what {place.called[:60]}() is given"
+        told = not place.alone or _is_mixed(value) or " " in value
+        found = told and _is_password(value) and not _ASKS.match(called)
+        found = found and bool(_LOGIN.search(called) or _STRONG.search(called))
+    if found:
+        yield Span(start, len(text), kind, _variable(place))
+
+
+def _value_of(name: str) -> str:
+    """Return how a message names what a name stands for; never what may be a credential itself."""
+    plain = re.fullmatch(r"[A-Za-z_][\w. -]{0,60}", name) and not _is_dense(name)
+    return f"the value of {name}" if plain else "a credential"
 
 
 def _drawn(text: str, place: Place) -> Iterator[Span]:
-    """Yield the words of a text that look drawn by chance, and nothing says that they are harmless."""
+    """Yield the words of a text that look drawn by chance, unless they are said to be harmless."""
     if any(_is_harmless(one) for one in (place.name, place.called.rpartition(".")[2]) if one):
         return
     for found in _TYPED.finditer(text):
@@ -474,8 +480,10 @@ def _text(node: ast.AST) -> str | None:
                 "\0" if isinstance(v, ast.FormattedValue) else _text(v) or "" for v in values
             )
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            one, other = _text(left), _text(right)
-            return None if one is None or other is None else one + other
+            sides = _text(left), _text(right)
+            return (
+                None if sides == (None, None) else "".join("\0" if s is None else s for s in sides)
+            )
         case _:
             return None
 
@@ -518,8 +526,11 @@ def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
         case ast.JoinedStr(values=values):
             yield from ((one, NOWHERE) for one in values if isinstance(one, ast.FormattedValue))
         case ast.BinOp(left=left, right=right) if _text(node) is not None:  # told as a whole
-            parts = (one for side in (left, right) for one in ast.walk(side))
-            yield from ((one, NOWHERE) for one in parts if isinstance(one, ast.FormattedValue))
+            for side in (left, right):
+                if _text(side) is None:
+                    yield side, NOWHERE
+                elif not isinstance(side, ast.Constant):
+                    yield from _children(side, NOWHERE)
         case ast.List() | ast.Tuple() | ast.Set() | ast.BinOp() | ast.BoolOp() | ast.IfExp():
             yield from ((one, place) for one in ast.iter_child_nodes(node))
         case _:
