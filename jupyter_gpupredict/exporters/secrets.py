@@ -122,7 +122,10 @@ _COMMON = frozenset(part[0] + letter for part in _FOLLOWS.split() for letter in 
 """Pairs of letters: three quarters of those in words, a quarter of those that chance draws."""
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:\\)|\.[A-Za-z]\w{0,4}$")
-_FILE = re.compile(r"\.[A-Za-z]\w{1,5}$")
+_FILE = re.compile(
+    r"(?i)\.(zip|t?[gx]z|tar|bz2|7z|rar|[ct]sv|txt|jsonl?|parquet|pth?|bin|ckpt|h5|hdf5|pkl|np[yz]"
+    r"|onnx|safetensors|gguf|model|whl|png|jpe?g|mp4|wav)$"
+)
 _PICTURE = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|PHN2|PD94|JVBER|UEsDB|H4sI")
 """How files begin in base64."""
 _BLOCK = re.compile(r"(?:^[A-Za-z0-9+/=]{60,}\n){2,}", re.MULTILINE)

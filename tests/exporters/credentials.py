@@ -6,6 +6,7 @@ Nothing here looks like a credential until it is drawn, so that no scanner stops
 import random
 import re
 import string
+from urllib.parse import quote
 
 _LETTERS = string.ascii_letters
 _ALPHABETS = {
@@ -93,7 +94,9 @@ KINDS = {
     "password with signs": "{w5}{d2}!{A4}#{w3}",
     "password with spaces": "correct {w5} battery {w6}",
     "Perplexity": "pplx-{A48}",
-    "PGP": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{b64}\n{b64}\n-----END PGP PRIVATE KEY BLOCK-----",
+    "PGP": (
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{b64}\n{b64}\n-----END PGP PRIVATE KEY BLOCK-----"
+    ),
     "Pinecone": "pcsk_{A5}_{A63}",
     "Postgres address": "POSTGRESQL://me:{A12}@db.example:5432/x",
     "Postman": "PMAK-{x24}-{x34}",
@@ -156,12 +159,23 @@ def draw(shape, seed):
 
 
 def placed(credential, placement):
-    """Return code that holds a credential; a part of an address is as an address has it."""
+    """Return code that holds a credential, None where it cannot stand: an address in another."""
     if placement in ("query", "userinfo"):
-        bare = credential.rpartition(" ")[2] if "://" not in credential else "x1y2Zq8Lm4Tr6Wv"
-        credential = re.sub(r"[^\w.~-]", lambda one: f"%{ord(one[0]):02X}", bare)
+        if "://" in credential or "\n" in credential:
+            return None
+        credential = quote(credential.rpartition(" ")[2], safe="~")
     if placement == "comment":
         credential = credential.replace("\n", "\n# ")
     if placement == "f-string":
         credential = credential.replace("\n", "\\n").replace("{", "{{").replace("}", "}}")
     return PLACEMENTS[placement].format(credential)
+
+
+def every(seed):
+    """Yield kind, placement, credential and code, for all that can be."""
+    for kind, shape in KINDS.items():
+        credential = draw(shape, f"{seed}{kind}")
+        for placement in PLACEMENTS:
+            code = placed(credential, placement)
+            if code is not None:
+                yield kind, placement, credential, code
