@@ -26,7 +26,7 @@ _SHAPES = (
     ("a GitLab token", "GITLAB_TOKEN", r"gl[a-z]{2,5}-[A-Za-z0-9_-]{20,}"),
     ("a Hugging Face token", "HF_TOKEN", r"(?:hf|api_org)_[A-Za-z0-9]{30,}"),
     ("an Anthropic key", "ANTHROPIC_API_KEY", r"sk-ant-[A-Za-z0-9_-]{20,}"),
-    ("an API key", "OPENAI_API_KEY", r"sk-(?=[\w-]*\d)[A-Za-z0-9_-]{20,}"),
+    ("an API key", "OPENAI_API_KEY", r"sk-(?=[\w-]{0,40}\d)[A-Za-z0-9_-]{20,}"),
     ("a Google key", "GOOGLE_API_KEY", r"AIza[\w-]{35}|GOCSPX-[\w-]{20,}|ya29\.[\w-]{20,}"),
     ("a Stripe key", "STRIPE_API_KEY", r"(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,}"),
     ("a Slack token", "SLACK_TOKEN", r"x(?:ox[a-z]|app)-[A-Za-z0-9-]{10,}"),
@@ -35,7 +35,7 @@ _SHAPES = (
     ("a Discord token", "DISCORD_TOKEN", r"[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,}"),
     ("a Telegram token", "TELEGRAM_TOKEN", r"\d{8,10}:[\w-]{35}"),
     ("an Azure secret", "AZURE_CLIENT_SECRET", r"[\w~.-]{3}8Q~[\w~.-]{31,}"),
-    ("a signed token", "JWT", r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+    ("a signed token", "JWT", r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
     (
         "a private key",
         "PRIVATE_KEY",
@@ -45,8 +45,8 @@ _SHAPES = (
     (
         "a webhook's address",
         "WEBHOOK_URL",
-        r"(?i:(?:https?://)?[\w.-]*\b(?:hooks?|office|discord(?:app)?)\.[\w./-]*(?:hook|services)"
-        r"[\w-]*/[\w@/-]{16,})",
+        r"(?i:(?:https?://[\w.-]{0,80}\b)?(?:hooks?|office|discord(?:app)?)\.[\w./-]{0,80}(?:hook|services)"
+        r"[\w-]{0,20}/[\w@/-]{16,})",
     ),
     (
         "an access token",
@@ -54,14 +54,14 @@ _SHAPES = (
         r"(?:dapi|r8_|gsk_|dop_v1_|shp[a-z]{2}_|ntn_|secret_|lin_api_|figd_|dckr_pat_|sbp_|gl(?:sa|c)_"
         r"|pplx-|xai-|nvapi-|hv[sbr]\.|fw_|pcsk_|tvly-|lsv2_[a-z]{2}_|jina_|rpa_|aio_|sk_|sl\.|NRAK-"
         r"|dp\.[a-z]{2}\.|PMAK-|SK|key-|xkeysib-|HRKU-|bkua_|ATBB|y0_|sntry[su]_|rubygems_|tfp_|EAA)"
-        r"(?=[\w-]*\d)[A-Za-z0-9][A-Za-z0-9_-]{22,}",
+        r"(?=[\w-]{0,22}\d)[A-Za-z0-9][A-Za-z0-9_-]{22,}",
     ),
 )
 """Kind, the variable that is usual for it, and the shape that its service publishes."""
 _SHAPE = re.compile(
     r"(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<s{n}>{one[2]})" for n, one in enumerate(_SHAPES)) + ")"
 )
-_ADDRESS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://[^\s'\"<>`]+")
+_ADDRESS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,20}://[^\s'\"<>`]+")
 _USERINFO = re.compile(r"://(?:([^\s/:@'\"{}\0]*):)?([^\s/'\"{}\0]+)@")
 _QUERY = re.compile(r"[?&;#]([\w.-]+)=([^\s&;#'\"{}\0]+)")
 _PAIR = re.compile(
@@ -74,7 +74,7 @@ _SAID = re.compile(
 _SCHEME = re.compile(r"(?i)\b(?:bearer|basic|token|apikey)\s+([\w.~+/=:-]{8,})")
 _WORD = re.compile(r"[A-Za-z0-9+/_.~-]{16,}={0,2}")
 _TYPED = re.compile(
-    r"(?<!\S)(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d\S*\d)(?=\S*[!@#$%^&*])[\w!@#$%^&*-]{8,40}(?!\S)"
+    r"(?<!\S)(?=\S{8,40}(?!\S))(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d\S*\d)(?=\S*[!@#$%^&*])[\w!@#$%^&*-]{8,40}(?!\S)"
 )
 """A password as rules for passwords want it."""
 
@@ -130,6 +130,8 @@ _PICTURE = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|PHN2|PD94|JVBER|UEsDB|H4sI
 """How files begin in base64."""
 _BLOCK = re.compile(r"(?:^[A-Za-z0-9+/=]{60,}\n){2,}", re.MULTILINE)
 _PRAGMA = re.compile(r"pragma: ?(?:allow|white)list( nextline)? secret|gitleaks:allow")
+_MOST = 1000
+"""Findings in one text; with so many, the rest adds nothing but time."""
 _LONGEST = 256
 """Longer than any credential without a shape of its own."""
 
@@ -202,10 +204,12 @@ def judge(text: str, place: Place = NOWHERE) -> list[Span]:
     if not place.is_key:
         spans += [*_whole(text, place), *_drawn(text, place)]
     kept: list[Span] = []
+    covered = bytearray(len(text))
     for one in spans:
-        if not any(one.start < other.end and other.start < one.end for other in kept):
+        if not any(covered[one.start : one.end]):
+            covered[one.start : one.end] = b"\1" * (one.end - one.start)
             kept.append(one)
-    return sorted(kept)
+    return sorted(kept)[:_MOST]
 
 
 def line_of(one: Literal, span: Span) -> int:
@@ -368,7 +372,9 @@ def _drawn(text: str, place: Place) -> Iterator[Span]:
     rest = _ADDRESS.sub(lambda one: "\0" * len(one[0]), text)
     rest = _BLOCK.sub(lambda one: "\0" * len(one[0]), rest)
     for found in _WORD.finditer(rest):
-        before = re.search(r"([A-Za-z]\w*)\W{0,3}$", rest[: found.start()])
+        before = re.search(
+            r"([A-Za-z]\w*)\W{0,3}$", rest[max(0, found.start() - 60) : found.start()]
+        )
         if _is_drawn(found[0]) and not (before and _is_harmless(before[1])):
             yield Span(*found.span(), "a random-looking string", _variable(place))
 
