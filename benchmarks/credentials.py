@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import sys
 from pathlib import Path
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.core.cells import Cell
 from jupyter_gpupredict.exporters import celltext
 from jupyter_gpupredict.exporters.secrets import literals, suspects
 
@@ -24,9 +25,11 @@ LISTED = Path(__file__).with_suffix(".tsv")
 def count(path: Path) -> tuple[int, list[str]]:
     """Return how many string literals a notebook has, and what is said of them."""
     found, told = 0, list[str]()
-    for cell in config.read_notebook(path)[0]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ("".join(one["source"]) for one in cells if one["cell_type"] == "code")
+    for number, source in enumerate(sources, start=1):
         try:
-            code = celltext.read(cell)
+            code = celltext.read(Cell(f"cell {number}", source))
         except SyntaxError:
             continue
         found += sum(1 for _ in literals(ast.parse(code.source)))

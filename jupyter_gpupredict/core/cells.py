@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+SECRETS_FROM = ("env", "param")
+"""Who may give a function its credentials: the environment, the caller."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -41,8 +44,7 @@ class CodeRequest:
     drop_magics: bool = False
     """Leave out what earlier cells have that works in a notebook only, instead of refusing it."""
     secrets: str = ""
-    """Who gives what looks like a credential: `env`, the environment; `param`, the caller; empty:
-    nobody, so that it is refused."""
+    """Who gives what looks like a credential, of `SECRETS_FROM`; empty: nobody, it is refused."""
     allow_secrets: bool = False
     """Keep what looks like a credential and is still there."""
     notes: tuple[str, ...] = ()

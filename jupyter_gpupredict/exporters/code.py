@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
 from jupyter_gpupredict.exporters.beside import modules
 from jupyter_gpupredict.exporters.module import module_text
@@ -133,15 +134,9 @@ def _through_tqdm(roots: Iterable[tuple[ast.AST, str]]) -> bool:
 
 
 def _remedy(way: str) -> Remedy | None:
-    match way:
-        case "":
-            return None
-        case "env":
-            return Remedy(way, set(_SYSTEM))
-        case "param":
-            return Remedy(way)
-        case _:
-            raise InvalidOption(f"secrets={way[:40]!r} is unknown", "env or param")
+    if way and way not in SECRETS_FROM:
+        raise InvalidOption(f"secrets={way[:40]!r} is unknown", " or ".join(SECRETS_FROM))
+    return Remedy(way, set(_SYSTEM)) if way else None
 
 
 def _remedied(beside: Modules, remedy: Remedy) -> None:

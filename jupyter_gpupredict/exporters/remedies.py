@@ -7,14 +7,13 @@ import io
 import re
 import tokenize
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.exporters import secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-Way = Literal["env", "param"]
 _LEFT_OUT = "# left out: it held what looks like a credential"
 _Edit = tuple[int, int, str]
 """Where in the source, in bytes, and what stands there instead."""
@@ -34,7 +33,8 @@ class Taken:
 class Remedy:
     """One way for all sources of an export, so that the same credential has one name."""
 
-    way: Way
+    way: str
+    """Who gives them: `env`, the environment, or `param`, the caller."""
     reserved: set[str] = field(default_factory=set)
     """Names that mean something else in the code."""
     names: dict[str, str] = field(default_factory=dict, repr=False)

@@ -380,7 +380,7 @@ def _drawn(text: str, place: Place) -> Iterator[Span]:
 
 
 def _is_drawn(word: str) -> bool:
-    """Whether characters look drawn by chance: many different ones, of several classes, no words."""
+    """Whether characters look drawn by chance: many different ones, of several classes."""
     word = word.strip("=./~")
     bare = re.sub(r"[^A-Za-z0-9]", "", word)
     if not 16 <= len(word) <= _LONGEST or _UUID.search(word) or _PICTURE.match(word):

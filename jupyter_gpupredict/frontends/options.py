@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 from jupyter_gpupredict.config import SessionConfig, read_notebook
-from jupyter_gpupredict.core.cells import CodeRequest
+from jupyter_gpupredict.core.cells import SECRETS_FROM, CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--secrets",
-        choices=("env", "param"),
+        choices=SECRETS_FROM,
         default="",
         help="who gives what looks like a credential: the environment, by a name in .env.example, "
         "or the function's caller",

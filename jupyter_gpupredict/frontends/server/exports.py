@@ -10,6 +10,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption
 from jupyter_gpupredict.frontends.server import records, replies, sent
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
@@ -84,6 +85,8 @@ def _require(key: str, value: Any) -> None:
     elif key == "params":
         fits = isinstance(value, list) and len(value) <= _MOST_PARAMS
         fits = fits and all(isinstance(one, str) and one.isidentifier() for one in value)
+    elif key == "secrets":
+        fits = value in ("", *SECRETS_FROM)
     elif key in ("sm_percent", "memory_mib"):
         fits = value is None or (isinstance(value, int) and not isinstance(value, bool))
     else:

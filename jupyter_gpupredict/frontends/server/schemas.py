@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.metrics import METRICS, REASONS
 
@@ -247,7 +248,7 @@ COMPONENTS: dict[str, Schema] = {
                 "items": {"type": "string", "pattern": "^[A-Za-z_][0-9A-Za-z_]*$"},
                 "default": [],
             },
-            "secrets": {"enum": ["", "env", "param"], "default": ""},
+            "secrets": {"enum": ["", *SECRETS_FROM], "default": ""},
             "allow_secrets": {"type": "boolean", "default": False},
         },
         "required": ["name"],
