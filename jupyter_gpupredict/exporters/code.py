@@ -91,7 +91,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         needs = unpinned(beside.names, found.pip, request.python, extra)
     files = tuple(sorted(beside.files.items()))
     notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
-    texts = [*files, ("requirements.txt", needs.text)]
+    texts = [*files, ("requirements.txt", needs.text), ("README.md", "\n".join(notes))]
     notes += _secrets(found, module, texts, label, allow=request.allow_secrets)
     _refuse_home(found, module, files, label, request.folder)
     trees = [ast.parse(module), *(ast.parse(source) for _, source in files)]

@@ -572,7 +572,7 @@ def _defaults(node: ast.arguments) -> Iterator[tuple[ast.AST, Place]]:
 
 
 def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
-    called = _dotted(node.func)
+    called = dotted(node.func)
     last = _letters(called.rpartition(".")[2])
     on_text = isinstance(node.func, ast.Attribute) and _text(node.func.value) is not None
     yield (node.func.value, place) if on_text else (node.func, NOWHERE)  # type: ignore[attr-defined]
@@ -616,12 +616,15 @@ def _named(target: ast.expr) -> str:
             return ""
 
 
-def _dotted(node: ast.expr) -> str:
+def dotted(node: ast.expr) -> str:
+    """Return the names of an expression such as `a.b().c`, without what is passed."""
     match node:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=value, attr=name):
-            return f"{_dotted(value)}.{name}".lstrip(".")
+            return f"{dotted(value)}.{name}".lstrip(".")
+        case ast.Call(func=function):
+            return f"{dotted(function)}()"
         case _:
             return ""
 

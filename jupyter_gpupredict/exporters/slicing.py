@@ -16,6 +16,7 @@ from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.exporters import celltext, names
 from jupyter_gpupredict.exporters.entry import Entry, find_entry
 from jupyter_gpupredict.exporters.placing import Finding, Placed, place
+from jupyter_gpupredict.exporters.secrets import dotted
 from jupyter_gpupredict.exporters.statements import Kind, Order, Statement, literals, split
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ class _Slicer:
         node = statement.node
         if isinstance(node, ast.Expr):
             value = node.value.value if isinstance(node.value, ast.Await) else node.value
-            called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+            called = dotted(value.func) if isinstance(value, ast.Call) else ""
             if not _SETTING.search(called):
                 return
             what = f"{called}(...)"

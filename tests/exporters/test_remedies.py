@@ -153,3 +153,16 @@ def test_what_cannot_be_taken_out_is_refused_with_the_ways_on(tmp_path):
         export(tmp_path / "f", "import tools\ntools.f('a')", secrets="param")
     with pytest.raises(InvalidOption, match="env or param"):
         export(tmp_path / "f", "1", secrets="vault")
+
+
+def test_what_is_left_out_is_told_without_its_credentials(tmp_path):
+    setting = f"import json, os\njson.JSONEncoder(x={TOKEN!r}).default.set_config({HEX!r})"
+    outcome = export(tmp_path / "f", setting, f"%load_ext {HEX}\njson.dumps(1)")
+    assert any(
+        "In [1] line 2: json.JSONEncoder().default.set_config" in w for w in outcome.warnings
+    )
+    told = "".join(outcome.texts.values()) + "".join(outcome.warnings)
+    assert TOKEN not in told
+    assert HEX not in told
+    with pytest.raises(SecretFound, match="README"):
+        export(tmp_path / "g", f"?a['{TOKEN}']", "1")
