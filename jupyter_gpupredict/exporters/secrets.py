@@ -37,6 +37,11 @@ _SHAPES = (
     ("an Azure secret", "AZURE_CLIENT_SECRET", r"[\w~.-]{3}8Q~[\w~.-]{31,}"),
     ("a signed token", "JWT", r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
     (
+        "the hash of a password",
+        "PASSWORD_HASH",
+        r"\$(?:2[aby]|5|6|y|argon2\w*)\$[./A-Za-z0-9$=,+]{20,}",
+    ),
+    (
         "a private key",
         "PRIVATE_KEY",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?-----END [A-Z0-9 ]*-----|.*)"
@@ -51,10 +56,11 @@ _SHAPES = (
     (
         "an access token",
         "ACCESS_TOKEN",  # a prefix that its issuer chose so that it can be found
-        r"(?:dapi|r8_|gsk_|dop_v1_|shp[a-z]{2}_|ntn_|secret_|lin_api_|figd_|dckr_pat_|sbp_|gl(?:sa|c)_"
-        r"|pplx-|xai-|nvapi-|hv[sbr]\.|fw_|pcsk_|tvly-|lsv2_[a-z]{2}_|jina_|rpa_|aio_|sk_|sl\.|NRAK-"
-        r"|dp\.[a-z]{2}\.|PMAK-|SK|key-|xkeysib-|HRKU-|bkua_|ATBB|y0_|sntry[su]_|rubygems_|tfp_|EAA)"
-        r"(?=[\w-]{0,22}\d)[A-Za-z0-9][A-Za-z0-9_-]{22,}",
+        r"(?:dapi|r8_|gsk_|dop_v1_|shp[a-z]{2}_|ntn_|lin_api_|figd_|dckr_pat_|sbp_|gl(?:sa|c)_|pplx-"
+        r"|xai-|nvapi-|hv[sbr]\.|pcsk_|tvly-|lsv2_[a-z]{2}_|jina_|rpa_|NRAK-|PMAK-|xkeysib-|HRKU-"
+        r"|bkua_|ATBB|ATATT3|sntry[su]_|rubygems_|AKCp)[A-Za-z0-9][A-Za-z0-9_-]{22,}"
+        r"|(?:secret_|fw_|aio_|sk_|sl\.|dp\.[a-z]{2}\.|SK|key-|y0_|tfp_|pnu_|EAA)"
+        r"(?=[\w-]{0,22}\d)[A-Za-z0-9][A-Za-z0-9_-]{22,}",  # may begin a word, too
     ),
 )
 """Kind, the variable that is usual for it, and the shape that its service publishes."""
@@ -91,6 +97,8 @@ _WEAK = re.compile(
     r"|pass|cred)s?$"
 )
 """Names that everyday code has, too: there the value decides."""
+_SIGNS = re.compile(r"(token|sig|signature|auth|jwt|appid|sid)$")
+"""Those of them that an address has for nothing else."""
 _HARMLESS = re.compile(
     r"(sha|hash|md|digest|checksum|integrity|commit|revision|rev|etag|fingerprint|u?uid|guid|id"
     r"|path|file|filename|folder|dir|image|img|model|checkpoint|ckpt|dataset|vocab|sequence|smiles"
@@ -109,7 +117,7 @@ _SETS = re.compile(
 )
 """Calls whose first argument names what the second is."""
 _PLACEHOLDER = re.compile(
-    r"(?i)^\W*$|^<.*>$|^\[.*\]$|^(.)\1*$|\*{3}|\.{3}|…|^\$|\$\{|%\(|%s|\{|x{4,}|:$|change_?me"
+    r"(?i)^\W*$|^<.*>$|^\[.*\]$|^(.)\1*$|\*{3}|\.{3}|…|^\$\w+$|\$\{|%\(|%s|\{|x{4,}|:$|change_?me"
     r"|(?<![a-z])(your?|my|insert|here|enter|change|replace|paste|placeholder|example|todo|dummy"
     r"|fake|none|null|nan|true|false|redacted|default|please|string|str|test)(?![a-z])"
 )
@@ -120,6 +128,7 @@ _FOLLOWS = (
 )
 _COMMON = frozenset(part[0] + letter for part in _FOLLOWS.split() for letter in part[2:])
 """Pairs of letters: three quarters of those in words, a quarter of those that chance draws."""
+_APP_PASSWORD = re.compile(r"[a-z]{4}( [a-z]{4}){3}")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PATH = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:\\)|\.[A-Za-z]\w{0,4}$")
 _FILE = re.compile(
@@ -318,7 +327,8 @@ def _in_addresses(text: str) -> Iterator[Span]:
         for found in _QUERY.finditer(address[0]):
             name, value = _letters(found[1]), found[2]
             strong = _STRONG.search(name) and _is_password(value)
-            if strong or (_WEAK.search(name) and _is_dense(value, 8)):
+            dense = _is_dense(value, 8) or (_SIGNS.search(name) and _is_mixed(value))
+            if strong or (_WEAK.search(name) and dense and not _is_placeholder(value)):
                 yield _part(address, found.span(2), "an address with a key", _upper(found[1]))
     for found in _SCHEME.finditer(text):
         if _is_dense(found[1], 12):
@@ -369,6 +379,8 @@ def _drawn(text: str, place: Place) -> Iterator[Span]:
         return
     for found in _TYPED.finditer(text):
         yield Span(*found.span(), "a password", _variable(place))
+    if _APP_PASSWORD.fullmatch(text) and not _has_words(text):
+        yield Span(0, len(text), "a password", _variable(place))
     rest = _ADDRESS.sub(lambda one: "\0" * len(one[0]), text)
     rest = _BLOCK.sub(lambda one: "\0" * len(one[0]), rest)
     for found in _WORD.finditer(rest):
@@ -395,7 +407,7 @@ def _is_drawn(word: str) -> bool:
         return False
     digits, letters = sum(map(str.isdigit, bare)), sum(map(str.isalpha, bare))
     if part := re.search(r"[0-9a-f]{32,}|[0-9A-F]{32,}", word):
-        return len(set(part[0])) >= 8 and not (part[0].isdigit() or part[0].isalpha())
+        return len(set(part[0])) >= 5 and not (part[0].isdigit() or part[0].isalpha())
     mixed = not (bare.isupper() or bare.islower())
     changes = len(re.findall(r"[a-z](?=[A-Z0-9])|[A-Z](?=[A-Z]*[a-z0-9])|[0-9](?=[A-Za-z])", bare))
     enough = digits >= 1 if mixed else digits >= 2
