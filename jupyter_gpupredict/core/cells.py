@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+SECRETS_FROM = ("env", "param")
+"""Who may give a function its credentials: the environment, the caller."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -40,8 +43,10 @@ class CodeRequest:
     """The image the Dockerfile starts from; empty: chosen by rule."""
     drop_magics: bool = False
     """Leave out what earlier cells have that works in a notebook only, instead of refusing it."""
+    secrets: str = ""
+    """Who gives what looks like a credential, of `SECRETS_FROM`; empty: nobody, it is refused."""
     allow_secrets: bool = False
-    """Keep literals that look like credentials."""
+    """Keep what looks like a credential and is still there."""
     notes: tuple[str, ...] = ()
     """What is to be said about where the cells come from."""
     tried: bool = True

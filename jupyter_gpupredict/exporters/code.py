@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import SecretFound, UnsupportedCell
+from jupyter_gpupredict.core.cells import SECRETS_FROM
+from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
 from jupyter_gpupredict.exporters.beside import modules
 from jupyter_gpupredict.exporters.module import module_text
+from jupyter_gpupredict.exporters.remedies import Remedy, with_import
 from jupyter_gpupredict.exporters.requirements import Requirements, requirements, unpinned
-from jupyter_gpupredict.exporters.secrets import environment_names, suspects
+from jupyter_gpupredict.exporters.secrets import Suspect, environment_names, suspects
 from jupyter_gpupredict.exporters.slicing import slice_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from jupyter_gpupredict.core.cells import CodeRequest
+    from jupyter_gpupredict.exporters.beside import Modules
     from jupyter_gpupredict.exporters.slicing import Slice
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -27,6 +30,12 @@ _SYSTEM = frozenset(
      "TEMP", "TMP", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"}
 )  # fmt: skip
 """Variables that a container has of its own; an empty line in a file would take them away."""
+
+
+_HINT = (
+    "read it from os.environ with --secrets env, let the caller give it with --secrets param "
+    "(secrets='env', 'param'), or insist with --allow-secrets (allow_secrets=True)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,16 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     Raises:
         UnsupportedCell: The cell needs what a folder cannot hold.
         SecretFound: The code holds what looks like a credential.
+        InvalidOption: There is no such remedy for one.
     """
     label = request.cells[-1].label
+    remedy = _remedy(request.secrets)
     found = slice_cells(
-        request.cells, request.params, request.setup, drop_magics=request.drop_magics
+        request.cells,
+        request.params,
+        request.setup,
+        drop_magics=request.drop_magics,
+        remedy=remedy,
     )
     module = module_text(found, name, label)
     roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]
@@ -68,18 +83,22 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     beside = modules(roots, request.folder, installed=request.pinned)
     if _through_tqdm(roots):
         beside.names["tqdm.auto"] = beside.names.pop("tqdm.notebook.tqdm", label)
+    if remedy is not None and remedy.way == "env":
+        _remedied(beside, remedy)
     if request.pinned:
         needs = requirements(beside.names, beside.optional, found.pip, extra)
     else:
         needs = unpinned(beside.names, found.pip, request.python, extra)
     files = tuple(sorted(beside.files.items()))
     notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
-    notes += _secrets(found, module, files, label, allow=request.allow_secrets)
+    texts = [*files, ("requirements.txt", needs.text), ("README.md", "\n".join(notes))]
+    notes += _secrets(found, module, texts, label, allow=request.allow_secrets)
     _refuse_home(found, module, files, label, request.folder)
     trees = [ast.parse(module), *(ast.parse(source) for _, source in files)]
     read = [one for tree in trees for one in environment_names(tree)]
     variables = sorted({*found.environment, *read} - _SYSTEM)
     parameters, required = _parameters(found)
+    notes += _taken_out(remedy, {*read, *required}, found)
     return Code(
         module=module,
         files=files,
@@ -114,36 +133,77 @@ def _through_tqdm(roots: Iterable[tuple[ast.AST, str]]) -> bool:
     return any(isinstance(r, ast.ImportFrom) and r.module == "tqdm.notebook" for r, _ in roots)
 
 
+def _remedy(way: str) -> Remedy | None:
+    if way and way not in SECRETS_FROM:
+        raise InvalidOption(f"secrets={way[:40]!r} is unknown", " or ".join(SECRETS_FROM))
+    return Remedy(way, set(_SYSTEM)) if way else None
+
+
+def _remedied(beside: Modules, remedy: Remedy) -> None:
+    """Take the credentials out of modules that stand beside the notebook."""
+    for path, source in beside.files.items():
+        changed = remedy.apply(source, f"{path} line {{}}".format)
+        if changed.count("os.environ[") > source.count("os.environ["):
+            changed = with_import(changed)
+        beside.files[path] = changed
+
+
+def _taken_out(remedy: Remedy | None, used: set[str], found: Slice) -> list[str]:
+    """Return what is to be said of the credentials that the function would have held."""
+    if remedy is None:
+        return []
+    gives = "the environment gives it as" if remedy.way == "env" else "the caller gives it as"
+    lines = (
+        (one.cell, n) for one in found.placed.kept for n in range(one.span[0], one.span[1] + 1)
+    )
+    places = {cell.place(line) for cell, line in lines}
+    return [
+        f"{one.place} held what looks like {one.kind}: "
+        + (f"{gives} {one.name}" if one.name else "the comment was left out")
+        for one in remedy.taken
+        if one.name in used or (not one.name and one.place in places)
+    ]
+
+
 def _suspicious(
-    found: Slice, module: str, files: Iterable[tuple[str, str]], label: str
-) -> Iterator[tuple[str, str]]:
-    """Yield place and kind of everything that looks like a credential."""
+    found: Slice, module: str, texts: Iterable[tuple[str, str]], label: str
+) -> Iterator[tuple[str, Suspect]]:
+    """Yield everything that looks like a credential, with its place."""
+    cells = {id(one.cell): suspects(one.cell.source) for one in found.placed.kept}
     for statement in found.placed.kept:
         first, last = statement.span
-        for one in suspects(statement.cell.source):
+        for one in cells[id(statement.cell)]:
             if first <= one.line <= last:
-                yield statement.cell.place(one.line), one.kind
+                yield statement.cell.place(one.line), one
     for name, value in _values(found):
         for one in suspects(f"{name} = {ast.unparse(value)}"):
-            yield found.placed.places.get(name, label), one.kind
-    for path, source in files:
+            yield found.placed.places.get(name, label), one
+    for path, source in texts:
         for one in suspects(source):
-            yield f"{path} line {one.line}", one.kind
+            yield f"{path} line {one.line}", one
     for one in suspects(module):  # whatever way it came in
-        yield label, one.kind
+        yield label, one
 
 
 def _secrets(
-    found: Slice, module: str, files: Iterable[tuple[str, str]], label: str, *, allow: bool
+    found: Slice, module: str, texts: Iterable[tuple[str, str]], label: str, *, allow: bool
 ) -> list[str]:
-    places = list(_suspicious(found, module, files, label))
-    for place, kind in places:
-        if not allow:
-            raise SecretFound(
-                f"{place} holds what looks like {kind}",
-                "read it from os.environ, or insist with --allow-secrets (allow_secrets=True)",
-            )
-    return [f"{place} holds what looks like {kind}, kept on request" for place, kind in places]
+    """Return what is to be said of credentials that stay.
+
+    Raises:
+        SecretFound: There are some, and nobody said that they may.
+    """
+    told: dict[str, tuple[str, Suspect]] = {}
+    for place, one in _suspicious(found, module, texts, label):
+        told.setdefault(one.value, (f"{place} holds what looks like {one.kind}", one))
+    refused = [words for words, one in told.values() if not (one.allowed or allow)]
+    if refused:
+        more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
+        raise SecretFound("; ".join(refused[:3]) + more, _HINT)
+    return [
+        f"{words}, kept {'as its pragma says' if one.allowed else 'on request'}"
+        for words, one in told.values()
+    ]
 
 
 def _values(found: Slice) -> Iterator[tuple[str, ast.expr]]:

@@ -11,17 +11,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.cells import Cell
 from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.exporters import celltext, names
 from jupyter_gpupredict.exporters.entry import Entry, find_entry
 from jupyter_gpupredict.exporters.placing import Finding, Placed, place
+from jupyter_gpupredict.exporters.secrets import dotted
 from jupyter_gpupredict.exporters.statements import Kind, Order, Statement, literals, split
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from jupyter_gpupredict.core.cells import Cell
     from jupyter_gpupredict.exporters.celltext import CellCode
+    from jupyter_gpupredict.exporters.remedies import Remedy
 
 _SETTING = re.compile(
     r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"
@@ -55,6 +57,7 @@ def slice_cells(
     setup: Collection[str] = (),
     *,
     drop_magics: bool = False,
+    remedy: Remedy | None = None,
 ) -> Slice:
     """Return the last cell with what it needs from the earlier ones.
 
@@ -63,6 +66,7 @@ def slice_cells(
         params: Names that the caller will give.
         setup: Tags, or numbers, of cells to run again.
         drop_magics: Leave out magics of earlier cells, whatever else is taken from those.
+        remedy: Takes credentials out of the cells first.
 
     Raises:
         UnsupportedCell: The cell needs what a module cannot have; the message names cell and line.
@@ -73,14 +77,17 @@ def slice_cells(
     except SyntaxError as error:
         raise UnsupportedCell(f"{cells[-1].label} is no Python: {error.msg}") from error
     measured.mark = None
+    if remedy is not None:
+        earlier = _remedied(earlier, measured, remedy)
     codes = [*earlier, measured]
     futures = _futures(codes)
     lazy = "annotations" in futures
     statements = [one for n, code in enumerate(earlier) for one in split(code, n, lazy=lazy)]
     own = list(split(measured, len(earlier), lazy=lazy))
-    given = frozenset(params)
+    asked = frozenset(params)
+    given = asked | (remedy.given if remedy is not None else set())
     slicer = _Slicer(statements, own, measured, given, lazy=lazy, drop_magics=drop_magics)
-    found = slicer.run()
+    found = slicer.run(asked)
     placed = place(found)
     notes += [note for code in codes for note in code.notes]
     return Slice(
@@ -132,8 +139,11 @@ class _Slicer:
         self.displays = False
         self.notes: list[str] = []
 
-    def run(self) -> Finding:
+    def run(self, asked: frozenset[str]) -> Finding:
         """Return what was found.
+
+        Args:
+            asked: Those of the params that the user named, each of which has to be needed.
 
         Raises:
             UnsupportedCell: Something cannot be had again.
@@ -163,7 +173,7 @@ class _Slicer:
         self._refuse_changed()
         self._check_cells()
         self.given |= {name for one in replaced for name in one.names.binds}
-        self._refuse_unused_params(own, entry)
+        self._refuse_unused_params(asked, own, entry)
         return Finding(
             own=tuple(own),
             flow=flow,
@@ -356,7 +366,7 @@ class _Slicer:
         node = statement.node
         if isinstance(node, ast.Expr):
             value = node.value.value if isinstance(node.value, ast.Await) else node.value
-            called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+            called = dotted(value.func) if isinstance(value, ast.Call) else ""
             if not _SETTING.search(called):
                 return
             what = f"{called}(...)"
@@ -382,10 +392,12 @@ class _Slicer:
             for label in sorted(failed)
         )
 
-    def _refuse_unused_params(self, own: Sequence[Statement], entry: Entry | None) -> None:
+    def _refuse_unused_params(
+        self, asked: frozenset[str], own: Sequence[Statement], entry: Entry | None
+    ) -> None:
         literal = {name for one in (*self.chosen.values(), *own) for name in literals(one.node)}
         known = self.given | literal | set(entry.names if entry is not None else ())
-        for name in sorted(self.params - known):
+        for name in sorted(asked - known):
             raise UnsupportedCell(
                 f"--param {name}: nothing in {self.label} needs that name",
                 "name what the cell reads",
@@ -410,6 +422,17 @@ def _read_earlier(
         except SyntaxError:
             notes.append(f"{cell.label} is no Python and was left out")
     return codes, notes
+
+
+def _remedied(earlier: list[CellCode], measured: CellCode, remedy: Remedy) -> list[CellCode]:
+    """Take the credentials out of all cells; returns the earlier ones, with what they need."""
+    for code in (*earlier, measured) if remedy.way == "param" else ():
+        remedy.reserved |= set(re.findall(r"\w+", code.source))
+    for code in (*earlier, measured):
+        code.source = remedy.apply(code.source, code.place)
+        code.tree = ast.parse(code.source)
+    needed = remedy.way == "env" and remedy.names
+    return [celltext.read(Cell("the export", "import os")), *earlier] if needed else earlier
 
 
 def _futures(codes: Iterable[CellCode]) -> tuple[str, ...]:

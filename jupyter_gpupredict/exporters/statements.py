@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.exporters import celltext, names
+from jupyter_gpupredict.exporters.secrets import is_environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +137,9 @@ _NAMED = (
 
 def _pure(node: ast.expr, *, with_names: bool) -> bool:
     allowed = (*_PURE, *_NAMED) if with_names else _PURE
-    return all(isinstance(inner, allowed) for inner in ast.walk(node))
+    return all(
+        isinstance(inner, allowed) or (with_names and is_environ(inner)) for inner in ast.walk(node)
+    )
 
 
 def _kind(node: ast.stmt) -> Kind:

@@ -78,6 +78,7 @@ def code_of(
     adapters: Sequence[str] = (),
     base_image: str = "",
     drop_magics: bool = False,
+    secrets: str = "",
     allow_secrets: bool = False,
 ) -> CodeRequest | None:
     """Return the cells of a run of this kernel; None when it is none of this kernel's.
@@ -89,6 +90,7 @@ def code_of(
         adapters: See there.
         base_image: See there.
         drop_magics: See there.
+        secrets: See there.
         allow_secrets: See there.
     """
     found = _measured.get(session_id)
@@ -101,6 +103,7 @@ def code_of(
         adapters=tuple(adapters),
         base_image=base_image,
         drop_magics=drop_magics,
+        secrets=secrets,
         allow_secrets=allow_secrets,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 from jupyter_gpupredict.config import SessionConfig, read_notebook
-from jupyter_gpupredict.core.cells import CodeRequest
+from jupyter_gpupredict.core.cells import SECRETS_FROM, CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -308,7 +308,14 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out what earlier cells have that works in a notebook only",
     )
-    add("--allow-secrets", action="store_true", help="keep literals that look like credentials")
+    add(
+        "--secrets",
+        choices=SECRETS_FROM,
+        default="",
+        help="who gives what looks like a credential: the environment, by a name in .env.example, "
+        "or the function's caller",
+    )
+    add("--allow-secrets", action="store_true", help="keep what looks like a credential")
     add("--dry-run", action="store_true", help="print the files, write nothing")
 
 
@@ -320,6 +327,7 @@ class CodeOptions(TypedDict):
     adapters: tuple[str, ...]
     base_image: str
     drop_magics: bool
+    secrets: str
     allow_secrets: bool
 
 
@@ -331,6 +339,7 @@ def code_options(arguments: argparse.Namespace) -> CodeOptions:
         adapters=tuple(arguments.adapter),
         base_image=arguments.base_image,
         drop_magics=arguments.drop_magics,
+        secrets=arguments.secrets,
         allow_secrets=arguments.allow_secrets,
     )
 

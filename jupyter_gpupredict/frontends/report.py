@@ -241,6 +241,7 @@ class Result:
         adapters: Sequence[str] = (),
         base_image: str = "",
         drop_magics: bool = False,
+        secrets: str = "",
         allow_secrets: bool = False,
     ) -> list[Path]:
         """Write the function, its manifests and its container recipe; return the files' paths.
@@ -273,7 +274,9 @@ class Result:
                 openfaas, func, ray.
             base_image: What the Dockerfile starts from.
             drop_magics: Leave out what earlier cells have that works in a notebook only.
-            allow_secrets: Keep literals that look like credentials.
+            secrets: Who gives what looks like a credential: `env`, a variable that `.env.example`
+                names; `param`, the function's caller. Without it such code is refused.
+            allow_secrets: Keep what looks like a credential and is still there.
 
         Raises:
             ExportError: One clear line; nothing is written.
@@ -303,6 +306,7 @@ class Result:
                 adapters=adapters,
                 base_image=base_image,
                 drop_magics=drop_magics,
+                secrets=secrets,
                 allow_secrets=allow_secrets,
             ),
         )

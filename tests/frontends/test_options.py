@@ -1,9 +1,11 @@
 """What a `%%gpupredict` line may ask for at once."""
 
+import argparse
+
 import pytest
 
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends.options import parse_magic
+from jupyter_gpupredict.frontends.options import code_options, export_arguments, parse_magic
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,11 @@ def test_a_cluster_goes_with_neither_mps_nor_isolation(line, defaults):
 
 def test_a_cluster_alone_is_fine():
     assert parse_magic(["--cluster", "auto"]).config.cluster == "auto"
+
+
+@pytest.mark.parametrize("given", [[], ["--secrets", "env"], ["--secrets", "param"]])
+def test_who_gives_credentials(given):
+    parser = argparse.ArgumentParser()
+    export_arguments(parser)
+    options = code_options(parser.parse_args(["--name", "x", "-o", "f", *given]))
+    assert (options["secrets"], options["allow_secrets"]) == ("".join(given[1:]), False)

@@ -28,6 +28,7 @@ from jupyter_gpupredict.exporters.checks.ledger import Allowed, Ledger
 from jupyter_gpupredict.exporters.checks.shapes import join
 from jupyter_gpupredict.exporters.checks.values import at, items, table
 from jupyter_gpupredict.exporters.provenance import PREFIX
+from jupyter_gpupredict.exporters.secrets import has_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,7 +267,7 @@ def _env_file(path: str, text: str, ledger: Ledger) -> None:
         if name in seen:
             ledger.add("env", where, f"{name} is given twice")
         seen.add(name)
-        if value and (values.SECRET_NAME.fullmatch(name) or values.TOKEN.search(value)):
+        if value and (values.SECRET_NAME.fullmatch(name) or has_shape(value)):
             ledger.add("secret", where, f"{name} must have no value here")
         if not example:
             if name not in ENV_FILE and not name.startswith("GPUPREDICT_"):
@@ -290,7 +291,7 @@ def _script(text: str, ledger: Ledger) -> None:
     for name in (containers.PERCENTAGE, containers.MEMORY):
         if re.search(rf"^\s*(export\s+)?{name}=", text, re.MULTILINE):
             ledger.add("env", "", f"{name} belongs in mps.env")
-    if values.TOKEN.search(text):
+    if has_shape(text):
         ledger.add("secret", "", "something has the shape of a credential")
 
 
@@ -309,7 +310,7 @@ def _secrets(found: Any, ledger: Ledger) -> None:
                 continue
         else:
             decoded = text
-        if values.TOKEN.search(decoded):
+        if has_shape(decoded):
             ledger.add("secret", where, "a value has the shape of a credential")
 
 

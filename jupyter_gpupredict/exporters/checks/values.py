@@ -19,12 +19,6 @@ LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 PERCENT = re.compile(r"[1-9][0-9]?|100")
 MEMORY_ENTRY = re.compile(r"([0-9]+|GPU-[0-9a-fA-F-]+)=([1-9][0-9]*)([MG])")
-TOKEN = re.compile(
-    r"AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}"
-    r"|glpat-[A-Za-z0-9_-]{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[0-9A-Za-z_-]{35}"
-    r"|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-)
-"""Shapes of credentials that services publish so that they can be searched for."""
 SECRET_NAME = re.compile(
     r"(.*_)?(SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)(_ID)?",
     re.IGNORECASE,

@@ -45,7 +45,15 @@ class ExportHandler(ApiHandler):
         run = self.desk.runs.run(session_id, outcome)
         code = None
         if cells is not None:
-            code = sent.code(run.started, cells, root, wish["notebook"], wish["params"])
+            code = sent.code(
+                run.started,
+                cells,
+                self.root,
+                wish["notebook"],
+                params=tuple(wish["params"]),
+                secrets=wish["secrets"],
+                allow_secrets=wish["allow_secrets"],
+            )
 
         def export(dry_run: bool) -> config.ExportOutcome:
             return config.export(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.metrics import METRICS, REASONS
 
@@ -307,6 +308,8 @@ COMPONENTS: dict[str, Schema] = {
                 },
                 "default": [],
             },
+            "secrets": {"enum": ["", *SECRETS_FROM], "default": ""},
+            "allow_secrets": {"type": "boolean", "default": False},
         },
         "required": ["name"],
         "dependentRequired": {"cells": ["notebook"], "notebook": ["cells"]},

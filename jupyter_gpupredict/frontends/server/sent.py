@@ -32,7 +32,7 @@ def code(
     cells: Sequence[Mapping[str, Any]],
     root: str,
     notebook: str,
-    params: Sequence[str],
+    **options: Any,
 ) -> CodeRequest:
     """Return what an export takes.
 
@@ -41,7 +41,7 @@ def code(
         cells: The notebook's code cells, in its order, as the schema `Cell` says.
         root: The server's root directory.
         notebook: The notebook's path below it, with forward slashes.
-        params: Names that the function's caller gives.
+        options: What else `CodeRequest` takes.
 
     Raises:
         InvalidOption: The notebook is not below the root.
@@ -60,9 +60,9 @@ def code(
     return CodeRequest(
         ordered,
         folder,
-        params=tuple(params),
         notes=(*notes, AS_IT_STANDS, UNTRIED),
         tried=False,
         pinned=started.environment == config.environment(),
         python=".".join(started.versions.get("python", "").split(".")[:2]),
+        **options,
     )

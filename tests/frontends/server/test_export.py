@@ -173,6 +173,8 @@ async def test_a_link_within_the_folder_is_followed(client, run, jp_root_dir):
         {**WISH, "cells": [{**CELL, "source": "x" * ((4 << 20) + 1)}], "notebook": "a.ipynb"},
         {**WISH, "cells": [CELL], "notebook": "../a.ipynb"},
         {**WISH, "params": ["not a name"]},
+        {**WISH, "secrets": "vault"},
+        {**WISH, "allow_secrets": "yes"},
         {**WISH, "image": "x" * 1001},
         {**WISH, "sm_count": 4},
         {**WISH, "sm_percent": 101},
@@ -295,6 +297,18 @@ async def test_a_parameter_that_the_caller_gives(client, coded):
     cells = [one for one in NOTEBOOK if "def helper" not in one["source"]]
     made = (await client.post(EXPORT, with_code(cells, params=["helper"], preview=True)))[1]
     assert "`helper` (required)" in made["texts"]["README.md"]
+
+
+@pytest.mark.parametrize("wish", [{"secrets": "env"}, {"secrets": "param"}])
+async def test_a_credential_that_the_function_is_given(client, coded, wish):
+    key = "AKIA" + "A7" * 8
+    cells = [{**NOTEBOOK[0], "source": f"import yaml, losses\nrate = {key!r}"}, *NOTEBOOK[1:]]
+    made = (await client.post(EXPORT, with_code(cells, preview=True, **wish)))[1]
+    assert key not in json.dumps(made)
+    assert ("AWS_ACCESS_KEY_ID" in made["texts"][".env.example"]) is (wish["secrets"] == "env")
+    assert ("`rate` (required)" in made["texts"]["README.md"]) is (wish["secrets"] == "param")
+    kept = (await client.post(EXPORT, with_code(cells, preview=True, allow_secrets=True)))[1]
+    assert key in kept["texts"]["train_fn.py"]
 
 
 class NoFiles(Authorizer):
