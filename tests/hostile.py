@@ -199,7 +199,7 @@ class Everything:
         """What gave a reply, and what one line."""
         traces.whole_run(self.store, GOOD)
         self.desk = Desk()
-        self._wish = (str(folder), b'{"preview":true,"name":"x","force":true}', True)
+        self._wish = (b'{"preview":true,"name":"x","force":true}', True)
         self._verbs = itertools.cycle(VERBS)
         self._validators = {
             name: jsonschema.Draft202012Validator(
@@ -250,7 +250,8 @@ class Everything:
 
     def ask(self, run: str, verbs: int = len(VERBS)) -> None:
         """Ask everything that takes one run, or the routes that read and so many verbs, in turn."""
-        stub, desk = SimpleNamespace(desk=self.desk), self.desk
+        stub = SimpleNamespace(desk=self.desk, root=str(self.folder))
+        desk = self.desk
         self._reply("Session", lambda: sessions.SessionHandler._session(stub, run))
         self._reply(
             "Series", lambda: replies.series(desk.runs.summary(run), desk.runs.draw(run, 100))

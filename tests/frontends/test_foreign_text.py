@@ -22,6 +22,8 @@ from tests.frontends.server import traces
 
 HOSTILE = "x\x1b[2J\x1b]0;t\x07\x9b31m\r\u202e\u2066\u200b\x00\ud800\n# h\n<img src=x>[a](b)|`c`"
 PACKAGE = Path(jupyter_gpupredict.__file__).parent
+STORED = HOSTILE.replace("\ud800", "")
+"""A trace with half a character is damaged, and none of its words are shown."""
 RUN, READ = traces.session_id(1), traces.session_id(2)
 """The second one's source is one that we know."""
 
@@ -29,7 +31,7 @@ RUN, READ = traces.session_id(1), traces.session_id(2)
 @pytest.fixture
 def stored(data_dir):
     """Two runs whose every free text is hostile; the first one's trace."""
-    write(RUN, HOSTILE)
+    write(RUN, STORED)
     write(READ, "nvml")
     return config.store_dir() / f"{RUN}.jsonl"
 
@@ -37,30 +39,30 @@ def stored(data_dir):
 def write(run, source):
     advice = dataclasses.replace(
         traces.advice(),
-        reason=HOSTILE,
-        progress=HOSTILE,
-        memory=dataclasses.replace(traces.advice().memory, reason=HOSTILE, basis=HOSTILE),
+        reason=STORED,
+        progress=STORED,
+        memory=dataclasses.replace(traces.advice().memory, reason=STORED, basis=STORED),
     )
     events = [
         traces.started(
             run,
             source=source,
-            devices=(Device(traces.UUID, HOSTILE, 0, 143771 << 20),),
-            versions={"driver": HOSTILE},
-            kernel_id=HOSTILE,
-            **{name: HOSTILE for name in ("origin", "host", "last_time")},
-            notes=(HOSTILE,),
+            devices=(Device(traces.UUID, STORED, 0, 143771 << 20),),
+            versions={"driver": STORED},
+            kernel_id=STORED,
+            **{name: STORED for name in ("origin", "host", "last_time")},
+            notes=(STORED,),
         ),
         traces.samples(1, [0.1, 0.9]),
-        ev.MetricUnavailable(2, 1.0, traces.MEMORY, HOSTILE, HOSTILE),
-        ev.ProgressMade(3, 1.0, HOSTILE, 1.0, None, HOSTILE),
-        ev.PhaseEntered(4, 1.0, HOSTILE, HOSTILE),
+        ev.MetricUnavailable(2, 1.0, traces.MEMORY, STORED, STORED),
+        ev.ProgressMade(3, 1.0, STORED, 1.0, None, STORED),
+        ev.PhaseEntered(4, 1.0, STORED, STORED),
         ev.RecommendationUpdated(5, 2.0, advice),
         traces.finished(
-            6, recommendation=advice, errors=(HOSTILE,), partial=(HOSTILE,), outcome="completed"
+            6, recommendation=advice, errors=(STORED,), partial=(STORED,), outcome="completed"
         ),
     ]
-    lines = [line.replace("\ud800", "\\ud800") for line in map(event_to_json, events)]
+    lines = list(map(event_to_json, events))
     folder = config.store_dir()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{run}.jsonl").write_text("".join(f"{line}\n" for line in lines))

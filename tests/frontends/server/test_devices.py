@@ -1,10 +1,19 @@
 """`devices`, `status` and `doctor`, with the stand-in driver."""
 
 import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
+from jupyter_gpupredict.mps.identity import daemon_in
+from jupyter_gpupredict.mps.waiting import until
+from tests.fake_mps import FOLDER
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.frontends.server import traces
 
@@ -152,22 +161,25 @@ async def test_doctor_waits_for_a_driver_that_opens_slowly_and_devices_for_docto
     assert (await examining)[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("content", "running"), [("self", True), ("4194305", False), ("nonsense", False)]
-)
-async def test_the_mps_daemon_is_judged_by_its_files(
-    client, driver, tmp_path, monkeypatch, content, running
-):
-    import os
-
-    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    text = str(os.getpid()) if content == "self" else content
-    (tmp_path / "nvidia-cuda-mps-control.pid").write_text(text)
+async def test_the_mps_daemon_is_seen_by_its_process(client, driver, monkeypatch):
+    """Its files prove nothing, and no command is sent."""
+    folder = Path(tempfile.mkdtemp(prefix="mps-", dir="/tmp"))  # short, as a socket's has to be
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
+        monkeypatch.setenv(name, str(folder))
+    none = (await client.get("status"))[1]["mps"]
+    assert (none["running"], none["message"]) == (False, "no control daemon is there")
+    subprocess.run([FOLDER / "nvidia-cuda-mps-control", "-d"], check=True)
     found = (await client.get("status"))[1]["mps"]
-    assert (found["running"], found["pipe_directory"]) == (
-        running,
-        tmp_path.name,
-    )  # no place of the machine
+    assert (found["running"], found["pipe_directory"]) == (True, folder.name)
+    assert "a control daemon runs: this user's, not ours" in found["message"]
+    os.kill(daemon_in(folder).pid, signal.SIGKILL)
+    assert until(lambda: daemon_in(folder) is None, 5.0)
+    left = (await client.get("status"))[1]["mps"]
+    assert not left["running"]
+    assert left["message"] == "a control daemon left its files there, or cannot be seen"
+    log = (folder / "control.log").read_text()
+    assert ("Accepting" in log, "Cmd" in log) == (False, False)
+    shutil.rmtree(folder)
 
 
 async def test_a_driver_that_never_answers_is_told_and_keeps_nobody(client, server, driver):
