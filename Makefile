@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test coverage test-frameworks test-serve lab lab-build lab-test lint clean
+.PHONY: help demo test test-long test-mps coverage test-frameworks test-serve lab lab-build lab-test lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -12,6 +12,8 @@ JLPM = cd labextension && PATH="$(CURDIR)/$(BIN):$$(../$(BIN)/python build_backe
 help:
 	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
 	@echo "make test   everything CI checks"
+	@echo "make test-long   the tests with more rounds than CI has time for"
+	@echo "make test-mps   the MPS tests with NVIDIA's own programs of two driver branches"
 	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
@@ -74,6 +76,18 @@ lint: .venv/.test
 test: lint lab-build lab-test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python examples/run_quickstart.py
+
+test-long: .venv/.test
+	$(BIN)/python -m pytest -m long
+
+# NVIDIA's programs run without a GPU. Unpacked below build/, never installed; 1 MB and their libraries.
+build/mps/.fetched: .venv/.test tests/fake_mps/fetch.py
+	$(BIN)/python -m tests.fake_mps.fetch build/mps
+	@mkdir -p build/mps && touch $@
+
+test-mps: build/mps/.fetched
+	@for folder in build/mps/[0-9]*; do echo "$$folder" && \
+		GPUPREDICT_REAL_MPS="$(CURDIR)/$$folder" $(BIN)/python -m pytest -m '' tests/mps || exit 1; done
 
 # Apart from `test`, because tracing more than doubles its time.
 coverage: .venv/.test lab-build
