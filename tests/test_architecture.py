@@ -61,6 +61,7 @@ DOORS = {
         "engines/",
         "mps/reading.py",
     ],
+    "mmap": ["core/rows.py"],
     "_thread": ["mps/inside.py"],
     "queue": ["frontends/server/worker.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],

@@ -1,4 +1,4 @@
-"""A recording in memory: what replay, prediction and backtests read, whatever wrote it."""
+"""A recording: what replay, prediction and backtests read, whatever wrote it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from jupyter_gpupredict.core.errors import Malformed
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.rows import Row
     from jupyter_gpupredict.core.series import Device, Series
 
-Row = tuple[float, tuple[float | None, ...]]
-"""(time_s, one value for each series); None where nothing was recorded."""
 _SHARE_ORDER = (
     "gpu_util_ratio",
     "gr_active_ratio",
@@ -29,10 +28,10 @@ _MEMORY_ORDER = ("process_memory_used_bytes", "memory_used_bytes", "rss_bytes")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A recording, whole in memory: one row for each time."""
+    """A recording: one row for each time."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     series: tuple[Series, ...]
     devices: tuple[Device, ...]
     origin: str

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio, largest
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
-from jupyter_gpupredict.core.recording import Row, Trace
+from jupyter_gpupredict.core.recording import Trace
+from jupyter_gpupredict.core.rows import Rows
 from jupyter_gpupredict.core.series import Device, Series
 from jupyter_gpupredict.core.trace import MAX_TIME_S
 
@@ -222,16 +223,13 @@ class _Rows:
     def __init__(self, name: str, series: tuple[Series, ...]) -> None:
         self._name = name
         self._series = series
-        self._rows: list[Row] = []
+        self._rows = Rows(len(series))
         self._dropped = 0
         self._timeless = 0
         self._out_of_range = 0
         self.other_devices = False
-
-    @property
-    def last_s(self) -> float:
-        """Time of the newest row; -inf before the first."""
-        return self._rows[-1][0] if self._rows else -math.inf
+        self.last_s = -math.inf
+        """Time of the newest row."""
 
     def add(self, time_s: float | None, values: list[float | None], number: int) -> bool:
         """Take a row; returns False for one whose time does not rise, or is no time."""
@@ -246,7 +244,8 @@ class _Rows:
         kept = tuple(
             self._in_range(one, value) for one, value in zip(self._series, values, strict=True)
         )
-        self._rows.append((time_s, kept))
+        self._rows.append(time_s, kept)
+        self.last_s = time_s
         return True
 
     def _in_range(self, series: Series, value: float | None) -> float | None:
@@ -268,4 +267,4 @@ class _Rows:
         if self.other_devices:
             notes.append("only the first device of the log is read")
         series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)
-        return Trace(self._name, tuple(self._rows), series, devices, origin, tuple(notes), headers)
+        return Trace(self._name, self._rows, series, devices, origin, tuple(notes), headers)

@@ -39,7 +39,7 @@ def test_what_can_be_seen_stays(text):
 @given(st.text("<>[]()!|#`~*_-+\\: a\n\x1b"))
 def test_markdown_is_a_paragraph_without_tags_and_links(text):
     told = plain.markdown(text)
-    bare = re.sub(r"\\[!-/:-@[-`{-~]", "", told)  # what is escaped is text
+    bare = re.sub(r"\\[!-/:-@[-`{-~]", "x", told)  # what is escaped is text
     assert not re.search(r"[<|]|\][(\[:]", bare)
     assert not re.match(r"[#>+*_-]|```|~~~", bare if told[:1] != "\\" else "")
 
