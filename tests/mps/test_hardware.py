@@ -108,6 +108,7 @@ def hopper(driver, environ):
     return environ
 
 
+@pytest.mark.long
 def test_refresh_periods_are_seen_in_the_values(tmp_path, hopper):
     found = readings("e01_refresh", tmp_path, hopper, "--seconds", "2")
     assert 0.05 < min(found["utilization_percent at 1000 Hz"]["changes_s"]) < 0.2
@@ -135,6 +136,7 @@ def test_gpm_that_is_refused_is_told_by_its_code(tmp_path, driver, environ):
     assert readings("e03_gpm_access", tmp_path, environ)["open"]["code"] == 4
 
 
+@pytest.mark.long
 def test_breadth_is_set_beside_the_kernels_width(tmp_path, hopper):
     found = readings("e04_breadth", tmp_path, hopper, "--seconds", "1.2")
     assert found["sm_count"] == 132
@@ -171,6 +173,7 @@ def test_endings_are_not_tried_by_accident(environ):
     assert (done.returncode, "--really" in done.stdout) == (0, True)
 
 
+@pytest.mark.long
 @pytest.mark.live_server
 def test_a_share_that_is_too_narrow_slows_its_function_and_no_other(tmp_path, environ):
     for name in ("wide", "narrow"):
