@@ -51,11 +51,14 @@ class ProcessMps:
             SourceUnavailable: There is no driver.
         """
         from jupyter_gpupredict.mps.daemon import start
+        from jupyter_gpupredict.mps.ending import resume
 
         daemon = self.daemon
-        if daemon is not None and self.held is None and not (daemon.alive and daemon.answers):
-            daemon.quit()  # it was killed or halted: what is left of it ends
-            daemon = self.daemon = None
+        if daemon is not None and self.held is None:
+            resume(daemon.directory)
+            if not (daemon.alive and daemon.answers):
+                daemon.quit()  # it was killed, or hangs: what is left of it ends
+                daemon = self.daemon = None
         if daemon is None:
             daemon = self.daemon = start(gpu_uuid)
             if not self._watching_exit:
@@ -78,13 +81,13 @@ class ProcessMps:
         """
         from jupyter_gpupredict.mps.preflight import require_server
 
-        fresh = self.daemon is None
+        before = self.daemon
         daemon = self.start(gpu_uuid)
         try:
             require_server(daemon.directory)
         except BaseException as error:
             with contextlib.suppress(MpsError):
-                if fresh:
+                if daemon is not before:
                     daemon.quit()
                     self.daemon = self.control = None
                 elif isinstance(error, MpsError):

@@ -67,6 +67,8 @@ def test_start_status_and_stop_without_a_server(folder, machine):
     process = config.process_mps()
     daemon = process.start(UUID)
     assert process.start(UUID) is daemon
+    os.kill(daemon.pid, signal.SIGSTOP)
+    assert process.start(UUID) is daemon  # which goes on
     (own,) = config.mps_status().own
     assert (own.pid, own.servers, own.clients, own.problem) == (daemon.pid, {}, (), "")
     assert daemon.directory.commands == by_driver(folder.name).commands  # as recorded
