@@ -152,7 +152,7 @@ def _mps() -> list[Line]:
     daemons += [status.other] if status.other else []
     mode = status.compute_mode
     driver = f", driver {status.driver}" if status.driver else ""
-    unknown = "no record of this driver" if status.driver else "not known without a driver"
+    unknown = "no record of this driver; doctor --mps asks" if status.driver else "not known"
     return [
         Line(
             "mps program",
@@ -160,7 +160,7 @@ def _mps() -> list[Line]:
             f"{status.program}{driver}" if status.program else "not installed",
             "it comes with the driver: nvidia-compute-utils",
         ),
-        Line("mps abilities", True, status.commands or f"{unknown}; doctor --mps asks"),
+        Line("mps abilities", True, status.commands or unknown),
         Line(
             "mps daemon",
             not status.foreign and not mute,
