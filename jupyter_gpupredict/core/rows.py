@@ -6,6 +6,7 @@ import math
 import mmap
 import struct
 import tempfile
+import weakref
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, overload
 
@@ -79,7 +80,8 @@ class Rows(Sequence[Row]):
 
     def _spill(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="gpupredict-")  # noqa: SIM115 - ours as long
+            self._file = tempfile.TemporaryFile(prefix="gpupredict-")  # noqa: SIM115 - see below
+            weakref.finalize(self, self._file.close)
         self._file.seek(0, 2)
         self._file.write(self._held)
         self._held.clear()

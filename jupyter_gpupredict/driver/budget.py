@@ -10,15 +10,20 @@ if TYPE_CHECKING:
 SHARE = 0.05
 """Of the time may go into calls of the driver."""
 SAVED_S = 0.5
-"""What may be put by while calls are quick: one that is late does not count, a slow driver does."""
+"""What may be put by while reads are quick."""
 
 
 class Budget:
-    """An account of seconds: it gains `SHARE` of the time, and pays for each read."""
+    """An account of seconds: it gains `SHARE` of the time, and pays for each read.
+
+    A read costs what it took, or the one before it if that took less: a driver that drags does so
+    twice, while a cell that keeps the GIL for ten seconds makes one read look as slow.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._saved_s = SAVED_S
+        self._last_s = 0.0
         self._counted_s = clock.monotonic_s()
 
     def allows(self, now_s: float) -> bool:
@@ -29,4 +34,6 @@ class Budget:
 
     def pay(self, from_s: float) -> None:
         """Pay for a read that has just ended."""
-        self._saved_s -= self._clock.monotonic_s() - from_s
+        took_s = self._clock.monotonic_s() - from_s
+        self._saved_s -= min(took_s, self._last_s)
+        self._last_s = took_s

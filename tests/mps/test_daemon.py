@@ -161,17 +161,15 @@ def test_a_daemon_that_does_not_quit_is_told_to_end(machine, monkeypatch, how):
 def test_a_daemon_that_never_ends_keeps_its_directory(machine, monkeypatch):
     """Not even killed, as one that hangs in the driver."""
     daemon = start(UUID)
-    for name in ("ANSWER_S", "QUIT_S", "TERMINATED_S", "KILLED_S"):
-        monkeypatch.setattr(ending, name, 0.1)
     machine.misbehave("say quit ???")
     with monkeypatch.context() as patched:
+        for name in ("ANSWER_S", "QUIT_S", "TERMINATED_S", "KILLED_S"):
+            patched.setattr(ending, name, 0.1)
         patched.setattr(ending, "_signal", lambda *_: None)
         with pytest.raises(ServerFault, match=f"process {daemon.pid}, does not end"):
             end(daemon.directory)
     assert machine.directories() == [daemon.directory.path]
     machine.behave()
-    monkeypatch.undo()
-    os.environ["TMPDIR"] = str(machine.folder)
     daemon.quit()
 
 

@@ -12,6 +12,7 @@ from jupyter_gpupredict.config import SessionConfig, build_session, measuring
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.driver import nvml
+from jupyter_gpupredict.driver.budget import Budget
 from jupyter_gpupredict.session.hooks import Hooks
 from jupyter_gpupredict.session.progress import Board
 from jupyter_gpupredict.session.session import Patience
@@ -214,8 +215,6 @@ def test_calls_that_drag_cost_a_twentieth_of_the_time(driver, clock):
 
 
 def test_quick_calls_are_never_left_out(driver, clock):
-    from jupyter_gpupredict.driver.budget import Budget
-
     budget = Budget(clock)
     for _ in range(100):
         assert budget.allows(clock.now_s)
@@ -223,6 +222,23 @@ def test_quick_calls_are_never_left_out(driver, clock):
         clock.advance(0.01)
         budget.pay(began_s)
         clock.advance(0.24)
+
+
+def test_one_read_that_the_cell_held_up_is_not_the_drivers(clock):
+    """The GIL, kept for ten seconds, makes a read look as slow as a driver that drags."""
+    budget = Budget(clock)
+    for took_s in (0.001, 10.0, 0.001, 0.001):
+        assert budget.allows(clock.now_s)
+        began_s = clock.now_s
+        clock.advance(took_s)
+        budget.pay(began_s)
+        clock.advance(0.25)
+    for _ in range(2):
+        assert budget.allows(clock.now_s)
+        began_s = clock.now_s
+        clock.advance(2.0)
+        budget.pay(began_s)
+    assert not budget.allows(clock.now_s)  # two in a row are
 
 
 @pytest.mark.parametrize(
