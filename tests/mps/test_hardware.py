@@ -124,6 +124,7 @@ def test_stamps_are_set_beside_each_clock(tmp_path, hopper):
     assert found["burst"]
 
 
+@pytest.mark.long
 def test_gpm_is_read_at_each_interval_and_by_two(tmp_path, hopper):
     found = readings("e03_gpm_access", tmp_path, hopper)
     assert all(v is None for row in found["intervals"]["20 ms"] for v in row["value"].values())

@@ -36,12 +36,25 @@ CUDA = "import ctypes; code = ctypes.CDLL('libcuda.so.1').cuInit(0)"
 MAGIC = "%%gpupredict --source nvml --interval 0.1 -o run --mps"
 
 
-@pytest.fixture(params=["535", "550"])
-def folder(request, machine, monkeypatch, driver):
+@pytest.fixture
+def branch(request):
+    """Both; with a kernel, which takes longer, one of them unless there is time."""
+    return getattr(request, "param", "550")
+
+
+def pytest_generate_tests(metafunc):
+    if "branch" in metafunc.fixturenames:
+        older = pytest.mark.long if "kernel" in metafunc.fixturenames else ()
+        branches = [pytest.param("535", marks=older), "550"]
+        metafunc.parametrize("branch", branches, indirect=True)
+
+
+@pytest.fixture
+def folder(branch, machine, monkeypatch, driver):
     """One branch's programs, in the stand-in's place."""
-    folder = FETCHED / request.param
+    folder = FETCHED / branch
     if not (folder / "usr/bin/nvidia-cuda-mps-control").exists():
-        pytest.skip(f"no programs of {request.param}: python -m tests.fake_mps.fetch build/mps")
+        pytest.skip(f"no programs of {branch}: python -m tests.fake_mps.fetch build/mps")
     for name, value in real_environment(folder).items():
         monkeypatch.setenv(name, value)
     driver.play(Script([FakeGpu(cores=(132 * 128, "9.0"))]))
