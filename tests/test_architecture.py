@@ -79,6 +79,7 @@ DOORS = {
     ],
     "atexit": ["config/mps.py"],
     "concurrent": ["backtest/spread.py"],
+    "multiprocessing": ["backtest/spread.py"],
     "distributed": ["backtest/spread.py", "engines/dask.py"],
     "ipyparallel": ["engines/ipp.py"],
     "fsspec": ["backtest/files.py"],

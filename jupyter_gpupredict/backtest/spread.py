@@ -11,6 +11,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import active_children
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_gpupredict._version import __version__
@@ -112,6 +113,7 @@ def _side_by_side(
     chunks: Sequence[tuple[int, Sequence[_Item]]],
     workers: int,
 ) -> Iterator[tuple[int, list[_Result]]]:
+    others = active_children()
     pool = ProcessPoolExecutor(
         workers,
         initializer=_start_worker,
@@ -127,6 +129,14 @@ def _side_by_side(
         raise GpuPredictError(
             "a worker process was killed", "too little memory? --jobs 1"
         ) from error
+    except BaseException:  # such as Ctrl-C: nobody takes what they are working on
+        pool.shutdown(
+            wait=False, cancel_futures=True
+        )  # alone, this may never end: CPython issue 115634
+        for worker in active_children():
+            if worker not in others:
+                worker.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -135,13 +145,22 @@ def _side_by_side(
 def _interrupts_held() -> Iterator[None]:
     """Put off Ctrl-C, also in processes that are started meanwhile.
 
-    In the middle of its imports each would show a traceback.
+    In the middle of its imports each would show a traceback. What is blocked in this thread, and so
+    in them, may still reach another thread, such as one of NumPy's: then Python tells this one.
     """
+    came: list[tuple[int, FrameType | None]] = []
+    handler: Any = None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with contextlib.suppress(ValueError):  # not the main thread, which alone is told
+        handler = signal.signal(signal.SIGINT, lambda *told: came.append(told))
     try:
         yield
     finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came and callable(handler):
+            handler(*came[0])
 
 
 def _start_worker(parent: int) -> None:
