@@ -73,9 +73,8 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Three at a time, also on two cores: the tests wait for half of their time.
 test: lint lab-build lab-test
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python examples/run_quickstart.py
 
 test-long: .venv/.test
