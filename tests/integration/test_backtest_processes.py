@@ -14,9 +14,9 @@ pytestmark = pytest.mark.integration
 LONG = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # and whoever started it may block it
 from jupyter_gpupredict.frontends.cli import main
-if __name__ == "__main__":
+if __name__ == "__main__":  # not in its workers, which inherit what is blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     sys.exit(main(["backtest", "--synthetic", "0:400", "--jobs", "2"]))
 """
 
