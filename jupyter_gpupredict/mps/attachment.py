@@ -6,10 +6,11 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import MpsError, ServerFault, TelemetryError
+from jupyter_gpupredict.core.errors import MpsError, TelemetryError
 from jupyter_gpupredict.driver import inventory
 from jupyter_gpupredict.driver.nvml import Nvml, NvmlError
 from jupyter_gpupredict.driver.processes import ProcessTree
+from jupyter_gpupredict.mps.control import faulted
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.mps.control import Control
@@ -35,10 +36,7 @@ def known_to_daemon(control: Control, pids: frozenset[int]) -> bool:
     clients = control.clients()
     for server in clients:
         if control.get_server_status(server) == "FAULT":
-            raise ServerFault(
-                f"the MPS server, process {server}, is in the state FAULT: a client faulted",
-                "end all of its clients",
-            )
+            raise faulted(server)
     return any(not pids.isdisjoint(of_server) for of_server in clients.values())
 
 

@@ -215,6 +215,14 @@ def _run(
     return code, answer.decode(errors="replace")
 
 
+def faulted(server_pid: int) -> ServerFault:
+    """Return the error of a server in the state `FAULT`."""
+    return ServerFault(
+        f"the MPS server, process {server_pid}, is in the state FAULT: a client faulted",
+        "end all of its clients",
+    )
+
+
 def _nothing_there(lines: list[str]) -> bool:
     return len(lines) == 1 and _NOTHING_THERE.fullmatch(lines[0]) is not None
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ControlTimeout, ServerFault
-from jupyter_gpupredict.mps.control import Control
+from jupyter_gpupredict.mps.control import Control, faulted
 from jupyter_gpupredict.mps.waiting import Patience
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ def require_server(directory: OwnDirectory, limit_s: float = LIMIT_S) -> int:
         for pid in sorted(listed & seen):
             state = control.get_server_status(pid)
             if state == "FAULT":
-                raise ServerFault(
-                    f"the MPS server, process {pid}, is in the state FAULT: a client faulted",
-                    "end all of its clients",
-                )
+                raise faulted(pid)
             if state == "ACTIVE" or "get_server_status" not in directory.commands:
                 return pid
         if not listed and _EXITED.search(_log(directory, "control.log")[written:]):

@@ -50,11 +50,15 @@ class Running:
     """It, or its directory, is another user's."""
 
     @property
+    def whose(self) -> str:
+        """Whose it is, in words."""
+        user = "another user's" if self.foreign else "this user's, not ours"
+        return f"{user}, {f'process {self.pid}' if self.pid else 'in another container'}"
+
+    @property
     def text(self) -> str:
         """Whose it is and where, in words."""
-        whose = "another user's" if self.foreign else "this user's, not ours"
-        process = f"process {self.pid}" if self.pid else "in another container"
-        return f"{whose}, {process}, in {self.pipe_directory}"
+        return f"{self.whose}, in {self.pipe_directory}"
 
 
 def running_daemon(environ: Mapping[str, str], *, connect: bool = False) -> Running | None:
@@ -128,7 +132,7 @@ def joinable(environ: Mapping[str, str]) -> Path | None:
         return None
     if there.foreign:
         raise ForeignDaemon(
-            f"the MPS daemon in {there.pipe_directory} is {there.text.partition(', in ')[0]}",
+            f"the MPS daemon in {there.pipe_directory} is {there.whose}",
             "ask its owner, or unset CUDA_MPS_PIPE_DIRECTORY",
         )
     return there.pipe_directory

@@ -48,7 +48,7 @@ class ExportHandler(ApiHandler):
             code = sent.code(
                 run.started,
                 cells,
-                self.root,
+                root,
                 wish["notebook"],
                 params=tuple(wish["params"]),
                 secrets=wish["secrets"],
