@@ -177,13 +177,23 @@ def _launch(directory: OwnDirectory) -> tuple[OwnDirectory, Identity]:
             raise DaemonNotRunning(f"{command[0]} does not start: {error.strerror}") from error
     if code != 0:
         raise DaemonNotRunning(f"the MPS daemon does not start: {_first_line(said)}")
-    until(lambda: directory.daemon is not None, LIMIT_S, "the MPS daemon to start")
+    control = Control(directory)
+    until(lambda: _listens(control), LIMIT_S, "the MPS daemon to start")
     process = directory.daemon
     if process is None:
         raise DaemonNotRunning(f"the MPS daemon has not started: {_first_line(said)}")
-    control = Control(directory)
-    control.get_server_list()  # it lives when it answers
     return directory.marked(commands=control.commands()), process
+
+
+def _listens(control: Control) -> bool:
+    """Whether a daemon answers; a process that is there may not listen yet."""
+    if control.directory.daemon is None:
+        return False
+    try:
+        control.get_server_list()
+    except DaemonNotRunning:
+        return False
+    return True
 
 
 def _keep(base: Path, gpu_uuid: str) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import MpsError, ServerFault
 from jupyter_gpupredict.mps.control import Control
-from jupyter_gpupredict.mps.identity import Identity, is_stopped, servers_in
+from jupyter_gpupredict.mps.identity import Identity, servers_in
 from jupyter_gpupredict.mps.waiting import until
 
 if TYPE_CHECKING:
@@ -59,10 +59,12 @@ def end(directory: OwnDirectory) -> None:
 
 
 def resume(directory: OwnDirectory) -> None:
-    """Have a halted daemon of ours go on, which can neither answer nor end."""
+    """Have a daemon of ours go on if it is halted, when it can neither answer nor end.
+
+    Nobody looks first whether it is: a SIGSTOP that is still under way is undone, too.
+    """
     for one in _left(directory):
-        if is_stopped(one.pid):
-            _signal(one, signal.SIGCONT)
+        _signal(one, signal.SIGCONT)
 
 
 def _left(directory: OwnDirectory) -> list[Identity]:

@@ -67,11 +67,6 @@ def servers_in(pipe_directory: Path) -> list[Identity]:
     return list(_of_directory(pipe_directory, _SERVER))
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a process is halted, by SIGSTOP or a debugger: it answers nothing."""
-    return _stat(pid)[:1] in ([b"T"], [b"t"])
-
-
 def owner_uid(pid: int) -> int | None:
     """Return the user a process runs as; None when it is gone."""
     try:

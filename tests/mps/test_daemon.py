@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jupyter_gpupredict.core.errors import (
@@ -30,7 +31,7 @@ from jupyter_gpupredict.mps.control import environment
 from jupyter_gpupredict.mps.daemon import detach, start, sweep
 from jupyter_gpupredict.mps.directory import MARKER, found, make, place, read
 from jupyter_gpupredict.mps.ending import end
-from jupyter_gpupredict.mps.identity import daemon_in, identify, is_stopped
+from jupyter_gpupredict.mps.identity import daemon_in, identify
 from jupyter_gpupredict.mps.surroundings import joinable, running_daemon
 from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
@@ -173,11 +174,19 @@ def test_a_daemon_that_never_ends_keeps_its_directory(machine, monkeypatch):
     daemon.quit()
 
 
+def test_a_daemon_that_does_not_listen_yet_is_waited_for(machine):
+    """Its process is there first, and refuses for as long as it is busy starting."""
+    machine.misbehave("late 0.7")
+    daemon = start(UUID)
+    assert daemon.answers
+    daemon.quit()
+
+
 def test_a_halted_daemon_is_ended_like_any(machine):
     """Halted by SIGSTOP it can neither answer nor end."""
     daemon = start(UUID)
     os.kill(daemon.pid, signal.SIGSTOP)
-    assert until(lambda: is_stopped(daemon.pid), 5.0)
+    assert until(lambda: psutil.Process(daemon.pid).status() == psutil.STATUS_STOPPED, 5.0)
     began_s = time.monotonic()
     daemon.quit()
     assert not daemon.alive

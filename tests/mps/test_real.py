@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from jupyter_gpupredict import config
@@ -20,7 +21,7 @@ from jupyter_gpupredict.core.errors import ServerFault
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.directory import found
-from jupyter_gpupredict.mps.identity import daemon_in, is_stopped
+from jupyter_gpupredict.mps.identity import daemon_in
 from jupyter_gpupredict.mps.records import by_driver
 from jupyter_gpupredict.mps.waiting import until
 from tests.fake_mps import FETCHED, real_environment, real_libraries
@@ -117,7 +118,7 @@ def test_a_daemon_that_does_not_answer_any_more(folder, machine, how):
     daemon = start(UUID)
     if how == "halted":
         os.kill(daemon.pid, signal.SIGSTOP)
-        assert until(lambda: is_stopped(daemon.pid), 5.0)
+        assert until(lambda: psutil.Process(daemon.pid).status() == psutil.STATUS_STOPPED, 5.0)
         (own,) = config.mps_status().own
         assert "gave no answer" in own.problem
         line = next(one for one in doctor.examine() if one.name == "mps daemon")
