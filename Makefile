@@ -96,14 +96,14 @@ coverage: .venv/.test lab-build
 # On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
 # make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 test-frameworks: .venv/.frameworks
-	$(BIN)/python -m pytest tests/hints
+	$(BIN)/python -m pytest tests/run
 
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
 	@touch $@
 
 test-serve: .venv/.test build/serve/.made
-	GPUPREDICT_SERVE_PYTHON="$(CURDIR)/build/serve/bin/python" $(BIN)/python -m pytest tests/exporters/test_serving.py
+	GPUPREDICT_SERVE_PYTHON="$(CURDIR)/build/serve/bin/python" $(BIN)/python -m pytest tests/export/test_serving.py
 
 build/serve/.made: pyproject.toml .venv/.made
 	@mkdir -p build

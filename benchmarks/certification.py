@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import header
-from jupyter_gpupredict.core.confidence import LEVEL, dependence_s, log_evidence
+from jupyter_gpupredict.predict.confidence import LEVEL, dependence_s, log_evidence
 
 EXCEEDANCE = 0.10
 REPETITIONS = 300

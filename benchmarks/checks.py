@@ -14,11 +14,11 @@ from typing import Any
 
 from benchmarks.ingest import FEED, info, options
 from benchmarks.machine import header, interval
-from jupyter_gpupredict.core.prior import Profile
-from jupyter_gpupredict.predictors.epoch_mix import EpochMix
-from jupyter_gpupredict.predictors.histogram import HistogramRule
-from jupyter_gpupredict.predictors.windows import WindowsRule
-from jupyter_gpupredict.session.analysis import Analysis
+from jupyter_gpupredict.core.recommendation import Profile
+from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
+from jupyter_gpupredict.predict.rules.histogram import HistogramRule
+from jupyter_gpupredict.predict.rules.windows import WindowsRule
+from jupyter_gpupredict.run.analysis import Analysis
 
 ROUNDS = 11
 

@@ -12,7 +12,7 @@ from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.mps.child import Child, Program
 
 NOTHING = "def train(params):\n    return None\n"
-PROGRESS = "jupyter_gpupredict.config.isolating:Listening"
+PROGRESS = "jupyter_gpupredict.mps.isolation:Listening"
 SIZE = 64 << 20
 WRITES = f"""
 def train(params):

@@ -26,7 +26,6 @@ import distributed
 import numpy as np
 
 from benchmarks.machine import header, interval
-from jupyter_gpupredict import config
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.nodes import (
     Hello,
@@ -38,7 +37,8 @@ from jupyter_gpupredict.core.nodes import (
     hello_message,
 )
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.engines import cluster as source_module
+from jupyter_gpupredict.run import SessionConfig, build_session, measuring
+from jupyter_gpupredict.sources.engines import cluster as source_module
 from tests.integration.test_dask_cluster import (
     STEP_S,
     WORKERS,
@@ -204,18 +204,18 @@ class Simulated:
 def cost(seconds: float, speaks: bool) -> float:
     """Percent of a core that a session of 64 GPUs takes in the notebook's process."""
     engine = Simulated(speaks)
-    settings = config.SessionConfig(source="nvml", cluster="simulated")
-    plain = config.measuring.make_engine
-    config.measuring.make_engine = lambda *_: engine
+    settings = SessionConfig(source="nvml", cluster="simulated")
+    plain = measuring.make_engine
+    measuring.make_engine = lambda *_: engine
     try:
-        session = config.build_session(settings, subscribers=[Heard()], live=True)
+        session = build_session(settings, subscribers=[Heard()], live=True)
         session.start()
         began, used = time.monotonic(), time.process_time()
         time.sleep(seconds)
         used, took = time.process_time() - used, time.monotonic() - began
         session.stop("completed")
     finally:
-        config.measuring.make_engine = plain
+        measuring.make_engine = plain
     return 100 * (used - engine.cpu_s * took / (took + 0.5)) / took
 
 

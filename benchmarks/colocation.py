@@ -24,8 +24,8 @@ from pathlib import Path
 from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking
-from jupyter_gpupredict.config.tenancy import Grounds, Tenancy, hosted
 from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy, hosted
 
 PAIRED = ("at their shares", "MPS, no limits", "time-slicing")
 

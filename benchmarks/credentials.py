@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from jupyter_gpupredict.core.cells import Cell
-from jupyter_gpupredict.exporters import celltext
-from jupyter_gpupredict.exporters.secrets import literals, suspects
+from jupyter_gpupredict.export.function import celltext
+from jupyter_gpupredict.export.function.secrets import literals, suspects
 
 LISTED = Path(__file__).with_suffix(".tsv")
 

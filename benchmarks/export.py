@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import header, interval, shuffled_rounds
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import CodeRequest
-from jupyter_gpupredict.exporters import trial
+from jupyter_gpupredict.export import export_run, read_notebook
+from jupyter_gpupredict.export.function import trial
+from jupyter_gpupredict.run import code_hash
 from tests.frontends import runs
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "tests" / "data" / "notebooks"
@@ -25,12 +26,12 @@ ROUNDS = 9
 
 def exported(name: str, *, code: bool) -> float:
     """Export the notebook's last cell into a fresh folder; return the seconds."""
-    cells, _ = config.read_notebook(NOTEBOOKS / f"{name}.ipynb")
+    cells, _ = read_notebook(NOTEBOOKS / f"{name}.ipynb")
     body = cells[-1].source.partition("\n")[2]
-    run = runs.run(code_hash=config.code_hash(body))
+    run = runs.run(code_hash=code_hash(body))
     with tempfile.TemporaryDirectory() as folder:
         began_s = time.perf_counter()
-        config.export(
+        export_run(
             run,
             workload="local",
             sharing="mps",

@@ -24,7 +24,7 @@ SLEEP_S = 0.5
 TURN = f"""
 import json, sys, time
 import jupyter_gpupredict.frontends.measure as m
-import jupyter_gpupredict.session.analysis, jupyter_gpupredict.session.session
+import jupyter_gpupredict.run.analysis, jupyter_gpupredict.run.session
 began = time.monotonic()
 with m.measure(source=sys.argv[1], quiet=True) as run:
     time.sleep({SLEEP_S})

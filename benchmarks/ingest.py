@@ -13,10 +13,10 @@ import tracemalloc
 from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
-from jupyter_gpupredict.predictors.epoch_mix import EpochMix
-from jupyter_gpupredict.predictors.histogram import HistogramRule
-from jupyter_gpupredict.predictors.windows import WindowsRule
-from jupyter_gpupredict.session.analysis import Analysis
+from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
+from jupyter_gpupredict.predict.rules.histogram import HistogramRule
+from jupyter_gpupredict.predict.rules.windows import WindowsRule
+from jupyter_gpupredict.run.analysis import Analysis
 
 SHARE = Series("gpu_util_ratio", "GPU-1")
 MEMORY = Series("memory_used_bytes", "GPU-1")

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.machine import header
-from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest.cases import Recorded, folder
 from jupyter_gpupredict.backtest.score import (
     Answer,
@@ -27,7 +26,8 @@ from jupyter_gpupredict.backtest.score import (
     summarise,
     truth,
 )
-from jupyter_gpupredict.session.offline import profile
+from jupyter_gpupredict.run import predict_recording
+from jupyter_gpupredict.run.offline import profile
 
 RULES = ("default", "accurate", "quick")
 SHOWN = ("watched_ratio", "fc", "fccov", "guarded_fccov", "slack_points", "mean_error_points")
@@ -42,11 +42,9 @@ def pairs(cases: Sequence[Recorded], rule: str) -> tuple[list[Scored], list[Scor
     for group, held in groups.items():
         traces = [case.load()[0] for case in held]
         truths = [truth(trace) for trace in traces]
-        alone = [config.predict_recording(trace, rule=rule) for trace in traces]
+        alone = [predict_recording(trace, rule=rule) for trace in traces]
         for former, later in itertools.permutations(range(len(held)), 2):
-            told = config.predict_recording(
-                traces[later], rule=rule, prior=profile(traces[former], 0.95)
-            )
+            told = predict_recording(traces[later], rule=rule, prior=profile(traces[former], 0.95))
             name = f"{held[former].id} > {held[later].id}"
             for found, scores in ((alone[later], without), (told, with_prior)):
                 answer = Answer.of(found)

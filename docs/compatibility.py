@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.export import targets
 
 TARGET = Path(__file__).parent / "compatibility.md"
 
@@ -22,7 +22,7 @@ def page() -> str:
         "| workload | sharing | supported | carries | why not |",
         "|---|---|---|---|---|",
     ]
-    for pair in config.targets():
+    for pair in targets():
         carried = ", ".join(f"`{name}`" for name in pair["expresses"]) or "-"
         lines.append(
             f"| {pair['workload']} | {pair['sharing']} | {'yes' if pair['supported'] else 'no'} "

@@ -19,7 +19,6 @@ from typing import Any
 
 import jsonschema
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.following import Place
 from jupyter_gpupredict.core.trace import event_to_json
@@ -29,6 +28,7 @@ from jupyter_gpupredict.frontends.server.base import Problem
 from jupyter_gpupredict.frontends.server.desk import Desk
 from jupyter_gpupredict.frontends.server.kernels import StopHandler
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, ref
+from jupyter_gpupredict.run import store_dir
 from tests.frontends.server import traces
 
 EVERY_KIND = Path(__file__).parent / "data" / "events" / "every-kind.jsonl"
@@ -194,7 +194,7 @@ class Everything:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = config.store_dir()
+        self.store = store_dir()
         self.asked: Counter[str] = Counter()
         """What gave a reply, and what one line."""
         traces.whole_run(self.store, GOOD)

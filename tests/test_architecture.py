@@ -18,12 +18,12 @@ TOP_LEVEL = {
     "labextension", "pyproject.toml", "tests",
 }  # fmt: skip
 DOORS = {
-    "pynvml": ["driver/nvml.py"],
-    "ctypes": ["driver/cuda.py", "frontends/stopping.py"],
-    "psutil": ["driver/processes.py", "telemetry/cpu.py"],
-    "numpy": ["core/", "predictors/", "session/", "telemetry/", "backtest/"],
-    "yaml": ["exporters/documents.py"],
-    "tomllib": ["exporters/documents.py"],
+    "pynvml": ["sources/driver/nvml.py"],
+    "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
+    "psutil": ["sources/driver/processes.py", "sources/telemetry/cpu.py"],
+    "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
+    "yaml": ["export/documents.py"],
+    "tomllib": ["export/documents.py"],
     "bokeh": ["frontends/charts/bokeh.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
@@ -37,28 +37,28 @@ DOORS = {
         "frontends/isolated.py",
         "frontends/leaving.py",
         "frontends/running.py",
-        "exporters/celltext.py",
+        "export/function/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
-    "jupyter_core": ["config/", "frontends/doctor.py"],
+    "jupyter_core": ["run/", "frontends/doctor.py"],
     "jsonschema": ["frontends/server/given.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
-        "session/deadline.py",
-        "session/sampler.py",
-        "session/delivery.py",
-        "session/session.py",
-        "driver/nvml.py",
-        "session/hooks.py",
+        "run/deadline.py",
+        "run/sampler.py",
+        "run/delivery.py",
+        "run/session.py",
+        "sources/driver/nvml.py",
+        "run/hooks.py",
         "frontends/running.py",
         "frontends/stopping.py",
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
-        "engines/",
+        "sources/engines/",
         "mps/reading.py",
     ],
     "mmap": ["core/rows.py"],
@@ -77,11 +77,11 @@ DOORS = {
         "mps/inside.py",
         "mps/reading.py",
     ],
-    "atexit": ["config/mps.py"],
+    "atexit": ["mps/process.py"],
     "concurrent": ["backtest/spread.py"],
     "multiprocessing": ["backtest/spread.py"],
-    "distributed": ["backtest/spread.py", "engines/dask.py"],
-    "ipyparallel": ["engines/ipp.py"],
+    "distributed": ["backtest/spread.py", "sources/engines/dask.py"],
+    "ipyparallel": ["sources/engines/ipp.py"],
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/columns.py"],
     "asyncio": [
@@ -91,42 +91,37 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "mps/__init__.py",
         "__init__.py",
         "registry.py",
         "frontends/doctor.py",
         "frontends/views.py",
         "frontends/cli/__init__.py",
         "frontends/server/",
-        "session/hooks.py",
-        "exporters/requirements.py",
+        "run/hooks.py",
+        "export/function/requirements.py",
         "mps/inside.py",
     ],
     "subprocess": [
-        "exporters/trial.py",
+        "export/function/trial.py",
         "mps/control.py",
         "mps/daemon.py",
         "mps/child.py",
         "mps/reading.py",
     ],
     "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
-    "ipykernel": ["engines/ipp.py"],
-    "email": ["driver/prometheus.py"],
-    "http": ["driver/prometheus.py"],
+    "ipykernel": ["sources/engines/ipp.py"],
+    "email": ["sources/driver/prometheus.py"],
+    "http": ["sources/driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
-    "urllib": ["driver/prometheus.py", "exporters/requirements.py"],
+    "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
-    "socket": [
-        "config/",
-        "session/store.py",
-        "session/liveness.py",
-        "frontends/server/desk.py",
-        "mps/surroundings.py",
-    ],
+    "socket": ["mps/surroundings.py"],
     "runpy": ["frontends/cli/run.py"],
-    "uuid": ["driver/cuda.py"],
+    "uuid": ["sources/driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone, and
-for one connection to an MPS daemon. `session/hooks.py` imports
+for one connection to an MPS daemon. `run/hooks.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
@@ -161,11 +156,12 @@ def test_every_library_enters_by_its_door():
 def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
-        "backtest/files.py", "driver/", "mps/", "config/clusters.py", "config/tenancy.py",
-        "exporters/module.py", "exporters/package.py", "exporters/requirements.py",
-        "exporters/checks/", "exporters/writing.py", "exporters/trial.py", "frontends/charts/",
+        "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
+        "export/function/module.py", "export/function/package.py", "export/checks/",
+        "export/function/requirements.py", "export/function/writing.py",
+        "export/function/trial.py", "frontends/charts/",
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
-        "session/ledger.py", "session/liveness.py", "session/recorder.py", "backtest/rows.py",
+        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
@@ -203,12 +199,12 @@ def test_the_public_names_are_sorted_and_real():
 
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
-        "telemetry": registry.SOURCES,
-        "telemetry/watches": registry.WATCHES,
-        "hints": registry.HINTS,
-        "predictors": registry.PREDICTORS,
-        "exporters/workloads": registry.WORKLOADS,
-        "exporters/sharing": registry.SHARING,
+        "sources/telemetry": registry.SOURCES,
+        "sources/telemetry/watches": registry.WATCHES,
+        "run/hints": registry.HINTS,
+        "predict/rules": registry.PREDICTORS,
+        "export/platforms": registry.WORKLOADS,
+        "export/sharing": registry.SHARING,
     }
     for folder, table in folders.items():
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.hardware.record import Lacking
-from jupyter_gpupredict.config.isolating import SM_COUNT
-from jupyter_gpupredict.config.tenancy import Grounds, Tenancy
 from jupyter_gpupredict.core.ending import Ended
 from jupyter_gpupredict.core.progress import Mark, Progress
 from jupyter_gpupredict.mps.child import Child, Program
+from jupyter_gpupredict.mps.isolation import SM_COUNT
+from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy
 
-PROGRESS = "jupyter_gpupredict.config.isolating:Listening"
+PROGRESS = "jupyter_gpupredict.mps.isolation:Listening"
 
 
 class Client:

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.hardware.record import Lacking
 from jupyter_gpupredict.core.devices import choose
-from jupyter_gpupredict.driver import inventory
-from jupyter_gpupredict.driver.nvml import Nvml, NvmlError
+from jupyter_gpupredict.sources.driver import inventory
+from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.door import opened, polled
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.driver.nvml import NvmlError
+from jupyter_gpupredict.sources.driver.nvml import NvmlError
 
 HALF_PERIOD_S = 0.35
 CYCLES = 600_000_000

@@ -10,8 +10,8 @@ from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.door import opened
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking, main
-from jupyter_gpupredict.driver import gpm, inventory
-from jupyter_gpupredict.driver.gpm import Gpm
+from jupyter_gpupredict.sources.driver import gpm, inventory
+from jupyter_gpupredict.sources.driver.gpm import Gpm
 
 CYCLES = 20_000_000
 IDLE_S = {100: 0.0, 50: 0.012, 25: 0.036}

@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.hardware.clients import Client, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.tenancy import hosted
+from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.run import device_watch
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with hosted(options.device) as host:
         busy = Client(work(1000, cycles=2_000_000, idle_s=0.0003), uncapped(host))
         idle = Client(work(1000, cycles=2_000_000, idle_s=0.005), uncapped(host))
-        watch = config.device_watch()
+        watch = device_watch()
         rows = []
         try:
             with started(busy, idle):

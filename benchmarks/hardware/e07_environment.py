@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.hardware.clients import alone, answer
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.config.tenancy import hosted
+from jupyter_gpupredict.mps.tenancy import hosted
 
 LATE = """
 import ctypes, os
-from jupyter_gpupredict.driver.cuda import initialised_because
+from jupyter_gpupredict.sources.driver.cuda import initialised_because
 def train(params):
     told = {"before": initialised_because()}
     if params["when"] == "before_load":

@@ -16,7 +16,7 @@ from benchmarks.hardware.clients import Client, answer, started, uncapped
 from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking, main
-from jupyter_gpupredict.config.tenancy import hosted
+from jupyter_gpupredict.mps.tenancy import hosted
 
 WAYS = {
     "asked": None,

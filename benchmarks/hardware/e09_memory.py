@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.hardware.clients import answer
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.config.tenancy import hosted
+from jupyter_gpupredict.mps.tenancy import hosted
 
 FILL = """
 import ctypes

@@ -9,10 +9,11 @@ from typing import Any
 from benchmarks.hardware.clients import PROGRESS, Client, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.tenancy import Grounds, hosted
 from jupyter_gpupredict.core.events import SamplesTaken
+from jupyter_gpupredict.mps import Subject, bound, verify
 from jupyter_gpupredict.mps.child import Program
+from jupyter_gpupredict.mps.tenancy import Grounds, hosted
+from jupyter_gpupredict.run import SessionConfig, build_session
 
 SHARES = (70, 50, 35, 20)
 
@@ -23,12 +24,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with hosted(options.device) as host:
         for blocks in (20, 60, 130, 400):
             text = work(blocks, idle_s=0.0005)
-            subject = config.Subject(Program(text, progress=PROGRESS), None)
+            subject = Subject(Program(text, progress=PROGRESS), None)
             tried = {}
             for share in SHARES:
-                done = config.verify(
-                    subject, share, config.bound(seconds=options.seconds), 4, grounds=host
-                )
+                done = verify(subject, share, bound(seconds=options.seconds), 4, grounds=host)
                 tried[str(share)] = {
                     "ratio": done.ratios[share],
                     "trials": [[t.percent, t.speed(done.unit), t.sm_count] for t in done.trials],
@@ -39,7 +38,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _activity(text: str, host: Grounds, options: argparse.Namespace) -> dict[str, Any]:
     """Return mean SM activity and engine activity while the loop runs without a cap."""
-    session_config = config.SessionConfig(source="auto", device=options.device)
+    session_config = SessionConfig(source="auto", device=options.device)
     client = Client(text, uncapped(host))
     seen: dict[str, list[float]] = {}
 
@@ -57,7 +56,7 @@ def _activity(text: str, host: Grounds, options: argparse.Namespace) -> dict[str
 
     with started(client):
         client.running()
-        session = config.build_session(session_config, subscribers=(Keep(),))
+        session = build_session(session_config, subscribers=(Keep(),))
         session.start()
         client.for_seconds(options.seconds)
         session.stop("completed")

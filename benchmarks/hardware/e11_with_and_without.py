@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.hardware.clients import Client, alone, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.tenancy import Tenancy, hosted
+from jupyter_gpupredict.mps.tenancy import Tenancy, hosted
+from jupyter_gpupredict.run import device_watch
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _one(tenancy: Tenancy, seconds: float) -> dict[str, Any]:
     client = Client(work(200, idle_s=0.0005), tenancy)
-    watch = config.device_watch()
+    watch = device_watch()
     reads = []
     try:
         with started(client):

@@ -10,10 +10,10 @@ from typing import Any
 from benchmarks.hardware.clients import answer, uncapped
 from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.config.tenancy import Tenancy, hosted
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.mps import daemon, limiter, surroundings
 from jupyter_gpupredict.mps.preflight import require_server
+from jupyter_gpupredict.mps.tenancy import Tenancy, hosted
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
 from benchmarks.machine import shuffled_rounds
-from jupyter_gpupredict import config
+from jupyter_gpupredict.run import SessionConfig, build_session
 
 SOURCES = ("nvml", "gpm")
 
@@ -28,8 +28,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         return count / options.seconds
 
     def watched(source: str) -> float:
-        session = config.build_session(
-            config.SessionConfig(source=source, device=options.device), subscribers=(), live=True
+        session = build_session(
+            SessionConfig(source=source, device=options.device), subscribers=(), live=True
         )
         session.start()
         speed = steps_per_s()

@@ -14,10 +14,10 @@ from benchmarks.hardware.clients import Client, started, uncapped
 from benchmarks.hardware.e05_client_use import _row
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.mps import process_mps
-from jupyter_gpupredict.config.tenancy import hosted
 from jupyter_gpupredict.core.errors import MpsError
+from jupyter_gpupredict.mps.process import process_mps
+from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.run import device_watch
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with hosted(options.device) as host:
         tenancy = uncapped(host)
         client = Client(work(8, idle_s=0.001), tenancy)
-        watch = config.device_watch()
+        watch = device_watch()
         try:
             with started(client):
                 client.running()

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.mps import mps_status
 from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.mps.process import mps_status
+from jupyter_gpupredict.run import device_watch
 
 Readings = dict[str, Any]
 
@@ -60,7 +60,7 @@ def main(
 
 
 def _machine(wanted: str | None, *, needs_mps: bool) -> Readings:
-    watch = config.device_watch()
+    watch = device_watch()
     try:
         table = watch.read()
     except GpuPredictError as error:

@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking, main
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.progress import Mark
+from jupyter_gpupredict.run import SessionConfig, build_session, progress_board, store_dir
 
 MODELS = ("mlp", "cnn", "transformer", "spin")
 """`spin` is no model: one kernel of known width and duty, which needs no framework."""
@@ -87,7 +87,7 @@ class Trained(Client):
 
     def _mark(self, mark: Mark) -> None:
         super()._mark(mark)
-        config.progress_board().relay(mark)
+        progress_board().relay(mark)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def _recorded(model: str, options: argparse.Namespace) -> dict[str, Any]:
     with started(client), contextlib.ExitStack() as ended:
         sessions = {}
         for source in SOURCES:
-            asked = config.SessionConfig(source=source, device=options.device)
-            session = config.build_session(asked, subscribers=(), child=Watched(client.child.pid))
+            asked = SessionConfig(source=source, device=options.device)
+            session = build_session(asked, subscribers=(), child=Watched(client.child.pid))
             try:
                 session.start()
             except GpuPredictError as error:
@@ -140,7 +140,7 @@ def _kept(model: str, source: str, session_id: str, options: argparse.Namespace)
     folder = Path(options.traces)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{model}-{source}.jsonl"
-    shutil.copy(config.store_dir() / f"{session_id}.jsonl", path)
+    shutil.copy(store_dir() / f"{session_id}.jsonl", path)
     return path.name
 
 

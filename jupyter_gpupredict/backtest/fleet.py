@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest.spread import spread
 from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.run import predict_recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +62,7 @@ def predict(
 
     Args:
         cases: The traces.
-        options: Further arguments of `config.predict_recording`.
+        options: Further arguments of `predict_recording`.
         where: Where to do it.
 
     Raises:
@@ -87,7 +87,7 @@ def rows(cases: Sequence[Recorded], options: dict[str, Any]) -> list[Row]:
 def _row(case: Recorded, options: dict[str, Any]) -> Row:
     try:
         trace, marks = case.load()
-        found = config.predict_recording(trace, marks=marks, **options)
+        found = predict_recording(trace, marks=marks, **options)
     except GpuPredictError as error:
         return _lost(case, str(error))
     flat: Row = {"trace": case.id, "file": case.path, "problem": ""}

@@ -10,7 +10,6 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.score import Answer, Scored, score, truth
 from jupyter_gpupredict.backtest.spread import Where, spread
@@ -21,6 +20,7 @@ from jupyter_gpupredict.core.errors import (
     TraceError,
     UnknownName,
 )
+from jupyter_gpupredict.run import predict_recording, rule_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,9 +87,9 @@ class Report:
         return tuple(one.id for one in self.taken if not one.outcomes and not one.problem)
 
 
-def rule_names() -> tuple[str, ...]:
+def known_rules() -> tuple[str, ...]:
     """Return every name that `backtest` takes: our rules, then the baselines."""
-    return (*config.rule_names(), *BASELINES)
+    return (*rule_names(), *BASELINES)
 
 
 def backtest(
@@ -104,7 +104,7 @@ def backtest(
 
     Args:
         cases: The runs.
-        rules: Names of `rule_names()`; ours may end in `+hints`.
+        rules: Names of `known_rules()`; ours may end in `+hints`.
         jobs: Worker processes; 1: none, in this one; None: one for each core.
         scheduler: As `spread.Where`.
         progress: Called with (done, all) at the start and after each run or some of them.
@@ -139,8 +139,8 @@ def check_rules(rules: Sequence[str]) -> None:
     if not rules:
         raise InvalidOption("no rule was named", "--rules default,accurate")
     for rule in rules:
-        if rule.removesuffix(HINTED) not in config.rule_names() and rule not in BASELINES:
-            raise UnknownName("rule", rule, rule_names())
+        if rule.removesuffix(HINTED) not in rule_names() and rule not in BASELINES:
+            raise UnknownName("rule", rule, known_rules())
 
 
 def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answer:
@@ -151,12 +151,12 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     """
     if rule in BASELINES:
         baseline = BASELINES[rule]
-        found = config.predict_recording(
+        found = predict_recording(
             trace, rule=lambda period_s: baseline.make(run, period_s), guard=False
         )
     else:
         told = marks if rule.endswith(HINTED) else ()
-        found = config.predict_recording(trace, rule=rule.removesuffix(HINTED), marks=told)
+        found = predict_recording(trace, rule=rule.removesuffix(HINTED), marks=told)
     return Answer.of(found)
 
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.run import HINTED
 from jupyter_gpupredict.core.history import History
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.run import predict_recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ def follow(case: Case, rule: str) -> Story:
                  told.state == "converged")
         )  # fmt: skip
 
-    found = config.predict_recording(
+    found = predict_recording(
         trace,
         rule=rule.removesuffix(HINTED),
         marks=marks if rule.endswith(HINTED) else (),

@@ -161,3 +161,8 @@ class Document:
     executable: bool = False
     before: tuple[Json, ...] = ()
     """YAML documents of the same file that come before the content."""
+
+
+def image(figures: Figures, request: ExportRequest) -> str:
+    """Return the image to run; a placeholder where the user named none."""
+    return request.image or f"registry.example.com/{figures.name}:0.1.0"

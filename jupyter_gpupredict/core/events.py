@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.prior import Profile
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Profile, Recommendation
     from jupyter_gpupredict.core.series import Device, Readings, Series
     from jupyter_gpupredict.core.share import AppliedShare
 

@@ -133,3 +133,13 @@ class EpochGate:
         if self._complete < 2:
             return f"{self._complete:.0f} of the two whole epochs that are needed were seen"
         return "validation has not been seen to its end yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Predicted seconds to the end of the loop."""
+
+    expected_s: float
+    low_s: float | None
+    high_s: float | None
+    """95 % interval if the rest runs like the part that was seen; None while that is too little."""

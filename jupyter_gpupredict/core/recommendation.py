@@ -142,3 +142,32 @@ class Recommendation:
     """The rank of that device's process, where it is known."""
     lost: bool = False
     """Nothing more is heard of it: these figures end there."""
+
+
+Bins = tuple[tuple[int, float], ...]
+"""(whole percent, seconds), where there are any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Usage over a stretch of time, as it is stored."""
+
+    bins: Bins
+    mean_ratio: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of it that had readings."""
+        return sum(seconds for _, seconds in self.bins)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A whole run: its first blocks one by one, and all the rest together."""
+
+    block_s: float
+    blocks: tuple[Block, ...]
+    rest: Block | None
+    """None: the run was over with its last block."""
+    active_s: float
+    """Length of the active span."""

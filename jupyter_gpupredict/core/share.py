@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.memory import PREALLOCATED_SHARE
-
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
+
+PREALLOCATED_SHARE = 0.9
+"""So much of the card within a minute is a framework that takes what it can get."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core import events, metrics, prior, recommendation, series, share
+from jupyter_gpupredict.core import events, metrics, recommendation, series, share
 from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA, Event
 from jupyter_gpupredict.core.jsontext import parse
@@ -35,7 +35,7 @@ LONGEST_TEXT = 1 << 16
 
 _NAMESPACE = {
     name: value
-    for module in (metrics, series, share, prior, recommendation, events)
+    for module in (metrics, series, share, recommendation, events)
     for name, value in vars(module).items()
 }
 """Where the field types, which are strings, are looked up."""
@@ -267,7 +267,9 @@ _RULES: dict[type, Callable[[Any], bool]] = {
     series.Readings: lambda made: (
         len(made.times_s) == len(made.values) and not any(map(math.isnan, made.times_s))
     ),
-    prior.Block: lambda made: all(one <= 100 and seconds >= 0.0 for one, seconds in made.bins),
-    prior.Profile: lambda made: made.block_s > 0.0,
+    recommendation.Block: lambda made: all(
+        one <= 100 and seconds >= 0.0 for one, seconds in made.bins
+    ),
+    recommendation.Profile: lambda made: made.block_s > 0.0,
 }
 """What the types of the fields do not say of the whole."""

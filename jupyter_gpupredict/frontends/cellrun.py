@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from jupyter_gpupredict.config import build_session, with_verified
 from jupyter_gpupredict.core.ending import UNREACHABLE, unreachable
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report, words
@@ -19,14 +18,16 @@ from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, open_view
+from jupyter_gpupredict.mps import cell_share
+from jupyter_gpupredict.run import build_session, with_verified
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
-    from jupyter_gpupredict.config import IsolatedRun
     from jupyter_gpupredict.core.protocols import SessionHandle
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
+    from jupyter_gpupredict.mps import IsolatedRun
 
 
 def warn(message: str) -> None:
@@ -74,6 +75,7 @@ class CellRun:
             on_state=self._on_state if config.until_converged else None,
             on_limit=self._on_limit if config.until_converged else None,
             child=self._child,
+            share=cell_share(config) if self._child is None else None,
             cluster=None if config.cluster is None else shell.user_ns.get(config.cluster),
         )
         if self._synchronize:

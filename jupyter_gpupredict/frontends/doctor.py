@@ -11,7 +11,9 @@ from pathlib import Path
 
 from jupyter_core import paths
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict import run
+from jupyter_gpupredict.mps import mps_status, mps_trial
+from jupyter_gpupredict.run import probe_sources, store_dir, store_problem
 
 PACKAGES = ("ipykernel", "ipywidgets", "anywidget", "bokeh", "jupyter_server", "nvidia-ml-py")
 WIDGETS = ("@jupyter-widgets/jupyterlab-manager", "anywidget", "jupyter_gpupredict")
@@ -102,7 +104,7 @@ def _frontends() -> list[Line]:
 
 def _sources() -> list[Line]:
     lines = []
-    for one in config.probe_sources():
+    for one in probe_sources():
         lines.append(Line(f"source {one.name}", one.works, one.found, one.hint))
         if one.driver:
             lines.append(Line(f"{one.name} driver", True, one.driver))
@@ -123,7 +125,7 @@ def _sources() -> list[Line]:
 
 
 def _host() -> list[Line]:
-    host = config.host()
+    host = run.host()
     return [
         Line("container", True, host.container or "none seen"),
         Line(
@@ -145,7 +147,7 @@ def _host() -> list[Line]:
 
 def _mps() -> list[Line]:
     """Return what `--mps` would find here; only daemons that we started are asked."""
-    status = config.mps_status()
+    status = mps_status()
     mute = [one.problem for one in status.own if one.problem]
     own = [one.problem or f"process {one.pid}" for one in status.own]
     daemons = [f"ours: {', '.join(own)}"] if own else []
@@ -181,7 +183,7 @@ def _mps() -> list[Line]:
 
 def _mps_trial() -> list[Line]:
     """Start a daemon, ask it and remove it; returns what it can do, and whether a server starts."""
-    trial = config.mps_trial()
+    trial = mps_trial()
     if trial.problem:
         return [Line("mps trial", False, trial.problem, "--mps cannot work here")]
     return [
@@ -196,10 +198,8 @@ def _mps_trial() -> list[Line]:
 
 
 def _store() -> list[Line]:
-    problem = config.store_problem()
-    return [
-        Line("session store", not problem, problem or str(config.store_dir()), "check its rights")
-    ]
+    problem = store_problem()
+    return [Line("session store", not problem, problem or str(store_dir()), "check its rights")]
 
 
 def report(*, mps: bool = False) -> str:

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.cellrun import warn
+from jupyter_gpupredict.mps import isolate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyter_gpupredict.config import Isolated, IsolatedRun
     from jupyter_gpupredict.core.ending import Ended, Fault
     from jupyter_gpupredict.frontends.cellrun import CellRun
     from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
+    from jupyter_gpupredict.mps import Isolated, IsolatedRun
 
     Measure = Callable[[MagicOptions, str, IsolatedRun], CellRun | None]
 
@@ -46,11 +47,11 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
     assert isolation is not None  # noqa: S101 - the caller has looked
     try:
         code = executed.code_now(shell, cell, setup=isolation.setup)
-        isolated = config.isolate(code, isolation.returns)
+        isolated = isolate(code, isolation.returns)
         for note in isolated.notes:
             warn(note)
-        with config.tenancy(options.config) as tenancy:
-            child = config.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
+        with mps.tenancy(options.config) as tenancy:
+            child = mps.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
             try:
                 child.start()
                 ended, ours = _attend(child, lambda: measure(options, cell, child))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.mps import process_mps
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -25,7 +25,7 @@ def release_on_shutdown(shell: InteractiveShell) -> None:
     shut_down = kernel.do_shutdown
 
     def do_shutdown(restart: bool) -> Any:
-        config.process_mps().release()
+        process_mps().release()
         return shut_down(restart)
 
     kernel.do_shutdown = do_shutdown

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.export import export_run, read_notebook
 from jupyter_gpupredict.frontends import executed, mps, report, verifying
 from jupyter_gpupredict.frontends.options import (
     code_options,
@@ -20,6 +20,8 @@ from jupyter_gpupredict.frontends.options import (
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import draws_bokeh
+from jupyter_gpupredict.mps import mps_start, mps_status, mps_stop, subject
+from jupyter_gpupredict.run import list_runs, read_run, request_stop, with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +103,7 @@ def _find(wanted: str) -> Result:
     newest = report.last()
     if newest is not None and wanted in ("last", newest.session_id):
         return newest
-    return Result(config.read_run(wanted))
+    return Result(read_run(wanted))
 
 
 def _show(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Result:
@@ -109,14 +111,14 @@ def _show(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Result:
 
 
 def _history(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
-    say(report.history_text(config.list_runs(arguments.limit)))
+    say(report.history_text(list_runs(arguments.limit)))
 
 
 def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
     sessions = [run.session for run in live if run.session is not None]
     if arguments.id == "last" and sessions:
         arguments.id = sessions[-1].session_id
-    config.request_stop(arguments.id)
+    request_stop(arguments.id)
     say(f"asked {arguments.id} to stop measuring; its cell goes on")
 
 
@@ -126,7 +128,7 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
         code = notebook_code(arguments)
     else:
         code = executed.code_of(run.session_id, **code_options(arguments))
-    outcome = config.export(
+    outcome = export_run(
         run,
         workload=arguments.workload,
         sharing=arguments.sharing,
@@ -152,11 +154,11 @@ def _export(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
 
 def _mps(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
     if arguments.what == "start":
-        status = config.mps_start(arguments.device)
+        status = mps_start(arguments.device)
     elif arguments.what == "stop":
-        status = config.mps_stop()
+        status = mps_stop()
     else:
-        status = config.mps_status(arguments.device)
+        status = mps_status(arguments.device)
     say(mps.as_json(status) if arguments.json else mps.text(status))
 
 
@@ -164,7 +166,7 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
     result = _find(arguments.id)
     run = result.run
     if arguments.notebook is not None:
-        cells, notes = config.read_notebook(arguments.notebook)
+        cells, notes = read_notebook(arguments.notebook)
         folder = Path(arguments.notebook).resolve().parent
         code: CodeRequest | None = CodeRequest(
             cells, folder, setup=tuple(arguments.setup), notes=notes
@@ -176,10 +178,10 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
             f"the cell of {run.session_id} is not known in this kernel", "--notebook FILE"
         )
     sweeps = arguments.verb == "sweep"
-    found = verifying.run(arguments, config.subject(run, code), run, sweeps=sweeps)
+    found = verifying.run(arguments, subject(run, code), run, sweeps=sweeps)
     newest = report.last()
     if newest is not None and newest.session_id == run.session_id:
-        newest.run = config.with_verified(run)  # what is bound to a name knows it, too
+        newest.run = with_verified(run)  # what is bound to a name knows it, too
     if arguments.json:
         say(found.to_json())
         return None

@@ -32,7 +32,7 @@ from jupyter_gpupredict.frontends.terminal import say
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
-    from jupyter_gpupredict.config import IsolatedRun
+    from jupyter_gpupredict.mps import IsolatedRun
 
 NAME = "gpupredict"
 _BEGIN = "gpupredict_begin"
@@ -315,9 +315,11 @@ def unload(shell: InteractiveShell) -> None:
     if magics is not None:
         magics.detach()
         executed.forget()
-    from jupyter_gpupredict.config import shutdown
+    from jupyter_gpupredict.mps import process_mps
+    from jupyter_gpupredict.run import shutdown
 
     shutdown()
+    process_mps().leave()
 
 
 def _loaded(shell: Any) -> GpuPredictMagics | None:

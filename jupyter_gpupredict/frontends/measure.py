@@ -7,12 +7,13 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jupyter_gpupredict.config import SessionConfig, build_session, with_verified
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.mps import cell_share
+from jupyter_gpupredict.run import SessionConfig, build_session, with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
                 self.config,
                 on_state=self._on_state if self.config.until_converged else None,
                 on_limit=self._on_limit if self.config.until_converged else None,
+                share=cell_share(self.config),
             )
             session.start()
         except ConfigError:

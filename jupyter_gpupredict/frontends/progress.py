@@ -9,8 +9,8 @@ import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from jupyter_gpupredict.config import progress_board
 from jupyter_gpupredict.core.progress import OTHER
+from jupyter_gpupredict.run import progress_board
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

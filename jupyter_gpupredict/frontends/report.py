@@ -8,22 +8,23 @@ from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
+from jupyter_gpupredict.export import export_run
 from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import svg, text
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.run import read_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from jupyter_gpupredict.config import ExportOutcome
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
     from jupyter_gpupredict.core.run import Run, RunHeader
+    from jupyter_gpupredict.export import ExportOutcome
 
 _recent: deque[Result] = deque(maxlen=1)
 
@@ -205,7 +206,7 @@ class Result:
         from jupyter_gpupredict.core.events import SamplesTaken
 
         columns: dict[str, dict[float, float]] = {}
-        for event in config.read_events(self.session_id):
+        for event in read_events(self.session_id):
             if isinstance(event, SamplesTaken):
                 for readings in event.readings:
                     series = readings.series
@@ -281,7 +282,7 @@ class Result:
         Raises:
             ExportError: One clear line; nothing is written.
         """
-        outcome = config.export(
+        outcome = export_run(
             self.run,
             workload=workload,
             sharing=sharing,

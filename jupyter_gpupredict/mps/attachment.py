@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import MpsError, TelemetryError
-from jupyter_gpupredict.driver import inventory
-from jupyter_gpupredict.driver.nvml import Nvml, NvmlError
-from jupyter_gpupredict.driver.processes import ProcessTree
 from jupyter_gpupredict.mps.control import faulted
+from jupyter_gpupredict.sources.driver import inventory
+from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError
+from jupyter_gpupredict.sources.driver.processes import ProcessTree
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.mps.control import Control

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ContextExists, LimitRefused
-from jupyter_gpupredict.driver import cuda
 from jupyter_gpupredict.mps.control import MEMORY_COMMAND
+from jupyter_gpupredict.sources.driver import cuda
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

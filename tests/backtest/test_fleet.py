@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest import cases, columns, files, fleet
 from jupyter_gpupredict.backtest.rows import RowFile
 from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
 from jupyter_gpupredict.frontends.cli import main
+from jupyter_gpupredict.run import predict_trace
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -58,7 +58,7 @@ def test_a_row_says_what_predict_says(place):
     rows = predicted(cases.recorded([str(place)]))
     assert [row["trace"] for row in rows] == ["a", "b", "torn"]
     assert all(list(row) == list(fleet.KINDS) for row in rows)
-    whole = config.predict_trace(str(place / "a.csv"), **OPTIONS)
+    whole = predict_trace(str(place / "a.csv"), **OPTIONS)
     flat = {
         **{name: value for name, value in whole.items() if name not in ("confidence", "guard")},
         **{f"confidence_{name}": value for name, value in whole["confidence"].items()},

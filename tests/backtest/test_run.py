@@ -3,12 +3,12 @@ from multiprocessing import resource_tracker
 
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.backtest import spread, synthetic
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import Simulated, folder, simulated
 from jupyter_gpupredict.backtest.run import backtest, check_rules
 from jupyter_gpupredict.core.errors import InvalidOption, UnknownName
+from jupyter_gpupredict.run import predict_trace
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_named_and_ends_nothing(traces):
 def test_answers_are_those_of_predict(traces):
     for rule in ("default", "accurate", "quick"):
         (one, *_) = backtest(folder(traces).cases[:1], [rule], jobs=1).outcomes(rule)
-        found = config.predict_trace(str(traces / "a.csv"), rule=rule)
+        found = predict_trace(str(traces / "a.csv"), rule=rule)
         assert one.answer.converged_at_s == found["converged_at_s"]
         assert one.answer.target_pct == found["target_pct"]
         assert one.answer.mean_pct == found["mean_pct"]
@@ -115,7 +115,7 @@ def test_jobs_must_be_one_or_more(traces):
 
 def test_hints_reach_the_analysis(monkeypatch):
     heard = []
-    from jupyter_gpupredict.session.analysis import Analysis
+    from jupyter_gpupredict.run.analysis import Analysis
 
     plain = Analysis.ingest
 

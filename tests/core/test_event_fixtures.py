@@ -10,11 +10,12 @@ from pathlib import Path
 
 from jupyter_gpupredict.core import events as kinds
 from jupyter_gpupredict.core.events import EVENTS
-from jupyter_gpupredict.core.prior import Block, Profile
 from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
+    Block,
     Confidence,
     MemoryEstimate,
+    Profile,
     Recommendation,
 )
 from jupyter_gpupredict.core.series import Device, Readings, Series

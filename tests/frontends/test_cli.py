@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config import SessionConfig, build_session
 from jupyter_gpupredict.frontends.cli import VERBS, main
+from jupyter_gpupredict.run import SessionConfig, build_session, shutdown
 
 
 @pytest.fixture
@@ -12,7 +11,7 @@ def stored():
     run = build_session(SessionConfig(source="synthetic", scenario="steady"))
     run.start()
     session_id = run.stop("completed").session_id
-    config.shutdown()
+    shutdown()
     return session_id
 
 
@@ -85,7 +84,7 @@ def test_run_gives_the_scripts_own_exit_status(tmp_path, capsys):
     assert main(words) == 3
     assert "--mine __main__" in capsys.readouterr().out
     assert json.loads(result.read_text())["source"] == "synthetic"
-    config.shutdown()
+    shutdown()
 
 
 def test_doctor_and_targets(capsys):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import jupyter_gpupredict
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.series import Device
@@ -16,6 +15,7 @@ from jupyter_gpupredict.frontends.charts import text
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.server.metrics import exposition
+from jupyter_gpupredict.run import Runs, read_run, store_dir
 from tests.core.test_plain import steers
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces
@@ -33,7 +33,7 @@ def stored(data_dir):
     """Two runs whose every free text is hostile; the first one's trace."""
     write(RUN, STORED)
     write(READ, "nvml")
-    return config.store_dir() / f"{RUN}.jsonl"
+    return store_dir() / f"{RUN}.jsonl"
 
 
 def write(run, source):
@@ -63,7 +63,7 @@ def write(run, source):
         ),
     ]
     lines = list(map(event_to_json, events))
-    folder = config.store_dir()
+    folder = store_dir()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{run}.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
@@ -100,7 +100,7 @@ def in_spans(markdown, raw):
 
 
 def test_a_result_is_text_in_html_and_in_lines(stored):
-    result = Result(config.read_run(RUN))
+    result = Result(read_run(RUN))
     html = result.to_html()
     assert {*steers(html)} <= {"\n"}
     assert "<img" not in html
@@ -108,7 +108,7 @@ def test_a_result_is_text_in_html_and_in_lines(stored):
     assert {*steers(result.to_text())} == {"\n"}
     assert "\n# h" not in result.to_text()  # one line each
     assert steers(text.line(result.run)) == []
-    assert "\x1b" not in exposition(config.Runs().current(5, 1e12))
+    assert "\x1b" not in exposition(Runs().current(5, 1e12))
 
 
 def test_a_driver_that_says_such_names(driver, capsys):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jupyter_gpupredict as gp
-from jupyter_gpupredict.config import progress_board
 from jupyter_gpupredict.core.events import PhaseEntered, ProgressMade
+from jupyter_gpupredict.run import progress_board, read_events, shutdown
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ def test_they_reach_a_measured_runs_events():
             with gp.phase("validation"):
                 pass
     session_id = run.result.run.session_id
-    gp.config.shutdown()
-    events = list(gp.config.read_events(session_id))
+    shutdown()
+    events = list(read_events(session_id))
     made = [(e.unit, e.done, e.total, e.hint) for e in events if isinstance(e, ProgressMade)]
     assert made == [("epoch", float(n), 2.0, "api") for n in range(3)]
     assert [e.name for e in events if isinstance(e, PhaseEntered)] == ["validation", "other"] * 2

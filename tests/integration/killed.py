@@ -10,11 +10,11 @@ from pathlib import Path
 
 from benchmarks.stand_in import environ
 from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
-from jupyter_gpupredict.session.store import Store
+from jupyter_gpupredict.run.store import Store
 
 CHILD = """
 import sys, time
-from jupyter_gpupredict.config import SessionConfig, build_session
+from jupyter_gpupredict.run import SessionConfig, build_session
 run = build_session(SessionConfig(source="nvml"), live=sys.argv[1] == "view")
 run.start()
 print(flush=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import SourceUnavailable
-from jupyter_gpupredict.driver.processes import sees_host_pids
+from jupyter_gpupredict.run import SessionConfig, build_session, build_store, clusters
+from jupyter_gpupredict.sources.driver.processes import sees_host_pids
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.processes import dask_cluster
@@ -188,8 +188,8 @@ class Heard:
 
 def begin(cluster, **options):
     heard = Heard()
-    settings = config.SessionConfig(**{"source": "nvml", "cluster": "client", **options})
-    session = config.build_session(settings, cluster=cluster.client, subscribers=[heard], live=True)
+    settings = SessionConfig(**{"source": "nvml", "cluster": "client", **options})
+    session = build_session(settings, cluster=cluster.client, subscribers=[heard], live=True)
     cluster.sessions.append(session)
     session.start()
     return session, heard
@@ -365,23 +365,23 @@ def test_two_sessions_on_one_cluster_do_not_meet(cluster):
 
 def test_a_sampler_that_nobody_asks_ends_by_itself(cluster, monkeypatch):
     """As after the notebook's kernel was killed: its lease runs out."""
-    from jupyter_gpupredict.engines.node import Node
+    from jupyter_gpupredict.sources.engines.node import Node
 
     def shorten():
-        from jupyter_gpupredict.engines import node
+        from jupyter_gpupredict.sources.engines import node
 
         node.LEASE_S = 1.0
 
     def lengthen():
-        from jupyter_gpupredict.engines import node
+        from jupyter_gpupredict.sources.engines import node
 
         node.LEASE_S = 30.0
 
-    from jupyter_gpupredict.engines.dask import _NodePlugin
+    from jupyter_gpupredict.sources.engines.dask import _NodePlugin
 
     cluster.client.run(shorten)
     try:
-        sources = config.clusters.WorkerSources(config.SessionConfig(source="nvml"))
+        sources = clusters.WorkerSources(SessionConfig(source="nvml"))
         cluster.client.register_plugin(_NodePlugin("orphan", Node(sources)), name="orphan")
         wait(lambda: all(threads(cluster).values()), "samplers began")
         wait(lambda: not any(threads(cluster).values()), "their leases ran out")
@@ -392,19 +392,17 @@ def test_a_sampler_that_nobody_asks_ends_by_itself(cluster, monkeypatch):
 
 def test_by_address_and_by_cluster(cluster):
     for how in ({"cluster": cluster.made.scheduler_address},):
-        session = config.build_session(config.SessionConfig(source="nvml", **how))
+        session = build_session(SessionConfig(source="nvml", **how))
         session.start()
         assert len(session.started.devices) == WORKERS
         session.stop("completed")
-    session = config.build_session(
-        config.SessionConfig(source="nvml", cluster="it"), cluster=cluster.made
-    )
+    session = build_session(SessionConfig(source="nvml", cluster="it"), cluster=cluster.made)
     session.start()
     session.stop("completed")
 
 
 def test_no_cluster_is_one_line():
-    session = config.build_session(config.SessionConfig(cluster="tcp://127.0.0.1:9"))
+    session = build_session(SessionConfig(cluster="tcp://127.0.0.1:9"))
     with pytest.raises(SourceUnavailable, match="no Dask scheduler answers"):
         session.start()
 
@@ -415,7 +413,7 @@ def test_a_stored_cluster_run_replays_with_every_rank(cluster, data_dir):
     session, heard = begin(cluster)
     wait(lambda: heard.count(uuid(3)) > 5, "readings")
     run = session.stop("completed")
-    trace = open_trace(str(config.build_store().path(run.session_id)))
+    trace = open_trace(str(build_store().path(run.session_id)))
     ranks = {one.rank for one in trace.series if one.metric == "gpu_util_ratio"}
     assert ranks == set(range(WORKERS))
 
@@ -426,8 +424,8 @@ def test_a_lost_scheduler_ends_our_part_soon(tmp_path):
         with distributed.Client(address, timeout=20, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=40)
         heard = Heard()
-        session = config.build_session(
-            config.SessionConfig(source="synthetic", cluster=address), subscribers=[heard]
+        session = build_session(
+            SessionConfig(source="synthetic", cluster=address), subscribers=[heard]
         )
         session.start()
         wait(heard.readings, "readings")

@@ -7,18 +7,18 @@ import venv
 
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import CodeRequest
-from tests.exporters.test_folder import NOTEBOOKS, execute, measured
+from jupyter_gpupredict.export import export_run, read_notebook
+from tests.export.test_folder import NOTEBOOKS, execute, measured
 
 pytestmark = pytest.mark.integration
 
 
 def test_the_requirements_are_enough(tmp_path):
-    cells, _ = config.read_notebook(NOTEBOOKS / "beside.ipynb")
+    cells, _ = read_notebook(NOTEBOOKS / "beside.ipynb")
     body = cells[-1].source.partition("\n")[2]
     folder = tmp_path / "trained"
-    config.export(
+    export_run(
         measured(body), workload="local", sharing="mps", name="trained", output=folder,
         code=CodeRequest(cells, NOTEBOOKS),
     )  # fmt: skip

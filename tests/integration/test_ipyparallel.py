@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import SourceUnavailable
+from jupyter_gpupredict.run import SessionConfig, build_session
 
 ipyparallel = pytest.importorskip("ipyparallel", reason="ipyparallel is not installed")
 pytestmark = [
@@ -35,8 +35,8 @@ def engines(tmp_path_factory):
 
 
 def begin(target, **options):
-    settings = config.SessionConfig(**{"source": "synthetic", "cluster": "rc", **options})
-    session = config.build_session(settings, cluster=target)
+    settings = SessionConfig(**{"source": "synthetic", "cluster": "rc", **options})
+    session = build_session(settings, cluster=target)
     session.start()
     return session
 
@@ -91,7 +91,7 @@ def test_no_engines_is_one_line():
         __module__ = "ipyparallel.client.client"
         ids = ()
 
-    session = config.build_session(config.SessionConfig(cluster="rc"), cluster=Empty())
+    session = build_session(SessionConfig(cluster="rc"), cluster=Empty())
     with pytest.raises(SourceUnavailable, match="no engines"):
         session.start()
 

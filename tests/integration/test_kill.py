@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.run import list_runs, read_run
 from tests.integration.kernels import Kernel
 from tests.integration.killed import MOST_S, newest_age_s
 
@@ -19,15 +19,15 @@ def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
         )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            if config.list_runs() and config.read_run("last").samples >= 5:
+            if list_runs() and read_run("last").samples >= 5:
                 break
             time.sleep(0.1)
         kernel.manager.signal_kernel(9)
         time.sleep(0.5)
-    found = config.read_run("last")
+    found = read_run("last")
     assert found.outcome == "lost"
     assert len(found.share) >= 5
-    assert config.list_runs()[0].finished is None
+    assert list_runs()[0].finished is None
 
 
 @pytest.mark.parametrize(("view", "after_s"), [("view", 1.1), ("none", 1.5)])

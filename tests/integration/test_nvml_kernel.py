@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.run import list_runs
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.integration.kernels import Kernel
@@ -237,11 +237,11 @@ def test_a_restarted_kernel_begins_anew(tmp_path, monkeypatch):
     with bench.kernel as kernel:
         kernel.client.execute(f"{MAGIC}\nimport time; time.sleep(60)")
         deadline = time.monotonic() + 30
-        while not config.list_runs() and time.monotonic() < deadline:
+        while not list_runs() and time.monotonic() < deadline:
             time.sleep(0.1)
         kernel.restart()
         assert kernel.run(f"{MAGIC}\n'again'").result == "'again'"
-        states = [header.finished is not None for header in config.list_runs()]
+        states = [header.finished is not None for header in list_runs()]
     assert sorted(states) == [False, True]
 
 

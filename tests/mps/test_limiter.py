@@ -22,7 +22,7 @@ from tests.fake_nvml.scenario import UUID
 
 ASK = """
 import ctypes, os
-from jupyter_gpupredict.driver import cuda
+from jupyter_gpupredict.sources.driver import cuda
 from jupyter_gpupredict.mps.limiter import apply
 from jupyter_gpupredict.core.errors import ContextExists
 print(repr(cuda.initialised_because()), cuda.visible_sm_count())

@@ -6,13 +6,19 @@ import time
 
 import pytest
 
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.tenancy import hosted
 from jupyter_gpupredict.core.errors import ControlTimeout, LimitRefused, ServerFault
-from jupyter_gpupredict.mps import waiting
+from jupyter_gpupredict.mps import (
+    mps_start,
+    mps_start_detached,
+    mps_stop_detached,
+    mps_trial,
+    process_mps,
+    waiting,
+)
 from jupyter_gpupredict.mps.control import OPTIONAL
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.preflight import require_server
+from jupyter_gpupredict.mps.tenancy import hosted
 from tests.fake_nvml.scenario import UUID
 from tests.mps.test_control import RECORDED
 from tests.mps.test_run import WORK, measured
@@ -120,15 +126,15 @@ def test_a_cell_that_sees_805_all_the_same_is_told_what_it_means(machine, stand_
 
 
 def test_mps_start_says_why_and_leaves_nothing(machine, dying):
-    for begin in (config.mps_start, config.mps_start_detached):
+    for begin in (mps_start, mps_start_detached):
         with pytest.raises(ServerFault, match="the MPS server does not start"):
             begin()
         assert machine.directories() == []
-    assert config.process_mps().daemon is None
+    assert process_mps().daemon is None
 
 
 def test_a_trial_asks_and_leaves_nothing(machine, dying):
-    trial = config.mps_trial()
+    trial = mps_trial()
     assert trial.problem == ""
     assert trial.commands.endswith("(by asking it)")
     assert "the MPS server does not start: Server " in trial.server_problem
@@ -154,7 +160,7 @@ def test_a_client_of_an_old_driver_is_shown_too(machine, stand_in, monkeypatch):
 
 
 def test_a_second_start_from_a_terminal_is_the_same_daemon(machine, stand_in):
-    first = config.mps_start_detached()
-    assert config.mps_start_detached() == first
-    assert config.mps_stop_detached() == ([first], [])
+    first = mps_start_detached()
+    assert mps_start_detached() == first
+    assert mps_stop_detached() == ([first], [])
     os.waitpid(-1, 0)

@@ -16,14 +16,23 @@ import time
 import psutil
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import ServerFault
 from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.mps import (
+    mps_daemon,
+    mps_start,
+    mps_start_detached,
+    mps_status,
+    mps_stop,
+    mps_stop_detached,
+    process_mps,
+)
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.directory import found
 from jupyter_gpupredict.mps.identity import daemon_in
 from jupyter_gpupredict.mps.records import by_driver
 from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.run import SessionConfig, build_session, shutdown
 from tests.fake_mps import FETCHED, real_environment, real_libraries
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
@@ -78,20 +87,20 @@ def nothing_left(machine, limit_s=15.0):
 
 
 def test_start_status_and_stop_without_a_server(folder, machine):
-    process = config.process_mps()
+    process = process_mps()
     daemon = process.start(UUID)
     assert process.start(UUID) is daemon
     os.kill(daemon.pid, signal.SIGSTOP)
     assert process.start(UUID) is daemon  # which goes on
-    (own,) = config.mps_status().own
+    (own,) = mps_status().own
     assert (own.pid, own.servers, own.clients, own.problem) == (daemon.pid, {}, (), "")
     assert daemon.directory.commands == by_driver(folder.name).commands  # as recorded
-    assert config.mps_stop().own == ()
+    assert mps_stop().own == ()
     assert nothing_left(machine, 0.0)
 
 
 def test_a_server_that_cannot_start_is_told_and_nothing_is_left(folder, machine):
-    for begin in (config.mps_start, config.mps_start_detached):
+    for begin in (mps_start, mps_start_detached):
         with pytest.raises(ServerFault, match=r"does not start: Server \d+ exited with status 1$"):
             begin()
         assert nothing_left(machine, 0.0)
@@ -103,12 +112,12 @@ def test_a_server_that_cannot_start_is_told_and_nothing_is_left(folder, machine)
 
 def test_from_a_terminal_with_and_without_a_server(folder, machine):
     machine.misbehave(*ALIVE)
-    first = config.mps_start_detached()
-    assert config.mps_start_detached() == first
+    first = mps_start_detached()
+    assert mps_start_detached() == first
     machine.behave()
-    (own,) = config.mps_status().own
+    (own,) = mps_status().own
     assert (own.detached, own.problem, own.pipe_directory) == (True, "", first)
-    assert config.mps_stop_detached() == ([first], [])
+    assert mps_stop_detached() == ([first], [])
     os.waitpid(own.owner_pid, 0)
     assert nothing_left(machine, 0.0)
 
@@ -119,7 +128,7 @@ def test_a_daemon_that_does_not_answer_any_more(folder, machine, how):
     if how == "halted":
         os.kill(daemon.pid, signal.SIGSTOP)
         assert until(lambda: psutil.Process(daemon.pid).status() == psutil.STATUS_STOPPED, 5.0)
-        (own,) = config.mps_status().own
+        (own,) = mps_status().own
         assert "gave no answer" in own.problem
         line = next(one for one in doctor.examine() if one.name == "mps daemon")
         assert not line.works
@@ -243,18 +252,18 @@ def test_a_foreign_daemon_gets_no_command(folder, machine, monkeypatch, place, u
     with foreign(machine, folder, place, user) as pipe:
         if place == "inherited":
             monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(pipe))
-        config.mps_status()
-        config.mps_daemon()
+        mps_status()
+        mps_daemon()
         doctor.examine()
         for connects in (0, 1):
             if connects:  # as where it cannot be seen in /proc
                 monkeypatch.setattr(
                     "jupyter_gpupredict.mps.surroundings.daemon_in", lambda *_, **__: None
                 )
-            session = config.build_session(config.SessionConfig(source="nvml", mps=True))
+            session = build_session(SessionConfig(source="nvml", mps=True))
             session.start()
             run = session.stop("completed")
-            config.shutdown()
+            shutdown()
             assert (run.applied.joined, "another user's" in run.applied.reason) == (
                 user == 0, user != 0
             )  # fmt: skip

@@ -8,15 +8,24 @@ import sys
 
 import pytest
 
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config.mps import CellShare
 from jupyter_gpupredict.core.errors import Capped, InvalidOption, Refused, SourceUnavailable
 from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached
 from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.process import CellShare
 from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.run import (
+    SessionConfig,
+    build_session,
+    list_runs,
+    predict_trace,
+    read_run,
+    shutdown,
+    store_dir,
+)
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
@@ -24,11 +33,14 @@ from tests.mps.test_daemon import root_only, stranger
 H100 = {"cores": (132 * 128, "9.0")}
 SCRIPT = """
 import ctypes, json, os, signal, sys, time
-from jupyter_gpupredict import config, measure
+from jupyter_gpupredict import measure
+from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached, process_mps
+from jupyter_gpupredict.run import SessionConfig, build_session, list_runs, predict_trace, read_run
+from jupyter_gpupredict.run import shutdown, store_dir
 def cuda():
     ctypes.CDLL("libcuda.so.1").cuInit(0)
 def daemon():
-    return config.process_mps().daemon
+    return process_mps().daemon
 blocks = json.loads(sys.argv[1])
 exec(blocks["before"])
 environ = dict(os.environ)
@@ -100,7 +112,7 @@ def test_a_capped_client_predicts_nothing(machine, tmp_path):
     assert found["memory_target_bytes"] is None
     assert "capped at 48 of 132 SMs by MPS" in found["reason"]
 
-    run = config.read_run(found["session_id"])
+    run = read_run(found["session_id"])
     assert run.capped
     result = Result(run)
     for shown in (result.to_text(), result.to_html()):
@@ -109,9 +121,9 @@ def test_a_capped_client_predicts_nothing(machine, tmp_path):
     with pytest.raises(Refused, match="capped by MPS"):
         result.export(name="f", output=tmp_path / "f", force=True, sm_percent=10, memory_mib=100)
     assert not (tmp_path / "f").exists()
-    trace = config.store_dir() / f"{found['session_id']}.jsonl"
+    trace = store_dir() / f"{found['session_id']}.jsonl"
     with pytest.raises(Capped, match="capped at 37 % of the SMs"):
-        config.predict_trace(str(trace))
+        predict_trace(str(trace))
     assert not any(
         '"StateChanged"' in line and '"converged"' in line
         for line in trace.read_text().splitlines()
@@ -349,13 +361,13 @@ def test_another_users_daemon_costs_only_mps(machine):
 
 @pytest.mark.live_server
 def test_a_detached_daemon_is_joined_and_proves_its_clients(machine):
-    pipe = config.mps_start_detached()
+    pipe = mps_start_detached()
     try:
         ((found,), _) = measured(({"mps": True}, WORK), CUDA_MPS_PIPE_DIRECTORY=pipe)
         assert (found["mps"]["joined"], found["mps"]["attached"]) == (True, True)
     finally:
         (directory,) = machine.directories()
-        assert config.mps_stop_detached() == ([pipe], [])
+        assert mps_stop_detached() == ([pipe], [])
     os.waitpid(-1, 0)
     assert directory.exists() is False
 
@@ -396,7 +408,7 @@ def test_bad_options():
         ({"mps": True, "cluster": "auto"}, "leave one of them out"),
     ):
         with pytest.raises(InvalidOption) as caught:
-            config.SessionConfig(**options)
+            SessionConfig(**options)
         assert hint in caught.value.hint
 
 
@@ -409,15 +421,15 @@ def recording(tmp_path):
 
 def replayed(recording, code="the code", **options):
     """A run of ten minutes, at once."""
-    session = config.build_session(
-        config.SessionConfig(source="replay", path=recording, speed=0.0), code=code, **options
+    session = build_session(
+        SessionConfig(source="replay", path=recording, speed=0.0), code=code, **options
     )
     try:
         session.start()
         assert until(lambda: not session.measuring, 20.0)
         return session.stop("completed")
     finally:
-        config.shutdown()
+        shutdown()
 
 
 class Capped48:
@@ -432,7 +444,7 @@ class Capped48:
 def test_a_capped_run_is_no_prior(recording):
     run = replayed(recording, share=Capped48())
     assert (run.capped, run.recommendation.target_ratio) == (True, None)
-    (stored,) = config.list_runs()
+    (stored,) = list_runs()
     assert stored.finished.profile is None
     free = replayed(recording)
     assert free.started.last_time == ""  # nothing is known of this code
@@ -442,7 +454,7 @@ def test_a_capped_run_is_no_prior(recording):
 
 def test_a_capped_run_is_not_replayed(recording):
     capped = replayed(recording, share=Capped48())
-    path = config.store_dir() / f"{capped.session_id}.jsonl"
+    path = store_dir() / f"{capped.session_id}.jsonl"
     with pytest.raises(SourceUnavailable, match="MPS capped at 48 of 132 SMs"):
         replayed(str(path))
 
@@ -460,7 +472,7 @@ def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
     ended = []
     monkeypatch.setattr(CellShare, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(CellShare, "end", lambda self: ended.append(True))
-    session = config.build_session(config.SessionConfig(source="cpu"))
+    session = build_session(SessionConfig(source="cpu"))
     with pytest.raises(KeyboardInterrupt):
         session.start()
     assert ended == [True]

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.mps import directory as directories
+from jupyter_gpupredict.mps import mps_start, mps_status, mps_stop
 from jupyter_gpupredict.mps.identity import identify
 from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
@@ -63,7 +63,7 @@ def test_a_daemon_of_another_pid_namespace_is_left_alone_and_named(machine, caps
     assert f"{made.pipe} was started in another PID namespace" in err
     assert "another PID namespace" in told(capsys, "status")[1]
     told(capsys, "start")
-    own = next(one for one in config.mps_status().own if one.pid is not None)
+    own = next(one for one in mps_status().own if one.pid is not None)
     status, out, _ = told(capsys, "stop")
     assert status == 0
     assert f"stopped {own.pipe_directory}\n" in out
@@ -75,32 +75,32 @@ def test_a_daemon_of_another_pid_namespace_is_left_alone_and_named(machine, caps
 
 @pytest.mark.live_server
 def test_a_terminal_leaves_a_kernels_daemon_alone(machine, capsys):
-    config.mps_start()
+    mps_start()
     try:
         status, _, err = told(capsys, "stop")
         assert status == 2
         assert f"that of process {os.getpid()} ends there" in err
         assert len(machine.daemons()) == 2  # and its server
     finally:
-        config.mps_stop()
+        mps_stop()
 
 
 @pytest.mark.live_server
 def test_starting_twice_is_starting_once(machine):
-    first = config.mps_start()
-    assert config.mps_start() == first
-    assert config.mps_stop().own == ()
+    first = mps_start()
+    assert mps_start() == first
+    assert mps_stop().own == ()
 
 
 @pytest.mark.live_server
 def test_a_daemon_that_was_killed_is_started_anew(machine):
-    first = config.mps_start().own[0].pid
+    first = mps_start().own[0].pid
     os.kill(first, signal.SIGKILL)
     assert until(lambda: identify(first) is None, 5.0)
-    assert config.mps_status().own[0].problem == "its daemon does not run"
-    (own,) = config.mps_start().own
+    assert mps_status().own[0].problem == "its daemon does not run"
+    (own,) = mps_start().own
     assert own.pid not in (None, first)
-    config.mps_stop()
+    mps_stop()
 
 
 @pytest.mark.parametrize("words", [[], ["begin"], ["start", "--device", "7"], ["stop"]])
@@ -112,12 +112,12 @@ def test_bad_input_is_one_line(machine, capsys, words):
 
 @pytest.mark.live_server
 def test_a_status_where_nothing_answers(machine, capsys, monkeypatch):
-    config.mps_start()
+    mps_start()
     machine.misbehave("say * ???")
-    (own,) = config.mps_status().own
+    (own,) = mps_status().own
     assert "???" in own.problem
     machine.behave()
-    config.mps_stop()
+    mps_stop()
 
 
 def test_the_doctor(machine, driver, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.export import export_run
 from jupyter_gpupredict.frontends import report
 from jupyter_gpupredict.frontends.options import (
     export_arguments,
@@ -13,6 +13,7 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.run import read_run
 
 if TYPE_CHECKING:
     import argparse
@@ -26,8 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write the function folder."""
-    outcome = config.export(
-        config.read_run(options.id),
+    outcome = export_run(
+        read_run(options.id),
         workload=options.workload,
         sharing=options.sharing,
         name=options.name,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import mps
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.mps import mps_start_detached, mps_status, mps_stop_detached
 
 if TYPE_CHECKING:
     import argparse
@@ -23,17 +23,17 @@ def main(options: argparse.Namespace) -> int:
     """Show, start or stop; a daemon started here runs until it is stopped here."""
     said = ""
     if options.what == "start":
-        pipe = config.mps_start_detached(options.device)
+        pipe = mps_start_detached(options.device)
         said = (
             f"started. What runs as its client starts with\nexport CUDA_MPS_PIPE_DIRECTORY={pipe}"
         )
     elif options.what == "stop":
-        stopped, elsewhere = config.mps_stop_detached()
+        stopped, elsewhere = mps_stop_detached()
         said = "\n".join(
             [f"stopped {pipe}" for pipe in stopped]
             + [f"left alone {pipe}: started in another PID namespace" for pipe in elsewhere]
         )
-    status = config.mps_status(options.device)
+    status = mps_status(options.device)
     if options.json:
         say(mps.as_json(status))
     else:

@@ -12,11 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends.cli.batch import Bar, spreading
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.run import (
+    check_recording_options,
+    fetch_recording,
+    open_recording,
+    predict_recording,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -64,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = config.predict_recording(_recording(options), **rule)
+    found = predict_recording(_recording(options), **rule)
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
@@ -93,7 +98,7 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
 
     if options.prometheus is not None:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
-    config.check_recording_options(rule)
+    check_recording_options(rule)
     cases = recorded(options.traces)
     few = len(cases) < fleet.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
@@ -121,11 +126,11 @@ def _recording(options: argparse.Namespace) -> Trace:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return config.open_recording(options.traces[0])
+        return open_recording(options.traces[0])
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
-    return config.fetch_recording(
+    return fetch_recording(
         options.prometheus,
         _time_s(options.begin),
         end_s,

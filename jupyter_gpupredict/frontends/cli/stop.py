@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.run import request_stop
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +18,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Leave a mark that the run's sampler looks for."""
-    config.request_stop(options.id)
+    request_stop(options.id)
     say(f"asked {options.id} to stop measuring; its cell goes on")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.export import targets
 from jupyter_gpupredict.frontends.terminal import say
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print every pair of workload and sharing backend."""
-    pairs = config.targets()
+    pairs = targets()
     if options.json:
         say(json.dumps(pairs))
         return 0

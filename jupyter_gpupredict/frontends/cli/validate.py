@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.export import validate
 from jupyter_gpupredict.frontends.options import knative_features
 from jupyter_gpupredict.frontends.terminal import say
 
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print a line for each finding; 1 when one is an error."""
-    files = config.validate(
+    files = validate(
         options.target,
         knative_features=knative_features(options),
         max_timeout_s=options.max_timeout,

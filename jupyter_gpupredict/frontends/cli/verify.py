@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import CodeRequest
+from jupyter_gpupredict.export import read_notebook
 from jupyter_gpupredict.frontends import verifying
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.mps import Subject, subject_of_folder, subject_of_notebook
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +30,7 @@ def main(options: argparse.Namespace) -> int:
     return 0 if record is not None and record.kept else 1
 
 
-def subject(options: argparse.Namespace) -> config.Subject:
+def subject(options: argparse.Namespace) -> Subject:
     """Return what is to be tried.
 
     Raises:
@@ -37,7 +38,7 @@ def subject(options: argparse.Namespace) -> config.Subject:
     """
     path = Path(options.what)
     if path.is_dir():
-        return config.subject_of_folder(path, options.device)
-    cells, notes = config.read_notebook(path)
+        return subject_of_folder(path, options.device)
+    cells, notes = read_notebook(path)
     code = CodeRequest(cells, path.resolve().parent, setup=tuple(options.setup), notes=notes)
-    return config.subject_of_notebook(path, code, options.device)
+    return subject_of_notebook(path, code, options.device)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.export import targets
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.server import openapi, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler
 from jupyter_gpupredict.frontends.server.devices import GLANCE_S
+from jupyter_gpupredict.mps import mps_daemon
+from jupyter_gpupredict.run import store_problem
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.machine import MpsDaemon
@@ -98,4 +100,4 @@ class OpenApiHandler(ApiHandler):
 
 
 def _surroundings() -> tuple[MpsDaemon, str, list[dict[str, Any]]]:
-    return config.mps_daemon(), config.store_problem(), config.targets()
+    return mps_daemon(), store_problem(), targets()

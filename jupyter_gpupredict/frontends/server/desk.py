@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
+import platform
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.frontends.server.devices import Devices
 from jupyter_gpupredict.frontends.server.pulse import Pulse
 from jupyter_gpupredict.frontends.server.worker import Worker
+from jupyter_gpupredict.run import Runs, device_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ class Desk:
     """One a server. Nothing is opened and no thread runs before the first request."""
 
     def __init__(self) -> None:
-        self.host = socket.gethostname()
-        self.runs = config.Runs()
+        self.host = platform.node()
+        self.runs = Runs()
         self.driver = Worker("driver", limit_s=2.0)
         """The driver library's thread: it may hang, and then it hangs alone."""
         self.doctor = Worker("doctor", limit_s=20.0)
@@ -33,7 +33,7 @@ class Desk:
         """Lists, news and stop marks."""
         self.reading = Worker("reading", 30.0, _is_stuck, self._give_up)
         """Long traces and exports, so that no list waits for them."""
-        self.devices = Devices(self.driver, config.device_watch)
+        self.devices = Devices(self.driver, device_watch)
         self.pulse = Pulse(self.files, self.runs)
         self._kernels: dict[str, None] = {}
         self._told: dict[str, None] = {}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import ExportError
+from jupyter_gpupredict.export import ExportOutcome, export_run
 from jupyter_gpupredict.frontends.server import given, records, replies, sent
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
 from jupyter_gpupredict.frontends.server.inside import folder_below, require_inside, without_places
@@ -55,8 +55,8 @@ class ExportHandler(ApiHandler):
                 allow_secrets=wish["allow_secrets"],
             )
 
-        def export(dry_run: bool) -> config.ExportOutcome:
-            return config.export(
+        def export(dry_run: bool) -> ExportOutcome:
+            return export_run(
                 run,
                 workload=wish["workload"],
                 sharing=wish["sharing"] or None,

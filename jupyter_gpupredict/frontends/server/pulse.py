@@ -11,9 +11,9 @@ from jupyter_gpupredict.core.following import News
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.config import Runs
     from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.frontends.server.worker import Worker
+    from jupyter_gpupredict.run import Runs
 
 PERIOD_S = 0.35
 """Kernels write at most every 250 ms, and a reading shall be on the screen within 500 ms: a longer

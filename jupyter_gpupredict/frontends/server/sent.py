@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.export import in_order, notebook_cell
 from jupyter_gpupredict.frontends.server.inside import require_inside
+from jupyter_gpupredict.run import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,18 +52,16 @@ def code(
     folder = Path(root, *PurePosixPath(notebook.lstrip("/")).parts[:-1])
     require_inside(root, [folder])
     counted = [
-        config.notebook_cell(
-            n, one["source"], one["execution_count"], one["tags"], failed=one["failed"]
-        )
+        notebook_cell(n, one["source"], one["execution_count"], one["tags"], failed=one["failed"])
         for n, one in enumerate(cells, start=1)
     ]
-    ordered, notes = config.in_order(counted)
+    ordered, notes = in_order(counted)
     return CodeRequest(
         ordered,
         folder,
         notes=(*notes, AS_IT_STANDS, UNTRIED),
         tried=False,
-        pinned=started.environment == config.environment(),
+        pinned=started.environment == environment(),
         python=".".join(started.versions.get("python", "").split(".")[:2]),
         **options,
     )

@@ -10,7 +10,7 @@ import tornado.httpclient
 from pytest_jupyter.jupyter_server import *  # noqa: F403 - fixtures are taken by their names
 from traitlets.config import Config
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.run import store_dir
 from tests.frontends.server.traces import KERNEL
 
 
@@ -35,7 +35,7 @@ def server(jp_serverapp):
 
 @pytest.fixture
 def store(server) -> Path:
-    folder = config.store_dir()
+    folder = store_dir()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

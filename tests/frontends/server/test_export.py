@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 from jupyter_server.auth import Authorizer
 
-from jupyter_gpupredict import config
+from jupyter_gpupredict.run import code_hash, environment
 from tests.frontends.server import traces
 
 RUN, OTHER = traces.session_id(1), traces.session_id(2)
@@ -208,8 +208,8 @@ def with_code(cells=NOTEBOOK, **changes):
 @pytest.fixture
 def coded(store, jp_root_dir):
     """A run of the measured cell, in the server's own environment; its notebook's folder."""
-    code = config.code_hash(MEASURED)
-    traces.whole_run(store, RUN, code_hash=code, environment=config.environment())
+    code = code_hash(MEASURED)
+    traces.whole_run(store, RUN, code_hash=code, environment=environment())
     folder = jp_root_dir / "work"
     folder.mkdir()
     (folder / "losses.py").write_text("def total(x):\n    return x + 1\n")
@@ -241,7 +241,7 @@ async def test_the_page_sends_the_cells_and_the_folder_holds_the_function(
 async def test_no_code_of_the_user_runs_in_the_server(client, store, coded):
     (coded / "losses.py").write_text("raise RuntimeError('user code ran')\n")
     code = "import losses\nlosses.x()\n"
-    traces.whole_run(store, OTHER, code_hash=config.code_hash(code))
+    traces.whole_run(store, OTHER, code_hash=code_hash(code))
     cells = [{**CELL, "source": "%%gpupredict\n" + code}]
     status, made = await client.post(f"sessions/{OTHER}/export", with_code(cells))
     assert status == 200, made
@@ -251,7 +251,7 @@ async def test_no_code_of_the_user_runs_in_the_server(client, store, coded):
 
 async def test_versions_of_another_environment_are_not_made_up(client, store, coded):
     changes = {"environment": "elsewhere", "versions": {"python": "3.12.4"}}
-    traces.whole_run(store, OTHER, code_hash=config.code_hash(MEASURED), **changes)
+    traces.whole_run(store, OTHER, code_hash=code_hash(MEASURED), **changes)
     status, made = await client.post(f"sessions/{OTHER}/export", with_code(preview=True))
     assert status == 200, made
     text = made["texts"]["requirements.txt"]
@@ -263,7 +263,7 @@ async def test_versions_of_another_environment_are_not_made_up(client, store, co
 
 async def test_a_module_that_only_the_kernel_has(client, store, coded):
     code = "import notinstalledhere\nnotinstalledhere.f()\n"
-    traces.whole_run(store, OTHER, code_hash=config.code_hash(code), environment="elsewhere")
+    traces.whole_run(store, OTHER, code_hash=code_hash(code), environment="elsewhere")
     cells = [{**CELL, "source": "%%gpupredict\n" + code}]
     made = (await client.post(f"sessions/{OTHER}/export", with_code(cells, preview=True)))[1]
     assert "notinstalledhere\n" in made["texts"]["requirements.txt"]

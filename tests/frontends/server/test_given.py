@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from jupyter_gpupredict import config
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends.server import given
+from jupyter_gpupredict.frontends.server import about, given
 from jupyter_gpupredict.frontends.server.inside import without_places
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, QUERIES
 from tests.frontends.server import traces
@@ -172,7 +171,7 @@ async def test_no_answer_names_a_place_of_the_machine(
     assert [status for status, _ in said[-4:]] == [422, 422, 409, 400]
     assert said[-2][1]["message"].startswith("full already holds README.md")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(config, "store_problem", lambda: f"not a folder: '{store}'")
+    monkeypatch.setattr(about, "store_problem", lambda: f"not a folder: '{store}'")
     said.append(await client.get("status"))
     assert said[-1][1]["store"]["message"] == "not a folder: 'sessions'"
     for _, reply in said:

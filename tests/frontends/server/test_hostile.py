@@ -8,9 +8,15 @@ from random import Random
 
 import pytest
 
-from jupyter_gpupredict import config
-from jupyter_gpupredict.config import SessionConfig, build_session, measuring
 from jupyter_gpupredict.core import files
+from jupyter_gpupredict.run import (
+    SessionConfig,
+    build_session,
+    measuring,
+    read_run,
+    shutdown,
+    store_dir,
+)
 from tests.frontends.server import traces
 from tests.hostile import GOOD, Everything, mutated, whole
 
@@ -72,9 +78,9 @@ def test_every_verb_works_for_the_rest_and_the_next_cell_begins(data_dir):
     run = build_session(SessionConfig(source="synthetic", scenario="steady"), code="x = 1")
     run.start()
     told = run.stop("completed")
-    config.shutdown()
+    shutdown()
     assert told.errors == ()
-    assert config.read_run("last") == told
+    assert read_run("last") == told
 
 
 def test_damaged_traces_as_they_were_found(data_dir, shared):
@@ -184,9 +190,9 @@ async def test_a_store_that_does_not_answer_costs_no_other_route(client, store, 
 
 def test_a_cell_begins_though_the_store_does_not_answer(data_dir, hold, monkeypatch):
     monkeypatch.setattr(measuring, "STORE_S", 0.2)
-    hold(config.store_dir())
+    hold(store_dir())
     run = build_session(SessionConfig(source="synthetic", scenario="steady"), code="x = 1")
     run.start()
     told = run.stop("completed")
-    config.shutdown()
+    shutdown()
     assert "this run is not stored" in told.errors[0]

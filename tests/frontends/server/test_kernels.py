@@ -7,7 +7,7 @@ import time
 import pytest
 
 from jupyter_gpupredict.core import events as ev
-from jupyter_gpupredict.session.store import Store
+from jupyter_gpupredict.run.store import Store
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces
 from tests.frontends.server.traces import KERNEL

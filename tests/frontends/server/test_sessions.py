@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.verified import Verified
-from jupyter_gpupredict.session.ledger import Ledger
+from jupyter_gpupredict.run.ledger import Ledger
 from tests.frontends.server import traces
 
 

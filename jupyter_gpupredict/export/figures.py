@@ -1,0 +1,237 @@
+"""The numbers that a manifest carries, from a run: rounding, refusals and warnings in one place.
+
+Two shares are kept apart and never converted into one another: the share of the SMs, which MPS
+caps, and the share of the time, which HAMi and Volcano cap. A backend takes the one it applies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core.deployment import Figures
+from jupyter_gpupredict.core.devices import is_mig
+from jupyter_gpupredict.core.errors import InvalidOption, Refused
+from jupyter_gpupredict.export.function.naming import IMAGE, slug
+from jupyter_gpupredict.predict.memory import MARGIN
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.deployment import ExportRequest, Origin
+    from jupyter_gpupredict.core.metrics import Basis
+    from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
+    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.series import Device
+
+MemoryFrom = Literal["target", "observed", "user"]
+HOST_MARGIN = 1.2
+"""Host memory is the peak of the resident size and a fifth more."""
+
+
+def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
+    """Return the whole percents, MiB and seconds of a run, rounded up.
+
+    Raises:
+        Refused: The run's data is not what a deployment should rest on, and nobody insisted.
+        InvalidOption: The user's own figure is out of range.
+    """
+    told = run.recommendation
+    if told is None:
+        raise Refused("nothing was measured, so there is nothing to export", "run the cell again")
+    started = run.started
+    warnings: list[str] = []
+    _check_user(request)
+    for one in run.each_gpu():
+        if one.state != "converged":
+            _insist(request, f"the prediction is {one.state}, not converged: {one.reason}")
+            warnings.append(f"The prediction behind this file is {one.state}, not converged.")
+    if run.partial:
+        _insist(request, f"this run is partial: {run.partial[0]}")
+        warnings.append(f"The run behind this file is partial: {'; '.join(run.partial)}.")
+    _same_model(run)
+    cpu = started.share.metric == "cpu_util_ratio"
+    if started.simulated or cpu:
+        what = "CPU use, not GPU use" if cpu else "simulated data"
+        _insist(request, f"this run measured {what} (source {started.source})")
+        warnings.append(f"The figures behind this file come from {what}.")
+    device = _device(run)
+    gpu = None if cpu else device
+    sm_percent, sm_from = _sm_share(run, request, gpu)
+    time_ratio = None if cpu else _settled(run, "time_share")
+    time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
+    memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
+    expected_s, high_s = _runtime(run, told)
+    certified = told.confidence.certified_ratio if told.confidence else None
+    host_mib, cpu_count = _host(told, device) if cpu else (None, None)
+    return Figures(
+        name=slug(request.name),
+        sm_percent=sm_percent,
+        time_percent=time_percent,
+        memory_mib=memory_mib,
+        timeout_s=None if expected_s is None else rounding.timeout_s(expected_s, high_s),
+        host_memory_mib=host_mib,
+        cpu_count=cpu_count,
+        state=told.state,
+        source=started.source,
+        share_from=sm_from if sm_percent is not None else "estimate",
+        memory_from=memory_from,
+        tool_version=tool_version,
+        coverage_ratio=told.coverage_target_ratio,
+        certified_percent=None if certified is None else math.floor(100 * certified + 1e-9),
+        watched_s=told.watched_s,
+        gpu_name=gpu.name if gpu else None,
+        gpu_total_mib=_total_mib(gpu),
+        sm_count=gpu.sm_count if gpu else None,
+        session_id=run.session_id,
+        code_hash=started.code_hash,
+        gpus=run.gpus,
+        processes=run.processes,
+        ranks=max(1, len(run.ranks)),
+        hosts=started.hosts,
+        partial=bool(run.partial),
+        mig=gpu is not None and is_mig(gpu.uuid),
+        predicted_runtime_s=expected_s,
+        sm_from=sm_from,
+        warnings=tuple(warnings),
+    )
+
+
+def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int | None, Origin]:
+    """Return the SM share: the user's own before a verified one before an estimated one."""
+    if request.sm_percent is not None:
+        return request.sm_percent, "user"
+    if run.verified_sm_ratio is not None:
+        # verified as a percentage that a client was given: no more rounding to whole SMs
+        return rounding.sm_percent(run.verified_sm_ratio, None), "verified"
+    ratio = _settled(run, "sm_share")
+    if gpu is None or ratio is None:
+        return None, "estimate"
+    return rounding.sm_percent(ratio, gpu.sm_count), "estimate"
+
+
+def _settled(run: Run, basis: Basis) -> float | None:
+    """Return the share of one basis; None where the run has none that may be deployed.
+
+    Of several GPUs it is the largest, since a function's limits hold for each of them alike. The
+    main share has passed the refusals before. One beside it must have converged too: no stamp in
+    the manifest would tell that it had not.
+    """
+    main = run.each_gpu()
+    beside = (one for one in run.beside if one.state == "converged" and one not in main)
+    here = {one.device for one in main}
+    told = [*main, *(one for one in beside if one.device in here)]
+    ratios = [one.target_ratio for one in told if one.basis == basis]
+    return max((ratio for ratio in ratios if ratio is not None), default=None)
+
+
+def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None]:
+    """Return the seconds of a whole run and an upper bound of them.
+
+    A run that went to its end is its own measurement; before, the prediction from its progress.
+    A simulated run's clock says nothing of a real one, except where it replays a recording at its
+    own pace, which is not known here: its measured duration is not used.
+    """
+    if run.outcome == "completed" and not run.started.simulated:
+        return run.duration_s, None
+    return told.total_s, told.total_high_s
+
+
+def _host(told: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
+    """Return host memory in MiB and CPUs, from a run that measured them."""
+    memory, cpus = told.memory, device.cpu_count if device else None
+    peak = memory.peak_bytes if memory is not None and memory.basis == "rss" else math.nan
+    return (
+        None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak),
+        None
+        if cpus is None or told.target_ratio is None
+        else rounding.cpus(told.target_ratio, cpus),
+    )
+
+
+def _memory(
+    run: Run, request: ExportRequest, warnings: list[str], *, total_mib: int | None
+) -> tuple[int | None, MemoryFrom | None]:
+    if request.memory_mib is not None:
+        return request.memory_mib, "user"
+    if run.started.share.metric == "cpu_util_ratio":
+        warnings.append("GPU memory is not limited: no GPU was read.")
+        return None, None
+    headroom = 1.0 + request.headroom_percent / 100.0
+    if request.headroom_percent:
+        warnings.append(
+            f"Memory includes a headroom of {request.headroom_percent:g} % that the user added."
+        )
+    memory = _largest(run)
+    if memory is not None and memory.target_bytes is not None:
+        return rounding.mib(memory.target_bytes * headroom), "target"
+    reason = memory.reason if memory else "the source gives no memory reading"
+    if memory is None or math.isnan(memory.peak_bytes):
+        raise Refused(f"no memory figure can be given: {reason}", "state one with --memory-mib N")
+    if not request.force:
+        raise Refused(
+            f"the memory figure has not settled: {reason}",
+            "state one with --memory-mib N, or insist with --force",
+        )
+    seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
+    warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
+    if total_mib is not None and seen > total_mib:
+        warnings.append("That is more than the card has: the card's own size is the limit.")
+        seen = total_mib
+    return seen, "observed"
+
+
+def _largest(run: Run) -> MemoryEstimate | None:
+    """Return the memory of the GPU that needs most, or of the first that has no figure."""
+    each = [one.memory for one in run.each_gpu()]
+    open_yet = [one for one in each if one is None or one.target_bytes is None]
+    if open_yet or not each:
+        return next(iter(open_yet), None)
+    return max(each, key=lambda one: (one and one.target_bytes) or 0.0)
+
+
+def _insist(request: ExportRequest, why: str) -> None:
+    if not request.force:
+        raise Refused(why, "insist with --force (force=True); the manifest then says so")
+
+
+def _check_user(request: ExportRequest) -> None:
+    if request.sm_percent is not None and not 1 <= request.sm_percent <= 100:
+        raise InvalidOption(f"--sm-percent {request.sm_percent} is out of range", "1 to 100")
+    if request.image and not IMAGE.fullmatch(request.image):
+        raise InvalidOption(
+            f"{request.image[:80]!r} is no image reference", "such as registry.example.com/train:1"
+        )
+    if request.memory_mib is not None and not 1 <= request.memory_mib <= 1 << 24:
+        raise InvalidOption(f"--memory-mib {request.memory_mib} is out of range", "MiB, at least 1")
+    if not 0.0 <= request.headroom_percent <= 1000.0:
+        raise InvalidOption(
+            f"--headroom-percent {request.headroom_percent:g} is out of range", "0 to 1000"
+        )
+    if request.max_timeout_s is not None and request.max_timeout_s < 1:
+        raise InvalidOption(f"--max-timeout {request.max_timeout_s} is out of range", "seconds")
+
+
+def _device(run: Run) -> Device | None:
+    wanted = run.started.share.device
+    return next((one for one in run.started.devices if one.uuid == wanted), None)
+
+
+def _same_model(run: Run) -> None:
+    """Refuse one share for ranks on different GPU models: the same percent is not as much of each.
+
+    Raises:
+        Refused: There is more than one model.
+    """
+    names = {one.uuid: one.name for one in run.started.devices}
+    models = sorted({names[one.device] for one in run.ranks if one.device in names})
+    if len(models) > 1:
+        raise Refused(
+            f"the ranks ran on different GPU models: {', '.join(models)}",
+            "run the ranks of one model at a time and export each",
+        )
+
+
+def _total_mib(device: Device | None) -> int | None:
+    if device is None or device.memory_total_bytes is None:
+        return None
+    return device.memory_total_bytes // rounding.MIB

@@ -1,0 +1,322 @@
+"""Where each found statement goes: into the module, or into the call that runs the cell."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.export.function.statements import Kind, literals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from jupyter_gpupredict.export.function.entry import Entry
+    from jupyter_gpupredict.export.function.names import Names
+    from jupyter_gpupredict.export.function.statements import Order, Statement
+
+_DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the measured cell needs, before it has a place."""
+
+    own: tuple[Statement, ...]
+    """The cell's statements, without those that parameters replace."""
+    flow: Names
+    early: frozenset[str]
+    """Names that the cell, or a function that it calls, reads before the cell binds them."""
+    chosen: tuple[Statement, ...]
+    """Statements of earlier cells, in the order of execution."""
+    wanted: Mapping[Order, frozenset[str]]
+    """The names that are needed of a chosen statement."""
+    at_once: Mapping[Order, frozenset[str]]
+    """The names that a statement needs while it runs."""
+    given: frozenset[str]
+    """Names that the caller gives instead of what the notebook made."""
+    entry: Entry | None
+    latest: Callable[[str, Order], Statement | None]
+    """The last earlier statement before this place that binds a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One name that an import brings in."""
+
+    name: str
+    node: ast.Import | ast.ImportFrom
+    """With this one alias."""
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The parts of the module."""
+
+    imports: tuple[Binding, ...]
+    module: tuple[Statement, ...]
+    """Definitions, and the constants they need while they are made, in the order of execution."""
+    prelude: tuple[Statement, ...]
+    """What runs before the body at each call: constants, set-up code, what depends on them."""
+    body: tuple[Statement, ...]
+    """What is left of the measured cell."""
+    defaults: tuple[tuple[str, ast.expr], ...]
+    """Parameters with the literals that are their defaults."""
+    places: Mapping[str, str]
+    """Parameter -> where its default stands."""
+    required: tuple[str, ...]
+    shared: frozenset[str]
+    """Names of the call that live in the module, because functions of the module read them."""
+    returns_result: bool
+    notes: tuple[str, ...]
+
+    @property
+    def kept(self) -> tuple[Statement, ...]:
+        """Every statement that is written."""
+        return (*self.module, *self.prelude, *self.body)
+
+
+def place(found: Finding) -> Placed:
+    """Return the parts of the module that runs what was found."""
+    moved = _moved(found)
+    hoisted = _hoisted(found, moved)
+    definitions = [
+        one for one in found.chosen if one.kind is Kind.DEFINITION and one.order not in moved
+    ]
+    fixed = _fixed(found, [*definitions, *hoisted])
+    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    imports = [  # a name that the cell binds again is imported where the cell does
+        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & again
+    ]
+    body = [one for one in found.own if one not in hoisted and one not in imports]
+    params = _Params()
+    prelude = [
+        one
+        for one in found.chosen
+        if one.order in moved or (one.kind in _VALUES and _is_prelude(one, found, fixed, params))
+    ]
+    own = [one for one in body if _is_own_parameter(one, found)]
+    for one in own:
+        params.add(one, literals(one.node))
+    taken = {name for one in own for name in one.names.binds}
+    prelude = [one for one in prelude if not (one.kind in _VALUES and one.names.binds <= taken)]
+    body = [one for one in body if one not in own]
+    for name in found.given:
+        params.defaults.pop(name, None)
+    constants = [one for one in found.chosen if one.order in fixed]
+    module = sorted([*definitions, *constants, *hoisted], key=lambda one: one.order)
+    required = tuple(sorted(found.given))
+    bound = {*params.defaults, *required, *_bound(prelude), *_bound(body)}
+    return Placed(
+        imports=_imports(found, moved, (*module, *prelude, *body), imports, params.notes),
+        module=tuple(module),
+        prelude=tuple(prelude),
+        body=tuple(body),
+        defaults=tuple(params.defaults.items()),
+        places=params.places,
+        required=required,
+        shared=_shared(bound, [*definitions, *hoisted], (*module, *prelude, *body)),
+        returns_result="result" in _bound(body),
+        notes=tuple(params.notes),
+    )
+
+
+_VALUES = (Kind.LITERAL, Kind.DERIVED)
+
+
+@dataclass(slots=True)
+class _Params:
+    defaults: dict[str, ast.expr] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, statement: Statement, values: Mapping[str, ast.expr]) -> None:
+        self.defaults.update(values)
+        self.places.update(dict.fromkeys(values, statement.place))
+
+
+def _bound(statements: Iterable[Statement]) -> set[str]:
+    return {name for one in statements for name in one.names.binds}
+
+
+def _moved(found: Finding) -> set[Order]:
+    """Return what earlier cells made and the call has to make anew.
+
+    That is set-up code, what is defined with its help, and definitions of names that the cell binds
+    again: each call begins as the cell did.
+    """
+    moved = {one.order for one in found.chosen if one.kind is Kind.SETUP}
+    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    movable = [one for one in found.chosen if one.kind in (Kind.DEFINITION, Kind.IMPORT)]
+    before = -1
+    while before != len(moved):  # until nothing more has to follow
+        before = len(moved)
+        made = _made(found, moved)
+        for one in movable:
+            bound = found.wanted.get(one.order, one.names.binds)
+            if bound & (again | made) or found.at_once[one.order] & made:
+                moved.add(one.order)
+        moved |= _versions(found, movable, moved)
+    return moved
+
+
+def _versions(found: Finding, movable: Iterable[Statement], moved: Collection[Order]) -> set[Order]:
+    """Return definitions of names that were defined twice, and that the call needs in between."""
+    needed = {
+        name
+        for one in found.chosen
+        if one.order in moved or one.kind is Kind.DERIVED
+        for name in found.at_once[one.order]
+    }
+    versions: dict[str, set[Order]] = {}
+    for one in movable:
+        for name in found.wanted.get(one.order, one.names.binds) & needed:
+            versions.setdefault(name, set()).add(one.order)
+    return {order for orders in versions.values() if len(orders) > 1 for order in orders}
+
+
+def _made(found: Finding, moved: Collection[Order]) -> set[str]:
+    return _bound(one for one in found.chosen if one.order in moved) | found.given
+
+
+def _hoisted(found: Finding, moved: Collection[Order]) -> list[Statement]:
+    """Return the cell's functions and classes that can stand in the module.
+
+    There they can be pickled, as data loaders with workers need.
+    """
+    made = _made(found, moved)
+    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    ready = _bound(one for one in found.own if one.kind is Kind.IMPORT) - again
+    hoisted: list[Statement] = []
+    for one in found.own:
+        if not isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        name, needed = one.node.name, found.at_once[one.order]
+        once = sum(name in other.names.binds for other in found.own) == 1
+        # no earlier one is read before the cell defines its own
+        alone = name not in found.early and name not in made
+        if once and alone and needed & found.flow.binds <= ready and not needed & made:
+            hoisted.append(one)
+            ready.add(name)
+    return hoisted
+
+
+def _fixed(found: Finding, definitions: Iterable[Statement]) -> set[Order]:
+    """Return the constants that definitions of the module need while they are made."""
+    fixed: set[Order] = set()
+    queue = [(name, one.order) for one in definitions for name in found.at_once[one.order]]
+    while queue:
+        name, order = queue.pop()
+        statement = found.latest(name, order)
+        if statement is None or statement.order in fixed or statement.kind not in _VALUES:
+            continue
+        if statement.order in found.at_once:  # it was chosen
+            fixed.add(statement.order)
+            queue += [(inner, statement.order) for inner in statement.names.strong]
+    return fixed
+
+
+def _is_prelude(
+    statement: Statement, found: Finding, fixed: Collection[Order], params: _Params
+) -> bool:
+    """Whether a constant of an earlier cell is assigned by the call; else it may be a parameter."""
+    wanted = found.wanted.get(statement.order, frozenset())
+    values = {n: v for n, v in literals(statement.node).items() if n in wanted}
+    versions = sum(bool(one.names.binds & wanted) for one in found.chosen)
+    touched = bool(wanted & (found.flow.binds | found.flow.changes)) or versions > 1
+    constant = statement.order in fixed
+    if statement.kind is Kind.DERIVED:
+        return not constant or touched
+    if constant and not touched:
+        params.notes += [
+            f"{name} ({statement.place}) is read while a function or class is defined: it is a "
+            "constant, not a parameter"
+            for name in values
+        ]
+        return False
+    if touched or any(map(_is_empty, values.values())):
+        return True
+    params.add(statement, values)
+    return False
+
+
+def _is_own_parameter(statement: Statement, found: Finding) -> bool:
+    """Whether a statement of the cell gives a parameter its default.
+
+    It assigns literals, once, to names that the cell neither counts up nor deletes, that are not
+    there to be filled or returned, and that nothing earlier reads with another value.
+    """
+    values = literals(statement.node)
+    if not values or "result" in values or any(map(_is_empty, values.values())):
+        return False
+    others = [one for one in found.own if one is not statement]
+    counted = {
+        name
+        for one in found.own
+        for name in one.names.changes
+        if name in one.names.binds or isinstance(one.node, ast.Delete)
+    }
+    earlier = {name for one in found.chosen for name in found.at_once[one.order]}
+    return not set(values) & (_bound(others) | found.early | counted | earlier)
+
+
+def _shared(
+    bound: Collection[str], definitions: Iterable[Statement], kept: Iterable[Statement]
+) -> frozenset[str]:
+    kept = tuple(kept)
+    nodes = (node for one in kept for node in ast.walk(one.node))
+    if any(isinstance(node, ast.Name) and node.id in _DYNAMIC for node in nodes):
+        return frozenset(bound)
+    read = {name for one in definitions for name in one.names.later}
+    read |= {name for one in kept for name in one.names.declared}
+    return frozenset(read.intersection(bound))
+
+
+def _imports(
+    found: Finding,
+    moved: Collection[Order],
+    kept: Iterable[Statement],
+    own: Iterable[Statement],
+    notes: list[str],
+) -> tuple[Binding, ...]:
+    """Return the imports that are used, each once."""
+    bindings = [
+        binding
+        for one in found.chosen
+        if one.kind is Kind.IMPORT and one.order not in moved
+        for binding in _bindings(one, found.wanted[one.order])
+    ]
+    nodes = (node for one in kept for node in ast.walk(one.node))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    for one in own:
+        taken = _bindings(one, used)
+        bindings += taken
+        unused = one.names.binds - {binding.name for binding in taken}
+        if unused and getattr(one.node, "module", "") != "__future__":
+            notes.append(f"{one.place}: unused import left out: {', '.join(sorted(unused))}")
+    return tuple({ast.unparse(one.node): one for one in bindings}.values())
+
+
+def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
+    node = statement.node
+    found: list[Binding] = []
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            name = alias.asname or alias.name.split(".")[0]
+            if name in wanted:
+                found.append(Binding(name, ast.Import([alias]), statement.place))
+    elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+        for alias in node.names:
+            name = alias.asname or alias.name
+            if name in wanted:
+                one = ast.ImportFrom(node.module, [alias], node.level)
+                found.append(Binding(name, one, statement.place))
+    return found
+
+
+def _is_empty(value: ast.expr) -> bool:
+    """Whether a literal is there to be filled."""
+    if isinstance(value, ast.Dict):
+        return not value.keys
+    return isinstance(value, ast.List | ast.Set) and not value.elts

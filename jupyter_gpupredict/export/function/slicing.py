@@ -1,0 +1,463 @@
+"""The measured cell and what it needs from the cells before it: a backward slice over names.
+
+Nothing is run and nothing is pickled. What only running the notebook would make is listed with the
+cell that made it, and refused; what is left out is noted.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.cells import Cell
+from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.export.function import celltext, names
+from jupyter_gpupredict.export.function.entry import Entry, find_entry
+from jupyter_gpupredict.export.function.placing import Finding, Placed, place
+from jupyter_gpupredict.export.function.secrets import dotted
+from jupyter_gpupredict.export.function.statements import Kind, Order, Statement, literals, split
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from jupyter_gpupredict.export.function.celltext import CellCode
+    from jupyter_gpupredict.export.function.remedies import Remedy
+
+_SETTING = re.compile(
+    r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"
+)
+"""Calls on a module that are made for what they set; drawing and printing is not among them."""
+_STATE = (ast.List, ast.Dict, ast.Set)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What becomes a module, and what is to be said about it."""
+
+    placed: Placed
+    entry: Entry | None
+    """The cell's only function, when the cell is nothing else."""
+    silenced: bool
+    """A semicolon hides the value of the cell's last expression."""
+    waits: bool
+    """Anything awaits outside a function."""
+    displays: bool
+    futures: tuple[str, ...]
+    """`from __future__` features that were on."""
+    pip: tuple[str, ...]
+    environment: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def slice_cells(
+    cells: Sequence[Cell],
+    params: Collection[str] = (),
+    setup: Collection[str] = (),
+    *,
+    drop_magics: bool = False,
+    remedy: Remedy | None = None,
+) -> Slice:
+    """Return the last cell with what it needs from the earlier ones.
+
+    Args:
+        cells: In the order of execution, the measured one last.
+        params: Names that the caller will give.
+        setup: Tags, or numbers, of cells to run again.
+        drop_magics: Leave out magics of earlier cells, whatever else is taken from those.
+        remedy: Takes credentials out of the cells first.
+
+    Raises:
+        UnsupportedCell: The cell needs what a module cannot have; the message names cell and line.
+    """
+    earlier, notes = _read_earlier(cells[:-1], tuple(setup))
+    try:
+        measured = celltext.read(cells[-1], tuple(setup))
+    except SyntaxError as error:
+        raise UnsupportedCell(f"{cells[-1].label} is no Python: {error.msg}") from error
+    measured.mark = None
+    if remedy is not None:
+        earlier = _remedied(earlier, measured, remedy)
+    codes = [*earlier, measured]
+    futures = _futures(codes)
+    lazy = "annotations" in futures
+    statements = [one for n, code in enumerate(earlier) for one in split(code, n, lazy=lazy)]
+    own = list(split(measured, len(earlier), lazy=lazy))
+    asked = frozenset(params)
+    given = asked | (remedy.given if remedy is not None else set())
+    slicer = _Slicer(statements, own, measured, given, lazy=lazy, drop_magics=drop_magics)
+    found = slicer.run(asked)
+    placed = place(found)
+    notes += [note for code in codes for note in code.notes]
+    return Slice(
+        placed=placed,
+        entry=found.entry,
+        silenced=measured.silenced,
+        waits=names.awaits(one.node for one in (*placed.prelude, *placed.body))
+        or (found.entry is not None and found.entry.waits),
+        displays=slicer.displays,
+        futures=futures,
+        pip=tuple(word for code in codes for word in code.pip),
+        environment=tuple(dict.fromkeys(name for code in codes for name in code.environment)),
+        notes=tuple(dict.fromkeys((*notes, *slicer.notes, *placed.notes))),
+    )
+
+
+class _Slicer:
+    """Resolves the names that the measured cell reads, backwards."""
+
+    def __init__(
+        self,
+        earlier: Sequence[Statement],
+        own: Sequence[Statement],
+        measured: CellCode,
+        params: frozenset[str],
+        *,
+        lazy: bool,
+        drop_magics: bool,
+    ) -> None:
+        self.lazy = lazy
+        self.drop_magics = drop_magics
+        self.earlier = earlier
+        self.own = own
+        self.label = measured.label
+        self.params = params
+        self.end: Order = (own[0].order[0] if own else len(earlier), -1)
+        self.binding: dict[str, list[Statement]] = {}
+        for statement in earlier:
+            for name in statement.names.binds:
+                self.binding.setdefault(name, []).append(statement)
+        self.chosen: dict[Order, Statement] = {}
+        self.wanted: dict[Order, set[str]] = {}
+        """Names that are needed of a chosen import or literal."""
+        self.live: dict[str, Statement] = {}
+        self.missing: set[str] = set()
+        self.given: set[str] = set()
+        """Names of `params` that are needed."""
+        self.own_binds: frozenset[str] = frozenset()
+        self.displays = False
+        self.notes: list[str] = []
+
+    def run(self, asked: frozenset[str]) -> Finding:
+        """Return what was found.
+
+        Args:
+            asked: Those of the params that the user named, each of which has to be needed.
+
+        Raises:
+            UnsupportedCell: Something cannot be had again.
+        """
+        self._refuse_own_magics()
+        entry = find_entry(self.own)
+        own = [one for one in self.own if entry is None or one is not entry.call]
+        replaced = [one for one in own if self._given_instead(one)]
+        own = [one for one in own if one not in replaced]
+        flow = names.of_statements((one.node for one in own), lazy=self.lazy)
+        self.own_binds = flow.binds
+        for statement in self.earlier:
+            if statement.kind is Kind.SETUP and not self._given_instead(statement):
+                self._choose(statement)
+        for name in sorted(flow.strong):
+            self._need(name, self.end)
+        for name in sorted(flow.weak):
+            if self._latest(name, self.end) is not None or name in self.params:
+                self._need(name, self.end)
+        for name in sorted(flow.later):
+            self._need_later(name)
+        early = self._read_early(own)
+        for name in sorted(early):
+            if self._latest(name, self.end) is not None:
+                self._need(name, self.end)
+        self._refuse()
+        self._refuse_changed()
+        self._check_cells()
+        self.given |= {name for one in replaced for name in one.names.binds}
+        self._refuse_unused_params(asked, own, entry)
+        return Finding(
+            own=tuple(own),
+            flow=flow,
+            early=flow.strong | early,
+            chosen=tuple(one for _, one in sorted(self.chosen.items())),
+            wanted={order: frozenset(found) for order, found in self.wanted.items()},
+            at_once={one.order: self._at_once(one) for one in (*self.chosen.values(), *own)},
+            given=frozenset(self.given),
+            entry=entry,
+            latest=self._latest,
+        )
+
+    # ---- finding ------------------------------------------------------------------------------
+
+    def _latest(self, name: str, order: Order) -> Statement | None:
+        before = [one for one in self.binding.get(name, ()) if one.order < order]
+        return before[-1] if before else None
+
+    def _need(self, name: str, order: Order) -> None:
+        if name in self.params:
+            self.given.add(name)
+            return
+        statement = self._latest(name, order)
+        if statement is None:
+            self.missing.add(name)
+        elif statement.kind in (Kind.LIVE, Kind.MAGIC):
+            self.live.setdefault(name, statement)
+        else:
+            self.wanted.setdefault(statement.order, set()).add(name)
+            self._choose(statement)
+            if statement.kind is Kind.IMPORT:
+                self._need_submodules(name, statement)
+
+    def _need_later(self, name: str) -> None:
+        """A name that a function reads when it is called: by then the cell may have bound it."""
+        if name not in self.own_binds:
+            self._need(name, self.end)
+            return
+        if self._can_be_had(name, self.end, set()):  # in case it is read before
+            self._need(name, self.end)
+
+    def _can_be_had(self, name: str, order: Order, seen: set[Order]) -> bool:
+        """Whether a name, and what it is made of, needs nothing that only the notebook makes."""
+        statement = self._latest(name, order)
+        if name in self.params or statement is None:
+            return False
+        if statement.order in seen:
+            return True
+        seen.add(statement.order)
+        inner = statement.names.strong
+        return statement.kind not in (Kind.LIVE, Kind.MAGIC) and all(
+            self._can_be_had(one, statement.order, seen) for one in inner
+        )
+
+    def _need_submodules(self, name: str, statement: Statement) -> None:
+        """`import a.b` and `import a.c` bind the same `a`: each adds to what it offers."""
+        for other in self.binding[name]:
+            if other.order < statement.order and isinstance(other.node, ast.Import):
+                dotted = [a for a in other.node.names if not a.asname and "." in a.name]
+                if any(a.name.split(".")[0] == name for a in dotted):
+                    self.wanted.setdefault(other.order, set()).add(name)
+                    self.chosen[other.order] = other
+
+    def _choose(self, statement: Statement) -> None:
+        if statement.order in self.chosen:
+            return
+        self.chosen[statement.order] = statement
+        for name in sorted(statement.names.strong):
+            self._need(name, statement.order)
+        for name in sorted(statement.names.weak):
+            if self._latest(name, statement.order) is not None:
+                self._need(name, statement.order)
+        for name in sorted(statement.names.later):
+            self._need_later(name)
+        for name in sorted(self._at_once(statement) - statement.names.strong):
+            if self._latest(name, statement.order) is not None:
+                self._need(name, statement.order)
+
+    def _at_once(self, statement: Statement) -> frozenset[str]:
+        """Return the names needed while a statement runs, those of functions it calls included.
+
+        A decorator, or a call in a default value, runs when the function is defined, and reads then
+        what it needs.
+        """
+        needed = set(statement.names.strong | statement.names.weak)
+        if statement.kind is not Kind.DEFINITION:
+            return frozenset(needed)
+        return frozenset(needed | self._read_by_calls(statement))
+
+    def _read_by_calls(self, statement: Statement) -> set[str]:
+        """Return what the functions read that a statement calls, and those that they may call."""
+        needed: set[str] = set()
+        queue, seen = list(names.called_at_once(statement.node)), set[str]()
+        while queue:
+            name = queue.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            found = [one for one in self.own if one.order < statement.order]
+            functions = [one for one in found if name in one.names.binds]
+            earlier = self._latest(name, statement.order)
+            if earlier is not None:
+                functions.append(earlier)
+            for one in functions:
+                if one.kind is Kind.DEFINITION:
+                    needed |= one.names.later
+                    queue += one.names.later
+        return needed
+
+    def _read_early(self, own: Sequence[Statement]) -> set[str]:
+        """Return what the cell binds, but only after a function that it calls has read it."""
+        early: set[str] = set()
+        bound: set[str] = set()
+        for statement in own:
+            early |= self._read_by_calls(statement) - bound
+            bound |= statement.names.binds
+        return early & self.own_binds
+
+    def _given_instead(self, statement: Statement) -> bool:
+        """Whether a statement only makes what the caller is to give."""
+        node = statement.node
+        single = isinstance(node, ast.Assign | ast.AnnAssign)
+        return single and bool(statement.names.binds) and statement.names.binds <= self.params
+
+    # ---- refusing -----------------------------------------------------------------------------
+
+    def _refuse_own_magics(self) -> None:
+        for statement in self.own:
+            if statement.kind is Kind.MAGIC:
+                raise UnsupportedCell(_magic_words(statement), _IGNORE_HINT)
+
+    def _refuse(self) -> None:
+        self.displays = "display" in self.missing
+        self.missing.discard("display")
+        stars = [
+            one
+            for one in (*self.earlier, *self.own)
+            if isinstance(one.node, ast.ImportFrom) and "*" in one.names.binds
+        ]
+        if self.missing and stars:
+            raise UnsupportedCell(
+                f"{_listed(self.missing)} may come from the star import in {stars[-1].place}",
+                "import by name, so that it is known what the function needs",
+            )
+        magics = {name: one for name, one in self.live.items() if one.kind is Kind.MAGIC}
+        for name, statement in magics.items():
+            raise UnsupportedCell(f"{_magic_words(statement)}, and made {name}", _LIVE_HINT)
+        if self.live:
+            made = ", ".join(f"{name} ({one.place})" for name, one in sorted(self.live.items()))
+            raise UnsupportedCell(
+                f"the cell needs what only running the notebook makes: {made}", _LIVE_HINT
+            )
+        if self.missing:
+            raise UnsupportedCell(
+                f"no executed cell defines {_listed(self.missing)}, which {self.label} needs",
+                "define it in a cell, or let the caller give it: --param NAME (params=[NAME])",
+            )
+
+    def _refuse_changed(self) -> None:
+        """What a later statement changes in place is not what its definition says."""
+        needed: dict[str, Statement] = {}
+        for order, statement in sorted(self.chosen.items()):
+            bound = self.wanted.get(order, statement.names.binds)
+            needed.update(dict.fromkeys(bound, statement))
+        changed: dict[str, Statement] = {}
+        for statement in self.earlier:
+            if statement.order in self.chosen:
+                continue
+            for name, source in needed.items():
+                if statement.order <= source.order:
+                    continue
+                lent = name in statement.names.lent
+                if source.kind is Kind.IMPORT:
+                    if lent or name in statement.names.changes:
+                        self._note_setting(name, statement)
+                elif name in statement.names.changes:
+                    changed[name] = statement
+                elif lent and (source.kind is Kind.SETUP or _is_mutable(source.node)):
+                    self.notes.append(
+                        f"{statement.place} may have changed {name}, which the function takes as "
+                        f"{source.place} made it"
+                    )
+        if changed:
+            where = ", ".join(f"{name} ({one.place})" for name, one in sorted(changed.items()))
+            raise UnsupportedCell(
+                f"the cell needs what was changed after it was defined: {where}", _LIVE_HINT
+            )
+
+    def _note_setting(self, name: str, statement: Statement) -> None:
+        node = statement.node
+        if isinstance(node, ast.Expr):
+            value = node.value.value if isinstance(node.value, ast.Await) else node.value
+            called = dotted(value.func) if isinstance(value, ast.Call) else ""
+            if not _SETTING.search(called):
+                return
+            what = f"{called}(...)"
+        else:
+            what = f"a setting of {name}"
+        self.notes.append(
+            f"{statement.place}: {what} is not part of the function; mark it "
+            "`# gpupredict: setup` to keep it"
+        )
+
+    def _check_cells(self) -> None:
+        """Magics in a cell that the function takes from are refused, in others noted."""
+        cells = {id(one.cell) for one in self.chosen.values()}
+        for statement in self.earlier:
+            if statement.kind is Kind.MAGIC:
+                taken = id(statement.cell) in cells and isinstance(statement.node, ast.Expr)
+                if taken and not self.drop_magics:
+                    raise UnsupportedCell(_magic_words(statement), f"{_IGNORE_HINT}; {_DROP_HINT}")
+                self.notes.append(f"{_magic_words(statement)}: it was left out")
+        failed = {one.cell.label for one in self.chosen.values() if one.cell.failed}
+        self.notes.extend(
+            f"{label} ended with an error; the function takes definitions from it"
+            for label in sorted(failed)
+        )
+
+    def _refuse_unused_params(
+        self, asked: frozenset[str], own: Sequence[Statement], entry: Entry | None
+    ) -> None:
+        literal = {name for one in (*self.chosen.values(), *own) for name in literals(one.node)}
+        known = self.given | literal | set(entry.names if entry is not None else ())
+        for name in sorted(asked - known):
+            raise UnsupportedCell(
+                f"--param {name}: nothing in {self.label} needs that name",
+                "name what the cell reads",
+            )
+
+
+_LIVE_HINT = (
+    "make it in the cell, let the caller give it with --param NAME (params=[NAME]), or mark the "
+    "statement or cell that makes it `# gpupredict: setup`"
+)
+_DROP_HINT = "or leave all such lines of earlier cells out: --drop-magics (drop_magics=True)"
+_IGNORE_HINT = "take the line out, or mark it `# gpupredict: ignore`"
+
+
+def _read_earlier(
+    cells: Sequence[Cell], setup: tuple[str, ...]
+) -> tuple[list[CellCode], list[str]]:
+    codes, notes = [], []
+    for cell in cells:
+        try:
+            codes.append(celltext.read(cell, setup))
+        except SyntaxError:
+            notes.append(f"{cell.label} is no Python and was left out")
+    return codes, notes
+
+
+def _remedied(earlier: list[CellCode], measured: CellCode, remedy: Remedy) -> list[CellCode]:
+    """Take the credentials out of all cells; returns the earlier ones, with what they need."""
+    for code in (*earlier, measured) if remedy.way == "param" else ():
+        remedy.reserved |= set(re.findall(r"\w+", code.source))
+    for code in (*earlier, measured):
+        code.source = remedy.apply(code.source, code.place)
+        code.tree = ast.parse(code.source)
+    needed = remedy.way == "env" and remedy.names
+    return [celltext.read(Cell("the export", "import os")), *earlier] if needed else earlier
+
+
+def _futures(codes: Iterable[CellCode]) -> tuple[str, ...]:
+    """Return the features that were on: IPython keeps them on for the cells that follow."""
+    return tuple(
+        sorted(
+            {
+                alias.name
+                for code in codes
+                for node in code.tree.body
+                if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+                for alias in node.names
+            }
+        )
+    )
+
+
+def _is_mutable(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, _STATE)
+
+
+def _magic_words(statement: Statement) -> str:
+    found = next(one for n in ast.walk(statement.node) if (one := celltext.magic(n)))
+    return f"{statement.place}: {celltext.shown(found)} works in a notebook only"
+
+
+def _listed(found: Iterable[str]) -> str:
+    return ", ".join(sorted(found))

@@ -1,1 +1,0 @@
-"""From a prediction to a function that deploys: workloads x sharing backends."""

@@ -1,0 +1,268 @@
+"""A cell as the function that would be exported, in a child process that is measured from outside.
+
+The composition of `exporters` (which slice the cell) and `mps` (which run it): neither knows the
+other, and what passes between them is the text of a module.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.core.ending import overrun, unreachable
+from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
+from jupyter_gpupredict.core.progress import Mark, Phase
+from jupyter_gpupredict.mps.tenancy import ChildShare, Tenancy
+from jupyter_gpupredict.run.measuring import progress_board, progress_hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jupyter_gpupredict.core.cells import CodeRequest
+    from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
+    from jupyter_gpupredict.core.protocols import ShareHold
+    from jupyter_gpupredict.export.function.slicing import Slice
+    from jupyter_gpupredict.mps.child import Child, Program
+
+PATIENCE_S = 10.0
+"""Seconds for an interrupted cell to unwind, before the ladder (gpu.md, rule 9)."""
+NOTICED_S = 4.0
+"""Seconds for it to notice: a cell in native code that never returns does not."""
+LOOK_S = 0.25
+SM_COUNT = "jupyter_gpupredict.sources.driver.cuda:visible_sm_count"
+_CALL = "_isolated"
+_TAIL = f"""
+
+def {_CALL}(values):
+    return _cell(_known(values))
+"""
+_TAIL_THAT_WAITS = f"""
+
+def {_CALL}(values):
+    import asyncio
+
+    return asyncio.run(_cell(_known(values)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """A cell that is ready to run on its own."""
+
+    program: Program
+    value_name: str
+    """The name that the cell gives to its function's value; empty: none."""
+    shows: bool
+    """Whether the cell ends with a value that a notebook would show."""
+    notes: tuple[str, ...]
+
+
+def isolate(code: CodeRequest, returns: tuple[str, ...] = ()) -> Isolated:
+    """Return the last of the cells as a program of its own.
+
+    Args:
+        code: The cells in the order of execution.
+        returns: Names that will be fetched.
+
+    Raises:
+        UnsupportedCell: The cell needs what only this kernel has.
+        InvalidOption: It never binds a name that is to be returned.
+    """
+    from jupyter_gpupredict.export.function.module import module_text
+    from jupyter_gpupredict.export.function.slicing import slice_cells
+    from jupyter_gpupredict.mps.child import Program
+
+    try:
+        found = slice_cells(code.cells, code.params, code.setup, drop_magics=code.drop_magics)
+    except UnsupportedCell as error:
+        if "--param" not in error.hint:  # nobody calls an isolated cell
+            raise
+        raise UnsupportedCell(
+            error.message,
+            "make it in the cell, or mark what makes it `# gpupredict: setup` (--setup TAG)",
+        ) from None
+    text = module_text(found, "isolated", code.cells[-1].label, measured=True)
+    value_name = _value_name(found)
+    known = {name for one in found.placed.kept for name in one.names.binds}
+    known |= {name for name, _ in found.placed.defaults} | {value_name}
+    for name in returns:
+        if name not in known or not name:
+            raise InvalidOption(f"--return {name}: the cell does not bind it", "a name it assigns")
+    program = Program(
+        text + (_TAIL_THAT_WAITS if found.waits else _TAIL),
+        entry=_CALL,
+        keep_of="_cell",
+        progress=f"{__name__}:Listening",
+        sm_count=SM_COUNT,
+    )
+    # of the kernel's own set-up, such as %load_ext, nothing is missed here
+    notes = [one for one in (*code.notes, *found.notes) if not one.endswith(" was left out")]
+    return Isolated(program, value_name, _shows(found), tuple(notes))
+
+
+def program_of_folder(text: str) -> Program:
+    """Return the module of an exported folder as a program."""
+    from jupyter_gpupredict.mps.child import Program
+
+    return Program(text, entry="train", progress=f"{__name__}:Listening", sm_count=SM_COUNT)
+
+
+class Listening:
+    """What tells of progress in the child: the same hints as in a kernel. Made in the child."""
+
+    def __init__(self) -> None:
+        self._board = progress_board()
+        self._marks = self._board.join()
+        self._hooks = progress_hooks()
+        self._problems = self._hooks.join()
+        self._due_s = 0.0
+
+    def poll(self) -> list[dict[str, Any]]:
+        """Return what is new, as plain data."""
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            self._due_s = now_s + 1.0
+            self._hooks.poll()
+        found = []
+        while self._marks:
+            found.append(_as_data(self._marks.popleft()))
+        return found
+
+
+class IsolatedRun:
+    """One run of an isolated cell. `start`, `go`, `wait`, perhaps `fetch`, and always `stop`.
+
+    Args:
+        isolated: The cell.
+        tenancy: Where it runs: as an MPS client, or as a process like any other.
+        on_output: Takes output and the name of its stream.
+        on_note: Takes what is to be said about the run.
+    """
+
+    def __init__(
+        self,
+        isolated: Isolated,
+        tenancy: Tenancy,
+        *,
+        on_output: Callable[[str, str], None],
+        on_note: Callable[[str], None],
+    ) -> None:
+        from jupyter_gpupredict.mps.child import Child
+
+        self._isolated = isolated
+        self._tenancy = tenancy
+        self.share: ShareHold = ChildShare(tenancy, self)
+        """How it stands to MPS, for whoever measures it."""
+        self.ended: Ended | None = None
+        self._child: Child = Child(
+            isolated.program,
+            tenancy.environment(os.environ),
+            on_output=on_output,
+            on_mark=progress_board().relay,
+            on_note=on_note,
+            before_signal=tenancy.before_signal,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, for whoever measures it."""
+        return self._child.pid
+
+    def start(self) -> None:
+        """Start the process; it waits for `go`.
+
+        Raises:
+            ChildFailed: It cannot be started.
+        """
+        self._child.start()
+
+    def go(self) -> None:
+        """Have it run the cell."""
+        self._child.go()
+
+    def wait(self) -> Ended | None:
+        """Hand on output until the cell has ended. An interrupt is passed on to it, once.
+
+        Returns:
+            None when an interrupted cell did not unwind in time, or a second interrupt came.
+        """
+        from jupyter_gpupredict.mps.waiting import Patience
+
+        patience: Patience | None = None
+        notices_until_s = 0.0
+        while True:
+            try:
+                left_s = None if patience is None else min(patience.step_s(), LOOK_S)
+                self.ended = self._child.wait(left_s and time.monotonic() + left_s)
+            except KeyboardInterrupt:
+                if patience is not None:
+                    return None
+                patience = Patience(PATIENCE_S, "the cell to stop")
+                notices_until_s = time.monotonic() + NOTICED_S
+                self._child.interrupt()
+                continue
+            if self.ended is not None or patience is None or patience.over:
+                return self.ended
+            if not self._child.unwinding and time.monotonic() > notices_until_s:
+                return None
+
+    def fetch(self, names: tuple[str, ...], namespace: Mapping[str, Any]) -> dict[str, Fetched]:
+        """Bring names back from the cell."""
+        own = {name: "" if name == self._isolated.value_name else name for name in names}
+        found = self._child.fetch(dict.fromkeys(own.values()), namespace)
+        return {name: found[inner] for name, inner in own.items()}
+
+    def shown(self, namespace: Mapping[str, Any]) -> Fetched:
+        """Bring back what a notebook shows of the cell: its value, or the text of that."""
+        return self._child.shown(namespace)
+
+    def raised(self, fault: Fault, namespace: Mapping[str, Any]) -> BaseException | None:
+        """Return the cell's exception itself; None where it cannot be had here."""
+        return self._child.raised(fault, namespace)
+
+    def fault_note(self, fault: Fault) -> str:
+        """Return in words that memory ran out, or MPS was out of reach; empty for all else."""
+        if unreachable(fault.message):
+            return "CUDA could not reach its MPS server; the kernel's own CUDA is not affected"
+        return overrun(fault, self._tenancy.memory_limit_mib)
+
+    def stop(self) -> str:
+        """End the process with all that it started; returns what that took."""
+        return self._child.stop()
+
+
+def _as_data(mark: Mark) -> dict[str, Any]:
+    if isinstance(mark, Phase):
+        return {"mark": "phase", "time_s": mark.time_s, "name": mark.name, "hint": mark.hint}
+    return {
+        "mark": "progress",
+        "time_s": mark.time_s,
+        "unit": mark.unit,
+        "done": mark.done,
+        "total": mark.total,
+        "hint": mark.hint,
+    }
+
+
+def _value_name(found: Slice) -> str:
+    """Return the name that a cell gives to what its only function returns."""
+    call = found.entry.call.node if found.entry and found.entry.call else None
+    match call:
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return ""
+
+
+def _shows(found: Slice) -> bool:
+    if found.silenced:
+        return False
+    if found.entry is not None:
+        return found.entry.call is not None and isinstance(found.entry.call.node, ast.Expr)
+    last = found.placed.body[-1].node if found.placed.body else None
+    if not isinstance(last, ast.Expr):
+        return False
+    # the function answers with `result` where its last expression has no value: not shown
+    return not (found.placed.returns_result and isinstance(last.value, ast.Call))

@@ -1,0 +1,1 @@
+"""From readings to a recommendation: windows, counters, confidence, and the rules."""

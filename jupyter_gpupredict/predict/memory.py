@@ -1,0 +1,101 @@
+"""The memory peak: a maximum with a margin, and when it may be believed."""
+
+from __future__ import annotations
+
+import math
+
+from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.share import PREALLOCATED_SHARE
+
+MARGIN = 1.15
+"""Over recorded training runs later peaks are new phases, not growth; 15 % covers the growth."""
+FRESH_GROWTH = 0.01
+"""The peak counts as fresh again when it grew by more than this."""
+PREALLOCATED_WITHIN_S = 60.0
+FLAT_SHARE = 0.95
+"""Where the card's size is not known: so near to the peak at once, and flat for a minute."""
+PREALLOCATED_ADVICE = (
+    "nearly all memory was taken at once, which says nothing about need: let the framework grow "
+    "(TensorFlow: TF_FORCE_GPU_ALLOW_GROWTH=true, JAX: XLA_PYTHON_CLIENT_PREALLOCATE=false)"
+)
+
+
+class MemoryPeak:
+    """Running peak of a memory series.
+
+    >>> peak = MemoryPeak(age_s=10.0)
+    >>> peak.update(1.0, 100.0)
+    >>> peak.estimate(now_s=20.0, total_bytes=None, basis="process").target_bytes
+    114.99999999999999
+    """
+
+    def __init__(self, age_s: float = 300.0) -> None:
+        self._age_s = age_s
+        self._peak_bytes = math.nan
+        self._settled_bytes = math.nan
+        self._settled_s = math.nan
+        self._begin_s = math.nan
+        self._newest = (math.nan, math.nan)
+        self._first_bytes = math.nan
+        """The first reading of the active span."""
+        self._early_bytes = math.nan
+        """The highest in its first minute."""
+
+    def begin(self, start_s: float) -> None:
+        """Say when the active span began; again after a false start."""
+        self._begin_s, self._first_bytes, self._early_bytes = start_s, math.nan, math.nan
+        time_s, value_bytes = self._newest
+        if time_s >= start_s:
+            self._watch_beginning(time_s, value_bytes)
+
+    def update(self, time_s: float, value_bytes: float) -> None:
+        """Take one reading; NaN is ignored."""
+        if math.isnan(value_bytes):
+            return
+        self._newest = (time_s, value_bytes)
+        self._watch_beginning(time_s, value_bytes)
+        if math.isnan(self._peak_bytes):
+            self._settled_s = time_s
+            self._peak_bytes = self._settled_bytes = value_bytes
+            return
+        self._peak_bytes = max(self._peak_bytes, value_bytes)
+        if self._peak_bytes > self._settled_bytes * (1.0 + FRESH_GROWTH):
+            self._settled_bytes, self._settled_s = self._peak_bytes, time_s
+
+    def estimate(
+        self, now_s: float, total_bytes: float | None, basis: str, unready: str = ""
+    ) -> MemoryEstimate:
+        """Return the peak and, once it is old enough, the target.
+
+        Args:
+            now_s: Time of the newest reading.
+            total_bytes: The device's memory, when known.
+            basis: `process`, `device-wide` or `rss`.
+            unready: Why the peak may not be believed yet, however old (epochs to come).
+        """
+        peak = self._peak_bytes
+        if math.isnan(peak):
+            return MemoryEstimate(peak, None, basis, "no memory reading yet")
+        if basis != "rss" and self._preallocated(now_s, total_bytes):
+            return MemoryEstimate(peak, None, basis, PREALLOCATED_ADVICE, preallocated=True)
+        if unready:
+            return MemoryEstimate(peak, None, basis, unready)
+        settled_for_s = now_s - self._settled_s
+        if settled_for_s < self._age_s:
+            reason = f"the peak is {settled_for_s:.0f} s old; believed after {self._age_s:.0f} s"
+            return MemoryEstimate(peak, None, basis, reason)
+        reason = f"1.15 x the peak, which has stood for {settled_for_s:.0f} s"
+        return MemoryEstimate(peak, MARGIN * peak, basis, reason)
+
+    def _watch_beginning(self, time_s: float, value_bytes: float) -> None:
+        if math.isnan(self._begin_s) or time_s > self._begin_s + PREALLOCATED_WITHIN_S:
+            return
+        if math.isnan(self._first_bytes):
+            self._first_bytes = self._early_bytes = value_bytes
+        self._early_bytes = max(self._early_bytes, value_bytes)
+
+    def _preallocated(self, now_s: float, total_bytes: float | None) -> bool:
+        if total_bytes is not None:
+            return self._early_bytes > PREALLOCATED_SHARE * total_bytes
+        flat = self._first_bytes >= FLAT_SHARE * self._peak_bytes
+        return flat and now_s - self._begin_s >= PREALLOCATED_WITHIN_S

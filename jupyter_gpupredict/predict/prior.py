@@ -1,0 +1,148 @@
+"""What an earlier run of the same code used, minute by minute, and whether this run goes alike.
+
+The whole of an earlier run says what no watching can: which regimes are still to come. It is used
+only while this run repeats its minutes, and it never silences the guard.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.recommendation import Block, Estimate, Profile
+from jupyter_gpupredict.predict.counter import Counter
+from jupyter_gpupredict.predict.window import MIN_FILL, SlidingWindows
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.predict.window import ClosedWindow
+
+BLOCK_S = 30.0
+MIN_READINGS = 10
+"""A slow log gets longer blocks, so that each holds at least this many readings."""
+MAX_BLOCKS = 30
+"""Blocks kept one by one: a quarter of an hour, by when most runs converge without a prior."""
+AGREE = 2
+"""So many blocks in a row must be like the earlier run's at the same time."""
+TOLERANCE_RATIO = 0.02
+"""How far apart they may lie, in covering usage and in mean. The target gets as much on top: a run
+that is alike within two points need not be alike within less."""
+SO_FAR_TOLERANCE_RATIO = 0.05
+"""The same for all since the beginning: one minute of two different runs can be alike by chance."""
+_SLACK = 1e-9
+
+
+class ProfileBuilder:
+    """Makes the profile of a run while it is measured."""
+
+    def __init__(self, start_s: float, period_s: float, coverage: float) -> None:
+        block_s = max(BLOCK_S, MIN_READINGS * period_s)
+        self._windows = SlidingWindows(block_s, start_s, coverage)
+        self._start_s = self._last_s = start_s
+        self._closed: list[Block] = []
+        self._rest = Counter()
+        self._open = Counter()
+
+    def add(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> list[ClosedWindow]:
+        """Take a reading; returns the blocks that end before it."""
+        self._last_s = time_s
+        closed = self._windows.add(time_s, value, weight_s, span_s)
+        for block in closed:
+            if len(self._closed) < MAX_BLOCKS:
+                self._closed.append(_block(block.counter))
+            else:
+                self._rest.merge(block.counter)
+            self._open = Counter()
+        self._open.add(value, weight_s)
+        return closed
+
+    def profile(self) -> Profile:
+        """Return the run so far; the block that is open belongs to the rest."""
+        rest = Counter()
+        rest.merge(self._rest)
+        rest.merge(self._open)
+        return Profile(
+            self._windows.window_s,
+            tuple(self._closed),
+            _block(rest) if rest.seconds > 0.0 else None,
+            self._last_s - self._start_s,
+        )
+
+
+class PriorTest:
+    """Compares the blocks of this run with those of an earlier one, at the same distance from t0.
+
+    One comparison that fails makes the row of agreeing blocks begin again: runs differ at their
+    start (caches, compilation) and come together later.
+    """
+
+    def __init__(self, profile: Profile, coverage: float) -> None:
+        self._profile = profile
+        self._coverage = coverage
+        self._number = 0
+        self._alike: deque[ClosedWindow] = deque(maxlen=AGREE)
+        self._so_far = Counter()
+        self._former_so_far = Counter()
+
+    def update(self, block: ClosedWindow) -> Estimate | None:
+        """Take the next block of this run; returns the estimate once enough of them are alike."""
+        number, self._number = self._number, self._number + 1
+        blocks = self._profile.blocks
+        if number >= len(blocks):
+            return None
+        self._so_far.merge(block.counter)
+        self._former_so_far.merge(counter_of(blocks[number]))
+        if block.empty or not self._like(block, blocks[number]):
+            self._alike.clear()
+            return None
+        self._alike.append(block)
+        to_come = self._to_come(number + 1)
+        if len(self._alike) < AGREE or to_come.seconds <= 0.0:
+            return None
+        if self._apart(self._so_far, self._former_so_far) > SO_FAR_TOLERANCE_RATIO + _SLACK:
+            return None
+        highest = max(
+            to_come.covering_ratio(self._coverage), *(one.covering_ratio for one in self._alike)
+        )
+        return Estimate(
+            converged_at_s=block.to_s,
+            target_ratio=max(0.01, min(1.0, round(highest + TOLERANCE_RATIO, 2))),
+            mean_ratio=to_come.mean_ratio(),
+            times_s=tuple(t for one in self._alike for t in one.times_s),
+            values=tuple(v for one in self._alike for v in one.values),
+        )
+
+    def _like(self, block: ClosedWindow, former: Block) -> bool:
+        length_s = block.to_s - block.from_s
+        if block.void or abs(length_s - self._profile.block_s) > 1e-6:
+            return False  # not as long: the readings came more slowly
+        if former.seconds < MIN_FILL * length_s:
+            return False
+        return self._apart(block.counter, counter_of(former)) <= TOLERANCE_RATIO + _SLACK
+
+    def _apart(self, one: Counter, other: Counter) -> float:
+        return max(
+            abs(one.covering_ratio(self._coverage) - other.covering_ratio(self._coverage)),
+            abs(one.mean_ratio() - other.mean_ratio()),
+        )
+
+    def _blocks(self, first: int) -> list[Block]:
+        rest = self._profile.rest
+        return [*self._profile.blocks[first:], *([rest] if rest is not None else [])]
+
+    def _to_come(self, first: int) -> Counter:
+        counter = Counter()
+        for block in self._blocks(first):
+            counter.merge(counter_of(block))
+        return counter
+
+
+def counter_of(block: Block) -> Counter:
+    """Return a stored block as a counter, with the mean that was measured."""
+    return Counter.of(block.bins, block.mean_ratio)
+
+
+def _block(counter: Counter) -> Block:
+    bins = tuple((percent, round(seconds, 3)) for percent, seconds in counter.bins())
+    return Block(bins, round(counter.mean_ratio(), 5) if counter.seconds > 0.0 else 0.0)

@@ -1,0 +1,213 @@
+"""The whole run from its epochs: what was seen, plus each phase as often as it is still to come.
+
+Chosen by itself once the number of epochs is known. Where progress comes in steps with validation
+in between, the stretch from one validation to the next takes the place of the epoch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress, Remaining
+from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
+from jupyter_gpupredict.predict.counter import Counter
+from jupyter_gpupredict.predict.pace import rest_of_epochs
+from jupyter_gpupredict.predict.phases import PhaseLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpupredict.predict.window import ClosedWindow
+
+MIN_EPOCHS = 3
+"""The first is cold, and the two after it have to agree."""
+MAX_OFF_RATIO = 0.05
+"""How far the whole run's mean may lie from that of the learned epochs: beyond, one figure would
+describe neither the part that was seen nor the part to come, so the rule waits."""
+MAX_POOLED = 20_000
+"""Readings of the learned epochs kept for the confidence: over an hour of the driver's own."""
+GUARD_SLACK, GUARD_LEAST = 0.05, 0.10
+"""A phase may exceed the target as often as it was seen to, and five points more."""
+_SLACK = 1e-9
+
+
+class EpochMix:
+    """Converges at the end of an epoch when the last two agree and every phase was learned."""
+
+    def __init__(self, options: RuleOptions) -> None:
+        self._coverage = options.coverage
+        points = 2.0 if options.tolerance_points is None else options.tolerance_points
+        self._tolerance_ratio = points / 100.0
+        self._ledger = PhaseLedger(options.coverage)
+        self._declared_total = options.epochs
+        self._total: float | None = None
+        self._done: float | None = None
+        self._steps: tuple[float, float] | None = None
+        """(done, total) of steps, which matter while no epoch is reported."""
+        self._cycle_from: float | None = None
+        """Step at which the current stretch between validations began."""
+        self._cycle_steps = 0.0
+        self._pooled: deque[tuple[float, float]] = deque(maxlen=MAX_POOLED)
+        self._last_s = 0.0
+
+    @property
+    def knows(self) -> bool:
+        """Whether it is known how much is to come, and there are epochs enough to learn from."""
+        few = self._total is not None and self._total < MIN_EPOCHS
+        return not few and self._epochs_left() is not None
+
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
+        """Book one reading; fires only at marks, so never here."""
+        self._ledger.add(value, weight_s)
+        if self._ledger.complete >= 1 and weight_s > 0.0:
+            self._pooled.append((time_s, value))
+        self._last_s = time_s
+        return None
+
+    def mark(self, mark: Mark) -> Estimate | None:
+        """Take a mark; returns the estimate when an epoch ended and the rule fires with it."""
+        self._last_s = max(self._last_s, mark.time_s)
+        if isinstance(mark, Phase):
+            validated = self._ledger.phase == "validation" and mark.name != "validation"
+            self._ledger.enter(mark.name, mark.time_s)
+            return self._end_cycle(mark.time_s) if validated else None
+        if mark.unit == "step":
+            self._step(mark)
+            return None
+        return self._epoch(mark)
+
+    def predict(self) -> Estimate | None:
+        """Return the whole run's mix as of now: provisional until `mark` fires."""
+        pool = self._mix()
+        if pool.seconds <= 0.0:
+            return None
+        return self._estimate(pool, self._last_s)
+
+    def remaining(self, now_s: float) -> Remaining | None:
+        """Return the predicted rest of the loop; None before the first complete epoch."""
+        left = self._epochs_left()
+        if left is None or self._ledger.complete == 0:
+            return None
+        expected_s = sum(self._rest_s(now_s).values())
+        return rest_of_epochs(expected_s, left, self._ledger.durations_s)
+
+    def lacking(self) -> tuple[str, ...]:
+        """Return the phases that ran once but in no learned epoch: they hold convergence back."""
+        return tuple(sorted(self._ledger.seen - set(self._ledger.learned)))
+
+    def windows(self) -> Sequence[ClosedWindow]:
+        """Return nothing: epochs are not windows."""
+        return ()
+
+    def _epoch(self, mark: Progress) -> Estimate | None:
+        total = mark.total if mark.total is not None else self._declared_total
+        self._total = None if total is None else float(total)
+        if self._done is None or mark.done < self._done:  # the loop begins, or another one does
+            self._restart(mark.time_s)
+            self._done = mark.done
+            return None
+        count = int(mark.done - self._done)
+        if count < 1:
+            return None
+        self._done = mark.done
+        self._ledger.close_epoch(mark.time_s, count)
+        return self._judge(mark.time_s)
+
+    def _step(self, mark: Progress) -> None:
+        if mark.total is None:
+            return
+        if self._steps is None or mark.done < self._steps[0]:
+            self._cycle_from = mark.done
+            if self._done is None:
+                self._restart(mark.time_s)
+        self._steps = (mark.done, mark.total)
+
+    def _end_cycle(self, time_s: float) -> Estimate | None:
+        """End the stretch from one validation to the next, where there are no epochs."""
+        if self._done is not None or self._steps is None or self._cycle_from is None:
+            return None
+        done = self._steps[0]
+        if done <= self._cycle_from:
+            return None
+        self._cycle_steps, self._cycle_from = done - self._cycle_from, done
+        self._ledger.close_epoch(time_s)
+        return self._judge(time_s)
+
+    def _restart(self, time_s: float) -> None:
+        """Open a new ledger for a loop that begins; what was used before stays in the whole."""
+        former, self._ledger = self._ledger, PhaseLedger(self._coverage)
+        self._ledger.whole = former.whole
+        self._ledger.enter(former.phase, time_s)
+        self._ledger.begin_epochs(time_s)
+        self._pooled.clear()
+
+    def _epochs_left(self) -> float | None:
+        """Return how many epochs are not complete; None while that is not known."""
+        if self._done is not None:
+            return None if self._total is None else max(0.0, self._total - self._done)
+        if self._steps is None or self._cycle_steps <= 0.0:
+            return None
+        done, total = self._steps
+        return max(0.0, total - done) / self._cycle_steps
+
+    def _judge(self, time_s: float) -> Estimate | None:
+        recent = self._ledger.recent
+        if self._ledger.complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
+            return None
+        if not self.knows:
+            return None
+        former, last = recent
+        apart = max(
+            abs(last.covering_ratio - former.covering_ratio),
+            abs(last.mean_ratio - former.mean_ratio),
+        )
+        if apart > self._tolerance_ratio + _SLACK:
+            return None
+        found = self._estimate(self._mix(), time_s)
+        learned = Counter()
+        for law in self._ledger.learned.values():
+            learned.merge(law.counter)
+        return found if abs(found.mean_ratio - learned.mean_ratio()) <= MAX_OFF_RATIO else None
+
+    def _rest_s(self, now_s: float) -> dict[str, float]:
+        """Return for each phase how many seconds of it are still to come."""
+        left, ledger = self._epochs_left() or 0.0, self._ledger
+        laws, epochs = (ledger.learned, ledger.learned_epochs)
+        if not laws:
+            laws, epochs = (ledger.first, 1)
+        rest = {}
+        for name, law in laws.items():
+            each_s = law.seconds / epochs
+            begun_s = max(0.0, each_s - ledger.elapsed_s(name, now_s))
+            rest[name] = begun_s * min(1.0, left) + each_s * max(0.0, left - 1.0)
+        return rest
+
+    def _mix(self) -> Counter:
+        pool = Counter()
+        pool.merge(self._ledger.whole)
+        if self.knows:
+            laws = self._ledger.learned or self._ledger.first
+            for name, seconds in self._rest_s(self._last_s).items():
+                counter = laws[name].counter
+                if counter.seconds > 0.0:
+                    pool.merge(counter, seconds / counter.seconds)
+        return pool
+
+    def _estimate(self, pool: Counter, at_s: float) -> Estimate:
+        target = max(0.01, pool.covering_ratio(self._coverage))
+        allowed = {
+            name: max(GUARD_LEAST, 1.0 - law.counter.coverage_ratio(target) + GUARD_SLACK)
+            for name, law in self._ledger.learned.items()
+            if name != OTHER and law.counter.seconds > 0.0
+        }
+        return Estimate(
+            converged_at_s=at_s,
+            target_ratio=target,
+            mean_ratio=pool.mean_ratio(),
+            times_s=tuple(time_s for time_s, _ in self._pooled),
+            values=tuple(value for _, value in self._pooled),
+            allowed_exceedance=allowed,
+        )

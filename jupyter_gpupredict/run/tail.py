@@ -1,0 +1,155 @@
+"""The growing end of a trace, read once for all who follow it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.errors import TraceError
+from jupyter_gpupredict.core.events import SessionFinished
+from jupyter_gpupredict.core.run import Advising
+from jupyter_gpupredict.core.trace import event_from_json
+from jupyter_gpupredict.run.lines import place_after
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jupyter_gpupredict.core.events import Event
+
+KEEP_BYTES = 256 << 10
+"""Newest lines kept in memory; who is further behind reads the file."""
+READ_BYTES = 1 << 20
+"""Read at once; the rest comes with the next look."""
+_END = b'{"event":"SessionFinished"'
+
+
+class Tail:
+    """Follows one trace. A torn last line waits; a file cut short or replaced is begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._inode = 0
+        self._lines: deque[tuple[int, str]] = deque()
+        self._bytes = 0
+        self.last_seq = -1
+        """The newest whole event; -1: none yet."""
+        self.gone = False
+        """The file is not there (any more)."""
+        self.written_s = 0.0
+        """When it was last written, seconds since 1970."""
+        self.size_bytes = 0
+        self.newest: Advising | None = None
+        """The last event that holds a recommendation."""
+        self.ended = False
+        """`SessionFinished` was read, or what is left of one."""
+        self.problem = ""
+        """The first line that was no event, and why; empty: all that were read are."""
+
+    def look(self) -> bool:
+        """Read what was appended since the last look; return whether there was anything."""
+        try:
+            status = files.status_of(self._path)
+            if status.inode != self._inode or status.size < self._offset:
+                self._begin(status.inode, status.size)
+            self.gone = False
+            self.written_s, self.size_bytes = status.changed_ns / 1e9, status.size
+            if status.size == self._offset:
+                return False
+            with files.open_stored(self._path) as file:
+                file.seek(self._offset)
+                block = file.read(READ_BYTES)
+        except FileNotFoundError:
+            self.gone = True
+            return False
+        except TraceError as error:
+            self.gone, self.problem = True, str(error)
+            return False
+        whole = block.rfind(b"\n") + 1
+        self._offset += whole or (len(block) if len(block) == READ_BYTES else 0)  # no line of ours
+        for line in block[:whole].splitlines():
+            self._take(line)
+        return whole > 0
+
+    def after(self, seq: int, limit: int) -> tuple[list[tuple[int, str]], bool]:
+        """Return (sequence number, line) of the events after `seq`, and whether there are more.
+
+        Args:
+            seq: The last event that is known; -1: none.
+            limit: How many events, at most; they take about a mebibyte, at most.
+        """
+        if seq >= self.last_seq:
+            return [], False
+        held = self._lines
+        if held and held[0][0] <= seq + 1:
+            fresh = itertools.takewhile(lambda one: one[0] > seq, reversed(held))
+            found = list(fresh)[::-1]  # a thousand lines are held, and one or two are new
+        else:
+            found = self._from_file(seq, limit + 1)
+        kept: list[tuple[int, str]] = []
+        size = 0
+        for one in found[:limit]:
+            size += len(one[1])
+            if kept and size > READ_BYTES:
+                break
+            kept.append(one)
+        return kept, bool(kept) and kept[-1][0] < self.last_seq
+
+    def _begin(self, inode: int, size: int) -> None:
+        """Start with the last stretch of the file; what lies before is found when it is asked."""
+        self._inode = inode
+        self._lines.clear()
+        self._bytes = 0
+        self.last_seq, self.newest, self.ended, self.problem = -1, None, False, ""
+        self._offset = 0
+        if size > KEEP_BYTES:
+            with files.open_stored(self._path) as file:
+                file.seek(size - KEEP_BYTES)
+                self._offset = size - KEEP_BYTES + len(file.readline(files.LINE_BYTES))
+
+    def _take(self, line: bytes) -> None:
+        event = self._event(line)
+        if event is None:
+            self.ended = self.ended or line.startswith(_END)
+            return
+        text = line.decode()
+        self.last_seq = event.seq
+        if isinstance(event, Advising):
+            self.newest = event
+        self.ended = self.ended or isinstance(event, SessionFinished)
+        self._lines.append((event.seq, text))
+        self._bytes += len(text)
+        while self._bytes > KEEP_BYTES and len(self._lines) > 1:
+            self._bytes -= len(self._lines.popleft()[1])
+
+    def _from_file(self, seq: int, limit: int) -> list[tuple[int, str]]:
+        found: list[tuple[int, str]] = []
+        size = 0
+        try:
+            with files.open_stored(self._path) as file:
+                file.seek(place_after(file, seq, self._offset))
+                while len(found) < limit and size <= READ_BYTES and file.tell() < self._offset:
+                    line = file.readline(files.LINE_BYTES)
+                    if not line.endswith(b"\n"):
+                        break
+                    size += len(line)
+                    with contextlib.suppress(TraceError):
+                        event = event_from_json(line)
+                        if event.seq > seq:
+                            seq = event.seq
+                            found.append((seq, line.decode().rstrip("\n")))
+        except (OSError, TraceError):
+            self.gone = True
+        return found
+
+    def _event(self, line: bytes) -> Event | None:
+        """Return the event of a line; None where it is none, or not later than the last one."""
+        try:
+            event = event_from_json(line, f"{self._path.stem} after event {self.last_seq}")
+        except TraceError as error:
+            self.problem = self.problem or str(error)
+            return None
+        return event if event.seq > self.last_seq else None

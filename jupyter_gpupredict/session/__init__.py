@@ -1,1 +1,0 @@
-"""One measured run: sampling, analysis, delivery and the stored trace."""

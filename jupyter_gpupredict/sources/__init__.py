@@ -1,0 +1,1 @@
+"""Where readings come from: driver, machine, cluster, recording."""

@@ -1,0 +1,371 @@
+"""A DCGM exporter's series out of Prometheus: what a fleet's monitoring has recorded of a GPU.
+
+The readings are the samples as they were scraped, with their own stamps: nothing is interpolated
+or carried forward. They are as fine as the exporter's collect interval or the scrape interval,
+whichever is longer, and describe the whole device.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import (
+    InvalidOption,
+    SourceLost,
+    SourceUnavailable,
+    TelemetryError,
+)
+from jupyter_gpupredict.core.metrics import METRICS, breadth_ratio
+from jupyter_gpupredict.core.recording import Trace
+from jupyter_gpupredict.core.rounding import MIB
+from jupyter_gpupredict.core.series import (
+    Batch,
+    Device,
+    Gap,
+    Readings,
+    Series,
+    Share,
+    SourceInfo,
+    SourceOptions,
+    Unavailable,
+)
+from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswered, matchers, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.sources.driver.prometheus import Stream
+
+FIELDS = {metric.dcgm: metric.name for metric in METRICS.values() if metric.dcgm}
+"""DCGM field -> our metric."""
+SCALES = {
+    "DCGM_FI_DEV_GPU_UTIL": 0.01,
+    "DCGM_FI_DEV_MEM_COPY_UTIL": 0.01,
+    "DCGM_FI_DEV_FB_USED": float(MIB),
+}
+"""The exporter's unit -> ours, where they differ; the profiling fields are ratios already."""
+BREADTH, ENGINE, SM = "breadth_ratio", "gr_active_ratio", "sm_active_ratio"
+BUSY = "gpu_util_ratio"
+MEMORY = "memory_used_bytes"
+LOOK_BACK_S = 600.0
+"""How much of the past shows which series there are and how often they are new."""
+MIN_POLL_S = 5.0
+MAX_BACKOFF_S = 60.0
+GIVE_UP_S = 300.0
+"""Without an answer for so long the source is lost; until then what was missed is fetched later."""
+CHUNK_S = 6 * 3600.0
+"""Asked for at once when a recording is read."""
+LONGEST_S = 31 * 86_400.0
+_TRIPS = 3
+
+Points = dict[str, dict[float, float]]
+"""Metric -> stamp on the server's wall clock -> value in our unit."""
+
+
+class PrometheusSource:
+    """One GPU of those that `--match` and `--device` leave."""
+
+    def __init__(self, options: SourceOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._api: PrometheusApi | None = None
+        self._selector = ""
+        self._uuid = ""
+        self._to_monotonic_s = 0.0
+        """Server's wall clock -> our monotonic one."""
+        self._share = ""
+        self._scrape_s = MIN_POLL_S
+        self._seen_s: dict[str, float] = {}
+        """Metric -> newest stamp handed on, server's clock; outlives a loss."""
+        self._polled_s = -math.inf
+        self._answered_s = 0.0
+        self._backoff_s = 0.0
+        self._quiet = False
+
+    def open(self) -> SourceInfo:
+        """Find the GPU, its series, their period and the offset of the server's clock.
+
+        Raises:
+            SourceUnavailable: No server, no such series, or several GPUs.
+            PermissionDenied: The server wants credentials, or others.
+            InvalidOption: `--url`, `--match` or `--device` is wrong.
+        """
+        self.close()
+        api = PrometheusApi(self._options.url or "", self._options.environ)
+        self._to_monotonic_s, error_s = self._synchronise(api)
+        now_s = self._clock.monotonic_s()
+        streams = self._choose(api, LOOK_BACK_S, now_s - self._to_monotonic_s)
+        points = _points(streams)
+        device, share = _device(streams[0].labels), _share(points)
+        pace = _Pace(points, share)
+        self._scrape_s, self._share = pace.scrape_s, share
+        self._api, self._uuid = api, device.uuid
+        self._polled_s, self._answered_s = now_s, now_s
+        for metric in points:  # what was before is not this run's
+            self._seen_s.setdefault(metric, now_s - self._to_monotonic_s - self._scrape_s)
+        of = {metric: Series(metric, device.uuid) for metric in points}
+        duty = of[ENGINE] if share == BREADTH else None
+        return SourceInfo(
+            source="prometheus",
+            devices=(device,),
+            series=tuple(of.values()),
+            share=of[share],
+            memory=of.get(MEMORY),
+            period_s=pace.period_s,
+            duty=duty,
+            also=() if duty is None else (Share(duty, memory=of.get(MEMORY)),),
+            buffer_s=LOOK_BACK_S,  # it keeps what we have not fetched yet
+            versions=_versions(streams),
+            notes=(
+                _origin(streams[0].labels),
+                pace.words,
+                f"clocks compared to within {1000 * error_s:.0f} ms",
+            ),
+        )
+
+    def read(self, *, slow: bool) -> Batch:
+        """Return what was scraped since the last call; asks every 5 s or scrape at the most.
+
+        Raises:
+            SourceLost: The server refuses, or has not answered for five minutes.
+        """
+        now_s = self._clock.monotonic_s()
+        wait_s = max(MIN_POLL_S, self._scrape_s, self._backoff_s)
+        if self._api is None or now_s - self._polled_s < wait_s:
+            return Batch()
+        self._polled_s = now_s
+        # Once more what the last answer held the end of: storage may have had it late.
+        since_s = min(self._seen_s.values()) + self._to_monotonic_s - 2.0 * self._scrape_s
+        span_s = min(now_s - since_s, LOOK_BACK_S + GIVE_UP_S)
+        try:
+            streams = self._api.streams(self._selector, span_s, now_s - self._to_monotonic_s)
+        except Unanswered as error:
+            self._backoff_s = min(
+                MAX_BACKOFF_S, max(error.after_s, 2.0 * self._backoff_s, MIN_POLL_S)
+            )
+            if now_s - self._answered_s > GIVE_UP_S:
+                raise SourceLost(error.message, error.hint, error.reason) from error
+            quiet, self._quiet = self._quiet, True
+            lack = Unavailable(Series(self._share, self._uuid), "timed_out", str(error))
+            return Batch(unavailable=() if quiet else (lack,))
+        except TelemetryError as error:
+            raise SourceLost(error.message, error.hint, error.reason) from error
+        self._backoff_s, self._answered_s, self._quiet = 0.0, now_s, False
+        return self._fresh(_points(streams))
+
+    def close(self) -> None:
+        """Forget the server; may be called twice."""
+        self._api = None
+
+    def record(self, from_s: float, to_s: float) -> Trace:
+        """Return what was recorded of one GPU in `(from, to]`, seconds since 1970.
+
+        Raises:
+            SourceUnavailable, PermissionDenied, InvalidOption: As `open`.
+        """
+        if not 0.0 < to_s - from_s <= LONGEST_S:
+            raise InvalidOption("--from to --to is no time of up to 31 days", "--from before --to")
+        api = PrometheusApi(self._options.url or "", self._options.environ)
+        streams: list[Stream] = []
+        chunks = math.ceil((to_s - from_s) / CHUNK_S)
+        for number in range(chunks):
+            begin_s = from_s + number * CHUNK_S
+            span_s = min(CHUNK_S, to_s - begin_s)
+            streams += self._find(api, span_s, begin_s + span_s)
+        streams = self._single(streams)
+        points = _points(streams)
+        device, share = _device(streams[0].labels), _share(points)
+        of = [Series(metric, device.uuid) for metric in points]
+        stamps = sorted({stamp for values in points.values() for stamp in values})
+        rows = tuple(
+            (stamp - from_s, tuple(_finite(points[one.metric].get(stamp)) for one in of))
+            for stamp in stamps
+        )
+        notes = (_origin(streams[0].labels), _Pace(points, share).words)
+        main = Series(share, device.uuid)
+        return Trace("prometheus", rows, tuple(of), (device,), "prometheus", notes, main=main)
+
+    # ---- finding one GPU ----------------------------------------------------------------------
+
+    def _choose(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
+        """Return the streams of the one GPU that is meant, and remember how to select them."""
+        streams = self._single(self._find(api, span_s, end_s))
+        self._selector = self._select(f"UUID={quoted(streams[0].labels['UUID'])}")
+        return streams
+
+    def _find(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
+        return [
+            stream
+            for stream in api.streams(self._select(), span_s, end_s)
+            if stream.labels.get("UUID") and stream.labels.get("__name__") in FIELDS
+        ]
+
+    def _select(self, *further: str) -> str:
+        parts = ['__name__=~"' + "|".join(FIELDS) + '"', *further]
+        if self._options.match:
+            parts.append(matchers(self._options.match))
+        return "{" + ",".join(parts) + "}"
+
+    def _single(self, streams: Sequence[Stream]) -> list[Stream]:
+        wanted = self._options.device
+        named = {s.labels["UUID"]: s.labels for s in streams}
+        if wanted is not None:
+            named = {
+                uuid: labels
+                for uuid, labels in named.items()
+                if uuid.startswith(wanted) or labels.get("gpu") == wanted
+            }
+        if not named:
+            raise SourceUnavailable(
+                "Prometheus holds no series of such a GPU",
+                "does it scrape a DCGM exporter? see --match and --device",
+                "no_data_yet",
+            )
+        if len(named) > 1:
+            some = ", ".join(sorted(named)[:3])
+            raise SourceUnavailable(
+                f"{len(named)} GPUs match: {some}{', ...' if len(named) > 3 else ''}",
+                "name one with --device UUID, or narrow --match",
+            )
+        chosen = [s for s in streams if s.labels["UUID"] in named]
+        parts = {s.labels.get("GPU_I_ID", "") for s in chosen}
+        if len(parts) > 1:
+            raise SourceUnavailable(
+                f"GPU {next(iter(named))} is divided (MIG)",
+                "choose an instance: --match 'GPU_I_ID=\"1\"'",
+                "mig",
+            )
+        return chosen
+
+    # ---- time ---------------------------------------------------------------------------------
+
+    def _synchronise(self, api: PrometheusApi) -> tuple[float, float]:
+        """Return (server's wall clock -> our monotonic one, its error), from the shortest trip."""
+        best = (0.0, math.inf)
+        for _ in range(_TRIPS):
+            sent_s = self._clock.monotonic_s()
+            server_s = api.now_s()
+            received_s = self._clock.monotonic_s()
+            error_s = (received_s - sent_s) / 2.0
+            if error_s < best[1]:
+                best = (sent_s + error_s - server_s, error_s)
+        return best
+
+    def _fresh(self, points: Points) -> Batch:
+        """Return what had not been handed on yet."""
+        readings, gaps = [], []
+        for metric, values in points.items():
+            seen_s = self._seen_s.get(metric)
+            if seen_s is None:
+                continue  # began after we did: nobody waits for it
+            stamps = sorted(stamp for stamp in values if stamp > seen_s)
+            if not stamps:
+                continue
+            if metric == self._share:
+                gaps = [
+                    Gap(a + self._to_monotonic_s, b + self._to_monotonic_s, "source")
+                    for a, b in pairwise((seen_s, *stamps))
+                    if b - a > 3.0 * self._scrape_s
+                ]
+            self._seen_s[metric] = stamps[-1]
+            times_s = tuple(stamp + self._to_monotonic_s for stamp in stamps)
+            taken = tuple(values[stamp] for stamp in stamps)
+            readings.append(Readings(Series(metric, self._uuid), times_s, taken))
+        return Batch(tuple(readings), gaps=tuple(gaps))
+
+
+def _points(streams: Iterable[Stream]) -> Points:
+    """Return the streams by metric, in our units, with the SM share while busy beside them.
+
+    A pod's labels change when it does: the streams of one GPU before and after are one series.
+    """
+    found: Points = {}
+    for stream in streams:
+        field = stream.labels["__name__"]
+        metric, scale = FIELDS[field], SCALES.get(field, 1.0)
+        values = found.setdefault(metric, {})
+        for stamp, value in zip(stream.times_s, stream.values, strict=True):
+            values[stamp] = _plausible(metric, value * scale)
+    if ENGINE in found and SM in found:
+        both = sorted(found[ENGINE].keys() & found[SM].keys())
+        found[BREADTH] = {t: breadth_ratio(found[SM][t], found[ENGINE][t]) for t in both}
+    return {metric: values for metric, values in found.items() if values}
+
+
+def _plausible(metric: str, value: float) -> float:
+    """Return a value, or NaN for DCGM's blank ones and what no such metric can be."""
+    if not math.isfinite(value) or value < 0.0:
+        return math.nan
+    if metric.endswith("_ratio"):
+        return value if value <= 1.0 else math.nan
+    return value if value < 2.0**62 else math.nan
+
+
+def _share(points: Points) -> str:
+    for metric in (BREADTH, BUSY, ENGINE):
+        if metric in points:
+            return metric
+    raise SourceUnavailable(
+        "Prometheus holds no utilization of that GPU",
+        "the exporter's list must name DCGM_FI_DEV_GPU_UTIL",
+        "not_supported",
+    )
+
+
+def _device(labels: dict[str, str]) -> Device:
+    index = labels.get("gpu", "")
+    return Device(
+        labels["UUID"],
+        labels.get("modelName", "") or "GPU",
+        int(index) if index.isascii() and index.isdecimal() else None,
+    )
+
+
+class _Pace:
+    """How often a share is scraped, and how often it is new.
+
+    An exporter that collects every 30 s and is scraped every 15 s says everything twice; the lower
+    quartile of the times between changes tells.
+    """
+
+    def __init__(self, points: Points, share: str) -> None:
+        values = points[ENGINE if share == BREADTH else share]  # a share while busy is often NaN
+        stamps = sorted(values)
+        apart_s = sorted(b - a for a, b in pairwise(stamps))
+        self.scrape_s = apart_s[len(apart_s) // 2] if apart_s else MIN_POLL_S
+        changed = [b for a, b in pairwise(stamps) if values[a] != values[b]]
+        apart_s = sorted(b - a for a, b in pairwise(changed))
+        self._change_s = apart_s[len(apart_s) // 4] if len(apart_s) >= 4 else None
+        self.period_s = max(self.scrape_s, self._change_s or 0.0)
+
+    @property
+    def words(self) -> str:
+        """What was seen."""
+        if self._change_s is None:
+            return f"scraped every {self.scrape_s:g} s; how often it is new could not be seen"
+        if self.period_s >= 1.5 * self.scrape_s:
+            return f"scraped every {self.scrape_s:g} s, new about every {self.period_s:g} s"
+        return f"new about every {self.period_s:g} s"
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _versions(streams: Sequence[Stream]) -> tuple[tuple[str, str], ...]:
+    driver = streams[0].labels.get("DCGM_FI_DRIVER_VERSION", "")
+    return (("driver", driver),) if driver else ()
+
+
+def _origin(labels: dict[str, str]) -> str:
+    """Return whose figures they are, in words."""
+    where = labels.get("Hostname", "")
+    pod = "/".join(labels[name] for name in ("namespace", "pod", "container") if labels.get(name))
+    return (
+        "from a DCGM exporter: device-wide, memory holds other tenants, too"
+        + (f"; host {where}" if where else "")
+        + (f"; pod {pod}" if pod else "")
+    )

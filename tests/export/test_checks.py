@@ -1,0 +1,203 @@
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from jupyter_gpupredict.export.checks import Allowed, inspect
+from jupyter_gpupredict.export.documents import parse_json, parse_yaml
+from tests.export.golden import FOLDER, files
+from tests.export.mutants import mutants
+
+BAD = FOLDER.parent / "bad"
+EXPECTED = Allowed(sm_percent=37, time_percent=82, memory_mib=5874)
+HARMLESS = (
+    (r"drop .*gpupredict/(cell|cert|cov|gpu-|memory-f|pred|share|watched)\S*", "optional"),
+    (r"drop .*tags.*", "an optional stamp, as ECS writes it"),
+    (r"drop metadata.annotations(\.jupyter-gpupredict/(sm|memory)\S*)?", "inputs of a companion"),
+    (r"(drop|twice) .*(command|args)\b.*", "the image's own command, or another one"),
+    (r"(drop|twice) .*envFrom.*", "secrets are optional, and the same one twice is the same"),
+    (r"(drop|twice) .*ports.*", "the port is the platform's default"),
+    (r"(drop|twice|slip) .*tolerations.*", "where it may run, not what it is limited to"),
+    (r"drop .*(resources|resources.requests|resources.limits)", "of the host: none carries a GPU"),
+    (r"drop .*resources.(requests|limits).(cpu|memory)", "of the host"),
+    (r"retype .*resources.(requests|limits).\S+", "a quantity reads the same as a number"),
+    (r"drop (functions.train-resnet|spec).limits(.cpu|.memory)?", "of the host"),
+    (r"drop .*(cpu|essential|networkMode|entrypointNumCpus|rayVersion)", "has a default"),
+    (r"drop .*namespace", "the one that is applied to"),
+    (r"(drop|slip) metadata.labels\S*", "the platform's default project"),
+    (r"(drop|slip) .*(launch-stage|execution-environment)", "the platform's default"),
+    (r"drop spec.template.metadata(.annotations)?", "no more than the two above"),
+    (r"drop .*(MinScale|MaxScale|StrategyType|SpecializationTimeout)", "has a default"),
+    (r"drop .*(poolsize|concurrency|requestsPerPod|functionName|replicas)", "has a default"),
+    (r"drop .*(minReplicas|min-scale|scale-to-zero-pod-retention-period)", "one that stays up"),
+    (r"(drop|slip) spec.labels\S*", "does not scale to zero"),
+    (r"drop .*(activeDeadlineSeconds|eventTimeout)", "no limit: the run may end by itself"),
+    (r"drop .*(predictor.timeout|responseStartTimeoutSeconds)", "the default is long enough"),
+    (r"drop .*(ttlSecondsAfterFinished|backoffLimit|maxRetries|restartPolicy)", "has a default"),
+    (r"drop .*(taskCount|parallelism)", "is one by default"),
+    (r"(drop|twice) spec.build\S*", "another build of the same code"),
+    (r"drop .*deploymentStrategy\S*", "the GPU is not a share that a second pod waits for"),
+    (r"(drop|slip) spec.triggers\S*", "the default trigger has one worker"),
+    (r"drop .*env.\d+", "the pipe directory is the default one, or KAI's is the choice of GPU"),
+    (r"(drop|slip) spec.environment\S*", "information; the profile limits"),
+    (r"(drop|retype) version", "any version is read"),
+    (r"slip .*nodeSelector.example.com/mps", "another label of the nodes"),
+    (r"slip data.mps-2", "the name that a node's label gives"),
+    (r"slip functions.train-resnet", "another name"),
+    (r"drop .*(runtimeClassName|schedulerName)", "the node's runtime; HAMi's webhook sets its own"),
+    (r"drop .*containers.\d+.name", "a revision names its container itself"),
+    (r"drop .*claims.\d+.request", "all requests of the claim: there is one"),
+    (r"drop .*devices.config.\d+.requests\S*", "all requests of the claim: there is one"),
+    (r"drop .*rayStartParams", "KubeRay counts nvidia.com/gpu by itself"),
+    (r"twice requiresCompatibilities\S*", "the same twice"),
+    (r"drop spec.tasks.\d.template.spec.containers.0.env", "rank 0 of a pod is what code assumes"),
+    (r"(drop|twice) spec.plugins.pytorch.0", "the plug-in has a port of its own"),
+    (r"(drop|twice) spec.policies(.0)?(.events.\d)?", "the others wait until the time limit"),
+    (r"drop .*workerGroupSpecs.\d.maxReplicas", "nothing scales it up"),
+    (r"(drop|slip) .*plasma-directory", "what KubeRay mounts stands in no file"),
+    (r"drop spec.minAvailable", "Volcano takes all"),
+    (r"twice .*podAntiAffinity.*", "the same twice"),
+)
+"""(what was done where, why it changes nothing that is limited or promised)."""
+
+
+def read(path):
+    text = path.read_text(encoding="utf-8")
+    return [parse_json(text)] if path.suffix == ".json" else parse_yaml(text)
+
+
+def told(path, documents):
+    text = "\n---\n".join(json.dumps(one) for one in documents)  # JSON is YAML, and quick
+    ledger, unknown = inspect(path.name, text, EXPECTED)
+    return ledger.findings or unknown
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: "/".join(path.parts[-2:]))
+def test_a_golden_file_has_no_finding(path):
+    ledger, unknown = inspect(path.name, path.read_text(encoding="utf-8"), EXPECTED)
+    assert [str(finding) for finding in ledger.findings] == []
+    assert unknown == ()
+
+
+def test_every_slip_in_a_golden_file_is_found_or_harmless():
+    """Keys and items dropped, misspelt, given twice or of another type, one at a time."""
+    missed, count, found = set(), 0, 0
+    for path in files():
+        if path.suffix not in (".yaml", ".json"):
+            continue
+        documents = read(path)
+        for position, document in enumerate(documents):
+            for what, place, mutant in mutants(document):
+                count += 1
+                changed = [*documents[:position], mutant, *documents[position + 1 :]]
+                if told(path, changed):
+                    found += 1
+                    continue
+                done = f"{what} {'.'.join(map(str, place))}"
+                if not any(re.fullmatch(pattern, done) for pattern, _ in HARMLESS):
+                    missed.add(f"{path.parent.name}: {done}")
+    assert sorted(missed) == []
+    assert found > 0.8 * count > 5000
+
+
+def test_every_key_given_twice_is_found():
+    for path in files():
+        if path.suffix != ".yaml":
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            if re.match(r"\s*[\w./\"-]+: \S", line) and not line.startswith(("#", " - ")):
+                if any("|" in before for before in lines[max(0, number - 8) : number]):
+                    continue  # inside a block of text
+                text = "\n".join([*lines[:number], line, *lines[number:]])
+                ledger, _ = inspect(path.name, text, EXPECTED)
+                assert {one.rule for one in ledger.findings} == {"parse"}, (path, line)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "---\n".join(reversed(text.split("---\n"))),  # the Service behind the Job
+        lambda text: text.replace("-0.train-resnet", "-0.train-resnet.ns.svc.cluster.local"),
+        lambda text: text.replace("    job-name: t", "    batch.kubernetes.io/job-name: t", 1),
+    ],
+)
+def test_other_ways_to_say_the_same_are_no_findings(edit):
+    text = (FOLDER / "job-mps-ranks" / "job.yaml").read_text(encoding="utf-8")
+    changed = edit(text)
+    assert changed != text
+    assert [str(one) for one in inspect("job.yaml", changed, EXPECTED)[0].findings] == []
+
+
+def test_workers_without_a_gpu_are_no_ranks():
+    path = FOLDER / "rayjob-device-plugin-ranks" / "rayjob.yaml"
+    (job,) = read(path)
+    groups = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    other = copy.deepcopy(groups[0])
+    other["groupName"], other["rayStartParams"] = "loaders", {}
+    del other["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu.shared"]
+    groups.append(other)
+    assert not told(path, [job])
+    groups.append(copy.deepcopy(groups[0]))
+    assert [one.rule for one in told(path, [job])] == ["ranks"]
+
+
+def bad_files():
+    return sorted(BAD.iterdir())
+
+
+@pytest.mark.parametrize("path", bad_files(), ids=lambda path: path.name)
+def test_a_bad_file_breaks_the_rule_it_is_named_after(path):
+    ledger, _ = inspect(path.name, path.read_text(encoding="utf-8"), Allowed())
+    assert path.name.partition(".")[0] in {finding.rule for finding in ledger.findings}
+    for finding in ledger.findings:
+        assert "\n" not in str(finding)
+
+
+def test_a_kind_that_nothing_is_known_of_is_unchecked():
+    text = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n"
+    ledger, unknown = inspect("x.yaml", text, Allowed())
+    assert ledger.findings == []
+    assert unknown == ("example.com/v1 Thing",)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- 1\n", "a: [", "kind: Job\n", "a: &a [*a]\n", "{}\n", "1\n", "a: !!python/x 1\n"]
+)
+def test_a_text_that_is_no_manifest_is_a_finding(text):
+    ledger, _ = inspect("x.yaml", text, Allowed())
+    assert ledger.failed
+
+
+def shared_examples(shared, kind):
+    folder = shared / "crds" / "examples" / kind
+    if not folder.is_dir():
+        pytest.skip("the examples of shared/crds are not there")
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def inspected(path):
+    return inspect(path.name, Path(path).read_text(encoding="utf-8"), Allowed())
+
+
+def test_good_examples_pass(shared):
+    unchecked = []
+    for path in shared_examples(shared, "good"):
+        ledger, unknown = inspected(path)
+        assert [str(finding) for finding in ledger.findings] == []
+        unchecked += [path.name] * bool(unknown)
+    assert unchecked == ["openfunction.yaml"]
+
+
+def test_bad_examples_fail(shared):
+    passed = [path.name for path in shared_examples(shared, "bad") if not inspected(path)[0].failed]
+    assert passed == []
+
+
+def test_doubtful_examples_are_warned_of(shared):
+    for path in shared_examples(shared, "warn"):
+        ledger, _ = inspected(path)
+        assert ledger.findings
+        assert not ledger.failed

@@ -1,0 +1,131 @@
+import importlib
+import importlib.metadata
+import json
+import sys
+
+import pytest
+
+from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.export.function.requirements import is_editable, requirements
+
+
+def needs(*modules, optional=(), installed=(), extra=()):
+    return requirements({one: "In [1] line 1" for one in modules}, optional, installed, extra)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Makes distributions as pip writes them, found before those that are really there."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(name, version="1.0", files=(), link=None, **modules):
+        for path in files:
+            target = tmp_path / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "RECORD").write_text("".join(f"{path},,\n" for path in files))
+        if link is not None:
+            (info / "direct_url.json").write_text(json.dumps(link))
+        importlib.invalidate_caches()
+
+    return make
+
+
+def test_versions_are_those_installed():
+    version = importlib.metadata.version
+    assert needs("numpy.linalg.norm", "yaml.safe_load", "json", "os.path").lines == (
+        f"numpy=={version('numpy')}", f"PyYAML=={version('pyyaml')}",
+    )  # fmt: skip
+
+
+def test_the_python_stands_above(site):
+    text = needs().text
+    assert text.startswith(f"# Python {sys.version_info.major}.{sys.version_info.minor};")
+
+
+def test_a_namespace_is_told_apart_by_its_files(site):
+    site("space-one", "1.1", ["space/one/__init__.py"])
+    site("space-two", "2.2", ["space/two.py", "space/deep/inner/__init__.py"])
+    site("space-three", "3.3", ["space/three.cpython-311-x86_64-linux-gnu.so"])
+    assert needs("space.one.name").lines == ("space-one==1.1",)
+    assert needs("space.two.name").lines == ("space-two==2.2",)
+    assert needs("space.deep.inner").lines == ("space-two==2.2",)
+    assert needs("space.three").lines == ("space-three==3.3",)
+    assert len(needs("space").lines) == 2  # as a whole: all with Python files in it
+
+
+def test_a_local_version_is_pinned_without_it(site):
+    site("frame", "2.4.0+cu121", ["frame/__init__.py"])
+    site("own", "1.0+mine.3", ["own/__init__.py"])
+    found = needs("frame", "own")
+    assert found.lines == (
+        "frame==2.4.0  # 2.4.0+cu121 here: pip install --extra-index-url "
+        "https://download.pytorch.org/whl/cu121",
+        "own==1.0  # 1.0+mine.3 here",
+    )
+    assert any("own: 1.0+mine.3 is a build of its own" in note for note in found.notes)
+
+
+def test_addresses_come_without_passwords(site):
+    commit = "a" * 40
+    site(
+        "vcs", files=["vcs/__init__.py"],
+        link={"url": "https://user:canary@example.com/vcs.git",
+              "vcs_info": {"vcs": "git", "commit_id": commit}},
+    )  # fmt: skip
+    site("archive", files=["archive/__init__.py"], link={"url": "https://example.com/a.whl"})
+    found = needs("vcs", "archive")
+    assert found.lines == (
+        "archive @ https://example.com/a.whl", f"vcs @ git+https://example.com/vcs.git@{commit}",
+    )  # fmt: skip
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("link", [{"url": "file:///home/someone/a.whl"}])
+def test_a_local_file_is_refused_without_its_path(site, link):
+    site("local", files=["local/__init__.py"], link=link)
+    with pytest.raises(UnsupportedCell, match="local file") as caught:
+        needs("local")
+    assert "someone" not in str(caught.value)
+
+
+def test_an_editable_install_is_found_where_its_code_is(site, tmp_path):
+    link = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    site("developed", files=["developed/__init__.py"], link=link)
+    assert is_editable("developed") == tmp_path
+    assert is_editable("numpy") is None
+    assert is_editable("nothing_like_this") is None
+
+
+def test_a_module_of_nobody():
+    with pytest.raises(UnsupportedCell, match=r"In \[1\] line 1: module nothing_like_this"):
+        needs("nothing_like_this.at_all")
+    found = needs("nothing_like_this", optional=("nothing_like_this",))
+    assert found.lines == ()
+    assert "left out" in found.notes[0]
+
+
+def test_what_pip_was_given():
+    version = importlib.metadata.version
+    words = ["-q", "--upgrade", "numpy", "pandas[performance]>=1", "nothing-like-this>=2", "-r",
+             "more.txt", "--index-url=https://user:canary@example.com/simple",
+             "git+https://user:canary@example.com/x.git", "./wheels/canary.whl",
+             "jupyter_gpupredict"]  # fmt: skip
+    found = needs(installed=words)
+    assert found.lines == (
+        "git+https://example.com/x.git",
+        "nothing-like-this>=2",
+        f"numpy=={version('numpy')}",
+        f"pandas[performance]=={version('pandas')}",
+    )
+    assert "canary" not in str(found)
+    said = "\n".join(found.notes)
+    for part in ("-r", "--index-url", "nothing-like-this", "local path", "password"):
+        assert part in said
+
+
+def test_adapters_add_theirs():
+    assert needs("numpy", extra=("runpod==1.2",)).lines[-1] == "runpod==1.2"

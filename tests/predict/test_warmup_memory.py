@@ -1,0 +1,83 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_gpupredict.predict.memory import MemoryPeak
+from jupyter_gpupredict.predict.warmup import FalseStart
+
+GIB = float(1 << 30)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(0.01, 5.0)), max_size=200))
+def test_a_false_start_needs_a_minute_of_idle_and_nearly_no_activity(readings):
+    watch = FalseStart()
+    active = idle = seen = 0.0
+    for value, weight in readings:
+        found = watch.update(value, weight)
+        seen += weight
+        active += weight if value >= 0.01 else 0.0
+        idle = 0.0 if value >= 0.01 else idle + weight
+        if found:
+            assert idle >= 60.0 - 1e-6
+            assert active < 0.05 * seen + 1e-9
+            return
+        assert idle < 60.0 + 1e-6 or active >= 0.05 * seen - 1e-9
+
+
+def watched(readings, begin=0.0, **options):
+    peak = MemoryPeak(**options)
+    peak.begin(begin)
+    for time_s, value in readings:
+        peak.update(time_s, value)
+    return peak
+
+
+def test_a_peak_is_believed_when_it_has_stood():
+    peak = watched([(0.0, 1 * GIB), (10.0, 4 * GIB), (20.0, 3 * GIB)], age_s=300.0)
+    fresh = peak.estimate(100.0, 80 * GIB, "process")
+    assert (fresh.target_bytes, fresh.peak_bytes) == (None, 4 * GIB)
+    assert "90 s old" in fresh.reason
+    assert peak.estimate(310.0, 80 * GIB, "process").target_bytes == pytest.approx(4.6 * GIB)
+
+
+def test_growth_of_one_percent_keeps_the_peak_old_and_more_makes_it_fresh():
+    small = watched([(0.0, 100.0), (400.0, 100.9)], begin=math.nan)
+    assert small.estimate(401.0, None, "process").target_bytes == pytest.approx(1.15 * 100.9)
+    large = watched([(0.0, 100.0), (400.0, 102.0)], begin=math.nan)
+    assert large.estimate(401.0, None, "process").target_bytes is None
+
+
+def test_epochs_to_come_hold_the_target_back():
+    peak = watched([(0.0, 1 * GIB), (10.0, 4 * GIB)])
+    held = peak.estimate(1000.0, 80 * GIB, "process", "1 of two epochs")
+    assert (held.target_bytes, held.reason) == (None, "1 of two epochs")
+
+
+def test_a_framework_that_takes_the_card_is_recognised_by_its_share():
+    taken = watched([(0.0, 0.5 * GIB), (30.0, 75 * GIB)]).estimate(900.0, 80 * GIB, "process")
+    assert taken.preallocated
+    assert taken.target_bytes is None
+    assert "TF_FORCE_GPU_ALLOW_GROWTH" in taken.reason
+    late = watched([(0.0, 0.5 * GIB), (90.0, 75 * GIB)]).estimate(900.0, 80 * GIB, "process")
+    assert not late.preallocated  # it grew into the card: that is need
+
+
+def test_without_the_cards_size_by_being_flat_from_the_first_reading():
+    flat = watched([(1.0, 9.6 * GIB), (30.0, 10 * GIB), (400.0, 10 * GIB)])
+    assert not flat.estimate(40.0, None, "device-wide").preallocated  # not a minute yet
+    assert flat.estimate(400.0, None, "device-wide").preallocated
+    grown = watched([(1.0, 9.4 * GIB), (30.0, 10 * GIB), (400.0, 10 * GIB)])
+    assert not grown.estimate(400.0, None, "device-wide").preallocated
+    later = watched([(1.0, 10 * GIB), (70.0, 10 * GIB), (300.0, 14 * GIB)])
+    assert not later.estimate(700.0, None, "device-wide").preallocated
+
+
+def test_host_memory_is_never_called_preallocated():
+    assert not watched([(1.0, 10 * GIB)]).estimate(400.0, None, "rss").preallocated
+
+
+def test_a_missing_reading_is_no_reading():
+    peak = watched([(0.0, math.nan), (1.0, math.nan)])
+    assert math.isnan(peak.estimate(5.0, None, "process").peak_bytes)
