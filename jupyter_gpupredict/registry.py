@@ -7,10 +7,12 @@ A third party registers the same kind of class through an entry point of the gro
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 SOURCES = {
     "gpm": "sources.telemetry.gpm:GpmSource",
@@ -114,5 +116,7 @@ def _table(kind: str) -> dict[str, str]:
     }[kind]
 
 
-def _plugins(kind: str) -> tuple[metadata.EntryPoint, ...]:
+def _plugins(kind: str) -> tuple[EntryPoint, ...]:
+    from importlib import metadata  # slow to load, and rarely needed
+
     return tuple(metadata.entry_points(group=f"jupyter_gpupredict.{kind}"))

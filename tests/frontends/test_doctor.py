@@ -118,7 +118,7 @@ def test_what_kind_of_machine_it_is(tmp_path, mark, environ, release, expected):
 
 
 def test_a_machine_that_hides_processes_is_told(monkeypatch):
-    monkeypatch.setattr(doctor, "host", lambda: Host("Docker", host_pids=False, wsl=True))
+    monkeypatch.setattr(doctor.run, "host", lambda: Host("Docker", host_pids=False, wsl=True))
     lines = {line.name: line for line in doctor.examine()}
     assert not lines["process numbers"].works
     assert "--pid=host" in lines["process numbers"].fix
