@@ -189,6 +189,10 @@ export interface IExportRequest {
   cells?: ISentCell[];
   notebook?: string;
   params?: string[];
+  /** Who gives what looks like a credential, `env` or `param`; absent: nobody, it is refused. */
+  secrets?: string;
+  /** Keep what looks like a credential and is still there. */
+  allow_secrets?: boolean;
 }
 
 /** A code cell as an export takes it. */

@@ -382,6 +382,46 @@ def test_code_that_was_changed_since_is_refused_and_can_be_left_out(open_panel):
     assert "no cell has the code" not in dialog.inner_text()
 
 
+def test_a_credential_in_the_cells_is_named_and_given_by_the_environment(open_panel, lab):
+    key = "AKIA" + "A7" * 8
+    sheet = open_panel(LOAD, f"key = {key!r}", f"{NAP.format(6)}\nlen(key)")
+    sheet.run_all()
+    wait_run(sheet, "completed", 30)
+    sheet.page.locator(PANEL).get_by_role("button", name="Export…").click()
+    dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
+    name = f"key-{sheet.path.stem[-4:]}".rstrip("-")
+    dialog.get_by_label("Folder, below the server’s root").fill(f"exports/{name}")
+    alert = dialog.get_by_role("alert").filter(has_text="In [2] line 1 holds what looks like")
+    alert.wait_for(timeout=15_000)
+    gives = dialog.get_by_label("Who gives what looks like a credential")
+    keep = dialog.get_by_label("Keep what looks like a credential")
+    assert (gives.input_value(), keep.is_checked()) == ("", False)
+    assert serious(sheet, ".jp-GpuPredict-exportDialog") == []
+    shot(sheet, "panel-credential.png")
+    gives.focus()
+    sheet.page.keyboard.press("ArrowDown")
+    alert.wait_for(state="detached", timeout=15_000)
+    insist, preview = dialog.get_by_label("Export all the same"), dialog.locator("pre")
+    preview.or_(insist).first.wait_for(timeout=15_000)
+    if insist.count():
+        insist.check()
+    dialog.get_by_label("Preview of").select_option("train_fn.py")
+    assert 'os.environ["AWS_ACCESS_KEY_ID"]' in preview.inner_text()
+    assert "gives it as AWS_ACCESS_KEY_ID" in dialog.get_by_label("Warnings").inner_text()
+    shot(sheet, "panel-credential-env.png")
+    dialog.get_by_role("button", name="Save").click()
+    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
+    written = [path for path in (lab.folder / "exports" / name).rglob("*") if path.is_file()]
+    assert not [path for path in written if key in path.read_text()]
+    gives.focus()
+    sheet.page.keyboard.press("ArrowUp")
+    alert.wait_for(timeout=15_000)
+    sheet.page.keyboard.press("Tab")
+    sheet.page.keyboard.press("Space")
+    dialog.get_by_label("Warnings").filter(has_text="kept on request").wait_for(timeout=15_000)
+    assert key in preview.inner_text()
+
+
 def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
     sheet = open_panel(LOAD, nap(), server=own_lab)
     sheet.run_all()

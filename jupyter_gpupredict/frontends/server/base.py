@@ -19,6 +19,7 @@ from jupyter_gpupredict.core.errors import (
     MissingExtra,
     NoAnswer,
     OutputExists,
+    SecretFound,
     TraceError,
     UnknownName,
 )
@@ -103,8 +104,7 @@ class ApiHandler(APIHandler):
         except TooSlow as error:
             raise Problem(504, "it took too long", "is the disk or the driver stuck?") from error
         except GpuPredictError as error:
-            reason = "code" if isinstance(error, CodeRefused) else ""
-            raise Problem(status_of(error), error.message, error.hint, reason) from error
+            raise Problem(status_of(error), error.message, error.hint, _reason_of(error)) from error
 
     async def may(self, action: str, resource: str) -> bool:
         """Return whether the user may do something more than the route itself asks for."""
@@ -169,6 +169,13 @@ def allowed(handler: type[APIHandler]) -> list[str]:
     """Return the verbs that a handler answers: those with a guard."""
     verbs = ("get", "post", "put", "patch", "delete", "head")
     return [verb.upper() for verb in verbs if hasattr(getattr(handler, verb), "__wrapped__")]
+
+
+def _reason_of(error: GpuPredictError) -> str:
+    """Return what a client can act on; empty: the status says it."""
+    if isinstance(error, SecretFound):
+        return "secrets"
+    return "code" if isinstance(error, CodeRefused) else ""
 
 
 def status_of(error: GpuPredictError) -> int:

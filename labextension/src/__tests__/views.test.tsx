@@ -3,6 +3,7 @@ import { act } from 'react';
 import { createRoot, Root } from 'react-dom/client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+import type { IExportRequest } from '../api';
 import type { IRecommendation } from '../events';
 import type { ISource } from '../notebook';
 import type { Run } from '../run';
@@ -580,6 +581,103 @@ describe('the export form', () => {
     await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
     await settled();
     expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+  });
+
+  describe('credentials in the code', () => {
+    const said = 'In [3] line 1 holds what looks like an AWS access key';
+    const found = () => new TransportError('refused', 422, said, 'with --secrets env', 'secrets');
+    const chooser = () => host.querySelector('select:has(option[value=env])') as HTMLSelectElement | null;
+    const keep = () =>
+      [...host.querySelectorAll('label')]
+        .find(one => one.textContent?.startsWith('Keep what looks like a credential'))
+        ?.querySelector('input') as HTMLInputElement;
+
+    async function choose(value: string): Promise<void> {
+      await act(async () => {
+        chooser()!.value = value;
+        chooser()!.dispatchEvent(new Event('change', { bubbles: true }));
+      });
+    }
+
+    const server = () =>
+      vi.fn(async (_id: string, request: IExportRequest) => {
+        if (request.cells && !request.secrets && !request.allow_secrets) {
+          throw found();
+        }
+        return files;
+      });
+
+    it('are named in the server’s words, and nothing is chosen for the user', async () => {
+      vi.useFakeTimers();
+      const preview = server();
+      await show(form({ export: preview }, vi.fn(), notebook));
+      expect(chooser()).toBeNull();
+      await settled();
+      const told = host.querySelector('[role=alert]')?.textContent;
+      expect(told).toContain(said);
+      expect(told).not.toContain('--secrets');
+      expect(told).toContain('the manifests alone');
+      expect(chooser()?.labels?.[0]?.textContent).toContain('Who gives what looks like a credential');
+      expect(chooser()?.value).toBe('');
+      expect([...chooser()!.options].map(one => one.value)).toEqual(['', 'env', 'param']);
+      expect(keep().checked).toBe(false);
+      expect(button('Save').disabled).toBe(true);
+      expect(host.textContent).not.toContain('Export all the same');
+    });
+
+    it.each(['env', 'param'])('are given by %s once chosen, in the preview and when saved', async secrets => {
+      vi.useFakeTimers();
+      const preview = server();
+      await show(form({ export: preview }, vi.fn(), notebook));
+      await settled();
+      await choose(secrets);
+      await settled();
+      expect(host.querySelector('[role=alert]')).toBeNull();
+      expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+      await press(button('Save'));
+      for (const shown of [true, false]) {
+        expect(preview).toHaveBeenCalledWith(RUN, expect.objectContaining({ preview: shown, secrets }));
+      }
+      expect(preview).not.toHaveBeenCalledWith(RUN, expect.objectContaining({ allow_secrets: true }));
+    });
+
+    it('stay only where the box is ticked', async () => {
+      vi.useFakeTimers();
+      const preview = server();
+      await show(form({ export: preview }, vi.fn(), notebook));
+      await settled();
+      await press(keep());
+      await settled();
+      expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ allow_secrets: true }));
+      expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
+    });
+
+    it('are found on saving, too, and the choice stays where it was when it is taken back', async () => {
+      vi.useFakeTimers();
+      await show(form({ export: server() }, vi.fn(), notebook));
+      await settled();
+      const control = chooser();
+      await choose('env');
+      await settled();
+      await choose('');
+      await press(button('Save')); // before the preview of it has come
+      expect(host.querySelector('[role=alert]')?.textContent).toContain(said);
+      expect(host.querySelector('[role=status]')?.textContent).toBe('');
+      await settled();
+      expect(chooser()).toBe(control);
+    });
+
+    it('are nothing to ask about without the code', async () => {
+      vi.useFakeTimers();
+      const preview = server();
+      await show(form({ export: preview }, vi.fn(), notebook));
+      await settled();
+      await choose('env');
+      await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+      await settled();
+      expect(chooser()).toBeNull();
+      expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ secrets: expect.anything() }));
+    });
   });
 
   it('node labels are read as they are written', () => {

@@ -20,10 +20,13 @@ export interface IExportProps {
   copy: (text: string) => void;
 }
 
+/** Whether a refusal can be insisted against, is about the code alone, or about credentials in it. */
+type Why = 'insist' | 'code' | 'secrets' | '';
+
 type Shown =
   | { at: 'loading' }
   | { at: 'there'; files: IExported }
-  | { at: 'refused'; message: string; hint: string; why: 'insist' | 'code' | '' };
+  | { at: 'refused'; message: string; hint: string; why: Why };
 
 /** A name that Kubernetes takes: lower case, digits and hyphens, at most 63. */
 export function asName(text: string): string {
@@ -65,9 +68,12 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     nodes: '',
     output: `exports/${props.name}`,
     code: source?.own ?? false,
-    params: ''
+    params: '',
+    secrets: '', // as the server has it: refused
+    keep: false
   });
   const [force, setForce] = React.useState(false);
+  const [secretsFound, setSecretsFound] = React.useState(false);
   const [shown, setShown] = React.useState<Shown>({ at: 'loading' });
   const [file, setFile] = React.useState('');
   const [saved, setSaved] = React.useState<{ text: string; good: boolean; exists: boolean } | null>(null);
@@ -94,9 +100,23 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     ...(force ? { force } : {}),
     ...(overwrite ? { overwrite } : {}),
     ...(source && wish.code
-      ? { cells: source.cells(), notebook: source.path, params: asNames(wish.params) }
+      ? {
+          cells: source.cells(),
+          notebook: source.path,
+          params: asNames(wish.params),
+          ...(wish.secrets ? { secrets: wish.secrets } : {}),
+          ...(wish.keep ? { allow_secrets: true } : {})
+        }
       : {})
   });
+
+  const refuse = (error: unknown) => {
+    const why = whyNot(error);
+    setShown({ at: 'refused', ...told(error), why });
+    if (why === 'secrets') {
+      setSecretsFound(true); // for good: a choice that is taken back keeps its control and the focus
+    }
+  };
 
   const key = JSON.stringify([wish, force]);
   React.useEffect(() => {
@@ -105,13 +125,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     const timer = setTimeout(() => {
       api.export(run, request(true)).then(
         files => wanted && setShown({ at: 'there', files }),
-        (error: unknown) =>
-          wanted &&
-          setShown({
-            at: 'refused',
-            ...told(error),
-            why: error instanceof TransportError && error.status === 422 ? whyNot(error) : ''
-          })
+        (error: unknown) => wanted && refuse(error)
       );
     }, TYPING_MS);
     return () => {
@@ -130,6 +144,11 @@ export function ExportForm(props: IExportProps): React.ReactElement {
         exists: false
       });
     } catch (error) {
+      if (whyNot(error) === 'secrets') {
+        setSaved(null);
+        refuse(error);
+        return;
+      }
       const { message, hint } = told(error);
       setSaved({
         text: [message, hint].filter(Boolean).join(': '),
@@ -248,11 +267,34 @@ export function ExportForm(props: IExportProps): React.ReactElement {
       {shown.at === 'refused' && (
         <div className="jp-GpuPredict-warning" role="alert">
           <p>{shown.message}</p>
-          {shown.hint && <p>{shown.hint}</p>}
-          {shown.why === 'code' && (
+          {shown.hint && shown.why !== 'secrets' && <p>{shown.hint}</p>}
+          {(shown.why === 'code' || shown.why === 'secrets') && (
             <p>{trans.__('Or leave the function’s code out: the manifests alone can be exported.')}</p>
           )}
         </div>
+      )}
+      {secretsFound && source && wish.code && (
+        <>
+          <Field label={trans.__('Who gives what looks like a credential')}>
+            <select
+              className="jp-GpuPredict-input"
+              value={wish.secrets}
+              onChange={event => change({ secrets: event.target.value })}
+            >
+              <option value="">{trans.__('nobody: the export is refused unless it is kept')}</option>
+              <option value="env">{trans.__('the environment, by a name in .env.example')}</option>
+              <option value="param">{trans.__('the function’s caller, as a required parameter')}</option>
+            </select>
+          </Field>
+          <label className="jp-GpuPredict-check">
+            <input
+              type="checkbox"
+              checked={wish.keep}
+              onChange={event => change({ keep: event.target.checked })}
+            />
+            {trans.__('Keep what looks like a credential')}
+          </label>
+        </>
       )}
       {(force || (shown.at === 'refused' && shown.why === 'insist')) && (
         <label className="jp-GpuPredict-check">
@@ -331,9 +373,11 @@ function unique(names: string[], present: string): string[] {
   return [...new Set([...names, present])];
 }
 
-/** Whether a refusal can be insisted against, or is about the code alone. */
-function whyNot(error: TransportError): 'insist' | 'code' {
-  return error.reason === 'code' ? 'code' : 'insist';
+function whyNot(error: unknown): Why {
+  if (!(error instanceof TransportError) || error.status !== 422) {
+    return '';
+  }
+  return error.reason === 'code' || error.reason === 'secrets' ? error.reason : 'insist';
 }
 
 /** Manifests come first, then the function, then what is around them in the server's order. */

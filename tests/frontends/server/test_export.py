@@ -272,22 +272,25 @@ async def test_a_module_that_only_the_kernel_has(client, store, coded):
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "reason", "said"),
     [
-        ([CELL], "no cell has the code"),
-        ([{**CELL, "source": "%%gpupredict\n" + MEASURED}], "helper"),
+        ([CELL], "code", "no cell has the code"),
+        ([{**CELL, "source": "%%gpupredict\n" + MEASURED}], "code", "helper"),
         (
             [
                 {**NOTEBOOK[0], "source": "import yaml, losses\nrate = 'AKIA" + "A7" * 8 + "'"},
                 *NOTEBOOK[1:],
             ],
-            "looks like",
+            "secrets",
+            "In [3] line 2 holds what looks like",
         ),
     ],
 )
-async def test_code_that_cannot_be_taken_is_told_apart(client, coded, jp_root_dir, cells, said):
+async def test_code_that_cannot_be_taken_is_told_apart(
+    client, coded, jp_root_dir, cells, reason, said
+):
     status, error = await client.post(EXPORT, with_code(cells))
-    assert (status, error["reason"]) == (422, "code"), error
+    assert (status, error["reason"]) == (422, reason), error
     assert said in error["message"]
     assert not (jp_root_dir / "out").exists()
     assert (await client.post(EXPORT, WISH))[0] == 200  # the manifests go without it
