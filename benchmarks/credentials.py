@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from jupyter_gpupredict.core.cells import Cell
+from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import celltext
 from jupyter_gpupredict.export.function.secrets import literals, suspects
 

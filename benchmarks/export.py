@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import header, interval, shuffled_rounds
-from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.export import export_run, read_notebook
+from jupyter_gpupredict.export.deployment import CodeRequest
 from jupyter_gpupredict.export.function import trial
 from jupyter_gpupredict.run import code_hash
 from tests.frontends import runs

@@ -1,4 +1,4 @@
-"""The seams: what a source, a rule, a renderer and a view must be. One to three methods each."""
+"""The seams: what a source, a hint and a view must be. One to three methods each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import (
-        Capability,
-        Document,
-        ExportRequest,
-        Figures,
-        Restriction,
-        SharePatch,
-    )
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.machine import DeviceTable
     from jupyter_gpupredict.core.progress import Unit
@@ -98,36 +90,6 @@ class HintSource(Protocol):
 
     def detach(self) -> None:
         """Take the hook out again; may be called twice, and without `attach`."""
-        ...
-
-
-class Workload(Protocol):
-    """What runs the exported function."""
-
-    carries: frozenset[Capability]
-    switchable: frozenset[Capability]
-    """What its platform can do and switches off, unless the user says that theirs has it on."""
-    restricts: frozenset[Restriction]
-    max_run_s: int | None
-    """Longest run that a stock platform allows; None: any."""
-
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
-        """Return the files of this workload with the sharing backend's patch applied."""
-        ...
-
-
-class Sharing(Protocol):
-    """How the function's GPU is divided."""
-
-    needs: frozenset[Capability]
-    restricts: frozenset[Restriction]
-    expresses: frozenset[str]
-    """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
-
-    def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
-        """Return what a workload must carry so that the share is applied."""
         ...
 
 

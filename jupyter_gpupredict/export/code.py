@@ -7,10 +7,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.cells import Cell, CodeRequest
 from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption, TraceError
 from jupyter_gpupredict.core.files import read_given
 from jupyter_gpupredict.core.jsontext import require_shallow
+from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.run.options import code_hash
 
 if TYPE_CHECKING:

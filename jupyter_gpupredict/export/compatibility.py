@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability
+from jupyter_gpupredict.export.deployment import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from jupyter_gpupredict.core.protocols import Sharing, Workload
+    from jupyter_gpupredict.export.deployment import Sharing, Workload
 
 FEATURES = {
     Capability.HOST_IPC: "kubernetes.podspec-hostipc",

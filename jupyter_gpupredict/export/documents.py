@@ -23,7 +23,7 @@ from jupyter_gpupredict.core.plain import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_gpupredict.core.deployment import Document, Json
+    from jupyter_gpupredict.export.deployment import Document, Json
 
 NOT_TEXT = re.compile(
     r"[-+]?(\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+)|[yYnN]", re.ASCII

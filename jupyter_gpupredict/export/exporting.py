@@ -16,9 +16,8 @@ from jupyter_gpupredict.run.stored import with_verified
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jupyter_gpupredict.core.cells import CodeRequest
-    from jupyter_gpupredict.core.deployment import Document
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.export.deployment import CodeRequest, Document
 
 WORKLOAD, SHARING = "job", "device-plugin"
 DEFAULT_SHARING = {
@@ -74,8 +73,8 @@ def export_run(
     Raises:
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
     """
-    from jupyter_gpupredict.core.deployment import ExportRequest
     from jupyter_gpupredict.core.errors import Refused
+    from jupyter_gpupredict.export.deployment import ExportRequest
     from jupyter_gpupredict.export.documents import render
     from jupyter_gpupredict.export.function.writing import check, destination, publish
     from jupyter_gpupredict.export.manifest import compose
@@ -143,8 +142,8 @@ def targets() -> list[dict[str, Any]]:
 
     `default` marks the backend that is meant where none is named.
     """
-    from jupyter_gpupredict.core.deployment import Capability
     from jupyter_gpupredict.export import compatibility
+    from jupyter_gpupredict.export.deployment import Capability
 
     workloads, sharings = _made("workloads"), _made("sharing")
     pairs = []

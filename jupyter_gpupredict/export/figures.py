@@ -10,18 +10,18 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Figures
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
+from jupyter_gpupredict.export.deployment import Figures
 from jupyter_gpupredict.export.function.naming import IMAGE, slug
 from jupyter_gpupredict.predict.memory import MARGIN
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Origin
     from jupyter_gpupredict.core.metrics import Basis
     from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
+    from jupyter_gpupredict.export.deployment import ExportRequest, Origin
 
 MemoryFrom = Literal["target", "observed", "user"]
 HOST_MARGIN = 1.2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.export import pod, provenance, ranks
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
 
 
 def job(figures: Figures, request: ExportRequest, patch: SharePatch) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import Figures, Json
+    from jupyter_gpupredict.export.deployment import Figures, Json
 
 PIPE = "/tmp/nvidia-mps"  # noqa: S108 - the daemon's documented default, not a file of ours
 PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"

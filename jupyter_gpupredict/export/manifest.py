@@ -6,20 +6,24 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability
 from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOption
 from jupyter_gpupredict.export import compatibility, provenance, refusals
 from jupyter_gpupredict.export.checks import check
+from jupyter_gpupredict.export.deployment import Capability
 from jupyter_gpupredict.export.figures import figures as make_figures
 from jupyter_gpupredict.export.function.package import folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jupyter_gpupredict.core.cells import CodeRequest
-    from jupyter_gpupredict.core.deployment import Document, ExportRequest
-    from jupyter_gpupredict.core.protocols import Sharing, Workload
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.export.deployment import (
+        CodeRequest,
+        Document,
+        ExportRequest,
+        Sharing,
+        Workload,
+    )
 
 
 @dataclass(frozen=True, slots=True)

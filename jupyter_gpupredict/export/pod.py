@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, image
+from jupyter_gpupredict.export.deployment import Capability, image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
 
 SAFE_CPUS, SAFE_MEMORY_MIB = 2.0, 8192
 """Host requests where the run did not measure them; the file says so."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.plain import one_line
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import Figures, SharePatch
+    from jupyter_gpupredict.export.deployment import Figures, SharePatch
 
 PREFIX = "jupyter-gpupredict/"
 

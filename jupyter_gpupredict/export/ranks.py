@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jupyter_gpupredict.core.deployment import Figures, Json
+    from jupyter_gpupredict.export.deployment import Figures, Json
 
 PORT = 29500
 """The default of torch.distributed; a pod's ports are its own."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Restriction
 from jupyter_gpupredict.core.errors import Refused
+from jupyter_gpupredict.export.deployment import Restriction
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures
 
 CARDS_MIB = {
     "nvidia-l4": 23034,

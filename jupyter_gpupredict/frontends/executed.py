@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.cells import Cell, CodeRequest
+from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import export_run, read_notebook
+from jupyter_gpupredict.export.deployment import CodeRequest
 from jupyter_gpupredict.frontends import executed, mps, report, verifying
 from jupyter_gpupredict.frontends.options import (
     code_options,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-from jupyter_gpupredict.core.cells import SECRETS_FROM, CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import read_notebook
+from jupyter_gpupredict.export.deployment import SECRETS_FROM, CodeRequest
 from jupyter_gpupredict.run import SessionConfig
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from jupyter_gpupredict.run.measuring import progress_board, progress_hooks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
     from jupyter_gpupredict.core.protocols import ShareHold
+    from jupyter_gpupredict.export.deployment import CodeRequest
     from jupyter_gpupredict.export.function.slicing import Slice
     from jupyter_gpupredict.mps.child import Child, Program
 

@@ -24,10 +24,10 @@ from jupyter_gpupredict.run.stored import build_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.ending import Fault
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.verified import Method, Unit
+    from jupyter_gpupredict.export.deployment import CodeRequest
     from jupyter_gpupredict.mps.child import Program
     from jupyter_gpupredict.mps.trials import Bound, Trial
 

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.export.deployment import ExportRequest
 from jupyter_gpupredict.export.figures import figures
 from jupyter_gpupredict.run.ledger import Ledger
 from jupyter_gpupredict.run.stored import build_store

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_gpupredict.core.cells import Cell, CodeRequest
 from jupyter_gpupredict.core.errors import ExportError, OutputExists, SecretFound, TrialFailed
 from jupyter_gpupredict.export import export_run
+from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.run import code_hash
 from tests.export.runs import ranked

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.cells import Cell, CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption, SecretFound
 from jupyter_gpupredict.export import export_run
+from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.export.function.remedies import Remedy
 from jupyter_gpupredict.export.function.secrets import suspects
 from tests.export import credentials

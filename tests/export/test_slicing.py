@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.cells import Cell
 from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.module import indent, module_text
 from jupyter_gpupredict.export.function.renaming import rename

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from jupyter_gpupredict.core.deployment import Document
 from jupyter_gpupredict.core.errors import ExportError, OutputExists
+from jupyter_gpupredict.export.deployment import Document
 from jupyter_gpupredict.export.function.writing import check, destination, publish
 
 DOCUMENTS = (

@@ -7,8 +7,8 @@ import venv
 
 import pytest
 
-from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.export import export_run, read_notebook
+from jupyter_gpupredict.export.deployment import CodeRequest
 from tests.export.test_folder import NOTEBOOKS, execute, measured
 
 pytestmark = pytest.mark.integration

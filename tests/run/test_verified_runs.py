@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jupyter_gpupredict import mps
-from jupyter_gpupredict.core.cells import Cell, CodeRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
 from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.frontends import verifying, words
 from jupyter_gpupredict.frontends.charts import sweep as chart
 from jupyter_gpupredict.frontends.report import Result

@@ -14,7 +14,7 @@ from jupyter_gpupredict.export.checks.ledger import Allowed, Finding, Ledger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import Document, ExportRequest, Figures
+    from jupyter_gpupredict.export.deployment import Document, ExportRequest, Figures
 
 __all__ = ["SUFFIXES", "Allowed", "Finding", "Ledger", "check", "inspect"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from IPython.core.inputtransformer2 import TransformerManager
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.cells import Cell
+    from jupyter_gpupredict.export.deployment import Cell
 
 Mark = Literal["setup", "ignore"]
 _MARK = re.compile(r"#\s*(?:gpupredict:\s*(setup|ignore)|(?:nuclio|mlrun):\s*(ignore))\s*$")

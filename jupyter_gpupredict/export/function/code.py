@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
+from jupyter_gpupredict.export.deployment import SECRETS_FROM
 from jupyter_gpupredict.export.function.beside import modules
 from jupyter_gpupredict.export.function.module import module_text
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
@@ -20,7 +20,7 @@ from jupyter_gpupredict.export.function.slicing import slice_cells
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from jupyter_gpupredict.core.cells import CodeRequest
+    from jupyter_gpupredict.export.deployment import CodeRequest
     from jupyter_gpupredict.export.function.beside import Modules
     from jupyter_gpupredict.export.function.slicing import Slice
 

@@ -9,7 +9,7 @@ from jupyter_gpupredict.export.function.adapters import SERVERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.export.deployment import ExportRequest
 
 ROOT_SHARING = frozenset({"device-plugin"})
 """Sharing backends whose MPS daemon runs as root: its clients have to be the daemon's user."""

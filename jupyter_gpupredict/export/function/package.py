@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Document, Json
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.export import ranks
+from jupyter_gpupredict.export.deployment import Document, Json
 from jupyter_gpupredict.export.function import adapters, readme
 from jupyter_gpupredict.export.function.code import build
 from jupyter_gpupredict.export.function.container import dockerfile, dockerignore
@@ -16,9 +16,8 @@ from jupyter_gpupredict.export.function.module import TEMPLATES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.cells import CodeRequest
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest, Figures
     from jupyter_gpupredict.export.function.adapters import Adapter
     from jupyter_gpupredict.export.function.code import Code
 

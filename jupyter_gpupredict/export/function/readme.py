@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import image
 from jupyter_gpupredict.core.plain import code_span, markdown
 from jupyter_gpupredict.export import ranks
+from jupyter_gpupredict.export.deployment import image
 from jupyter_gpupredict.export.function.container import ROOT_SHARING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import Document, ExportRequest, Figures
+    from jupyter_gpupredict.export.deployment import Document, ExportRequest, Figures
     from jupyter_gpupredict.export.function.code import Code
 
 _CLUSTER = {

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.cells import Cell
 from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import celltext, names
 from jupyter_gpupredict.export.function.entry import Entry, find_entry
 from jupyter_gpupredict.export.function.placing import Finding, Placed, place

@@ -22,7 +22,7 @@ from jupyter_gpupredict.export.documents import render
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jupyter_gpupredict.core.deployment import Document
+    from jupyter_gpupredict.export.deployment import Document
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_PATH", os.O_RDONLY)
 """With `O_PATH`, a folder on the way need not be readable."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
 from jupyter_gpupredict.export import pod, provenance
+from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
 
 CPU_UNITS = 1024
 """ECS counts a CPU as so many units."""

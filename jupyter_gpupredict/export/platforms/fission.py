@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
 from jupyter_gpupredict.export import pod, provenance
+from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
 
 NAMESPACE = "default"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
 from jupyter_gpupredict.export import limits, provenance
+from jupyter_gpupredict.export.deployment import Capability, Document, Restriction
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, SharePatch
 
 RUN = """#!/bin/bash
 # Starts the function, or the command given here, under the MPS daemon that {where} names.

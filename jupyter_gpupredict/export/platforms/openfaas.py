@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
 from jupyter_gpupredict.export import limits, pod, provenance
+from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
 
 PROFILE = "com.openfaas.profile"
 

@@ -6,13 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, SharePatch
 from jupyter_gpupredict.export import pod, provenance, ranks
+from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, SharePatch
 from jupyter_gpupredict.export.documents import yaml_text
 from jupyter_gpupredict.export.function import adapters
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
 
 
 class RayJob:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, SharePatch
 from jupyter_gpupredict.export import limits
+from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, SharePatch
 from jupyter_gpupredict.export.documents import yaml_text
 from jupyter_gpupredict.export.provenance import PREFIX
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
 
 PATH = "deploy/device-plugin-configmap.yaml"
 

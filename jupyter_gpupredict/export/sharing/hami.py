@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
 from jupyter_gpupredict.export import limits
+from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
 
 
 class Hami:

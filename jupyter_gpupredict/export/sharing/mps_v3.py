@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import limits
+from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
 
 SERVER = "gpupredict"
 UUID = re.compile(r"GPU-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

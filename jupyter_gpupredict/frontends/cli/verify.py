@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.export import read_notebook
+from jupyter_gpupredict.export.deployment import CodeRequest
 from jupyter_gpupredict.frontends import verifying
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.mps import Subject, subject_of_folder, subject_of_notebook

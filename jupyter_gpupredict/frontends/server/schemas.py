@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.metrics import METRICS, REASONS
+from jupyter_gpupredict.export.deployment import SECRETS_FROM
 
 Schema = dict[str, Any]
 

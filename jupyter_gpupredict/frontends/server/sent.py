@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import in_order, notebook_cell
+from jupyter_gpupredict.export.deployment import CodeRequest
 from jupyter_gpupredict.frontends.server.inside import require_inside
 from jupyter_gpupredict.run import environment
 

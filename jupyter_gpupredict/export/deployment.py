@@ -1,10 +1,13 @@
-"""What exporters exchange: the figures to write, the request, capabilities, patches, documents."""
+"""What exporters exchange: figures, request, cells, capabilities, patches, documents."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -67,6 +70,56 @@ class ExportRequest:
     """The GPU of the machine that an MPS start-up file is for."""
     accelerator: str = "nvidia-l4"
     """The accelerator that a target asks for by name (Cloud Run)."""
+
+
+SECRETS_FROM = ("env", "param")
+"""Who may give a function its credentials: the environment, the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One executed cell."""
+
+    label: str
+    """How a message names it, such as `In [3]`."""
+    source: str
+    """As its author wrote it, magics and all."""
+    tags: tuple[str, ...] = ()
+    failed: bool = False
+    """It ended with an error, so that what stands below the failing line never ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """Where a function's code comes from and what may be done about what it cannot hold."""
+
+    cells: tuple[Cell, ...]
+    """In the order of execution; one of them has the hash of the measured code."""
+    folder: Path
+    """Where the notebook stands: modules beside it are copied."""
+    params: tuple[str, ...] = ()
+    """Names that the caller will give, instead of what the notebook made."""
+    setup: tuple[str, ...] = ()
+    """Tags, or numbers, of cells that run again before the measured one."""
+    adapters: tuple[str, ...] = ()
+    """Adapters beside those that the workload needs."""
+    base_image: str = ""
+    """The image the Dockerfile starts from; empty: chosen by rule."""
+    drop_magics: bool = False
+    """Leave out what earlier cells have that works in a notebook only, instead of refusing it."""
+    secrets: str = ""
+    """Who gives what looks like a credential, of `SECRETS_FROM`; empty: nobody, it is refused."""
+    allow_secrets: bool = False
+    """Keep what looks like a credential and is still there."""
+    notes: tuple[str, ...] = ()
+    """What is to be said about where the cells come from."""
+    tried: bool = True
+    """Whether the folder is imported for a trial, which runs the user's code in a child of this
+    process; not where that has no business to, as in a server."""
+    pinned: bool = True
+    """Whether the packages that this process sees are those that the code ran with."""
+    python: str = ""
+    """The Python that it ran with, such as `3.11`; empty: this process's."""
 
 
 Origin = Literal["verified", "estimate", "user"]
@@ -166,3 +219,33 @@ class Document:
 def image(figures: Figures, request: ExportRequest) -> str:
     """Return the image to run; a placeholder where the user named none."""
     return request.image or f"registry.example.com/{figures.name}:0.1.0"
+
+
+class Workload(Protocol):
+    """What runs the exported function."""
+
+    carries: frozenset[Capability]
+    switchable: frozenset[Capability]
+    """What its platform can do and switches off, unless the user says that theirs has it on."""
+    restricts: frozenset[Restriction]
+    max_run_s: int | None
+    """Longest run that a stock platform allows; None: any."""
+
+    def render(
+        self, figures: Figures, request: ExportRequest, patch: SharePatch
+    ) -> tuple[Document, ...]:
+        """Return the files of this workload with the sharing backend's patch applied."""
+        ...
+
+
+class Sharing(Protocol):
+    """How the function's GPU is divided."""
+
+    needs: frozenset[Capability]
+    restricts: frozenset[Restriction]
+    expresses: frozenset[str]
+    """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
+
+    def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
+        """Return what a workload must carry so that the share is applied."""
+        ...
