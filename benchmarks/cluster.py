@@ -27,7 +27,10 @@ import numpy as np
 
 from benchmarks.machine import header, interval
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.nodes import (
+from jupyter_gpupredict.core.series import Device
+from jupyter_gpupredict.run import SessionConfig, build_session, measuring
+from jupyter_gpupredict.sources.engines import cluster as source_module
+from jupyter_gpupredict.sources.engines.messages import (
     Hello,
     NodeBatch,
     Offer,
@@ -36,9 +39,6 @@ from jupyter_gpupredict.core.nodes import (
     batch_s,
     hello_message,
 )
-from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.run import SessionConfig, build_session, measuring
-from jupyter_gpupredict.sources.engines import cluster as source_module
 from tests.integration.test_dask_cluster import (
     STEP_S,
     WORKERS,

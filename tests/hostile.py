@@ -20,7 +20,7 @@ from typing import Any
 import jsonschema
 
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.core.following import Place
+from jupyter_gpupredict.core.summary import Place
 from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.frontends.server import about, exports, metrics, replies, sessions

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.hardware.record import Lacking
-from jupyter_gpupredict.core.ending import Ended
 from jupyter_gpupredict.core.progress import Mark, Progress
 from jupyter_gpupredict.mps.child import Child, Program
 from jupyter_gpupredict.mps.isolation import SM_COUNT
+from jupyter_gpupredict.mps.states import Ended
 from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy
 
 PROGRESS = "jupyter_gpupredict.mps.isolation:Listening"

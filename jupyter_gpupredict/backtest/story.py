@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.run import HINTED
-from jupyter_gpupredict.core.history import History
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.run import History
 from jupyter_gpupredict.run import predict_recording
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.score import Summary
-    from jupyter_gpupredict.core.history import Row
     from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.run import Row
 
 USAGE_ROWS = 400
 

@@ -1,4 +1,6 @@
-"""Which devices a process may use: `CUDA_VISIBLE_DEVICES` in all its forms, and `--device`.
+"""The devices of a machine, who uses them, and which of them a process may use.
+
+`CUDA_VISIBLE_DEVICES` in all its forms, and `--device`.
 
 Source: CUDA programming guide, environment variables; the driver library ignores this variable and
 numbers devices in its own order, so everything here ends in UUIDs.
@@ -6,7 +8,7 @@ numbers devices in its own order, so everything here ends in UUIDs.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import InvalidOption
@@ -15,6 +17,57 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jupyter_gpupredict.core.series import Device
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessNow:
+    """One process on a device."""
+
+    pid: int
+    """In the PID namespace that the driver counts in."""
+    name: str
+    """Empty where it cannot be known."""
+    memory_bytes: float | None
+    """None where the driver hides it."""
+    mps: bool
+    """It uses the device through an MPS server."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNow:
+    """One device. A number that is None has its reason."""
+
+    uuid: str
+    name: str
+    index: int
+    utilization_ratio: float | None
+    memory_used_bytes: float | None
+    memory_total_bytes: int | None
+    power_watts: float | None
+    processes: tuple[ProcessNow, ...] | None
+    mps_clients: int | None
+    reasons: Mapping[str, str]
+    """Field -> one of `core.metrics.REASONS`, for each that is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTable:
+    """All devices that the driver shows."""
+
+    devices: tuple[DeviceNow, ...]
+    driver_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where this process runs."""
+
+    container: str
+    """The container's kind; empty outside of one, as far as can be seen."""
+    host_pids: bool
+    """Whether the driver's process numbers mean the same processes here."""
+    wsl: bool
+    """Windows Subsystem for Linux: its driver tells less, and has no MPS."""
 
 
 def is_mig(uuid: str) -> bool:

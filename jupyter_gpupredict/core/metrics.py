@@ -191,6 +191,18 @@ BY_CSV = {metric.csv: metric for metric in METRICS.values()}
 SHARES = tuple(name for name, metric in METRICS.items() if metric.basis is not None)
 """The metrics a share can be predicted from."""
 
+THROTTLE_CAUSES = {
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "temperature (software)",
+    0x40: "temperature (hardware)",
+    0x80: "power brake",
+}
+"""Why a GPU's clocks are held down. Idling and a clock that somebody chose are no throttling.
+
+Source: NVML, nvmlClocksEventReasons; DCGM's CLOCKS_EVENT_REASONS has the same bits."""
+
 LARGEST_NUMBER = 1e20
 """Above every quantity that we have a unit for: a mask of 64 bits is 2e19."""
 
@@ -212,3 +224,14 @@ def breadth_ratio(sm_active: float, gr_active: float) -> float:
     if math.isnan(sm_active) or math.isnan(gr_active) or gr_active < BUSY_RATIO:
         return math.nan
     return min(1.0, sm_active / gr_active)
+
+
+def causes(bits: float) -> tuple[str, ...]:
+    """Return the words of a bit mask; () where nothing holds the clocks down, or it is NaN.
+
+    >>> causes(0x05)
+    ('power cap',)
+    """
+    if math.isnan(bits):
+        return ()
+    return tuple(word for bit, word in THROTTLE_CAUSES.items() if int(bits) & bit)

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jupyter_gpupredict.core.devices import DeviceTable
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.machine import DeviceTable
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
+
+
+class Clock(Protocol):
+    """Two clocks: one that only moves forward and one that people read."""
+
+    def monotonic_s(self) -> float:
+        """Return seconds on a clock that never jumps; its zero means nothing."""
+        ...
+
+    def wall(self) -> datetime:
+        """Return the time of day with a time zone."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks, whatever the user's code puts in their place: many tests do."""
+
+    _monotonic = staticmethod(time.monotonic)
+
+    def monotonic_s(self) -> float:
+        """Return `time.monotonic()`."""
+        return self._monotonic()
+
+    def wall(self) -> datetime:
+        """Return the time of day in UTC."""
+        return datetime.now(UTC)
 
 
 class TelemetrySource(Protocol):

@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import Truncated
-from jupyter_gpupredict.core.history import History, Row
-from jupyter_gpupredict.core.neighbors import Neighbors
+from jupyter_gpupredict.core.metrics import causes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
-    from jupyter_gpupredict.core.series import Series
-    from jupyter_gpupredict.core.share import AppliedShare
-    from jupyter_gpupredict.core.verified import Verified
+    from jupyter_gpupredict.core.series import Readings, Series
+    from jupyter_gpupredict.core.share import AppliedShare, Verified
 
+Row = tuple[float, float, float]
+"""(time_s at the end of the span, smallest, largest value in it); NaN where nothing was read."""
 MAX_WINDOWS = 60
 """Windows kept for drawing; older ones are forgotten."""
 MAX_FURTHER, FURTHER_ROWS = 8, 60
@@ -160,6 +160,117 @@ class RunHeader:
     path: Path
     problem: str = ""
     """What of its trace is damaged, as far as it was looked at; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    end_s: float
+    low: float
+    high: float
+
+
+class History:
+    """Rows of one series, at most `max_rows`; surroundings are merged in pairs when it is full.
+
+    >>> history = History(max_rows=4)
+    >>> for second in range(6):
+    ...     history.add(float(second), second / 10)
+    >>> history.rows()
+    [(1.0, 0.0, 0.1), (3.0, 0.2, 0.3), (5.0, 0.4, 0.5)]
+    """
+
+    __slots__ = ("_last_s", "_max_rows", "_merge", "_pending", "_rows", "generation")
+
+    def __init__(self, max_rows: int = 600) -> None:
+        self._max_rows = max_rows
+        self._rows: list[_Span] = []
+        self._merge = 1
+        self._pending = 0
+        self._last_s = -math.inf
+        self.generation = 0
+        """Raised each time rows were merged: what was sent before must be sent again whole."""
+
+    def add(self, time_s: float, value: float) -> None:
+        """Add one reading; NaN marks a hole."""
+        if self._pending and self._rows:
+            last = self._rows[-1]
+            self._rows[-1] = _Span(time_s, _least(last.low, value), _most(last.high, value))
+        else:
+            self._rows.append(_Span(time_s, value, value))
+        self._pending = (self._pending + 1) % self._merge
+        if len(self._rows) > self._max_rows:
+            self._halve()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._rows)
+
+    @property
+    def open(self) -> bool:
+        """Whether the newest row will still change."""
+        return self._pending != 0
+
+    def rows(self, since_s: float = -math.inf) -> list[Row]:
+        """Return the rows that end after `since_s`, oldest first."""
+        return [(span.end_s, span.low, span.high) for span in self._rows if span.end_s > since_s]
+
+    def _halve(self) -> None:
+        odd = self._rows[-1] if len(self._rows) % 2 else None
+        pairs = zip(self._rows[0::2], self._rows[1::2], strict=False)
+        self._rows = [_Span(b.end_s, _least(a.low, b.low), _most(a.high, b.high)) for a, b in pairs]
+        if odd is not None:
+            self._rows.append(odd)
+            self._pending = self._merge if self._pending == 0 else self._pending
+        self._merge *= 2
+        self._pending %= self._merge
+        self.generation += 1
+
+
+def _least(a: float, b: float) -> float:
+    if math.isnan(a):
+        return b
+    return a if math.isnan(b) else min(a, b)
+
+
+def _most(a: float, b: float) -> float:
+    if math.isnan(a):
+        return b
+    return a if math.isnan(b) else max(a, b)
+
+
+@dataclass(slots=True)
+class Neighbors:
+    """Takes the readings of every device of a run."""
+
+    own: dict[str, int] = field(default_factory=dict)
+    """Device -> most compute processes of the run's own tree at one time; only where there were."""
+    others: dict[str, int] = field(default_factory=dict)
+    """Device -> most compute processes of others at one time; only where there were."""
+    _throttled: Counter[str] = field(default_factory=Counter)
+    _asked: int = 0
+
+    def add(self, readings: Readings) -> None:
+        """Take readings; those of other metrics say nothing here."""
+        metric, device = readings.series.metric, readings.series.device
+        if metric == "throttle_bits":
+            for bits in readings.values:
+                self._asked += not math.isnan(bits)
+                if bits > 0.0:  # not so for NaN, and rarely so for others
+                    self._throttled.update(causes(bits))
+            return
+        if metric == "own_process_count":
+            most = self.own
+        elif metric == "other_process_count":
+            most = self.others
+        else:
+            return
+        for count in readings.values:
+            if count >= 1.0:  # not so for NaN
+                most[device] = max(most.get(device, 0), int(count))
+
+    def throttled(self) -> tuple[tuple[str, float], ...]:
+        """Return (cause, share of the readings), the most frequent first."""
+        return tuple((word, n / self._asked) for word, n in self._throttled.most_common())
 
 
 @dataclass(slots=True)

@@ -1,13 +1,15 @@
-"""What MPS grants to a measured run, and why a run that it caps predicts nothing."""
+"""What MPS grants to a run, why a capped run predicts nothing, and which share was verified."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
 
+Method = Literal["verify", "sweep"]
+Unit = Literal["step", "epoch", "run"]
 PREALLOCATED_SHARE = 0.9
 """So much of the card within a minute is a framework that takes what it can get."""
 
@@ -86,6 +88,41 @@ class AppliedShare:
             return f"{self.sm_count} of {self.device_sm_count} SMs"
         share = f"{self.percentage} % of the SMs"
         return share if self.shown else f"{share}, if MPS applied it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A share that was tried, for one code on one kind of device."""
+
+    percent: int
+    """`CUDA_MPS_ACTIVE_THREAD_PERCENTAGE` of the capped runs."""
+    kept: bool
+    """Whether the speed was kept; a share of which that is not certain is not kept."""
+    speed_ratio: float
+    """Speed at the share, as a part of the uncapped one."""
+    low_ratio: float
+    high_ratio: float
+    """From a verify: the 95 % interval; from a sweep: the lowest and highest of its passes."""
+    method: Method
+    pairs: int
+    unit: Unit
+    """What was counted: steps, epochs, or whole runs."""
+    code_hash: str | None
+    device: str
+    """The device's name."""
+    driver: str
+    session_id: str
+    """The run that was tried again; empty: none."""
+    at: str
+    """ISO 8601 in UTC."""
+    sm_count: int | None = None
+    """SMs that the capped process was given; None where it could not be asked."""
+    tool_version: str = ""
+
+    @property
+    def slowdown(self) -> float:
+        """How many times longer the same work takes."""
+        return 1.0 / self.speed_ratio
 
 
 def withheld(recommendation: Recommendation, cap: str) -> Recommendation:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from jupyter_gpupredict.core.ending import UNREACHABLE, unreachable
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report, words
 from jupyter_gpupredict.frontends.interruption import quiet_interrupt
@@ -19,6 +18,7 @@ from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, open_view
 from jupyter_gpupredict.mps import cell_share
+from jupyter_gpupredict.mps.states import UNREACHABLE, unreachable
 from jupyter_gpupredict.run import build_session, with_verified
 
 if TYPE_CHECKING:

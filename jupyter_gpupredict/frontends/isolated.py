@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyter_gpupredict.core.ending import Ended, Fault
     from jupyter_gpupredict.frontends.cellrun import CellRun
     from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
     from jupyter_gpupredict.mps import Isolated, IsolatedRun
+    from jupyter_gpupredict.mps.states import Ended, Fault
 
     Measure = Callable[[MagicOptions, str, IsolatedRun], CellRun | None]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.machine import MpsStatus, OwnDaemon
+    from jupyter_gpupredict.mps.states import MpsStatus, OwnDaemon
 
 
 def text(status: MpsStatus) -> str:

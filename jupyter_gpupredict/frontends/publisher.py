@@ -6,8 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_gpupredict.core.events import SessionFinished, SourceLost
-from jupyter_gpupredict.core.history import History
-from jupyter_gpupredict.core.run import RunFold
+from jupyter_gpupredict.core.run import History, RunFold
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import text
 
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.history import Row
     from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.run import Row
 
 MAX_ROWS = 240
 """Rows a view holds of each series: a whole frame stays below 15 kB."""

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Series
-    from jupyter_gpupredict.core.share import AppliedShare
-    from jupyter_gpupredict.core.verified import Verified
+    from jupyter_gpupredict.core.share import AppliedShare, Verified
 
 STATE_SIGNS = {
     "warming": "○",

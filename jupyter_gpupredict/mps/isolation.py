@@ -12,20 +12,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.ending import overrun, unreachable
 from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.core.progress import Mark, Phase
+from jupyter_gpupredict.mps.states import overrun, unreachable
 from jupyter_gpupredict.mps.tenancy import ChildShare, Tenancy
 from jupyter_gpupredict.run.measuring import progress_board, progress_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
     from jupyter_gpupredict.core.protocols import ShareHold
     from jupyter_gpupredict.export.deployment import CodeRequest
     from jupyter_gpupredict.export.function.slicing import Slice
     from jupyter_gpupredict.mps.child import Child, Program
+    from jupyter_gpupredict.mps.states import Ended, Fault, Fetched
 
 PATIENCE_S = 10.0
 """Seconds for an interrupted cell to unwind, before the ladder (gpu.md, rule 9)."""

@@ -12,10 +12,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.ending import UNREACHABLE
 from jupyter_gpupredict.core.errors import GpuPredictError, MpsError
-from jupyter_gpupredict.core.machine import MpsDaemon, MpsStatus, MpsTrial, OwnDaemon
 from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.mps.states import UNREACHABLE, MpsDaemon, MpsStatus, MpsTrial, OwnDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,8 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.ending import Ended, Fault
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
+from jupyter_gpupredict.mps.states import Ended, Fault
 
 if TYPE_CHECKING:
     import subprocess

@@ -15,8 +15,8 @@ from jupyter_gpupredict.mps.process import inherited, process_mps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from jupyter_gpupredict.core.ending import Ended
     from jupyter_gpupredict.mps.control import Control
+    from jupyter_gpupredict.mps.states import Ended
     from jupyter_gpupredict.run.options import SessionConfig
 
 

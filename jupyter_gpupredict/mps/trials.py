@@ -12,9 +12,9 @@ from jupyter_gpupredict.core.progress import Authority, Mark, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from jupyter_gpupredict.core.ending import Fault
-    from jupyter_gpupredict.core.verified import Unit
+    from jupyter_gpupredict.core.share import Unit
     from jupyter_gpupredict.mps.child import Child
+    from jupyter_gpupredict.mps.states import Fault
 
 SHARES = (100, 70, 50, 35, 25, 15, 10)
 """What a sweep tries (gpu.md, section 3)."""

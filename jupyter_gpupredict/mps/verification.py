@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefused
 from jupyter_gpupredict.core.files import read_given, read_given_text
 from jupyter_gpupredict.core.jsontext import parse
-from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.code import MAGIC, up_to_measured
 from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
 from jupyter_gpupredict.mps.tenancy import Grounds, hosted
@@ -24,11 +24,11 @@ from jupyter_gpupredict.run.stored import build_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jupyter_gpupredict.core.ending import Fault
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.core.verified import Method, Unit
+    from jupyter_gpupredict.core.share import Method, Unit
     from jupyter_gpupredict.export.deployment import CodeRequest
     from jupyter_gpupredict.mps.child import Program
+    from jupyter_gpupredict.mps.states import Fault
     from jupyter_gpupredict.mps.trials import Bound, Trial
 
 PAIRS = 4

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.devices import visible
 from jupyter_gpupredict.core.errors import InvalidOption, MissingExtra, TelemetryError
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.run.sources import make_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.nodes import Engine
-    from jupyter_gpupredict.core.protocols import DeviceWatch, TelemetrySource
+    from jupyter_gpupredict.core.protocols import Clock, DeviceWatch, TelemetrySource
     from jupyter_gpupredict.run.options import SessionConfig
+    from jupyter_gpupredict.sources.engines.messages import Engine
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.protocols import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,17 +8,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import TraceError
-from jupyter_gpupredict.core.following import News, Place, RunNews
 from jupyter_gpupredict.core.run import Ends
-from jupyter_gpupredict.core.summary import Summary, began_s, summarise, updated
+from jupyter_gpupredict.core.summary import (
+    News,
+    Place,
+    RunNews,
+    Summary,
+    began_s,
+    summarise,
+    updated,
+)
 from jupyter_gpupredict.run.liveness import alive
 from jupyter_gpupredict.run.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.core.run import Advising
+    from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.run.catalog import Catalog
     from jupyter_gpupredict.run.store import Store
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import TraceError
+from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.core.trace import read_as
-from jupyter_gpupredict.core.verified import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.run.clusters import DRIVEN, WorkerSources, make_engine
 from jupyter_gpupredict.run.environment import environment
 from jupyter_gpupredict.run.options import code_hash
@@ -24,10 +24,10 @@ from jupyter_gpupredict.run.stored import build_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.events import SessionFinished
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
+        Clock,
         HintSource,
         SessionHandle,
         ShareHold,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
+from jupyter_gpupredict.core.protocols import SystemClock
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.progress import Unit
+    from jupyter_gpupredict.core.protocols import Clock
 
 MAX_QUEUED = 10_000
 """Marks kept for a sampler that hangs; what does not fit is lost, oldest first."""

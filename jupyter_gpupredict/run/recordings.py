@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.run.options import SessionConfig
 from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
 
 SLOW_EVERY_S = 1.0
 """Period of the slow tier: process lists and power cost milliseconds each."""

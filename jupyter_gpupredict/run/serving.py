@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core import files
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TraceError, UnknownName
 from jupyter_gpupredict.core.events import SamplesTaken
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.run.stored import build_store, verified_of, with_verified
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.envelope import Drawing
     from jupyter_gpupredict.core.events import SessionStarted
-    from jupyter_gpupredict.core.following import Cursor, News
     from jupyter_gpupredict.core.protocols import DeviceWatch
     from jupyter_gpupredict.core.run import Ends, Run
-    from jupyter_gpupredict.core.summary import Page, Summary
-    from jupyter_gpupredict.core.verified import Verified
-    from jupyter_gpupredict.run.picture import Pictures
+    from jupyter_gpupredict.core.share import Verified
+    from jupyter_gpupredict.core.summary import Cursor, News, Page, Summary
+    from jupyter_gpupredict.run.picture import Drawing, Pictures
 
 SEARCH_S = 1.0
 NEWEST_EVENTS = 40

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.protocols import ShareHold, Subscriber, TelemetrySource
+    from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TelemetryError
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import SourceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.machine import Host
-    from jupyter_gpupredict.core.protocols import TelemetrySource
+    from jupyter_gpupredict.core.devices import Host
+    from jupyter_gpupredict.core.protocols import Clock, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.run.options import SessionConfig
 

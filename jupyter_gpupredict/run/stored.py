@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.events import Event, SessionStarted
     from jupyter_gpupredict.core.run import RunHeader
-    from jupyter_gpupredict.core.verified import Verified
+    from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.run.store import Store
 
 

@@ -15,7 +15,7 @@ from jupyter_gpupredict.run.analysis import Transition
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare

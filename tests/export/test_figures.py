@@ -11,7 +11,7 @@ from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, 
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.deployment import ExportRequest
 from jupyter_gpupredict.export.figures import figures
 from jupyter_gpupredict.run.ledger import Ledger

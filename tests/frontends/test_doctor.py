@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jupyter_gpupredict.core.machine import Host
+from jupyter_gpupredict.core.devices import Host
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.sources.telemetry.watches.host import HostWatch
 from tests.fake_nvml.scenario import FakeGpu, Script

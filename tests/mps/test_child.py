@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_gpupredict.core.ending import overrun
 from jupyter_gpupredict.mps.child import Child, ChildFailed, Program, Waits
+from jupyter_gpupredict.mps.states import overrun
 
 SHORT = Waits(asked_s=0.6, terminated_s=0.6, killed_s=5.0)
 

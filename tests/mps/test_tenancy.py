@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from jupyter_gpupredict.core.ending import Ended
 from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.mps.states import Ended
 from jupyter_gpupredict.mps.tenancy import ChildShare, Tenancy
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.following import NOTHING, cursor_text, parse_cursor
+from jupyter_gpupredict.core.summary import NOTHING, cursor_text, parse_cursor
 from jupyter_gpupredict.run import tail
 from jupyter_gpupredict.run.catalog import LOOK_AT, Catalog
 from jupyter_gpupredict.run.feed import MAX_TAILS, Feed

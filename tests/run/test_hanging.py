@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.mps import mps_status
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring, probe_sources, shutdown
 from jupyter_gpupredict.run.hooks import Hooks

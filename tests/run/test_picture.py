@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.envelope import Envelope
 from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.run import picture
+from jupyter_gpupredict.run.picture import Envelope
 from tests.frontends.server import traces
 
 readings = st.lists(

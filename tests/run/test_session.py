@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption, SourceLost, UnknownName
 from jupyter_gpupredict.core.events import RecommendationUpdated, SessionFinished, SessionStarted
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix

@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
-from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.frontends import verifying, words
 from jupyter_gpupredict.frontends.charts import sweep as chart

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.run import SessionConfig, clusters
 from jupyter_gpupredict.sources.driver import nvml
 from jupyter_gpupredict.sources.engines.cluster import HELLO_S, ClusterSource

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core import nodes
 from jupyter_gpupredict.core.errors import Malformed
 from jupyter_gpupredict.core.series import Device
+from jupyter_gpupredict.sources.engines import messages as nodes
 
 OFFER = nodes.Offer(
     source="nvml",

@@ -486,7 +486,7 @@ def ask_in_a_fresh_process(code, **environ):
 
 
 OPEN = (
-    "from jupyter_gpupredict.core.clock import SystemClock\n"
+    "from jupyter_gpupredict.core.protocols import SystemClock\n"
     "from jupyter_gpupredict.core.series import SourceOptions\n"
     "from jupyter_gpupredict.sources.telemetry.nvml import NvmlSource\n"
     "try:\n    NvmlSource(SourceOptions(), SystemClock()).open()\n"

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable, UnknownName
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.run import SessionConfig, build_session, build_store, predict_trace
 from jupyter_gpupredict.sources.telemetry.cpu import CpuSource

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import (
     InvalidOption,
     PermissionDenied,
@@ -16,6 +15,7 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.run import SessionConfig

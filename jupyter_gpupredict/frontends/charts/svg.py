@@ -13,8 +13,7 @@ from jupyter_gpupredict.frontends import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.history import Row
-    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.run import Row, Run
 
 WIDTH, HEIGHT = 720, 250
 LEFT, RIGHT, TOP = 46, 10, 26

@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.frontends.cli.batch import Bar, spreading
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import (

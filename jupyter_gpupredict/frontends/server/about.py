@@ -19,7 +19,7 @@ from jupyter_gpupredict.mps import mps_daemon
 from jupyter_gpupredict.run import store_problem
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.machine import MpsDaemon
+    from jupyter_gpupredict.mps.states import MpsDaemon
 
 API = 1
 """The routes' version; raised when one takes or gives something else."""

@@ -14,7 +14,7 @@ from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.machine import DeviceTable
+    from jupyter_gpupredict.core.devices import DeviceTable
     from jupyter_gpupredict.core.protocols import DeviceWatch
     from jupyter_gpupredict.frontends.server.worker import Worker
 

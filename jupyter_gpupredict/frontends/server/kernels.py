@@ -11,7 +11,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import iostream, web
 
 from jupyter_gpupredict.core.errors import TraceError, UnknownName
-from jupyter_gpupredict.core.following import parse_cursor
+from jupyter_gpupredict.core.summary import parse_cursor
 from jupyter_gpupredict.frontends.server import records, replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of
 from jupyter_gpupredict.frontends.server.devices import GLANCE_S, KEEP_S
@@ -19,8 +19,7 @@ from jupyter_gpupredict.frontends.server.inside import without_places
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.following import Cursor, News
-    from jupyter_gpupredict.core.summary import Summary
+    from jupyter_gpupredict.core.summary import Cursor, News, Summary
 
 MAX_WAIT_S = 10.0
 NO_RUN = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import TraceError
-from jupyter_gpupredict.core.following import News
+from jupyter_gpupredict.core.summary import News
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.following import Cursor
+    from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.frontends.server.worker import Worker
     from jupyter_gpupredict.run import Runs
 

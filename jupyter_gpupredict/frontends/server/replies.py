@@ -7,22 +7,20 @@ import math
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.following import cursor_text
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.core.summary import Summary
+from jupyter_gpupredict.core.summary import Summary, cursor_text
 from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jupyter_gpupredict.core.envelope import Drawing
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.following import News
     from jupyter_gpupredict.core.run import Ends, Run
-    from jupyter_gpupredict.core.summary import Page
-    from jupyter_gpupredict.core.verified import Verified
+    from jupyter_gpupredict.core.share import Verified
+    from jupyter_gpupredict.core.summary import News, Page
     from jupyter_gpupredict.frontends.server.devices import Reading
+    from jupyter_gpupredict.run.picture import Drawing
 
 _DIGITS = 9
 _FIELDS = tuple(field.name for field in fields(Summary))

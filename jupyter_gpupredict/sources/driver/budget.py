@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
 
 SHARE = 0.05
 """Of the time may go into calls of the driver."""

@@ -14,7 +14,7 @@ from jupyter_gpupredict.core.series import Gap
 from jupyter_gpupredict.sources.driver.nvml import NvmlError, Sample
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
     from jupyter_gpupredict.sources.driver.nvml import Nvml
 
 POLL_S = 0.2

@@ -12,13 +12,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import (
     PermissionDenied,
     SourceLost,
     SourceUnavailable,
     TelemetryError,
 )
+from jupyter_gpupredict.core.protocols import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

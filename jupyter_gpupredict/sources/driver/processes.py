@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.protocols import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

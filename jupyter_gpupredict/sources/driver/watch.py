@@ -33,7 +33,7 @@ from jupyter_gpupredict.sources.driver.tenants import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.sources.driver.processes import ProcessTree
 

@@ -18,7 +18,7 @@ from jupyter_gpupredict.sources.engines.node import Node
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.core.nodes import Duty, Message, NodeSources
+    from jupyter_gpupredict.sources.engines.messages import Duty, Message, NodeSources
 
 CONNECT_S = 5.0
 
@@ -39,7 +39,7 @@ class DaskEngine:
         self._ours = False
 
     def start(self, sources: NodeSources, on_message: Callable[[Message], None]) -> None:
-        """As `core.nodes.Engine`."""
+        """As `messages.Engine`."""
         if isinstance(self._cluster, distributed.Client):
             if self._cluster.asynchronous:
                 raise SourceUnavailable(
@@ -66,7 +66,7 @@ class DaskEngine:
             raise SourceUnavailable(f"the Dask cluster does not answer: {error}", "") from error
 
     def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
-        """As `core.nodes.Engine`."""
+        """As `messages.Engine`."""
         client = self._client
         if client.status != "running":
             raise SourceLost("the Dask scheduler is gone", "", "device_lost")
@@ -81,7 +81,7 @@ class DaskEngine:
         }
 
     def stop(self) -> None:
-        """As `core.nodes.Engine`."""
+        """As `messages.Engine`."""
         client, self._client = self._client, None
         if client is None:
             return

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from jupyter_gpupredict.core.nodes import Duty, Message, NodeSources
+    from jupyter_gpupredict.sources.engines.messages import Duty, Message, NodeSources
 
 BEGIN_S = 5.0
 """An engine that is busy before the cell begins is not waited for any longer."""
@@ -66,7 +66,7 @@ class IppEngine:
         self._thread: threading.Thread | None = None
 
     def start(self, sources: NodeSources, on_message: Callable[[Message], None]) -> None:
-        """As `core.nodes.Engine`."""
+        """As `messages.Engine`."""
         self._node, self._on_message = Node(sources), on_message
         ids = self._ids()
         if not ids:
@@ -80,7 +80,7 @@ class IppEngine:
         self._thread.start()
 
     def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
-        """As `core.nodes.Engine`; NaN for an engine that is there and busy."""
+        """As `messages.Engine`; NaN for an engine that is there and busy."""
         ids = self._ids()
         if not ids:
             raise SourceLost("the ipyparallel engines are gone", "", "device_lost")
@@ -102,7 +102,7 @@ class IppEngine:
         return answers
 
     def stop(self) -> None:
-        """As `core.nodes.Engine`."""
+        """As `messages.Engine`."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(1.0)

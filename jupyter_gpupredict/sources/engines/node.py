@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import GpuPredictError, TelemetryError
-from jupyter_gpupredict.core.nodes import (
+from jupyter_gpupredict.sources.engines.messages import (
     Bye,
     Duty,
     Hello,
@@ -30,10 +30,9 @@ from jupyter_gpupredict.core.nodes import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.nodes import NodeSources
-    from jupyter_gpupredict.core.protocols import TelemetrySource
+    from jupyter_gpupredict.core.protocols import Clock, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, Device, SourceInfo
+    from jupyter_gpupredict.sources.engines.messages import NodeSources
 
 HELLO_S = 1.0
 """Hello is said again so often until it is heard: a worker that just starts has no stream yet."""

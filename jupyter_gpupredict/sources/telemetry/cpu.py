@@ -17,7 +17,7 @@ from jupyter_gpupredict.core.series import (
 from jupyter_gpupredict.sources.driver.processes import ProcessTree, usable_cpus
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
 
 PERIOD_S = 0.5
 SHARE = Series("cpu_util_ratio", "cpu")

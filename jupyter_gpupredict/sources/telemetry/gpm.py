@@ -24,7 +24,7 @@ from jupyter_gpupredict.sources.driver.tenants import OWN_MEMORY
 from jupyter_gpupredict.sources.driver.watch import BESIDE, MEMORY, DeviceWatch, Watch, opening
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
 
 PERIOD_S = 0.5
 METRICS = {

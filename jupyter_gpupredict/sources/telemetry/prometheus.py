@@ -36,7 +36,7 @@ from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
     from jupyter_gpupredict.sources.driver.prometheus import Stream
 
 FIELDS = {metric.dcgm: metric.name for metric in METRICS.values() if metric.dcgm}

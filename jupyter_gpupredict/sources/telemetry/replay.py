@@ -11,8 +11,8 @@ from jupyter_gpupredict.core.series import Batch, Readings, Share, SourceInfo, S
 from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.protocols import Clock
     from jupyter_gpupredict.core.recording import Trace
 
 

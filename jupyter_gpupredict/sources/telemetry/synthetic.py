@@ -18,7 +18,7 @@ from jupyter_gpupredict.core.series import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.clock import Clock
+    from jupyter_gpupredict.core.protocols import Clock
 
 PERIOD_S = 0.1
 UUID = "GPU-00000000-0000-0000-0000-5e7e00000000"

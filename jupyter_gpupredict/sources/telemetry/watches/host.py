@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.machine import Host
+from jupyter_gpupredict.core.devices import Host
 from jupyter_gpupredict.sources.driver.processes import sees_host_pids
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from jupyter_gpupredict.core.machine import DeviceNow, DeviceTable, ProcessNow
+from jupyter_gpupredict.core.devices import DeviceNow, DeviceTable, ProcessNow
 from jupyter_gpupredict.sources.driver import inventory
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, translated
 from jupyter_gpupredict.sources.driver.processes import process_name

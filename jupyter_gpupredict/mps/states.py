@@ -1,10 +1,13 @@
-"""How a function that ran in a process of its own has ended."""
+"""What MPS runs on this machine, and how a function in a process of its own has ended."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UNREACHABLE = (
     "CUDA could not reach its MPS server and answers with that error from now on: restart the "
@@ -82,3 +85,66 @@ def unreachable(message: str) -> bool:
     True
     """
     return _MPS_ERROR.search(message) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class MpsDaemon:
+    """Whether an MPS control daemon serves this environment; judged by its files alone."""
+
+    running: bool
+    pipe_directory: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDaemon:
+    """An MPS control daemon that we started, as it answers now."""
+
+    pid: int | None
+    """None while it starts, or when it was killed."""
+    owner_pid: int
+    detached: bool
+    """It was started from a terminal and ends on request; else it ends with its owner."""
+    gpu_uuid: str
+    pipe_directory: str
+    log_directory: str
+    servers: Mapping[int, str]
+    """PID of each MPS server -> INITIALIZING, ACTIVE or FAULT; empty where that is not known."""
+    clients: tuple[int, ...]
+    """PIDs of the clients."""
+    problem: str = ""
+    """Why servers and clients are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class MpsStatus:
+    """MPS on this machine, as far as it is this user's business."""
+
+    program: str
+    """Path of the control program; empty where it is not installed."""
+    driver: str
+    """The driver's version; empty where there is none."""
+    commands: str
+    """What this driver's MPS can do by its branch's record, in words; empty where there is none."""
+    uid: int
+    compute_mode: str
+    """Of the GPU that this process would use; empty where it is not told."""
+    own: tuple[OwnDaemon, ...]
+    other: str
+    """The daemon that CUDA would attach to by itself, in words; empty where there is none."""
+    foreign: bool
+    """That one is another user's."""
+    client: bool
+    """This process is a client until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class MpsTrial:
+    """What a daemon answered that was started for a moment, in a directory of its own."""
+
+    commands: str = ""
+    """What it can do, in words."""
+    server_problem: str = ""
+    """Why its server does not start; empty where it does."""
+    problem: str = ""
+    """Why there was no daemon to ask; empty where there was."""

@@ -5,10 +5,9 @@ import math
 import pytest
 
 from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
-from jupyter_gpupredict.core.neighbors import Neighbors
-from jupyter_gpupredict.core.run import fold
+from jupyter_gpupredict.core.metrics import causes
+from jupyter_gpupredict.core.run import Neighbors, fold
 from jupyter_gpupredict.core.series import Readings, Series
-from jupyter_gpupredict.core.throttle import causes
 from tests.frontends import runs
 
 

@@ -17,8 +17,7 @@ from jupyter_gpupredict.core.series import Device
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.protocols import TelemetrySource
+    from jupyter_gpupredict.core.protocols import Clock, TelemetrySource
 
 Message = dict[str, Any]
 
