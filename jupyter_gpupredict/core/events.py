@@ -1,6 +1,5 @@
 """The events of a session. A live run, its trace on disk, the widget and a replay share them.
 
-Every event carries `seq` (gap-free from 0) and `t_s` (monotonic seconds since the session began).
 Wall time stands once, in `SessionStarted`. A new field is free; renaming or removing one raises
 `SCHEMA` and adds a fixture of the old form. A trace without `SessionFinished` reads as `lost`.
 """
@@ -8,7 +7,7 @@ Wall time stands once, in `SessionStarted`. A new field is free; renaming or rem
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import AllocatorPeak, Profile, Recommendation
@@ -19,11 +18,19 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class SessionStarted:
-    """First, once: everything that is known before the first reading."""
+class Timed:
+    """What every event carries."""
 
     seq: int
+    """Gap-free from 0."""
     t_s: float
+    """Monotonic seconds since the session began."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted(Timed):
+    """First, once: everything that is known before the first reading."""
+
     session_id: str
     started_at: str
     """ISO 8601 in UTC."""
@@ -58,29 +65,23 @@ class SessionStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareApplied:
+class ShareApplied(Timed):
     """MPS was asked for, or is there: what was applied, and at the end whether it was in force."""
 
-    seq: int
-    t_s: float
     share: AppliedShare
 
 
 @dataclass(frozen=True, slots=True)
-class SamplesTaken:
+class SamplesTaken(Timed):
     """Readings as they came from the source; times are seconds since the session began."""
 
-    seq: int
-    t_s: float
     readings: tuple[Readings, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class WindowClosed:
+class WindowClosed(Timed):
     """One sliding window of the share series was judged (or found void)."""
 
-    seq: int
-    t_s: float
     from_s: float
     to_s: float
     fill_ratio: float
@@ -91,54 +92,44 @@ class WindowClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricUnavailable:
+class MetricUnavailable(Timed):
     """A metric has no value, and why; once per change."""
 
-    seq: int
-    t_s: float
     series: Series
     reason: str
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class GapObserved:
+class GapObserved(Timed):
     """A hole in the readings that is certain."""
 
-    seq: int
-    t_s: float
     from_s: float
     to_s: float
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
-class SourceLost:
+class SourceLost(Timed):
     """The source stopped answering."""
 
-    seq: int
-    t_s: float
     source: str
     reason: str
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRecovered:
+class SourceRecovered(Timed):
     """The source answers again."""
 
-    seq: int
-    t_s: float
     source: str
     outage_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class ProgressMade:
+class ProgressMade(Timed):
     """The loop moved on."""
 
-    seq: int
-    t_s: float
     unit: str
     done: float
     total: float | None
@@ -146,53 +137,43 @@ class ProgressMade:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseEntered:
+class PhaseEntered(Timed):
     """A named part of the run began."""
 
-    seq: int
-    t_s: float
     name: str
     hint: str
 
 
 @dataclass(frozen=True, slots=True)
-class RecommendationUpdated:
+class RecommendationUpdated(Timed):
     """The recommendation changed visibly."""
 
-    seq: int
-    t_s: float
     recommendation: Recommendation
     others: tuple[Recommendation, ...] = ()
     """What is recommended of further shares, such as a time share beside an SM share."""
 
 
 @dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(Timed):
     """Convergence, guard alarm, re-learning, abstention."""
 
-    seq: int
-    t_s: float
     old: str
     new: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriberDetached:
+class SubscriberDetached(Timed):
     """A view or the disk failed; sampling goes on."""
 
-    seq: int
-    t_s: float
     name: str
     error: str
 
 
 @dataclass(frozen=True, slots=True)
-class SessionFinished:
+class SessionFinished(Timed):
     """Last, once."""
 
-    seq: int
-    t_s: float
     outcome: str
     """`completed`, `failed`, `interrupted` or `stopped`."""
     recommendation: Recommendation | None
@@ -201,7 +182,7 @@ class SessionFinished:
     duration_s: float
     overhead_s: float
     """CPU seconds our own threads used."""
-    errors: tuple[str, ...] = field(default=())
+    errors: tuple[str, ...] = ()
     profile: Profile | None = None
     """What was used when, for the next run of the same code; None unless all of it was measured."""
     others: tuple[Recommendation, ...] = ()
@@ -235,22 +216,4 @@ Event = (
     | SubscriberDetached
     | SessionFinished
 )
-EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind
-    for kind in (
-        SessionStarted,
-        ShareApplied,
-        SamplesTaken,
-        WindowClosed,
-        MetricUnavailable,
-        GapObserved,
-        SourceLost,
-        SourceRecovered,
-        ProgressMade,
-        PhaseEntered,
-        RecommendationUpdated,
-        StateChanged,
-        SubscriberDetached,
-        SessionFinished,
-    )
-}
+EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
