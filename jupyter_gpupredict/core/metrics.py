@@ -1,4 +1,4 @@
-"""The metrics: one table that names each with its unit, basis and the driver fields beside it."""
+"""The metrics: one table that names each with its words, basis and DCGM field."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ REASONS = (
 """Why a metric has no value. `not_recorded`: a trace that does not hold it."""
 
 
+_CSV_UNITS = {"ratio": ("pct", 100.0), "bytes": ("mib", 1.0 / (1 << 20)), "watts": ("w", 1.0)}
+"""Suffix of our names -> the one in tables and results, and what our unit is multiplied by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One measured quantity."""
@@ -36,160 +40,56 @@ class Metric:
     """The words shown to people; never "SM share" for a time share."""
     basis: Basis | None
     """For shares: what they are a share of; None for other quantities."""
-    nvml: str = ""
     dcgm: str = ""
-    csv: str = ""
-    """Column in the trace CSV and name in the JSON result (percent, MiB, W)."""
-    csv_scale: float = 1.0
-    """Multiply our unit by this to get the CSV's unit."""
+    """DCGM's name for it."""
 
+    @property
+    def csv(self) -> str:
+        """Column in the trace CSV and name in the JSON result, such as `mem_used_mib`."""
+        quantity, _, unit = self.name.replace("memory", "mem").rpartition("_")
+        return f"{quantity}_{_CSV_UNITS.get(unit, (unit,))[0]}"
 
-_MIB = 1.0 / (1 << 20)
+    @property
+    def csv_scale(self) -> float:
+        """Multiply our unit by this to get the CSV's unit."""
+        return _CSV_UNITS.get(self.name.rpartition("_")[2], ("", 1.0))[1]
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            "gpu_util_ratio",
-            "busy time (time share)",
-            "time_share",
-            nvml="NVML_GPU_UTILIZATION_SAMPLES",
-            dcgm="DCGM_FI_DEV_GPU_UTIL",
-            csv="gpu_util_pct",
-            csv_scale=100.0,
-        ),
+        Metric("gpu_util_ratio", "busy time (time share)", "time_share", "DCGM_FI_DEV_GPU_UTIL"),
         Metric(
             "gr_active_ratio",
             "engine busy time (time share)",
             "time_share",
-            nvml="NVML_GPM_METRIC_GRAPHICS_UTIL",
-            dcgm="DCGM_FI_PROF_GR_ENGINE_ACTIVE",
-            csv="gr_active_pct",
-            csv_scale=100.0,
+            "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
         ),
-        Metric(
-            "sm_active_ratio",
-            "SM activity",
-            "sm_share",
-            nvml="NVML_GPM_METRIC_SM_UTIL",
-            dcgm="DCGM_FI_PROF_SM_ACTIVE",
-            csv="sm_active_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "breadth_ratio",
-            "SM share while busy",
-            "sm_share",
-            csv="breadth_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "sm_occupancy_ratio",
-            "warps resident",
-            None,
-            nvml="NVML_GPM_METRIC_SM_OCCUPANCY",
-            dcgm="DCGM_FI_PROF_SM_OCCUPANCY",
-            csv="sm_occupancy_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "tensor_active_ratio",
-            "tensor cores busy",
-            None,
-            nvml="NVML_GPM_METRIC_ANY_TENSOR_UTIL",
-            dcgm="DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
-            csv="tensor_active_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "dram_active_ratio",
-            "memory bandwidth used",
-            None,
-            nvml="NVML_GPM_METRIC_DRAM_BW_UTIL",
-            dcgm="DCGM_FI_PROF_DRAM_ACTIVE",
-            csv="dram_active_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "cpu_util_ratio",
-            "CPU time share",
-            "time_share",
-            csv="cpu_util_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "mem_util_ratio",
-            "memory controller busy time",
-            None,
-            nvml="NVML_MEMORY_UTILIZATION_SAMPLES",
-            dcgm="DCGM_FI_DEV_MEM_COPY_UTIL",
-            csv="mem_util_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "memory_used_bytes",
-            "device memory",
-            None,
-            nvml="nvmlDeviceGetMemoryInfo_v2",
-            dcgm="DCGM_FI_DEV_FB_USED",
-            csv="mem_used_mib",
-            csv_scale=_MIB,
-        ),
-        Metric(
-            "process_memory_used_bytes",
-            "device memory of this process tree",
-            None,
-            nvml="nvmlDeviceGetComputeRunningProcesses",
-            csv="process_mem_used_mib",
-            csv_scale=_MIB,
-        ),
-        Metric(
-            "process_util_ratio",
-            "busy time of this process tree (time share)",
-            "time_share",
-            nvml="nvmlDeviceGetProcessUtilization",
-            csv="process_util_pct",
-            csv_scale=100.0,
-        ),
-        Metric(
-            "own_process_count",
-            "compute processes of this process tree",
-            None,
-            nvml="nvmlDeviceGetComputeRunningProcesses",
-            csv="own_process_count",
-        ),
-        Metric(
-            "other_process_count",
-            "compute processes of others",
-            None,
-            nvml="nvmlDeviceGetComputeRunningProcesses",
-            csv="other_process_count",
-        ),
+        Metric("sm_active_ratio", "SM activity", "sm_share", "DCGM_FI_PROF_SM_ACTIVE"),
+        Metric("breadth_ratio", "SM share while busy", "sm_share"),
+        Metric("sm_occupancy_ratio", "warps resident", None, "DCGM_FI_PROF_SM_OCCUPANCY"),
+        Metric("tensor_active_ratio", "tensor cores busy", None, "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"),
+        Metric("dram_active_ratio", "memory bandwidth used", None, "DCGM_FI_PROF_DRAM_ACTIVE"),
+        Metric("cpu_util_ratio", "CPU time share", "time_share"),
+        Metric("mem_util_ratio", "memory controller busy time", None, "DCGM_FI_DEV_MEM_COPY_UTIL"),
+        Metric("memory_used_bytes", "device memory", None, "DCGM_FI_DEV_FB_USED"),
+        Metric("process_memory_used_bytes", "device memory of this process tree", None),
+        Metric("process_util_ratio", "busy time of this process tree (time share)", "time_share"),
+        Metric("own_process_count", "compute processes of this process tree", None),
+        Metric("other_process_count", "compute processes of others", None),
         Metric(
             "throttle_bits",
             "why the clocks are held down",
             None,
-            nvml="nvmlDeviceGetCurrentClocksEventReasons",
-            dcgm="DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
-            csv="throttle_bits",
+            "DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
         ),
-        Metric("rss_bytes", "resident memory", None, csv="rss_mib", csv_scale=_MIB),
-        Metric(
-            "power_watts",
-            "power",
-            None,
-            nvml="nvmlDeviceGetPowerUsage",
-            dcgm="DCGM_FI_DEV_POWER_USAGE",
-            csv="power_w",
-        ),
+        Metric("rss_bytes", "resident memory", None),
+        Metric("power_watts", "power", None, "DCGM_FI_DEV_POWER_USAGE"),
     )
 }
 
 BY_CSV = {metric.csv: metric for metric in METRICS.values()}
 """The metrics by their names in tables and results."""
-
-SHARES = tuple(name for name, metric in METRICS.items() if metric.basis is not None)
-"""The metrics a share can be predicted from."""
 
 THROTTLE_CAUSES = {
     0x04: "power cap",

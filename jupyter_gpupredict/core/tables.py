@@ -88,16 +88,16 @@ def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator
 def _read_csv(
     table: Iterator[list[str]], titles: list[str], name: str, headers: dict[str, str]
 ) -> Trace:
-    columns = [(index, BY_CSV[title]) for index, title in enumerate(titles) if title in BY_CSV]
+    known = [(index, BY_CSV[title]) for index, title in enumerate(titles) if title in BY_CSV]
+    columns = [(index, metric.name, 1.0 / metric.csv_scale) for index, metric in known]
     if not columns:
-        known = ", ".join(BY_CSV)
-        raise Malformed(f"{name} has no column that we know", f"known: {known}")
+        raise Malformed(f"{name} has no column that we know", f"known: {', '.join(BY_CSV)}")
     time_at = titles.index("t_s")
     epoch_at = titles.index("epoch") if "epoch" in titles else -1
     phase_at = titles.index("phase") if "phase" in titles else -1
     total = _number(headers.get("epochs_total", ""), 1, name, 1.0)
     course = _Course(total)
-    names = [metric.name for _, metric in columns]
+    names = [metric for _, metric, _ in columns]
     derived = None
     if {"sm_active_ratio", "gr_active_ratio"} <= set(names) and "breadth_ratio" not in names:
         derived = names.index("sm_active_ratio"), names.index("gr_active_ratio")
@@ -111,9 +111,7 @@ def _read_csv(
                 f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
                 "was the file cut?",
             )
-        values = [
-            _number(cells[index], number, name, 1.0 / metric.csv_scale) for index, metric in columns
-        ]
+        values = [_number(cells[index], number, name, scale) for index, _, scale in columns]
         if derived is not None:
             values.append(_breadth(values[derived[0]], values[derived[1]]))
         time_s = _number(cells[time_at], number, name, 1.0)
@@ -123,7 +121,7 @@ def _read_csv(
         if builder.add(time_s, values, number):
             epoch = None if epoch_at < 0 else _number(cells[epoch_at], number, name, 1.0)
             course.add(before_s, epoch, None if phase_at < 0 else cells[phase_at].strip())
-    device = "cpu" if columns[0][1].name.startswith(("cpu", "rss")) else "gpu"
+    device = "cpu" if columns[0][1].startswith(("cpu", "rss")) else "gpu"
     devices = (Device(device, headers.get("gpu", "recorded device")),)
     return replace(builder.trace(devices, "csv", headers), marks=tuple(course.marks))
 
