@@ -1,15 +1,5 @@
 """The errors this package raises on purpose. Every one carries a hint that says what to do next.
 
-    GpuPredictError(message, hint)
-      ConfigError        UnknownName ("did you mean"), InvalidOption, MissingExtra
-      TelemetryError     SourceUnavailable (cannot open), SourceLost (was open), PermissionDenied
-      MpsError           DaemonNotRunning, ForeignDaemon, ContextExists, ControlTimeout,
-                         ServerFault, LimitRefused
-      PredictionError    NotEnoughSamples (never a guess), VerifyRefused
-      ExportError        Incompatible, Refused, Unrepresentable, UnsupportedCell, SecretFound,
-                         TrialFailed, OutputExists
-      TraceError         SchemaMismatch, Malformed, Truncated, Capped, NoAnswer
-
 Libraries' errors are translated once, where the library enters (`raise ... from error`). Only entry
 points render: the magic one line, the command line an exit status, the server a status code.
 """

@@ -1,6 +1,6 @@
-"""How far the user's loop has come: marks in time, and whose word counts.
+"""How far the user's loop has come: marks in time, and which hint counts.
 
-A hint says something; it never changes the loop, never raises, and may fall silent at any time.
+A hint never changes the loop, never raises, and may stop reporting at any time.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["epoch", "step"]
-KNOWN_PHASES = ("train", "validation", "checkpoint")
-"""Phases that hints report; people may name others."""
 OTHER = "other"
 """Time outside any named phase."""
-_PRECEDENCE = {"api": 0, "trace": 0, "lightning": 1, "keras": 1, "transformers": 1, "tqdm": 2}
+_PRECEDENCE = {"api": 0, "trace": 0, "tqdm": 2}
+"""Hint -> its rank; 1 for frameworks. The lower one counts where two report the same thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Progress:
     total: float | None
     """None: not known."""
     hint: str
-    """Who says so: `api`, `trace`, or a framework's name."""
+    """What reports it: `api`, `trace`, or a framework's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +41,28 @@ class Phase:
 Mark = Progress | Phase
 
 
-def precedence(hint: str) -> int:
-    """Return a hint's rank: the lower one's word counts where two speak of the same thing.
-
-    >>> precedence("api") < precedence("keras") < precedence("tqdm")
-    True
-    """
-    return _PRECEDENCE.get(hint, 1)
-
-
 class Authority:
-    """Decides whose word counts: the best-ranked hint that has spoken, and the first among equals.
+    """Decides which hint counts: the best-ranked one that has reported, the first among equals.
 
-    >>> chair = Authority()
-    >>> chair.accepts(Progress(1.0, "epoch", 0, 5, "tqdm"))
+    >>> authority = Authority()
+    >>> authority.accepts(Progress(1.0, "epoch", 0, 5, "tqdm"))
     True
-    >>> chair.accepts(Progress(2.0, "epoch", 0, 5, "api"))
+    >>> authority.accepts(Progress(2.0, "epoch", 0, 5, "api"))
     True
-    >>> chair.accepts(Progress(3.0, "epoch", 1, 5, "tqdm"))
+    >>> authority.accepts(Progress(3.0, "epoch", 1, 5, "tqdm"))
     False
     """
 
-    __slots__ = ("_speaker",)
-
     def __init__(self) -> None:
-        self._speaker: dict[str, str] = {}
+        self._best: dict[str, str] = {}
 
     def accepts(self, mark: Mark) -> bool:
-        """Return whether to believe a mark; phases, epochs and steps have a speaker each."""
+        """Return whether to believe a mark; judged apart for phases, epochs and steps."""
         subject = "phase" if isinstance(mark, Phase) else mark.unit
-        speaker = self._speaker.setdefault(subject, mark.hint)
-        if speaker != mark.hint and precedence(mark.hint) < precedence(speaker):
-            self._speaker[subject] = speaker = mark.hint
-        return speaker == mark.hint
+        best = self._best.setdefault(subject, mark.hint)
+        if _PRECEDENCE.get(mark.hint, 1) < _PRECEDENCE.get(best, 1):
+            self._best[subject] = best = mark.hint
+        return best == mark.hint
 
 
 class EpochGate:
@@ -83,16 +71,6 @@ class EpochGate:
     Where validation is marked, one of the two must have had it: it is the part that differs. A run
     of one epoch in all repeats nothing that could be waited for: it is left to the rule.
     """
-
-    __slots__ = (
-        "_complete",
-        "_done",
-        "_first_done",
-        "_in_validation",
-        "_single",
-        "_validated",
-        "open_s",
-    )
 
     def __init__(self) -> None:
         self._first_done: float | None = None
@@ -113,14 +91,14 @@ class EpochGate:
             if self._first_done is None or mark.done < self._done:
                 self._first_done = mark.done
             self._done = mark.done
-            self._single = mark.total is not None and mark.total == 1
+            self._single = mark.total == 1
             self._complete = max(self._complete, mark.done - self._first_done)
-        if self.open_s is None and self._complete >= 2 and (self._validated or not self._marked):
+        if (
+            self.open_s is None
+            and self._complete >= 2
+            and (self._validated or not self._in_validation)
+        ):
             self.open_s = mark.time_s
-
-    @property
-    def _marked(self) -> bool:
-        return self._in_validation or self._validated
 
     def reason(self, time_s: float) -> str:
         """Return why a rule may not converge at this time; empty when it may."""

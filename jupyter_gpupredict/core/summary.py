@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 NOTHING = "-"
 """The cursor of someone who knows of no run."""
+_AS_STARTED = (
+    "session_id", "started_at", "kernel_id", "host", "pid", "source", "origin", "simulated", "scope",
+    "code_hash", "last_time",
+)  # fmt: skip
+"""Fields of a summary that are those of `SessionStarted`."""
 _PLACE = re.compile(r"([0-9A-Za-z.-]{1,128}):(-1|[0-9]{1,12})(!?)")
 
 
@@ -27,19 +32,19 @@ class Summary:
     """One run. Numbers that are not known are None."""
 
     session_id: str
-    kernel_id: str | None
-    host: str
-    pid: int
     started_at: str
-    source: str
-    origin: str
-    simulated: bool
-    scope: str
-    metric: str
-    devices: tuple[tuple[str, str], ...]
+    kernel_id: str | None = None
+    host: str = ""
+    pid: int = 0
+    source: str = ""
+    origin: str = ""
+    simulated: bool = False
+    scope: str = "device"
+    metric: str = ""
+    devices: tuple[tuple[str, str], ...] = ()
     """(UUID, name) of each."""
-    code_hash: str | None
-    last_time: str
+    code_hash: str | None = None
+    last_time: str = ""
     outcome: str = ""
     """As `Run.outcome`; empty: without an end, and nobody has looked whether it still runs."""
     state: str = "warming"
@@ -133,19 +138,9 @@ def summarise(ends: Ends, size_bytes: int = 0) -> Summary:
     """Return the summary of a trace of this length."""
     started = ends.started
     summary = Summary(
-        session_id=started.session_id,
-        kernel_id=started.kernel_id,
-        host=started.host,
-        pid=started.pid,
-        started_at=started.started_at,
-        source=started.source,
-        origin=started.origin,
-        simulated=started.simulated,
-        scope=started.scope,
+        **{name: getattr(started, name) for name in _AS_STARTED},
         metric=started.share.metric,
         devices=tuple((one.uuid, one.name) for one in started.devices),
-        code_hash=started.code_hash,
-        last_time=started.last_time,
         size_bytes=size_bytes,
         outcome="lost" if ends.ended else "",
         problem=ends.problem,
@@ -156,19 +151,8 @@ def summarise(ends: Ends, size_bytes: int = 0) -> Summary:
 def damaged(session_id: str, problem: str, size_bytes: int = 0) -> Summary:
     """Return the summary of a trace without a beginning that can be read: its id tells when."""
     return Summary(
-        session_id=session_id,
-        kernel_id=None,
-        host="",
-        pid=0,
-        started_at=datetime.fromtimestamp(began_s(session_id), UTC).isoformat(),
-        source="",
-        origin="",
-        simulated=False,
-        scope="device",
-        metric="",
-        devices=(),
-        code_hash=None,
-        last_time="",
+        session_id,
+        datetime.fromtimestamp(began_s(session_id), UTC).isoformat(),
         outcome="lost",
         reason="its trace cannot be read",
         size_bytes=size_bytes,
@@ -215,7 +199,7 @@ def parse_cursor(text: str) -> Cursor:
     """Return the cursor in a text.
 
     Raises:
-        InvalidOption: It is none.
+        InvalidOption: It is not a cursor.
 
     >>> parse_cursor("20260101T000000Z-h-1-abcd:41!")
     (Place(run='20260101T000000Z-h-1-abcd', seq=41, over=True),)
@@ -227,7 +211,7 @@ def parse_cursor(text: str) -> Cursor:
         found = _PLACE.fullmatch(part)
         if found is None:
             raise InvalidOption(
-                f"{part[:60]!r} is no place in a run", "pass the cursor of the last reply back"
+                f"{part[:60]!r} is not a place in a run", "pass the cursor of the last reply back"
             )
         places.append(Place(found[1], int(found[2]), found[3] == "!"))
     return tuple(places)
