@@ -109,8 +109,8 @@ class Run:
     @property
     def on_one_gpu(self) -> bool:
         """Whether it is known that one GPU is all that was used; shares are verified on one."""
-        told = bool(self.used or self.ranks) or len(self.started.devices) <= 1
-        return told and self.gpus == 1
+        known = bool(self.used or self.ranks) or len(self.started.devices) <= 1
+        return known and self.gpus == 1
 
     @property
     def verified_sm_ratio(self) -> float | None:
@@ -162,15 +162,8 @@ class RunHeader:
     """What of its trace is damaged, as far as it was looked at; empty: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    end_s: float
-    low: float
-    high: float
-
-
 class History:
-    """Rows of one series, at most `max_rows`; surroundings are merged in pairs when it is full.
+    """Rows of one series, at most `max_rows`; neighbors are merged in pairs when it is full.
 
     >>> history = History(max_rows=4)
     >>> for second in range(6):
@@ -179,24 +172,21 @@ class History:
     [(1.0, 0.0, 0.1), (3.0, 0.2, 0.3), (5.0, 0.4, 0.5)]
     """
 
-    __slots__ = ("_last_s", "_max_rows", "_merge", "_pending", "_rows", "generation")
-
     def __init__(self, max_rows: int = 600) -> None:
         self._max_rows = max_rows
-        self._rows: list[_Span] = []
+        self._rows: list[Row] = []
         self._merge = 1
         self._pending = 0
-        self._last_s = -math.inf
         self.generation = 0
         """Raised each time rows were merged: what was sent before must be sent again whole."""
 
     def add(self, time_s: float, value: float) -> None:
         """Add one reading; NaN marks a hole."""
+        row = (time_s, value, value)
         if self._pending and self._rows:
-            last = self._rows[-1]
-            self._rows[-1] = _Span(time_s, _least(last.low, value), _most(last.high, value))
+            self._rows[-1] = _joined(self._rows[-1], row)
         else:
-            self._rows.append(_Span(time_s, value, value))
+            self._rows.append(row)
         self._pending = (self._pending + 1) % self._merge
         if len(self._rows) > self._max_rows:
             self._halve()
@@ -210,32 +200,26 @@ class History:
         """Whether the newest row will still change."""
         return self._pending != 0
 
-    def rows(self, since_s: float = -math.inf) -> list[Row]:
-        """Return the rows that end after `since_s`, oldest first."""
-        return [(span.end_s, span.low, span.high) for span in self._rows if span.end_s > since_s]
+    def rows(self) -> list[Row]:
+        """Return the rows, oldest first."""
+        return list(self._rows)
 
     def _halve(self) -> None:
-        odd = self._rows[-1] if len(self._rows) % 2 else None
+        odd = self._rows[-1:] if len(self._rows) % 2 else []
         pairs = zip(self._rows[0::2], self._rows[1::2], strict=False)
-        self._rows = [_Span(b.end_s, _least(a.low, b.low), _most(a.high, b.high)) for a, b in pairs]
-        if odd is not None:
-            self._rows.append(odd)
-            self._pending = self._merge if self._pending == 0 else self._pending
+        self._rows = [_joined(a, b) for a, b in pairs] + odd
+        if odd and self._pending == 0:
+            self._pending = self._merge
         self._merge *= 2
         self._pending %= self._merge
         self.generation += 1
 
 
-def _least(a: float, b: float) -> float:
-    if math.isnan(a):
+def _joined(a: Row, b: Row) -> Row:
+    if math.isnan(a[1]):
         return b
-    return a if math.isnan(b) else min(a, b)
-
-
-def _most(a: float, b: float) -> float:
-    if math.isnan(a):
-        return b
-    return a if math.isnan(b) else max(a, b)
+    end_s, low, high = b
+    return (end_s, a[1], a[2]) if math.isnan(low) else (end_s, min(a[1], low), max(a[2], high))
 
 
 @dataclass(slots=True)
@@ -258,12 +242,8 @@ class Neighbors:
                 if bits > 0.0:  # not so for NaN, and rarely so for others
                     self._throttled.update(causes(bits))
             return
-        if metric == "own_process_count":
-            most = self.own
-        elif metric == "other_process_count":
-            most = self.others
-        else:
-            return
+        counts = {"own_process_count": self.own, "other_process_count": self.others}
+        most = counts.get(metric, {})
         for count in readings.values:
             if count >= 1.0:  # not so for NaN
                 most[device] = max(most.get(device, 0), int(count))
@@ -334,8 +314,6 @@ class RunFold:
                 self._add_devices(event)
                 self.recommendation = event.recommendation or self.recommendation
                 self.others = event.others or self.others
-            case ev.PhaseEntered():
-                pass
 
     def record(self, *, live: bool = False) -> Run:
         """Return the run so far.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 NOTHING = "-"
 """The cursor of someone who knows of no run."""
 _AS_STARTED = (
-    "session_id", "started_at", "kernel_id", "host", "pid", "source", "origin", "simulated", "scope",
-    "code_hash", "last_time",
+    "session_id", "started_at", "kernel_id", "host", "pid", "source", "origin", "simulated",
+    "scope", "code_hash", "last_time",
 )  # fmt: skip
 """Fields of a summary that are those of `SessionStarted`."""
 _PLACE = re.compile(r"([0-9A-Za-z.-]{1,128}):(-1|[0-9]{1,12})(!?)")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 FIRST_ROW_S = 1e-3
 """What the first row of a table is taken to describe: it has no row before it."""
+OUT_OF_RANGE = "{} values out of range are taken as missing"
+_LATE = "{} rows whose time does not rise were left out"
+_TIMELESS = "{} rows with a time that no clock shows were left out"
 _SMI = {
     "utilization.gpu": ("gpu_util_ratio", 0.01),
     "utilization.memory": ("mem_util_ratio", 0.01),
@@ -37,7 +40,7 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
     """Return the recording in a table; its titles tell what it is.
 
     Raises:
-        Malformed: It is no table that we know, or a cell is no number.
+        Malformed: The table is unknown, or a cell is not a number.
         Truncated: It has no row.
     """
     headers: dict[str, str] = {}
@@ -46,7 +49,7 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
         table = csv.reader(body, skipinitialspace=True, strict=True)
         titles = [title.strip() for title in next(table, [])]
         if "t_s" in titles:
-            return _read_csv(table, titles, name, headers)
+            return read_cells(titles, table, name, headers)
         if any(_unitless(title) in _SMI for title in titles):
             return _read_smi(table, titles, name)
     except csv.Error as error:
@@ -59,21 +62,7 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
 
 def out_of_range(count: int) -> str:
     """Return the note on so many values that no reading can have."""
-    return f"{count} values out of range are taken as missing"
-
-
-def read_cells(
-    titles: list[str], rows: Iterator[list[str]], name: str, headers: dict[str, str]
-) -> Trace:
-    """Return the recording in rows of texts under these titles, which are those of our CSV.
-
-    Raises:
-        Malformed: A title is missing, or a cell is no number.
-        Truncated: There is no row.
-    """
-    if "t_s" not in titles:
-        raise Malformed(f"{name} has no column t_s", "seconds since the run began")
-    return _read_csv(rows, titles, name, headers)
+    return OUT_OF_RANGE.format(count)
 
 
 def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator[str]:
@@ -85,9 +74,17 @@ def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator
             yield line
 
 
-def _read_csv(
-    table: Iterator[list[str]], titles: list[str], name: str, headers: dict[str, str]
+def read_cells(
+    titles: list[str], rows: Iterator[list[str]], name: str, headers: dict[str, str]
 ) -> Trace:
+    """Return the recording in rows of texts under these titles, which are those of our CSV.
+
+    Raises:
+        Malformed: A title is missing, or a cell is not a number.
+        Truncated: There is no row.
+    """
+    if "t_s" not in titles:
+        raise Malformed(f"{name} has no column t_s", "seconds since the run began")
     known = [(index, BY_CSV[title]) for index, title in enumerate(titles) if title in BY_CSV]
     columns = [(index, metric.name, 1.0 / metric.csv_scale) for index, metric in known]
     if not columns:
@@ -103,14 +100,7 @@ def _read_csv(
         derived = names.index("sm_active_ratio"), names.index("gr_active_ratio")
         names.append("breadth_ratio")
     builder = _Rows(name, tuple(Series(one, "gpu") for one in names))
-    for number, cells in enumerate(table, start=2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(titles):
-            raise Malformed(
-                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
-                "was the file cut?",
-            )
+    for number, cells in _numbered(rows, titles, name):
         values = [_number(cells[index], number, name, scale) for index, _, scale in columns]
         if derived is not None:
             values.append(_breadth(values[derived[0]], values[derived[1]]))
@@ -136,14 +126,7 @@ def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace
     builder = _Rows(name, tuple(Series(metric, "gpu") for _, metric, _ in columns))
     start: datetime | None = None
     first_key: str | None = None
-    for number, cells in enumerate(table, start=2):
-        if len(cells) != len(titles):
-            if not any(cell.strip() for cell in cells):
-                continue
-            raise Malformed(
-                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
-                "was the file cut?",
-            )
+    for number, cells in _numbered(table, titles, name):
         key = cells[key_at].strip() if key_at >= 0 else ""
         first_key = key if first_key is None else first_key
         if key != first_key:
@@ -157,6 +140,21 @@ def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace
         ]
         builder.add((stamp - start).total_seconds(), values, number)
     return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
+
+
+def _numbered(
+    rows: Iterator[list[str]], titles: list[str], name: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells) of the rows that are not empty, each with a cell under every title."""
+    for number, cells in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(titles):
+            raise Malformed(
+                f"{name} line {number}: {len(cells)} cells under {len(titles)} titles",
+                "was the file cut?",
+            )
+        yield number, cells
 
 
 def _unitless(title: str) -> str:
@@ -177,7 +175,7 @@ def _stamp(text: str, number: int, name: str) -> datetime:
             return datetime.strptime(text, form)  # noqa: DTZ007 - differences only
         except ValueError:
             continue
-    raise Malformed(f"{name} line {number}: {text!r:.40} is no time", "nvidia-smi writes them")
+    raise Malformed(f"{name} line {number}: {text!r:.40} is not a time", "nvidia-smi writes them")
 
 
 def _number(text: str, number: int, name: str, scale: float) -> float | None:
@@ -187,7 +185,7 @@ def _number(text: str, number: int, name: str, scale: float) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise Malformed(f"{name} line {number}: {text!r:.40} is no number", "") from None
+        raise Malformed(f"{name} line {number}: {text!r:.40} is not a number", "") from None
     return value * scale if math.isfinite(value) else None
 
 
@@ -222,26 +220,19 @@ class _Rows:
         self._name = name
         self._series = series
         self._rows = Rows(len(series))
-        self._dropped = 0
-        self._timeless = 0
-        self._out_of_range = 0
+        self._repairs = dict.fromkeys((_LATE, _TIMELESS, OUT_OF_RANGE), 0)
         self.other_devices = False
         self.last_s = -math.inf
         """Time of the newest row."""
 
     def add(self, time_s: float | None, values: list[float | None], number: int) -> bool:
-        """Take a row; returns False for one whose time does not rise, or is no time."""
+        """Take a row; returns False where its time does not rise, or cannot be one."""
         if time_s is None:
             raise Malformed(f"{self._name} line {number} has no time", "")
-        if not abs(time_s) <= MAX_TIME_S:
-            self._timeless += 1
+        if not abs(time_s) <= MAX_TIME_S or time_s <= self.last_s:
+            self._repairs[_LATE if abs(time_s) <= MAX_TIME_S else _TIMELESS] += 1
             return False
-        if time_s <= self.last_s:
-            self._dropped += 1
-            return False
-        kept = tuple(
-            self._in_range(one, value) for one, value in zip(self._series, values, strict=True)
-        )
+        kept = map(self._in_range, self._series, values)
         self._rows.append(time_s, kept)
         self.last_s = time_s
         return True
@@ -249,19 +240,13 @@ class _Rows:
     def _in_range(self, series: Series, value: float | None) -> float | None:
         if value is None or 0.0 <= value <= largest(series.metric):
             return value
-        self._out_of_range += 1
+        self._repairs[OUT_OF_RANGE] += 1
         return None
 
     def trace(self, devices: tuple[Device, ...], origin: str, headers: dict[str, str]) -> Trace:
         if not self._rows:
             raise Truncated(f"{self._name} holds no reading", "was the run long enough?")
-        notes = []
-        if self._dropped:
-            notes.append(f"{self._dropped} rows whose time does not rise were left out")
-        if self._timeless:
-            notes.append(f"{self._timeless} rows with a time that no clock shows were left out")
-        if self._out_of_range:
-            notes.append(out_of_range(self._out_of_range))
+        notes = [note.format(count) for note, count in self._repairs.items() if count]
         if self.other_devices:
             notes.append("only the first device of the log is read")
         series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)
