@@ -28,14 +28,14 @@ class ProcessNow:
     name: str
     """Empty where it cannot be known."""
     memory_bytes: float | None
-    """None where the driver hides it."""
+    """None where the driver does not show it."""
     mps: bool
     """It uses the device through an MPS server."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceNow:
-    """One device. A number that is None has its reason."""
+    """One device now; each number that is None has its reason."""
 
     uuid: str
     name: str
@@ -67,7 +67,7 @@ class Host:
     host_pids: bool
     """Whether the driver's process numbers mean the same processes here."""
     wsl: bool
-    """Windows Subsystem for Linux: its driver tells less, and has no MPS."""
+    """Windows Subsystem for Linux: its driver shows less, and has no MPS."""
 
 
 def is_mig(uuid: str) -> bool:

@@ -95,7 +95,7 @@ class ControlTimeout(MpsError):
 
 
 class ServerFault(MpsError):
-    """The daemon or its server failed, or answered what is no answer."""
+    """The daemon or its server failed, or its answer cannot be read."""
 
 
 class LimitRefused(MpsError):
@@ -123,7 +123,7 @@ class Incompatible(ExportError):
 
 
 class Refused(ExportError):
-    """The export needs the user to insist, because the data behind it is not what it seems."""
+    """The export needs `force`, because the data behind it is not what it seems."""
 
 
 class Unrepresentable(ExportError):

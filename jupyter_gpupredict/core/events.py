@@ -66,7 +66,7 @@ class SessionStarted(Timed):
 
 @dataclass(frozen=True, slots=True)
 class ShareApplied(Timed):
-    """MPS was asked for, or is there: what was applied, and at the end whether it was in force."""
+    """MPS was requested, or is there: what was applied, and at the end whether it was in force."""
 
     share: AppliedShare
 
@@ -164,7 +164,7 @@ class StateChanged(Timed):
 
 @dataclass(frozen=True, slots=True)
 class SubscriberDetached(Timed):
-    """A view or the disk failed; sampling goes on."""
+    """A view or the disk failed; sampling continues."""
 
     name: str
     error: str

@@ -48,7 +48,7 @@ class TelemetrySource(Protocol):
     """Where readings come from. The constructor does nothing; `open` does."""
 
     def open(self) -> SourceInfo:
-        """Open the source and say what it gives.
+        """Open the source and return what it gives.
 
         Raises:
             SourceUnavailable: It cannot be used here; the message says why.
@@ -59,7 +59,7 @@ class TelemetrySource(Protocol):
         """Return what is new since the last call, oldest first, stamped in monotonic seconds.
 
         Args:
-            slow: True about once a second: also read what is dear (process lists, power).
+            slow: True about once a second: also read what is expensive (process lists, power).
 
         Raises:
             SourceLost: The source stopped answering; the caller may `close` and `open` again.
@@ -67,7 +67,7 @@ class TelemetrySource(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything; may be called twice."""
+        """Release everything; may be called twice."""
         ...
 
 
@@ -83,19 +83,19 @@ class DeviceWatch(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything; may be called twice."""
+        """Release everything; may be called twice."""
         ...
 
 
 class ProgressSink(Protocol):
-    """Where a hint reports what it sees of the user's loop; cheap, and from any thread."""
+    """Receives what a hint sees of the user's loop; cheap, and from any thread."""
 
     def progress(self, unit: Unit, done: float, total: float | None, hint: str) -> None:
-        """Say that so many epochs or steps are complete now; None: the total is not known."""
+        """Report how many epochs or steps are complete; None: the total is not known."""
         ...
 
     def phase(self, name: str, hint: str) -> None:
-        """Say that a phase (`train`, `validation`, `checkpoint`, ...) begins; `other` ends it."""
+        """Report that a phase (`train`, `validation`, `checkpoint`, ...) begins; `other` ends it."""
         ...
 
 
@@ -110,19 +110,16 @@ class HintSource(Protocol):
         ...
 
     def poll(self) -> None:
-        """Look at the loop, about once a second on the sampler thread; most have nothing to do.
-
-        What it raises, such as a failure in a hook that was kept from the loop, detaches it.
-        """
+        """Look at the loop, about once a second on the sampler thread; an error detaches the hint."""
         ...
 
     def detach(self) -> None:
-        """Take the hook out again; may be called twice, and without `attach`."""
+        """Remove the hook; may be called twice, and without `attach`."""
         ...
 
 
 class Subscriber(Protocol):
-    """Someone who is told of events, on the delivery thread, in order."""
+    """Receives events on the delivery thread, in order."""
 
     name: str
 
@@ -136,14 +133,14 @@ class Subscriber(Protocol):
 
 
 class ShareHold(Protocol):
-    """Applies MPS limits to this process for one run. Failures are told, never raised."""
+    """Applies MPS limits to this process for one run. Failures are reported, never raised."""
 
     def begin(self) -> AppliedShare | None:
-        """Apply what was asked for; None: nothing was, and nothing is there."""
+        """Apply what was asked for; None where nothing was and no daemon is there."""
         ...
 
     def end(self) -> AppliedShare | None:
-        """Put the environment back and say what was in force; once, after `begin`."""
+        """Restore the environment and return what was in force; once, after `begin`."""
         ...
 
 

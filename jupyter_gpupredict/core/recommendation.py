@@ -15,7 +15,7 @@ State = Literal["warming", "watching", "converged", "stale", "abstained"]
 
 @dataclass(frozen=True, slots=True)
 class RuleOptions:
-    """What a stop rule may be told; None where the rule's own figure stands."""
+    """Options of a stop rule; None where the rule's own value stands."""
 
     window_s: float | None = None
     agree: int | None = None
@@ -71,9 +71,9 @@ class MemoryEstimate:
     """The memory peak with its margin."""
 
     peak_bytes: float
-    """Largest reading so far; NaN when none."""
+    """Largest reading so far; NaN before the first."""
     target_bytes: float | None
-    """1.15 x peak, or None while the peak is too young or says nothing."""
+    """1.15 x peak, or None while the peak is too recent or says nothing of need."""
     basis: str
     """`process`, `device-wide` or `rss`."""
     reason: str
@@ -137,11 +137,11 @@ class Recommendation:
     """Of an SM share: run time under it over run time on all SMs, low and high; see
     `core.slowdown`. None where SM activity is not known."""
     capped: bool = False
-    """MPS gave the run less than all SMs: there is no figure to provide, nor will be."""
+    """MPS gave the run less than all SMs: there is nothing to recommend."""
     rank: int | None = None
     """The rank of that device's process, where it is known."""
     lost: bool = False
-    """Nothing more is heard of it: these figures end there."""
+    """The device was lost: these figures end there."""
 
 
 Bins = tuple[tuple[int, float], ...]

@@ -47,14 +47,14 @@ class Run:
     memory: tuple[Row, ...]
     """The same of the memory series, in bytes."""
     further: tuple[tuple[Series, tuple[Row, ...]], ...]
-    """The same metric of further devices or ranks, those that came first, at most 60 rows each."""
+    """The same metric of further devices or ranks, the first ones, at most 60 rows each."""
     windows: tuple[ev.WindowClosed, ...]
     states: tuple[ev.StateChanged, ...]
     unavailable: tuple[ev.MetricUnavailable, ...]
     gaps: tuple[ev.GapObserved, ...]
     losses: tuple[ev.SourceLost | ev.SourceRecovered, ...]
     errors: tuple[str, ...]
-    """What went wrong in our own machinery; the user's cell is not meant."""
+    """What failed in the measuring itself, not in the user's cell."""
     progress: ev.ProgressMade | None = None
     allocator: AllocatorPeak | None = None
     others: tuple[Recommendation, ...] = ()
@@ -68,8 +68,8 @@ class Run:
     used: tuple[str, ...] = ()
     """UUIDs of the watched devices that the run's own processes were on; (): it is not known."""
     other_processes: int = 0
-    """CUDA processes of others on one of the run's GPUs, at most at one time. One that is on two is
-    one; the MPS servers, which work for their clients, are none."""
+    """CUDA processes of others on one of the run's GPUs, at most at one time. One that is on two
+    counts once; the MPS servers, which work for their clients, do not count."""
     refresh_s: float = math.nan
     """Seconds from one reading of the share to the next, as they came; NaN: too few to tell."""
     throttled: tuple[tuple[str, float], ...] = ()
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def ranks(self) -> tuple[Recommendation, ...]:
-        """What is recommended of each rank of a distributed run; empty: it is none."""
+        """What is recommended of each rank of a distributed run; empty for any other."""
         main = self.recommendation
         if main is None or main.device:
             return ()
@@ -137,13 +137,13 @@ Advising = ev.SessionFinished | ev.RecommendationUpdated
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What a trace says, without what is between."""
+    """The beginning and the newest figures of a trace, without what is between."""
 
     started: ev.SessionStarted
     newest: Advising | None
     """The last event with a recommendation, as far as the end of the trace holds one."""
     problem: str
-    """Why a later one cannot be read; empty: there is none."""
+    """Why a later one cannot be read; empty where nothing is wrong."""
     ended: bool
     """`SessionFinished` is there, or what is left of it."""
 
@@ -224,7 +224,7 @@ def _joined(a: Row, b: Row) -> Row:
 
 @dataclass(slots=True)
 class Neighbors:
-    """Takes the readings of every device of a run."""
+    """Counts the processes on the devices of a run, and what held their clocks down."""
 
     own: dict[str, int] = field(default_factory=dict)
     """Device -> most compute processes of the run's own tree at one time; only where there were."""
@@ -234,7 +234,7 @@ class Neighbors:
     _asked: int = 0
 
     def add(self, readings: Readings) -> None:
-        """Take readings; those of other metrics say nothing here."""
+        """Take readings; those of other metrics are ignored."""
         metric, device = readings.series.metric, readings.series.device
         if metric == "throttle_bits":
             for bits in readings.values:
@@ -402,7 +402,7 @@ class RunFold:
 
 
 def fold(events: Iterable[ev.Event]) -> Run:
-    """Return the run that these events tell.
+    """Return the run that these events make.
 
     Raises:
         Truncated: There is no `SessionStarted`.

@@ -16,7 +16,7 @@ PREALLOCATED_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class AppliedShare:
-    """How a run stands to MPS. Limits that were not applied are None, whatever was asked for."""
+    """How MPS serves a run. Limits that were not applied are None, whatever was requested."""
 
     active: bool
     """The environment of an MPS client was set, or is inherited, when CUDA was to start."""
@@ -49,13 +49,13 @@ class AppliedShare:
     def seen(
         self, attached: bool | None, sm_count: int | None, device_sm_count: int | None, reason: str
     ) -> AppliedShare:
-        """Return it with what was seen, and without limits that were not in force.
+        """Return this with what was observed, and without limits that were not in force.
 
         Args:
             attached: Whether the daemon or the driver knows the process, as above.
             sm_count: SMs that it was given, as above.
             device_sm_count: All SMs of the device that CUDA numbers 0 in it.
-            reason: Of what is not shown.
+            reason: Why something could not be shown.
         """
         found = replace(
             self,
@@ -97,7 +97,7 @@ class Verified:
     percent: int
     """`CUDA_MPS_ACTIVE_THREAD_PERCENTAGE` of the capped runs."""
     kept: bool
-    """Whether the speed was kept; a share of which that is not certain is not kept."""
+    """Whether the speed was certainly kept."""
     speed_ratio: float
     """Speed at the share, as a part of the uncapped one."""
     low_ratio: float
@@ -126,7 +126,7 @@ class Verified:
 
 
 def withheld(recommendation: Recommendation, cap: str) -> Recommendation:
-    """Return what a capped run says: what was seen, and no figure to provide.
+    """Return what a capped run shows: what was measured, and no recommendation.
 
     Under a cap SM activity saturates and the busy time grows, so neither tells what is needed.
     """
@@ -145,7 +145,7 @@ def withheld(recommendation: Recommendation, cap: str) -> Recommendation:
 
 
 def judged(recommendation: Recommendation, applied: AppliedShare | None) -> Recommendation:
-    """Return what a run says that stood to MPS like this: as it is, without a cap or limit."""
+    """Return the recommendation of a run under this share; unchanged without a cap or limit."""
     if applied is None or not applied.active:
         return recommendation
     if applied.capped:

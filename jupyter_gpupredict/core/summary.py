@@ -162,18 +162,18 @@ def damaged(session_id: str, problem: str, size_bytes: int = 0) -> Summary:
 
 def updated(summary: Summary, last: Advising) -> Summary:
     """Return a run's summary with the figures of a later event."""
-    told = last.recommendation
-    memory = told.memory if told else None
+    advice = last.recommendation
+    memory = advice.memory if advice else None
     finished = last if isinstance(last, SessionFinished) else None
     return replace(
         summary,
         outcome=finished.outcome if finished else summary.outcome,
-        state=told.state if told else summary.state,
-        reason=told.reason if told else "no reading was taken",
-        target_ratio=told.target_ratio if told else None,
-        mean_ratio=told.mean_ratio if told else None,
-        coverage_target_ratio=told.coverage_target_ratio if told else None,
-        coverage_ratio=told.coverage_ratio if told else None,
+        state=advice.state if advice else summary.state,
+        reason=advice.reason if advice else "no reading was taken",
+        target_ratio=advice.target_ratio if advice else None,
+        mean_ratio=advice.mean_ratio if advice else None,
+        coverage_target_ratio=advice.coverage_target_ratio if advice else None,
+        coverage_ratio=advice.coverage_ratio if advice else None,
         memory_peak_bytes=_finite(memory.peak_bytes) if memory else None,
         memory_target_bytes=memory.target_bytes if memory else None,
         memory_basis=memory.basis if memory else None,

@@ -68,10 +68,10 @@ def overrun(error: Fault | None, memory_limit_mib: int | None) -> str:
     text = error.message.lower()
     if "builtins.MemoryError" in error.kinds and "cuda" not in text and "gpu" not in text:
         return "host memory ran out in the cell's process"
-    told = any(kind.endswith("OutOfMemoryError") for kind in error.kinds) or any(
+    out_of_memory = any(kind.endswith("OutOfMemoryError") for kind in error.kinds) or any(
         words in text for words in ("out of memory", "out_of_memory", "resource_exhausted")
     )
-    if not told:
+    if not out_of_memory:
         return ""
     if memory_limit_mib is None:
         return "GPU memory ran out"
@@ -118,7 +118,7 @@ class OwnDaemon:
 
 @dataclass(frozen=True, slots=True)
 class MpsStatus:
-    """MPS on this machine, as far as it is this user's business."""
+    """MPS on this machine, as far as this user can see."""
 
     program: str
     """Path of the control program; empty where it is not installed."""
@@ -128,7 +128,7 @@ class MpsStatus:
     """What this driver's MPS can do by its branch's record, in words; empty where there is none."""
     uid: int
     compute_mode: str
-    """Of the GPU that this process would use; empty where it is not told."""
+    """Of the GPU that this process would use; empty where it is not known."""
     own: tuple[OwnDaemon, ...]
     other: str
     """The daemon that CUDA would attach to by itself, in words; empty where there is none."""

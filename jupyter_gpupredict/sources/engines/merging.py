@@ -65,15 +65,15 @@ class _Device:
     left: bool = False
     rank: int | None = None
     ranked: bool = False
-    """Its rank was told: it stays, since it is part of the series' name."""
+    """Its rank was given out: it stays, since it is part of the series' name."""
 
 
 class Merger:
-    """The cluster as its messages tell."""
+    """The cluster as its messages describe it."""
 
     def __init__(self, share: str = "", period_s: float = 1.0) -> None:
         self.share = share
-        """The metric whose holes are told."""
+        """The metric whose holes are reported."""
         self.period_s = period_s
         self.counts: Counter[str] = Counter()
         """What was not merged: `duplicate`, `stray`, `again`, `late`."""
@@ -82,9 +82,9 @@ class Merger:
         self._workers: dict[str, _Worker] = {}
         self._devices: dict[_Place, _Device] = {}
         self._opened = False
-        """Somebody has asked for the devices: from then on a rank that is told stays."""
+        """Somebody has asked for the devices: from then on a rank that was given out stays."""
         self._named: set[_Place] = set()
-        """Devices that have been told of."""
+        """Devices that have been given out."""
         self._readings: list[Readings] = []
         self._lacks: list[Unavailable] = []
         self._gaps: list[Gap] = []
@@ -318,7 +318,7 @@ class Merger:
                 one.owner = seen[0] if seen else ""
 
     def _rank(self, place: _Place) -> int | None:
-        """Return the rank of the one worker that sees a device; None: several, or not told."""
+        """Return the rank of the one worker that sees a device; None: several, or not known."""
         one = self._devices[place]
         if not one.ranked:
             seen = self._seen_by().get(place, ())
