@@ -95,7 +95,7 @@ class ProgressSink(Protocol):
         ...
 
     def phase(self, name: str, hint: str) -> None:
-        """Report that a phase (`train`, `validation`, `checkpoint`, ...) begins; `other` ends it."""
+        """Report that a phase begins, such as `train` or `validation`; `other` ends it."""
         ...
 
 
@@ -110,7 +110,7 @@ class HintSource(Protocol):
         ...
 
     def poll(self) -> None:
-        """Look at the loop, about once a second on the sampler thread; an error detaches the hint."""
+        """Look at the loop, about once a second on the sampler thread; an error detaches it."""
         ...
 
     def detach(self) -> None:
