@@ -30,7 +30,7 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring
 from jupyter_gpupredict.sources.engines import cluster as source_module
-from jupyter_gpupredict.sources.engines.messages import (
+from jupyter_gpupredict.sources.messages import (
     Hello,
     NodeBatch,
     Offer,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.protocols import Clock, DeviceWatch, TelemetrySource
     from jupyter_gpupredict.run.options import SessionConfig
-    from jupyter_gpupredict.sources.engines.messages import Engine
+    from jupyter_gpupredict.sources.messages import Engine
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")

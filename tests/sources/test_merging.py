@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.sources.engines.merging import Merger
-from jupyter_gpupredict.sources.engines.messages import Bye, Taken, batch_s
-from tests.sources.test_nodes import batch, hello
+from jupyter_gpupredict.sources.merging import Merger
+from jupyter_gpupredict.sources.messages import Bye, Taken, batch_s
+from tests.sources.test_messages import batch, hello
 
 A, B = "tcp://10.0.0.1:1", "tcp://10.0.0.1:2"
 SHARE = "gpu_util_ratio"

@@ -21,15 +21,15 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
-from jupyter_gpupredict.sources.engines.merging import Merger
-from jupyter_gpupredict.sources.engines.messages import Bye, Duty, Hello, NodeBatch, parse
+from jupyter_gpupredict.sources.merging import Merger
+from jupyter_gpupredict.sources.messages import Bye, Duty, Hello, NodeBatch, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jupyter_gpupredict.core.protocols import Clock
     from jupyter_gpupredict.core.series import Device
-    from jupyter_gpupredict.sources.engines.messages import Engine, Message, NodeSources
+    from jupyter_gpupredict.sources.messages import Engine, Message, NodeSources
 
 HELLO_S = 8.0
 """Workers that are there say hello within half a second; those that start, within two."""

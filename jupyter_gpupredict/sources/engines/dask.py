@@ -18,7 +18,7 @@ from jupyter_gpupredict.sources.engines.node import Node
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.sources.engines.messages import Duty, Message, NodeSources
+    from jupyter_gpupredict.sources.messages import Duty, Message, NodeSources
 
 CONNECT_S = 5.0
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from jupyter_gpupredict.sources.engines.messages import Duty, Message, NodeSources
+    from jupyter_gpupredict.sources.messages import Duty, Message, NodeSources
 
 BEGIN_S = 5.0
 """An engine that is busy before the cell begins is not waited for any longer."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import GpuPredictError, TelemetryError
-from jupyter_gpupredict.sources.engines.messages import (
+from jupyter_gpupredict.sources.messages import (
     Bye,
     Duty,
     Hello,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.protocols import Clock, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, Device, SourceInfo
-    from jupyter_gpupredict.sources.engines.messages import NodeSources
+    from jupyter_gpupredict.sources.messages import NodeSources
 
 HELLO_S = 1.0
 """Hello is said again so often until it is heard: a worker that just starts has no stream yet."""

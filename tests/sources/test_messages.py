@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import Malformed
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.sources.engines import messages as nodes
+from jupyter_gpupredict.core.trace import LARGEST_SEQ, MAX_TIME_S
+from jupyter_gpupredict.sources import messages as nodes
 
 OFFER = nodes.Offer(
     source="nvml",
@@ -42,7 +43,7 @@ def batch(seq=0, sent_s=1000.0, address="tcp://10.0.0.1:1", **changes):
     return nodes.NodeBatch(address, seq, sent_s, **changes)
 
 
-finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+finite = st.floats(-MAX_TIME_S, MAX_TIME_S)
 takens = st.lists(st.tuples(finite, st.floats(0, 1) | st.just(math.nan)), max_size=20).map(
     lambda pairs: nodes.Taken(
         "gpu_util_ratio", "GPU-a", tuple(t for t, _ in pairs), tuple(v for _, v in pairs)
@@ -50,7 +51,7 @@ takens = st.lists(st.tuples(finite, st.floats(0, 1) | st.just(math.nan)), max_si
 )
 
 
-@given(st.integers(0, 1 << 40), finite, st.lists(takens, max_size=4).map(tuple))
+@given(st.integers(0, LARGEST_SEQ), finite, st.lists(takens, max_size=4).map(tuple))
 def test_a_batch_comes_back_as_it_was(seq, sent_s, taken):
     said = batch(seq, sent_s, taken=taken, lost=(("GPU-a", "device_lost", "gone"),))
     wire = json.loads(json.dumps(nodes.batch_message(said)))
@@ -65,6 +66,10 @@ def test_a_hello_comes_back_as_it_was(rank):
 
 def test_a_bye_comes_back():
     assert nodes.parse(nodes.bye_message(nodes.Bye("a", "why"))) == nodes.Bye("a", "why")
+
+
+def readings(metric="gpu_util_ratio", **changes):
+    return {"metric": metric, "uuid": "u", "times_s": [1.0], "values": [0.5], **changes}
 
 
 def changed(**changes):
@@ -86,16 +91,17 @@ def changed(**changes):
         changed(sent_s=math.nan),
         changed(address="x" * 600),
         changed(address="a\nb"),
-        changed(taken=[["no_such_metric", "u", [1.0], [0.5]]]),
-        changed(taken=[["gpu_util_ratio", "u", [1.0, 2.0], [0.5]]]),
-        changed(taken=[["gpu_util_ratio", "u", [math.inf], [0.5]]]),
-        changed(taken=[["gpu_util_ratio", "u", ["__import__('os')"], [0.5]]]),
-        changed(taken=[["gpu_util_ratio", "u", [1.0] * 5000, [0.5] * 5000]]),
-        changed(taken=[["gpu_util_ratio", "u", [1.0] * 3000, [0.5] * 3000]] * 2),
+        changed(taken=[readings("no_such_metric")]),
+        changed(taken=[readings(times_s=[1.0, 2.0])]),
+        changed(taken=[readings(times_s=[math.inf])]),
+        changed(taken=[readings(times_s=["__import__('os')"])]),
+        changed(taken=[readings(times_s=[1.0] * 5000, values=[0.5] * 5000)]),
+        changed(taken=[readings(times_s=[1.0] * 3000, values=[0.5] * 3000)] * 2),
         changed(gaps=[["u", 0.0, 1.0, "because"]]),
         changed(lost=[["u", "because", ""]]),
         {**nodes.hello_message(hello()), "offer": {"source": "nvml"}},
         {**nodes.hello_message(hello()), "devices": [["u", "n", 0]]},
+        {**nodes.hello_message(hello()), "devices": [{"uuid": "u"}]},
     ],
 )
 def test_what_has_another_form_is_refused(message):

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.series import Batch, Gap, Loss, Readings, Series, Unavailable
-from jupyter_gpupredict.sources.engines.messages import Duty, batch_s
+from jupyter_gpupredict.sources.messages import Duty, batch_s
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from jupyter_gpupredict.core.series import Device
-    from jupyter_gpupredict.sources.engines.messages import Bye, Hello, NodeBatch
+    from jupyter_gpupredict.sources.messages import Bye, Hello, NodeBatch
 
 SILENT_S = 3.0
 """Without a word for so long a worker's devices count as lost; it speaks twice a second."""
