@@ -35,9 +35,8 @@ from jupyter_gpupredict.sources.messages import (
     NodeBatch,
     Offer,
     Taken,
-    batch_message,
     batch_s,
-    hello_message,
+    message_of,
 )
 from tests.integration.test_dask_cluster import (
     STEP_S,
@@ -155,7 +154,7 @@ class Simulated:
         for host in range(HOSTS):
             devices = tuple(Device(f"GPU-{host:02d}{n:02d}", "GPU") for n in range(GPUS))
             self.on_message(
-                hello_message(
+                message_of(
                     Hello(
                         f"a{host}",
                         f"w{host}",
@@ -189,7 +188,7 @@ class Simulated:
                         for n in range(GPUS)
                         for metric in METRICS
                     )
-                self.on_message(batch_message(NodeBatch(f"a{host}", seq, now_s, taken)))
+                self.on_message(message_of(NodeBatch(f"a{host}", seq, now_s, taken)))
             seq += 1
         self.cpu_s = time.thread_time()
 

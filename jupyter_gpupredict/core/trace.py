@@ -75,23 +75,30 @@ def event_from_json(line: str | bytes, where: str = "") -> Event:
             "read it with the version that wrote it",
         )
     try:
-        return typing.cast("Event", _reader(typing.cast("Hashable", kind))(document))
+        return made_of(kind, document)
     except ValueError as error:
         raise Malformed(f"{begin}a broken {name} event", str(error)) from error
 
 
 def read_as(kind: type[_Value], text: str | bytes) -> _Value:
-    """Return what a text of JSON says, as an instance of this dataclass.
+    """Return a text of JSON as an instance of this dataclass.
 
     Raises:
         Malformed: It is none.
     """
     try:
-        return typing.cast(
-            "_Value", _reader(typing.cast("Hashable", kind))(parse(text, any_numbers=True))
-        )
+        return made_of(kind, parse(text, any_numbers=True))
     except ValueError as error:
         raise Malformed(f"no {kind.__name__.lower()}", str(error)) from error
+
+
+def made_of(kind: type[_Value], document: object) -> _Value:
+    """Return plain data, such as parsed JSON, as an instance of this dataclass.
+
+    Raises:
+        ValueError: It has another form, or holds what no such instance can.
+    """
+    return typing.cast("_Value", _reader(typing.cast("Hashable", kind))(document))
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -135,11 +142,11 @@ def _reader(kind: Hashable) -> Callable[[Any], Any]:
         return lambda value: None if value is None else read(value)
     if origin is tuple and arguments[1:] == (Ellipsis,):
         item = _reader(arguments[0])
-        return lambda value: tuple([item(one) for one in _typed(value, list)])
+        return lambda value: tuple([item(one) for one in _items(value)])
     if origin is tuple:
         items = [_reader(one) for one in arguments]
         return lambda value: tuple(
-            [read(one) for read, one in zip(items, _typed(value, list), strict=True)]
+            [read(one) for read, one in zip(items, _items(value), strict=True)]
         )
     if origin is dict:
         entry = _reader(arguments[1])
@@ -201,6 +208,12 @@ def _typed(value: Any, kind: type[_Value]) -> _Value:
     return value
 
 
+def _items(value: Any) -> list[Any] | tuple[Any, ...]:
+    if type(value) is not list and type(value) is not tuple:
+        raise ValueError(f"expected a list, got {value!r:.40}")
+    return value
+
+
 def _known(value: Any, known: Collection[str]) -> str:
     if type(value) is not str or value not in known:
         raise ValueError(f"{value!r:.40} is unknown")
@@ -223,8 +236,8 @@ def _whole(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    """Return a finite number; NaN for null."""
-    if value is None:
+    """Return a finite number; NaN for null and NaN."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN
         return math.nan
     if type(value) is not int:
         value = _typed(value, float)

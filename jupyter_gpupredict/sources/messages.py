@@ -6,15 +6,14 @@ never evaluated. What has another form, or is too much, is refused as a whole.
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_gpupredict.core.errors import Malformed
 from jupyter_gpupredict.core.metrics import METRICS, REASONS
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.core.trace import read_as, without_nan
+from jupyter_gpupredict.core.trace import made_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -194,80 +193,62 @@ class Engine(Protocol):
         ...
 
 
-def hello_message(hello: Hello) -> Message:
-    """Return a hello as a message."""
-    return _message(
-        "hello",
-        replace(
-            hello,
-            name=hello.name[:MAX_TEXT],
-            host=hello.host[:MAX_TEXT],
-            problem=hello.problem[:MAX_TEXT],
-            devices=tuple(
-                Device(d.uuid, d.name, d.index, d.memory_total_bytes) for d in hello.devices
-            ),
-        ),
-    )
+_KINDS: dict[str, type[Any]] = {"hello": Hello, "batch": NodeBatch, "bye": Bye}
+_KIND_OF = {kind: word for word, kind in _KINDS.items()}
+_NAMES = {one: tuple(f.name for f in fields(one)) for one in (*_KIND_OF, Offer, Taken, Device)}
 
 
-def batch_message(batch: NodeBatch) -> Message:
-    """Return a batch as a message."""
-    lacks = tuple((m, u, reason, detail[:MAX_TEXT]) for m, u, reason, detail in batch.lacks)
-    lost = tuple((uuid, reason, detail[:MAX_TEXT]) for uuid, reason, detail in batch.lost)
-    return _message("batch", replace(batch, lacks=lacks, lost=lost))
-
-
-def bye_message(bye: Bye) -> Message:
-    """Return a bye as a message."""
-    return _message("bye", replace(bye, why=bye.why[:MAX_TEXT]))
-
-
-def _message(kind: str, said: Hello | NodeBatch | Bye) -> Message:
-    return {"kind": kind, **_plain(said)}
+def message_of(said: Hello | NodeBatch | Bye) -> Message:
+    """Return what a worker sends as a message; long texts are cut."""
+    if isinstance(said, Hello):  # of a device, its name and memory are enough
+        devices = (Device(d.uuid, d.name, d.index, d.memory_total_bytes) for d in said.devices)
+        said = replace(said, devices=tuple(devices))
+    return {"kind": _KIND_OF[type(said)], **_plain(said)}
 
 
 def _plain(value: Any) -> Any:
-    """Return the value with dataclasses as dicts, wherever they stand in tuples."""
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    """Return dataclasses as dicts, tuples as lists, and the beginnings of texts."""
+    if isinstance(value, str):
+        return value[:MAX_TEXT]
     if isinstance(value, tuple):
-        return [_plain(one) for one in value] if value and is_dataclass(value[0]) else list(value)
-    return value
+        return list(value) if _is_numbers(value) else [_plain(one) for one in value]
+    names = _NAMES.get(type(value))
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
 
 
-def parse(message: object) -> Hello | NodeBatch | Bye:
+def _is_numbers(values: tuple[Any, ...]) -> bool:
+    return bool(values) and isinstance(values[0], float)
+
+
+def parse(message: Any) -> Hello | NodeBatch | Bye:
     """Return what a message says.
 
     Raises:
         Malformed: It has another form, or is too long.
     """
     try:
-        plain = without_nan(message)
-        said: Hello | NodeBatch | Bye = read_as(_KINDS[plain["kind"]], json.dumps(plain))
+        said: Hello | NodeBatch | Bye = made_of(_KINDS[message["kind"]], message)
         if isinstance(said, Hello) and said.offer is not None:
             period_s = min(3600.0, max(0.001, said.offer.period_s))
             said = replace(said, offer=replace(said.offer, period_s=period_s))
         short = all(len(text) <= MAX_TEXT and text.isprintable() for text in _texts(said))
         if not short or not _is_known(said):
             raise ValueError("a text is too long, or a word unknown")
-    except (KeyError, TypeError, ValueError, RecursionError, Malformed) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise Malformed("a worker's message has another form", "the same version there?") from error
     return said
-
-
-_KINDS: dict[str, type[Any]] = {"hello": Hello, "batch": NodeBatch, "bye": Bye}
 
 
 def _texts(value: object) -> Iterator[str]:
     """Yield all texts in a message."""
     if isinstance(value, str):
         yield value
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _texts(getattr(value, field.name))
-    elif isinstance(value, tuple) and not (value and isinstance(value[0], float)):
-        for one in value:
+    elif isinstance(value, tuple):
+        for one in () if _is_numbers(value) else value:
             yield from _texts(one)
+    else:
+        for name in _NAMES.get(type(value), ()):
+            yield from _texts(getattr(value, name))
 
 
 def _is_known(said: Hello | NodeBatch | Bye) -> bool:
@@ -289,7 +270,7 @@ def _is_known(said: Hello | NodeBatch | Bye) -> bool:
         all(len(one.times_s) == len(one.values) for one in said.taken)
         and sum(len(one.values) for one in said.taken) <= MAX_READINGS
         and max(len(said.lacks), len(said.gaps), len(said.lost)) <= MAX_DEVICES
-        and not any(map(math.isnan, times_s))
+        and all(map(math.isfinite, (said.sent_s, *times_s)))
         and metrics <= METRICS.keys()
         and reasons <= set(REASONS)
         and {gap[3] for gap in said.gaps} <= set(CAUSES)

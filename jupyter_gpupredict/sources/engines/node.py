@@ -22,9 +22,7 @@ from jupyter_gpupredict.sources.messages import (
     NodeBatch,
     Offer,
     Taken,
-    batch_message,
-    bye_message,
-    hello_message,
+    message_of,
 )
 
 if TYPE_CHECKING:
@@ -166,7 +164,7 @@ class Node:
                     greeted_s = now_s
                     if self._late:
                         hello = self._hello()
-                    self._say(hello_message(hello))
+                    self._say(message_of(hello))
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
                         why = "nobody asked any longer"
@@ -185,7 +183,7 @@ class Node:
         finally:
             _close(held.values())
             ending = self._ending
-            self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
+            self._say(message_of(Bye(self._address, ending or why, orderly=bool(ending))))
 
     def _hello(self) -> Hello:
         host, boot, namespace = self._sources.place()
@@ -251,7 +249,7 @@ class Node:
 
     def _numbered(self, pending: _Pending) -> Message:
         seq, self._seq = self._seq, self._seq + 1
-        return batch_message(
+        return message_of(
             NodeBatch(
                 address=self._address,
                 seq=seq,
