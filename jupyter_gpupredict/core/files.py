@@ -11,6 +11,7 @@ nobody asks that file again before it has come back, and then the thread's work 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -91,7 +92,7 @@ class Status:
 
 
 def asking_s(thread: int) -> float:
-    """Return how long a thread has waited for the disk's answer, seconds; 0: it does not."""
+    """Return how long a thread has waited for the disk's answer, seconds; 0 where it does not."""
     asked = _asking.get(thread)
     return 0.0 if asked is None else time.monotonic() - asked[1]
 
@@ -112,8 +113,8 @@ def open_stored(path: Path) -> BinaryIO:
     """Open a stored file, and the ones that it goes on in, as one.
 
     Raises:
-        FileNotFoundError: It is not there.
-        Malformed: It is there and is no file of ours.
+        FileNotFoundError: It does not exist.
+        Malformed: It exists and cannot be a file of ours.
         NoAnswer: The disk does not answer.
     """
     return cast("BinaryIO", io.BufferedReader(_Parts(path), _BLOCK_BYTES))
@@ -121,21 +122,14 @@ def open_stored(path: Path) -> BinaryIO:
 
 def status_of(path: Path) -> Status:
     """Return the status of a stored file; errors as `open_stored`."""
-    size, found = 0, _require_stored(path, _told(path, DISK.status, path, follow_symlinks=False))
-    inode, part = found.st_ino, 1
-    while True:
-        size += found.st_size
-        if not full(found.st_size):
-            break
-        part += 1
-        try:
-            further = part_of(path, part)
-            found = _require_stored(
-                further, _told(further, DISK.status, further, follow_symlinks=False)
-            )
-        except FileNotFoundError:
-            break
-    return Status(size, found.st_mtime_ns, inode)
+    first = found = _status(path)
+    size, part = first.st_size, 1
+    with contextlib.suppress(FileNotFoundError):
+        while full(found.st_size):
+            part += 1
+            found = _status(part_of(path, part))
+            size += found.st_size
+    return Status(size, found.st_mtime_ns, first.st_ino)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -200,7 +194,7 @@ def open_given(name: str | Path) -> BinaryIO:
 
     Raises:
         OSError: It cannot be opened.
-        Malformed: It is no regular file.
+        Malformed: It is not a regular file.
     """
     if str(name) == STDIN:
         return cast("BinaryIO", os.fdopen(os.dup(sys.stdin.fileno()), "rb"))
@@ -229,7 +223,7 @@ def read_given_text(name: str | Path) -> str:
     """Return a document's text, its lines ended by newlines; errors as `read_given`.
 
     Raises:
-        UnicodeDecodeError: It is no UTF-8.
+        UnicodeDecodeError: It is not UTF-8.
     """
     return io.StringIO(read_given(name).decode(), newline=None).read()
 
@@ -273,7 +267,7 @@ def _stuck_paths() -> set[str]:
     return {asked[0] for asked in waiting if asked is not None}
 
 
-def _told(path: Path, call: Callable[..., _Value], *arguments: Any, **options: Any) -> _Value:
+def _ask_one(path: Path, call: Callable[..., _Value], *arguments: Any, **options: Any) -> _Value:
     """As `ask`, with every failure but a missing file in one line."""
     try:
         return ask(path, call, *arguments, **options)
@@ -282,6 +276,10 @@ def _told(path: Path, call: Callable[..., _Value], *arguments: Any, **options: A
     except OSError as error:
         why = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise Malformed(f"{path.name} cannot be read: {why}") from error
+
+
+def _status(path: Path) -> os.stat_result:
+    return _require_stored(path, _ask_one(path, DISK.status, path, follow_symlinks=False))
 
 
 def _require_stored(path: Path, found: os.stat_result) -> os.stat_result:
@@ -322,9 +320,9 @@ class _Parts(io.RawIOBase):
             raise
 
     def _open(self, path: Path) -> None:
-        descriptor = _told(path, DISK.open, path, _FLAGS | os.O_NOFOLLOW)
+        descriptor = _ask_one(path, DISK.open, path, _FLAGS | os.O_NOFOLLOW)
         self._parts.append((path, descriptor, 0))
-        size = _require_stored(path, _told(path, DISK.status, descriptor)).st_size
+        size = _require_stored(path, _ask_one(path, DISK.status, descriptor)).st_size
         self._parts[-1] = (path, descriptor, size)
 
     def readinto(self, buffer: Any) -> int:
@@ -335,7 +333,7 @@ class _Parts(io.RawIOBase):
             left = STORED_BYTES if last else size
             left -= self._at - begin
             if left > 0:
-                read = _told(path, DISK.read, descriptor, [room[:left]], self._at - begin)
+                read = _ask_one(path, DISK.read, descriptor, [room[:left]], self._at - begin)
                 self._at += read
                 return read
             begin += size
@@ -351,10 +349,6 @@ class _Parts(io.RawIOBase):
     def size(self) -> int:
         """Bytes of all the files when they were opened."""
         return sum(size for _, _, size in self._parts)
-
-    def tell(self) -> int:
-        """Return where it stands."""
-        return self._at
 
     def readable(self) -> bool:
         """Return True."""
