@@ -145,7 +145,6 @@ class Simulated:
             (),
             METRICS,
             1 / HZ,
-            True,
             False,
             "",
             "device",

@@ -47,7 +47,6 @@ class Offer:
     also: tuple[str, ...]
     series: tuple[str, ...]
     period_s: float
-    buffered: bool
     simulated: bool
     origin: str
     scope: str

@@ -22,7 +22,6 @@ OFFER = nodes.Offer(
     also=(),
     series=("gpu_util_ratio", "memory_used_bytes"),
     period_s=0.2,
-    buffered=True,
     simulated=False,
     origin="",
     scope="device",

@@ -286,7 +286,6 @@ def _offer(info: SourceInfo) -> Offer:
         also=tuple(one.series.metric for one in info.also),
         series=tuple(series.metric for series in info.series),
         period_s=info.period_s,
-        buffered=info.buffer_s is not None,
         simulated=info.simulated,
         origin=info.origin,
         scope=info.scope,
