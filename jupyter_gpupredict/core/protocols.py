@@ -23,11 +23,9 @@ class Clock(Protocol):
 
     def monotonic_s(self) -> float:
         """Return seconds on a clock that never jumps; its zero means nothing."""
-        ...
 
     def wall(self) -> datetime:
         """Return the time of day with a time zone."""
-        ...
 
 
 class SystemClock:
@@ -53,7 +51,6 @@ class TelemetrySource(Protocol):
         Raises:
             SourceUnavailable: It cannot be used here; the message says why.
         """
-        ...
 
     def read(self, *, slow: bool) -> Batch:
         """Return what is new since the last call, oldest first, stamped in monotonic seconds.
@@ -64,11 +61,9 @@ class TelemetrySource(Protocol):
         Raises:
             SourceLost: The source stopped answering; the caller may `close` and `open` again.
         """
-        ...
 
     def close(self) -> None:
         """Release everything; may be called twice."""
-        ...
 
 
 class DeviceWatch(Protocol):
@@ -80,11 +75,9 @@ class DeviceWatch(Protocol):
         Raises:
             TelemetryError: There is no driver, or it is lost.
         """
-        ...
 
     def close(self) -> None:
         """Release everything; may be called twice."""
-        ...
 
 
 class ProgressSink(Protocol):
@@ -92,11 +85,9 @@ class ProgressSink(Protocol):
 
     def progress(self, unit: Unit, done: float, total: float | None, hint: str) -> None:
         """Report how many epochs or steps are complete; None: the total is not known."""
-        ...
 
     def phase(self, name: str, hint: str) -> None:
         """Report that a phase begins, such as `train` or `validation`; `other` ends it."""
-        ...
 
 
 class HintSource(Protocol):
@@ -107,15 +98,12 @@ class HintSource(Protocol):
 
     def attach(self, sink: ProgressSink) -> None:
         """Hook into the library, which is imported; called once before `detach`."""
-        ...
 
     def poll(self) -> None:
         """Look at the loop, about once a second on the sampler thread; an error detaches it."""
-        ...
 
     def detach(self) -> None:
         """Remove the hook; may be called twice, and without `attach`."""
-        ...
 
 
 class Subscriber(Protocol):
@@ -125,11 +113,9 @@ class Subscriber(Protocol):
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Take the events since the last call. An exception detaches the subscriber."""
-        ...
 
     def close(self) -> None:
         """No more events will come."""
-        ...
 
 
 class ShareHold(Protocol):
@@ -137,11 +123,9 @@ class ShareHold(Protocol):
 
     def begin(self) -> AppliedShare | None:
         """Apply what was asked for; None where nothing was and no daemon is there."""
-        ...
 
     def end(self) -> AppliedShare | None:
         """Restore the environment and return what was in force; once, after `begin`."""
-        ...
 
 
 class ChildProcess(Protocol):
@@ -153,7 +137,6 @@ class ChildProcess(Protocol):
     @property
     def pid(self) -> int:
         """Its process id; what it starts is measured with it."""
-        ...
 
 
 class SessionHandle(Protocol):
@@ -162,22 +145,18 @@ class SessionHandle(Protocol):
     @property
     def session_id(self) -> str:
         """The run's id."""
-        ...
 
     @property
     def waiting(self) -> str:
         """Why nothing is measured yet, in words; empty otherwise."""
-        ...
 
     @property
     def recommendation(self) -> Recommendation | None:
         """The newest recommendation; None before the first reading."""
-        ...
 
     @property
     def applied(self) -> AppliedShare | None:
         """How the run stands to MPS; None where it was not asked for and not seen."""
-        ...
 
     def start(self) -> None:
         """Open the source and begin to measure; one that does not answer joins when it does.
@@ -185,7 +164,6 @@ class SessionHandle(Protocol):
         Raises:
             SourceUnavailable: No reading can be had; the message says why.
         """
-        ...
 
     def stop(self, outcome: str) -> Run:
         """End the measuring, deliver what is left and return the run; idempotent.
@@ -196,4 +174,3 @@ class SessionHandle(Protocol):
         Raises:
             SourceUnavailable: Nothing was measured.
         """
-        ...

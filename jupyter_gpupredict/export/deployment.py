@@ -235,7 +235,6 @@ class Workload(Protocol):
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
         """Return the files of this workload with the sharing backend's patch applied."""
-        ...
 
 
 class Sharing(Protocol):
@@ -248,4 +247,3 @@ class Sharing(Protocol):
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what a workload must carry so that the share is applied."""
-        ...

@@ -134,11 +134,9 @@ class NodeSources(Protocol):
 
     def clock(self) -> Clock:
         """Return the worker's clock."""
-        ...
 
     def place(self) -> tuple[str, str, str]:
         """Return (host name, boot id, namespace of process numbers)."""
-        ...
 
     def devices(self) -> tuple[Device, ...]:
         """Return the devices that the worker's process may use.
@@ -146,15 +144,12 @@ class NodeSources(Protocol):
         Raises:
             TelemetryError: They cannot be known.
         """
-        ...
 
     def source(self, uuid: str, peers: Callable[[], Collection[int]]) -> TelemetrySource:
         """Return the source of one device, not opened yet; `peers` as in `SourceOptions`."""
-        ...
 
     def offered(self, uuid: str) -> TelemetrySource:
         """Return the same to see what it gives; a driver that hangs is not waited for."""
-        ...
 
 
 class Engine(Protocol):
@@ -170,7 +165,6 @@ class Engine(Protocol):
         Raises:
             SourceUnavailable: The cluster does not answer.
         """
-        ...
 
     def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
         """Renew every worker's lease and give it its devices.
@@ -185,11 +179,9 @@ class Engine(Protocol):
         Raises:
             SourceLost: The cluster is gone.
         """
-        ...
 
     def stop(self) -> None:
         """Take the samplers away again; what cannot be reached ends with its lease."""
-        ...
 
 
 _KINDS: dict[str, type[Any]] = {"hello": Hello, "batch": NodeBatch, "bye": Bye}
