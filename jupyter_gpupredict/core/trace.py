@@ -56,7 +56,7 @@ def event_from_json(line: str | bytes, where: str = "") -> Event:
         where: What begins the message of an error, such as the file's name and the line's number.
 
     Raises:
-        Malformed: The line is no event, or holds what its event cannot.
+        Malformed: The line is not an event, or holds what its event cannot.
         SchemaMismatch: The line begins a trace of another schema.
     """
     begin = f"{where}: " if where else ""
@@ -84,7 +84,7 @@ def read_as(kind: type[_Value], text: str | bytes) -> _Value:
     """Return a text of JSON as an instance of this dataclass.
 
     Raises:
-        Malformed: It is none.
+        Malformed: It has another form.
     """
     try:
         return made_of(kind, parse(text, any_numbers=True))
@@ -129,7 +129,7 @@ def without_nan(value: Any) -> Any:
 def _reader(kind: Hashable) -> Callable[[Any], Any]:
     """Return what makes an instance of the annotated type of a value that came from JSON.
 
-    It raises ValueError for whatever is none.
+    It raises ValueError for anything else.
     """
     if dataclasses.is_dataclass(kind):
         return _object_reader(typing.cast("type[Any]", kind))
@@ -246,16 +246,14 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any) -> str | bool | int | float:
     """Return what an option of a session may be."""
     if type(value) is str:
         return _text(value)
-    return value if type(value) is bool else _option(value)
-
-
-def _option(value: Any) -> int | float:
+    if type(value) is bool:
+        return value
     number = _number(value)
-    return value if type(value) is int else number
+    return int(value) if type(value) is int else number
 
 
 _WORDS: dict[type, str] = {
