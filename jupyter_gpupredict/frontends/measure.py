@@ -8,6 +8,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
+from jupyter_gpupredict.core.options import listed, signature
 from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
@@ -35,7 +36,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
 
     Args:
         quiet: Write nothing to stderr.
-        **options: Fields of `SessionConfig`.
+        **options: These, as on the command line.
+    {options}
 
     Raises:
         ConfigError: An option is wrong.
@@ -125,6 +127,11 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         if not self.quiet:
             with contextlib.suppress(Exception):  # the block may have closed the stream
                 say(f"gpupredict: {message}", error=True)
+
+
+_measure: Any = measure
+_measure.__doc__ = _measure.__doc__.replace("    {options}", listed(SessionConfig))
+_measure.__signature__ = signature(SessionConfig)
 
 
 def measured(function: _Function | None = None, **options: Any) -> Any:
