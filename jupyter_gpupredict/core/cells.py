@@ -37,22 +37,23 @@ class CodeRequest:
     """Where the notebook stands: modules beside it are copied."""
     params: tuple[str, ...] = option(
         (),
-        "a name that the function's caller gives, not the notebook; may be repeated",
+        "a name that the function's caller gives, not the notebook",
         metavar="NAME",
         short=("--param",),
         several="list",
         longest=200,
+        pattern="^[A-Za-z_][0-9A-Za-z_]*$",
     )
     setup: tuple[str, ...] = option(
         (),
-        "cells with this tag, or number, run again before the measured one; may be repeated",
+        "cells with this tag, or number, run again before the measured one",
         metavar="TAG",
         several="list",
         longest=200,
     )
     adapters: tuple[str, ...] = option(
         (),
-        "serve, functions-framework, runpod, openfaas, func or ray; may be repeated",
+        "serve, functions-framework, runpod, openfaas, func or ray",
         metavar="NAME",
         short=("--adapter",),
         several="list",

@@ -19,6 +19,9 @@ from jupyter_gpupredict.core.errors import InvalidOption
 
 _Value = TypeVar("_Value")
 _KINDS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_MOST = 50
+"""Values of one option that a request may hold."""
 _KIND = re.compile("|".join(_KINDS))
 
 
@@ -46,7 +49,8 @@ class Option:
     """`list` or `pairs` (KEY=VALUE) where more than one may be given."""
     longest: int = 1000
     """Characters of a text."""
-    group: str = ""
+    pattern: str = ""
+    """What a text has to match, where it comes as JSON."""
 
     @property
     def flag(self) -> str:
@@ -108,6 +112,36 @@ def check(owner: Any) -> None:
             raise InvalidOption(
                 f"{one.flag} {value:g} is out of range", f"{one.low:g} to {one.high:g} {one.unit}"
             )
+
+
+def schema(one: Option) -> dict[str, Any]:
+    """Return the JSON Schema of an option's value, which may be null where that is its default."""
+    words = {"type": _JSON_TYPES[one.kind]}
+    found: dict[str, Any] = words
+    if one.kind is str:
+        found = {**words, "maxLength": one.longest}
+        if one.pattern:
+            found["pattern"] = one.pattern
+    if one.choices:
+        found = {"enum": ["", *one.choices]}
+    if not math.isinf(one.low):
+        found |= {"minimum": one.low, "maximum": one.high}
+    if one.several == "list":
+        found = {"type": "array", "items": found, "maxItems": _MOST}
+    elif one.several:
+        names = {"maxLength": 2 * one.longest}
+        found = {
+            "type": "object",
+            "propertyNames": names,
+            "additionalProperties": found,
+            "maxProperties": _MOST,
+        }
+    if one.default is None:
+        found = {"anyOf": [found, {"type": "null"}]}
+    elif not one.required:
+        usual: Any = {} if one.several == "pairs" else one.default
+        found["default"] = list(usual) if isinstance(usual, tuple) else usual
+    return found | {"description": one.help}
 
 
 def signature(*owners: type[Any], method: bool = False) -> inspect.Signature:

@@ -14,7 +14,7 @@ from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.run.stored import with_verified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.deployment import Document
@@ -45,7 +45,12 @@ class ExportOutcome:
 
 
 def export_run(
-    run: Run, *, dry_run: bool = False, code: CodeRequest | None = None, **options: Any
+    run: Run,
+    *,
+    dry_run: bool = False,
+    code: CodeRequest | None = None,
+    before_write: Callable[[Collection[str]], None] | None = None,
+    **options: Any,
 ) -> ExportOutcome:
     """Write a run as a function folder.
 
@@ -54,6 +59,8 @@ def export_run(
         dry_run: Render and check, and write nothing.
         code: The cells, with the measured one among them; without them the folder holds the
             manifests, their record and a README.
+        before_write: Called with the paths in the folder once all is rendered; what it raises stops
+            the export.
         **options: Those of `ExportRequest`.
 
     Raises:
@@ -80,6 +87,8 @@ def export_run(
         code = up_to_measured(code, run.started.code_hash)
     composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)
     texts = {document.path: render(document) for document in composed.documents}
+    if before_write is not None:
+        before_write(texts)
     if dry_run:
         _try(composed.documents, texts, code)
         return ExportOutcome((), texts, composed.warnings)

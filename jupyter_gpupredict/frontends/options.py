@@ -54,7 +54,9 @@ def add_options(
     for one in options_of(owner):
         if only and one.name not in only:
             continue
-        how: dict[str, Any] = {"help": one.described.replace("%", "%%"), "required": one.required}
+        again = "; may be repeated" if one.several and "," not in one.metavar else ""
+        help_ = f"{one.described}{again}".replace("%", "%%")
+        how: dict[str, Any] = {"help": help_, "required": one.required}
         if one.kind is bool and one.default is True:
             how |= {"action": argparse.BooleanOptionalAction}
         elif one.kind is bool:
