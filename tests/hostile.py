@@ -27,7 +27,7 @@ from jupyter_gpupredict.frontends.server import handlers, metrics, replies
 from jupyter_gpupredict.frontends.server.base import Problem
 from jupyter_gpupredict.frontends.server.kernels import StopHandler
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, ref
-from jupyter_gpupredict.frontends.server.state import Desk
+from jupyter_gpupredict.frontends.server.state import ServerState
 from jupyter_gpupredict.run import store_dir
 from tests.frontends.server import traces
 
@@ -198,7 +198,7 @@ class Everything:
         self.asked: Counter[str] = Counter()
         """What gave a reply, and what one line."""
         traces.whole_run(self.store, GOOD)
-        self.desk = Desk()
+        self.desk = ServerState()
         self._wish = (b'{"preview":true,"name":"x","force":true}', True)
         self._verbs = itertools.cycle(VERBS)
         self._validators = {
