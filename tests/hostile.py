@@ -198,7 +198,7 @@ class Everything:
         self.asked: Counter[str] = Counter()
         """What gave a reply, and what one line."""
         traces.whole_run(self.store, GOOD)
-        self.desk = ServerState()
+        self.state = ServerState()
         self._wish = (b'{"preview":true,"name":"x","force":true}', True)
         self._verbs = itertools.cycle(VERBS)
         self._validators = {
@@ -216,8 +216,8 @@ class Everything:
 
     def ask_lists(self) -> dict[str, str]:
         """Ask what tells of all runs; returns the problem of each."""
-        stub = SimpleNamespace(desk=self.desk)
-        desk, runs = self.desk, self.desk.runs
+        stub = SimpleNamespace(state=self.state)
+        state, runs = self.state, self.state.runs
         page = self._reply("Sessions", lambda: handlers.SessionsHandler._page(stub, 200, None, ()))
         problems = {run["session_id"]: run["problem"] for run in page["sessions"]}
         assert problems[GOOD] == ""
@@ -230,7 +230,7 @@ class Everything:
         every = tuple(Place(run, -1) for run in problems)
         self._reply(
             "Runs",
-            lambda: replies.news(traces.KERNEL, runs.news(traces.KERNEL, every, 5000), desk.host),
+            lambda: replies.news(traces.KERNEL, runs.news(traces.KERNEL, every, 5000), state.host),
         )
         assert handlers._surroundings()[1] == ""
         self.verb("sessions", "--limit", "1000")
@@ -250,11 +250,11 @@ class Everything:
 
     def ask(self, run: str, verbs: int = len(VERBS)) -> None:
         """Ask everything that takes one run, or the routes that read and so many verbs, in turn."""
-        stub = SimpleNamespace(desk=self.desk, root=str(self.folder))
-        desk = self.desk
+        stub = SimpleNamespace(state=self.state, root=str(self.folder))
+        state = self.state
         self._reply("Session", lambda: handlers.SessionHandler._session(stub, run))
         self._reply(
-            "Series", lambda: replies.series(desk.runs.summary(run), desk.runs.draw(run, 100))
+            "Series", lambda: replies.series(state.runs.summary(run), state.runs.draw(run, 100))
         )
         self._reply(
             "Recommended", lambda: handlers.RecommendationHandler._recommendation(stub, run)
