@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import News, Page
-    from jupyter_gpupredict.frontends.server.devices import Reading
+    from jupyter_gpupredict.frontends.server.state import Reading
     from jupyter_gpupredict.run.picture import Drawing
 
 _DIGITS = 9
