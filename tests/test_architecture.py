@@ -47,6 +47,7 @@ DOORS = {
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
+        "session/alarm.py",
         "session/deadline.py",
         "session/sampler.py",
         "session/delivery.py",

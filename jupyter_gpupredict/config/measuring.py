@@ -75,7 +75,7 @@ def build_session(
         subscribers: Views; the trace's recorder is added.
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
-        on_limit: Called there when `max_seconds` are over.
+        on_limit: Called when `max_seconds` are over, on a thread of its own.
         child: The process to measure, with what it starts; None: this one.
         share: What applies MPS limits; None: to this process, unless the readings are not its own.
         cluster: The value of the variable that `config.cluster` names, where it names one.
@@ -178,7 +178,7 @@ def build_session(
         own_process=child is None,
         max_seconds=config.max_seconds,
         # asked each second: `exists` makes and drops an exception, `access` does not
-        stop_requested=(lambda: False)
+        stop_requested=None
         if warnings
         else functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
         on_state=on_state,

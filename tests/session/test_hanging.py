@@ -13,6 +13,8 @@ from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.driver import nvml
 from jupyter_gpupredict.driver.budget import Budget
+from jupyter_gpupredict.frontends.measure import measure
+from jupyter_gpupredict.session import alarm
 from jupyter_gpupredict.session.hooks import Hooks
 from jupyter_gpupredict.session.progress import Board
 from jupyter_gpupredict.session.session import Patience
@@ -154,6 +156,112 @@ def test_an_interrupt_ends_the_waiting(driver, monkeypatch, function):
     with pytest.raises(KeyboardInterrupt):
         run.start()
     assert time.monotonic() - began_s < 5.0
+
+
+class Silent(ScriptedSource):
+    """Is opened or read, as its script says, and does not return before it is let go."""
+
+    def __init__(self, call):
+        super().__init__(SystemClock())
+        self.call, self.asked, self.free = call, threading.Event(), threading.Event()
+
+    def held(self, call):
+        if call == self.call:
+            self.asked.set()
+            self.free.wait()
+
+    def open(self):
+        self.held("open")
+        return super().open()
+
+    def read(self, *, slow):
+        self.held("read")
+        return super().read(slow=slow)
+
+
+@pytest.fixture(params=["open", "read"])
+def silent(request):
+    made = Silent(request.param)
+    yield made
+    made.free.set()
+    until(lambda: "gpupredict-sampler" not in names())
+
+
+def test_the_time_is_up_while_the_source_does_not_return(silent):
+    up = threading.Event()
+    run, delivery = session(
+        silent.clock, silent, patience=Patience(0.2, 0.2), max_seconds=0.3, on_limit=up.set
+    )
+    run.start()
+    silent.asked.wait()
+    assert up.wait(20.0)
+    assert not run.measuring
+    timed(run.stop, "stopped")
+    delivery.shutdown()
+
+
+@pytest.mark.parametrize("hangs", ["source", "store"])
+def test_a_request_to_end_never_waits_for_the_source_nor_the_source_for_it(monkeypatch, hangs):
+    monkeypatch.setattr(alarm, "LOOK_S", 0.05)
+    source = Silent("read" if hangs == "source" else "")
+    asked, free = threading.Event(), threading.Event()
+
+    def requested():
+        asked.set()
+        return hangs == "source" or free.wait() or True
+
+    run, delivery = session(
+        source.clock, source, patience=Patience(None, 0.2), stop_requested=requested
+    )
+    run.start()
+    assert asked.wait(20.0)
+    if hangs == "source":
+        until(lambda: not run.measuring)
+        source.free.set()
+    else:
+        until(lambda: run.recommendation is not None)
+        assert run.measuring
+    found, stop_s = timed(run.stop, "completed")
+    assert (found.samples > 0, found.errors) == (True, ())
+    assert stop_s < 5.0
+    free.set()
+    until(lambda: "gpupredict-alarm" not in names())
+    delivery.shutdown()
+
+
+def test_a_source_is_closed_when_the_time_is_up_not_when_the_code_ends():
+    source = ScriptedSource(SystemClock())
+    run, delivery = session(source.clock, source, max_seconds=0.1)
+    run.start()
+    until(lambda: source.closed)
+    assert not run.measuring
+    assert run.stop("completed").samples > 1  # one at the beginning and one at the end
+    delivery.shutdown()
+
+
+def test_one_that_opens_after_the_time_is_up_is_not_measured():
+    source, up = Silent("open"), threading.Event()
+    run, delivery = session(
+        source.clock, source, patience=Patience(0.05), max_seconds=0.1, on_limit=up.set
+    )
+    run.start()
+    assert up.wait(20.0)
+    source.free.set()
+    until(lambda: source.closed)
+    found, _ = timed(run.stop, "completed")
+    assert found.message == "nothing was measured"
+    delivery.shutdown()
+
+
+def test_the_block_stops_on_time_while_the_driver_hangs(driver):
+    driver.hang(READS[0])
+    began_s, whole = time.monotonic(), False
+    with measure(source="nvml", until_converged=True, max_seconds=0.5, quiet=True) as run:
+        time.sleep(60.0)
+        whole = True
+    assert not whole
+    assert time.monotonic() - began_s < 30.0
+    assert run.result.run.outcome == "stopped"
 
 
 class Stuck:
