@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         TelemetrySource,
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.session.hooks import Hooks
     from jupyter_gpupredict.session.progress import Board
     from jupyter_gpupredict.session.store import Store
@@ -49,7 +49,7 @@ STORE_S = 2.0
 """How long a cell waits for the session store before it begins without."""
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
-OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.25
+OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.75
 """What a driver that does not answer may cost a cell: before it, after it, and in all."""
 
 
@@ -110,6 +110,12 @@ def build_session(
             session.errors.append(f"earlier runs were not looked at: {error}")
             return None
 
+    def left_s() -> float:
+        return session.left_s()
+
+    def hand_over(batch: Batch) -> None:
+        session.hand_over(batch)
+
     def make_analysis(info: SourceInfo) -> Analysis | Ranks:
         if info.ranks:
             return Ranks(info, make_one, config.coverage)
@@ -163,7 +169,7 @@ def build_session(
         )
 
     session = Session(
-        source=_source(config, cluster, session_id, clock, child),
+        source=_source(config, cluster, session_id, clock, child, left_s, hand_over),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
@@ -208,6 +214,8 @@ def _source(
     session_id: str,
     clock: Clock,
     child: ChildProcess | None,
+    left_s: Callable[[], float],
+    hand_over: Callable[[Batch], None],
 ) -> TelemetrySource:
     """Return this machine's source, or that of a cluster's workers."""
     if config.cluster is not None:
@@ -216,7 +224,8 @@ def _source(
             from jupyter_gpupredict.engines.cluster import ClusterSource
 
             return ClusterSource(engine, WorkerSources(config), clock)
-    return make_source(config, clock, None if child is None else child.pid)
+    pid = None if child is None else child.pid
+    return make_source(config, clock, pid, left_s=left_s, hand_over=hand_over)
 
 
 def _prepare(store: Store) -> None:

@@ -126,7 +126,7 @@ class Session:
         self._holding = False
         """The share has begun and not ended."""
         self._applied: AppliedShare | None = None
-        self._waited_s = 0.0
+        self._waited_s, self._until_s = 0.0, math.inf
         self._lost_since_s: float | None = None
         self._retry_at_s, self._backoff_s = 0.0, 0.5
         self._run: Run | None = None
@@ -155,6 +155,16 @@ class Session:
     def applied(self) -> AppliedShare | None:
         """How the run stands to MPS; None where it was not asked for and not seen."""
         return self._teller.fold.applied
+
+    def left_s(self) -> float:
+        """Return for how many seconds readings are still taken; infinite until the run ends."""
+        return self._until_s - self._clock.monotonic_s()
+
+    def hand_over(self, batch: Batch) -> None:
+        """Take what a read has found before it is complete; on the sampler thread."""
+        with self._telling:
+            if not self._left:
+                self._take(batch)
 
     @property
     def measuring(self) -> bool:
@@ -287,9 +297,11 @@ class Session:
     def _end(self, outcome: str) -> Run:
         sampler, teller = self._sampler, self._teller
         assert sampler is not None  # noqa: S101 - `stop` has checked
+        wait_s = self._stop_wait_s()
+        self._until_s = self._clock.monotonic_s() + wait_s
         sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
-            ended = sampler.stop(self._stop_wait_s())
+            ended = sampler.stop(wait_s)
             with self._telling:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting
@@ -427,6 +439,7 @@ class Session:
     def _end_early(self) -> None:
         """End the measuring, not the code; on a thread of the alarm."""
         self._ended_early = True
+        self._until_s = min(self._until_s, self._clock.monotonic_s() + self._patience.stop_s)
         if self._sampler is not None:
             self._sampler.ask_to_end()
 

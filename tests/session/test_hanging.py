@@ -1,5 +1,6 @@
 """A driver that does not answer costs the measuring, never the code that is measured."""
 
+import math
 import os
 import signal
 import threading
@@ -90,6 +91,7 @@ def test_one_that_hangs_while_it_is_read(driver, function):
     assert stop_s < 2.0
     assert any("its thread is left alone" in error for error in found.errors)
     assert [loss.reason for loss in found.losses] == ["timed_out"]
+    assert found.samples > 0  # the share comes before what hangs
     assert (found.outcome, found.recommendation.state) == ("completed", "abstained")
 
 
@@ -320,6 +322,70 @@ def test_calls_that_drag_cost_a_twentieth_of_the_time(driver, clock):
     assert sum(slow for _, slow in told) > len(told) / 2  # what is due meanwhile is made up for
     source.close()
     assert info.buffer_s is not None
+
+
+def dragging(driver, left_s=lambda: math.inf, hand_over=None):
+    """Return an open source whose first slow read took as long as many more may."""
+    from jupyter_gpupredict import registry
+    from jupyter_gpupredict.core.series import SourceOptions
+
+    options = SourceOptions(left_s=left_s, hand_over=hand_over)
+    source = registry.load("sources", "nvml")(options, driver.clock)
+    source.open()
+    read = source._read
+
+    def slowly(slow):
+        driver.tick(0.8)
+        return read(slow)
+
+    source._read = slowly
+    return source
+
+
+def metrics(batch):
+    return {one.series.metric for one in batch.readings}
+
+
+def test_the_first_read_and_the_last_are_made_whatever_was_spent(driver):
+    left_s = [math.inf]
+    source = dragging(driver, lambda: left_s[0])
+    assert "gpu_util_ratio" in metrics(source.read(slow=True))
+    while metrics(source.read(slow=True)):
+        pass  # until what was put by is spent
+    assert metrics(source.read(slow=True)) == set()
+    left_s[0] = 1.0  # the code has ended
+    assert {"gpu_util_ratio", "power_watts"} <= metrics(source.read(slow=True))
+    source.close()
+
+
+def test_the_last_read_leaves_out_what_would_come_too_late(driver):
+    left_s, handed = [math.inf], []
+
+    def hand_over(batch):
+        handed.append(metrics(batch))
+        left_s[0] = 0.4  # less than half of what was left when the read began
+
+    source = dragging(driver, lambda: left_s[0], hand_over)
+    left_s[0] = 1.0
+    assert metrics(source.read(slow=True)) == set()
+    assert handed == [{"gpu_util_ratio", "memory_used_bytes"}]
+    source.close()
+
+
+def test_a_short_cell_of_a_driver_that_drags_has_its_first_and_its_last_reading(
+    driver, monkeypatch
+):
+    monkeypatch.setattr(measuring, "OPEN_S", 60.0)
+    monkeypatch.setattr(measuring, "STOP_S", 60.0)
+    monkeypatch.setattr(measuring, "WHOLE_S", 60.0)
+    driver.slow("*", 0.03)
+    run = begun()
+    until(lambda: run.recommendation is not None)
+    time.sleep(2.0)
+    driver.tick(2.0)
+    found = run.stop("completed")
+    assert found.errors == ()
+    assert found.share[-1][0] - found.share[0][0] > 1.0
 
 
 def test_quick_calls_are_never_left_out(driver, clock):
