@@ -56,6 +56,7 @@ DOORS = {
         "session/hooks.py",
         "frontends/running.py",
         "frontends/stopping.py",
+        "frontends/waiting.py",
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",

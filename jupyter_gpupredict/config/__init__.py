@@ -38,6 +38,7 @@ from jupyter_gpupredict.config.stored import (
     store_dir,
     store_problem,
     with_verified,
+    with_verified_in_time,
 )
 from jupyter_gpupredict.config.tenancy import Tenancy, tenancy
 from jupyter_gpupredict.config.validating import Validated, validate
@@ -111,4 +112,5 @@ __all__ = [
     "validate",
     "verify",
     "with_verified",
+    "with_verified_in_time",
 ]

@@ -18,7 +18,7 @@ from jupyter_gpupredict.config.mps import CellShare, process_mps
 from jupyter_gpupredict.config.options import code_hash
 from jupyter_gpupredict.config.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.config.sources import make_source
-from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.config.stored import STORE_S, build_store
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     Ends = tuple[SessionStarted, SessionFinished]
 
-STORE_S = 2.0
-"""How long a cell waits for the session store before it begins without."""
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
 OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.75

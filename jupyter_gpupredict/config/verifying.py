@@ -12,7 +12,7 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.config.code import MAGIC, up_to_measured
 from jupyter_gpupredict.config.isolating import isolate, program_of_folder
 from jupyter_gpupredict.config.options import code_hash as hash_of
-from jupyter_gpupredict.config.stored import build_store
+from jupyter_gpupredict.config.stored import STORE_S, build_store
 from jupyter_gpupredict.config.tenancy import Grounds, hosted
 from jupyter_gpupredict.core import paired
 from jupyter_gpupredict.core.clock import SystemClock
@@ -394,13 +394,18 @@ def _record(
 
 
 def _store(*records: Verified) -> str:
+    from jupyter_gpupredict.session.deadline import within
     from jupyter_gpupredict.session.ledger import Ledger
 
     store = build_store()
-    try:
+
+    def add() -> None:
         store.prepare()
         for record in records:
             Ledger(store.root).add(record)
+
+    try:
+        within(STORE_S, add)
     except (OSError, TraceError) as error:
         return str(error)
     return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from jupyter_gpupredict.config import build_session, with_verified
+from jupyter_gpupredict.config import build_session, with_verified_in_time
 from jupyter_gpupredict.core.ending import UNREACHABLE, unreachable
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report, words
@@ -138,7 +138,7 @@ class CellRun:
         try:
             if self._synchronize:
                 _wait_for_gpu()
-            result = Result(with_verified(session.stop(outcome)))
+            result = Result(with_verified_in_time(session.stop(outcome)))
             report.remember(result)
             if self._options.output is not None:
                 self._shell.user_ns[self._options.output] = result

@@ -12,6 +12,7 @@ from pathlib import Path
 from jupyter_core import paths
 
 from jupyter_gpupredict import config
+from jupyter_gpupredict.frontends.waiting import from_store
 
 PACKAGES = ("ipykernel", "ipywidgets", "anywidget", "bokeh", "jupyter_server", "nvidia-ml-py")
 WIDGETS = ("@jupyter-widgets/jupyterlab-manager", "anywidget", "jupyter_gpupredict")
@@ -196,7 +197,7 @@ def _mps_trial() -> list[Line]:
 
 
 def _store() -> list[Line]:
-    problem = config.store_problem()
+    problem = from_store(config.store_problem)
     return [
         Line("session store", not problem, problem or str(config.store_dir()), "check its rights")
     ]

@@ -20,6 +20,7 @@ from jupyter_gpupredict.frontends.options import (
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import draws_bokeh
+from jupyter_gpupredict.frontends.waiting import from_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def _find(wanted: str) -> Result:
     newest = report.last()
     if newest is not None and wanted in ("last", newest.session_id):
         return newest
-    return Result(config.read_run(wanted))
+    return Result(from_store(config.read_run, wanted))
 
 
 def _show(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Result:
@@ -109,14 +110,14 @@ def _show(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Result:
 
 
 def _history(arguments: argparse.Namespace, _: Sequence[CellRun]) -> None:
-    say(report.history_text(config.list_runs(arguments.limit)))
+    say(report.history_text(from_store(config.list_runs, arguments.limit)))
 
 
 def _stop(arguments: argparse.Namespace, live: Sequence[CellRun]) -> None:
     sessions = [run.session for run in live if run.session is not None]
     if arguments.id == "last" and sessions:
         arguments.id = sessions[-1].session_id
-    config.request_stop(arguments.id)
+    from_store(config.request_stop, arguments.id)
     say(f"asked {arguments.id} to stop measuring; its cell goes on")
 
 
@@ -179,7 +180,7 @@ def _verify(arguments: argparse.Namespace, _: Sequence[CellRun]) -> Any:
     found = verifying.run(arguments, config.subject(run, code), run, sweeps=sweeps)
     newest = report.last()
     if newest is not None and newest.session_id == run.session_id:
-        newest.run = config.with_verified(run)  # what is bound to a name knows it, too
+        newest.run = from_store(config.with_verified, run)  # what is bound to a name knows it, too
     if arguments.json:
         say(found.to_json())
         return None

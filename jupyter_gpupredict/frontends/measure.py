@@ -7,7 +7,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jupyter_gpupredict.config import SessionConfig, build_session, with_verified
+from jupyter_gpupredict.config import SessionConfig, build_session, with_verified_in_time
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.frontends import report, words
 from jupyter_gpupredict.frontends.report import Result, last
@@ -93,7 +93,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
         try:
-            self.result = Result(with_verified(self._session.stop(outcome)))
+            self.result = Result(with_verified_in_time(self._session.stop(outcome)))
             report.remember(self.result)
         except GpuPredictError as nothing:
             self._warn(str(nothing))

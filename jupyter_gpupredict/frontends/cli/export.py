@@ -13,6 +13,7 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.waiting import from_store
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Write the function folder."""
     outcome = config.export(
-        config.read_run(options.id),
+        from_store(config.read_run, options.id),
         workload=options.workload,
         sharing=options.sharing,
         name=options.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends import report
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.waiting import from_store
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the stored runs."""
-    headers = config.list_runs(options.limit)
+    headers = from_store(config.list_runs, options.limit)
     if not options.json:
         say(report.history_text(headers))
         return 0

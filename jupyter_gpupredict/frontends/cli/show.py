@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.waiting import from_store
 
 if TYPE_CHECKING:
     import argparse
@@ -20,6 +21,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the run."""
-    result = Result(config.read_run(options.id))
+    result = Result(from_store(config.read_run, options.id))
     say(result.to_json() if options.json else result.to_text())
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import config
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.waiting import from_store
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Leave a mark that the run's sampler looks for."""
-    config.request_stop(options.id)
+    """Leave a mark that the run looks for."""
+    from_store(config.request_stop, options.id)
     say(f"asked {options.id} to stop measuring; its cell goes on")
     return 0
