@@ -129,9 +129,9 @@ FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize", "types",
-    "typing", "weakref", "jupyter_gpupredict",
+    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
+    "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 
