@@ -180,7 +180,7 @@ def loop():
 
 def test_a_hint_of_ours(no_monitor):
     heard = check_hint(Polled, loop)
-    assert heard.progressed[-1][:3] == ("epoch", 19.0, 20.0)
+    assert heard.progressed[-1][:3] == ("epoch", 20, 20)
 
 
 class Changing:
