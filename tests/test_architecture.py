@@ -47,6 +47,7 @@ DOORS = {
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
+        "run/alarm.py",
         "run/deadline.py",
         "run/sampler.py",
         "run/delivery.py",
@@ -55,6 +56,7 @@ DOORS = {
         "run/hooks.py",
         "frontends/running.py",
         "frontends/stopping.py",
+        "frontends/waiting.py",
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
@@ -126,10 +128,10 @@ child has written, and nothing else."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
-    "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize", "types",
-    "typing", "weakref", "jupyter_gpupredict",
+    "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
+    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
+    "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 
