@@ -63,7 +63,7 @@ DOORS = {
         "sources/engines/",
         "mps/reading.py",
     ],
-    "mmap": ["core/rows.py"],
+    "mmap": ["sources/recording.py"],
     "_thread": ["mps/inside.py"],
     "queue": ["frontends/server/worker.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.backtest import columns, files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import open_given
-from jupyter_gpupredict.core.tracefile import open_trace, read_trace, text_of
+from jupyter_gpupredict.sources.traces import open_trace, read_trace, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.recording import Trace
+    from jupyter_gpupredict.sources.recording import Trace
 
 INDEX = "INDEX.tsv"
 """Tab separated: `id` (a file's name without its ending), `group` and any other columns."""

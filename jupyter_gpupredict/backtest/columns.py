@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.backtest import files
 from jupyter_gpupredict.core.errors import Malformed, MissingExtra, Truncated
 from jupyter_gpupredict.core.files import require_expandable
-from jupyter_gpupredict.core.tables import read_cells
+from jupyter_gpupredict.sources.traces import read_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
-    from jupyter_gpupredict.core.recording import Trace
+    from jupyter_gpupredict.sources.recording import Trace
 
 TRACE = "trace"
 GROUP_ROWS = 10_000

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.score import Truth
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.recording import Trace
+    from jupyter_gpupredict.sources.recording import Trace
 
 HINTED = "+hints"
 """Ending of a rule's name: the run's progress is told to it, where it is known."""

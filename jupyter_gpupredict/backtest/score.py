@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from jupyter_gpupredict.core.recording import Trace
     from jupyter_gpupredict.core.series import Series
+    from jupyter_gpupredict.sources.recording import Trace
 
 COVERAGE = 0.95
 """Share of the time that a target is meant to cover."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from jupyter_gpupredict.core.errors import UnknownName
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
-from jupyter_gpupredict.core.recording import Trace
 from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.sources.recording import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

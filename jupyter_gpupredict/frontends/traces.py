@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.run import Report
-    from jupyter_gpupredict.core.recording import Trace
+    from jupyter_gpupredict.sources.recording import Trace
 
 RULES = "default,accurate,quick"
 BAR_WIDTH = 30

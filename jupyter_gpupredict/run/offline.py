@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
-    from jupyter_gpupredict.core.recording import Trace
     from jupyter_gpupredict.predict.protocols import Predictor, ProgressPredictor
+    from jupyter_gpupredict.sources.recording import Trace
 
 LOOKS = 400
 """How often `watch` is called over a trace, at the least: as many points as a plot is wide."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
-    from jupyter_gpupredict.core.recording import Trace
     from jupyter_gpupredict.predict.protocols import Predictor
+    from jupyter_gpupredict.sources.recording import Trace
 
 
 def predict_trace(
@@ -72,7 +72,7 @@ def open_recording(path: str) -> Trace:
     Raises:
         TraceError: The file is unreadable, in one line.
     """
-    from jupyter_gpupredict.core.tracefile import open_trace
+    from jupyter_gpupredict.sources.traces import open_trace
 
     return open_trace(path)
 

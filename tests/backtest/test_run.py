@@ -138,7 +138,7 @@ def test_hints_reach_the_analysis(monkeypatch):
 def test_no_rule_looks_ahead(name, scenario):
     from jupyter_gpupredict.backtest.run import predict
     from jupyter_gpupredict.backtest.score import truth
-    from jupyter_gpupredict.core.recording import Trace
+    from jupyter_gpupredict.sources.recording import Trace
 
     trace = synthetic.run(scenario, 5).trace
     run = truth(trace)

@@ -13,12 +13,12 @@ from jupyter_gpupredict.core import files, jsontext
 from jupyter_gpupredict.core.errors import Malformed, TraceError
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.core.tracefile import open_trace
 from jupyter_gpupredict.run.ledger import Ledger
 from jupyter_gpupredict.run.picture import TracePicture
 from jupyter_gpupredict.run.recorder import Recorder
 from jupyter_gpupredict.run.store import Store
 from jupyter_gpupredict.run.tail import Tail
+from jupyter_gpupredict.sources.traces import open_trace
 from tests.frontends.server import traces
 
 RUN = traces.session_id(1)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.progress import Progress
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
-from jupyter_gpupredict.core.tracefile import read_trace
 from jupyter_gpupredict.predict.prior import ProfileBuilder
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run.analysis import Analysis, Transition
 from jupyter_gpupredict.run.offline import predict
+from jupyter_gpupredict.sources.traces import read_trace
 
 SHARE = Series("gpu_util_ratio", "g")
 INFO = SourceInfo("nvml", (Device("g", "H200"),), (SHARE,), SHARE, None, 1.0)

@@ -10,7 +10,7 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.core.share import AppliedShare, judged
 from jupyter_gpupredict.core.trace import event_to_json
-from jupyter_gpupredict.core.tracefile import read_trace
+from jupyter_gpupredict.sources.traces import read_trace
 from tests.run.test_session import SHARE, Listener, ScriptedSource, session
 
 CAPPED = AppliedShare(True, 37, None, "/run/x", False, True, 48, 132)

@@ -18,7 +18,6 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 from jupyter_gpupredict.core.metrics import METRICS, breadth_ratio
-from jupyter_gpupredict.core.recording import Trace
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import (
     Batch,
@@ -32,6 +31,7 @@ from jupyter_gpupredict.core.series import (
     Unavailable,
 )
 from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswered, matchers, quoted
+from jupyter_gpupredict.sources.recording import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

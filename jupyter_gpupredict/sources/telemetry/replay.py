@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
 from jupyter_gpupredict.core.series import Batch, Readings, Share, SourceInfo, SourceOptions
-from jupyter_gpupredict.core.tracefile import open_trace
+from jupyter_gpupredict.sources.traces import open_trace
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Clock
-    from jupyter_gpupredict.core.recording import Trace
+    from jupyter_gpupredict.sources.recording import Trace
 
 
 MOST_ROWS = 100_000

@@ -1,7 +1,8 @@
-"""Tables as recordings: CSV in our columns, and logs of nvidia-smi.
+"""Reads recorded traces: our own JSON Lines, CSV in our columns, and logs of nvidia-smi.
 
-What is repaired, and said in the recording's notes: values out of range become missing, rows whose
-time does not rise are dropped. Everything else is one clear error.
+The first line tells which. What is repaired, and said in the recording's notes: values out of range
+become missing, rows of a table whose time does not rise are dropped. Everything else is one clear
+error.
 """
 
 from __future__ import annotations
@@ -10,20 +11,35 @@ import csv
 import math
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain, groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import Malformed, Truncated
-from jupyter_gpupredict.core.marks import Marks
+from jupyter_gpupredict.core.errors import Capped, Malformed, Truncated
+from jupyter_gpupredict.core.events import (
+    PhaseEntered,
+    ProgressMade,
+    SamplesTaken,
+    SessionStarted,
+    ShareApplied,
+)
+from jupyter_gpupredict.core.files import lines_of, open_given
 from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio, largest
 from jupyter_gpupredict.core.progress import OTHER, Phase, Progress
-from jupyter_gpupredict.core.recording import Trace
-from jupyter_gpupredict.core.rows import Rows
 from jupyter_gpupredict.core.series import Device, Series
-from jupyter_gpupredict.core.trace import MAX_TIME_S
+from jupyter_gpupredict.core.share import near
+from jupyter_gpupredict.core.trace import MAX_TIME_S, event_from_json
+from jupyter_gpupredict.sources.recording import Marks, Rows, Trace, Unsorted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import BinaryIO
 
+    from jupyter_gpupredict.core.progress import Unit
+    from jupyter_gpupredict.core.series import Readings
+
+MOST_SERIES = 1 << 14
+"""In one trace: a cluster of a thousand GPUs has ten each."""
 FIRST_ROW_S = 1e-3
 """What the first row of a table is taken to describe: it has no row before it."""
 OUT_OF_RANGE = "{} values out of range are taken as missing"
@@ -35,6 +51,157 @@ _SMI = {
     "memory.used": ("memory_used_bytes", float(1 << 20)),
     "power.draw": ("power_watts", 1.0),
 }
+_DEVICE_MEMORY = ("process_memory_used_bytes", "memory_used_bytes")
+
+
+def open_trace(path: str) -> Trace:
+    """Return the trace in a file, or in the standard input, which is `-`.
+
+    Raises:
+        TraceError: It cannot be read, in one clear line.
+    """
+    if not path:
+        raise Malformed("no trace was named", "give a .jsonl or .csv file")
+    try:
+        with open_given(path) as file:
+            return read_trace(text_of(file, Path(path).name), Path(path).name)
+    except OSError as error:
+        raise Malformed(f"cannot read {path}: {error.strerror}", "is the name right?") from error
+
+
+def text_of(file: BinaryIO, name: str) -> Iterator[str]:
+    """Yield the lines of a file as text; what is no UTF-8 is replaced.
+
+    Raises:
+        Malformed: A line is too long, or is no text.
+    """
+    for number, line in lines_of(file, name):
+        if b"\0" in line:
+            raise Malformed(f"{name} line {number} is not text", "is it a gpupredict trace or CSV?")
+        yield line.decode("utf-8", "replace")
+
+
+def read_trace(lines: Iterable[str], name: str) -> Trace:
+    """Return the trace that these lines hold; the form is recognised by the first line.
+
+    Raises:
+        Malformed: They hold none.
+        Truncated: There is a beginning and not one reading.
+        SchemaMismatch: Another version wrote it.
+    """
+    every = iter(lines)
+    first = next((line for line in every if line.strip()), None)
+    if first is None:
+        raise Truncated(f"{name} is empty", "was the run long enough?")
+    every = chain([first], every)
+    if first.lstrip().startswith("{"):
+        return _read_events(every, name)
+    return read_table(every, name)
+
+
+def _read_events(lines: Iterable[str], name: str) -> Trace:
+    started: SessionStarted | None = None
+    cells, marks = _Cells(name), Marks(name)
+    limit_bytes: int | None = None
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            break  # a torn last line: the writer was killed in the middle of it
+        if not line.strip():
+            continue
+        event = event_from_json(line, f"{name} line {number}")
+        if isinstance(event, SessionStarted):
+            started = event
+        elif isinstance(event, ShareApplied) and event.share.capped:
+            raise Capped(
+                f"{name} is of a run that MPS capped at {event.share.cap}",
+                "what the code needs shows in a run without a cap",
+            )
+        elif isinstance(event, ShareApplied):
+            limit_bytes = event.share.memory_limit_bytes
+        elif isinstance(event, ProgressMade) and event.unit in ("epoch", "step"):
+            marks.append(_progress(event))
+        elif isinstance(event, PhaseEntered):
+            marks.append(Phase(event.t_s, event.name, event.hint))
+        elif isinstance(event, SamplesTaken):
+            for readings in event.readings:
+                cells.add(readings)
+    if started is None:
+        raise Truncated(f"{name} has no beginning", "it was cut before its first line ended")
+    if not cells.largest:
+        raise Truncated(f"{name} holds no reading", "was the run long enough?")
+    notes = [OUT_OF_RANGE.format(cells.wrong)] if cells.wrong else []
+    seen = set(cells.largest)
+    memories = {one for one in seen if one.metric in _DEVICE_MEMORY}
+    if any(near(cells.largest[one], limit_bytes) for one in memories):
+        seen -= memories
+        notes.append("its memory came near to a limit, and is left out: it says nothing of need")
+    late = sorted(seen - set(started.series), key=lambda one: (one.device, one.metric))
+    series = (*(one for one in started.series if one in seen), *late)
+    return Trace(
+        name,
+        cells.rows(series),
+        series,
+        started.devices,
+        started.source,
+        main=started.share,
+        marks=marks.in_order(),
+        notes=tuple(notes),
+    )
+
+
+class _Cells:
+    """The readings of a trace, in whatever order they come, as rows of several series."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._column: dict[Series, int] = {}
+        self._cells = Unsorted(2)
+        """(time_s, (column, value)) of each."""
+        self.largest: dict[Series, float] = {}
+        """The largest reading of each series that has one."""
+        self.wrong = 0
+        """How many were out of range."""
+
+    def add(self, readings: Readings) -> None:
+        """Take the readings of a series.
+
+        Raises:
+            Malformed: There are more series than any run has.
+        """
+        series, top = readings.series, largest(readings.series.metric)
+        kept = [
+            (time_s, value)
+            for time_s, value in zip(readings.times_s, readings.values, strict=True)
+            if 0.0 <= value <= top
+        ]
+        self.wrong += len(readings.values) - len(kept) - sum(map(math.isnan, readings.values))
+        if not kept:
+            return
+        if len(self._column) >= MOST_SERIES and series not in self._column:
+            raise Malformed(f"{self._name} holds more than {MOST_SERIES} series", "no run has them")
+        column = float(self._column.setdefault(series, len(self._column)))
+        for time_s, value in kept:
+            self._cells.append(time_s, (column, value))
+        highest = max(value for _, value in kept)
+        self.largest[series] = max(highest, self.largest.get(series, highest))
+
+    def rows(self, series: Sequence[Series]) -> Rows:
+        """Return a row for each time; of two readings of one series then, the later one counts."""
+        place = {float(self._column[one]): at for at, one in enumerate(series)}
+        rows = Rows(len(series))
+        for time_s, readings in groupby(self._cells, key=lambda row: row[0]):
+            row: list[float | None] = [None] * len(series)
+            for _, (column, value) in readings:
+                at = place.get(column or 0.0)
+                if at is not None:
+                    row[at] = value
+            rows.append(time_s, row)
+        return rows
+
+
+def _progress(event: ProgressMade) -> Progress:
+    unit: Unit = "epoch" if event.unit == "epoch" else "step"
+    return Progress(event.t_s, unit, event.done, event.total, event.hint)
 
 
 def read_table(lines: Iterable[str], name: str) -> Trace:
@@ -59,11 +226,6 @@ def read_table(lines: Iterable[str], name: str) -> Trace:
         f"{name} is neither a gpupredict trace nor a CSV that we know",
         "CSV needs a column t_s, or the header of nvidia-smi --format=csv",
     )
-
-
-def out_of_range(count: int) -> str:
-    """Return the note on so many values that no reading can have."""
-    return OUT_OF_RANGE.format(count)
 
 
 def _without_comments(lines: Iterable[str], headers: dict[str, str]) -> Iterator[str]:

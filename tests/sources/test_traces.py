@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core import marks as marks_module
-from jupyter_gpupredict.core import rows as rows_module
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
-from jupyter_gpupredict.core.tracefile import open_trace, read_trace
+from jupyter_gpupredict.sources import recording as module
+from jupyter_gpupredict.sources.traces import open_trace, read_trace
 
 STARTED = (Path(__file__).parents[1] / "data/events/every-kind.jsonl").read_text().partition("\n")[
     0
@@ -79,7 +78,7 @@ def events(count):
 
 
 def test_a_trace_of_ours_is_put_in_order_whatever_order_it_came_in(monkeypatch):
-    monkeypatch.setattr(rows_module, "PIECE_ROWS", 64)
+    monkeypatch.setattr(module, "PIECE_ROWS", 64)
     found = read_trace(events(1000), "x.jsonl")
     times_s = [time_s for time_s, _ in found.rows]
     assert times_s == sorted(set(times_s))
@@ -91,8 +90,8 @@ def test_a_trace_of_ours_is_put_in_order_whatever_order_it_came_in(monkeypatch):
 
 
 def test_a_trace_of_ours_is_read_in_constant_memory(monkeypatch):
-    monkeypatch.setattr(rows_module, "PIECE_ROWS", 500)
-    monkeypatch.setattr(rows_module, "HELD_BYTES", 1 << 10)
+    monkeypatch.setattr(module, "PIECE_ROWS", 500)
+    monkeypatch.setattr(module, "HELD_BYTES", 1 << 10)
     read_trace(events(10), "x.jsonl")  # what is made once
     peaks = []
     for count in (1000, 8000):
@@ -105,7 +104,7 @@ def test_a_trace_of_ours_is_read_in_constant_memory(monkeypatch):
 
 
 def test_more_names_than_any_run_has_are_one_line(monkeypatch):
-    monkeypatch.setattr(marks_module, "WORDS_CHARACTERS", 100)
+    monkeypatch.setattr(module, "WORDS_CHARACTERS", 100)
     phase = '{"event":"PhaseEntered","seq":1,"t_s":1,"name":"NAME","hint":"api"}\n'
     lines = [phase.replace("NAME", f"phase {number}") for number in range(100)]
     with pytest.raises(Malformed, match="too many phases"):
