@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.devices import DeviceTable
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.progress import Unit
-    from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
 
@@ -137,40 +135,3 @@ class ChildProcess(Protocol):
     @property
     def pid(self) -> int:
         """Its process id; what it starts is measured with it."""
-
-
-class SessionHandle(Protocol):
-    """A measured run, as front-ends see it."""
-
-    @property
-    def session_id(self) -> str:
-        """The run's id."""
-
-    @property
-    def waiting(self) -> str:
-        """Why nothing is measured yet, in words; empty otherwise."""
-
-    @property
-    def recommendation(self) -> Recommendation | None:
-        """The newest recommendation; None before the first reading."""
-
-    @property
-    def applied(self) -> AppliedShare | None:
-        """How the run stands to MPS; None where it was not asked for and not seen."""
-
-    def start(self) -> None:
-        """Open the source and begin to measure; one that does not answer joins when it does.
-
-        Raises:
-            SourceUnavailable: No reading can be had; the message says why.
-        """
-
-    def stop(self, outcome: str) -> Run:
-        """End the measuring, deliver what is left and return the run; idempotent.
-
-        Args:
-            outcome: `completed`, `failed`, `interrupted` or `stopped`.
-
-        Raises:
-            SourceUnavailable: Nothing was measured.
-        """

@@ -123,8 +123,6 @@ class Batch:
     unavailable: tuple[Unavailable, ...] = ()
     """Only changes: a metric that was given before, or has not been reported yet."""
     gaps: tuple[Gap, ...] = ()
-    recovered_after_s: float | None = None
-    """Set once after the source was lost and came back."""
     exhausted: bool = False
     """True when a replay has no more readings."""
     marks: tuple[Mark, ...] = ()

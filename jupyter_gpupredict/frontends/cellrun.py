@@ -24,10 +24,10 @@ from jupyter_gpupredict.run import build_session, with_verified_in_time
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
-    from jupyter_gpupredict.core.protocols import SessionHandle
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
     from jupyter_gpupredict.mps import IsolatedRun
+    from jupyter_gpupredict.run.session import Session
 
 
 def quiet_interrupt(shell: InteractiveShell, stop: ConvergenceStop) -> None:
@@ -107,7 +107,7 @@ class CellRun:
         self._synchronize = synchronize
         self._child = child
         self._stop = ConvergenceStop()
-        self._session: SessionHandle | None = None
+        self._session: Session | None = None
         self._pid = os.getpid()
 
     def begin(self) -> None:
@@ -141,7 +141,7 @@ class CellRun:
             self.end(_outcome(error))
             raise
 
-    def _attend(self, session: SessionHandle, view: View | None) -> None:
+    def _attend(self, session: Session, view: View | None) -> None:
         """Say what is to be said of a run that has just begun, and show it."""
         config, shell = self._options.config, self._shell
         if session.waiting:
@@ -159,7 +159,7 @@ class CellRun:
             _show(view)
 
     @property
-    def session(self) -> SessionHandle | None:
+    def session(self) -> Session | None:
         """The run's session, once begun."""
         return self._session
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jupyter_gpupredict.core.progress import Unit
-    from jupyter_gpupredict.core.protocols import SessionHandle
     from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.run.session import Session
 
 HINT = "api"
 _Item = TypeVar("_Item")
@@ -190,7 +190,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         self.config = SessionConfig(**options)
         self.quiet = quiet
         self.result: Result | None = None
-        self._session: SessionHandle | None = None
+        self._session: Session | None = None
         self._stop = ConvergenceStop()
 
     @property
@@ -250,7 +250,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
             self._warn(f"stopped: {self.result.reason}")
         return ours
 
-    def _attend(self, session: SessionHandle) -> None:
+    def _attend(self, session: Session) -> None:
         """Say what is to be said of a run that has just begun."""
         if session.waiting:
             self._warn(session.waiting)

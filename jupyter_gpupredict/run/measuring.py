@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         ChildProcess,
         Clock,
         HintSource,
-        SessionHandle,
         ShareHold,
         Subscriber,
         TelemetrySource,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.hooks import Hooks
     from jupyter_gpupredict.run.options import SessionConfig
     from jupyter_gpupredict.run.progress import Board
+    from jupyter_gpupredict.run.session import Session
     from jupyter_gpupredict.run.store import Store
 
     Ends = tuple[SessionStarted, SessionFinished]
@@ -61,7 +61,7 @@ def build_session(
     child: ChildProcess | None = None,
     share: ShareHold | None = None,
     cluster: object = None,
-) -> SessionHandle:
+) -> Session:
     """Return a session that is wired and not started.
 
     Args:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import IO, TYPE_CHECKING, overload
+from typing import IO, TYPE_CHECKING, TypeVar, overload
 
 from jupyter_gpupredict.core.errors import Malformed
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.series import Device, Series
 
+_One = TypeVar("_One")
 Row = tuple[float, tuple[float | None, ...]]
 """(time_s, one value for each series); None where nothing was recorded."""
 HELD_BYTES = 8 << 20
@@ -33,12 +34,8 @@ HELD_BYTES = 8 << 20
 PIECE_ROWS = 50_000
 """So many are sorted at once."""
 _SHARE_ORDER = (
-    "gpu_util_ratio",
-    "gr_active_ratio",
-    "sm_active_ratio",
-    "breadth_ratio",
-    "cpu_util_ratio",
-)
+    "gpu_util_ratio", "gr_active_ratio", "sm_active_ratio", "breadth_ratio", "cpu_util_ratio",
+)  # fmt: skip
 _MEMORY_ORDER = ("process_memory_used_bytes", "memory_used_bytes", "rss_bytes")
 WORDS_CHARACTERS = 1 << 20
 """Of all the different names of phases and hints in one recording."""
@@ -75,9 +72,8 @@ class Trace:
         """
         if metric is None and self.main in self.series and self.main is not None:
             return self.main
-        wanted = [metric] if metric else list(_SHARE_ORDER)
-        names = [BY_CSV[name].name if name in BY_CSV else name for name in wanted]
-        for name in names:
+        for wanted in [metric] if metric else _SHARE_ORDER:
+            name = BY_CSV[wanted].name if wanted in BY_CSV else wanted
             for one in self.series:
                 if one.metric == name and METRICS[name].basis is not None:
                     return one
@@ -116,7 +112,35 @@ class Trace:
         return max(0.01, gaps[len(gaps) // 2]) if gaps else 1.0
 
 
-class Rows(Sequence[Row]):
+class _Held(Sequence[_One]):
+    """A sequence whose parts are made when they are asked for."""
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    @overload
+    def __getitem__(self, at: int) -> _One: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[_One, ...]: ...
+    def __getitem__(self, at: int | slice) -> _One | tuple[_One, ...]:
+        """Return one, or some."""
+        if isinstance(at, slice):
+            return tuple(self._one(k) for k in range(*at.indices(len(self))))
+        number = at + len(self) if at < 0 else at
+        if not 0 <= number < len(self):
+            raise IndexError(at)
+        return self._one(number)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether another sequence has the same in it."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    def _one(self, number: int) -> _One:
+        raise NotImplementedError
+
+
+class Rows(_Held[Row]):
     """Rows in the order in which they were appended, 8 bytes a cell.
 
     A file without a name holds what is beyond `HELD_BYTES`; it is gone with the last use of it.
@@ -146,34 +170,16 @@ class Rows(Sequence[Row]):
         """Return how many there are."""
         return self._count
 
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> tuple[Row, ...]: ...
-    def __getitem__(self, at: int | slice) -> Row | tuple[Row, ...]:
-        """Return a row, or some."""
-        if isinstance(at, slice):
-            return tuple(self[k] for k in range(*at.indices(self._count)))
-        number = at + self._count if at < 0 else at
-        if not 0 <= number < self._count:
-            raise IndexError(at)
-        return _as_row(self._row.unpack_from(self._bytes(), number * self._row.size))
-
     def __iter__(self) -> Iterator[Row]:
         """Yield them all."""
         return map(_as_row, self._row.iter_unpack(self._bytes()))
 
-    def __eq__(self, other: object) -> bool:
-        """Return whether another sequence has the same rows."""
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]  # it grows
-
     def __reduce__(self) -> tuple[type[Rows], tuple[int, tuple[Row, ...]]]:
         """Go to another process whole."""
         return Rows, (self._row.size // 8 - 1, tuple(self))
+
+    def _one(self, number: int) -> Row:
+        return _as_row(self._row.unpack_from(self._bytes(), number * self._row.size))
 
     def _spill(self) -> None:
         if self._file is None:
@@ -236,7 +242,7 @@ def _as_row(cells: tuple[float, ...]) -> Row:
     return time_s, tuple(None if value != value else value for value in values)  # noqa: PLR0124
 
 
-class Marks(Sequence[Mark]):
+class Marks(_Held[Mark]):
     """Marks in the order in which they were appended.
 
     Args:
@@ -281,24 +287,6 @@ class Marks(Sequence[Mark]):
         """Return how many there are."""
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, at: int) -> Mark: ...
-    @overload
-    def __getitem__(self, at: slice) -> tuple[Mark, ...]: ...
-    def __getitem__(self, at: int | slice) -> Mark | tuple[Mark, ...]:
-        """Return a mark, or some."""
-        if isinstance(at, slice):
-            return tuple(self[k] for k in range(*at.indices(len(self))))
-        return self._mark(self._rows[at])
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether another sequence has the same marks."""
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]  # it grows
-
     def _word(self, text: str) -> int:
         number = self._words.get(text)
         if number is None:
@@ -309,9 +297,9 @@ class Marks(Sequence[Mark]):
             self._texts.append(text)
         return number
 
-    def _mark(self, row: Row) -> Mark:
-        time_s, (kind, word, done, total, hint) = row
-        told = self._texts[int(hint or 0)]
+    def _one(self, number: int) -> Mark:
+        time_s, (kind, word, done, total, hint) = self._rows[number]
+        by = self._texts[int(hint or 0)]
         if kind == _PHASE:
-            return Phase(time_s, self._texts[int(word or 0)], told)
-        return Progress(time_s, _UNITS[int(kind or 0)], done or 0.0, total, told)
+            return Phase(time_s, self._texts[int(word or 0)], by)
+        return Progress(time_s, _UNITS[int(kind or 0)], done or 0.0, total, by)

@@ -70,10 +70,10 @@ def open_trace(path: str) -> Trace:
 
 
 def text_of(file: BinaryIO, name: str) -> Iterator[str]:
-    """Yield the lines of a file as text; what is no UTF-8 is replaced.
+    """Yield the lines of a file as text; bytes that are not UTF-8 are replaced.
 
     Raises:
-        Malformed: A line is too long, or is no text.
+        Malformed: A line is too long, or is not text.
     """
     for number, line in lines_of(file, name):
         if b"\0" in line:
@@ -85,7 +85,7 @@ def read_trace(lines: Iterable[str], name: str) -> Trace:
     """Return the trace that these lines hold; the form is recognised by the first line.
 
     Raises:
-        Malformed: They hold none.
+        Malformed: They are not a trace.
         Truncated: There is a beginning and not one reading.
         SchemaMismatch: Another version wrote it.
     """
@@ -96,7 +96,7 @@ def read_trace(lines: Iterable[str], name: str) -> Trace:
     every = chain([first], every)
     if first.lstrip().startswith("{"):
         return _read_events(every, name)
-    return read_table(every, name)
+    return _read_table(every, name)
 
 
 def _read_events(lines: Iterable[str], name: str) -> Trace:
@@ -119,7 +119,8 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
         elif isinstance(event, ShareApplied):
             limit_bytes = event.share.memory_limit_bytes
         elif isinstance(event, ProgressMade) and event.unit in ("epoch", "step"):
-            marks.append(_progress(event))
+            unit: Unit = "epoch" if event.unit == "epoch" else "step"
+            marks.append(Progress(event.t_s, unit, event.done, event.total, event.hint))
         elif isinstance(event, PhaseEntered):
             marks.append(Phase(event.t_s, event.name, event.hint))
         elif isinstance(event, SamplesTaken):
@@ -199,12 +200,7 @@ class _Cells:
         return rows
 
 
-def _progress(event: ProgressMade) -> Progress:
-    unit: Unit = "epoch" if event.unit == "epoch" else "step"
-    return Progress(event.t_s, unit, event.done, event.total, event.hint)
-
-
-def read_table(lines: Iterable[str], name: str) -> Trace:
+def _read_table(lines: Iterable[str], name: str) -> Trace:
     """Return the recording in a table; its titles tell what it is.
 
     Raises:
