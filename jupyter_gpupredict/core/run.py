@@ -302,9 +302,13 @@ class RunFold:
                 self.unavailable[event.series] = event
             case ev.GapObserved():
                 self.gaps.append(event)
-            case ev.SourceLost() | ev.SourceRecovered():
+            case ev.SourceLost():
                 self.losses.append(event)
-                self._note_loss(event)
+                if self.started is not None and event.source != self.started.source:
+                    self.lost[event.source] = event.detail or event.reason
+            case ev.SourceRecovered():
+                self.losses.append(event)
+                self.lost.pop(event.source, None)
             case ev.ProgressMade():
                 self.progress = event
             case ev.SubscriberDetached():
@@ -360,12 +364,6 @@ class RunFold:
     def _refresh_s(self) -> float:
         steps_s = [b - a for a, b in itertools.pairwise(self.share_times_s)]
         return statistics.median(steps_s) if len(steps_s) > 2 else math.nan
-
-    def _note_loss(self, event: ev.SourceLost | ev.SourceRecovered) -> None:
-        if isinstance(event, ev.SourceRecovered):
-            self.lost.pop(event.source, None)
-        elif self.started is not None and event.source != self.started.source:
-            self.lost[event.source] = event.detail or event.reason
 
     def _add_devices(self, event: ev.SessionFinished) -> None:
         """Put the devices that came late beside those of the beginning."""

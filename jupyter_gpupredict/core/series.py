@@ -51,20 +51,15 @@ def in_pieces(readings: Sequence[Readings], most: int) -> Iterator[tuple[Reading
     for one in readings:
         begin = 0
         while begin < len(one.values):
-            end = begin + room
-            whole = begin == 0 and end >= len(one.values)
-            part = one if whole else _part(one, begin, end)
+            here = slice(begin, begin + room)
+            part = Readings(one.series, one.times_s[here], one.values[here])
             piece.append(part)
-            begin, room = end, room - len(part.values)
+            begin, room = begin + room, room - len(part.values)
             if room == 0:
                 yield tuple(piece)
                 piece, room = [], most
     if piece:
         yield tuple(piece)
-
-
-def _part(one: Readings, begin: int, end: int) -> Readings:
-    return Readings(one.series, one.times_s[begin:end], one.values[begin:end])
 
 
 @dataclass(frozen=True, slots=True)
