@@ -10,8 +10,8 @@ import types
 import pytest
 
 from jupyter_gpupredict import registry
+from jupyter_gpupredict.core.hooking import Voice, Wrap
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring
-from jupyter_gpupredict.run.hooking import Voice, Wrap
 from jupyter_gpupredict.run.hooks import Hooks
 from tests.run.sinks import Exploding, Recorder
 

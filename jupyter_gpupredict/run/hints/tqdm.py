@@ -25,7 +25,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.run.hooking import Voice
+from jupyter_gpupredict.core.hooking import Voice
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Unit

@@ -14,7 +14,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.run.hooking import Voice, Wrap
+from jupyter_gpupredict.core.hooking import Voice, Wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

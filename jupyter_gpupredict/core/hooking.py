@@ -1,4 +1,4 @@
-"""What every progress hint needs: a reporter that cannot raise, and a wrap that comes off again."""
+"""What every progress hint needs: a voice that cannot raise, and a wrap that comes off again."""
 
 from __future__ import annotations
 
