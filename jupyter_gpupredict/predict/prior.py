@@ -10,11 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.recommendation import Block, Estimate, Profile
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.window import MIN_FILL, SlidingWindows
+from jupyter_gpupredict.predict.windows import MIN_FILL, Counter, SlidingWindows, alike, pooled
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.predict.window import ClosedWindow
+    from jupyter_gpupredict.predict.windows import ClosedWindow
 
 BLOCK_S = 30.0
 MIN_READINGS = 10
@@ -28,7 +27,6 @@ TOLERANCE_RATIO = 0.02
 that is alike within two points need not be alike within less."""
 SO_FAR_TOLERANCE_RATIO = 0.05
 """The same for all since the beginning: one minute of two different runs can be alike by chance."""
-_SLACK = 1e-9
 
 
 class ProfileBuilder:
@@ -40,7 +38,6 @@ class ProfileBuilder:
         self._start_s = self._last_s = start_s
         self._closed: list[Block] = []
         self._rest = Counter()
-        self._open = Counter()
 
     def add(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
@@ -53,21 +50,16 @@ class ProfileBuilder:
                 self._closed.append(_block(block.counter))
             else:
                 self._rest.merge(block.counter)
-            self._open = Counter()
-        self._open.add(value, weight_s)
         return closed
 
     def profile(self) -> Profile:
         """Return the run so far; the block that is open belongs to the rest."""
-        rest = Counter()
-        rest.merge(self._rest)
-        rest.merge(self._open)
-        return Profile(
-            self._windows.window_s,
-            tuple(self._closed),
-            _block(rest) if rest.seconds > 0.0 else None,
-            self._last_s - self._start_s,
-        )
+        both = Counter()
+        both.merge(self._rest)
+        both.merge(self._windows.counter)
+        rest = _block(both) if both.seconds > 0.0 else None
+        active_s = self._last_s - self._start_s
+        return Profile(self._windows.window_s, tuple(self._closed), rest, active_s)
 
 
 class PriorTest:
@@ -92,7 +84,7 @@ class PriorTest:
         if number >= len(blocks):
             return None
         self._so_far.merge(block.counter)
-        self._former_so_far.merge(counter_of(blocks[number]))
+        self._former_so_far.merge(_counter(blocks[number]))
         if block.empty or not self._like(block, blocks[number]):
             self._alike.clear()
             return None
@@ -100,18 +92,12 @@ class PriorTest:
         to_come = self._to_come(number + 1)
         if len(self._alike) < AGREE or to_come.seconds <= 0.0:
             return None
-        if self._apart(self._so_far, self._former_so_far) > SO_FAR_TOLERANCE_RATIO + _SLACK:
+        if not self._near(self._so_far, self._former_so_far, SO_FAR_TOLERANCE_RATIO):
             return None
-        highest = max(
-            to_come.covering_ratio(self._coverage), *(one.covering_ratio for one in self._alike)
-        )
-        return Estimate(
-            converged_at_s=block.to_s,
-            target_ratio=max(0.01, min(1.0, round(highest + TOLERANCE_RATIO, 2))),
-            mean_ratio=to_come.mean_ratio(),
-            times_s=tuple(t for one in self._alike for t in one.times_s),
-            values=tuple(v for one in self._alike for v in one.values),
-        )
+        covering_ratio, mean_ratio = to_come.figures(self._coverage)
+        highest = max(covering_ratio, *(one.covering_ratio for one in self._alike))
+        target = max(0.01, min(1.0, round(highest + TOLERANCE_RATIO, 2)))
+        return Estimate(block.to_s, target, mean_ratio, *pooled(self._alike))
 
     def _like(self, block: ClosedWindow, former: Block) -> bool:
         length_s = block.to_s - block.from_s
@@ -119,27 +105,21 @@ class PriorTest:
             return False  # not as long: the readings came more slowly
         if former.seconds < MIN_FILL * length_s:
             return False
-        return self._apart(block.counter, counter_of(former)) <= TOLERANCE_RATIO + _SLACK
+        return self._near(block.counter, _counter(former), TOLERANCE_RATIO)
 
-    def _apart(self, one: Counter, other: Counter) -> float:
-        return max(
-            abs(one.covering_ratio(self._coverage) - other.covering_ratio(self._coverage)),
-            abs(one.mean_ratio() - other.mean_ratio()),
-        )
-
-    def _blocks(self, first: int) -> list[Block]:
-        rest = self._profile.rest
-        return [*self._profile.blocks[first:], *([rest] if rest is not None else [])]
+    def _near(self, one: Counter, other: Counter, tolerance_ratio: float) -> bool:
+        return alike((one.figures(self._coverage), other.figures(self._coverage)), tolerance_ratio)
 
     def _to_come(self, first: int) -> Counter:
         counter = Counter()
-        for block in self._blocks(first):
-            counter.merge(counter_of(block))
+        for block in self._profile.blocks[first:]:
+            counter.merge(_counter(block))
+        if self._profile.rest is not None:
+            counter.merge(_counter(self._profile.rest))
         return counter
 
 
-def counter_of(block: Block) -> Counter:
-    """Return a stored block as a counter, with the mean that was measured."""
+def _counter(block: Block) -> Counter:
     return Counter.of(block.bins, block.mean_ratio)
 
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import NotEnoughSamples
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.window import SlidingWindows
+from jupyter_gpupredict.predict.windows import Counter, SlidingWindows
 
 ratios = st.floats(0, 1)
 coverages = st.one_of(st.sampled_from([0.5, 0.95, 0.999, 1.0]), st.floats(0, 1))
@@ -126,7 +125,7 @@ def test_windows_do_not_overlap_and_keep_the_boundary_on_the_left():
     windows = SlidingWindows(10.0, 0.0, 0.95)
     closed = [w for t in range(1, 22) for w in windows.add(float(t), 0.5, 1.0)]
     # t = 10 belongs to (0, 10], t = 11 closes it; t = 21 closes (10, 20]
-    assert [(w.from_s, w.to_s, len(w.values)) for w in closed] == [(0, 10, 10), (10, 20, 10)]
+    assert [(w.from_s, w.to_s, len(w.readings)) for w in closed] == [(0, 10, 10), (10, 20, 10)]
     assert all(w.fill_ratio == 1.0 and not w.void for w in closed)
 
 
