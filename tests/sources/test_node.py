@@ -12,8 +12,8 @@ from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, 
 from jupyter_gpupredict.run import SessionConfig, clusters
 from jupyter_gpupredict.run.clusters import WorkerSources
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.engines import node as module
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources import node as module
+from jupyter_gpupredict.sources.node import Node
 from tests.fake_nvml.scenario import UUID
 
 

@@ -1,7 +1,7 @@
-"""Our sampler on the workers of a Dask cluster: a plugin, told and heard through the scheduler.
+"""The sampler on the workers of a Dask cluster: a plugin, reached through the scheduler.
 
-Workers speak by `log_event`, which is safe from any thread and reaches us while every worker holds
-the GIL; they hear by `run`, which they answer on their own event loop. No task is scheduled.
+Workers send by `log_event`, which is safe from any thread and arrives while every worker holds the
+GIL; they are asked by `run`, which they answer on their own event loop. No task is scheduled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import distributed
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,11 +27,11 @@ class DaskEngine:
     """One session on a cluster."""
 
     def __init__(self, cluster: Any, session: str) -> None:
-        """Say where; nothing is connected yet.
+        """Connect to nothing yet.
 
         Args:
             cluster: A scheduler's address, a Dask `Client`, or a cluster object.
-            session: In the names of topic and plugin, so that two notebooks do not meet.
+            session: Part of the names of topic and plugin, so that two notebooks do not meet.
         """
         self._cluster = cluster
         self._name = f"gpupredict-{session}"
@@ -61,7 +61,7 @@ class DaskEngine:
         try:
             client.register_plugin(_NodePlugin(self._name, Node(sources)), name=self._name)
         except ModuleNotFoundError:
-            pass  # on some worker: it says no hello, and is named when it does not answer
+            pass  # on some worker: it sends no hello, and is reported as not sampled
         except (OSError, ValueError) as error:
             raise SourceUnavailable(f"the Dask cluster does not answer: {error}", "") from error
 
@@ -77,7 +77,7 @@ class DaskEngine:
         return {
             address: answer if isinstance(answer, float) else None
             for address, answer in answers.items()
-            if not isinstance(answer, OSError)  # it is not there any more
+            if not isinstance(answer, OSError)  # then it has left
         }
 
     def stop(self) -> None:
@@ -97,7 +97,7 @@ class DaskEngine:
 
 
 class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed here
-    """Starts our sampler with a worker, and ends it."""
+    """Starts the sampler with a worker, and ends it."""
 
     def __init__(self, topic: str, node: Node) -> None:
         self.name = topic
@@ -112,7 +112,7 @@ class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
 
 def _tend(name: str, table: Mapping[str, Duty], dask_worker: Any = None) -> float | None:
-    """Tend the sampler of the worker that this runs on."""
+    """Renew the lease of the sampler of the worker that this runs on."""
     plugin = dask_worker.plugins.get(name)
     if plugin is None:
         return None
