@@ -19,12 +19,12 @@ SOURCES = {
     "nvml": "sources.telemetry.nvml:NvmlSource",
     "cpu": "sources.telemetry.cpu:CpuSource",
     "prometheus": "sources.telemetry.prometheus:PrometheusSource",
-    "replay": "sources.telemetry.replay:ReplaySource",
-    "synthetic": "sources.telemetry.synthetic:SyntheticSource",
+    "replay": "sources.telemetry.simulated:ReplaySource",
+    "synthetic": "sources.telemetry.simulated:SyntheticSource",
 }
 WATCHES = {
     "nvml": "sources.telemetry.watches.nvml:NvmlWatch",
-    "host": "sources.telemetry.watches.host:HostWatch",
+    "host": "sources.driver.processes:HostWatch",
 }
 HINTS = {
     "keras": "run.hints.keras:KerasHint",

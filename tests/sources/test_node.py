@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
 from jupyter_gpupredict.run import SessionConfig, clusters
 from jupyter_gpupredict.run.clusters import WorkerSources
-from jupyter_gpupredict.sources.driver import nvml
 from jupyter_gpupredict.sources import node as module
+from jupyter_gpupredict.sources.driver import nvml
 from jupyter_gpupredict.sources.node import Node
 from tests.fake_nvml.scenario import UUID
 

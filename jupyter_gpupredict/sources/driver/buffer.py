@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.series import Gap
-from jupyter_gpupredict.sources.driver.nvml import NvmlError, Sample
+from jupyter_gpupredict.sources.driver.nvml import NvmlError, Sample, ratio
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.clock import Clock
@@ -21,7 +21,6 @@ POLL_S = 0.2
 """Period where there is no sample buffer; utilization is rarely newer than this."""
 DEFAULT_PERIOD_S = 0.167
 """Assumed refresh of the driver until the buffer has shown its own."""
-FULL_PERCENT = 100.0
 
 
 class SampleBuffer:
@@ -116,8 +115,3 @@ class SampleBuffer:
         if known_s is None or offset_s < known_s or offset_s > known_s + 60.0:
             self._offset_s = known_s = offset_s
         return known_s
-
-
-def ratio(percent: float) -> float:
-    """Return 0..1; what is above 100 is one of the driver's blank values, so NaN."""
-    return percent / FULL_PERCENT if 0.0 <= percent <= FULL_PERCENT else math.nan

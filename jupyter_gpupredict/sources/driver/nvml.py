@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from jupyter_gpupredict.core.clock import SystemClock
@@ -28,29 +28,22 @@ ANSWER_S = 2.0
 """A library that is loaded answers sooner. Nobody waits longer behind a call that has not returned:
 one thread at most is lost to a driver that hangs."""
 LOAD_S = 5.0
-"""What loading may take on a machine that keeps no driver loaded, for those who can wait."""
+"""What loading may take on a machine that keeps no driver loaded, for callers who can wait."""
 UNANSWERED = -1
-"""Our own: the call has not returned."""
+"""A code of this module: the call has not returned."""
 CLOSE_S = 0.2
-"""For letting go, which may take longer: it then goes on by itself."""
+"""Shutting down may take longer: it then goes on by itself."""
 NO_PERMISSION = 4
 NOT_FOUND = 6
 INSUFFICIENT_SIZE = 7
 FUNCTION_NOT_FOUND = 13
 DEVICE_LOST = 15
 _REASONS = {
-    2: "not_supported",
-    3: "not_supported",
+    **dict.fromkeys((2, 3, 13, 25, 26), "not_supported"),
+    **dict.fromkeys((9, 12), "no_driver"),
+    **dict.fromkeys((15, 16, 28), "device_lost"),
     4: "no_permission",
-    9: "no_driver",
-    12: "no_driver",
-    13: "not_supported",
-    15: "device_lost",
-    16: "device_lost",
     18: "version_mismatch",
-    25: "not_supported",
-    26: "not_supported",
-    28: "device_lost",
 }
 """Return code -> reason; any other code is a passing failure: `timed_out`."""
 _PERMANENT = frozenset({2, 3, 4, 13, 25, 26})
@@ -75,8 +68,7 @@ class Sample(NamedTuple):
     percent: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSample:
+class ProcessSample(NamedTuple):
     """How busy one process kept the device, over one period of the driver."""
 
     time_us: int
@@ -90,22 +82,12 @@ class NvmlError(Exception):
     def __init__(self, code: int, call: str, text: str) -> None:
         super().__init__(f"{call}: {text}")
         self.code = code
-        self.call = call
-
-    @property
-    def reason(self) -> str:
+        self.reason = _REASONS.get(code, "timed_out")
         """One of `core.metrics.REASONS`."""
-        return _REASONS.get(self.code, "timed_out")
-
-    @property
-    def permanent(self) -> bool:
-        """Whether asking again is in vain."""
-        return self.code in _PERMANENT
-
-    @property
-    def gone(self) -> bool:
+        self.permanent = code in _PERMANENT
+        """Whether asking again would not help."""
+        self.gone = code in _GONE
         """Whether device or driver are lost."""
-        return self.code in _GONE
 
 
 def translated(error: NvmlError, *, was_open: bool) -> TelemetryError:
@@ -118,6 +100,11 @@ def translated(error: NvmlError, *, was_open: bool) -> TelemetryError:
     return SourceUnavailable(str(error), hint, error.reason)
 
 
+def ratio(percent: float) -> float:
+    """Return 0..1; what is above 100 is one of the driver's blank values, so NaN."""
+    return percent / 100.0 if 0.0 <= percent <= 100.0 else math.nan
+
+
 class _Door:
     """Lets one call at a time into the library, and none behind one that does not return."""
 
@@ -126,7 +113,7 @@ class _Door:
         self._call = ""
         self._since_s = 0.0
         self.loaded = 0
-        """Who has the library initialised."""
+        """How many have the library initialised."""
 
     def enter(self, name: str) -> None:
         """Wait for a call's turn.
@@ -204,7 +191,7 @@ def _apart(ask: Callable[[], Any], name: str, limit_s: float) -> Any:
 
 
 class Nvml:
-    """An initialised library.
+    """An initialised library; everything that asks it raises `NvmlError` where it fails.
 
     Args:
         limit_s: Seconds that all calls may take together: each then runs on a thread of its own,
@@ -267,11 +254,7 @@ class Nvml:
         self._handles.clear()
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call one function of the binding; a list that grew while it was fetched, once more.
-
-        Raises:
-            NvmlError: It failed, or did not return in time.
-        """
+        """Call one function of the binding; a list that grew while it was fetched, once more."""
         if self._nvml is None:
             raise NvmlError(1, name, "not initialised")
         ask = functools.partial(_ask, self._nvml, name, arguments)
@@ -284,17 +267,26 @@ class Nvml:
                 raise
             return ask()
 
+    def _if_any(self, name: str, *arguments: Any) -> Any:
+        """Call a function that lists; None where there is nothing to list."""
+        try:
+            return self.call(name, *arguments)
+        except NvmlError as error:
+            if error.code in (0, NOT_FOUND):  # 0: the binding's word for an empty list
+                return None
+            raise
+
     @property
     def binding(self) -> Any:
         """The library's Python binding, for its structures; only while open."""
         return self._nvml
 
     def keep(self, uuid: str, handle: Any) -> None:
-        """Know a device by its UUID from now on."""
+        """Remember a device's handle by its UUID."""
         self._handles[uuid] = handle
 
     def handle(self, uuid: str) -> Any:
-        """Return the library's handle of a device that is known."""
+        """Return the library's handle of a device that `keep` was called for."""
         return self._handles[uuid]
 
     def driver_version(self) -> str:
@@ -308,56 +300,32 @@ class Nvml:
         """Return the driver's own readings after a stamp, oldest first; [] when nothing is new.
 
         Source: nvmlDeviceGetSamples(NVML_GPU_UTILIZATION_SAMPLES).
-
-        Raises:
-            NvmlError: The device does not have them, or is lost.
         """
-        try:
-            kind, samples = self.call(
-                "nvmlDeviceGetSamples",
-                self._handles[uuid],
-                self._nvml.NVML_GPU_UTILIZATION_SAMPLES,
-                since_us,
-            )
-        except NvmlError as error:
-            if error.code in (0, NOT_FOUND):
-                return []
-            raise
+        which = self._nvml.NVML_GPU_UTILIZATION_SAMPLES
+        found = self._if_any("nvmlDeviceGetSamples", self._handles[uuid], which, since_us)
+        if found is None:
+            return []
+        kind, samples = found
         field = "dVal" if kind == 0 else "uiVal" if kind == 1 else "ullVal"
-        found = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
-        return sorted(s for s in found if s.time_us > since_us)
+        every = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
+        return sorted(s for s in every if s.time_us > since_us)
 
     def utilization_percent(self, uuid: str) -> float:
-        """Return nvmlDeviceGetUtilizationRates().gpu.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
+        """Return nvmlDeviceGetUtilizationRates().gpu."""
         return float(self.call("nvmlDeviceGetUtilizationRates", self._handles[uuid]).gpu)
 
     def memory_used_bytes(self, uuid: str) -> float:
-        """Return the device memory in use, without what the driver reserves where it says so.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
+        """Return the device memory in use, without what the driver reserves where it says so."""
         return float(self.memory(uuid).used)
 
     def power_watts(self, uuid: str) -> float:
-        """Return nvmlDeviceGetPowerUsage in watts.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
+        """Return nvmlDeviceGetPowerUsage in watts."""
         return float(self.call("nvmlDeviceGetPowerUsage", self._handles[uuid])) / 1000.0
 
     def throttle_bits(self, uuid: str) -> int:
         """Return why the clocks are below what they could be, as NVML's bit mask.
 
         Source: nvmlDeviceGetCurrentClocksEventReasons, before driver 535 under its older name.
-
-        Raises:
-            NvmlError: It cannot be had.
         """
         handle = self._handles[uuid]
         try:
@@ -372,26 +340,15 @@ class Nvml:
 
         Only processes that did something are in it. Values that no percent can be are dropped.
         Source: nvmlDeviceGetProcessUtilization.
-
-        Raises:
-            NvmlError: It cannot be had.
         """
-        try:
-            samples = self.call("nvmlDeviceGetProcessUtilization", self._handles[uuid], since_us)
-        except NvmlError as error:
-            if error.code in (0, NOT_FOUND):  # 0: the binding's word for an empty list
-                return []
-            raise
+        asked = "nvmlDeviceGetProcessUtilization"
+        samples = self._if_any(asked, self._handles[uuid], since_us) or ()
         found = (ProcessSample(int(s.timeStamp), int(s.pid), float(s.smUtil)) for s in samples)
         kept = (one for one in found if one.time_us > since_us and 0.0 <= one.percent <= 100.0)
         return sorted(kept, key=lambda one: one.time_us)
 
     def process_memory_bytes(self, uuid: str) -> dict[int, float | None]:
-        """Return PID -> device memory of each compute process; None where the driver hides it.
-
-        Raises:
-            NvmlError: The list cannot be had.
-        """
+        """Return PID -> device memory of each compute process; None where the driver hides it."""
         listed = self.call("nvmlDeviceGetComputeRunningProcesses", self._handles[uuid])
         return {
             int(one.pid): None if one.usedGpuMemory is None else float(one.usedGpuMemory)
@@ -399,28 +356,16 @@ class Nvml:
         }
 
     def compute_mode(self, uuid: str) -> int:
-        """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
+        """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time."""
         return int(self.call("nvmlDeviceGetComputeMode", self._handles[uuid]))
 
     def mps_pids(self, uuid: str) -> frozenset[int]:
-        """Return the processes that use the device through an MPS server.
-
-        Raises:
-            NvmlError: The list cannot be had.
-        """
+        """Return the processes that use the device through an MPS server."""
         listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
         return frozenset(int(one.pid) for one in listed)
 
     def memory(self, uuid: str) -> Any:
-        """Return nvmlDeviceGetMemoryInfo: total, used and free, in bytes.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
+        """Return nvmlDeviceGetMemoryInfo: total, used and free, in bytes."""
         handle = self._handles[uuid]
         try:
             return self.call("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)

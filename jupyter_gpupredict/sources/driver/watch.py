@@ -21,13 +21,13 @@ from jupyter_gpupredict.core.series import (
 from jupyter_gpupredict.sources.driver import inventory
 from jupyter_gpupredict.sources.driver.budget import Budget
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, translated
-from jupyter_gpupredict.sources.driver.processes import Family
-from jupyter_gpupredict.sources.driver.tenants import (
+from jupyter_gpupredict.sources.driver.processes import (
     OTHER_COUNT,
     OWN_COUNT,
     OWN_MEMORY,
     OWN_UTIL,
-    Tenants,
+    DeviceProcesses,
+    Family,
 )
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class DeviceWatch:
     def __init__(self, nvml: Nvml, device: Device) -> None:
         self.device = device
         self._nvml = nvml
-        self._tenants = Tenants(nvml, device.uuid)
+        self._tenants = DeviceProcesses(nvml, device.uuid)
         self._missing: dict[str, str] = {}
         self._off: set[str] = set()
         """Metrics that this device does not give; never asked again."""
@@ -202,7 +202,7 @@ class DeviceWatch:
         """
         uuid, nvml, tenants = self.device.uuid, self._nvml, self._tenants
         census: Mapping[str, float] = (
-            self.ask(OWN_MEMORY, lambda: tenants.census(trees, now_s), unavailable) or {}
+            self.ask(OWN_MEMORY, lambda: tenants.count(trees, now_s), unavailable) or {}
         )
         return [
             *(self._reading(now_s, metric, value) for metric, value in census.items()),

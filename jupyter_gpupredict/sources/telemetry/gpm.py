@@ -20,7 +20,7 @@ from jupyter_gpupredict.core.series import (
 )
 from jupyter_gpupredict.sources.driver import gpm
 from jupyter_gpupredict.sources.driver.gpm import Gpm
-from jupyter_gpupredict.sources.driver.tenants import OWN_MEMORY
+from jupyter_gpupredict.sources.driver.processes import OWN_MEMORY
 from jupyter_gpupredict.sources.driver.watch import BESIDE, MEMORY, DeviceWatch, Watch, opening
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.series import (
     Unavailable,
 )
 from jupyter_gpupredict.sources.driver.buffer import SampleBuffer
-from jupyter_gpupredict.sources.driver.tenants import OWN_MEMORY
+from jupyter_gpupredict.sources.driver.processes import OWN_MEMORY
 from jupyter_gpupredict.sources.driver.watch import BESIDE, MEMORY, Watch, opening
 
 if TYPE_CHECKING:
