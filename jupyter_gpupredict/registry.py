@@ -23,7 +23,7 @@ SOURCES = {
     "synthetic": "sources.telemetry.simulated:SyntheticSource",
 }
 WATCHES = {
-    "nvml": "sources.telemetry.watches.nvml:NvmlWatch",
+    "nvml": "sources.driver.inventory:NvmlWatch",
     "host": "sources.driver.processes:HostWatch",
 }
 HINTS = {

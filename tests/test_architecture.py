@@ -113,7 +113,6 @@ DOORS = {
     ],
     "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
     "ipykernel": ["sources/ipp.py"],
-    "email": ["sources/driver/prometheus.py"],
     "http": ["sources/driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],

@@ -205,8 +205,6 @@ class Node:
         except GpuPredictError as error:
             problem = str(error)
             self._late = isinstance(error, TelemetryError) and error.reason == "timed_out"
-        ranks = (os.environ.get(name, "") for name in RANKS)
-        rank = next((int(text) for text in ranks if text.isascii() and text.isdecimal()), None)
         return Hello(
             address=self._address,
             name=self._name,
@@ -214,7 +212,7 @@ class Node:
             boot=boot,
             namespace=namespace,
             pid=os.getpid(),
-            rank=rank,
+            rank=_rank(),
             version=__version__,
             devices=devices,
             offer=offer,
@@ -282,3 +280,8 @@ def _offer(info: SourceInfo) -> Offer:
         scope=info.scope,
         driver=dict(info.versions).get("driver", ""),
     )
+
+
+def _rank() -> int | None:
+    found = (os.environ.get(name, "") for name in RANKS)
+    return next((int(text) for text in found if text.isascii() and text.isdecimal()), None)

@@ -1,4 +1,4 @@
-"""The door to libcuda, by ctypes: what this process has done with CUDA, without doing anything.
+"""The door to libcuda, by ctypes: whether this process has initialised CUDA, and with what.
 
 Nothing here loads or initialises CUDA: a process becomes an MPS client, or not, when it does so
 itself, and its limits are fixed from then on (MPS documentation).
@@ -19,9 +19,9 @@ _UVM = "/dev/nvidia-uvm"
 
 
 def initialised_because() -> str:
-    """Return how it shows that CUDA is initialised in this process; empty when it is not.
+    """Return what shows that CUDA is initialised in this process; empty when it is not.
 
-    What cannot be told counts as initialised: asking too late for MPS would go unnoticed.
+    An unclear answer counts as initialised: asking too late for MPS would go unnoticed.
 
     Source: cuCtxGetCurrent of the library that is already loaded, /proc/self/maps, /proc/self/fd.
     """

@@ -7,6 +7,7 @@ whichever is longer, and describe the whole device.
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from jupyter_gpupredict.core.series import (
     SourceOptions,
     Unavailable,
 )
-from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswered, matchers, quoted
+from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswered, matchers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -97,9 +98,11 @@ class PrometheusSource:
         api = PrometheusApi(self._options.url or "", self._options.environ)
         self._to_monotonic_s, error_s = self._synchronise(api)
         now_s = self._clock.monotonic_s()
-        streams = self._choose(api, LOOK_BACK_S, now_s - self._to_monotonic_s)
+        streams = self._single(self._find(api, LOOK_BACK_S, now_s - self._to_monotonic_s))
+        labels = streams[0].labels
+        self._selector = self._select(f"UUID={json.dumps(labels['UUID'])}")
         points = _points(streams)
-        device, share = _device(streams[0].labels), _share(points)
+        device, share = _device(labels), _share(points)
         pace = _Pace(points, share)
         self._scrape_s, self._share = pace.scrape_s, share
         self._api, self._uuid = api, device.uuid
@@ -108,6 +111,7 @@ class PrometheusSource:
             self._seen_s.setdefault(metric, now_s - self._to_monotonic_s - self._scrape_s)
         of = {metric: Series(metric, device.uuid) for metric in points}
         duty = of[ENGINE] if share == BREADTH else None
+        driver = labels.get("DCGM_FI_DRIVER_VERSION", "")
         return SourceInfo(
             source="prometheus",
             devices=(device,),
@@ -118,9 +122,9 @@ class PrometheusSource:
             duty=duty,
             also=() if duty is None else (Share(duty, memory=of.get(MEMORY)),),
             buffer_s=LOOK_BACK_S,  # it keeps what we have not fetched yet
-            versions=_versions(streams),
+            versions=(("driver", driver),) if driver else (),
             notes=(
-                _origin(streams[0].labels),
+                _origin(labels),
                 pace.words,
                 f"clocks compared to within {1000 * error_s:.0f} ms",
             ),
@@ -167,11 +171,11 @@ class PrometheusSource:
             SourceUnavailable, PermissionDenied, InvalidOption: As `open`.
         """
         if not 0.0 < to_s - from_s <= LONGEST_S:
-            raise InvalidOption("--from to --to is no time of up to 31 days", "--from before --to")
+            message = "--from to --to is not a time of up to 31 days"
+            raise InvalidOption(message, "give a --from before --to")
         api = PrometheusApi(self._options.url or "", self._options.environ)
         streams: list[Stream] = []
-        chunks = math.ceil((to_s - from_s) / CHUNK_S)
-        for number in range(chunks):
+        for number in range(math.ceil((to_s - from_s) / CHUNK_S)):
             begin_s = from_s + number * CHUNK_S
             span_s = min(CHUNK_S, to_s - begin_s)
             streams += self._find(api, span_s, begin_s + span_s)
@@ -180,21 +184,19 @@ class PrometheusSource:
         device, share = _device(streams[0].labels), _share(points)
         of = [Series(metric, device.uuid) for metric in points]
         stamps = sorted({stamp for values in points.values() for stamp in values})
+
+        def cell(metric: str, stamp: float) -> float | None:
+            value = points[metric].get(stamp)
+            return None if value is None or math.isnan(value) else value
+
         rows = tuple(
-            (stamp - from_s, tuple(_finite(points[one.metric].get(stamp)) for one in of))
-            for stamp in stamps
+            (stamp - from_s, tuple(cell(one.metric, stamp) for one in of)) for stamp in stamps
         )
         notes = (_origin(streams[0].labels), _Pace(points, share).words)
         main = Series(share, device.uuid)
         return Trace("prometheus", rows, tuple(of), (device,), "prometheus", notes, main=main)
 
     # ---- finding one GPU ----------------------------------------------------------------------
-
-    def _choose(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
-        """Return the streams of the one GPU that is meant, and remember how to select them."""
-        streams = self._single(self._find(api, span_s, end_s))
-        self._selector = self._select(f"UUID={quoted(streams[0].labels['UUID'])}")
-        return streams
 
     def _find(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
         return [
@@ -211,33 +213,23 @@ class PrometheusSource:
 
     def _single(self, streams: Sequence[Stream]) -> list[Stream]:
         wanted = self._options.device
-        named = {s.labels["UUID"]: s.labels for s in streams}
-        if wanted is not None:
-            named = {
-                uuid: labels
-                for uuid, labels in named.items()
-                if uuid.startswith(wanted) or labels.get("gpu") == wanted
-            }
-        if not named:
-            raise SourceUnavailable(
-                "Prometheus holds no series of such a GPU",
-                "does it scrape a DCGM exporter? see --match and --device",
-                "no_data_yet",
-            )
-        if len(named) > 1:
-            some = ", ".join(sorted(named)[:3])
-            raise SourceUnavailable(
-                f"{len(named)} GPUs match: {some}{', ...' if len(named) > 3 else ''}",
-                "name one with --device UUID, or narrow --match",
-            )
-        chosen = [s for s in streams if s.labels["UUID"] in named]
-        parts = {s.labels.get("GPU_I_ID", "") for s in chosen}
-        if len(parts) > 1:
-            raise SourceUnavailable(
-                f"GPU {next(iter(named))} is divided (MIG)",
-                "choose an instance: --match 'GPU_I_ID=\"1\"'",
-                "mig",
-            )
+        labels_of = {one.labels["UUID"]: one.labels for one in streams}
+        uuids = sorted(
+            uuid
+            for uuid, labels in labels_of.items()
+            if wanted is None or uuid.startswith(wanted) or labels.get("gpu") == wanted
+        )
+        if not uuids:
+            hint = "does it scrape a DCGM exporter? see --match and --device"
+            raise SourceUnavailable("Prometheus holds no series of such a GPU", hint, "no_data_yet")
+        if len(uuids) > 1:
+            some = ", ".join(uuids[:3]) + (", ..." if len(uuids) > 3 else "")
+            hint = "name one with --device UUID, or narrow --match"
+            raise SourceUnavailable(f"{len(uuids)} GPUs match: {some}", hint)
+        chosen = [one for one in streams if one.labels["UUID"] in uuids]
+        if len({one.labels.get("GPU_I_ID", "") for one in chosen}) > 1:
+            hint = "choose an instance: --match 'GPU_I_ID=\"1\"'"
+            raise SourceUnavailable(f"GPU {uuids[0]} is divided (MIG)", hint, "mig")
         return chosen
 
     # ---- time ---------------------------------------------------------------------------------
@@ -349,15 +341,6 @@ class _Pace:
         if self.period_s >= 1.5 * self.scrape_s:
             return f"scraped every {self.scrape_s:g} s, new about every {self.period_s:g} s"
         return f"new about every {self.period_s:g} s"
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
-
-
-def _versions(streams: Sequence[Stream]) -> tuple[tuple[str, str], ...]:
-    driver = streams[0].labels.get("DCGM_FI_DRIVER_VERSION", "")
-    return (("driver", driver),) if driver else ()
 
 
 def _origin(labels: dict[str, str]) -> str:
