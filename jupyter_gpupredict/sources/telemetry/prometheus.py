@@ -49,8 +49,7 @@ SCALES = {
 }
 """The exporter's unit -> ours, where they differ; the profiling fields are ratios already."""
 BREADTH, ENGINE, SM = "breadth_ratio", "gr_active_ratio", "sm_active_ratio"
-BUSY = "gpu_util_ratio"
-MEMORY = "memory_used_bytes"
+BUSY, MEMORY = "gpu_util_ratio", "memory_used_bytes"
 LOOK_BACK_S = 600.0
 """How much of the past shows which series there are and how often they are new."""
 MIN_POLL_S = 5.0
@@ -81,10 +80,10 @@ class PrometheusSource:
         self._scrape_s = MIN_POLL_S
         self._seen_s: dict[str, float] = {}
         """Metric -> newest stamp handed on, server's clock; outlives a loss."""
-        self._polled_s = -math.inf
-        self._answered_s = 0.0
+        self._polled_s, self._answered_s = -math.inf, 0.0
         self._backoff_s = 0.0
         self._quiet = False
+        """Whether the server's silence has been reported."""
 
     def open(self) -> SourceInfo:
         """Find the GPU, its series, their period and the offset of the server's clock.
@@ -98,36 +97,28 @@ class PrometheusSource:
         api = PrometheusApi(self._options.url or "", self._options.environ)
         self._to_monotonic_s, error_s = self._synchronise(api)
         now_s = self._clock.monotonic_s()
-        streams = self._single(self._find(api, LOOK_BACK_S, now_s - self._to_monotonic_s))
-        labels = streams[0].labels
-        self._selector = self._select(f"UUID={json.dumps(labels['UUID'])}")
-        points = _points(streams)
-        device, share = _device(labels), _share(points)
-        pace = _Pace(points, share)
-        self._scrape_s, self._share = pace.scrape_s, share
-        self._api, self._uuid = api, device.uuid
-        self._polled_s, self._answered_s = now_s, now_s
-        for metric in points:  # what was before is not this run's
+        gpu = _Gpu(self._single(self._find(api, LOOK_BACK_S, now_s - self._to_monotonic_s)))
+        self._selector = self._select(f"UUID={json.dumps(gpu.device.uuid)}")
+        self._scrape_s, self._share = gpu.scrape_s, gpu.share
+        self._api, self._uuid = api, gpu.device.uuid
+        self._polled_s = self._answered_s = now_s
+        for metric in gpu.points:  # what was before is not this run's
             self._seen_s.setdefault(metric, now_s - self._to_monotonic_s - self._scrape_s)
-        of = {metric: Series(metric, device.uuid) for metric in points}
-        duty = of[ENGINE] if share == BREADTH else None
-        driver = labels.get("DCGM_FI_DRIVER_VERSION", "")
+        duty = gpu.series[ENGINE] if gpu.share == BREADTH else None
+        memory = gpu.series.get(MEMORY)
+        driver = gpu.labels.get("DCGM_FI_DRIVER_VERSION", "")
         return SourceInfo(
             source="prometheus",
-            devices=(device,),
-            series=tuple(of.values()),
-            share=of[share],
-            memory=of.get(MEMORY),
-            period_s=pace.period_s,
+            devices=(gpu.device,),
+            series=tuple(gpu.series.values()),
+            share=gpu.series[gpu.share],
+            memory=memory,
+            period_s=gpu.period_s,
             duty=duty,
-            also=() if duty is None else (Share(duty, memory=of.get(MEMORY)),),
+            also=() if duty is None else (Share(duty, memory=memory),),
             buffer_s=LOOK_BACK_S,  # it keeps what we have not fetched yet
             versions=(("driver", driver),) if driver else (),
-            notes=(
-                _origin(labels),
-                pace.words,
-                f"clocks compared to within {1000 * error_s:.0f} ms",
-            ),
+            notes=(*gpu.notes(), f"clocks compared to within {1000 * error_s:.0f} ms"),
         )
 
     def read(self, *, slow: bool) -> Batch:
@@ -147,9 +138,8 @@ class PrometheusSource:
         try:
             streams = self._api.streams(self._selector, span_s, now_s - self._to_monotonic_s)
         except Unanswered as error:
-            self._backoff_s = min(
-                MAX_BACKOFF_S, max(error.after_s, 2.0 * self._backoff_s, MIN_POLL_S)
-            )
+            wait_s = max(error.after_s, 2.0 * self._backoff_s, MIN_POLL_S)
+            self._backoff_s = min(MAX_BACKOFF_S, wait_s)
             if now_s - self._answered_s > GIVE_UP_S:
                 raise SourceLost(error.message, error.hint, error.reason) from error
             quiet, self._quiet = self._quiet, True
@@ -179,24 +169,21 @@ class PrometheusSource:
             begin_s = from_s + number * CHUNK_S
             span_s = min(CHUNK_S, to_s - begin_s)
             streams += self._find(api, span_s, begin_s + span_s)
-        streams = self._single(streams)
-        points = _points(streams)
-        device, share = _device(streams[0].labels), _share(points)
-        of = [Series(metric, device.uuid) for metric in points]
-        stamps = sorted({stamp for values in points.values() for stamp in values})
+        gpu = _Gpu(self._single(streams))
+        columns = gpu.points.values()
 
-        def cell(metric: str, stamp: float) -> float | None:
-            value = points[metric].get(stamp)
+        def cell(values: dict[float, float], stamp: float) -> float | None:
+            value = values.get(stamp)
             return None if value is None or math.isnan(value) else value
 
         rows = tuple(
-            (stamp - from_s, tuple(cell(one.metric, stamp) for one in of)) for stamp in stamps
+            (stamp - from_s, tuple(cell(values, stamp) for values in columns))
+            for stamp in sorted({stamp for values in columns for stamp in values})
         )
-        notes = (_origin(streams[0].labels), _Pace(points, share).words)
-        main = Series(share, device.uuid)
-        return Trace("prometheus", rows, tuple(of), (device,), "prometheus", notes, main=main)
-
-    # ---- finding one GPU ----------------------------------------------------------------------
+        series, main = tuple(gpu.series.values()), gpu.series[gpu.share]
+        return Trace(
+            "prometheus", rows, series, (gpu.device,), "prometheus", gpu.notes(), main=main
+        )
 
     def _find(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
         return [
@@ -232,8 +219,6 @@ class PrometheusSource:
             raise SourceUnavailable(f"GPU {uuids[0]} is divided (MIG)", hint, "mig")
         return chosen
 
-    # ---- time ---------------------------------------------------------------------------------
-
     def _synchronise(self, api: PrometheusApi) -> tuple[float, float]:
         """Return (server's wall clock -> our monotonic one, its error), from the shortest trip."""
         best = (0.0, math.inf)
@@ -247,12 +232,12 @@ class PrometheusSource:
         return best
 
     def _fresh(self, points: Points) -> Batch:
-        """Return what had not been handed on yet."""
+        """Return what is newer than what was returned before."""
         readings, gaps = [], []
         for metric, values in points.items():
             seen_s = self._seen_s.get(metric)
             if seen_s is None:
-                continue  # began after we did: nobody waits for it
+                continue  # it began after the run did
             stamps = sorted(stamp for stamp in values if stamp > seen_s)
             if not stamps:
                 continue
@@ -296,35 +281,27 @@ def _plausible(metric: str, value: float) -> float:
     return value if value < 2.0**62 else math.nan
 
 
-def _share(points: Points) -> str:
-    for metric in (BREADTH, BUSY, ENGINE):
-        if metric in points:
-            return metric
-    raise SourceUnavailable(
-        "Prometheus holds no utilization of that GPU",
-        "the exporter's list must name DCGM_FI_DEV_GPU_UTIL",
-        "not_supported",
-    )
-
-
-def _device(labels: dict[str, str]) -> Device:
-    index = labels.get("gpu", "")
-    return Device(
-        labels["UUID"],
-        labels.get("modelName", "") or "GPU",
-        int(index) if index.isascii() and index.isdecimal() else None,
-    )
-
-
-class _Pace:
-    """How often a share is scraped, and how often it is new.
+class _Gpu:
+    """What the streams of one GPU hold, how often its share is scraped, and how often it is new.
 
     An exporter that collects every 30 s and is scraped every 15 s says everything twice; the lower
     quartile of the times between changes tells.
     """
 
-    def __init__(self, points: Points, share: str) -> None:
-        values = points[ENGINE if share == BREADTH else share]  # a share while busy is often NaN
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.points = points = _points(streams)
+        self.labels = streams[0].labels
+        name, index = self.labels.get("modelName") or "GPU", self.labels.get("gpu", "")
+        number = int(index) if index.isascii() and index.isdecimal() else None
+        self.device = Device(self.labels["UUID"], name, number)
+        self.series = {metric: Series(metric, self.device.uuid) for metric in points}
+        self.share = next((one for one in (BREADTH, BUSY, ENGINE) if one in points), "")
+        if not self.share:
+            hint = "the exporter's list must name DCGM_FI_DEV_GPU_UTIL"
+            message = "Prometheus holds no utilization of that GPU"
+            raise SourceUnavailable(message, hint, "not_supported")
+        # a share while busy is often NaN
+        values = points[ENGINE if self.share == BREADTH else self.share]
         stamps = sorted(values)
         apart_s = sorted(b - a for a, b in pairwise(stamps))
         self.scrape_s = apart_s[len(apart_s) // 2] if apart_s else MIN_POLL_S
@@ -333,22 +310,16 @@ class _Pace:
         self._change_s = apart_s[len(apart_s) // 4] if len(apart_s) >= 4 else None
         self.period_s = max(self.scrape_s, self._change_s or 0.0)
 
-    @property
-    def words(self) -> str:
-        """What was seen."""
+    def notes(self) -> tuple[str, str]:
+        """Return whose figures they are and how often they are new, in words."""
+        labels, names = self.labels, ("namespace", "pod", "container")
+        where = labels.get("Hostname", "")
+        pod = "/".join(labels[name] for name in names if labels.get(name))
+        origin = "from a DCGM exporter: device-wide, memory holds other tenants, too"
+        origin += (f"; host {where}" if where else "") + (f"; pod {pod}" if pod else "")
+        new = f"new about every {self.period_s:g} s"
         if self._change_s is None:
-            return f"scraped every {self.scrape_s:g} s; how often it is new could not be seen"
-        if self.period_s >= 1.5 * self.scrape_s:
-            return f"scraped every {self.scrape_s:g} s, new about every {self.period_s:g} s"
-        return f"new about every {self.period_s:g} s"
-
-
-def _origin(labels: dict[str, str]) -> str:
-    """Return whose figures they are, in words."""
-    where = labels.get("Hostname", "")
-    pod = "/".join(labels[name] for name in ("namespace", "pod", "container") if labels.get(name))
-    return (
-        "from a DCGM exporter: device-wide, memory holds other tenants, too"
-        + (f"; host {where}" if where else "")
-        + (f"; pod {pod}" if pod else "")
-    )
+            new = f"scraped every {self.scrape_s:g} s; how often it is new could not be seen"
+        elif self.period_s >= 1.5 * self.scrape_s:
+            new = f"scraped every {self.scrape_s:g} s, {new}"
+        return origin, new
