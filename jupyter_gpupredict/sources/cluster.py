@@ -112,8 +112,6 @@ class ClusterSource:
         self._wake.set()
         thread.join(STOP_S)
 
-    # ---- messages -----------------------------------------------------------------------------
-
     def _take_message(self, message: Message) -> None:
         """Keep a message; on the engine's thread."""
         self._queue.append((self._clock.monotonic_s(), message))
@@ -164,8 +162,6 @@ class ClusterSource:
                 if received_s - since_s > MUTE_S:
                     why = "no sampler runs there; is jupyter_gpupredict installed?"
                     merger.refuse(address, address, "its host", why)
-
-    # ---- asking -------------------------------------------------------------------------------
 
     def _ask(self, now_s: float) -> None:
         """Wake the asking thread where that is due."""

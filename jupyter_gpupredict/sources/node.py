@@ -155,8 +155,6 @@ class Node:
         self._wake.set()
         self._thread.join(timeout_s)
 
-    # ---- the thread ---------------------------------------------------------------------------
-
     def _run(self) -> None:
         held: dict[str, _Sampled] = {}
         pending = _Pending()

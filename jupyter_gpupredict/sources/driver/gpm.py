@@ -49,7 +49,7 @@ class Gpm:
             NvmlError: The device has no GPM, or it may not be read.
         """
         nvml = self._nvml
-        self._gpu, self._instance = nvml.handle(self._uuid), None
+        self._gpu, self._instance = nvml.handles[self._uuid], None
         if is_mig(self._uuid):  # support is a matter of the GPU, samples are not
             self._instance = nvml.call("nvmlDeviceGetGpuInstanceId", self._gpu)
             self._gpu = nvml.call("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", self._gpu)

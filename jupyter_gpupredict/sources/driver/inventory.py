@@ -70,7 +70,7 @@ def _instances(nvml: Nvml, parent: Any, index: int) -> Iterator[Device]:
 def _device(nvml: Nvml, handle: Any, index: int) -> Device:
     uuid = str(nvml.call("nvmlDeviceGetUUID", handle))
     name = str(nvml.call("nvmlDeviceGetName", handle))
-    nvml.keep(uuid, handle)
+    nvml.handles[uuid] = handle
     try:
         memory = int(nvml.memory(uuid).total)
     except NvmlError:

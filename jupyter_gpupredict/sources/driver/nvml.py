@@ -21,7 +21,7 @@ from jupyter_gpupredict.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _clock = SystemClock()
 ANSWER_S = 2.0
@@ -115,12 +115,9 @@ class _Door:
         self.loaded = 0
         """How many have the library initialised."""
 
-    def enter(self, name: str) -> None:
-        """Wait for a call's turn.
-
-        Raises:
-            NvmlError: The call before it has not returned.
-        """
+    @contextlib.contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Wait for a call's turn; raises `NvmlError` when the call before it does not return."""
         if not self._lock.acquire(blocking=False):
             left_s = self._since_s + ANSWER_S - _clock.monotonic_s()
             if left_s <= 0.0 or not self._lock.acquire(timeout=left_s):
@@ -128,10 +125,10 @@ class _Door:
                 text = f"the driver has not answered {self._call} for {late_s:.0f} s"
                 raise NvmlError(UNANSWERED, name, text)
         self._call, self._since_s = name, _clock.monotonic_s()
-
-    def leave(self) -> None:
-        """Let the next one in."""
-        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 _door = _Door()
@@ -147,29 +144,18 @@ os.register_at_fork(after_in_child=_renew)
 
 
 def _ask(binding: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    """Call a function of the binding when it is its turn.
-
-    Raises:
-        NvmlError: It failed, or its turn did not come.
-    """
-    door = _door
-    door.enter(name)
-    try:
-        return getattr(binding, name)(*arguments)
-    except binding.NVMLError as error:
-        raise NvmlError(int(error.value), name, str(error)) from error
-    except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
-        raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
-    finally:
-        door.leave()
+    """Call a function of the binding when it is its turn."""
+    with _door.turn(name):
+        try:
+            return getattr(binding, name)(*arguments)
+        except binding.NVMLError as error:
+            raise NvmlError(int(error.value), name, str(error)) from error
+        except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
+            raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
 
 
 def _apart(ask: Callable[[], Any], name: str, limit_s: float) -> Any:
-    """Return what `ask` returns or raises, done on a thread that is left behind when it is late.
-
-    Raises:
-        NvmlError: It is late.
-    """
+    """Return what `ask` returns or raises, on a thread that is left behind when it is late."""
     found: list[Any] = []
     failed: list[Exception] = []
     done = threading.Event()
@@ -202,9 +188,11 @@ class Nvml:
     def __init__(self, limit_s: float | None = None) -> None:
         self._limit_s = limit_s
         self._until_s: float | None = None
-        self._nvml: Any = None
+        self.binding: Any = None
+        """The library's Python binding, for its structures; None while closed."""
         self._pid = 0
-        self._handles: dict[str, Any] = {}
+        self.handles: dict[str, Any] = {}
+        """UUID -> the library's handle, of the devices that `inventory.devices` has found."""
 
     def __enter__(self) -> Self:
         if self._limit_s is None:
@@ -224,40 +212,38 @@ class Nvml:
         try:
             import pynvml
         except ImportError as error:
-            raise SourceUnavailable(
-                "nvidia-ml-py is not installed", "pip install nvidia-ml-py", "no_driver"
-            ) from error
+            hint = "pip install nvidia-ml-py"
+            raise SourceUnavailable("nvidia-ml-py is not installed", hint, "no_driver") from error
         if not hasattr(pynvml, "nvmlDeviceGetSamples"):
-            raise SourceUnavailable(
-                "another package named pynvml is in the way", _HINTS["wrong_pynvml"], "wrong_pynvml"
-            )
-        self._nvml = pynvml
+            message, reason = "another package named pynvml is in the way", "wrong_pynvml"
+            raise SourceUnavailable(message, _HINTS[reason], reason)
+        self.binding = pynvml
         if self._limit_s is not None:
             self._until_s = _clock.monotonic_s() + self._limit_s
         try:
             self.call("nvmlInit")
         except NvmlError as error:
-            self._nvml = None
+            self.binding = None
             raise translated(error, was_open=False) from error
         self._pid = os.getpid()
         _door.loaded += 1
 
     def close(self) -> None:
         """Shut the library down; may be called twice, and does nothing in a forked child."""
-        if self._nvml is not None and self._pid == os.getpid():
+        if self.binding is not None and self._pid == os.getpid():
             _door.loaded -= 1
             if self._until_s is not None:
                 self._until_s = _clock.monotonic_s() + CLOSE_S
             with contextlib.suppress(NvmlError):  # it may be lost already
                 self.call("nvmlShutdown")
-        self._nvml = None
-        self._handles.clear()
+        self.binding = None
+        self.handles.clear()
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call one function of the binding; a list that grew while it was fetched, once more."""
-        if self._nvml is None:
+        if self.binding is None:
             raise NvmlError(1, name, "not initialised")
-        ask = functools.partial(_ask, self._nvml, name, arguments)
+        ask = functools.partial(_ask, self.binding, name, arguments)
         if self._until_s is not None:
             ask = functools.partial(_apart, ask, name, self._until_s - _clock.monotonic_s())
         try:
@@ -276,19 +262,6 @@ class Nvml:
                 return None
             raise
 
-    @property
-    def binding(self) -> Any:
-        """The library's Python binding, for its structures; only while open."""
-        return self._nvml
-
-    def keep(self, uuid: str, handle: Any) -> None:
-        """Remember a device's handle by its UUID."""
-        self._handles[uuid] = handle
-
-    def handle(self, uuid: str) -> Any:
-        """Return the library's handle of a device that `keep` was called for."""
-        return self._handles[uuid]
-
     def driver_version(self) -> str:
         """Return the driver's version; empty when it does not say."""
         try:
@@ -301,8 +274,8 @@ class Nvml:
 
         Source: nvmlDeviceGetSamples(NVML_GPU_UTILIZATION_SAMPLES).
         """
-        which = self._nvml.NVML_GPU_UTILIZATION_SAMPLES
-        found = self._if_any("nvmlDeviceGetSamples", self._handles[uuid], which, since_us)
+        which = self.binding.NVML_GPU_UTILIZATION_SAMPLES
+        found = self._if_any("nvmlDeviceGetSamples", self.handles[uuid], which, since_us)
         if found is None:
             return []
         kind, samples = found
@@ -312,7 +285,7 @@ class Nvml:
 
     def utilization_percent(self, uuid: str) -> float:
         """Return nvmlDeviceGetUtilizationRates().gpu."""
-        return float(self.call("nvmlDeviceGetUtilizationRates", self._handles[uuid]).gpu)
+        return float(self.call("nvmlDeviceGetUtilizationRates", self.handles[uuid]).gpu)
 
     def memory_used_bytes(self, uuid: str) -> float:
         """Return the device memory in use, without what the driver reserves where it says so."""
@@ -320,14 +293,14 @@ class Nvml:
 
     def power_watts(self, uuid: str) -> float:
         """Return nvmlDeviceGetPowerUsage in watts."""
-        return float(self.call("nvmlDeviceGetPowerUsage", self._handles[uuid])) / 1000.0
+        return float(self.call("nvmlDeviceGetPowerUsage", self.handles[uuid])) / 1000.0
 
     def throttle_bits(self, uuid: str) -> int:
         """Return why the clocks are below what they could be, as NVML's bit mask.
 
         Source: nvmlDeviceGetCurrentClocksEventReasons, before driver 535 under its older name.
         """
-        handle = self._handles[uuid]
+        handle = self.handles[uuid]
         try:
             return int(self.call("nvmlDeviceGetCurrentClocksEventReasons", handle))
         except NvmlError as error:
@@ -342,14 +315,14 @@ class Nvml:
         Source: nvmlDeviceGetProcessUtilization.
         """
         asked = "nvmlDeviceGetProcessUtilization"
-        samples = self._if_any(asked, self._handles[uuid], since_us) or ()
+        samples = self._if_any(asked, self.handles[uuid], since_us) or ()
         found = (ProcessSample(int(s.timeStamp), int(s.pid), float(s.smUtil)) for s in samples)
         kept = (one for one in found if one.time_us > since_us and 0.0 <= one.percent <= 100.0)
         return sorted(kept, key=lambda one: one.time_us)
 
     def process_memory_bytes(self, uuid: str) -> dict[int, float | None]:
         """Return PID -> device memory of each compute process; None where the driver hides it."""
-        listed = self.call("nvmlDeviceGetComputeRunningProcesses", self._handles[uuid])
+        listed = self.call("nvmlDeviceGetComputeRunningProcesses", self.handles[uuid])
         return {
             int(one.pid): None if one.usedGpuMemory is None else float(one.usedGpuMemory)
             for one in listed
@@ -357,18 +330,18 @@ class Nvml:
 
     def compute_mode(self, uuid: str) -> int:
         """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time."""
-        return int(self.call("nvmlDeviceGetComputeMode", self._handles[uuid]))
+        return int(self.call("nvmlDeviceGetComputeMode", self.handles[uuid]))
 
     def mps_pids(self, uuid: str) -> frozenset[int]:
         """Return the processes that use the device through an MPS server."""
-        listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
+        listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self.handles[uuid])
         return frozenset(int(one.pid) for one in listed)
 
     def memory(self, uuid: str) -> Any:
         """Return nvmlDeviceGetMemoryInfo: total, used and free, in bytes."""
-        handle = self._handles[uuid]
+        handle = self.handles[uuid]
         try:
-            return self.call("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
+            return self.call("nvmlDeviceGetMemoryInfo", handle, self.binding.nvmlMemory_v2)
         except NvmlError as error:
             if not error.permanent:
                 raise
