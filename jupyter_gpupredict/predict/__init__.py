@@ -27,15 +27,12 @@ class Predictor(Protocol):
                 of a share while busy times the share of them that was busy.
             span_s: The seconds it speaks for, where that is more; None: the weight.
         """
-        ...
 
     def predict(self) -> Estimate | None:
         """Return what the whole active span says so far; None without an active reading."""
-        ...
 
     def windows(self) -> Sequence[ClosedWindow]:
         """Return the windows closed since the last call, for display."""
-        ...
 
 
 class ProgressPredictor(Predictor, Protocol):
@@ -44,16 +41,12 @@ class ProgressPredictor(Predictor, Protocol):
     @property
     def knows(self) -> bool:
         """Whether it is known how much is still to come: then this rule decides."""
-        ...
 
     def mark(self, mark: Mark) -> Estimate | None:
         """Take a mark, after all readings before it, and say whether the rule fires with it."""
-        ...
 
     def remaining(self, now_s: float) -> Remaining | None:
         """Return the predicted rest; None while nothing can be said."""
-        ...
 
     def lacking(self) -> Sequence[str]:
         """Return the phases that must be seen before the rule may fire."""
-        ...

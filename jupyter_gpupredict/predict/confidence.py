@@ -117,9 +117,8 @@ def covering_bounds(
     percents = range(101)
     covered = bisect_left(percents, True, key=lambda percent: evidence(percent)[0] >= threshold)
     exceeded = bisect_left(percents, True, key=lambda percent: evidence(percent)[1] < threshold)
-    upper = covered / 100.0 if covered <= 100 else None
     lower = exceeded / 100.0 if exceeded > 0 else None
-    return lower, upper
+    return lower, covered / 100.0 if covered <= 100 else None
 
 
 def dependence_s(shares: NDArray[np.float64]) -> float:
@@ -278,10 +277,7 @@ class Guard:
     def update(
         self, time_s: float, value: float, weight_s: float, allowed: float = ALLOWED
     ) -> bool:
-        """Take a reading that speaks for `weight_s`; True when the prediction must be withdrawn.
-
-        `allowed` is the exceedance that the reading's phase may have.
-        """
+        """Take a reading, whose phase may exceed by `allowed`; True when the prediction fails."""
         alarm = False
         if time_s > self._block_end_s + 1e-9:
             alarm = self._close()

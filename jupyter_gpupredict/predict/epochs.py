@@ -90,12 +90,11 @@ class PhaseLedger:
             self.first = current
             return
         self.learned_epochs += count
-        whole = Counter()
         for name, usage in current.items():
             learned = self.learned.setdefault(name, PhaseUsage())
             learned.counter.merge(usage.counter)
             learned.seconds += usage.seconds
-            whole.merge(usage.counter)
+        whole = Counter.total(usage.counter for usage in current.values())
         for _ in range(count):
             self.durations_s.add((time_s - began_s) / count)
             if whole.seconds > 0.0:
@@ -143,10 +142,7 @@ class Spread:
 def rest_of_epochs(expected_s: float, epochs_left: float, durations_s: Spread) -> Remaining:
     """Return the rest with a prediction interval for the sum of the epochs to come.
 
-    Args:
-        expected_s: The expected rest.
-        epochs_left: Epochs that are not complete, at least 0.
-        durations_s: Durations of the complete, learned epochs.
+    `epochs_left`, at least 0, are not complete; `durations_s` are those of the learned epochs.
     """
     count = durations_s.count
     if count < 2:
@@ -156,8 +152,8 @@ def rest_of_epochs(expected_s: float, epochs_left: float, durations_s: Spread) -
         student = STUDENT_975[freedom - 1]
     else:  # first Cornish-Fisher term
         student = NORMAL_975 + (NORMAL_975**3 + NORMAL_975) / (4 * freedom)
-    spread = math.sqrt(durations_s.variance() * (epochs_left + epochs_left**2 / count))
-    half_s = student * spread
+    variance = durations_s.variance() * (epochs_left + epochs_left**2 / count)
+    half_s = student * math.sqrt(variance)
     return Remaining(expected_s, max(0.0, expected_s - half_s), expected_s + half_s)
 
 

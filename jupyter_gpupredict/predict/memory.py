@@ -68,13 +68,12 @@ class MemoryPeak:
             return MemoryEstimate(peak, None, basis, "no memory reading yet")
         if basis != "rss" and self._preallocated(now_s, total_bytes):
             return MemoryEstimate(peak, None, basis, PREALLOCATED_ADVICE, preallocated=True)
+        stood_s = now_s - self._settled_s
+        if stood_s < self._age_s and not unready:
+            unready = f"the peak is {stood_s:.0f} s old; believed after {self._age_s:.0f} s"
         if unready:
             return MemoryEstimate(peak, None, basis, unready)
-        settled_for_s = now_s - self._settled_s
-        if settled_for_s < self._age_s:
-            reason = f"the peak is {settled_for_s:.0f} s old; believed after {self._age_s:.0f} s"
-            return MemoryEstimate(peak, None, basis, reason)
-        reason = f"1.15 x the peak, which has stood for {settled_for_s:.0f} s"
+        reason = f"1.15 x the peak, which has stood for {stood_s:.0f} s"
         return MemoryEstimate(peak, MARGIN * peak, basis, reason)
 
     def _watch_beginning(self, time_s: float, value_bytes: float) -> None:

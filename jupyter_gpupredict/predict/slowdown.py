@@ -31,15 +31,13 @@ def bracket(breadth: Counter, watched_s: float, cap_ratio: float) -> tuple[float
 
     A kernel of breadth b and length d takes at most d*b/p, so the time that is added is at most
     d*b*(1/p - 1): summed, the mean SM activity times (1/p - 1). That is `high`. `low` adds what a
-    window's mean breadth exceeds the cap by; a mean hides wider kernels, so it is no bound.
+    window's mean breadth exceeds the cap by; a mean hides wider kernels, so it is no bound. None
+    where the engine was never busy.
 
     Args:
         breadth: Seconds in which the engine was busy, by the share of the SMs in use then.
         watched_s: All seconds, idle ones included.
         cap_ratio: The share of the SMs that is left, above 0 and at most 1.
-
-    Returns:
-        None where the engine was never busy.
     """
     if breadth.seconds <= 0.0 or watched_s <= 0.0:
         return None
@@ -64,18 +62,9 @@ class Ratio:
     """Bounds of Student's t interval at `LEVEL` on the logarithms of the ratios."""
     pairs: int
 
-    @property
-    def slowdown(self) -> float:
-        """How many times longer the same work takes."""
-        return 1.0 / self.value
-
 
 def compare(capped: Sequence[float], uncapped: Sequence[float]) -> Ratio:
-    """Return how the speeds of at least two pairs compare, all above 0 and in one unit.
-
-    Raises:
-        ValueError: Fewer than two pairs, or a speed without its partner.
-    """
+    """Return how the speeds of two or more pairs compare, all above 0; `ValueError` for fewer."""
     if len(capped) < 2 or len(capped) != len(uncapped):
         raise ValueError("at least two pairs")
     logs = [math.log(a / b) for a, b in zip(capped, uncapped, strict=True)]
@@ -124,12 +113,7 @@ class Knee:
 def knee(ratios: dict[int, float], kept: float = KEPT) -> Knee:
     """Return the smallest share that keeps this much of the speed.
 
-    Args:
-        ratios: Percentage -> speed as a share of the uncapped one; 100 is among them.
-        kept: What must be kept.
-
-    >>> knee({100: 1.0, 75: 1.0, 50: 1.0, 25: 0.8})
-    Knee(measured=50, between=37.5)
+    `ratios` is percentage -> speed as a share of the uncapped one; 100 is among them.
     """
     lowest: int | None = None
     for percent in sorted(ratios, reverse=True):

@@ -38,6 +38,8 @@ FALSE_START_IDLE_S = 60.0
 """A false start is followed by at least this much unbroken idle, ..."""
 FALSE_START_SHARE = 0.05
 """... and had less than this share of its time active: covering usage would read as idle."""
+MIN_READINGS = 10
+"""A slow log gets longer windows, so that each holds at least this many readings."""
 MIN_FILL = 0.8
 """A window with readings for less than this share of its time is void."""
 MAX_HOLE = 1000
@@ -50,32 +52,28 @@ class Counter:
 
     A reading of 0..1 falls into bin `ceil(100 x)`: the smallest whole percent that covers it. The
     mean keeps the float values, so that binning does not bias it.
-
-    >>> counter = Counter()
-    >>> for value in (0.2, 0.4, 0.9, 0.9):
-    ...     counter.add(value, weight_s=1.0)
-    >>> counter.covering_ratio(0.75), counter.coverage_ratio(0.4)
-    (0.9, 0.5)
     """
 
     __slots__ = ("_bins", "_last", "_sum", "seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, bins: Iterable[tuple[int, float]] = (), mean_ratio: float = 0.0) -> None:
+        """Begin with (whole percent, seconds), whose exact mean is known beside them."""
         self._last = (0, 0.0, 0.0)
         """(covering percent, coverage asked for, total below which the percent must stand)."""
         self._bins = [0.0] * BINS
-        self._sum = 0.0
         self.seconds = 0.0
         """Total weight."""
+        for percent, seconds in bins:
+            self._bins[percent] += seconds
+            self.seconds += seconds
+        self._sum = mean_ratio * self.seconds
 
     @classmethod
-    def of(cls, bins: Iterable[tuple[int, float]], mean_ratio: float) -> Counter:
-        """Return a counter of (whole percent, seconds) whose exact mean is known beside them."""
+    def total(cls, counters: Iterable[Counter]) -> Counter:
+        """Return a counter of everything that others hold."""
         made = cls()
-        for percent, seconds in bins:
-            made._bins[percent] += seconds
-            made.seconds += seconds
-        made._sum = mean_ratio * made.seconds
+        for one in counters:
+            made.merge(one)
         return made
 
     def add(self, value: float, weight_s: float) -> None:
@@ -104,12 +102,10 @@ class Counter:
     def covering_ratio(self, coverage: float) -> float:
         """Return the smallest whole percent (as a ratio) that covers this share of the seconds.
 
-        Seconds yet to come can move the running totals and the wanted share by no more than
-        themselves, so an answer stands until as many were added as it has room on either side. Then
-        the bins are summed anew: nothing drifts, and the order of calls does not matter.
-
-        Raises:
-            NotEnoughSamples: Nothing was added.
+        Raises `NotEnoughSamples` when nothing was added. Seconds yet to come can move the running
+        totals and the wanted share by no more than themselves, so an answer stands until as many
+        were added as it has room on either side. Then the bins are summed anew: nothing drifts, and
+        the order of calls does not matter.
         """
         seconds, bins = self.seconds, self._bins
         answer, asked, stands_s = self._last
@@ -129,17 +125,13 @@ class Counter:
         return answer / 100.0
 
     def coverage_ratio(self, provision_ratio: float) -> float:
-        """Return the share of the seconds at or below a provision.
-
-        Raises:
-            NotEnoughSamples: Nothing was added.
-        """
+        """Return the share of the seconds at or below a provision; raises as `mean_ratio`."""
         self._require()
         top = ceil(100.0 * provision_ratio - SLACK)
         return sum(self._bins[: top + 1]) / self.seconds
 
     def figures(self, coverage: float) -> tuple[float, float]:
-        """Return (covering usage, mean); raises `NotEnoughSamples` when nothing was added."""
+        """Return (covering usage, mean); raises as `mean_ratio`."""
         return self.covering_ratio(coverage), self.mean_ratio()
 
     def _require(self) -> None:
@@ -177,8 +169,8 @@ class FalseStart:
         )
 
 
-def alike(figures: Iterable[tuple[float, float]], tolerance_ratio: float) -> bool:
-    """Return whether pairs of (covering usage, mean) lie within a tolerance, each of the two."""
+def agree(figures: Iterable[tuple[float, float]], tolerance_ratio: float) -> bool:
+    """Return whether all covering usages lie within a tolerance, and all means, of such pairs."""
     return all(max(one) - min(one) <= tolerance_ratio + SLACK for one in zip(*figures, strict=True))
 
 

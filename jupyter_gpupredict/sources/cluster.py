@@ -39,6 +39,9 @@ ASK_S = 1.0
 STOP_S = 2.0
 MAX_QUEUED = 100_000
 
+_Trip = tuple[float, float, "Mapping[str, Duty]", "Mapping[str, float | None]"]
+"""(sent, received, address -> duty, address -> wall clock), on our monotonic clock."""
+
 
 class ClusterSource:
     """All devices of a cluster's workers."""
@@ -58,11 +61,8 @@ class ClusterSource:
         self._reset()
 
     def _reset(self) -> None:
-        self._queue: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
-        self._answers: deque[
-            tuple[float, float, Mapping[str, Duty], Mapping[str, float | None]]
-        ] = deque()
-        """(sent, received, address -> duty, address -> wall clock), on our monotonic clock."""
+        self._messages: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
+        self._trips: deque[_Trip] = deque()
         self._given: dict[str, Duty] = {}
         """Address -> duty, as that worker is known to have heard."""
         self._merger = Merger()
@@ -114,13 +114,13 @@ class ClusterSource:
 
     def _take_message(self, message: Message) -> None:
         """Keep a message; on the engine's thread."""
-        self._queue.append((self._clock.monotonic_s(), message))
+        self._messages.append((self._clock.monotonic_s(), message))
         self._came.set()
 
     def _drain(self) -> None:
         merger = self._merger
-        while self._queue:
-            came_s, message = self._queue.popleft()
+        while self._messages:
+            came_s, message = self._messages.popleft()
             try:
                 said = parse(message)
             except Malformed:
@@ -134,18 +134,12 @@ class ClusterSource:
                 merger.batch(said, came_s)
             elif isinstance(said, Bye):
                 merger.bye(said)
-        while self._answers:
-            self._compare(*self._answers.popleft())
+        while self._trips:
+            self._compare(self._trips.popleft())
 
-    def _compare(
-        self,
-        sent_s: float,
-        received_s: float,
-        table: Mapping[str, Duty],
-        answers: Mapping[str, float | None],
-    ) -> None:
+    def _compare(self, trip: _Trip) -> None:
         """Use one round trip: workers that answered are there, and gave their time halfway."""
-        merger = self._merger
+        merger, (sent_s, received_s, table, answers) = self._merger, trip
         self._there = frozenset(answers)
         half_s = (received_s - sent_s) / 2.0
         for address in tuple(merger.workers):
@@ -177,8 +171,6 @@ class ClusterSource:
             while not self._stop.is_set():
                 self._wake.wait(RENEW_S)
                 self._wake.clear()
-                if self._stop.is_set():
-                    break
                 now_s = self._clock.monotonic_s()
                 trips = TRIPS if now_s - self._compared_s > COMPARE_S else 1
                 if trips > 1:
@@ -189,7 +181,7 @@ class ClusterSource:
                     sent_s = self._clock.monotonic_s()
                     table = self._table
                     answers = self._engine.tend(table)
-                    self._answers.append((sent_s, self._clock.monotonic_s(), table, answers))
+                    self._trips.append((sent_s, self._clock.monotonic_s(), table, answers))
                 self._came.set()
         except TelemetryError as error:
             self._problem = error
@@ -238,12 +230,12 @@ class ClusterSource:
         counted = f"{len(devices)} devices of {len(merger.workers)} workers on {hosts} hosts"
         merger.share, merger.period_s = offer.share, max(one.period_s for one in offers)
 
-        def of(metric: str) -> Series | None:
-            label, _, rank = devices[0]
-            return Series(metric, label, rank) if metric else None
+        first, _, first_rank = devices[0]
 
-        share = of(offer.share)
-        assert share is not None  # noqa: S101 - an offer has one
+        def of(metric: str) -> Series | None:
+            return Series(metric, first, first_rank) if metric else None
+
+        memory, process_memory = of(offer.memory), of(offer.process_memory)
         return SourceInfo(
             source=offer.source,
             devices=tuple(replace(device, uuid=label) for label, device, _ in devices),
@@ -251,14 +243,13 @@ class ClusterSource:
                 Series(metric, label, rank) for label, _, rank in devices for metric in offer.series
             ),
             hosts=hosts,
-            share=share,
-            memory=of(offer.memory),
-            process_memory=of(offer.process_memory),
+            share=Series(offer.share, first, first_rank),
+            memory=memory,
+            process_memory=process_memory,
             duty=of(offer.duty),
             also=tuple(
-                Share(series, None, of(offer.memory), of(offer.process_memory))
+                Share(Series(metric, first, first_rank), None, memory, process_memory)
                 for metric in offer.also
-                if (series := of(metric)) is not None
             ),
             period_s=merger.period_s,
             buffer_s=COMPARE_S,  # the workers go on by themselves; reading late loses nothing

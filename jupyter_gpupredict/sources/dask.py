@@ -42,19 +42,16 @@ class DaskEngine:
         """As `core.nodes.Engine`."""
         if isinstance(self._cluster, distributed.Client):
             if self._cluster.asynchronous:
-                raise SourceUnavailable(
-                    "an asynchronous Dask client cannot be asked", "give the scheduler's address"
-                )
+                message = "an asynchronous Dask client cannot be asked"
+                raise SourceUnavailable(message, "give the scheduler's address")
             self._client, self._ours = self._cluster, False
         else:
+            options = {"timeout": CONNECT_S, "set_as_default": False}
             try:
-                self._client = distributed.Client(
-                    self._cluster, timeout=CONNECT_S, set_as_default=False
-                )
+                self._client = distributed.Client(self._cluster, **options)
             except (OSError, ValueError, TypeError) as error:
-                raise SourceUnavailable(
-                    f"no Dask scheduler answers at {self._cluster}", "--cluster tcp://HOST:8786"
-                ) from error
+                message = f"no Dask scheduler answers at {self._cluster}"
+                raise SourceUnavailable(message, "--cluster tcp://HOST:8786") from error
             self._ours = True
         client = self._client
         client.subscribe_topic(self._name, lambda event: on_message(event[1]))
@@ -113,8 +110,5 @@ class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
 def _tend(name: str, table: Mapping[str, Duty], dask_worker: Any = None) -> float | None:
     """Renew the lease of the sampler of the worker that this runs on."""
-    plugin = dask_worker.plugins.get(name)
-    if plugin is None:
-        return None
-    found: float | None = plugin.node.tend(table.get(dask_worker.address))
-    return found
+    plugin: _NodePlugin | None = dask_worker.plugins.get(name)
+    return None if plugin is None else plugin.node.tend(table.get(dask_worker.address))

@@ -88,9 +88,8 @@ class IppEngine:
         self._begin([one for one in ids if one not in self._begun])
         for one in ids:
             if one not in self._asked:
-                self._asked[one] = self._client[one].apply_async(
-                    _tend, self._session, table.get(_address(one))
-                )
+                duty = table.get(_address(one))
+                self._asked[one] = self._client[one].apply_async(_tend, self._session, duty)
         until_s = time.monotonic() + ANSWER_S
         answers: dict[str, float | None] = {}
         for one in ids:
@@ -99,7 +98,10 @@ class IppEngine:
             request.wait(max(0.0, until_s - time.monotonic()))
             if request.ready():
                 del self._asked[one]
-                answers[_address(one)] = _answer(request)
+                try:
+                    answers[_address(one)] = request.get(0)
+                except (ipyparallel.error.RemoteError, ipyparallel.error.EngineError, TimeoutError):
+                    answers[_address(one)] = None
         return answers
 
     def stop(self) -> None:
@@ -151,14 +153,6 @@ class IppEngine:
 
 def _address(engine: int) -> str:
     return f"engine-{engine}"
-
-
-def _answer(request: Any) -> float | None:
-    try:
-        found: float | None = request.get(0)
-    except (ipyparallel.error.RemoteError, ipyparallel.error.EngineError, TimeoutError):
-        return None
-    return found
 
 
 # ---- on the engine ----------------------------------------------------------------------------

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
-from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, SlidingWindows, pooled
+from jupyter_gpupredict.predict.windows import (
+    MIN_READINGS,
+    ClosedWindow,
+    Counter,
+    SlidingWindows,
+    pooled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-MIN_READINGS = 10
-"""A slow log gets longer windows, so that each holds at least this many readings."""
 
 
 def tolerance_ratio(options: RuleOptions) -> float:

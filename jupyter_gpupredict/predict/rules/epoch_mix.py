@@ -13,12 +13,10 @@ from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress, Remai
 from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
 from jupyter_gpupredict.predict.epochs import PhaseLedger, PhaseUsage, rest_of_epochs
 from jupyter_gpupredict.predict.rules import tolerance_ratio
-from jupyter_gpupredict.predict.windows import Counter, alike
+from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from jupyter_gpupredict.predict.windows import ClosedWindow
 
 MIN_EPOCHS = 3
 """The first is cold, and the two after it have to agree."""
@@ -153,12 +151,10 @@ class EpochMix:
         recent = self._ledger.recent
         if self._ledger.complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
             return None
-        if not self.knows or not alike(recent, self._tolerance_ratio):
+        if not self.knows or not agree(recent, self._tolerance_ratio):
             return None
         found = self._estimate(self._mix(), time_s)
-        learned = Counter()
-        for usage in self._ledger.learned.values():
-            learned.merge(usage.counter)
+        learned = Counter.total(usage.counter for usage in self._ledger.learned.values())
         return found if abs(found.mean_ratio - learned.mean_ratio()) <= MAX_OFF_RATIO else None
 
     def _rest_s(self, now_s: float) -> dict[str, float]:
@@ -178,8 +174,7 @@ class EpochMix:
 
     def _mix(self) -> Counter:
         """Return what was seen, and each phase as often as it is still to come."""
-        pool = Counter()
-        pool.merge(self._ledger.whole)
+        pool = Counter.total((self._ledger.whole,))
         if self.knows:
             usages = self._usages()
             for name, seconds in self._rest_s(self._last_s).items():

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.predict.rules import WindowedRule
-from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, alike
+from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +46,6 @@ class HistogramRule(WindowedRule):
         if faded.seconds <= 0.0:
             return None
         self._figures.append(faded.figures(self._coverage))
-        if len(self._figures) < self._checks or not alike(self._figures, self._tolerance_ratio):
+        if len(self._figures) < self._checks or not agree(self._figures, self._tolerance_ratio):
             return None
         return self._estimate(faded, window.to_s, self._recent)

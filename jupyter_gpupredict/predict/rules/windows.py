@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.predict.rules import WindowedRule
-from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, alike
+from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,9 +40,7 @@ class WindowsRule(WindowedRule):
         """Return the estimate of the last K windows if they agree."""
         recent = self._recent
         figures = ((window.covering_ratio, window.mean_ratio) for window in recent)
-        if len(recent) < self._agree or not alike(figures, self._tolerance_ratio):
+        if len(recent) < self._agree or not agree(figures, self._tolerance_ratio):
             return None
-        pool = Counter()
-        for window in recent:
-            pool.merge(window.counter)
+        pool = Counter.total(window.counter for window in recent)
         return self._estimate(pool, recent[-1].to_s, recent)
