@@ -40,20 +40,18 @@ class DaskEngine:
 
     def start(self, sources: NodeSources, on_message: Callable[[Message], None]) -> None:
         """As `core.nodes.Engine`."""
-        if isinstance(self._cluster, distributed.Client):
-            if self._cluster.asynchronous:
-                message = "an asynchronous Dask client cannot be asked"
-                raise SourceUnavailable(message, "give the scheduler's address")
-            self._client, self._ours = self._cluster, False
-        else:
-            options = {"timeout": CONNECT_S, "set_as_default": False}
+        client = self._cluster
+        self._ours = not isinstance(client, distributed.Client)
+        if self._ours:
             try:
-                self._client = distributed.Client(self._cluster, **options)
+                client = distributed.Client(client, timeout=CONNECT_S, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:
                 message = f"no Dask scheduler answers at {self._cluster}"
                 raise SourceUnavailable(message, "--cluster tcp://HOST:8786") from error
-            self._ours = True
-        client = self._client
+        elif client.asynchronous:
+            message = "an asynchronous Dask client cannot be asked"
+            raise SourceUnavailable(message, "give the scheduler's address")
+        self._client = client
         client.subscribe_topic(self._name, lambda event: on_message(event[1]))
         try:
             client.register_plugin(_NodePlugin(self._name, Node(sources)), name=self._name)
@@ -97,8 +95,7 @@ class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
     """Starts the sampler with a worker, and ends it."""
 
     def __init__(self, topic: str, node: Node) -> None:
-        self.name = topic
-        self.node = node
+        self.name, self.node = topic, node
 
     def setup(self, worker: Any) -> None:
         send = functools.partial(worker.log_event, self.name)

@@ -59,10 +59,10 @@ class IppEngine:
         """Engine -> the request that started the sampler there."""
         self._asked: dict[int, Any] = {}
         """Engine -> a request that waits until it is free."""
-        self._seen: dict[int, int] = {}
-        """Engine -> number of the newest message taken."""
         self._texts: dict[int, str] = {}
         """Engine -> the newest publication taken."""
+        self._seen: dict[int, int] = {}
+        """Engine -> number of its newest message."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -111,11 +111,8 @@ class IppEngine:
             self._thread.join(1.0)
             self._thread = None
         with contextlib.suppress(Exception):  # border: the lease ends what cannot be reached
-            requests = [
-                self._client[one].apply_async(_end, self._session)
-                for one in self._ids()
-                if one in self._begun
-            ]
+            ids = [one for one in self._ids() if one in self._begun]
+            requests = [self._client[one].apply_async(_end, self._session) for one in ids]
             until_s = time.monotonic() + STOP_S
             for request in requests:
                 request.wait(max(0.0, until_s - time.monotonic()))
@@ -127,9 +124,8 @@ class IppEngine:
 
     def _begin(self, ids: Sequence[int]) -> None:
         for one in ids:
-            self._begun[one] = self._client[one].apply_async(
-                _begin, self._session, self._node, _address(one)
-            )
+            given = self._session, self._node, _address(one)
+            self._begun[one] = self._client[one].apply_async(_begin, *given)
 
     def _poll(self) -> None:
         """Take what has been published, on a separate thread."""
@@ -155,9 +151,8 @@ def _address(engine: int) -> str:
     return f"engine-{engine}"
 
 
-# ---- on the engine ----------------------------------------------------------------------------
-
 _NODES: dict[str, Node] = {}
+"""Session -> its sampler; this and all that follows is used on the engine."""
 
 
 class _Publisher:
@@ -181,8 +176,8 @@ class _Publisher:
         while now_s - self._recent[0][0] > REPEATED_S:
             self._recent.popleft()
         messages = [one for _, one in self._recent]
-        text = json.dumps({"first": self._count - len(messages), "messages": messages})
-        data = {"gpupredict": text}
+        said = {"first": self._count - len(messages), "messages": messages}
+        data = {"gpupredict": json.dumps(said)}
         self._data.session.send(
             self._data.pub_socket,
             "data_message",
@@ -194,7 +189,6 @@ class _Publisher:
 
 
 def _begin(session: str, node: Node, address: str) -> bool:
-    """Start the sampler; runs on the engine."""
     _end(session)
     _NODES[session] = node
     node.start(address, address, _Publisher(), busy=_busy)
@@ -202,13 +196,11 @@ def _begin(session: str, node: Node, address: str) -> bool:
 
 
 def _tend(session: str, duty: Duty | None) -> float | None:
-    """Renew the sampler's lease; runs on the engine."""
     node = _NODES.get(session)
     return None if node is None else node.tend(duty)
 
 
 def _end(session: str) -> None:
-    """End the sampler; runs on the engine."""
     node = _NODES.pop(session, None)
     if node is not None:
         node.stop("the cell has ended")

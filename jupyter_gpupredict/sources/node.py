@@ -7,6 +7,7 @@ nothing running.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -196,10 +197,8 @@ class Node:
         try:
             devices = self._sources.devices()
             source = self._sources.offered(devices[0].uuid if devices else "")
-            try:
+            with contextlib.closing(source):
                 offer = _offer(source.open())
-            finally:
-                source.close()
         except GpuPredictError as error:
             problem = str(error)
             self._late = isinstance(error, TelemetryError) and error.reason == "timed_out"
@@ -251,10 +250,9 @@ class Node:
         return batch_message(NodeBatch(self._address, seq, sent_s, taken, lacks, gaps, lost))
 
     def _say(self, message: Message) -> None:
-        try:
+        # border: a worker that starts or closes cannot send; the notebook sees the missing number
+        with contextlib.suppress(Exception):
             self._send(message)
-        except Exception:  # noqa: BLE001 - border: the worker starts or closes, and cannot be heard
-            return  # its number is missing then: the notebook sees the hole
 
 
 def _close(sampled: Iterable[_Sampled]) -> None:

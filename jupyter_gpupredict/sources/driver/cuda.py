@@ -22,7 +22,6 @@ def initialised_because() -> str:
     """Return what shows that CUDA is initialised in this process; empty when it is not.
 
     An unclear answer counts as initialised: asking too late for MPS would go unnoticed.
-
     Source: cuCtxGetCurrent of the library that is already loaded, /proc/self/maps, /proc/self/fd.
     """
     library = _loaded()
@@ -40,7 +39,6 @@ def visible_sm_count() -> int | None:
     """Return the SMs that this process may use; None while CUDA is not initialised here.
 
     Under MPS this is the number after its limits (MPS documentation, active thread percentage).
-
     Source: cuDeviceGetAttribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT) of the first device.
     """
     library = _loaded()
@@ -57,7 +55,6 @@ def first_uuid() -> str:
     """Return the UUID of the device that CUDA numbers 0 here, without `GPU-` or `MIG-`.
 
     Empty while CUDA is not initialised here, and with drivers that do not say.
-
     Source: cuDeviceGetUuid_v2, which gives that of a MIG instance where one is used.
     """
     library = _loaded()
@@ -69,7 +66,6 @@ def first_uuid() -> str:
 
 
 def _loaded() -> ctypes.CDLL | None:
-    """Return libcuda if this process has loaded it."""
     try:
         maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
     except OSError:

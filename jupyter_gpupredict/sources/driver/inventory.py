@@ -109,7 +109,7 @@ class NvmlWatch:
     """Reads every device once a call; a number that cannot be had costs that number alone."""
 
     def __init__(self, limit_s: float | None = None) -> None:
-        """Take how long the driver may take: see `SourceOptions.limit_s`."""
+        """Open nothing yet; `limit_s` is as `SourceOptions.limit_s`."""
         self._limit_s = limit_s
         self._nvml: Nvml | None = None
         self._devices: tuple[Device, ...] = ()
@@ -153,9 +153,8 @@ class NvmlWatch:
         uuid, missing = device.uuid, dict[str, str]()
 
         def ask(number: str, call: Callable[[str], _Value]) -> _Value | None:
-            known = self._off.get((uuid, number))
-            if known is not None:
-                missing[number] = known
+            if (uuid, number) in self._off:
+                missing[number] = self._off[uuid, number]
                 return None
             try:
                 return call(uuid)
@@ -177,13 +176,8 @@ class NvmlWatch:
         if device.memory_total_bytes is None:
             missing["memory_total_bytes"] = "not_supported"
         clients = through_mps or frozenset()
-        processes = None
-        if listed is not None:
-            every = {**dict.fromkeys(clients), **listed}
-            processes = tuple(
-                ProcessNow(pid, process_name(pid), size, pid in clients)
-                for pid, size in sorted(every.items())
-            )
+        every = sorted({**dict.fromkeys(clients), **(listed or {})}.items())
+        processes = tuple(ProcessNow(p, process_name(p), size, p in clients) for p, size in every)
         return DeviceNow(
             uuid=uuid,
             name=device.name,
@@ -192,7 +186,7 @@ class NvmlWatch:
             memory_used_bytes=memory,
             memory_total_bytes=device.memory_total_bytes,
             power_watts=power,
-            processes=processes,
+            processes=None if listed is None else processes,
             mps_clients=None if through_mps is None else len(through_mps),
             reasons=missing,
         )

@@ -64,7 +64,7 @@ class Sample(NamedTuple):
     """One reading of the driver's own buffer."""
 
     time_us: int
-    """The driver's clock: microseconds since 1970 as documented; see `NvmlSource` on offsets."""
+    """The driver's clock: microseconds since 1970 as documented, not always in fact."""
     percent: float
 
 
@@ -92,12 +92,9 @@ class NvmlError(Exception):
 
 def translated(error: NvmlError, *, was_open: bool) -> TelemetryError:
     """Return the error that callers outside the driver know."""
-    hint = _HINTS.get(error.reason, "")
-    if was_open:
-        return SourceLost(str(error), hint, error.reason)
-    if error.reason == "no_permission":
-        return PermissionDenied(str(error), hint, error.reason)
-    return SourceUnavailable(str(error), hint, error.reason)
+    denied = error.reason == "no_permission"
+    kind = SourceLost if was_open else PermissionDenied if denied else SourceUnavailable
+    return kind(str(error), _HINTS.get(error.reason, ""), error.reason)
 
 
 def ratio(percent: float) -> float:
@@ -110,8 +107,7 @@ class _Door:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._call = ""
-        self._since_s = 0.0
+        self._call, self._since_s = "", 0.0
         self.loaded = 0
         """How many have the library initialised."""
 
@@ -258,16 +254,15 @@ class Nvml:
         try:
             return self.call(name, *arguments)
         except NvmlError as error:
-            if error.code in (0, NOT_FOUND):  # 0: the binding's word for an empty list
-                return None
-            raise
+            if error.code not in (0, NOT_FOUND):  # 0: the binding's word for an empty list
+                raise
+            return None
 
     def driver_version(self) -> str:
         """Return the driver's version; empty when it does not say."""
-        try:
+        with contextlib.suppress(NvmlError):
             return str(self.call("nvmlSystemGetDriverVersion"))
-        except NvmlError:
-            return ""
+        return ""
 
     def utilization_samples(self, uuid: str, since_us: int) -> list[Sample]:
         """Return the driver's own readings after a stamp, oldest first; [] when nothing is new.
@@ -276,9 +271,7 @@ class Nvml:
         """
         which = self.binding.NVML_GPU_UTILIZATION_SAMPLES
         found = self._if_any("nvmlDeviceGetSamples", self.handles[uuid], which, since_us)
-        if found is None:
-            return []
-        kind, samples = found
+        kind, samples = found or (0, ())
         field = "dVal" if kind == 0 else "uiVal" if kind == 1 else "ullVal"
         every = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
         return sorted(s for s in every if s.time_us > since_us)
@@ -296,16 +289,13 @@ class Nvml:
         return float(self.call("nvmlDeviceGetPowerUsage", self.handles[uuid])) / 1000.0
 
     def throttle_bits(self, uuid: str) -> int:
-        """Return why the clocks are below what they could be, as NVML's bit mask.
-
-        Source: nvmlDeviceGetCurrentClocksEventReasons, before driver 535 under its older name.
-        """
+        """Return why the clocks are below what they could be, as NVML's bit mask."""
         handle = self.handles[uuid]
         try:
             return int(self.call("nvmlDeviceGetCurrentClocksEventReasons", handle))
         except NvmlError as error:
             if error.code != FUNCTION_NOT_FOUND:
-                raise
+                raise  # drivers before 535 have it under its older name
             return int(self.call("nvmlDeviceGetCurrentClocksThrottleReasons", handle))
 
     def process_samples(self, uuid: str, since_us: int) -> list[ProcessSample]:
@@ -314,8 +304,8 @@ class Nvml:
         Only processes that did something are in it. Values that no percent can be are dropped.
         Source: nvmlDeviceGetProcessUtilization.
         """
-        asked = "nvmlDeviceGetProcessUtilization"
-        samples = self._if_any(asked, self.handles[uuid], since_us) or ()
+        name = "nvmlDeviceGetProcessUtilization"
+        samples = self._if_any(name, self.handles[uuid], since_us) or ()
         found = (ProcessSample(int(s.timeStamp), int(s.pid), float(s.smUtil)) for s in samples)
         kept = (one for one in found if one.time_us > since_us and 0.0 <= one.percent <= 100.0)
         return sorted(kept, key=lambda one: one.time_us)
@@ -323,10 +313,8 @@ class Nvml:
     def process_memory_bytes(self, uuid: str) -> dict[int, float | None]:
         """Return PID -> device memory of each compute process; None where the driver hides it."""
         listed = self.call("nvmlDeviceGetComputeRunningProcesses", self.handles[uuid])
-        return {
-            int(one.pid): None if one.usedGpuMemory is None else float(one.usedGpuMemory)
-            for one in listed
-        }
+        sizes = ((int(one.pid), one.usedGpuMemory) for one in listed)
+        return {pid: None if size is None else float(size) for pid, size in sizes}
 
     def compute_mode(self, uuid: str) -> int:
         """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time."""

@@ -95,8 +95,7 @@ class ProcessTree:
         others = dict(self._children)
         if self._is_this:
             times = os.times()
-            own_s = process_time() + times.children_user + times.children_system
-            used[self._own.pid] = own_s
+            used[self._own.pid] = process_time() + times.children_user + times.children_system
         else:
             others[self._own.pid] = self._own
         for pid, child in others.items():
@@ -104,17 +103,12 @@ class ProcessTree:
                 counted = child.cpu_times()
             except psutil.Error:
                 continue  # it ended meanwhile; its parent has collected its time
-            ended_s = getattr(counted, "children_user", 0.0) + getattr(
-                counted, "children_system", 0.0
-            )
-            used[pid] = counted.user + counted.system + ended_s
+            ended_s = (getattr(counted, f"children_{kind}", 0.0) for kind in ("user", "system"))
+            used[pid] = counted.user + counted.system + sum(ended_s)
         return used
 
     def rss_bytes(self) -> float:
-        """Return the resident memory of the tree; shared pages count once for each process.
-
-        NaN once the process at its root has ended.
-        """
+        """Return the resident memory of the tree, shared pages each time; NaN after its end."""
         try:
             if self._statm >= 0:
                 total = float(os.pread(self._statm, 128, 0).split()[1]) * _PAGE_BYTES
@@ -183,13 +177,12 @@ class DeviceProcesses:
     """The compute processes of one device: those of this run, and others."""
 
     def __init__(self, nvml: Nvml, uuid: str) -> None:
-        self._nvml = nvml
-        self._uuid = uuid
+        self._nvml, self._uuid = nvml, uuid
         self._since_us: int | None = None
         self._own: frozenset[int] = frozenset()
         """Ours that were on the device at the last `count`."""
         self.through_mps = False
-        """Whether ours were clients of an MPS server there at the last `count`."""
+        """Whether these were clients of an MPS server."""
         self._seen: tuple[frozenset[int], tuple[ProcessTree, ...]] = (frozenset(), ())
         """The processes listed, and our trees, when these were last walked."""
         self._servers: frozenset[int] = frozenset()
@@ -260,18 +253,14 @@ class DeviceProcesses:
 class HostWatch:
     """Says what kind of machine this is, by the marks that container engines leave.
 
-    Args:
-        root: The file system's root.
-        release: The kernel's release; this one's where it is empty.
-        environ: The process's environment.
+    The file system's root, the kernel's release and the environment are those of this machine
+    unless others are given.
     """
 
     def __init__(
         self, root: Path = Path("/"), release: str = "", environ: Mapping[str, str] = os.environ
     ) -> None:
-        self._root = root
-        self._release = release or platform.release()
-        self._environ = environ
+        self._root, self._release, self._environ = root, release or platform.release(), environ
 
     def read(self) -> Host:
         """Return what was found."""

@@ -18,8 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict.core import jsontext
 from jupyter_gpupredict.core.errors import (
@@ -56,21 +55,13 @@ class Unanswered(SourceUnavailable):
         """Seconds for which the server wants no further request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """The raw samples of one series, oldest first."""
 
     labels: dict[str, str]
     times_s: tuple[float, ...]
     """The server's wall clock, seconds since 1970."""
     values: tuple[float, ...]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the credentials elsewhere."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
 
 
 class _Until(io.RawIOBase):
@@ -105,7 +96,14 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Until(sock, self.fp.detach(), until_s))
 
 
-class _InTime(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+class _Handler(
+    urllib.request.HTTPSHandler, urllib.request.HTTPHandler, urllib.request.HTTPRedirectHandler
+):
+    """Bounds the time of an answer, and follows no redirect: it would carry credentials along."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(self._kind(http.client.HTTPConnection), request)
 
@@ -128,7 +126,7 @@ class PrometheusApi:
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         self._base, self._headers = _checked(url, environ)
-        self._open = urllib.request.build_opener(_NoRedirect, _InTime).open
+        self._open = urllib.request.build_opener(_Handler).open
 
     def now_s(self) -> float:
         """Return the server's wall clock, seconds since 1970; raises as `streams`."""
@@ -204,35 +202,24 @@ class PrometheusApi:
             return Unanswered(f"Prometheus answers HTTP {status}", "it is tried again", after_s)
         if 300 <= status < 400:
             place = urllib.parse.urlsplit(error.headers.get("Location", ""))
-            return SourceUnavailable(
-                f"Prometheus at {self._base} redirects to {place.netloc or 'another place'}",
-                "credentials do not follow redirects: give the final --url",
-            )
-        return SourceUnavailable(
-            f"Prometheus answers HTTP {status}: {_error_text(error)}",
-            "is --url a Prometheus server, and --match a list of label matchers?",
-            "not_supported",
-        )
+            message = f"Prometheus at {self._base} redirects to {place.netloc or 'another place'}"
+            hint = "credentials do not follow redirects: give the final --url"
+            return SourceUnavailable(message, hint)
+        message = f"Prometheus answers HTTP {status}: {_error_text(error)}"
+        hint = "is --url a Prometheus server, and --match a list of label matchers?"
+        return SourceUnavailable(message, hint, "not_supported")
 
 
 def matchers(text: str) -> str:
-    """Return label matchers as they go between the braces of a selector.
-
-    Raises:
-        InvalidOption: They are something else, such as the rest of a query.
-    """
+    """Return label matchers as they go into a selector; `InvalidOption` for anything else."""
     if not _MATCHERS.fullmatch(text):
         hint = "--match 'Hostname=~\"gpu.*\"'"
         raise InvalidOption(f"--match {text!r} is not a list of label matchers", hint)
     return text.strip().rstrip(",").rstrip()
 
 
-def check_url(url: str) -> str:
-    """Return the URL without a slash at its end.
-
-    Raises:
-        InvalidOption: It is not a server's URL, or holds a user and password.
-    """
+def _checked(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the URL without a slash at its end, and the headers of a request."""
     example = "--url https://HOST:9090"
     try:
         parts = urllib.parse.urlsplit(url)
@@ -245,16 +232,10 @@ def check_url(url: str) -> str:
         raise InvalidOption(f"--url {url!r} is not a server's URL", example)
     if any(sign.isspace() or not sign.isprintable() for sign in url):
         raise InvalidOption("--url holds blanks", example)
-    return url.rstrip("/")
-
-
-def _checked(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    base = check_url(url)
-    headers = {"Accept": "application/json"}
+    base, headers = url.rstrip("/"), {"Accept": "application/json"}
     token, user = environ.get(TOKEN, ""), environ.get(USER, "")
     if not token and not user:
         return base, headers
-    parts = urllib.parse.urlsplit(base)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         hint = f"use https, or unset {TOKEN}"
         raise InvalidOption("credentials are set and --url is not https", hint)

@@ -76,10 +76,8 @@ class CpuSource:
         used_s = sum(counted.values()) - sum(self._cpu_s.values())
         self._cpu_s, self._last_s = counted, now_s
         ratio = min(1.0, max(0.0, used_s / (elapsed_s * self._cpus)))
-        rss_bytes = tree.rss_bytes()
-        return Batch(
-            (Readings(SHARE, (now_s,), (ratio,)), Readings(MEMORY, (now_s,), (rss_bytes,)))
-        )
+        found = ((SHARE, ratio), (MEMORY, tree.rss_bytes()))
+        return Batch(tuple(Readings(series, (now_s,), (value,)) for series, value in found))
 
     def close(self) -> None:
         """Forget the processes; may be called twice."""
