@@ -61,11 +61,7 @@ class _Sampled:
     reported_lost: bool = False
 
     def read(self, now_s: float, batch_s: float, *, slow: bool) -> Batch:
-        """Open if need be, and read; what the driver buffers, every `batch_s`.
-
-        Raises:
-            TelemetryError: It cannot be opened or read.
-        """
+        """Open if need be, and read; what the driver buffers, every `batch_s`."""
         if self.info is None:
             self.source.close()
             self.info = self.source.open()
@@ -139,10 +135,9 @@ class Node:
         self._thread.start()
 
     def tend(self, duty: Duty | None) -> float | None:
-        """Renew the lease and take over what to sample; None: hello has not been heard yet.
+        """Renew the lease, and sample this; None: hello has not been heard yet.
 
-        Returns:
-            The wall clock; None when the sampler has ended.
+        Returns the wall clock; None when the sampler has ended.
         """
         if not self._thread.is_alive():
             return None
@@ -219,7 +214,6 @@ class Node:
     def _read(
         self, held: dict[str, _Sampled], now_s: float, pending: _Pending, *, slow: bool
     ) -> None:
-        """Read what is due of the wanted devices."""
         wanted = self._duty.uuids
         _close(held.pop(uuid) for uuid in tuple(held) if uuid not in wanted)
         for uuid in wanted:

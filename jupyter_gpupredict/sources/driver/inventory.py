@@ -29,8 +29,7 @@ _Value = TypeVar("_Value")
 def devices(nvml: Nvml) -> tuple[Device, ...]:
     """Return all devices in the driver's order; those that cannot be opened are left out.
 
-    Raises:
-        NvmlError: Not even their number can be had, or the driver is lost.
+    Raises `NvmlError` where not even their number is given, or the driver is lost.
     """
     found: list[Device] = []
     for index in range(int(nvml.call("nvmlDeviceGetCount"))):

@@ -43,11 +43,7 @@ _CONTAINERS = {".dockerenv": "Docker", "run/.containerenv": "Podman"}
 
 
 class ProcessTree:
-    """A process and its live descendants.
-
-    Args:
-        root_pid: The process; None: this one. After its end there is nothing to read.
-    """
+    """A process, this one unless told, and its live descendants; nothing to read after its end."""
 
     def __init__(self, root_pid: int | None = None) -> None:
         self._own = psutil.Process(root_pid)
@@ -144,9 +140,7 @@ class ProcessTree:
 class Family:
     """The process trees of a run on this machine: one of its own, and those of its peers.
 
-    Args:
-        root_pid: As of `ProcessTree`.
-        peers: Returns the roots of the other trees.
+    `peers` returns the roots of the other trees.
     """
 
     def __init__(
@@ -174,7 +168,7 @@ class Family:
 
 
 class DeviceProcesses:
-    """The compute processes of one device: those of this run, and others."""
+    """The compute processes of one device, of this run and others; raises `NvmlError` as `Nvml`."""
 
     def __init__(self, nvml: Nvml, uuid: str) -> None:
         self._nvml, self._uuid = nvml, uuid
@@ -195,9 +189,6 @@ class DeviceProcesses:
         NaN: none of ours is there, or it cannot be known which ones are ours. An MPS server counts
         for nothing by itself: its clients are counted. Our trees are walked only when others are
         listed than before: the walk costs more than all that is asked of the driver.
-
-        Raises:
-            NvmlError: The list cannot be had.
         """
         listed = self._nvml.process_memory_bytes(self._uuid)
         seen = (frozenset(listed), trees)
@@ -222,9 +213,6 @@ class DeviceProcesses:
         A process that did nothing is not listed: 0 as long as one of ours is on the device. The
         driver is not asked where none is, and the first answer, which is about the time before, is
         NaN. Not to be asked while `through_mps`: the driver then sees the server at work.
-
-        Raises:
-            NvmlError: It cannot be had.
         """
         if not self._own:
             self._since_us = None

@@ -72,11 +72,9 @@ class PrometheusSource:
         self._options = options
         self._clock = clock
         self._api: PrometheusApi | None = None
-        self._selector = ""
-        self._uuid = ""
+        self._selector = self._uuid = self._share = ""
         self._to_monotonic_s = 0.0
         """Server's wall clock -> our monotonic one."""
-        self._share = ""
         self._scrape_s = MIN_POLL_S
         self._seen_s: dict[str, float] = {}
         """Metric -> newest stamp handed on, server's clock; outlives a loss."""
@@ -124,8 +122,7 @@ class PrometheusSource:
     def read(self, *, slow: bool) -> Batch:
         """Return what was scraped since the last call; asks every 5 s or scrape at the most.
 
-        Raises:
-            SourceLost: The server refuses, or has not answered for five minutes.
+        Raises `SourceLost` when the server refuses, or has not answered for five minutes.
         """
         now_s = self._clock.monotonic_s()
         wait_s = max(MIN_POLL_S, self._scrape_s, self._backoff_s)
@@ -155,11 +152,7 @@ class PrometheusSource:
         self._api = None
 
     def record(self, from_s: float, to_s: float) -> Trace:
-        """Return what was recorded of one GPU in `(from, to]`, seconds since 1970.
-
-        Raises:
-            SourceUnavailable, PermissionDenied, InvalidOption: As `open`.
-        """
+        """Return what was recorded of one GPU in `(from, to]`, Unix seconds; raises as `open`."""
         if not 0.0 < to_s - from_s <= LONGEST_S:
             message = "--from to --to is not a time of up to 31 days"
             raise InvalidOption(message, "give a --from before --to")
@@ -221,15 +214,12 @@ class PrometheusSource:
 
     def _synchronise(self, api: PrometheusApi) -> tuple[float, float]:
         """Return (server's wall clock -> our monotonic one, its error), from the shortest trip."""
-        best = (0.0, math.inf)
+        trips = []
         for _ in range(_TRIPS):
-            sent_s = self._clock.monotonic_s()
-            server_s = api.now_s()
-            received_s = self._clock.monotonic_s()
-            error_s = (received_s - sent_s) / 2.0
-            if error_s < best[1]:
-                best = (sent_s + error_s - server_s, error_s)
-        return best
+            sent_s, server_s = self._clock.monotonic_s(), api.now_s()
+            error_s = (self._clock.monotonic_s() - sent_s) / 2.0
+            trips.append((sent_s + error_s - server_s, error_s))
+        return min(trips, key=lambda trip: trip[1])
 
     def _fresh(self, points: Points) -> Batch:
         """Return what is newer than what was returned before."""

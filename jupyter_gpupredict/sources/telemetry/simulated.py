@@ -55,11 +55,7 @@ class SyntheticSource:
         self._start_s = self._next_s = 0.0
 
     def open(self) -> SourceInfo:
-        """Start the scenario now.
-
-        Raises:
-            UnknownName: No such scenario.
-        """
+        """Start the scenario now; raises `UnknownName` where there is none of that name."""
         if self._scenario not in SCENARIOS:
             raise UnknownName("scenario", self._scenario, SCENARIOS)
         self._start_s = self._clock.monotonic_s()
@@ -118,11 +114,7 @@ class ReplaySource:
         """Columns of a share while busy and of the time it was busy."""
 
     def open(self) -> SourceInfo:
-        """Read the trace.
-
-        Raises:
-            SourceUnavailable: The file cannot be read or holds no trace.
-        """
+        """Read the trace; raises `SourceUnavailable` where the file holds none."""
         try:
             trace = open_trace(self._path)
         except TraceError as error:
