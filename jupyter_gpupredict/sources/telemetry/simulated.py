@@ -20,7 +20,7 @@ from jupyter_gpupredict.core.series import (
 from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.progress import Mark
@@ -32,6 +32,8 @@ TOTAL_BYTES = 24 << 30
 SHARE, MEMORY = Series("gpu_util_ratio", UUID), Series("memory_used_bytes", UUID)
 LEAD_IN_S = 1.0
 """Leading idle, as real runs have it."""
+MOST_ROWS = 100_000
+"""In one read: a recording may be longer than memory."""
 SCENARIOS: dict[str, tuple[Callable[[float], float], float]] = {
     "steady": (lambda t_s: 0.80, 0.02),
     "step": (lambda t_s: 0.40 if t_s < 30.0 else 0.90, 0.02),
@@ -147,8 +149,11 @@ class ReplaySource:
         elapsed_s = self._clock.monotonic_s() - self._start_s
         reached_s = math.inf if self._speed == 0.0 else elapsed_s * self._speed
         first, rows = self._row, trace.rows
-        while self._row < len(rows) and rows[self._row][0] <= reached_s:
+        end = min(len(rows), first + MOST_ROWS)
+        while self._row < end and rows[self._row][0] <= reached_s:
             self._row += 1
+        if self._row - first == MOST_ROWS:
+            reached_s = rows[self._row - 1][0]  # the rest has its turn
         due = rows[first : self._row]
         readings = []
         for column, series in enumerate(trace.series):
@@ -170,7 +175,7 @@ class ReplaySource:
             return None if values[self._idle[1]] is None else math.nan
         return value
 
-    def _due(self, marks: tuple[Mark, ...], reached_s: float) -> tuple[Mark, ...]:
+    def _due(self, marks: Sequence[Mark], reached_s: float) -> tuple[Mark, ...]:
         first = self._mark
         while self._mark < len(marks) and marks[self._mark].time_s <= reached_s:
             self._mark += 1
