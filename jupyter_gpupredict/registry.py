@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 SOURCES = {
-    "gpm": "sources.telemetry.gpm:GpmSource",
+    "gpm": "sources.telemetry.nvml:GpmSource",
     "nvml": "sources.telemetry.nvml:NvmlSource",
     "cpu": "sources.telemetry.cpu:CpuSource",
     "prometheus": "sources.telemetry.prometheus:PrometheusSource",

@@ -202,7 +202,6 @@ def test_the_public_names_are_sorted_and_real():
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
         "sources/telemetry": registry.SOURCES,
-        "sources/telemetry/watches": registry.WATCHES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
         "export/platforms": registry.WORKLOADS,
@@ -212,6 +211,14 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
         named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
         assert named == files
+    classes = {
+        r"\w+Source": ("sources/telemetry", registry.SOURCES),
+        r"\w+Watch": ("sources/driver", registry.WATCHES),
+    }
+    for pattern, (folder, table) in classes.items():
+        text = "".join(path.read_text() for path in (PACKAGE / folder).glob("*.py"))
+        found = re.findall(rf"^class ({pattern})\b", text, re.MULTILINE)
+        assert {entry.partition(":")[2] for entry in table.values()} == set(found)
     for name in registry.SOURCES:
         registry.load("sources", name)(SourceOptions(environ={}), clock).close()
     for name in registry.WATCHES:

@@ -24,7 +24,7 @@ from jupyter_gpupredict.run.hooks import Hooks
 from jupyter_gpupredict.run.progress import Board
 from jupyter_gpupredict.run.session import Patience
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.driver.budget import Budget
+from jupyter_gpupredict.sources.driver.watch import Budget
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.run.test_session import ScriptedSource, session
 
