@@ -25,8 +25,7 @@ class MemoryPeak:
 
     def __init__(self, age_s: float = 300.0) -> None:
         self._age_s = age_s
-        self._peak_bytes = self._settled_bytes = self._settled_s = math.nan
-        self._begin_s = math.nan
+        self._peak_bytes = self._settled_bytes = self._settled_s = self._begin_s = math.nan
         self._newest = (math.nan, math.nan)
         self._first_bytes = self._early_bytes = math.nan
         """The first reading of the active span, and the highest in its first minute."""

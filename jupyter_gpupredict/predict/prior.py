@@ -58,8 +58,8 @@ class ProfileBuilder:
         """Return the run so far; the block that is open belongs to the rest."""
         both = Counter.total((self._rest, self._windows.counter))
         rest = _block(both) if both.seconds > 0.0 else None
-        active_s = self._last_s - self._start_s
-        return Profile(self._windows.window_s, tuple(self._closed), rest, active_s)
+        active_s, block_s = self._last_s - self._start_s, self._windows.window_s
+        return Profile(block_s, tuple(self._closed), rest, active_s)
 
 
 class PriorTest:

@@ -163,10 +163,8 @@ class FalseStart:
             self.settled = self._active_s >= FALSE_START_IDLE_S
             return False
         self._idle_s += weight_s
-        return (
-            self._idle_s >= FALSE_START_IDLE_S - SLACK
-            and self._active_s < FALSE_START_SHARE * self._seen_s
-        )
+        idle = self._idle_s >= FALSE_START_IDLE_S - SLACK
+        return idle and self._active_s < FALSE_START_SHARE * self._seen_s
 
 
 def agree(figures: Iterable[tuple[float, float]], tolerance_ratio: float) -> bool:

@@ -186,7 +186,6 @@ class Node:
             self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
 
     def _hello(self) -> Hello:
-        host, boot, namespace = self._sources.place()
         offer, problem, self._late = None, "", False
         devices: tuple[Device, ...] = ()
         try:
@@ -197,19 +196,9 @@ class Node:
         except GpuPredictError as error:
             problem = str(error)
             self._late = isinstance(error, TelemetryError) and error.reason == "timed_out"
-        return Hello(
-            address=self._address,
-            name=self._name,
-            host=host,
-            boot=boot,
-            namespace=namespace,
-            pid=os.getpid(),
-            rank=_rank(),
-            version=__version__,
-            devices=devices,
-            offer=offer,
-            problem=problem,
-        )
+        host, boot, namespace = self._sources.place()
+        process = host, boot, namespace, os.getpid(), _rank(), __version__
+        return Hello(self._address, self._name, *process, devices, offer, problem)
 
     def _read(
         self, held: dict[str, _Sampled], now_s: float, pending: _Pending, *, slow: bool

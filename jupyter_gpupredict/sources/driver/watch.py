@@ -13,6 +13,7 @@ from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.series import (
     Batch,
     Device,
+    Gap,
     Readings,
     Series,
     Share,
@@ -55,10 +56,8 @@ class Budget:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._saved_s = SAVED_S
-        self._last_s = 0.0
-        self._counted_s = clock.monotonic_s()
+        self._clock, self._counted_s = clock, clock.monotonic_s()
+        self._saved_s, self._last_s = SAVED_S, 0.0
 
     def allows(self, now_s: float) -> bool:
         """Return whether the reads until now are paid for."""
@@ -87,6 +86,8 @@ class DriverSource:
         self._family: Family | None = None
         self._devices: tuple[WatchedDevice, ...] = ()
         """Empty while closed."""
+        self._lacks: list[Unavailable] = []
+        """What the devices did not give since the last batch."""
 
     def open(self) -> SourceInfo:
         """Find the devices and see what they give.
@@ -105,7 +106,8 @@ class DriverSource:
                 hint = "CUDA_VISIBLE_DEVICES hides them all" if found else "the driver sees none"
                 raise SourceUnavailable("no GPU is visible to this process", hint, "no_device")
             self._family = Family(self._options.root_pid, self._options.peers)
-            self._devices = tuple(WatchedDevice(self._nvml, one, self._pressed) for one in chosen)
+            given = self._nvml, self._pressed, self._lacks
+            self._devices = tuple(WatchedDevice(device, *given) for device in chosen)
             return self._inspect()
         except Exception as error:
             self.close()
@@ -117,10 +119,7 @@ class DriverSource:
         """Return the shares since the last call, memory now, and in slow reads processes and power.
 
         It is nothing while the reads before are still to be paid for. The first is free, and so is
-        the last, which shows how the run ended.
-
-        Raises:
-            SourceLost: Device or driver are gone.
+        the last, which shows how the run ended. Raises `SourceLost` where device or driver is gone.
         """
         now_s = self._clock.monotonic_s()
         self._slow_due = self._slow_due or slow
@@ -138,6 +137,7 @@ class DriverSource:
         """Close the library; may be called twice."""
         self._nvml.close()
         self._devices = ()
+        self._lacks.clear()
         if self._family is not None:
             self._family.close()
             self._family = None
@@ -146,8 +146,8 @@ class DriverSource:
         """Return what the devices give, once they are found; ends in `_info`."""
         raise NotImplementedError
 
-    def _shares(self, now_s: float) -> Batch:
-        """Return the readings of the shares since the last call."""
+    def _shares(self, now_s: float) -> tuple[list[Readings], list[Gap]]:
+        """Return the readings of the shares since the last call, and what was lost of them."""
         raise NotImplementedError
 
     def _info(
@@ -189,20 +189,24 @@ class DriverSource:
         What is there is handed over before the slow metrics are asked for, so that a driver that
         drags or hangs there costs those alone.
         """
-        shares = self._shares(self._clock.monotonic_s())
+        readings, gaps = self._shares(self._clock.monotonic_s())
         now_s, family, hand_over = self._clock.monotonic_s(), self._family, self._options.hand_over
         assert family is not None  # noqa: S101 - opened
-        readings, unavailable = list(shares.readings), list(shares.unavailable)
         for one in self._devices:
-            readings += one.quick(now_s, unavailable)
+            readings += one.quick(now_s)
         if slow:
             if hand_over is not None:
-                hand_over(Batch(tuple(readings), tuple(unavailable), shares.gaps))
-                shares, readings, unavailable = Batch(), [], []
+                hand_over(self._batch(readings, gaps))
+                readings, gaps = [], []
             trees = family.trees()
             for one in self._devices:
-                readings += one.slow(now_s, trees, unavailable)
-        return Batch(tuple(readings), tuple(unavailable), shares.gaps)
+                readings += one.slow(now_s, trees)
+        return self._batch(readings, gaps)
+
+    def _batch(self, readings: list[Readings], gaps: list[Gap]) -> Batch:
+        lacks = tuple(self._lacks)
+        self._lacks.clear()
+        return Batch(tuple(readings), lacks, tuple(gaps))
 
     def _pressed(self) -> bool:
         """Return whether the run ends, and what is asked now may come too late."""
@@ -210,12 +214,13 @@ class DriverSource:
 
 
 class WatchedDevice:
-    """One device, with what it does not give."""
+    """One device; what it does not give is appended to `lacks`."""
 
-    def __init__(self, nvml: Nvml, device: Device, pressed: Callable[[], bool]) -> None:
+    def __init__(
+        self, device: Device, nvml: Nvml, pressed: Callable[[], bool], lacks: list[Unavailable]
+    ) -> None:
         self.device = device
-        self._nvml = nvml
-        self._pressed = pressed
+        self._nvml, self._pressed, self._lacks = nvml, pressed, lacks
         self._processes = DeviceProcesses(nvml, device.uuid)
         self._missing: dict[str, str] = {}
         """Metric -> why there is no reading, as last reported."""
@@ -231,13 +236,10 @@ class WatchedDevice:
         """Return a metric as a share, with the memory of the device and of our processes."""
         return Share(self.series(metric), duty, self.series(MEMORY), self.series(OWN_MEMORY))
 
-    def ask(
-        self, metric: str, ask: Callable[[], _Value], unavailable: list[Unavailable]
-    ) -> _Value | None:
+    def ask(self, metric: str, ask: Callable[[], _Value]) -> _Value | None:
         """Ask for one metric; a failure costs this metric this time, and is reported once.
 
-        Raises:
-            SourceLost: Device or driver are gone.
+        Raises `SourceLost` where device or driver are gone.
         """
         if metric in self._off:
             return None
@@ -250,46 +252,41 @@ class WatchedDevice:
                 self._off.add(metric)
             # an instance of a cut GPU lacks things that the whole GPU has
             cut = is_mig(self.device.uuid) and error.reason == "not_supported"
-            self._miss(metric, "mig" if cut else error.reason, str(error), unavailable)
+            self._miss(metric, "mig" if cut else error.reason, str(error))
             return None
         self._missing.pop(metric, None)
         return value
 
-    def quick(self, now_s: float, unavailable: list[Unavailable]) -> list[Readings]:
+    def quick(self, now_s: float) -> list[Readings]:
         """Return the memory in use now."""
-        uuid = self.device.uuid
-        return self._one(now_s, MEMORY, lambda: self._nvml.memory_used_bytes(uuid), unavailable)
+        return self._one(now_s, MEMORY, lambda: self._nvml.memory_used_bytes(self.device.uuid))
 
-    def slow(
-        self, now_s: float, trees: tuple[ProcessTree, ...], unavailable: list[Unavailable]
-    ) -> list[Readings]:
+    def slow(self, now_s: float, trees: tuple[ProcessTree, ...]) -> list[Readings]:
         """Return what costs more to ask: who uses the device, its power, why it is throttled."""
         uuid, nvml, processes = self.device.uuid, self._nvml, self._processes
         if self._pressed():
             return []
-        counts = self.ask(OWN_MEMORY, lambda: processes.count(trees, now_s), unavailable) or {}
+        counts = self.ask(OWN_MEMORY, lambda: processes.count(trees, now_s)) or {}
         readings = [self._reading(now_s, metric, value) for metric, value in counts.items()]
         if processes.through_mps:
             why = "the driver lays the work of MPS clients to their server"
-            self._miss(OWN_UTIL, "under_mps", why, unavailable)
+            self._miss(OWN_UTIL, "under_mps", why)
         else:
-            readings += self._one(now_s, OWN_UTIL, processes.utilization, unavailable)
+            readings += self._one(now_s, OWN_UTIL, processes.utilization)
         return [
             *readings,
-            *self._one(now_s, POWER, lambda: nvml.power_watts(uuid), unavailable),
-            *self._one(now_s, THROTTLE, lambda: float(nvml.throttle_bits(uuid)), unavailable),
+            *self._one(now_s, POWER, lambda: nvml.power_watts(uuid)),
+            *self._one(now_s, THROTTLE, lambda: float(nvml.throttle_bits(uuid))),
         ]
 
-    def _miss(self, metric: str, reason: str, detail: str, unavailable: list[Unavailable]) -> None:
+    def _miss(self, metric: str, reason: str, detail: str) -> None:
         """Report once why there is no reading."""
         if self._missing.get(metric) != reason:
             self._missing[metric] = reason
-            unavailable.append(Unavailable(self.series(metric), reason, detail))
+            self._lacks.append(Unavailable(self.series(metric), reason, detail))
 
-    def _one(
-        self, now_s: float, metric: str, ask: Callable[[], float], unavailable: list[Unavailable]
-    ) -> list[Readings]:
-        value = None if self._pressed() else self.ask(metric, ask, unavailable)
+    def _one(self, now_s: float, metric: str, ask: Callable[[], float]) -> list[Readings]:
+        value = None if self._pressed() else self.ask(metric, ask)
         return [] if value is None else [self._reading(now_s, metric, value)]
 
     def _reading(self, now_s: float, metric: str, value: float) -> Readings:

@@ -22,14 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.metrics import breadth_ratio
-from jupyter_gpupredict.core.series import (
-    Batch,
-    Gap,
-    Readings,
-    SourceInfo,
-    SourceOptions,
-    Unavailable,
-)
+from jupyter_gpupredict.core.series import Gap, Readings, SourceInfo, SourceOptions
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, Sample, ratio
 from jupyter_gpupredict.sources.driver.watch import DriverSource
 
@@ -89,17 +82,16 @@ class NvmlSource(DriverSource):
             notes=("no driver sample buffer: utilization is polled",) if polled else (),
         )
 
-    def _shares(self, now_s: float) -> Batch:
+    def _shares(self, now_s: float) -> tuple[list[Readings], list[Gap]]:
         readings: list[Readings] = []
-        unavailable: list[Unavailable] = []
         gaps: list[Gap] = []
         for one, buffer in zip(self._devices, self._buffers, strict=True):
             if readings and self._pressed():
                 break
-            found = one.ask(SHARE, lambda buffer=buffer: buffer.read(now_s, gaps), unavailable)  # type: ignore[misc]
+            found = one.ask(SHARE, lambda buffer=buffer: buffer.read(now_s, gaps))  # type: ignore[misc]
             if found is not None and found[0]:
                 readings.append(Readings(one.series(SHARE), *found))
-        return Batch(tuple(readings), tuple(unavailable), tuple(gaps))
+        return readings, gaps
 
 
 class SampleBuffer:
@@ -209,22 +201,21 @@ class GpmSource(DriverSource):
         period_s = max(self._options.interval_s or GPM_PERIOD_S, 2 * MIN_APART_S)
         return self._info("gpm", (BREADTH, *METRICS.values()), shares, period_s)
 
-    def _shares(self, now_s: float) -> Batch:
+    def _shares(self, now_s: float) -> tuple[list[Readings], list[Gap]]:
         readings: list[Readings] = []
-        unavailable: list[Unavailable] = []
         if now_s - self._taken_s <= MIN_APART_S:
-            return Batch()
+            return readings, []
         for one, gpm in zip(self._devices, self._gpms, strict=True):
             if readings and self._pressed():
                 break
-            found = one.ask(BREADTH, gpm.read, unavailable)
+            found = one.ask(BREADTH, gpm.read)
             if found is None:
                 continue
             self._taken_s = now_s
             ratios = {name: found[metric] for metric, name in METRICS.items()}
             ratios[BREADTH] = breadth_ratio(ratios[SM_ACTIVE], ratios[DUTY])
             readings += [Readings(one.series(n), (now_s,), (v,)) for n, v in ratios.items()]
-        return Batch(tuple(readings), tuple(unavailable))
+        return readings, []
 
 
 class Gpm:
