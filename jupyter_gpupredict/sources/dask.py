@@ -24,15 +24,12 @@ CONNECT_S = 5.0
 
 
 class DaskEngine:
-    """One session on a cluster."""
+    """One session on a cluster: a scheduler's address, a Dask `Client`, or a cluster object.
+
+    The session is part of the names of topic and plugin, so that two notebooks do not meet.
+    """
 
     def __init__(self, cluster: Any, session: str) -> None:
-        """Connect to nothing yet.
-
-        Args:
-            cluster: A scheduler's address, a Dask `Client`, or a cluster object.
-            session: Part of the names of topic and plugin, so that two notebooks do not meet.
-        """
         self._cluster = cluster
         self._name = f"gpupredict-{session}"
         self._client: Any = None

@@ -41,15 +41,12 @@ _REQUESTS = {"execute_request", "apply_request", "do_execute", "do_apply"}
 
 
 class IppEngine:
-    """One session on the engines of a client or view."""
+    """One session on the engines of an ipyparallel `Client`, or of a view of some of them.
+
+    The session tells its samplers from those of another notebook.
+    """
 
     def __init__(self, target: Any, session: str) -> None:
-        """Send nothing yet.
-
-        Args:
-            target: An ipyparallel `Client`, or a view of some of its engines.
-            session: Tells these samplers from those of another notebook.
-        """
         self._client = getattr(target, "client", target)
         targets = getattr(target, "targets", None)
         numbers = [targets] if isinstance(targets, int) else targets

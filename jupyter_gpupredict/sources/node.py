@@ -30,7 +30,7 @@ from jupyter_gpupredict.core.nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.nodes import NodeSources
@@ -181,7 +181,8 @@ class Node:
                 wait_s = max(MIN_WAIT_S, due_s - self._clock.monotonic_s())
                 self._wake.wait(min(batch_s, wait_s))
         finally:
-            _close(held.values())
+            for one in held.values():
+                one.source.close()
             ending = self._ending
             self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
 
@@ -204,7 +205,8 @@ class Node:
         self, held: dict[str, _Sampled], now_s: float, pending: _Pending, *, slow: bool
     ) -> None:
         wanted = self._duty.uuids
-        _close(held.pop(uuid) for uuid in tuple(held) if uuid not in wanted)
+        for uuid in held.keys() - set(wanted):
+            held.pop(uuid).source.close()
         for uuid in wanted:
             if uuid not in held:
                 held[uuid] = _Sampled(uuid, self._sources.source(uuid, lambda: self._duty.peers))
@@ -236,11 +238,6 @@ class Node:
         # border: a worker that starts or closes cannot send; the notebook sees the missing number
         with contextlib.suppress(Exception):
             self._send(message)
-
-
-def _close(sampled: Iterable[_Sampled]) -> None:
-    for one in tuple(sampled):
-        one.source.close()
 
 
 def _offer(info: SourceInfo) -> Offer:

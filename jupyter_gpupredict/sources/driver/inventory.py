@@ -105,10 +105,12 @@ def _or_none(nvml: Nvml, name: str, handle: Any) -> Any:
 
 
 class NvmlWatch:
-    """Reads every device once a call; a number that cannot be had costs that number alone."""
+    """Reads every device once a call; a number that cannot be had costs that number alone.
+
+    `limit_s` is as `SourceOptions.limit_s`.
+    """
 
     def __init__(self, limit_s: float | None = None) -> None:
-        """Open nothing yet; `limit_s` is as `SourceOptions.limit_s`."""
         self._limit_s = limit_s
         self._nvml: Nvml | None = None
         self._devices: tuple[Device, ...] = ()

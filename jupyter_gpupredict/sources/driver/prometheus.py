@@ -260,10 +260,9 @@ def _stream(one: dict[str, Any], begin_s: float, end_s: float) -> Stream:
 
 def _stamp_s(given: Any, low_s: float, high_s: float) -> float:
     """Return a time on the server's wall clock; raises `ValueError` outside of the range."""
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise ValueError("a stamp that is not a number")
-    if not low_s <= given <= high_s:
-        raise ValueError("a stamp of another time")
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not number or not low_s <= given <= high_s:
+        raise ValueError("a stamp of another kind or time")
     return float(given)
 
 

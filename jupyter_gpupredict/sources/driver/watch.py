@@ -193,7 +193,7 @@ class DriverSource:
         now_s, family, hand_over = self._clock.monotonic_s(), self._family, self._options.hand_over
         assert family is not None  # noqa: S101 - opened
         for one in self._devices:
-            readings += one.quick(now_s)
+            readings += one.memory(now_s)
         if slow:
             if hand_over is not None:
                 hand_over(self._batch(readings, gaps))
@@ -257,7 +257,7 @@ class WatchedDevice:
         self._missing.pop(metric, None)
         return value
 
-    def quick(self, now_s: float) -> list[Readings]:
+    def memory(self, now_s: float) -> list[Readings]:
         """Return the memory in use now."""
         return self._one(now_s, MEMORY, lambda: self._nvml.memory_used_bytes(self.device.uuid))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,9 @@ from jupyter_gpupredict.core.series import (
 from jupyter_gpupredict.core.tracefile import open_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recording import Trace
 
 PERIOD_S = 0.1
@@ -150,8 +150,7 @@ class ReplaySource:
         reached_s = math.inf if self._speed == 0.0 else elapsed_s * self._speed
         first, rows = self._row, trace.rows
         end = min(len(rows), first + MOST_ROWS)
-        while self._row < end and rows[self._row][0] <= reached_s:
-            self._row += 1
+        self._row = bisect_right(rows, reached_s, first, end, key=lambda row: row[0])
         if self._row - first == MOST_ROWS:
             reached_s = rows[self._row - 1][0]  # the rest has its turn
         due = rows[first : self._row]
@@ -161,7 +160,11 @@ class ReplaySource:
             if taken:
                 times_s = tuple(self._start_s + max(1e-6, t) for t, _ in taken)
                 readings.append(Readings(series, times_s, tuple(v for _, v in taken)))
-        marks = self._due(trace.marks, reached_s)
+        marks, mark = trace.marks, self._mark
+        self._mark = bisect_right(marks, reached_s, mark, key=lambda one: one.time_s)
+        marks = tuple(
+            replace(one, time_s=self._start_s + one.time_s) for one in marks[mark : self._mark]
+        )
         return Batch(tuple(readings), exhausted=self._row == len(rows), marks=marks)
 
     def close(self) -> None:
@@ -174,11 +177,3 @@ class ReplaySource:
         if value is None and self._idle is not None and column == self._idle[0]:
             return None if values[self._idle[1]] is None else math.nan
         return value
-
-    def _due(self, marks: Sequence[Mark], reached_s: float) -> tuple[Mark, ...]:
-        first = self._mark
-        while self._mark < len(marks) and marks[self._mark].time_s <= reached_s:
-            self._mark += 1
-        return tuple(
-            replace(one, time_s=self._start_s + one.time_s) for one in marks[first : self._mark]
-        )
