@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-REQUIRED = 0.90
-LEVEL = 0.95
+REQUIRED, LEVEL = 0.90, 0.95
 TUNED_FOR = 150.0
 """Effective draws at which the mixture is sharpest."""
 BLOCK_S = 5.0

@@ -72,11 +72,7 @@ class ClusterSource:
         self._stop.clear()
 
     def open(self) -> SourceInfo:
-        """Start the samplers on the workers and wait for the first of them.
-
-        Raises:
-            SourceUnavailable: The cluster does not answer, or none of its workers can be sampled.
-        """
+        """Start the samplers and wait for the first; `SourceUnavailable` where there is none."""
         self.close()
         self._reset()
         self._engine.start(self._sources, self._take_message)

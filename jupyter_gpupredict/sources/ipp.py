@@ -41,10 +41,7 @@ _REQUESTS = {"execute_request", "apply_request", "do_execute", "do_apply"}
 
 
 class IppEngine:
-    """One session on the engines of an ipyparallel `Client`, or of a view of some of them.
-
-    The session tells its samplers from those of another notebook.
-    """
+    """One notebook's session on the engines of an ipyparallel `Client`, or of a view of some."""
 
     def __init__(self, target: Any, session: str) -> None:
         self._client = getattr(target, "client", target)

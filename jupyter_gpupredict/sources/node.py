@@ -1,8 +1,7 @@
 """The sampler on a worker: a thread that samples the devices it is given until nobody asks.
 
 It reads telemetry and schedules no task; the notebook says which device is whose. When nothing is
-heard from there for `LEASE_S` it closes everything and ends, so that a kernel that died leaves
-nothing running.
+heard from there for `LEASE_S`, it ends: a kernel that was killed leaves nothing running.
 """
 
 from __future__ import annotations
@@ -135,9 +134,9 @@ class Node:
         self._thread.start()
 
     def tend(self, duty: Duty | None) -> float | None:
-        """Renew the lease, and sample this; None: hello has not been heard yet.
+        """Renew the lease and sample this; returns the wall clock, None when it has ended.
 
-        Returns the wall clock; None when the sampler has ended.
+        A duty of None says that hello has not been heard yet.
         """
         if not self._thread.is_alive():
             return None

@@ -105,13 +105,11 @@ def _or_none(nvml: Nvml, name: str, handle: Any) -> Any:
 
 
 class NvmlWatch:
-    """Reads every device once a call; a number that cannot be had costs that number alone.
-
-    `limit_s` is as `SourceOptions.limit_s`.
-    """
+    """Reads every device once a call; a number that cannot be had costs that number alone."""
 
     def __init__(self, limit_s: float | None = None) -> None:
         self._limit_s = limit_s
+        """As `SourceOptions.limit_s`."""
         self._nvml: Nvml | None = None
         self._devices: tuple[Device, ...] = ()
         self._driver_version = ""

@@ -33,11 +33,7 @@ UNANSWERED = -1
 """A code of this module: the call has not returned."""
 CLOSE_S = 0.2
 """Shutting down may take longer: it then goes on by itself."""
-NO_PERMISSION = 4
-NOT_FOUND = 6
-INSUFFICIENT_SIZE = 7
-FUNCTION_NOT_FOUND = 13
-DEVICE_LOST = 15
+NO_PERMISSION, NOT_FOUND, INSUFFICIENT_SIZE, FUNCTION_NOT_FOUND, DEVICE_LOST = 4, 6, 7, 13, 15
 _REASONS = {
     **dict.fromkeys((2, 3, 13, 25, 26), "not_supported"),
     **dict.fromkeys((9, 12), "no_driver"),
@@ -200,11 +196,7 @@ class Nvml:
         self.close()
 
     def open(self) -> None:
-        """Load and initialise the library.
-
-        Raises:
-            SourceUnavailable: No library, no driver, or the wrong Python package.
-        """
+        """Load and initialise the library; raises `SourceUnavailable` where that cannot be done."""
         try:
             import pynvml
         except ImportError as error:
@@ -265,10 +257,7 @@ class Nvml:
         return ""
 
     def utilization_samples(self, uuid: str, since_us: int) -> list[Sample]:
-        """Return the driver's own readings after a stamp, oldest first; [] when nothing is new.
-
-        Source: nvmlDeviceGetSamples(NVML_GPU_UTILIZATION_SAMPLES).
-        """
+        """Return nvmlDeviceGetSamples' utilization after a stamp, oldest first; [] without news."""
         which = self.binding.NVML_GPU_UTILIZATION_SAMPLES
         found = self._if_any("nvmlDeviceGetSamples", self.handles[uuid], which, since_us)
         kind, samples = found or (0, ())

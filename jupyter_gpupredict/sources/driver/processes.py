@@ -138,10 +138,7 @@ class ProcessTree:
 
 
 class Family:
-    """The process trees of a run on this machine: one of its own, and those of its peers.
-
-    `peers` returns the roots of the other trees.
-    """
+    """The process trees of a run on this machine: its own, and those whose roots are its peers."""
 
     def __init__(
         self, root_pid: int | None = None, peers: Callable[[], Collection[int]] = tuple
@@ -239,11 +236,7 @@ class DeviceProcesses:
 
 
 class HostWatch:
-    """Says what kind of machine this is, by the marks that container engines leave.
-
-    The file system's root, the kernel's release and the environment are those of this machine
-    unless others are given.
-    """
+    """Says what kind of machine this is, by the marks that container engines leave."""
 
     def __init__(
         self, root: Path = Path("/"), release: str = "", environ: Mapping[str, str] = os.environ

@@ -137,10 +137,7 @@ class PrometheusApi:
             raise _nonsense("no time") from error
 
     def streams(self, selector: str, span_s: float, end_s: float) -> list[Stream]:
-        """Return the samples of all series that a selector finds in `(end - span, end]`.
-
-        The selector is such as `{__name__="DCGM_FI_DEV_GPU_UTIL"}`, `end_s` on the server's wall
-        clock.
+        """Return the samples of all series found in `(end - span, end]`, by the server's clock.
 
         Raises:
             Unanswered: No answer in time, 408, 429 or 5xx: try again later.

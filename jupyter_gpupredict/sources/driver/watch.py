@@ -1,7 +1,4 @@
-"""What the sources that read the driver share: the devices, and what is read beside their share.
-
-Devices are chosen, asked metric by metric, and failures kept apart by reason.
-"""
+"""What the sources of the driver have in common: devices, asked metric by metric, and failures."""
 
 from __future__ import annotations
 
@@ -237,10 +234,7 @@ class WatchedDevice:
         return Share(self.series(metric), duty, self.series(MEMORY), self.series(OWN_MEMORY))
 
     def ask(self, metric: str, ask: Callable[[], _Value]) -> _Value | None:
-        """Ask for one metric; a failure costs this metric this time, and is reported once.
-
-        Raises `SourceLost` where device or driver are gone.
-        """
+        """Ask for a metric; a failure is reported once; `SourceLost` if device or driver is gone."""
         if metric in self._off:
             return None
         try:
@@ -273,11 +267,9 @@ class WatchedDevice:
             self._miss(OWN_UTIL, "under_mps", why)
         else:
             readings += self._one(now_s, OWN_UTIL, processes.utilization)
-        return [
-            *readings,
-            *self._one(now_s, POWER, lambda: nvml.power_watts(uuid)),
-            *self._one(now_s, THROTTLE, lambda: float(nvml.throttle_bits(uuid))),
-        ]
+        readings += self._one(now_s, POWER, lambda: nvml.power_watts(uuid))
+        readings += self._one(now_s, THROTTLE, lambda: float(nvml.throttle_bits(uuid)))
+        return readings
 
     def _miss(self, metric: str, reason: str, detail: str) -> None:
         """Report once why there is no reading."""

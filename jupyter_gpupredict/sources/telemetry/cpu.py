@@ -27,8 +27,7 @@ MEMORY = Series("rss_bytes", "cpu")
 class CpuSource:
     """CPU seconds of the process tree / (wall seconds x CPUs it may use), and its resident memory.
 
-    A child that lived between two walks of the tree is counted by what its parent collected when it
-    ended.
+    A child that lived between two walks of the tree is counted by what its parent collected of it.
     """
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:

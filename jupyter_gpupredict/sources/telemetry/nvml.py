@@ -108,10 +108,7 @@ class SampleBuffer:
         """Seconds that the buffer held at first; None where there is no buffer."""
 
     def open(self) -> None:
-        """See whether there is a buffer, how deep it is and how often it is new.
-
-        Raises `NvmlError` where the device gives no utilization at all, or is lost.
-        """
+        """See how deep the buffer is and how often it is new; `NvmlError` without utilization."""
         try:
             samples = self._nvml.utilization_samples(self._uuid, 0)
         except NvmlError as error:
@@ -132,7 +129,7 @@ class SampleBuffer:
     def read(self, now_s: float, gaps: list[Gap]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return (times in monotonic seconds, ratios) since the last call; () when nothing is new.
 
-        `gaps` takes what the buffer is known to have dropped. Raises as `open`.
+        `gaps` takes what the buffer is known to have dropped.
         """
         if self.depth_s is None:
             return (now_s,), (ratio(self._nvml.utilization_percent(self._uuid)),)

@@ -100,8 +100,7 @@ class SyntheticSource:
 class ReplaySource:
     """Plays the readings of a trace file, at their own pace or faster.
 
-    Times are the trace's own, counted from the start of the replay, so that a fast replay gives the
-    figures that the run gave.
+    Times are the trace's own, from the start of the replay: a fast one gives the run's figures.
     """
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
