@@ -234,7 +234,7 @@ class WatchedDevice:
         return Share(self.series(metric), duty, self.series(MEMORY), self.series(OWN_MEMORY))
 
     def ask(self, metric: str, ask: Callable[[], _Value]) -> _Value | None:
-        """Ask for a metric; a failure is reported once; raises `SourceLost` if the device is gone."""
+        """Ask for a metric; a failure is reported once; `SourceLost` if the device is gone."""
         if metric in self._off:
             return None
         try:
