@@ -220,7 +220,9 @@ class ClusterSource:
         devices = merger.devices()
         notes = [*merger.notes, *merger.uncertain()]
         if len({one.share for one in offers}) > 1:
-            notes.append("the workers' GPUs are not measured alike; each figure says by what")
+            notes.append(
+                "the workers' GPUs are measured in different ways; each figure names its metric"
+            )
         merger.name_devices()  # those that come later are reported as they come
         hosts = merger.hosts()
         counted = f"{len(devices)} devices of {len(merger.workers)} workers on {hosts} hosts"

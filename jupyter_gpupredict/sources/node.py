@@ -153,7 +153,7 @@ class Node:
     def _run(self) -> None:
         held: dict[str, _Sampled] = {}
         pending = _Pending()
-        why = "an error of ours"
+        why = "the sampler failed"
         slow_s = said_s = greeted_s = -math.inf
         try:
             hello = self._hello()
@@ -166,7 +166,7 @@ class Node:
                     self._say(hello_message(hello))
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
-                        why = "nobody asked any longer"
+                        why = f"the notebook did not ask for {LEASE_S:g} s"
                         break
                     self._renewed_s = now_s
                 slow = now_s - slow_s >= SLOW_S

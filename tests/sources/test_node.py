@@ -106,7 +106,7 @@ def test_without_a_word_from_the_notebook_it_ends(worker, monkeypatch):
     monkeypatch.setattr(module, "LEASE_S", 0.5)
     worker.start()
     wait(lambda: not names())
-    assert "nobody asked" in worker.of(Bye)[-1].why
+    assert "the notebook did not ask for" in worker.of(Bye)[-1].why
 
 
 def test_the_lease_does_not_run_while_the_worker_cannot_hear(worker, monkeypatch):

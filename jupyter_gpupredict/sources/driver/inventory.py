@@ -105,7 +105,7 @@ def _or_none(nvml: Nvml, name: str, handle: Any) -> Any:
 
 
 class NvmlWatch:
-    """Reads every device once a call; a number that cannot be had costs that number alone."""
+    """Reads every device once a call; a number that is not given leaves the others."""
 
     def __init__(self, limit_s: float | None = None) -> None:
         self._limit_s = limit_s

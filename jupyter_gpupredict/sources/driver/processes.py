@@ -43,7 +43,7 @@ _CONTAINERS = {".dockerenv": "Docker", "run/.containerenv": "Podman"}
 
 
 class ProcessTree:
-    """A process, this one unless told, and its live descendants; nothing to read after its end."""
+    """A process, this one by default, and its live descendants; nothing to read after its end."""
 
     def __init__(self, root_pid: int | None = None) -> None:
         self._own = psutil.Process(root_pid)

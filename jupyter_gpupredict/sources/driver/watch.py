@@ -263,7 +263,7 @@ class WatchedDevice:
         counts = self.ask(OWN_MEMORY, lambda: processes.count(trees, now_s)) or {}
         readings = [self._reading(now_s, metric, value) for metric, value in counts.items()]
         if processes.through_mps:
-            why = "the driver lays the work of MPS clients to their server"
+            why = "the driver attributes the work of MPS clients to their server"
             self._miss(OWN_UTIL, "under_mps", why)
         else:
             readings += self._one(now_s, OWN_UTIL, processes.utilization)

@@ -47,7 +47,7 @@ SCENARIOS: dict[str, tuple[Callable[[float], float], float]] = {
 
 
 class SyntheticSource:
-    """Readings from a scenario and a seed, 10 a second unless told; the same for the same clock."""
+    """Readings from a scenario and a seed, 10 a second by default; the same for the same clock."""
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
         self._scenario = options.scenario
