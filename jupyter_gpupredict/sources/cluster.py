@@ -220,9 +220,7 @@ class ClusterSource:
         devices = merger.devices()
         notes = [*merger.notes, *merger.uncertain()]
         if len({one.share for one in offers}) > 1:
-            notes.append(
-                "the workers' GPUs are measured in different ways; each figure names its metric"
-            )
+            notes.append("the workers' GPUs are measured differently; each figure names its metric")
         merger.name_devices()  # those that come later are reported as they come
         hosts = merger.hosts()
         counted = f"{len(devices)} devices of {len(merger.workers)} workers on {hosts} hosts"
