@@ -323,7 +323,10 @@ class Session:
     def _stop_wait_s(self) -> float:
         if not self._opened.is_set():
             return 0.0
-        return max(0.0, min(self._patience.stop_s, self._patience.whole_s - self._waited_s))
+        left_s = self._patience.whole_s - self._waited_s
+        if left_s > self._patience.stop_s:  # no `min`: the cell may have taken it out of builtins
+            return self._patience.stop_s
+        return left_s if left_s > 0.0 else 0.0
 
     def _leave(self) -> None:
         """Undo what `_join` has done, on the caller's thread."""
