@@ -37,7 +37,7 @@ DOORS = {
         "frontends/isolated.py",
         "frontends/leaving.py",
         "frontends/running.py",
-        "export/function/celltext.py",
+        "export/function/statements.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
@@ -103,7 +103,7 @@ DOORS = {
         "mps/inside.py",
     ],
     "subprocess": [
-        "export/function/trial.py",
+        "export/function/writing.py",
         "mps/control.py",
         "mps/daemon.py",
         "mps/child.py",
@@ -159,7 +159,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
         "export/function/module.py", "export/function/package.py", "export/checks/",
         "export/function/requirements.py", "export/function/writing.py",
-        "export/function/trial.py", "frontends/charts/",
+        "frontends/charts/",
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
         "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py",
     }  # fmt: skip

@@ -8,7 +8,7 @@ from jupyter_gpupredict.core.cells import Cell
 from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.module import indent, module_text
-from jupyter_gpupredict.export.function.renaming import rename
+from jupyter_gpupredict.export.function.names import rename
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
 

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from jupyter_gpupredict.core.errors import TrialFailed
-from jupyter_gpupredict.export.function.trial import trial
+from jupyter_gpupredict.export.function.writing import trial
 
 
 def folder(path, source, **files):

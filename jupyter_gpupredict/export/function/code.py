@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
-from jupyter_gpupredict.export.function.beside import modules
 from jupyter_gpupredict.export.function.module import module_text
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
-from jupyter_gpupredict.export.function.requirements import Requirements, requirements, unpinned
+from jupyter_gpupredict.export.function.requirements import (
+    Requirements,
+    modules,
+    requirements,
+    unpinned,
+)
 from jupyter_gpupredict.export.function.secrets import Suspect, environment_names, suspects
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from jupyter_gpupredict.core.cells import CodeRequest
-    from jupyter_gpupredict.export.function.beside import Modules
+    from jupyter_gpupredict.export.function.requirements import Modules
     from jupyter_gpupredict.export.function.slicing import Slice
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Document, Json
+from jupyter_gpupredict.core.deployment import Document, Json, image
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.plain import code_span, markdown
 from jupyter_gpupredict.export import ranks
-from jupyter_gpupredict.export.function import adapters, readme
 from jupyter_gpupredict.export.function.code import build
-from jupyter_gpupredict.export.function.container import dockerfile, dockerignore
+from jupyter_gpupredict.export.function.container import (
+    ROOT_SHARING,
+    adapter_requirements,
+    chosen_adapters,
+    dockerfile,
+    dockerignore,
+)
 from jupyter_gpupredict.export.function.module import TEMPLATES
 
 if TYPE_CHECKING:
@@ -19,8 +26,116 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.export.function.adapters import Adapter
     from jupyter_gpupredict.export.function.code import Code
+    from jupyter_gpupredict.export.function.container import Adapter
+
+
+_CLUSTER = {
+    "nuclio": "nuctl deploy -f function.yaml --path .",
+    "ecs": "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
+    "openfaas": "faas-cli up -f deploy/stack.yaml",
+    "local": "bash deploy/run.sh",
+    "cloudrun": "gcloud run jobs replace deploy/cloudrun-job.yaml",
+}
+
+
+def readme(
+    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+) -> str:
+    """Return the README of a folder, with or without code."""
+    lines = [
+        f"# {markdown(figures.name)}",
+        "",
+        f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
+        f"jupyter_gpupredict {figures.tool_version}.",
+        "",
+        *_commands(figures, request, manifests, code),
+        "## Figures",
+        "",
+        f"- Share: {_share(figures)}",
+        f"- GPU memory: {_memory(figures)}",
+        f"- Prediction: {figures.state}, from source {code_span(figures.source)}",
+        *(f"- {markdown(warning)}" for warning in figures.warnings),
+        "",
+        "They hold for the GPU model that was measured. `gpupredict.json` has them in full.",
+        "",
+        *_about(code, figures, request),
+        "Manifests: " + ", ".join(code_span(document.path) for document in manifests),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _commands(
+    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+) -> list[str]:
+    # the workload's own file comes first; companions are for the cluster's administrator
+    cluster = _CLUSTER.get(request.workload, f"kubectl apply -f {manifests[0].path}")
+    if code is None:
+        return ["```bash", cluster, "```", ""]
+    example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"
+    named = image(figures, request)
+    options = ["--rm", "--gpus all"]
+    options += ["--env-file .env"] if ranks.given_by_user(code.environment, figures) else []
+    alone = ""
+    if figures.ranks > 1:
+        pairs = [f"{name}={value}" for name, value in ranks.ALONE.items()]
+        options += [f"-e {pair}" for pair in pairs]
+        alone = f"{' '.join(pairs)} "
+    return [
+        "```bash",
+        f"pip install -r requirements.txt && {alone}python handler.py '{example}'",
+        f"docker build -t {named} . && docker run {' '.join(options)} {named} "
+        f"python handler.py '{example}'",
+        cluster,
+        "```",
+        "",
+    ]
+
+
+def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[str]:
+    if code is None:
+        return [
+            "## Code",
+            "",
+            "No code was captured: put the function's entry point beside this file as",
+            "`handler.py`.",
+            "",
+        ]
+    given = [
+        f"{code_span(name)}{' (required)' * (name in code.required)}" for name in code.parameters
+    ]
+    lines = ["## Code", "", "Parameters: " + (", ".join(given) or "none") + "."]
+    if figures.ranks > 1:
+        lines.append("By hand, as above, one rank runs alone.")
+    if names := ranks.given_by_user(code.environment, figures):
+        lines.append(
+            "Environment: " + ", ".join(map(code_span, names)) + "; names are "
+            "in `.env.example`, values are yours to give."
+        )
+    if request.sharing in ROOT_SHARING:
+        lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
+    if code.notes:
+        lines += [
+            "",
+            "Other than in the notebook:",
+            "",
+            *(f"- {markdown(note)}" for note in code.notes),
+        ]
+    return [*lines, ""]
+
+
+def _share(figures: Figures) -> str:
+    if figures.sm_percent is not None:
+        return f"{figures.sm_percent} % of the SMs"
+    if figures.time_percent is not None:
+        return f"{figures.time_percent} % of the time (no share of the SMs is known)"
+    return "unknown"
+
+
+def _memory(figures: Figures) -> str:
+    return "not limited" if figures.memory_mib is None else f"{figures.memory_mib} MiB"
+
 
 NO_CODE = (
     "no code was written: this run's cells are not known here. In its own kernel, from the "
@@ -46,11 +161,11 @@ def folder(
     record = _record(run, figures, request, basis, files, list(forced))
     built, written = None, []
     if code is not None:
-        chosen = adapters.chosen(request.workload, figures.ranks, code.adapters)
-        extra = adapters.requirements(request.workload, chosen)
+        adapters = chosen_adapters(request.workload, figures.ranks, code.adapters)
+        extra = adapter_requirements(request.workload, adapters)
         built = build(code, figures.name, extra)
-        written = _code_documents(built, chosen, figures, request, code)
-    text = readme.text(figures, request, manifests, built)
+        written = _code_documents(built, adapters, figures, request, code)
+    text = readme(figures, request, manifests, built)
     documents = (
         *written,
         *manifests,
@@ -63,7 +178,7 @@ def folder(
 
 def _code_documents(
     built: Code,
-    chosen: Sequence[Adapter],
+    adapters: Sequence[Adapter],
     figures: Figures,
     request: ExportRequest,
     code: CodeRequest,
@@ -71,7 +186,7 @@ def _code_documents(
     documents = [
         Document("train_fn.py", built.module),
         Document("handler.py", _template("handler.py.txt")),
-        *(Document(one.path, _template(one.template)) for one in chosen),
+        *(Document(one.path, _template(one.template)) for one in adapters),
         *(Document(path, source) for path, source in built.files),
         Document("requirements.txt", built.requirements.text),
     ]

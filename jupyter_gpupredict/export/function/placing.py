@@ -6,14 +6,113 @@ import ast
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.statements import Kind, literals
+from jupyter_gpupredict.export.function.statements import Kind, Statement, is_literal, literals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.names import Names
     from jupyter_gpupredict.export.function.statements import Order, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A function that takes the parameters itself."""
+
+    name: str
+    names: tuple[str, ...]
+    """Its parameters that can be given by name."""
+    required: tuple[str, ...]
+    defaults: tuple[tuple[str, ast.expr], ...]
+    """Literals from its signature, and those of the cell's own call."""
+    takes_any: bool
+    """It has a `**keywords` parameter."""
+    takes_params: bool
+    """Its only parameter is the whole dictionary, `params`."""
+    waits: bool
+    call: Statement | None
+    """The cell's call, which the parameters replace."""
+
+
+def find_entry(statements: Sequence[Statement]) -> Entry | None:
+    """Return the entry point; None when the cell is straight-line code."""
+    functions = [
+        one for one in statements if isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    if len(functions) != 1:
+        return None
+    function = functions[0].node
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101 - as chosen
+    call: Statement | None = None
+    for position, one in enumerate(statements):
+        if one is functions[0] or _is_declaration(one):
+            continue
+        last = position == len(statements) - 1
+        if not last or _call(one.node, function.name) is None:
+            return None
+        call = one
+    arguments = function.args
+    if arguments.posonlyargs or arguments.vararg or function.decorator_list:
+        return None
+    positional = [one.arg for one in arguments.args]
+    names = [*positional, *(one.arg for one in arguments.kwonlyargs)]
+    values: dict[str, ast.expr | None] = dict.fromkeys(names)
+    optional = positional[len(positional) - len(arguments.defaults) :]
+    signature = dict(zip(optional, arguments.defaults, strict=True))
+    signature |= {
+        one.arg: value
+        for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if value is not None
+    }
+    values |= signature
+    if call is not None:
+        node = _call(call.node, function.name)
+        assert node is not None  # noqa: S101 - as found above
+        given = [*node.args, *(word.value for word in node.keywords)]
+        if not all(is_literal(one) for one in given) or any(not w.arg for w in node.keywords):
+            return None
+        if len(node.args) > len(positional):
+            return None
+        values |= dict(zip(positional, node.args, strict=False))
+        values |= {word.arg: word.value for word in node.keywords if word.arg}
+    if set(values) & {n for one in statements for n in literals(one.node)}:
+        return None  # the same name twice: as straight-line code each keeps its place
+    required = [n for n in names if values[n] is None]
+    defaults = [(n, v) for n, v in values.items() if v is not None and is_literal(v)]
+    only = names == ["params"] and arguments.kwarg is None
+    return Entry(
+        name=function.name,
+        names=tuple(names),
+        required=() if only else tuple(required),
+        defaults=tuple(defaults),
+        takes_any=arguments.kwarg is not None,
+        takes_params=only,
+        waits=isinstance(function, ast.AsyncFunctionDef),
+        call=call,
+    )
+
+
+def _is_declaration(statement: Statement) -> bool:
+    node = statement.node
+    docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return (
+        docstring or isinstance(node, ast.ClassDef) or statement.kind in (Kind.IMPORT, Kind.LITERAL)
+    )
+
+
+def _call(node: ast.stmt, name: str) -> ast.Call | None:
+    """Return the call of the function that a statement is, awaited or assigned or neither."""
+    match node:
+        case ast.Expr(value=value) | ast.Assign(targets=[ast.Name()], value=value):
+            inner = value.value if isinstance(value, ast.Await) else value
+        case _:
+            return None
+    match inner:
+        case ast.Call(func=ast.Name(id=called)) if called == name:
+            return inner
+        case _:
+            return None
+
 
 _DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
 

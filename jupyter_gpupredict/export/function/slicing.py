@@ -13,17 +13,25 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.cells import Cell
 from jupyter_gpupredict.core.errors import UnsupportedCell
-from jupyter_gpupredict.export.function import celltext, names
-from jupyter_gpupredict.export.function.entry import Entry, find_entry
-from jupyter_gpupredict.export.function.placing import Finding, Placed, place
+from jupyter_gpupredict.export.function import names
+from jupyter_gpupredict.export.function.placing import Entry, Finding, Placed, find_entry, place
 from jupyter_gpupredict.export.function.secrets import dotted
-from jupyter_gpupredict.export.function.statements import Kind, Order, Statement, literals, split
+from jupyter_gpupredict.export.function.statements import (
+    Kind,
+    Order,
+    Statement,
+    literals,
+    magic,
+    read_cell,
+    shown,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from jupyter_gpupredict.export.function.celltext import CellCode
     from jupyter_gpupredict.export.function.remedies import Remedy
+    from jupyter_gpupredict.export.function.statements import CellCode
 
 _SETTING = re.compile(
     r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"
@@ -73,7 +81,7 @@ def slice_cells(
     """
     earlier, notes = _read_earlier(cells[:-1], tuple(setup))
     try:
-        measured = celltext.read(cells[-1], tuple(setup))
+        measured = read_cell(cells[-1], tuple(setup))
     except SyntaxError as error:
         raise UnsupportedCell(f"{cells[-1].label} is no Python: {error.msg}") from error
     measured.mark = None
@@ -418,7 +426,7 @@ def _read_earlier(
     codes, notes = [], []
     for cell in cells:
         try:
-            codes.append(celltext.read(cell, setup))
+            codes.append(read_cell(cell, setup))
         except SyntaxError:
             notes.append(f"{cell.label} is no Python and was left out")
     return codes, notes
@@ -432,7 +440,7 @@ def _remedied(earlier: list[CellCode], measured: CellCode, remedy: Remedy) -> li
         code.source = remedy.apply(code.source, code.place)
         code.tree = ast.parse(code.source)
     needed = remedy.way == "env" and remedy.names
-    return [celltext.read(Cell("the export", "import os")), *earlier] if needed else earlier
+    return [read_cell(Cell("the export", "import os")), *earlier] if needed else earlier
 
 
 def _futures(codes: Iterable[CellCode]) -> tuple[str, ...]:
@@ -455,8 +463,8 @@ def _is_mutable(node: ast.stmt) -> bool:
 
 
 def _magic_words(statement: Statement) -> str:
-    found = next(one for n in ast.walk(statement.node) if (one := celltext.magic(n)))
-    return f"{statement.place}: {celltext.shown(found)} works in a notebook only"
+    found = next(one for n in ast.walk(statement.node) if (one := magic(n)))
+    return f"{statement.place}: {shown(found)} works in a notebook only"
 
 
 def _listed(found: Iterable[str]) -> str:
