@@ -304,7 +304,7 @@ def test_lines_are_counted_as_the_author_sees_them():
 
 
 def test_a_cell_that_is_no_python_is_left_out_and_told():
-    assert any("In [1] is no Python" in note for note in module("x = = 1", "1")[1].notes)
+    assert any("In [1] is not valid Python" in note for note in module("x = = 1", "1")[1].notes)
 
 
 # ---- what cannot be rebuilt ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.errors import UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from jupyter_gpupredict.core.deployment import ExportRequest
 
@@ -40,7 +40,7 @@ def slug(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One file of the folder."""
+    """One file of the folder, which calls the function as a platform's convention wants it."""
 
     path: str
     template: str
@@ -62,26 +62,43 @@ ADAPTERS = {
     "ray": RANKS,
 }
 """Versions are those that `make test-serve` runs the folder with."""
-NEEDED = {
-    "knative": ("serve",),
-    "kserve": ("serve",),
-    "fastpod": ("serve",),
-    "cloudrun": ("serve",),
-    "openfaas": ("openfaas",),
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the folder of one workload has of its own."""
+
+    adapters: tuple[str, ...] = ()
+    """Without one, the platform calls `handler.py` itself."""
+    rank_adapters: tuple[str, ...] = ()
+    """Those that a run with several ranks needs."""
+    requirement: str = ""
+    """The line without which the platform does not start the image."""
+    serves: bool = False
+    """The container listens instead of running to its end."""
+    deploy: str = "kubectl apply -f {manifest}"
+    """The command that hands it to the platform; `{manifest}` is the first one's path."""
+
+
+_SERVER = Recipe(("serve",), serves=True)
+_RECIPES = {
+    "knative": _SERVER,
+    "kserve": _SERVER,
+    "fastpod": _SERVER,
+    "cloudrun": Recipe(("serve",), deploy="gcloud run jobs replace deploy/cloudrun-job.yaml"),
+    "openfaas": Recipe(("openfaas",), deploy="faas-cli up -f deploy/stack.yaml"),
+    "rayjob": Recipe(rank_adapters=("ray",), requirement=RAY),
+    "nuclio": Recipe(deploy="nuctl deploy -f function.yaml --path ."),
+    "ecs": Recipe(
+        deploy="aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json"
+    ),
+    "local": Recipe(deploy="bash deploy/run.sh"),
 }
-"""Workload -> adapters; the others call `handler.py` itself."""
-NEEDED_FOR_RANKS = {"rayjob": ("ray",)}
-"""The same of a run with several ranks."""
-PLATFORM = {"rayjob": RAY}
-"""Workload -> the requirement without which its platform does not start the image."""
-SERVERS = frozenset({"knative", "kserve", "fastpod"})
-"""Workloads whose container is to listen, not to run to its end."""
 
 
-def adapter_requirements(workload: str, adapters: Iterable[Adapter]) -> list[str]:
-    """Return the lines that a workload and its adapters add to the requirements."""
-    lines = (PLATFORM.get(workload, ""), *(one.requirement for one in adapters))
-    return list(dict.fromkeys(line for line in lines if line))
+def recipe(workload: str) -> Recipe:
+    """Return what a workload's folder has of its own."""
+    return _RECIPES.get(workload, Recipe())
 
 
 def chosen_adapters(workload: str, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:
@@ -93,8 +110,8 @@ def chosen_adapters(workload: str, ranks: int, also: tuple[str, ...]) -> tuple[A
     for name in also:
         if name not in ADAPTERS:
             raise UnknownName("adapter", name, ADAPTERS)
-    together = NEEDED_FOR_RANKS.get(workload, ()) if ranks > 1 else ()
-    names = dict.fromkeys((*NEEDED.get(workload, ()), *together, *also))
+    needs = recipe(workload)
+    names = dict.fromkeys((*needs.adapters, *needs.rank_adapters * (ranks > 1), *also))
     return tuple(ADAPTERS[name] for name in names)
 
 
@@ -107,18 +124,15 @@ _USER = "65532:65532"
 def dockerfile(
     sources: Sequence[str], python: str, request: ExportRequest, base_image: str = ""
 ) -> str:
-    """Return the Dockerfile.
+    """Return the Dockerfile that copies the sources beside the requirements.
 
-    Args:
-        sources: What to copy beside the requirements.
-        python: The notebook's Python, such as `3.11`.
-        request: What was asked for: the workload decides on the command, the sharing on the user.
-        base_image: The user's own base; the default brings no CUDA, as wheels bring their own.
+    `python` is the notebook's, such as `3.11`; without a base image of the user's own, its slim
+    image is taken, which brings no CUDA, as wheels bring their own.
     """
     base = base_image or f"python:{python}-slim"
     top = sorted(path for path in sources if "/" not in path)
     folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
-    command = "adapters/serve.py" if request.workload in SERVERS else "handler.py"
+    command = "adapters/serve.py" if recipe(request.workload).serves else "handler.py"
     tools = []
     if request.workload == "rayjob":
         tools = ["# KubeRay asks with wget whether Ray is well."]
@@ -146,6 +160,4 @@ def dockerfile(
 
 def dockerignore() -> str:
     """Return what stays out of the image: above all `.env`."""
-    return "".join(
-        f"{one}\n" for one in (".env", ".env.*", ".git", "__pycache__", "*.pyc", "deploy")
-    )
+    return "\n".join((".env", ".env.*", ".git", "__pycache__", "*.pyc", "deploy", ""))

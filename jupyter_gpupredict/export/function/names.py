@@ -19,14 +19,9 @@ if TYPE_CHECKING:
 
 _IPYTHON = frozenset({"display", "get_ipython", "__IPYTHON__"})
 """What IPython puts among the builtins of its process, and a function does not find there."""
-BUILTIN = (frozenset(dir(builtins)) - _IPYTHON) | {
-    "__name__",
-    "__doc__",
-    "__builtins__",
-    "__spec__",
-    "__loader__",
-    "__package__",
-}
+BUILTIN = (frozenset(dir(builtins)) - _IPYTHON) | frozenset(
+    {"__name__", "__doc__", "__builtins__", "__spec__", "__loader__", "__package__"}
+)
 _LOOKING = re.compile(
     r"head|tail|sample|describe|info|mean|std|sum|min|max|median|plot|hist|show|print|display|item"
     r"|count|index|copy|keys|values|items|value_counts|unique|nunique|summary|__\w+__"
@@ -37,8 +32,10 @@ _CHANGING = re.compile(
     r"|seed|set|fit|train|step|load|compile|register|to$|cuda$|half$|eval$|\w+_$"
 )
 """Beginnings of methods that change their object; PyTorch ends such names with a line."""
+_HARMLESS = frozenset({"print", "display", "len", "repr", "str", "type", "help"})
+"""Functions that leave what they are given as it is."""
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +72,6 @@ def of_statements(statements: Iterable[ast.stmt], *, lazy: bool = False) -> Name
     return flow.names()
 
 
-def of_statement(statement: ast.stmt, *, lazy: bool = False) -> Names:
-    """Return the names of one statement; `lazy` as above."""
-    return of_statements((statement,), lazy=lazy)
-
-
 @dataclass(slots=True)
 class _Flow:
     """Walks statements in the order in which they run."""
@@ -111,15 +103,15 @@ class _Flow:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 self.read(node)
-                self.bind(node.name)
+                self.bound.add(node.name)
             case ast.ClassDef():
                 self.class_body(node)
-                self.bind(node.name)
+                self.bound.add(node.name)
             case ast.Import() | ast.ImportFrom():
                 if getattr(node, "module", "") == "__future__":
                     self.lazy |= any(alias.name == "annotations" for alias in node.names)
                 for alias in node.names:
-                    self.bind(alias.asname or alias.name.split(".")[0])
+                    self.bound.add(alias.asname or alias.name.split(".")[0])
             case ast.Expr():
                 self.read(node.value)
                 self.effect(node.value)
@@ -127,50 +119,35 @@ class _Flow:
                 self.declared.update(node.names)
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
                 self.assignment(node)
-            case _:
-                self.compound(node)
-
-    def compound(self, node: ast.stmt) -> None:
-        match node:
             case ast.If():
                 self.read(node.test)
                 self.branches(node.body, node.orelse)
             case ast.For() | ast.AsyncFor():
                 self.read(node.iter)
                 self.store(node.target)
-                self.block(node.body)
-                self.block(node.orelse)
-            case ast.While():
-                self.read(node.test)
-                self.block(node.body)
-                self.block(node.orelse)
-            case ast.With() | ast.AsyncWith():
-                for item in node.items:
-                    self.read(item.context_expr)
-                    if item.optional_vars is not None:
-                        self.store(item.optional_vars)
-                self.block(node.body)
-            case ast.Try() | ast.TryStar():
-                self.block(node.body)
-                for handler in node.handlers:
-                    if handler.type is not None:
-                        self.read(handler.type)
-                    if handler.name:
-                        self.bind(handler.name)
-                    self.block(handler.body)
-                self.block(node.orelse)
-                self.block(node.finalbody)
-            case ast.Match():
-                self.read(node.subject)
-                for case in node.cases:
-                    self.pattern(case.pattern)
-                    if case.guard is not None:
-                        self.read(case.guard)
-                    self.block(case.body)
+                self.block([*node.body, *node.orelse])
             case _:
-                for child in ast.iter_child_nodes(node):
-                    if isinstance(child, ast.expr):
-                        self.read(child)
+                self.compound(node)
+
+    def compound(self, node: ast.AST) -> None:
+        """Note what a statement is made of; its fields stand in the order in which they run."""
+        for child in ast.iter_child_nodes(node):
+            match child:
+                case ast.stmt():
+                    self.statement(child)
+                case ast.ExceptHandler():
+                    if child.type is not None:
+                        self.read(child.type)
+                    if child.name:
+                        self.bound.add(child.name)
+                    self.block(child.body)
+                case ast.pattern():
+                    self.pattern(child)
+                case ast.expr():
+                    stored = isinstance(getattr(child, "ctx", None), ast.Store)
+                    (self.store if stored else self.read)(child)
+                case _:
+                    self.compound(child)
 
     def assignment(self, node: ast.stmt) -> None:
         match node:
@@ -230,9 +207,6 @@ class _Flow:
         else:
             self.read(node)
 
-    def bind(self, name: str) -> None:
-        self.bound.add(name)
-
     def read(self, node: ast.AST) -> None:
         """Note what evaluating a node reads, what it binds with `:=`, and what it defines."""
         if self.lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -249,13 +223,13 @@ class _Flow:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             for inner in ast.walk(node):
                 if isinstance(inner, ast.NamedExpr):
-                    self.bind(inner.target.id)
+                    self.bound.add(inner.target.id)
 
     def store(self, target: ast.expr, *, binds: bool = True) -> None:
         match target:
             case ast.Name():
                 if binds:
-                    self.bind(target.id)
+                    self.bound.add(target.id)
                 else:
                     self.changes.add(target.id)
                     self.read(ast.Name(target.id, ast.Load()))
@@ -275,9 +249,9 @@ class _Flow:
         for node in ast.walk(pattern):
             match node:
                 case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                    self.bind(name)
+                    self.bound.add(name)
                 case ast.MatchMapping(rest=str(name)):
-                    self.bind(name)
+                    self.bound.add(name)
                 case ast.MatchValue(value=value):
                     self.read(value)
                 case ast.MatchClass(cls=kind):
@@ -298,16 +272,7 @@ class _Flow:
                     word.arg == "inplace" for word in node.keywords
                 )
                 (self.changes if changing else self.lent).add(root)
-        harmless = isinstance(node.func, ast.Name) and node.func.id in (
-            "print",
-            "display",
-            "len",
-            "repr",
-            "str",
-            "type",
-            "help",
-        )
-        if not harmless:
+        if not (isinstance(node.func, ast.Name) and node.func.id in _HARMLESS):
             given = [*node.args, *(word.value for word in node.keywords)]
             self.lent.update(one.id for one in given if isinstance(one, ast.Name))
 
@@ -396,14 +361,11 @@ def awaits(nodes: Iterable[ast.AST]) -> bool:
             return True
         if isinstance(node, ast.comprehension) and node.is_async:
             return True
-        if isinstance(node, _SCOPES):
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             return False
         return any(walk(child) for child in ast.iter_child_nodes(node))
 
     return any(walk(node) for node in nodes)
-
-
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def rename(text: str, old: str, new: str) -> str:
@@ -414,57 +376,54 @@ def rename(text: str, old: str, new: str) -> str:
     """
     tree = ast.parse(text)
     lines = [line.encode() for line in text.splitlines(keepends=True)]
-    places = list(_places(tree, old, lines))
-    if all(found is not None for found in places):
-        for row, column in sorted((one for one in places if one is not None), reverse=True):
+    places = [_position(node, old, lines) for node in _outer(tree, old)]
+    if None not in places:
+        for row, column in sorted(filter(None, places), reverse=True):
             line = lines[row - 1]
-            end = column + len(old.encode())
-            lines[row - 1] = line[:column] + new.encode() + line[end:]
+            lines[row - 1] = line[:column] + new.encode() + line[column + len(old.encode()) :]
         changed = b"".join(lines).decode()
-        if old not in _outer_names(ast.parse(changed), old):
+        if next(_outer(ast.parse(changed), old), None) is None:
             return changed
-    _Renamer(old, new).visit(tree)
+    for node in list(_outer(tree, old)):
+        if isinstance(node, ast.Name):
+            node.id = new
+        elif isinstance(node, ast.Global):
+            node.names = [new if name == old else name for name in node.names]
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            node.name = new
     return ast.unparse(tree) + "\n"
 
 
-def _places(tree: ast.AST, old: str, lines: list[bytes]) -> Iterator[tuple[int, int] | None]:
-    """Yield where each occurrence stands; None for one that cannot be found."""
-    for node in _outer(tree, old):
-        row = getattr(node, "lineno", 1)
-        column: int | None = getattr(node, "col_offset", 0)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            word = b"class" if isinstance(node, ast.ClassDef) else b"def"
-            found = lines[row - 1].find(b" " + old.encode(), lines[row - 1].find(word))
-            column = found + 1 if found >= 0 else None
-        elif not isinstance(node, ast.Name):
-            column = None
-        if column is not None and lines[row - 1][column:].startswith(old.encode()):
-            yield row, column
-        else:
-            yield None
-
-
-def _outer_names(tree: ast.AST, old: str) -> set[str]:
-    return {old for _ in _outer(tree, old)}
+def _position(node: ast.AST, old: str, lines: list[bytes]) -> tuple[int, int] | None:
+    """Return row and column of a name; None where they cannot be found."""
+    row, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        word = b"class" if isinstance(node, ast.ClassDef) else b"def"
+        column = lines[row - 1].find(b" " + old.encode(), lines[row - 1].find(word)) + 1
+        if not column:
+            return None
+    elif not isinstance(node, ast.Name):
+        return None
+    return (row, column) if lines[row - 1][column:].startswith(old.encode()) else None
 
 
 def _outer(node: ast.AST, old: str) -> Iterator[ast.AST]:
     """Yield the nodes that mean the outer name."""
     for child in ast.iter_child_nodes(node):
         match child:
-            case ast.Name(id=name) if name == old:
-                yield child
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name == old:
-                yield child
-            case ast.ClassDef(name=name) if name == old:
+            case (
+                ast.Name(id=name)
+                | ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ) if name == old:
                 yield child
             case ast.Global(names=words) if old in words:
                 yield child
             case _:
                 pass
         if isinstance(child, _FUNCTIONS) and _is_local(child, old):
-            outside = getattr(child, "decorator_list", []) + child.args.defaults
-            for inner in outside:
+            for inner in getattr(child, "decorator_list", []) + child.args.defaults:
                 yield from _outer(ast.Expression(inner), old)
             continue
         yield from _outer(child, old)
@@ -480,18 +439,3 @@ def _is_local(function: ast.AST, name: str) -> bool:
         or (isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store))
         for n in body
     )
-
-
-class _Renamer(ast.NodeTransformer):
-    def __init__(self, old: str, new: str) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        for one in [node, *_outer(node, self.old)]:
-            if isinstance(one, ast.Name) and one.id == self.old:
-                one.id = self.new
-            elif isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                one.name = self.new if one.name == self.old else one.name
-            elif isinstance(one, ast.Global):
-                one.names = [self.new if name == self.old else name for name in one.names]
-        return node

@@ -13,10 +13,10 @@ from jupyter_gpupredict.export import ranks
 from jupyter_gpupredict.export.function.code import build
 from jupyter_gpupredict.export.function.container import (
     ROOT_SHARING,
-    adapter_requirements,
     chosen_adapters,
     dockerfile,
     dockerignore,
+    recipe,
 )
 from jupyter_gpupredict.export.function.module import TEMPLATES
 
@@ -30,19 +30,11 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.function.container import Adapter
 
 
-_CLUSTER = {
-    "nuclio": "nuctl deploy -f function.yaml --path .",
-    "ecs": "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
-    "openfaas": "faas-cli up -f deploy/stack.yaml",
-    "local": "bash deploy/run.sh",
-    "cloudrun": "gcloud run jobs replace deploy/cloudrun-job.yaml",
-}
-
-
 def readme(
     figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
 ) -> str:
     """Return the README of a folder, with or without code."""
+    memory = figures.memory_mib
     lines = [
         f"# {markdown(figures.name)}",
         "",
@@ -53,7 +45,7 @@ def readme(
         "## Figures",
         "",
         f"- Share: {_share(figures)}",
-        f"- GPU memory: {_memory(figures)}",
+        f"- GPU memory: {'not limited' if memory is None else f'{memory} MiB'}",
         f"- Prediction: {figures.state}, from source {code_span(figures.source)}",
         *(f"- {markdown(warning)}" for warning in figures.warnings),
         "",
@@ -70,7 +62,7 @@ def _commands(
     figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
 ) -> list[str]:
     # the workload's own file comes first; companions are for the cluster's administrator
-    cluster = _CLUSTER.get(request.workload, f"kubectl apply -f {manifests[0].path}")
+    cluster = recipe(request.workload).deploy.format(manifest=manifests[0].path)
     if code is None:
         return ["```bash", cluster, "```", ""]
     example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"
@@ -95,13 +87,8 @@ def _commands(
 
 def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[str]:
     if code is None:
-        return [
-            "## Code",
-            "",
-            "No code was captured: put the function's entry point beside this file as",
-            "`handler.py`.",
-            "",
-        ]
+        missing = "No code was captured: put the function's entry point beside this file as"
+        return ["## Code", "", missing, "`handler.py`.", ""]
     given = [
         f"{code_span(name)}{' (required)' * (name in code.required)}" for name in code.parameters
     ]
@@ -116,12 +103,8 @@ def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[
     if request.sharing in ROOT_SHARING:
         lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
     if code.notes:
-        lines += [
-            "",
-            "Other than in the notebook:",
-            "",
-            *(f"- {markdown(note)}" for note in code.notes),
-        ]
+        notes = [f"- {markdown(note)}" for note in code.notes]
+        lines += ["", "Other than in the notebook:", "", *notes]
     return [*lines, ""]
 
 
@@ -131,10 +114,6 @@ def _share(figures: Figures) -> str:
     if figures.time_percent is not None:
         return f"{figures.time_percent} % of the time (no share of the SMs is known)"
     return "unknown"
-
-
-def _memory(figures: Figures) -> str:
-    return "not limited" if figures.memory_mib is None else f"{figures.memory_mib} MiB"
 
 
 NO_CODE = (
@@ -162,8 +141,8 @@ def folder(
     built, written = None, []
     if code is not None:
         adapters = chosen_adapters(request.workload, figures.ranks, code.adapters)
-        extra = adapter_requirements(request.workload, adapters)
-        built = build(code, figures.name, extra)
+        lines = (recipe(request.workload).requirement, *(one.requirement for one in adapters))
+        built = build(code, figures.name, filter(None, lines))
         written = _code_documents(built, adapters, figures, request, code)
     text = readme(figures, request, manifests, built)
     documents = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,21 +37,16 @@ class Entry:
 
 def find_entry(statements: Sequence[Statement]) -> Entry | None:
     """Return the entry point; None when the cell is straight-line code."""
-    functions = [
-        one for one in statements if isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    nodes = [one.node for one in statements]
+    functions = [one for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
     if len(functions) != 1:
         return None
-    function = functions[0].node
-    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101 - as chosen
-    call: Statement | None = None
-    for position, one in enumerate(statements):
-        if one is functions[0] or _is_declaration(one):
-            continue
-        last = position == len(statements) - 1
-        if not last or _call(one.node, function.name) is None:
-            return None
-        call = one
+    function = functions[0]
+    others = [one for one in statements if one.node is not function and not _is_declaration(one)]
+    call = others[0] if others else None
+    node = _call(call.node, function.name) if call is not None else None
+    if call is not None and (node is None or call is not statements[-1]):
+        return None
     arguments = function.args
     if arguments.posonlyargs or arguments.vararg or function.decorator_list:
         return None
@@ -58,16 +54,9 @@ def find_entry(statements: Sequence[Statement]) -> Entry | None:
     names = [*positional, *(one.arg for one in arguments.kwonlyargs)]
     values: dict[str, ast.expr | None] = dict.fromkeys(names)
     optional = positional[len(positional) - len(arguments.defaults) :]
-    signature = dict(zip(optional, arguments.defaults, strict=True))
-    signature |= {
-        one.arg: value
-        for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        if value is not None
-    }
-    values |= signature
-    if call is not None:
-        node = _call(call.node, function.name)
-        assert node is not None  # noqa: S101 - as found above
+    values |= dict(zip(optional, arguments.defaults, strict=True))
+    values |= dict(zip(names[len(positional) :], arguments.kw_defaults, strict=True))
+    if node is not None:
         given = [*node.args, *(word.value for word in node.keywords)]
         if not all(is_literal(one) for one in given) or any(not w.arg for w in node.keywords):
             return None
@@ -94,10 +83,9 @@ def find_entry(statements: Sequence[Statement]) -> Entry | None:
 
 def _is_declaration(statement: Statement) -> bool:
     node = statement.node
-    docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return (
-        docstring or isinstance(node, ast.ClassDef) or statement.kind in (Kind.IMPORT, Kind.LITERAL)
-    )
+    if isinstance(node, ast.Expr):  # a docstring
+        return isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.ClassDef) or statement.kind in (Kind.IMPORT, Kind.LITERAL)
 
 
 def _call(node: ast.stmt, name: str) -> ast.Call | None:
@@ -114,6 +102,7 @@ def _call(node: ast.stmt, name: str) -> ast.Call | None:
             return None
 
 
+_VALUES = (Kind.LITERAL, Kind.DERIVED)
 _DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
 
 
@@ -137,6 +126,15 @@ class Finding:
     entry: Entry | None
     latest: Callable[[str, Order], Statement | None]
     """The last earlier statement before this place that binds a name."""
+
+    @property
+    def again(self) -> set[str]:
+        """Names that the cell binds otherwise than by an import."""
+        return _bound(one for one in self.own if one.kind is not Kind.IMPORT)
+
+    def needed(self, one: Statement) -> frozenset[str]:
+        """Return the names that are needed of a chosen statement."""
+        return self.wanted.get(one.order, one.names.binds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +182,8 @@ def place(found: Finding) -> Placed:
         one for one in found.chosen if one.kind is Kind.DEFINITION and one.order not in moved
     ]
     fixed = _fixed(found, [*definitions, *hoisted])
-    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
     imports = [  # a name that the cell binds again is imported where the cell does
-        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & again
+        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & found.again
     ]
     body = [one for one in found.own if one not in hoisted and one not in imports]
     params = _Params()
@@ -198,7 +195,7 @@ def place(found: Finding) -> Placed:
     own = [one for one in body if _is_own_parameter(one, found)]
     for one in own:
         params.add(one, literals(one.node))
-    taken = {name for one in own for name in one.names.binds}
+    taken = _bound(own)
     prelude = [one for one in prelude if not (one.kind in _VALUES and one.names.binds <= taken)]
     body = [one for one in body if one not in own]
     for name in found.given:
@@ -219,9 +216,6 @@ def place(found: Finding) -> Placed:
         returns_result="result" in _bound(body),
         notes=tuple(params.notes),
     )
-
-
-_VALUES = (Kind.LITERAL, Kind.DERIVED)
 
 
 @dataclass(slots=True)
@@ -246,16 +240,17 @@ def _moved(found: Finding) -> set[Order]:
     again: each call begins as the cell did.
     """
     moved = {one.order for one in found.chosen if one.kind is Kind.SETUP}
-    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    again = found.again
     movable = [one for one in found.chosen if one.kind in (Kind.DEFINITION, Kind.IMPORT)]
     before = -1
     while before != len(moved):  # until nothing more has to follow
         before = len(moved)
         made = _made(found, moved)
-        for one in movable:
-            bound = found.wanted.get(one.order, one.names.binds)
-            if bound & (again | made) or found.at_once[one.order] & made:
-                moved.add(one.order)
+        moved |= {
+            one.order
+            for one in movable
+            if found.needed(one) & (again | made) or found.at_once[one.order] & made
+        }
         moved |= _versions(found, movable, moved)
     return moved
 
@@ -270,7 +265,7 @@ def _versions(found: Finding, movable: Iterable[Statement], moved: Collection[Or
     }
     versions: dict[str, set[Order]] = {}
     for one in movable:
-        for name in found.wanted.get(one.order, one.names.binds) & needed:
+        for name in found.needed(one) & needed:
             versions.setdefault(name, set()).add(one.order)
     return {order for orders in versions.values() if len(orders) > 1 for order in orders}
 
@@ -285,8 +280,7 @@ def _hoisted(found: Finding, moved: Collection[Order]) -> list[Statement]:
     There they can be pickled, as data loaders with workers need.
     """
     made = _made(found, moved)
-    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
-    ready = _bound(one for one in found.own if one.kind is Kind.IMPORT) - again
+    ready = _bound(one for one in found.own if one.kind is Kind.IMPORT) - found.again
     hoisted: list[Statement] = []
     for one in found.own:
         if not isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -364,12 +358,16 @@ def _shared(
     bound: Collection[str], definitions: Iterable[Statement], kept: Iterable[Statement]
 ) -> frozenset[str]:
     kept = tuple(kept)
-    nodes = (node for one in kept for node in ast.walk(one.node))
-    if any(isinstance(node, ast.Name) and node.id in _DYNAMIC for node in nodes):
+    if _mentioned(kept) & _DYNAMIC:
         return frozenset(bound)
     read = {name for one in definitions for name in one.names.later}
     read |= {name for one in kept for name in one.names.declared}
     return frozenset(read.intersection(bound))
+
+
+def _mentioned(statements: Iterable[Statement]) -> set[str]:
+    nodes = (node for one in statements for node in ast.walk(one.node))
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def _imports(
@@ -386,8 +384,7 @@ def _imports(
         if one.kind is Kind.IMPORT and one.order not in moved
         for binding in _bindings(one, found.wanted[one.order])
     ]
-    nodes = (node for one in kept for node in ast.walk(one.node))
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used = _mentioned(kept)
     for one in own:
         taken = _bindings(one, used)
         bindings += taken
@@ -399,18 +396,17 @@ def _imports(
 
 def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
     node = statement.node
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return []
+    if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+        return []
     found: list[Binding] = []
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            name = alias.asname or alias.name.split(".")[0]
-            if name in wanted:
-                found.append(Binding(name, ast.Import([alias]), statement.place))
-    elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-        for alias in node.names:
-            name = alias.asname or alias.name
-            if name in wanted:
-                one = ast.ImportFrom(node.module, [alias], node.level)
-                found.append(Binding(name, one, statement.place))
+    for alias in node.names:
+        name = alias.asname or alias.name.partition(".")[0]
+        if name in wanted:
+            one = copy.copy(node)
+            one.names = [alias]
+            found.append(Binding(name, one, statement.place))
     return found
 
 

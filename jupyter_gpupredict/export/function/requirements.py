@@ -1,4 +1,7 @@
-"""What the code imports: modules beside the notebook are copied, installed ones are pinned."""
+"""What the code imports: modules beside the notebook are copied, installed ones are pinned.
+
+Pins are those of what is installed here, without any network.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from importlib.metadata import Distribution
 
-
 _MAX_FILES, _MAX_BYTES = 200, 4 << 20
 """More than this beside a notebook is a project, which should be installed."""
 _TAKEN = frozenset({"train_fn", "handler", "adapters", "function", "deploy", "func", "main"})
+_SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
+UNPINNED = "versions are not known here: pin them before you build"
+_OURS = "jupyter-gpupredict"
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_TORCH_INDEX = "https://download.pytorch.org/whl/"
+"""Where PyTorch keeps builds with a local version (`+cu121`); the only index known here."""
+_VALUED = frozenset(
+    {"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "-r", "--requirement",
+     "-c", "--constraint", "-t", "--target", "--prefix", "--root"}
+)  # fmt: skip
+"""Options of `pip install` that take the next word."""
 
 
 @dataclass(slots=True)
@@ -49,7 +62,7 @@ def modules(
     Args:
         roots: Trees of the notebook's code, each with its place.
         folder: Where the notebook stands.
-        installed: Whether what is installed here is what the code imports.
+        installed: See `Modules`.
 
     Raises:
         UnsupportedCell: A relative import leads nowhere, or what is beside is too much to copy.
@@ -75,8 +88,8 @@ def _take(
     if f"{root}.py" in found.files or any(path.startswith(f"{root}/") for path in found.files):
         return
     files = _files(root, folder)
-    if not files and not relative and root != "jupyter_gpupredict":
-        elsewhere = is_editable(root) if found.installed else None
+    if not files and not relative and root != "jupyter_gpupredict" and found.installed:
+        elsewhere = is_editable(root)
         if elsewhere is not None:
             files = _files(root, elsewhere)
             found.notes.append(f"{root} is installed from a local folder; its code was copied")
@@ -97,19 +110,16 @@ def _take(
         try:
             tree = ast.parse(source)
         except SyntaxError as error:
-            raise UnsupportedCell(f"{path} is no Python: {error.msg}", "") from error
+            raise UnsupportedCell(f"{path} is not valid Python: {error.msg}", "") from error
         for inner, level, maybe in _imported(tree):
             if level == 0:
-                _take(inner, folder, f"{path}", found, relative=False, optional=maybe)
+                _take(inner, folder, path, found, relative=False, optional=maybe)
 
 
 def _files(root: str, folder: Path) -> dict[str, str]:
     """Return a module's files, path -> source; empty when it is not in this folder."""
     single, package = folder / f"{root}.py", folder / root
-    if package.is_dir():
-        paths = sorted(p for p in package.rglob("*.py") if "__pycache__" not in p.parts)
-    else:
-        paths = []
+    paths = sorted(p for p in package.rglob("*.py") if "__pycache__" not in p.parts)
     if not paths and single.is_file():
         paths = [single]
     if len(paths) > _MAX_FILES or sum(path.stat().st_size for path in paths) > _MAX_BYTES:
@@ -132,29 +142,12 @@ def _imported(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
     for node in ast.walk(tree):
         optional = id(node) in caught
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, 0, optional
-        elif isinstance(node, ast.ImportFrom):
-            if node.level and not node.module:
-                for alias in node.names:
-                    yield alias.name, node.level, optional
-            elif node.level:
-                yield node.module or "", node.level, optional
-            else:
-                for alias in node.names:  # the name may be a module of a namespace
-                    yield f"{node.module}.{alias.name}", 0, optional
-
-
-_SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
-UNPINNED = "versions are not known here: pin them before you build"
-_OURS = "jupyter-gpupredict"
-_TORCH_INDEX = "https://download.pytorch.org/whl/"
-"""Where PyTorch keeps builds with a local version (`+cu121`); the only index known here."""
-_VALUED = frozenset(
-    {"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "-r", "--requirement",
-     "-c", "--constraint", "-t", "--target", "--prefix", "--root"}
-)  # fmt: skip
-"""Options of `pip install` that take the next word."""
+            yield from ((alias.name, 0, optional) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level and node.module:
+            yield node.module, node.level, optional
+        elif isinstance(node, ast.ImportFrom):  # each name may be a module of its own
+            prefix = f"{node.module}." if node.module else ""
+            yield from ((prefix + alias.name, node.level, optional) for alias in node.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,81 +186,67 @@ def requirements(
         UnsupportedCell: A module belongs to no installed distribution, or to one of a local path.
     """
     notes: list[str] = []
-    owners = importlib.metadata.packages_distributions()
     lines: dict[str, str] = {}
-    for dotted, place in sorted(modules.items()):
-        root = dotted.split(".")[0]
-        if root in sys.stdlib_module_names:
-            continue
-        found = _owners(dotted, owners.get(root, []))
-        if not found:
-            if dotted in optional:
-                notes.append(f"{place}: {root} is not installed here and was left out")
-                continue
+    for root, dotted, place, found in _owned(modules):
+        if not found and dotted not in optional:
             raise UnsupportedCell(
                 f"{place}: module {root} belongs to no installed distribution",
                 "put its file beside the notebook, or install it",
             )
-        for distribution in found:
-            lines[_key(distribution.name)] = _pin(distribution, place, notes)
+        if not found:
+            notes.append(f"{place}: {root} is not installed here and was left out")
+        lines |= {_key(one.name): _pin(one, place, notes) for one in found}
     for words in _pip(installed, notes):
         key, line = _installed(words, notes)
         lines.setdefault(key, line)
     if lines.pop(_OURS, ""):
         notes.append(f"{_OURS} is for notebooks and was left out of the requirements")
-    for line in extra:
-        lines.setdefault(_key(line.partition("=")[0]), line)
-    ordered = tuple(line for _, line in sorted(lines.items()))
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Requirements(ordered, python, tuple(dict.fromkeys(notes)))
+    return _completed(lines, extra, _PYTHON, notes)
 
 
 def unpinned(
     modules: Mapping[str, str], installed: Sequence[str], python: str, extra: Iterable[str] = ()
 ) -> Requirements:
-    """Return what is imported by name alone, where the code ran with packages not seen here.
+    """Return the names of what is imported, where the code ran with packages not seen here.
 
-    A module's distribution is looked up among those that are here; one that is not is taken to be
-    called as its module is.
-
-    Args:
-        modules: As for `requirements`.
-        installed: See there.
-        python: The Python that the code ran with; empty: unknown, this process's is written.
-        extra: See there.
+    A distribution that is not here either is taken to be called as its module is. `python` is what
+    the code ran with; empty: unknown, this process's is written. Else as `requirements`.
     """
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
     notes = [f"requirements.txt: {UNPINNED}; the kernel has other packages than the server"]
     if not python:
-        notes.append(f"the kernel's Python is not known: {here} was written, the server's")
-    owners = importlib.metadata.packages_distributions()
+        notes.append(f"the kernel's Python is not known: {_PYTHON} was written, the server's")
     lines: dict[str, str] = {}
-    for dotted, place in sorted(modules.items()):
-        root = dotted.partition(".")[0]
-        if root in sys.stdlib_module_names:
-            continue
-        found = [one.name for one in _owners(dotted, owners.get(root, []))]
+    for root, _, place, found in _owned(modules):
         if not found:
             notes.append(f"{place}: what installs module {root} is not known here; see its line")
-            found = [root]
-        lines |= {_key(name): name for name in found}
+        lines |= {_key(name): name for name in [one.name for one in found] or [root]}
     for words in _pip(installed, notes):
-        if "/" not in words:
-            lines[_key(re.split(r"[^A-Za-z0-9._-]", words, maxsplit=1)[0])] = words
-        else:
+        if "/" in words:
             notes.append("pip was given an address or a path, which is left out")
+        else:
+            lines[_key(re.split(r"[^A-Za-z0-9._-]", words, maxsplit=1)[0])] = words
     lines.pop(_OURS, None)
+    return _completed(lines, extra, python or _PYTHON, notes, pinned=False)
+
+
+def _completed(
+    lines: dict[str, str],
+    extra: Iterable[str],
+    python: str,
+    notes: Iterable[str],
+    *,
+    pinned: bool = True,
+) -> Requirements:
     for line in extra:
         lines.setdefault(_key(line.partition("=")[0]), line)
     ordered = tuple(line for _, line in sorted(lines.items()))
-    return Requirements(ordered, python or here, tuple(dict.fromkeys(notes)), pinned=False)
+    return Requirements(ordered, python, tuple(dict.fromkeys(notes)), pinned)
 
 
 def is_editable(root: str) -> Path | None:
     """Return the folder of a module that is installed from a local path, as while developed."""
     for name in importlib.metadata.packages_distributions().get(root, []):
-        link = _link(importlib.metadata.distribution(name))
-        if link.get("dir_info") is None:
+        if _link(importlib.metadata.distribution(name)).get("dir_info") is None:
             continue
         spec = importlib.util.find_spec(root)
         if spec is not None and spec.submodule_search_locations:
@@ -277,6 +256,15 @@ def is_editable(root: str) -> Path | None:
     return None
 
 
+def _owned(modules: Mapping[str, str]) -> Iterator[tuple[str, str, str, list[Distribution]]]:
+    """Yield root and name of each module outside the standard library, place, distributions."""
+    owners = importlib.metadata.packages_distributions()
+    for dotted, place in sorted(modules.items()):
+        root = dotted.partition(".")[0]
+        if root not in sys.stdlib_module_names:
+            yield root, dotted, place, _owners(dotted, owners.get(root, []))
+
+
 def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
     """Return the distributions a module comes from: for a namespace, by their lists of files."""
     named = [importlib.metadata.distribution(name) for name in sorted(dict.fromkeys(names))]
@@ -284,16 +272,13 @@ def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
         return named
     parts = dotted.split(".")
     stems = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    for stem in stems:
-        found = [one for one in named if _holds(one, stem)]
-        if found:
-            return found[:1]
     # `packages_distributions` looks at .py files alone: a compiled module has to be searched for
-    everywhere = list(importlib.metadata.distributions())
-    for stem in stems:
-        found = [one for one in everywhere if _holds(one, stem)]
-        if found:
-            return found[:1]
+    for among in (named, importlib.metadata.distributions()):
+        candidates = list(among)
+        for stem in stems:
+            for one in candidates:
+                if _holds(one, stem):
+                    return [one]
     return named  # nobody has a file of that very name: a namespace as a whole was imported
 
 
@@ -317,14 +302,10 @@ def _pin(distribution: Distribution, place: str, notes: list[str]) -> str:
         if isinstance(vcs, dict):
             return f"{name} @ {vcs.get('vcs')}+{address}@{vcs.get('commit_id')}"
         if urlsplit(url).scheme == "file":
-            if link.get("dir_info") is None:
-                raise UnsupportedCell(
-                    f"{place}: {name} was installed from a local file",
-                    "install it from an index, or put its source beside the notebook",
-                )
             raise UnsupportedCell(
-                f"{place}: {name} was installed from a local folder",
-                "publish it, or put its source beside the notebook",
+                f"{place}: {name} was installed from a local "
+                + ("file" if link.get("dir_info") is None else "folder"),
+                "install it from an index, or put its source beside the notebook",
             )
         return f"{name} @ {address}"
     public, plus, local = version.partition("+")
@@ -347,13 +328,11 @@ def _link(distribution: Distribution) -> dict[str, object]:
 
 def _without_password(url: str) -> tuple[str, bool]:
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")
-    if not host[1]:
-        return url, False
-    return urlunsplit(parts._replace(netloc=host[2])), True
+    _, at, host = parts.netloc.rpartition("@")
+    return (urlunsplit(parts._replace(netloc=host)), True) if at else (url, False)
 
 
-def _pip(words: Sequence[str], notes: list[str]) -> Iterable[str]:
+def _pip(words: Sequence[str], notes: list[str]) -> Iterator[str]:
     """Yield what was to be installed; options are noted where they matter."""
     rest = iter(words)
     for word in rest:
@@ -378,21 +357,21 @@ def _installed(spec: str, notes: list[str]) -> tuple[str, str]:
     if found is None or "/" in spec:
         notes.append("pip was given a local path, which is left out of the requirements")
         return _OURS, ""
-    if _key(found[1]) == _OURS:
+    key = _key(found[1])
+    if key == _OURS:
         return _OURS, spec
     try:
         distribution = importlib.metadata.distribution(found[1])
+        line = _pin(distribution, "%pip", notes)
     except importlib.metadata.PackageNotFoundError:
         notes.append(f"{found[1]} is not installed here: its version is not pinned")
-        return _key(found[1]), spec
-    try:
-        line = _pin(distribution, "%pip", notes)
+        return key, spec
     except UnsupportedCell as error:
         notes.append(f"{error.message}: it is left out of the requirements")
         return _OURS, ""
     if found[2]:
         line = line.replace(distribution.name, distribution.name + found[2], 1)
-    return _key(found[1]), line
+    return key, line
 
 
 def _key(name: str) -> str:

@@ -1,16 +1,15 @@
 """The top-level statements of a cell: what they are in plain Python, and to an export.
 
-IPython's syntax becomes calls, which are translated, dropped or kept. A call that is kept here is
-one that a module cannot hold; whoever needs its statement refuses it.
+The only importer of IPython's transformer. IPython's syntax becomes calls, which are translated,
+dropped or kept. A call that is kept here is one that a module cannot hold; whoever needs its
+statement refuses it.
 """
 
 from __future__ import annotations
 
 import ast
-import io
 import re
 import shlex
-import tokenize
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
@@ -18,14 +17,13 @@ from typing import TYPE_CHECKING, Literal
 from IPython.core.inputtransformer2 import TransformerManager
 
 from jupyter_gpupredict.export.function import names
-from jupyter_gpupredict.export.function.secrets import is_environ
+from jupyter_gpupredict.export.function.secrets import comment_tokens, is_environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jupyter_gpupredict.core.cells import Cell
     from jupyter_gpupredict.export.function.names import Names
-
 
 Mark = Literal["setup", "ignore"]
 _MARK = re.compile(r"#\s*(?:gpupredict:\s*(setup|ignore)|(?:nuclio|mlrun):\s*(ignore))\s*$")
@@ -75,15 +73,26 @@ def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
         setup: Tags, or numbers as in `In [3]`, of cells that count as marked with `setup`.
 
     Raises:
-        SyntaxError: It is no Python, also after IPython's transformations.
+        SyntaxError: The cell is not Python, even after IPython's transformations.
     """
     text, first_line = _without_wrappers(cell.source)
-    wrapped = first_line > 1
-    source = _plain_python(text)
-    first_line += _leading_blank(text)
-    tree = ast.parse(source)
-    code = CellCode(cell.label, source, tree, first_line, failed=cell.failed)
-    code.notes.extend(_wrapper_notes(cell) if wrapped else ())
+    manager = TransformerManager()  # type: ignore[no-untyped-call]  # IPython
+    source = manager.transform_cell(text)
+    blank = len(text) - len(text.lstrip())
+    code = CellCode(
+        cell.label,
+        source,
+        ast.parse(source),
+        first_line + text[:blank].count("\n"),
+        failed=cell.failed,
+    )
+    if first_line > 1:
+        wrappers = re.findall(r"^%%(\w+)", cell.source, re.MULTILINE)
+        code.notes += [
+            f"{cell.label}: %%{name} was left out, its body kept"
+            for name in wrappers
+            if name not in _OURS
+        ]
     numbers = set(re.findall(r"\d+", cell.label))
     if set(cell.tags) & _IGNORING:
         code.mark = "ignore"
@@ -95,32 +104,19 @@ def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
     return code
 
 
-def _plain_python(text: str) -> str:
-    manager = TransformerManager()  # type: ignore[no-untyped-call]  # IPython
-    return manager.transform_cell(text)
-
-
 def magic(node: ast.AST) -> tuple[str, str] | None:
     """Return kind or name, and argument, of a call that IPython's syntax became; else None."""
     match node:
         case ast.Name(id="get_ipython"):
             return "get_ipython()", ""
-        case ast.Call(func=ast.Attribute()):
-            pass
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=method),
+            args=arguments,
+        ):
+            words = [one.value for one in arguments if isinstance(one, ast.Constant)]
         case _:
             return None
-    assert isinstance(node, ast.Call)  # noqa: S101 - as matched
-    assert isinstance(node.func, ast.Attribute)  # noqa: S101 - as matched
-    inner = node.func.value
-    if not (
-        isinstance(inner, ast.Call)
-        and isinstance(inner.func, ast.Name)
-        and inner.func.id == "get_ipython"
-    ):
-        return None
-    words = [one.value for one in node.args if isinstance(one, ast.Constant)]
-    texts = [word for word in words if isinstance(word, str)]
-    match node.func.attr, texts:
+    match method, [word for word in words if isinstance(word, str)]:
         case "run_line_magic", [name, *rest]:
             return f"%{name}", " ".join(rest)
         case "run_cell_magic", [name, *rest]:
@@ -128,6 +124,12 @@ def magic(node: ast.AST) -> tuple[str, str] | None:
         case (("system" | "getoutput" | "system_piped"), [command, *_]):
             return "!", command
     return "get_ipython()", ""
+
+
+def shown(found: tuple[str, str]) -> str:
+    """Return a magic's name, or a command's first word: arguments may hold secrets."""
+    name, argument = found
+    return f"!{(argument.split() or [''])[0]}" if name == "!" else name
 
 
 def _without_wrappers(text: str) -> tuple[str, int]:
@@ -143,38 +145,18 @@ def _without_wrappers(text: str) -> tuple[str, int]:
         text = body
 
 
-def _wrapper_notes(cell: Cell) -> list[str]:
-    names = re.findall(r"^%%(\w+)", cell.source, re.MULTILINE)
-    return [
-        f"{cell.label}: %%{name} was left out, its body kept" for name in names if name not in _OURS
-    ]
-
-
-def _leading_blank(text: str) -> int:
-    count = 0
-    for line in text.splitlines():
-        if line.strip():
-            break
-        count += 1
-    return count
-
-
 def _read_marks(code: CellCode) -> None:
     """Find `# gpupredict: setup` and `ignore`: behind a statement, above one, or atop the cell."""
-    first_code = min((node.lineno for node in code.tree.body), default=1 << 30)
-    tokens = tokenize.generate_tokens(io.StringIO(code.source).readline)
-    for token in tokens:
-        if token.type != tokenize.COMMENT:
-            continue
-        mark = _mark(token.string)
+    starts = [node.lineno for node in code.tree.body]
+    for token in comment_tokens(code.source):
+        line, mark = token.start[0], _mark(token.string)
         if mark is None:
             continue
-        line = token.start[0]
         if not token.line[: token.start[1]].strip():  # a line of its own
-            if line < first_code:
+            if not starts or line < starts[0]:
                 code.mark = code.mark or mark
                 continue
-            line = min((n.lineno for n in code.tree.body if n.lineno > line), default=line)
+            line = min((start for start in starts if start > line), default=line)
         code.marks[line] = mark
     for node in ast.walk(code.tree):
         found = magic(node)
@@ -194,23 +176,19 @@ def _mark(text: str) -> Mark | None:
 def _translate(code: CellCode) -> None:
     """Take out the magics that mean something else in a function, or nothing."""
     lines = code.source.splitlines()
-    top = {id(node) for node in code.tree.body}
     changed = False
     for node in ast.walk(code.tree):
-        if not isinstance(node, ast.Expr):
-            continue
-        found = magic(node.value)
-        if found is None:
+        found = magic(node.value) if isinstance(node, ast.Expr) else None
+        if found is None or not isinstance(node, ast.Expr):
             continue
         instead = _instead(code, node.lineno, *found)
         if instead is None:
             continue
         changed = True
-        indent = lines[node.lineno - 1][: node.col_offset]
-        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-            lines[line - 1] = ""
-        kept = instead or ("" if id(node) in top else "pass")
-        lines[node.lineno - 1] = indent + kept if kept else ""
+        first, last = node.lineno - 1, node.end_lineno or node.lineno
+        kept = instead or ("" if node in code.tree.body else "pass")
+        indent = lines[first][: node.col_offset] if kept else ""
+        lines[first:last] = [indent + kept, *[""] * (last - first - 1)]
     if changed:
         code.source = "\n".join(lines) + "\n"
         code.tree = ast.parse(code.source)
@@ -218,42 +196,27 @@ def _translate(code: CellCode) -> None:
 
 def _instead(code: CellCode, line: int, name: str, argument: str) -> str | None:
     """Return the text that a magic becomes, empty for none; None when it has to stay."""
-    place = code.place(line)
-    bare = name.lstrip("%")
-    if code.mark == "ignore" or code.marks.get(line) == "ignore":
-        code.notes.append(f"{place}: {_shown(name, argument)} was left out, as it is marked")
+    place, bare = code.place(line), name.lstrip("%")
+    if "ignore" in (code.mark, code.marks.get(line)):
+        code.notes.append(f"{place}: {shown((name, argument))} was left out, as it is marked")
         return ""
     if name in ("%env", "%set_env"):
-        words = re.split(r"[=\s]", argument.strip(), maxsplit=1)
-        if words[0]:
-            code.environment.append(words[0])
+        code.environment += re.findall(r"^[^=\s]+", argument.strip())
         return ""
     pip = argument if name == "%pip" else ""
     if name == "!" and _PIP.match(argument):
         pip = argument[argument.index("pip") :].partition(" ")[2]
     if pip.split()[:1] == ["install"]:
-        code.pip.extend(_words(pip)[1:])
+        code.pip += _words(pip)[1:]
         return ""
     if name == "%time":
         code.notes.append(f"{place}: %time was left out, its statement kept")
         return argument
-    if name.startswith("%") and bare in _DROPPED:
-        code.notes.append(f"{place}: %{bare} was left out")
-        return ""
-    if name.startswith("%") and bare in _INSPECTING:
-        code.notes.append(f"{place}: looking at {argument} was left out")
+    if name.startswith("%") and bare in _DROPPED | _INSPECTING:
+        what = f"%{bare}" if bare in _DROPPED else f"looking at {argument}"
+        code.notes.append(f"{place}: {what} was left out")
         return ""
     return "" if bare in _OURS else None
-
-
-def _shown(name: str, argument: str) -> str:
-    """Return a magic's name, or a command's first word: arguments may hold secrets."""
-    return f"!{(argument.split() or [''])[0]}" if name == "!" else name
-
-
-def shown(found: tuple[str, str]) -> str:
-    """Return what a message says of a magic; never its arguments, which may hold secrets."""
-    return _shown(*found)
 
 
 def _words(text: str) -> list[str]:
@@ -308,13 +271,14 @@ class Statement:
     @property
     def span(self) -> tuple[int, int]:
         """Its first line in the source, that of the comments directly above it, and its last."""
-        lines = self.cell.source.splitlines()
-        others = [n for n in self.cell.tree.body if n is not self.node]
-        above = max((n.end_lineno or 0 for n in others if n.lineno < self.node.lineno), default=0)
-        first = _first_line(self.node)
+        lines, node = self.cell.source.splitlines(), self.node
+        others = [n for n in self.cell.tree.body if n is not node]
+        above = max((n.end_lineno or 0 for n in others if n.lineno < node.lineno), default=0)
+        decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+        first = min([node.lineno, *(one.lineno for one in decorators)])
         while first - 1 > above and lines[first - 2].lstrip().startswith("#"):
             first -= 1
-        return first, self.node.end_lineno or self.node.lineno
+        return first, node.end_lineno or node.lineno
 
     @property
     def text(self) -> str:
@@ -343,7 +307,7 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
         if mark == "ignore":
             code.notes.append(f"{code.place(node.lineno)} was left out, as it is marked")
             continue
-        found = names.of_statement(node, lazy=lazy)
+        found = names.of_statements([node], lazy=lazy)
         kind = _kind(node)
         if found.perhaps and kind is Kind.DEFINITION:
             kind = Kind.LIVE  # what was before it may still count
@@ -354,13 +318,9 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
 
 def literals(node: ast.stmt) -> dict[str, ast.expr]:
     """Return name -> value of an assignment of literals to plain names; empty if it is none."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            pass
-        case ast.AnnAssign(target=annotated, value=ast.expr() as value):
-            targets = [annotated]
-        case _:
-            return {}
+    targets, value = _assignment(node)
+    if value is None:
+        return {}
     found: dict[str, ast.expr] = {}
     for target in targets:
         match target, value:
@@ -374,6 +334,17 @@ def literals(node: ast.stmt) -> dict[str, ast.expr]:
             case _:
                 return {}
     return found
+
+
+def _assignment(node: ast.stmt) -> tuple[list[ast.expr], ast.expr | None]:
+    """Return targets and value of an assignment; no value of any other statement."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            return targets, value
+        case ast.AnnAssign(target=target, value=value):
+            return [target], value
+        case _:
+            return [], None
 
 
 def is_literal(node: ast.expr) -> bool:
@@ -406,17 +377,13 @@ def _kind(node: ast.stmt) -> Kind:
             return Kind.IMPORT
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return Kind.DEFINITION
-        case ast.Assign(targets=targets, value=value):
-            return _assigned(node, targets, value)
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
-            return _assigned(node, [target], value)
         case ast.If() | ast.Try() if _guarded(node):
             return Kind.DEFINITION
         case _:
-            return Kind.LIVE
-
-
-def _assigned(node: ast.stmt, targets: list[ast.expr], value: ast.expr) -> Kind:
+            pass
+    targets, value = _assignment(node)
+    if value is None:
+        return Kind.LIVE
     if literals(node):
         return Kind.LITERAL
     plain = all(isinstance(target, ast.Name) for target in targets)
@@ -439,8 +406,3 @@ def _guarded(node: ast.stmt) -> bool:
             return True
         case _:
             return _kind(node) in (Kind.IMPORT, Kind.DEFINITION, Kind.LITERAL)
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(one.lineno for one in decorators)])

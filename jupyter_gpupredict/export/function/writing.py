@@ -33,26 +33,21 @@ LIMIT_S = 60.0
 """Large frameworks take ten seconds to import from a cold disk, and more from a network's."""
 _CODE = (
     "import sys; sys.path.insert(0, sys.argv[1]); sys.dont_write_bytecode = True; "
-    "import train_fn; callable(train_fn.train) or sys.exit('train is no function')"
+    "import train_fn; callable(train_fn.train) or sys.exit('train is not a function')"
 )
 
 
 def trial(folder: Path, environment: Iterable[str] = (), limit_s: float = LIMIT_S) -> None:
     """Import `train_fn` from a folder as a stranger would: elsewhere, and with nothing inherited.
 
-    Args:
-        folder: What was written.
-        environment: Names that the code reads; they are there, and empty.
-        limit_s: How long it may take.
+    The `environment` has these names, each empty.
 
     Raises:
-        TrialFailed: It does not import, or not in time; says why in one line.
+        TrialFailed: It does not import, or not within `limit_s`; says why in one line.
     """
     # `-P`: the empty working directory must not be importable, as it is not where the code lies
     command = [sys.executable, "-P", "-c", _CODE, str(folder)]
     given = {name: "" for name in environment if name.isidentifier()}
-    if os.name == "nt":  # without it, Windows starts no Python
-        given["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")
     with tempfile.TemporaryDirectory(prefix="gpupredict-trial-") as empty:
         try:
             ended = subprocess.run(
@@ -121,7 +116,8 @@ def destination(output: Path) -> Iterator[Destination]:
             handle, missing = below, missing[1:]
         yield Destination(output, handle, missing)
     except OSError as error:
-        why = "a file or a link is where a folder belongs" if _no_folder(error) else error.strerror
+        in_the_way = error.errno in (errno.ENOTDIR, errno.ELOOP)
+        why = "a file or a link is where a folder belongs" if in_the_way else error.strerror
         raise ExportError(f"cannot write {output}: {why}", "choose another folder") from error
     finally:
         os.close(handle)
@@ -262,7 +258,3 @@ def _folder(handle: int, *names: str, make: bool = False) -> Iterator[int]:
         yield found
     finally:
         os.close(found)
-
-
-def _no_folder(error: OSError) -> bool:
-    return error.errno in (errno.ENOTDIR, errno.ELOOP)
