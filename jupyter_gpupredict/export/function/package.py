@@ -18,7 +18,7 @@ from jupyter_gpupredict.export.function.container import (
     dockerignore,
     recipe,
 )
-from jupyter_gpupredict.export.function.module import TEMPLATES
+from jupyter_gpupredict.export.function.module import template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,8 +164,8 @@ def _code_documents(
 ) -> list[Document]:
     documents = [
         Document("train_fn.py", built.module),
-        Document("handler.py", _template("handler.py.txt")),
-        *(Document(one.path, _template(one.template)) for one in adapters),
+        Document("handler.py", template("handler.py.txt")),
+        *(Document(one.path, template(one.template)) for one in adapters),
         *(Document(path, source) for path, source in built.files),
         Document("requirements.txt", built.requirements.text),
     ]
@@ -179,10 +179,6 @@ def _code_documents(
         Document(".dockerignore", dockerignore()),
         Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),
     ]
-
-
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _record(

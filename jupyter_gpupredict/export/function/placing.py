@@ -358,14 +358,15 @@ def _shared(
     bound: Collection[str], definitions: Iterable[Statement], kept: Iterable[Statement]
 ) -> frozenset[str]:
     kept = tuple(kept)
-    if _mentioned(kept) & _DYNAMIC:
+    if mentioned(kept) & _DYNAMIC:
         return frozenset(bound)
     read = {name for one in definitions for name in one.names.later}
     read |= {name for one in kept for name in one.names.declared}
     return frozenset(read.intersection(bound))
 
 
-def _mentioned(statements: Iterable[Statement]) -> set[str]:
+def mentioned(statements: Iterable[Statement]) -> set[str]:
+    """Return every name that stands in statements."""
     nodes = (node for one in statements for node in ast.walk(one.node))
     return {node.id for node in nodes if isinstance(node, ast.Name)}
 
@@ -384,7 +385,7 @@ def _imports(
         if one.kind is Kind.IMPORT and one.order not in moved
         for binding in _bindings(one, found.wanted[one.order])
     ]
-    used = _mentioned(kept)
+    used = mentioned(kept)
     for one in own:
         taken = _bindings(one, used)
         bindings += taken
