@@ -72,6 +72,7 @@ _SAID = re.compile(
     r"(?i)\b(pass(?:word|wd|phrase)|pwd|secret|token|api[-_ ]?key)(?:\s+is)?\s+([^\s'\"\0]{6,})"
 )
 _SCHEME = re.compile(r"(?i)\b(?:bearer|basic|token|apikey)\s+([\w.~+/=:-]{8,})")
+_BEFORE = re.compile(r"([A-Za-z]\w*)\W{0,3}$")
 _WORD = re.compile(r"[A-Za-z0-9+/_.~-]{16,}={0,2}")
 _TYPED = re.compile(
     r"(?<!\S)(?=\S{8,40}(?!\S))(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d\S*\d)(?=\S*[!@#$%^&*])[\w!@#$%^&*-]{8,40}(?!\S)"
@@ -203,22 +204,18 @@ def _shaped(text: str, place: Place) -> Iterator[Span]:
 
 def _in_addresses(text: str) -> Iterator[Span]:
     for address in _ADDRESS.finditer(text):
-        for found in _USERINFO.finditer(address[0]):
+        for found in _USERINFO.finditer(text, *address.span()):
             if _is_password(found[2]) if found[1] is not None else _is_dense(found[2]):
-                yield _part(address, found.span(2), "an address with a password", "URL_PASSWORD")
-        for found in _QUERY.finditer(address[0]):
+                yield Span(*found.span(2), "an address with a password", "URL_PASSWORD")
+        for found in _QUERY.finditer(text, *address.span()):
             name, value = letters(found[1]), found[2]
             strong = _STRONG.search(name) and _is_password(value)
             dense = _is_dense(value, 8) or (_SIGNS.search(name) and _is_mixed(value))
             if strong or (_WEAK.search(name) and dense and not _is_placeholder(value)):
-                yield _part(address, found.span(2), "an address with a key", _upper(found[1]))
+                yield Span(*found.span(2), "an address with a key", _upper(found[1]))
     for found in _SCHEME.finditer(text):
         if _is_dense(found[1], 12):
             yield Span(*found.span(1), "an authorization", "AUTHORIZATION")
-
-
-def _part(around: re.Match[str], span: tuple[int, int], kind: str, variable: str) -> Span:
-    return Span(around.start() + span[0], around.start() + span[1], kind, variable)
 
 
 def _in_pairs(text: str) -> Iterator[Span]:
@@ -266,9 +263,7 @@ def _drawn(text: str, place: Place) -> Iterator[Span]:
     rest = _ADDRESS.sub(lambda one: "\0" * len(one[0]), text)
     rest = _BLOCK.sub(lambda one: "\0" * len(one[0]), rest)
     for found in _WORD.finditer(rest):
-        before = re.search(
-            r"([A-Za-z]\w*)\W{0,3}$", rest[max(0, found.start() - 60) : found.start()]
-        )
+        before = _BEFORE.search(rest, max(0, found.start() - 60), found.start())
         if _is_drawn(found[0]) and not (before and _is_harmless(before[1])):
             yield Span(*found.span(), "a random-looking string", _variable(place))
 

@@ -62,13 +62,10 @@ class Names:
 def of_statements(statements: Iterable[ast.stmt], *, lazy: bool = False) -> Names:
     """Return the names of statements that run one after another.
 
-    Args:
-        statements: In their order.
-        lazy: `from __future__ import annotations` is on: what annotations name need not exist.
+    `lazy`: `from __future__ import annotations` is on; what annotations name need not exist.
     """
     flow = _Flow(lazy=lazy)
-    for statement in statements:
-        flow.statement(statement)
+    flow.block(statements)
     return flow.names()
 
 
@@ -117,8 +114,24 @@ class _Flow:
                 self.effect(node.value)
             case ast.Global():
                 self.declared.update(node.names)
-            case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
-                self.assignment(node)
+            case ast.AugAssign():
+                self.read(node.value)
+                self.read(_as_load(node.target))
+                self.store(node.target)
+                if isinstance(node.target, ast.Name):
+                    self.changes.add(node.target.id)
+            case ast.Assign():
+                self.read(node.value)
+                for target in node.targets:
+                    self.store(target)
+            case ast.AnnAssign():
+                self.annotation(node.annotation)
+                if node.value is not None:
+                    self.read(node.value)
+                    self.store(node.target)
+            case ast.Delete():
+                for target in node.targets:
+                    self.store(target, binds=False)
             case ast.If():
                 self.read(node.test)
                 self.branches(node.body, node.orelse)
@@ -148,29 +161,6 @@ class _Flow:
                     (self.store if stored else self.read)(child)
                 case _:
                     self.compound(child)
-
-    def assignment(self, node: ast.stmt) -> None:
-        match node:
-            case ast.AugAssign():
-                self.read(node.value)
-                self.read(_as_load(node.target))
-                self.store(node.target)
-                if isinstance(node.target, ast.Name):
-                    self.changes.add(node.target.id)
-            case ast.Assign():
-                self.read(node.value)
-                for target in node.targets:
-                    self.store(target)
-            case ast.AnnAssign():
-                self.annotation(node.annotation)
-                if node.value is not None:
-                    self.read(node.value)
-                    self.store(node.target)
-            case ast.Delete():
-                for target in node.targets:
-                    self.store(target, binds=False)
-            case _:
-                pass
 
     def block(self, statements: Iterable[ast.stmt]) -> None:
         for statement in statements:
@@ -256,8 +246,6 @@ class _Flow:
                     self.read(value)
                 case ast.MatchClass(cls=kind):
                     self.read(kind)
-                case _:
-                    pass
 
     def effect(self, node: ast.expr) -> None:
         """A call whose value nobody takes is made for what it changes."""
@@ -329,28 +317,24 @@ def _tables(
 
 def called_at_once(node: ast.stmt) -> set[str]:
     """Return the names that are called, or given to a call, while a definition runs."""
-    found: set[str] = set()
-
-    def walk(inner: ast.AST) -> None:
-        if isinstance(inner, ast.Call):
-            roots = [_root(inner.func), *(_root(one) for one in inner.args)]
-            roots += [_root(word.value) for word in inner.keywords]
-            found.update(root for root in roots if root is not None)
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            makers = list(inner.decorator_list)
-            if isinstance(inner, ast.ClassDef):
-                makers += [word.value for word in inner.keywords]  # above all, a metaclass
-            found.update(root for root in map(_root, makers) if root is not None)
+    found: set[str | None] = set()
+    queue: list[ast.AST] = [node]
+    while queue:
+        inner = queue.pop()
         children: Iterable[ast.AST] = ast.iter_child_nodes(inner)
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-            children = (*inner.decorator_list, inner.args)
-        elif isinstance(inner, ast.Lambda):
-            children = (inner.args,)
-        for child in children:
-            walk(child)
-
-    walk(node)
-    return found
+        called: list[ast.expr] = []
+        match inner:
+            case ast.Call():
+                called = [inner.func, *inner.args, *(word.value for word in inner.keywords)]
+            case ast.ClassDef():  # its keywords are above all a metaclass
+                called = [*inner.decorator_list, *(word.value for word in inner.keywords)]
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                called, children = inner.decorator_list, (*inner.decorator_list, inner.args)
+            case ast.Lambda():
+                children = (inner.args,)
+        found.update(map(_root, called))
+        queue += children
+    return {name for name in found if name is not None}
 
 
 def awaits(nodes: Iterable[ast.AST]) -> bool:
@@ -420,8 +404,6 @@ def _outer(node: ast.AST, old: str) -> Iterator[ast.AST]:
                 yield child
             case ast.Global(names=words) if old in words:
                 yield child
-            case _:
-                pass
         if isinstance(child, _FUNCTIONS) and _is_local(child, old):
             for inner in getattr(child, "decorator_list", []) + child.args.defaults:
                 yield from _outer(ast.Expression(inner), old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.export.function.statements import Kind, Statement, is_literal, literals
@@ -186,47 +186,37 @@ def place(found: Finding) -> Placed:
         one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & found.again
     ]
     body = [one for one in found.own if one not in hoisted and one not in imports]
-    params = _Params()
+    params: dict[str, Statement] = {}
+    notes: list[str] = []
     prelude = [
         one
         for one in found.chosen
-        if one.order in moved or (one.kind in _VALUES and _is_prelude(one, found, fixed, params))
+        if one.order in moved
+        or (one.kind in _VALUES and _is_prelude(one, found, fixed, params, notes))
     ]
     own = [one for one in body if _is_own_parameter(one, found)]
-    for one in own:
-        params.add(one, literals(one.node))
+    params |= {name: one for one in own for name in literals(one.node)}
     taken = _bound(own)
     prelude = [one for one in prelude if not (one.kind in _VALUES and one.names.binds <= taken)]
     body = [one for one in body if one not in own]
     for name in found.given:
-        params.defaults.pop(name, None)
+        params.pop(name, None)
     constants = [one for one in found.chosen if one.order in fixed]
     module = sorted([*definitions, *constants, *hoisted], key=lambda one: one.order)
     required = tuple(sorted(found.given))
-    bound = {*params.defaults, *required, *_bound(prelude), *_bound(body)}
+    bound = {*params, *required, *_bound(prelude), *_bound(body)}
     return Placed(
-        imports=_imports(found, moved, (*module, *prelude, *body), imports, params.notes),
+        imports=_imports(found, moved, (*module, *prelude, *body), imports, notes),
         module=tuple(module),
         prelude=tuple(prelude),
         body=tuple(body),
-        defaults=tuple(params.defaults.items()),
-        places=params.places,
+        defaults=tuple((name, literals(one.node)[name]) for name, one in params.items()),
+        places={name: one.place for name, one in params.items()},
         required=required,
         shared=_shared(bound, [*definitions, *hoisted], (*module, *prelude, *body)),
         returns_result="result" in _bound(body),
-        notes=tuple(params.notes),
+        notes=tuple(notes),
     )
-
-
-@dataclass(slots=True)
-class _Params:
-    defaults: dict[str, ast.expr] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, statement: Statement, values: Mapping[str, ast.expr]) -> None:
-        self.defaults.update(values)
-        self.places.update(dict.fromkeys(values, statement.place))
 
 
 def _bound(statements: Iterable[Statement]) -> set[str]:
@@ -311,7 +301,11 @@ def _fixed(found: Finding, definitions: Iterable[Statement]) -> set[Order]:
 
 
 def _is_prelude(
-    statement: Statement, found: Finding, fixed: Collection[Order], params: _Params
+    statement: Statement,
+    found: Finding,
+    fixed: Collection[Order],
+    params: dict[str, Statement],
+    notes: list[str],
 ) -> bool:
     """Whether a constant of an earlier cell is assigned by the call; else it may be a parameter."""
     wanted = found.wanted.get(statement.order, frozenset())
@@ -322,7 +316,7 @@ def _is_prelude(
     if statement.kind is Kind.DERIVED:
         return not constant or touched
     if constant and not touched:
-        params.notes += [
+        notes += [
             f"{name} ({statement.place}) is read while a function or class is defined: it is a "
             "constant, not a parameter"
             for name in values
@@ -330,7 +324,7 @@ def _is_prelude(
         return False
     if touched or any(map(_is_empty, values.values())):
         return True
-    params.add(statement, values)
+    params |= dict.fromkeys(values, statement)
     return False
 
 
@@ -355,9 +349,8 @@ def _is_own_parameter(statement: Statement, found: Finding) -> bool:
 
 
 def _shared(
-    bound: Collection[str], definitions: Iterable[Statement], kept: Iterable[Statement]
+    bound: Collection[str], definitions: Iterable[Statement], kept: Sequence[Statement]
 ) -> frozenset[str]:
-    kept = tuple(kept)
     if mentioned(kept) & _DYNAMIC:
         return frozenset(bound)
     read = {name for one in definitions for name in one.names.later}
@@ -397,9 +390,8 @@ def _imports(
 
 def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
     node = statement.node
-    if not isinstance(node, ast.Import | ast.ImportFrom):
-        return []
-    if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+    future = getattr(node, "module", "") == "__future__"
+    if future or not isinstance(node, ast.Import | ast.ImportFrom):
         return []
     found: list[Binding] = []
     for alias in node.names:
@@ -413,6 +405,4 @@ def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
 
 def _is_empty(value: ast.expr) -> bool:
     """Whether a literal is there to be filled."""
-    if isinstance(value, ast.Dict):
-        return not value.keys
-    return isinstance(value, ast.List | ast.Set) and not value.elts
+    return ast.unparse(value) in ("[]", "{}")

@@ -145,8 +145,6 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant() as value)
             ):
                 yield id(value), name
-            case _:
-                pass
 
 
 def _fixed(tree: ast.AST) -> Iterator[ast.AST]:
@@ -157,8 +155,6 @@ def _fixed(tree: ast.AST) -> Iterator[ast.AST]:
                 yield from ast.walk(value)
             case ast.FormattedValue(format_spec=ast.expr() as spec):
                 yield spec
-            case _:
-                pass
 
 
 def _joined(node: ast.expr, spans: Sequence[Span], reads: Sequence[ast.expr]) -> ast.expr:

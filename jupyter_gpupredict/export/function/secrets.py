@@ -249,8 +249,6 @@ def _assigned(targets: Sequence[ast.expr], value: ast.expr) -> Iterator[tuple[as
                 for one, inner in zip(places, values, strict=True):
                     yield from _assigned([one], inner)
                 return
-            case _:
-                pass
     names = [name for name in map(_named, targets) if name]
     yield value, Place(next((n for n in names if is_secret_name(n)), names[0] if names else ""))
 

@@ -239,11 +239,11 @@ class _Slicer:
     def _need_submodules(self, name: str, statement: Statement) -> None:
         """`import a.b` and `import a.c` bind the same `a`: each adds to what it offers."""
         for other in self.binding[name]:
-            if other.order < statement.order and isinstance(other.node, ast.Import):
-                dotted = [a for a in other.node.names if not a.asname and "." in a.name]
-                if any(a.name.split(".")[0] == name for a in dotted):
-                    self.wanted.setdefault(other.order, set()).add(name)
-                    self.chosen[other.order] = other
+            if other.order >= statement.order or not isinstance(other.node, ast.Import):
+                continue
+            if any(not a.asname and a.name.startswith(f"{name}.") for a in other.node.names):
+                self.wanted.setdefault(other.order, set()).add(name)
+                self.chosen[other.order] = other
 
     def _choose(self, statement: Statement) -> None:
         if statement.order in self.chosen:
@@ -263,9 +263,9 @@ class _Slicer:
         what it needs.
         """
         needed = statement.names.strong | statement.names.weak
-        return (
-            needed | self._read_by_calls(statement) if statement.kind is Kind.DEFINITION else needed
-        )
+        if statement.kind is Kind.DEFINITION:
+            needed |= self._read_by_calls(statement)
+        return needed
 
     def _read_by_calls(self, statement: Statement) -> frozenset[str]:
         """Return what the functions read that a statement calls, and those that they may call."""
@@ -295,9 +295,8 @@ class _Slicer:
 
     def _given_instead(self, statement: Statement) -> bool:
         """Whether a statement only makes what the caller is to give."""
-        node = statement.node
-        single = isinstance(node, ast.Assign | ast.AnnAssign)
-        return single and bool(statement.names.binds) and statement.names.binds <= self.params
+        assigns = isinstance(statement.node, ast.Assign | ast.AnnAssign)
+        return assigns and set() < statement.names.binds <= self.params
 
     # ---- refusing -----------------------------------------------------------------------------
 

@@ -66,11 +66,7 @@ class CellCode:
 
 
 def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
-    """Return a cell as Python.
-
-    Args:
-        cell: As it was executed.
-        setup: Tags, or numbers as in `In [3]`, of cells that count as marked with `setup`.
+    """Return a cell as Python; a tag, or its number as in `In [3]`, may mark it as `setup`.
 
     Raises:
         SyntaxError: The cell is not Python, even after IPython's transformations.
@@ -292,13 +288,7 @@ class Statement:
 
 
 def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statement]:
-    """Yield the statements of a cell; ignored ones are noted on the cell and left out.
-
-    Args:
-        code: The cell.
-        number: Its place in the order of execution.
-        lazy: Annotations are not evaluated, see `names`.
-    """
+    """Yield the statements of the cell with this number; ignored ones are noted and left out."""
     if code.mark == "ignore":
         code.notes.append(f"{code.label} was left out, as it is marked")
         return
@@ -349,7 +339,7 @@ def _assignment(node: ast.stmt) -> tuple[list[ast.expr], ast.expr | None]:
 
 def is_literal(node: ast.expr) -> bool:
     """Whether an expression is made of constants alone."""
-    return _pure(node, with_names=False)
+    return all(isinstance(inner, _PURE) for inner in ast.walk(node))
 
 
 _PURE = (
@@ -357,16 +347,9 @@ _PURE = (
     ast.unaryop, ast.expr_context,
 )  # fmt: skip
 _NAMED = (
-    ast.Name, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue, ast.Subscript,
-    ast.Slice, ast.Starred, ast.boolop, ast.cmpop,
+    *_PURE, ast.Name, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue,
+    ast.Subscript, ast.Slice, ast.Starred, ast.boolop, ast.cmpop,
 )  # fmt: skip
-
-
-def _pure(node: ast.expr, *, with_names: bool) -> bool:
-    allowed = (*_PURE, *_NAMED) if with_names else _PURE
-    return all(
-        isinstance(inner, allowed) or (with_names and is_environ(inner)) for inner in ast.walk(node)
-    )
 
 
 def _kind(node: ast.stmt) -> Kind:
@@ -379,17 +362,17 @@ def _kind(node: ast.stmt) -> Kind:
             return Kind.DEFINITION
         case ast.If() | ast.Try() if _guarded(node):
             return Kind.DEFINITION
-        case _:
-            pass
     targets, value = _assignment(node)
     if value is None:
         return Kind.LIVE
     if literals(node):
         return Kind.LITERAL
-    plain = all(isinstance(target, ast.Name) for target in targets)
-    if plain and isinstance(value, ast.Lambda):
+    if not all(isinstance(target, ast.Name) for target in targets):
+        return Kind.LIVE
+    if isinstance(value, ast.Lambda):
         return Kind.DEFINITION
-    return Kind.DERIVED if plain and _pure(value, with_names=True) else Kind.LIVE
+    derived = all(isinstance(inner, _NAMED) or is_environ(inner) for inner in ast.walk(value))
+    return Kind.DERIVED if derived else Kind.LIVE
 
 
 def _guarded(node: ast.stmt) -> bool:
