@@ -157,7 +157,7 @@ def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
         "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
-        "export/function/module.py", "export/checks/",
+        "export/function/container.py", "export/checks/",
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import UnknownName
@@ -129,35 +130,25 @@ def dockerfile(
     `python` is the notebook's, such as `3.11`; without a base image of the user's own, its slim
     image is taken, which brings no CUDA, as wheels bring their own.
     """
-    base = base_image or f"python:{python}-slim"
-    top = sorted(path for path in sources if "/" not in path)
-    folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
-    command = "adapters/serve.py" if recipe(request.workload).serves else "handler.py"
-    tools = []
+    tools = ""
     if request.workload == "rayjob":
-        tools = ["# KubeRay asks with wget whether Ray is well."]
+        tools = "# KubeRay asks with wget whether Ray is well.\n"
         if not base_image:  # which is no Debian, perhaps, or has it
-            tools += [
-                "RUN apt-get update && apt-get install -y --no-install-recommends wget \\",
-                "    && rm -rf /var/lib/apt/lists/*",
-            ]
-    lines = [
-        f"FROM {base}",
-        "# Wheels of torch and of CUDA bring their runtime; code that is compiled against CUDA",
-        "# needs a base image that has it: --base-image.",
-        "ENV PYTHONUNBUFFERED=1",
-        *tools,
-        "WORKDIR /app",
-        "COPY requirements.txt ./",
-        "RUN pip install --no-cache-dir -r requirements.txt",
-        f"COPY {' '.join(top)} gpupredict.json ./",
-        *(f"COPY {name} ./{name}" for name in folders),
-        *([] if request.sharing in ROOT_SHARING else [f"USER {_USER}"]),
-        f'CMD ["python", "{command}"]',
-    ]
-    return "\n".join(lines) + "\n"
+            tools += (
+                "RUN apt-get update && apt-get install -y --no-install-recommends wget \\\n"
+                "    && rm -rf /var/lib/apt/lists/*\n"
+            )
+    folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
+    return template("Dockerfile.txt").format(
+        base=base_image or f"python:{python}-slim",
+        tools=tools,
+        files=" ".join(sorted(path for path in sources if "/" not in path)),
+        folders="".join(f"COPY {name} ./{name}\n" for name in folders),
+        user="" if request.sharing in ROOT_SHARING else f"USER {_USER}\n",
+        command="adapters/serve.py" if recipe(request.workload).serves else "handler.py",
+    )
 
 
-def dockerignore() -> str:
-    """Return what stays out of the image: above all `.env`."""
-    return "\n".join((".env", ".env.*", ".git", "__pycache__", "*.pyc", "deploy", ""))
+def template(name: str) -> str:
+    """Return a text that the folder is made from."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")

@@ -8,11 +8,11 @@ import io
 import itertools
 import sys
 import tokenize
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ExportError, UnsupportedCell
 from jupyter_gpupredict.export.function import names
+from jupyter_gpupredict.export.function.container import template
 from jupyter_gpupredict.export.function.names import rename
 from jupyter_gpupredict.export.function.placing import mentioned
 
@@ -24,20 +24,7 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = "jupyter_gpupredict"
-_BODIES = {
-    "track": (
-        "def {name}(iterable, *_arguments, **_options):\n"
-        '    """Nothing is measured here: the iterable as it is."""\n'
-        "    return iterable\n"
-    ),
-    "phase": (
-        "def {name}(*_arguments, **_options):\n"
-        '    """Nothing is measured here: a context that does nothing."""\n'
-        "    import contextlib\n\n"
-        "    return contextlib.nullcontext()\n"
-    ),
-    "epoch": ('def {name}(*_arguments, **_options):\n    """Nothing is measured here."""\n'),
-}
+_STAND_INS = ("track", "phase", "epoch")
 
 
 def is_ours(node: ast.AST) -> bool:
@@ -55,23 +42,26 @@ def _stand_in(node: ast.Import | ast.ImportFrom, name: str, place: str) -> str |
     if not is_ours(node):
         return None
     if isinstance(node, ast.Import):
-        methods = ("@staticmethod\n" + body.format(name=one) for one, body in _BODIES.items())
-        return f'class {name}:\n    """Nothing is measured here."""\n\n{indent("".join(methods))}'
-    if wanted in _BODIES:
-        return _BODIES[wanted].format(name=name)
+        methods = "".join(f"@staticmethod\n{_function(one)}" for one in _STAND_INS)
+        return f'class {name}:\n    """Nothing is measured here."""\n\n{indent(methods)}'
+    if wanted in _STAND_INS:
+        return _function(wanted, name)
     raise UnsupportedCell(
         f"{place}: {_PACKAGE} is there for notebooks, not for functions",
-        f"of it, {', '.join(_BODIES)} may stand in the cell",
+        f"of it, {', '.join(_STAND_INS)} may stand in the cell",
     )
+
+
+def _function(wanted: str, name: str = "") -> str:
+    """Return one of our own functions as one that does nothing, under this name."""
+    body = ast.parse(template("standins.py.txt")).body
+    functions = {one.name: one for one in body if isinstance(one, ast.FunctionDef)}
+    functions[wanted].name = name or wanted
+    return ast.unparse(functions[wanted]) + "\n"
 
 
 RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQUIRED", "_OPTIONAL")
 _INDENT = "    "
-
-
-def template(name: str) -> str:
-    """Return a file that the folder holds as it is."""
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def module_text(found: Slice, name: str, label: str, *, measured: bool = False) -> str:
@@ -94,11 +84,7 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
         "".join(f"{line}\n" for line in imports),
     ]
     if found.displays:
-        parts.append(
-            "\n\ndef display(*objects, **_options):\n"
-            '    """Print what a notebook would show."""\n'
-            "    print(*objects)\n"
-        )
+        parts.append("\n\n" + _function("display"))
     parts += [f"\n\n{text}" for text in standing]
     block = True  # a definition stands apart from what is before and after it
     for statement in found.placed.module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Document, Json, image
@@ -15,10 +14,10 @@ from jupyter_gpupredict.export.function.container import (
     ROOT_SHARING,
     chosen_adapters,
     dockerfile,
-    dockerignore,
     recipe,
+    template,
 )
-from jupyter_gpupredict.export.function.module import template
+from jupyter_gpupredict.export.function.requirements import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,27 +34,20 @@ def readme(
 ) -> str:
     """Return the README of a folder, with or without code."""
     memory = figures.memory_mib
-    lines = [
-        f"# {markdown(figures.name)}",
-        "",
-        f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
-        f"jupyter_gpupredict {figures.tool_version}.",
-        "",
-        *_commands(figures, request, manifests, code),
-        "## Figures",
-        "",
-        f"- Share: {_share(figures)}",
-        f"- GPU memory: {'not limited' if memory is None else f'{memory} MiB'}",
-        f"- Prediction: {figures.state}, from source {code_span(figures.source)}",
-        *(f"- {markdown(warning)}" for warning in figures.warnings),
-        "",
-        "They hold for the GPU model that was measured. `gpupredict.json` has them in full.",
-        "",
-        *_about(code, figures, request),
-        "Manifests: " + ", ".join(code_span(document.path) for document in manifests),
-        "",
-    ]
-    return "\n".join(lines)
+    return template("README.md.txt").format(
+        name=markdown(figures.name),
+        workload=request.workload,
+        sharing=request.sharing,
+        version=figures.tool_version,
+        commands="\n".join(_commands(figures, request, manifests, code)),
+        share=_share(figures),
+        memory="not limited" if memory is None else f"{memory} MiB",
+        state=figures.state,
+        source=code_span(figures.source),
+        warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
+        code="\n".join(_about(code, figures, request)),
+        manifests=", ".join(code_span(document.path) for document in manifests),
+    )
 
 
 def _commands(
@@ -64,35 +56,32 @@ def _commands(
     # the workload's own file comes first; companions are for the cluster's administrator
     cluster = recipe(request.workload).deploy.format(manifest=manifests[0].path)
     if code is None:
-        return ["```bash", cluster, "```", ""]
-    example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"
+        return [cluster]
+    example = json.dumps(dict.fromkeys(code.required, "..."))
     named = image(figures, request)
     options = ["--rm", "--gpus all"]
     options += ["--env-file .env"] if ranks.given_by_user(code.environment, figures) else []
-    alone = ""
-    if figures.ranks > 1:
-        pairs = [f"{name}={value}" for name, value in ranks.ALONE.items()]
-        options += [f"-e {pair}" for pair in pairs]
-        alone = f"{' '.join(pairs)} "
+    pairs = [f"{name}={value}" for name, value in ranks.ALONE.items() if figures.ranks > 1]
+    options += [f"-e {pair}" for pair in pairs]
+    python = " ".join([*pairs, f"python handler.py '{example}'"])
     return [
-        "```bash",
-        f"pip install -r requirements.txt && {alone}python handler.py '{example}'",
+        f"pip install -r requirements.txt && {python}",
         f"docker build -t {named} . && docker run {' '.join(options)} {named} "
         f"python handler.py '{example}'",
         cluster,
-        "```",
-        "",
     ]
 
 
 def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[str]:
     if code is None:
-        missing = "No code was captured: put the function's entry point beside this file as"
-        return ["## Code", "", missing, "`handler.py`.", ""]
+        return [
+            "No code was captured: put the function's entry point beside this file as",
+            "`handler.py`.",
+        ]
     given = [
         f"{code_span(name)}{' (required)' * (name in code.required)}" for name in code.parameters
     ]
-    lines = ["## Code", "", "Parameters: " + (", ".join(given) or "none") + "."]
+    lines = ["Parameters: " + (", ".join(given) or "none") + "."]
     if figures.ranks > 1:
         lines.append("By hand, as above, one rank runs alone.")
     if names := ranks.given_by_user(code.environment, figures):
@@ -105,7 +94,7 @@ def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[
     if code.notes:
         notes = [f"- {markdown(note)}" for note in code.notes]
         lines += ["", "Other than in the notebook:", "", *notes]
-    return [*lines, ""]
+    return lines
 
 
 def _share(figures: Figures) -> str:
@@ -137,7 +126,7 @@ def folder(
         ExportError: The code cannot become a folder.
     """
     files: list[Json] = [document.path for document in manifests]
-    record = _record(run, figures, request, basis, files, list(forced))
+    record = _record(run, figures, request, basis, files, forced)
     built, written = None, []
     if code is not None:
         adapters = chosen_adapters(request.workload, figures.ranks, code.adapters)
@@ -176,7 +165,7 @@ def _code_documents(
     return [
         *documents,
         Document("Dockerfile", recipe),
-        Document(".dockerignore", dockerignore()),
+        Document(".dockerignore", template("dockerignore.txt")),
         Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),
     ]
 
@@ -187,21 +176,21 @@ def _record(
     request: ExportRequest,
     basis: str,
     files: list[Json],
-    forced: list[str],
+    forced: Sequence[str],
 ) -> Json:
-    told, started = run.recommendation, run.started
-    assert told is not None  # noqa: S101 - `figures` refuses a run without one
-    found = told.confidence
-    memory = told.memory.target_bytes if told.memory else None
+    predicted, started = run.recommendation, run.started
+    assert predicted is not None  # noqa: S101 - `figures` refuses a run without one
+    found = predicted.confidence
+    memory = predicted.memory.target_bytes if predicted.memory else None
     prediction: dict[str, Json] = {
-        "state": told.state,
-        "converged_at_s": told.converged_at_s,
-        "metric": METRICS[told.metric].csv,
-        "basis": told.basis,
-        "target_pct": max(1, round(100 * (told.target_ratio or 0.01))),
-        "mean_pct": round(100 * (told.mean_ratio or 0.0), 3),
+        "state": predicted.state,
+        "converged_at_s": predicted.converged_at_s,
+        "metric": METRICS[predicted.metric].csv,
+        "basis": predicted.basis,
+        "target_pct": max(1, round(100 * (predicted.target_ratio or 0.01))),
+        "mean_pct": round(100 * (predicted.mean_ratio or 0.0), 3),
         "mem_target_mib": None if memory is None else round(memory / (1 << 20), 1),
-        "coverage_target": told.coverage_target_ratio,
+        "coverage_target": predicted.coverage_target_ratio,
         "confidence": None
         if found is None
         else {
@@ -246,7 +235,7 @@ def _record(
         "export": export,
         "observation": {
             "source": started.source,
-            "watched_s": round(told.watched_s, 3),
+            "watched_s": round(predicted.watched_s, 3),
             "runtime_s": None,
             "samples": run.samples,
             "hosts": figures.hosts,
@@ -257,6 +246,6 @@ def _record(
         "tool": {"name": "jupyter_gpupredict", "version": figures.tool_version},
         "cell": {
             "sha256": figures.code_hash or "0" * 64,
-            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "python": PYTHON,
         },
     }

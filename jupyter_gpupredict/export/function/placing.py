@@ -7,6 +7,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.export.function.secrets import argument_defaults
 from jupyter_gpupredict.export.function.statements import Kind, Statement, is_literal, literals
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def find_entry(statements: Sequence[Statement]) -> Entry | None:
     positional = [one.arg for one in arguments.args]
     names = [*positional, *(one.arg for one in arguments.kwonlyargs)]
     values: dict[str, ast.expr | None] = dict.fromkeys(names)
-    optional = positional[len(positional) - len(arguments.defaults) :]
-    values |= dict(zip(optional, arguments.defaults, strict=True))
-    values |= dict(zip(names[len(positional) :], arguments.kw_defaults, strict=True))
+    values |= argument_defaults(arguments)
     if node is not None:
         given = [*node.args, *(word.value for word in node.keywords)]
         if not all(is_literal(one) for one in given) or any(not w.arg for w in node.keywords):

@@ -17,6 +17,7 @@ from jupyter_gpupredict.export.function.secrets import (
     in_comment,
     line_of,
     literals,
+    pieces,
     suspects,
 )
 
@@ -55,11 +56,9 @@ class Remedy:
     taken: list[Taken] = field(default_factory=list)
 
     def apply(self, source: str, place: Callable[[int], str]) -> str:
-        """Return source without its credentials, on the same lines; what cannot be had stays.
+        """Return Python without its credentials, on the same lines; what cannot be had stays.
 
-        Args:
-            source: Python.
-            place: Line -> how a message names it.
+        `place` returns how a message names a line.
         """
         kept = {one.line for one in suspects(source) if one.allowed}
         tree = ast.parse(source)
@@ -92,10 +91,10 @@ class Remedy:
     def _name(self, value: str, wanted: str) -> str:
         if value not in self.names:
             name = wanted if self.way == "env" else wanted.lower()
-            number, others = 1, {*self.names.values(), *self.reserved}
-            while (one := name if number == 1 else f"{name}_{number}") in others:
-                number += 1
-            self.names[value] = one
+            taken = {*self.names.values(), *self.reserved}
+            numbered = (f"{name}_{number}" for number in itertools.count(2))
+            free = (one for one in itertools.chain([name], numbered) if one not in taken)
+            self.names[value] = next(free)
         return self.names[value]
 
     def _read(self, name: str) -> ast.expr:
@@ -159,46 +158,34 @@ def _fixed(tree: ast.AST) -> Iterator[ast.AST]:
 
 def _joined(node: ast.expr, spans: Sequence[Span], reads: Sequence[ast.expr]) -> ast.expr:
     """Return a string's expression in which other expressions stand for parts of it."""
-    atoms = list(_atoms(node))
+    atoms: list[str | ast.expr] = []
+    for piece in pieces(node) or ():
+        atoms += [piece] if isinstance(piece, ast.expr) else piece
     raw = any(isinstance(getattr(one, "value", None), bytes) for one in ast.walk(node))
-    pieces: list[ast.expr] = []
+    parts: list[ast.expr] = []
     at = 0
     for span, read in zip(spans, reads, strict=True):
-        pieces += _string(atoms[at : span.start], raw=raw)
-        pieces.append(ast.Call(ast.Attribute(read, "encode", ast.Load()), [], []) if raw else read)
+        parts += _string(atoms[at : span.start], raw=raw)
+        parts.append(ast.Call(ast.Attribute(read, "encode", ast.Load()), [], []) if raw else read)
         at = span.end
-    pieces += _string(atoms[at:], raw=raw)
-    return functools.reduce(lambda left, right: ast.BinOp(left, ast.Add(), right), pieces)
+    parts += _string(atoms[at:], raw=raw)
+    return functools.reduce(lambda left, right: ast.BinOp(left, ast.Add(), right), parts)
 
 
-def _atoms(node: ast.expr) -> Iterator[str | ast.FormattedValue]:
-    """Yield the characters of a string, and the values that are put between them."""
-    match node:
-        case ast.Constant(value=str(text)):
-            yield from text
-        case ast.Constant(value=bytes(content)):
-            yield from content.decode("latin-1")
-        case ast.JoinedStr(values=parts):
-            for part in parts:
-                yield from _atoms(part)
-        case ast.BinOp(left=left, right=right):
-            yield from _atoms(left)
-            yield from _atoms(right)
-        case ast.FormattedValue():
-            yield node
-        case _:
-            yield ast.FormattedValue(node, -1)
-
-
-def _string(atoms: Sequence[str | ast.FormattedValue], *, raw: bool) -> list[ast.expr]:
-    if not atoms:
-        return []
-    texts = [one for one in atoms if isinstance(one, str)]
-    if len(texts) == len(atoms):
-        text = "".join(texts)
-        return [ast.Constant(text.encode("latin-1") if raw else text)]
-    values: list[ast.expr] = [ast.Constant(one) if isinstance(one, str) else one for one in atoms]
-    return [ast.JoinedStr(values)]
+def _string(atoms: Sequence[str | ast.expr], *, raw: bool) -> Iterator[ast.expr]:
+    """Yield expressions for a part of a string: plain text, f-strings, what is added to them."""
+    inside = str | ast.FormattedValue
+    for quoted, group in itertools.groupby(atoms, lambda one: isinstance(one, inside)):
+        parts = list(group)
+        texts = [one for one in parts if isinstance(one, str)]
+        values = [one if isinstance(one, ast.expr) else ast.Constant(one) for one in parts]
+        if not quoted:
+            yield from values
+        elif len(texts) < len(parts):
+            yield ast.JoinedStr(values)
+        else:
+            text = "".join(texts)
+            yield ast.Constant(text.encode("latin-1") if raw else text)
 
 
 class _Replacing(ast.NodeTransformer):

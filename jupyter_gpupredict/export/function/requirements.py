@@ -29,7 +29,8 @@ _TAKEN = frozenset({"train_fn", "handler", "adapters", "function", "deploy", "fu
 _SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
 UNPINNED = "versions are not known here: pin them before you build"
 _OURS = "jupyter-gpupredict"
-_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The Python of this process, such as `3.11`."""
 _TORCH_INDEX = "https://download.pytorch.org/whl/"
 """Where PyTorch keeps builds with a local version (`+cu121`); the only index known here."""
 _VALUED = frozenset(
@@ -201,7 +202,7 @@ def requirements(
         lines.setdefault(key, line)
     if lines.pop(_OURS, ""):
         notes.append(f"{_OURS} is for notebooks and was left out of the requirements")
-    return _completed(lines, extra, _PYTHON, notes)
+    return _completed(lines, extra, PYTHON, notes)
 
 
 def unpinned(
@@ -214,7 +215,7 @@ def unpinned(
     """
     notes = [f"requirements.txt: {UNPINNED}; the kernel has other packages than the server"]
     if not python:
-        notes.append(f"the kernel's Python is not known: {_PYTHON} was written, the server's")
+        notes.append(f"the kernel's Python is not known: {PYTHON} was written, the server's")
     lines: dict[str, str] = {}
     for root, _, place, found in _owned(modules):
         if not found:
@@ -226,7 +227,7 @@ def unpinned(
         else:
             lines[_key(re.split(r"[^A-Za-z0-9._-]", words, maxsplit=1)[0])] = words
     lines.pop(_OURS, None)
-    return _completed(lines, extra, python or _PYTHON, notes, pinned=False)
+    return _completed(lines, extra, python or PYTHON, notes, pinned=False)
 
 
 def _completed(

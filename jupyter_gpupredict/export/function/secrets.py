@@ -169,23 +169,27 @@ def _breaks(text: str, span: Span) -> int:
 # ---- what stands around a literal ----------------------------------------------------------------
 
 
-def _text(node: ast.AST) -> str | None:
+def pieces(node: ast.AST) -> list[str | ast.expr] | None:
+    """Return the texts of a string, and the values put between them; None: it is not a string."""
     match node:
         case ast.Constant(value=str(text)):
-            return text
+            return [text]
         case ast.Constant(value=bytes(raw)):
-            return raw.decode("latin-1")
+            return [raw.decode("latin-1")]
         case ast.JoinedStr(values=values):
-            return "".join(
-                "\0" if isinstance(v, ast.FormattedValue) else _text(v) or "" for v in values
-            )
+            return [one for value in values for one in pieces(value) or [value]]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            sides = _text(left), _text(right)
-            return (
-                None if sides == (None, None) else "".join("\0" if s is None else s for s in sides)
-            )
-        case _:
-            return None
+            sides = [(side, pieces(side)) for side in (left, right)]
+            if any(found is not None for _, found in sides):
+                return [one for side, found in sides for one in found or [side]]
+    return None
+
+
+def _text(node: ast.AST) -> str | None:
+    found = pieces(node)
+    if found is None:
+        return None
+    return "".join(one if isinstance(one, str) else "\0" for one in found)
 
 
 def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
@@ -207,7 +211,7 @@ def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
                     yield key, Place(is_key=True)
                 yield value, Place(_text(key) or place.name) if key is not None else place
         case ast.arguments():
-            yield from _defaults(node)
+            yield from ((value, Place(name)) for name, value in argument_defaults(node))
         case ast.Call():
             yield from _arguments(node, place)
         case ast.Subscript(value=value, slice=key):
@@ -253,13 +257,14 @@ def _assigned(targets: Sequence[ast.expr], value: ast.expr) -> Iterator[tuple[as
     yield value, Place(next((n for n in names if is_secret_name(n)), names[0] if names else ""))
 
 
-def _defaults(node: ast.arguments) -> Iterator[tuple[ast.AST, Place]]:
+def argument_defaults(node: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the parameters that have a default, each with it."""
     given = [*node.posonlyargs, *node.args]
     for one, value in zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True):
-        yield value, Place(one.arg)
+        yield one.arg, value
     for one, default in zip(node.kwonlyargs, node.kw_defaults, strict=True):
         if default is not None:
-            yield default, Place(one.arg)
+            yield one.arg, default
 
 
 def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
