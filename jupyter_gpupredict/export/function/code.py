@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.cells import SECRETS_FROM
 from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
-from jupyter_gpupredict.export.function.module import is_ours, module_text
+from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
 from jupyter_gpupredict.export.function.requirements import (
     Requirements,
@@ -62,7 +62,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     Raises:
         UnsupportedCell: The cell needs what a folder cannot hold.
         SecretFound: The code holds what looks like a credential.
-        InvalidOption: There is no such remedy for one.
+        InvalidOption: `secrets` names another way than the known ones.
     """
     label, way = request.cells[-1].label, request.secrets
     if way and way not in SECRETS_FROM:
@@ -95,26 +95,17 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     trees = [ast.parse(module), *(ast.parse(source) for _, source in files)]
     read = [one for tree in trees for one in environment_names(tree)]
     variables = sorted({*found.environment, *read} - _SYSTEM)
-    parameters, required = _parameters(found)
+    defaults, required, optional = parameters(found)
     notes += _taken_out(remedy, {*read, *required}, found)
     return Code(
         module=module,
         files=files,
         requirements=needs,
         environment=tuple(one for one in variables if _VARIABLE.fullmatch(one)),
-        parameters=parameters,
-        required=required,
+        parameters=tuple(dict.fromkeys((*required, *defaults, *(optional or ())))),
+        required=tuple(required),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _parameters(found: Slice) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = [name for name, _ in found.placed.defaults]
-    required = list(found.placed.required)
-    if found.entry is not None:
-        names += [n for n in found.entry.names if n not in required and n != "params"]
-        required += [n for n in found.entry.required if n not in required]
-    return tuple(dict.fromkeys((*required, *names))), tuple(required)
 
 
 def _remedied(beside: Modules, remedy: Remedy) -> None:
@@ -127,7 +118,7 @@ def _remedied(beside: Modules, remedy: Remedy) -> None:
 
 
 def _taken_out(remedy: Remedy | None, used: set[str], found: Slice) -> list[str]:
-    """Return what is to be said of the credentials that the function would have held."""
+    """Return a note for each credential that was taken out of what the function holds."""
     if remedy is None:
         return []
     giver = "environment" if remedy.way == "env" else "caller"
@@ -164,10 +155,10 @@ def _suspicious(
 def _secrets(
     found: Slice, module: str, texts: Iterable[tuple[str, str]], label: str, *, allow: bool
 ) -> list[str]:
-    """Return what is to be said of credentials that stay.
+    """Return a note for each credential that stays.
 
     Raises:
-        SecretFound: There are some, and nobody said that they may.
+        SecretFound: One stays that neither a pragma nor the request allows.
     """
     seen: dict[str, tuple[str, Suspect]] = {}
     for place, one in _suspicious(found, module, texts, label):
@@ -189,7 +180,7 @@ def _values(found: Slice) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _refuse_home(found: Slice, files: Iterable[tuple[str, str]], label: str, folder: Path) -> None:
-    """A path into the user's home, or to the notebook, leads nowhere on another machine."""
+    """Refuse paths into the user's home, or to the notebook: another machine lacks them."""
     private = {str(Path.home()), str(folder.resolve())} - {"/", "."}
     texts = [(f"{one.place} names", one.text) for one in found.placed.kept]
     texts += [
@@ -201,9 +192,9 @@ def _refuse_home(found: Slice, files: Iterable[tuple[str, str]], label: str, fol
         for path, source in files
         for number, line in enumerate(source.splitlines(), start=1)
     ]
-    for said, text in texts:
+    for what, text in texts:
         if any(re.search(rf"{re.escape(one)}(?![\w.-])", text) for one in private):
             raise UnsupportedCell(
-                f"{said} a path of this machine's user",
+                f"{what} a path of this machine's user",
                 "make it relative, or let the caller give it with --param NAME (params=[NAME])",
             )

@@ -133,7 +133,7 @@ def dockerfile(
     tools = ""
     if request.workload == "rayjob":
         tools = "# KubeRay asks with wget whether Ray is well.\n"
-        if not base_image:  # which is no Debian, perhaps, or has it
+        if not base_image:  # which may not be Debian, or may have it
             tools += (
                 "RUN apt-get update && apt-get install -y --no-install-recommends wget \\\n"
                 "    && rm -rf /var/lib/apt/lists/*\n"

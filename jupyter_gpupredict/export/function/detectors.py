@@ -100,7 +100,7 @@ _HARMLESS = re.compile(
     r"|address|tag|branch|checkout|hard|head|version|column|field|feature|label|name|title"
     r"|(sort|primary|foreign|group|cache|state|dict|public|partition|index|join)key)(e?s)?$"
 )
-"""Names under which what looks drawn by chance is none the less no credential."""
+"""Names under which even random-looking values are harmless."""
 _LOGIN = re.compile(r"((log|sign)in|auth(enticate|orize)?|(basic|digest|proxy)auth|credentials?)$")
 _ASKS = re.compile(
     r"(get|load|read|fetch|create|ask|input|prompt|find|list|delete|remove|check|has|is|validate"
@@ -253,7 +253,7 @@ def _value_of(name: str) -> str:
 
 
 def _drawn(text: str, place: Place) -> Iterator[Span]:
-    """Yield the words of a text that look drawn by chance, unless they are said to be harmless."""
+    """Yield the words of a text that look random, unless a name says that they are harmless."""
     if any(_is_harmless(one) for one in (place.name, place.called.rpartition(".")[2]) if one):
         return
     for found in _TYPED.finditer(text):
@@ -269,7 +269,7 @@ def _drawn(text: str, place: Place) -> Iterator[Span]:
 
 
 def _is_drawn(word: str) -> bool:
-    """Whether characters look drawn by chance: many different ones, of several classes."""
+    """Whether characters look random: many different ones, of several classes."""
     word = word.strip("=./~")
     bare = re.sub(r"[^A-Za-z0-9]", "", word)
     if not 16 <= len(word) <= _LONGEST or _UUID.search(word) or _PICTURE.match(word):

@@ -71,10 +71,10 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
         found: The slice.
         name: The function's name, for the docstring.
         label: The measured cell, as the user knows it.
-        measured: It runs under our eyes: what it says of its progress is heard.
+        measured: It runs while it is measured, so that `track` and its like keep their effect.
 
     Raises:
-        ExportError: The module does not compile, or reads one it does not have: our fault.
+        ExportError: The module does not compile, or reads a name it lacks: a bug of ours.
     """
     renamed = _renamed(found)
     standing, imports = _imports(found, renamed, measured=measured)
@@ -91,7 +91,7 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
         apart = block or hasattr(statement.node, "body")
         parts.append("\n\n" * apart + _text(statement, renamed))
         block = hasattr(statement.node, "body")
-    parts += ["\n\n", _parameters(found), "\n\n", _cell(found, renamed), "\n\n"]
+    parts += ["\n\n", _tables(found), "\n\n", _cell(found, renamed), "\n\n"]
     tail = template("train_async.py.txt" if found.waits else "train_sync.py.txt")
     text = "".join([*parts, template("train.py.txt"), "\n\n", tail])
     _check(text)
@@ -200,8 +200,8 @@ class _Absolute(ast.NodeTransformer):
         return absolute(node)
 
 
-def _parameters(found: Slice) -> str:
-    """Return the tables of parameters."""
+def parameters(found: Slice) -> tuple[dict[str, ast.expr], list[str], list[str] | None]:
+    """Return defaults, the required names, and other known ones; None: any name is taken."""
     defaults = dict(found.placed.defaults)
     required = list(found.placed.required)
     optional: list[str] | None = []
@@ -217,6 +217,12 @@ def _parameters(found: Slice) -> str:
             pairs = list(zip(value.keys, value.values, strict=True))
             if all(isinstance(key, ast.Constant) for key, _ in pairs):
                 defaults |= {str(k.value): v for k, v in pairs if isinstance(k, ast.Constant)}
+    return defaults, required, optional
+
+
+def _tables(found: Slice) -> str:
+    """Return the tables of parameters."""
+    defaults, required, optional = parameters(found)
     rows = [f"{_INDENT}{name!r}: {ast.unparse(value)},\n" for name, value in defaults.items()]
     table = "".join(["\n", *rows]) if rows else ""
     known = None if optional is None else tuple(optional)

@@ -167,7 +167,7 @@ class _Flow:
             self.statement(statement)
 
     def branches(self, one: list[ast.stmt], other: list[ast.stmt]) -> None:
-        """What only one branch binds is bound perhaps."""
+        """Run two branches; what only one of them binds is perhaps bound."""
         before = set(self.bound)
         self.block(one)
         first, self.bound = self.bound, set(before)
@@ -248,7 +248,7 @@ class _Flow:
                     self.read(kind)
 
     def effect(self, node: ast.expr) -> None:
-        """A call whose value nobody takes is made for what it changes."""
+        """Note what a call may change whose value is not used."""
         if isinstance(node, ast.Await):
             node = node.value
         if not isinstance(node, ast.Call):
@@ -356,7 +356,7 @@ def rename(text: str, old: str, new: str) -> str:
     """Return source in which the outer name `old` is called `new`.
 
     Functions that have a parameter or variable of that name keep it. Comments stay, except in a
-    statement whose places cannot be told, such as names inside f-strings before Python 3.12.
+    statement in which the name cannot be located: inside f-strings before Python 3.12.
     """
     tree = ast.parse(text)
     lines = [line.encode() for line in text.splitlines(keepends=True)]

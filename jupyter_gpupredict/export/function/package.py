@@ -120,7 +120,7 @@ def folder(
     forced: Sequence[str],
     code: CodeRequest | None = None,
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Return everything the folder holds, and what is to be said about its code.
+    """Return everything the folder holds, and notes on its code.
 
     Raises:
         ExportError: The code cannot become a folder.

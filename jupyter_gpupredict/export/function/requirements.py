@@ -66,7 +66,7 @@ def modules(
         installed: See `Modules`.
 
     Raises:
-        UnsupportedCell: A relative import leads nowhere, or what is beside is too much to copy.
+        UnsupportedCell: A relative import has no target, or the modules are too large to copy.
     """
     found = Modules(installed=installed)
     for tree, place in roots:
@@ -90,7 +90,7 @@ def _take(
         return
     files = _files(root, folder)
     if not files and not relative and root != "jupyter_gpupredict" and found.installed:
-        elsewhere = is_editable(root)
+        elsewhere = editable_folder(root)
         if elsewhere is not None:
             files = _files(root, elsewhere)
             found.notes.append(f"{root} is installed from a local folder; its code was copied")
@@ -244,7 +244,7 @@ def _completed(
     return Requirements(ordered, python, tuple(dict.fromkeys(notes)), pinned)
 
 
-def is_editable(root: str) -> Path | None:
+def editable_folder(root: str) -> Path | None:
     """Return the folder of a module that is installed from a local path, as while developed."""
     for name in importlib.metadata.packages_distributions().get(root, []):
         if _link(importlib.metadata.distribution(name)).get("dir_info") is None:
@@ -280,7 +280,7 @@ def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
             for one in candidates:
                 if _holds(one, stem):
                     return [one]
-    return named  # nobody has a file of that very name: a namespace as a whole was imported
+    return named  # no file has that very name: a namespace as a whole was imported
 
 
 def _holds(distribution: Distribution, stem: str) -> bool:

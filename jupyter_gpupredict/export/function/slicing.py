@@ -42,7 +42,7 @@ _STATE = (ast.List, ast.Dict, ast.Set)
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What becomes a module, and what is to be said about it."""
+    """What becomes a module, and notes on it."""
 
     placed: Placed
     entry: Entry | None
@@ -151,7 +151,7 @@ class _Slicer:
         """Return what was found; each param that was `asked` for by name has to be needed.
 
         Raises:
-            UnsupportedCell: Something cannot be had again.
+            UnsupportedCell: The cell needs what cannot be made again.
         """
         for statement in self.own:
             if statement.kind is Kind.MAGIC:

@@ -236,7 +236,7 @@ Order = tuple[int, int]
 
 
 class Kind(Enum):
-    """How a statement can be had again elsewhere."""
+    """How the effect of a statement can be had elsewhere."""
 
     IMPORT = "import"
     DEFINITION = "definition"
@@ -307,7 +307,7 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
 
 
 def literals(node: ast.stmt) -> dict[str, ast.expr]:
-    """Return name -> value of an assignment of literals to plain names; empty if it is none."""
+    """Return name -> value of an assignment of literals to plain names; else empty."""
     targets, value = _assignment(node)
     if value is None:
         return {}

@@ -38,9 +38,9 @@ _CODE = (
 
 
 def trial(folder: Path, environment: Iterable[str] = (), limit_s: float = LIMIT_S) -> None:
-    """Import `train_fn` from a folder as a stranger would: elsewhere, and with nothing inherited.
+    """Import a folder's `train_fn` as another machine would: with nothing that stands around it.
 
-    The `environment` has these names, each empty.
+    The environment has only the given names, each of them empty.
 
     Raises:
         TrialFailed: It does not import, or not within `limit_s`; says why in one line.
@@ -75,9 +75,9 @@ def trial(folder: Path, environment: Iterable[str] = (), limit_s: float = LIMIT_
 def _reason(stderr: str, folder: Path) -> str:
     """Return the traceback's last line, with the line of ours that it came from."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    said = lines[-1].strip() if lines else "no reason was given"
+    reason = lines[-1].strip() if lines else "no reason was given"
     places = re.findall(rf'File "{re.escape(str(folder))}/([^"]+)", line (\d+)', stderr)
-    return f"{said} ({places[-1][0]} line {places[-1][1]})" if places else said
+    return f"{reason} ({places[-1][0]} line {places[-1][1]})" if places else reason
 
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_PATH", os.O_RDONLY)
@@ -188,10 +188,13 @@ def _write_each(
     try:
         for number, document in enumerate(documents):
             with _parent(to.handle, document.path, make=True) as (parent, name):
-                if overwrite and _moved(parent, name, spare, str(number)):
-                    kept.append((str(number), document.path))
-                    if not stat.S_ISREG(_mode(spare, str(number)) or 0):
-                        raise ExportError(f"{document.path} was changed meanwhile", "try again")
+                old = str(number)
+                with suppress(FileNotFoundError):
+                    if overwrite:
+                        os.rename(name, old, src_dir_fd=parent, dst_dir_fd=spare)
+                        kept.append((old, document.path))
+                        if not stat.S_ISREG(_mode(spare, old) or 0):
+                            raise ExportError(f"{document.path} was changed meanwhile", "try again")
                 _write(parent, name, document)
                 made.append(document.path)
     except BaseException:
@@ -202,14 +205,6 @@ def _write_each(
             with suppress(OSError), _parent(to.handle, path) as (parent, name):
                 os.rename(old, name, src_dir_fd=spare, dst_dir_fd=parent)
         raise
-
-
-def _moved(parent: int, name: str, spare: int, old: str) -> bool:
-    try:
-        os.rename(name, old, src_dir_fd=parent, dst_dir_fd=spare)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _write(parent: int, name: str, document: Document) -> None:
