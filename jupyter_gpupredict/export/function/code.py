@@ -102,7 +102,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         files=files,
         requirements=needs,
         environment=tuple(one for one in variables if _VARIABLE.fullmatch(one)),
-        parameters=tuple(dict.fromkeys((*required, *defaults, *(optional or ())))),
+        parameters=tuple(dict.fromkeys((*required, *defaults, *optional))),
         required=tuple(required),
         notes=tuple(dict.fromkeys(notes)),
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _PACKAGE = "jupyter_gpupredict"
+RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQUIRED", "_OPTIONAL")
+_INDENT = "    "
 _STAND_INS = ("track", "phase", "epoch")
 
 
@@ -58,10 +60,6 @@ def _function(wanted: str, name: str = "") -> str:
     functions = {one.name: one for one in body if isinstance(one, ast.FunctionDef)}
     functions[wanted].name = name or wanted
     return ast.unparse(functions[wanted]) + "\n"
-
-
-RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQUIRED", "_OPTIONAL")
-_INDENT = "    "
 
 
 def module_text(found: Slice, name: str, label: str, *, measured: bool = False) -> str:
@@ -200,24 +198,23 @@ class _Absolute(ast.NodeTransformer):
         return absolute(node)
 
 
-def parameters(found: Slice) -> tuple[dict[str, ast.expr], list[str], list[str] | None]:
-    """Return defaults, the required names, and other known ones; None: any name is taken."""
+def parameters(found: Slice) -> tuple[dict[str, ast.expr], list[str], list[str]]:
+    """Return the defaults, the required names, and those that need neither."""
     defaults = dict(found.placed.defaults)
     required = list(found.placed.required)
-    optional: list[str] | None = []
     entry = found.entry
-    if entry is not None:
-        defaults |= {n: v for n, v in entry.defaults if n not in found.placed.required}
-        required += [name for name in entry.required if name not in required]
-        optional = [n for n in entry.names if n not in defaults and n not in required]
-        if entry.takes_any or entry.takes_params:
-            optional = None
-        value = defaults.pop("params", None) if entry.takes_params else None
-        if isinstance(value, ast.Dict):
-            pairs = list(zip(value.keys, value.values, strict=True))
-            if all(isinstance(key, ast.Constant) for key, _ in pairs):
-                defaults |= {str(k.value): v for k, v in pairs if isinstance(k, ast.Constant)}
-    return defaults, required, optional
+    if entry is None:
+        return defaults, required, []
+    defaults |= {n: v for n, v in entry.defaults if n not in found.placed.required}
+    required += [name for name in entry.required if name not in required]
+    if not entry.takes_params:
+        known = {*defaults, *required}
+        return defaults, required, [name for name in entry.names if name not in known]
+    value = defaults.pop("params", None)
+    if isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys):
+        pairs = zip(value.keys, value.values, strict=True)
+        defaults |= {str(k.value): v for k, v in pairs if isinstance(k, ast.Constant)}
+    return defaults, required, []
 
 
 def _tables(found: Slice) -> str:
@@ -225,7 +222,7 @@ def _tables(found: Slice) -> str:
     defaults, required, optional = parameters(found)
     rows = [f"{_INDENT}{name!r}: {ast.unparse(value)},\n" for name, value in defaults.items()]
     table = "".join(["\n", *rows]) if rows else ""
-    known = None if optional is None else tuple(optional)
+    known = None if found.entry is not None and found.entry.takes_any else tuple(optional)
     return f"_DEFAULTS = {{{table}}}\n_REQUIRED = {tuple(required)!r}\n_OPTIONAL = {known!r}\n"
 
 

@@ -28,7 +28,7 @@ class Entry:
     defaults: tuple[tuple[str, ast.expr], ...]
     """Literals from its signature, and those of the cell's own call."""
     takes_any: bool
-    """It has a `**keywords` parameter."""
+    """Any name can be given: it has a `**keywords` parameter, or takes the dictionary itself."""
     takes_params: bool
     """Its only parameter is the whole dictionary, `params`."""
     waits: bool
@@ -73,7 +73,7 @@ def find_entry(statements: Sequence[Statement]) -> Entry | None:
         names=tuple(names),
         required=() if only else tuple(required),
         defaults=tuple(defaults),
-        takes_any=arguments.kwarg is not None,
+        takes_any=arguments.kwarg is not None or only,
         takes_params=only,
         waits=isinstance(function, ast.AsyncFunctionDef),
         call=call,

@@ -337,11 +337,11 @@ def _pip(words: Sequence[str], notes: list[str]) -> Iterator[str]:
     """Yield what was to be installed; options are noted where they matter."""
     rest = iter(words)
     for word in rest:
-        if word in _VALUED:
-            next(rest, "")
-            notes.append(f"pip install {word} ... was left out: say it in requirements.txt")
-        elif word.startswith("--") and word.partition("=")[0] in _VALUED:
-            notes.append(f"pip install {word.partition('=')[0]}=... was left out")
+        option, equals, _ = word.partition("=")
+        if option in _VALUED:
+            if not equals:
+                next(rest, "")
+            notes.append(f"pip install {option} ... was left out: say it in requirements.txt")
         elif not word.startswith("-"):
             yield word
 
