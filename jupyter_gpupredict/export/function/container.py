@@ -75,6 +75,8 @@ class Recipe:
     """Those that a run with several ranks needs."""
     requirement: str = ""
     """The line without which the platform does not start the image."""
+    asks_with_wget: bool = False
+    """The platform runs wget in the container to ask whether it is well, as KubeRay does."""
     serves: bool = False
     """The container listens instead of running to its end."""
     deploy: str = "kubectl apply -f {manifest}"
@@ -88,7 +90,7 @@ _RECIPES = {
     "fastpod": _SERVER,
     "cloudrun": Recipe(("serve",), deploy="gcloud run jobs replace deploy/cloudrun-job.yaml"),
     "openfaas": Recipe(("openfaas",), deploy="faas-cli up -f deploy/stack.yaml"),
-    "rayjob": Recipe(rank_adapters=("ray",), requirement=RAY),
+    "rayjob": Recipe(rank_adapters=("ray",), requirement=RAY, asks_with_wget=True),
     "nuclio": Recipe(deploy="nuctl deploy -f function.yaml --path ."),
     "ecs": Recipe(
         deploy="aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json"
@@ -130,8 +132,8 @@ def dockerfile(
     `python` is the notebook's, such as `3.11`; without a base image of the user's own, its slim
     image is taken, which brings no CUDA, as wheels bring their own.
     """
-    tools = ""
-    if request.workload == "rayjob":
+    needs, tools = recipe(request.workload), ""
+    if needs.asks_with_wget:
         tools = "# KubeRay asks with wget whether Ray is well.\n"
         if not base_image:  # which may not be Debian, or may have it
             tools += (
@@ -145,7 +147,7 @@ def dockerfile(
         files=" ".join(sorted(path for path in sources if "/" not in path)),
         folders="".join(f"COPY {name} ./{name}\n" for name in folders),
         user="" if request.sharing in ROOT_SHARING else f"USER {_USER}\n",
-        command="adapters/serve.py" if recipe(request.workload).serves else "handler.py",
+        command="adapters/serve.py" if needs.serves else "handler.py",
     )
 
 

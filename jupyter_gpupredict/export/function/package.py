@@ -159,12 +159,12 @@ def _code_documents(
         Document("requirements.txt", built.requirements.text),
     ]
     sources = [one.path for one in documents if one.path != "requirements.txt"]
-    recipe = dockerfile(sources, built.requirements.python, request, code.base_image)
+    build_file = dockerfile(sources, built.requirements.python, request, code.base_image)
     names = ranks.given_by_user(built.environment, figures)
     variables = "".join(f"{name}=\n" for name in names)
     return [
         *documents,
-        Document("Dockerfile", recipe),
+        Document("Dockerfile", build_file),
         Document(".dockerignore", template("dockerignore.txt")),
         Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),
     ]
