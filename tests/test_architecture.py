@@ -37,7 +37,7 @@ DOORS = {
         "frontends/isolated.py",
         "frontends/cellrun.py",
         "frontends/running.py",
-        "export/function/celltext.py",
+        "export/function/statements.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
@@ -106,7 +106,7 @@ DOORS = {
         "mps/inside.py",
     ],
     "subprocess": [
-        "export/function/trial.py",
+        "export/function/writing.py",
         "mps/control.py",
         "mps/daemon.py",
         "mps/child.py",
@@ -159,9 +159,9 @@ def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
         "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
-        "export/function/module.py", "export/function/package.py", "export/checks/",
+        "export/function/container.py", "export/checks/",
         "export/function/requirements.py", "export/function/writing.py",
-        "export/function/trial.py", "frontends/charts/",
+        "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
         "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py", "testing.py",
     }  # fmt: skip

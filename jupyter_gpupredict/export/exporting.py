@@ -106,8 +106,7 @@ def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequ
         TrialFailed: It does not import.
     """
     from jupyter_gpupredict.export.function.secrets import environment_names
-    from jupyter_gpupredict.export.function.trial import trial
-    from jupyter_gpupredict.export.function.writing import destination, publish
+    from jupyter_gpupredict.export.function.writing import destination, publish, trial
 
     if code is None or not code.tried:
         return

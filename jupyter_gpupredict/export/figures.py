@@ -13,7 +13,7 @@ from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Figures
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
-from jupyter_gpupredict.export.function.naming import IMAGE, slug
+from jupyter_gpupredict.export.function.container import IMAGE, slug
 from jupyter_gpupredict.predict.memory import MARGIN
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.export.checks import values
 from jupyter_gpupredict.export.checks.shapes import join
 from jupyter_gpupredict.export.checks.values import at, items, table
-from jupyter_gpupredict.export.function.naming import IMAGE
+from jupyter_gpupredict.export.function.container import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ from jupyter_gpupredict.export.checks import (
 from jupyter_gpupredict.export.checks.ledger import Allowed, Ledger
 from jupyter_gpupredict.export.checks.shapes import join
 from jupyter_gpupredict.export.checks.values import at, items, table
-from jupyter_gpupredict.export.function.secrets import has_shape
+from jupyter_gpupredict.export.function.detectors import has_shape
 from jupyter_gpupredict.export.provenance import PREFIX
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, SharePatch
 from jupyter_gpupredict.export import pod, provenance, ranks
 from jupyter_gpupredict.export.documents import yaml_text
-from jupyter_gpupredict.export.function import adapters
+from jupyter_gpupredict.export.function import container
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
@@ -47,7 +47,7 @@ class RayJob:
         """
         spec: dict[str, Json] = {"entrypoint": "python handler.py"}
         if figures.ranks > 1:
-            spec["entrypoint"] = f"python {adapters.RANKS.path} {figures.ranks} '{{}}'"
+            spec["entrypoint"] = f"python {container.RANKS.path} {figures.ranks} '{{}}'"
         else:
             spec["entrypointNumCpus"] = _plain(figures.cpu_count or pod.SAFE_CPUS)
             spec["entrypointNumGpus"] = _booked(figures, patch)
@@ -66,7 +66,7 @@ class RayJob:
         if patch.basis == "sm_share":
             # KubeRay would lay memory of its own over the /dev/shm of the MPS daemon otherwise.
             start["plasma-directory"] = "/tmp"  # noqa: S108 - a container's own
-        cluster: dict[str, Json] = {"rayVersion": adapters.RAY_VERSION}
+        cluster: dict[str, Json] = {"rayVersion": container.RAY_VERSION}
         if figures.ranks > 1:
             none: dict[str, Json] = {"num-gpus": "0"}  # else it counts those that it sees
             head = SharePatch("none", pod=_only(patch.pod, "schedulerName"), labels=patch.labels)
@@ -88,7 +88,7 @@ class RayJob:
         }
         comments = (
             *pod.notes(figures, request, patch),
-            f"The image must hold Ray {adapters.RAY_VERSION}. What Ray counts of GPUs is its "
+            f"The image must hold Ray {container.RAY_VERSION}. What Ray counts of GPUs is its "
             "bookkeeping.",
         )
         return (
