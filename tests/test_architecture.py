@@ -41,7 +41,7 @@ DOORS = {
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["frontends/server/given.py"],
+    "jsonschema": ["export/shapes.py", "frontends/server/given.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -157,7 +157,7 @@ def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
         "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
-        "export/function/module.py", "export/function/package.py", "export/checks/",
+        "export/function/module.py", "export/function/package.py",
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
@@ -203,13 +203,14 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         "sources/telemetry/watches": registry.WATCHES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
-        "export/platforms": registry.WORKLOADS,
+        "export/platforms": registry.WORKLOADS | registry.SHARING,
         "export/sharing": registry.SHARING,
     }
     for folder, table in folders.items():
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
-        named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
-        assert named == files
+        modules = {entry.partition(":")[0].replace(".", "/") for entry in table.values()}
+        assert {one.rpartition("/")[2] for one in modules if one.startswith(f"{folder}/")} == files
+        assert all((PACKAGE / f"{one}.py").is_file() for one in modules)
     for name in registry.SOURCES:
         registry.load("sources", name)(SourceOptions(environ={}), clock).close()
     for name in registry.WATCHES:

@@ -67,6 +67,8 @@ class ExportRequest:
     """The GPU of the machine that an MPS start-up file is for."""
     accelerator: str = "nvidia-l4"
     """The accelerator that a target asks for by name (Cloud Run)."""
+    scheduled: bool = True
+    """As `Workload.scheduled`."""
 
 
 Origin = Literal["verified", "estimate", "user"]
@@ -146,6 +148,24 @@ class SharePatch:
     """The share is all there is, which this target cannot tell from no share: none is stamped."""
     uncounted: bool = False
     """No scheduler counts the GPU: nothing but the pod itself keeps others off it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """What the function's folder and image hold so that a workload can run it."""
+
+    deploy: str = ""
+    """The command that deploys the folder; empty: `kubectl apply` of the first manifest."""
+    adapters: tuple[str, ...] = ()
+    """Names of adapters that call the function in the workload's way; none: `handler.py`."""
+    rank_adapters: tuple[str, ...] = ()
+    """More of them for a run of several ranks."""
+    serves: bool = False
+    """Its container listens, and does not run to its end."""
+    requirement: str = ""
+    """The line of `requirements.txt` without which its platform does not start the image."""
+    packages: tuple[tuple[str, str], ...] = ()
+    """Debian packages of the image, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_gpupredict.export.checks import Allowed, inspect
+from jupyter_gpupredict.core.findings import Allowed
+from jupyter_gpupredict.export import validating
+from jupyter_gpupredict.export.compatibility import adapters
 from jupyter_gpupredict.export.documents import parse_json, parse_yaml
 from tests.export.golden import FOLDER, files
 from tests.export.mutants import mutants
@@ -61,6 +63,13 @@ HARMLESS = (
     (r"twice .*podAntiAffinity.*", "the same twice"),
 )
 """(what was done where, why it changes nothing that is limited or promised)."""
+
+
+ADAPTERS = adapters()
+
+
+def inspect(name, text, allowed):
+    return validating.inspect(name, text, allowed, ADAPTERS)
 
 
 def read(path):

@@ -10,6 +10,8 @@ from jupyter_gpupredict.core.errors import UnknownName
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from jupyter_gpupredict.core.deployment import Hosting
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -35,37 +37,23 @@ ADAPTERS = {
     "ray": RANKS,
 }
 """Versions are those that `make test-serve` runs the folder with."""
-NEEDED = {
-    "knative": ("serve",),
-    "kserve": ("serve",),
-    "fastpod": ("serve",),
-    "cloudrun": ("serve",),
-    "openfaas": ("openfaas",),
-}
-"""Workload -> adapters; the others call `handler.py` itself."""
-NEEDED_FOR_RANKS = {"rayjob": ("ray",)}
-"""The same of a run with several ranks."""
-PLATFORM = {"rayjob": RAY}
-"""Workload -> the requirement without which its platform does not start the image."""
-SERVERS = frozenset({"knative", "kserve", "fastpod"})
-"""Workloads whose container is to listen, not to run to its end."""
 
 
-def requirements(workload: str, adapters: Iterable[Adapter]) -> list[str]:
+def requirements(hosting: Hosting, adapters: Iterable[Adapter]) -> list[str]:
     """Return the lines that a workload and its adapters add to the requirements."""
-    lines = (PLATFORM.get(workload, ""), *(one.requirement for one in adapters))
+    lines = (hosting.requirement, *(one.requirement for one in adapters))
     return list(dict.fromkeys(line for line in lines if line))
 
 
-def chosen(workload: str, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:
+def chosen(hosting: Hosting, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:
     """Return the adapters of a workload for so many ranks, and those asked for by name.
 
     Raises:
         UnknownName: There is no adapter of that name.
     """
-    for name in also:
+    together = hosting.rank_adapters if ranks > 1 else ()
+    names = dict.fromkeys((*hosting.adapters, *together, *also))
+    for name in names:
         if name not in ADAPTERS:
             raise UnknownName("adapter", name, ADAPTERS)
-    together = NEEDED_FOR_RANKS.get(workload, ()) if ranks > 1 else ()
-    names = dict.fromkeys((*NEEDED.get(workload, ()), *together, *also))
     return tuple(ADAPTERS[name] for name in names)

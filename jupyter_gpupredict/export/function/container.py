@@ -4,42 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.adapters import SERVERS
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.core.deployment import Hosting
 
-ROOT_SHARING = frozenset({"device-plugin"})
-"""Sharing backends whose MPS daemon runs as root: its clients have to be the daemon's user."""
 _USER = "65532:65532"
 """The number that distroless images gave to `nonroot`."""
 
 
 def dockerfile(
-    sources: Sequence[str], python: str, request: ExportRequest, base_image: str = ""
+    sources: Sequence[str], python: str, hosting: Hosting, *, as_root: bool, base_image: str = ""
 ) -> str:
     """Return the Dockerfile.
 
     Args:
         sources: What to copy beside the requirements.
         python: The notebook's Python, such as `3.11`.
-        request: What was asked for: the workload decides on the command, the sharing on the user.
+        hosting: What the workload needs: the command and packages.
+        as_root: Whether the sharing backend's daemon runs as root, whose clients have to.
         base_image: The user's own base; the default brings no CUDA, as wheels bring their own.
     """
     base = base_image or f"python:{python}-slim"
     top = sorted(path for path in sources if "/" not in path)
     folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
-    command = "adapters/serve.py" if request.workload in SERVERS else "handler.py"
-    tools = []
-    if request.workload == "rayjob":
-        tools = ["# KubeRay asks with wget whether Ray is well."]
-        if not base_image:  # which is no Debian, perhaps, or has it
-            tools += [
-                "RUN apt-get update && apt-get install -y --no-install-recommends wget \\",
-                "    && rm -rf /var/lib/apt/lists/*",
-            ]
+    command = "adapters/serve.py" if hosting.serves else "handler.py"
+    tools = [f"# {reason}" for _, reason in hosting.packages]
+    if hosting.packages and not base_image:  # which is no Debian, perhaps, or has them
+        packages = " ".join(name for name, _ in hosting.packages)
+        tools += [
+            f"RUN apt-get update && apt-get install -y --no-install-recommends {packages} \\",
+            "    && rm -rf /var/lib/apt/lists/*",
+        ]
     lines = [
         f"FROM {base}",
         "# Wheels of torch and of CUDA bring their runtime; code that is compiled against CUDA",
@@ -51,7 +47,7 @@ def dockerfile(
         "RUN pip install --no-cache-dir -r requirements.txt",
         f"COPY {' '.join(top)} gpupredict.json ./",
         *(f"COPY {name} ./{name}" for name in folders),
-        *([] if request.sharing in ROOT_SHARING else [f"USER {_USER}"]),
+        *([] if as_root else [f"USER {_USER}"]),
         f'CMD ["python", "{command}"]',
     ]
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Document, Json
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.export import ranks
+from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.function import adapters, readme
 from jupyter_gpupredict.export.function.code import build
 from jupyter_gpupredict.export.function.container import dockerfile, dockerignore
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.cells import CodeRequest
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Hosting
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.export.function.adapters import Adapter
     from jupyter_gpupredict.export.function.code import Code
@@ -35,7 +35,10 @@ def folder(
     request: ExportRequest,
     basis: str,
     forced: Sequence[str],
-    code: CodeRequest | None = None,
+    code: CodeRequest | None,
+    hosting: Hosting,
+    *,
+    as_root: bool,
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Return everything the folder holds, and what is to be said about its code.
 
@@ -46,11 +49,15 @@ def folder(
     record = _record(run, figures, request, basis, files, list(forced))
     built, written = None, []
     if code is not None:
-        chosen = adapters.chosen(request.workload, figures.ranks, code.adapters)
-        extra = adapters.requirements(request.workload, chosen)
+        chosen = adapters.chosen(hosting, figures.ranks, code.adapters)
+        extra = adapters.requirements(hosting, chosen)
         built = build(code, figures.name, extra)
-        written = _code_documents(built, chosen, figures, request, code)
-    text = readme.text(figures, request, manifests, built)
+        written = _code_documents(built, chosen)
+        sources = [one.path for one in written if one.path != "requirements.txt"]
+        python, base = built.requirements.python, code.base_image
+        recipe = dockerfile(sources, python, hosting, as_root=as_root, base_image=base)
+        written += _image_documents(built, recipe, figures)
+    text = readme.text(figures, request, manifests, built, hosting, as_root=as_root)
     documents = (
         *written,
         *manifests,
@@ -61,26 +68,20 @@ def folder(
     return documents, notes
 
 
-def _code_documents(
-    built: Code,
-    chosen: Sequence[Adapter],
-    figures: Figures,
-    request: ExportRequest,
-    code: CodeRequest,
-) -> list[Document]:
-    documents = [
+def _code_documents(built: Code, chosen: Sequence[Adapter]) -> list[Document]:
+    return [
         Document("train_fn.py", built.module),
         Document("handler.py", _template("handler.py.txt")),
         *(Document(one.path, _template(one.template)) for one in chosen),
         *(Document(path, source) for path, source in built.files),
         Document("requirements.txt", built.requirements.text),
     ]
-    sources = [one.path for one in documents if one.path != "requirements.txt"]
-    recipe = dockerfile(sources, built.requirements.python, request, code.base_image)
-    names = ranks.given_by_user(built.environment, figures)
+
+
+def _image_documents(built: Code, recipe: str, figures: Figures) -> list[Document]:
+    names = pod.given_by_user(built.environment, figures)
     variables = "".join(f"{name}=\n" for name in names)
     return [
-        *documents,
         Document("Dockerfile", recipe),
         Document(".dockerignore", dockerignore()),
         Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),

@@ -7,35 +7,34 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import image
 from jupyter_gpupredict.core.plain import code_span, markdown
-from jupyter_gpupredict.export import ranks
-from jupyter_gpupredict.export.function.container import ROOT_SHARING
+from jupyter_gpupredict.export import pod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import Document, ExportRequest, Figures
+    from jupyter_gpupredict.core.deployment import Document, ExportRequest, Figures, Hosting
     from jupyter_gpupredict.export.function.code import Code
-
-_CLUSTER = {
-    "nuclio": "nuctl deploy -f function.yaml --path .",
-    "ecs": "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
-    "openfaas": "faas-cli up -f deploy/stack.yaml",
-    "local": "bash deploy/run.sh",
-    "cloudrun": "gcloud run jobs replace deploy/cloudrun-job.yaml",
-}
 
 
 def text(
-    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+    figures: Figures,
+    request: ExportRequest,
+    manifests: Sequence[Document],
+    code: Code | None,
+    hosting: Hosting,
+    *,
+    as_root: bool,
 ) -> str:
     """Return the README of a folder, with or without code."""
+    # the workload's own file comes first; companions are for the cluster's administrator
+    cluster = hosting.deploy or f"kubectl apply -f {manifests[0].path}"
     lines = [
         f"# {markdown(figures.name)}",
         "",
         f"A training function for `{request.workload}` with `{request.sharing}`, exported by "
         f"jupyter_gpupredict {figures.tool_version}.",
         "",
-        *_commands(figures, request, manifests, code),
+        *_commands(figures, request, cluster, code),
         "## Figures",
         "",
         f"- Share: {_share(figures)}",
@@ -45,7 +44,7 @@ def text(
         "",
         "They hold for the GPU model that was measured. `gpupredict.json` has them in full.",
         "",
-        *_about(code, figures, request),
+        *_about(code, figures, as_root=as_root),
         "Manifests: " + ", ".join(code_span(document.path) for document in manifests),
         "",
     ]
@@ -53,19 +52,17 @@ def text(
 
 
 def _commands(
-    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+    figures: Figures, request: ExportRequest, cluster: str, code: Code | None
 ) -> list[str]:
-    # the workload's own file comes first; companions are for the cluster's administrator
-    cluster = _CLUSTER.get(request.workload, f"kubectl apply -f {manifests[0].path}")
     if code is None:
         return ["```bash", cluster, "```", ""]
     example = json.dumps({name: "..." for name in code.required}) if code.required else "{}"
     named = image(figures, request)
     options = ["--rm", "--gpus all"]
-    options += ["--env-file .env"] if ranks.given_by_user(code.environment, figures) else []
+    options += ["--env-file .env"] if pod.given_by_user(code.environment, figures) else []
     alone = ""
     if figures.ranks > 1:
-        pairs = [f"{name}={value}" for name, value in ranks.ALONE.items()]
+        pairs = [f"{name}={value}" for name, value in pod.ALONE.items()]
         options += [f"-e {pair}" for pair in pairs]
         alone = f"{' '.join(pairs)} "
     return [
@@ -79,7 +76,7 @@ def _commands(
     ]
 
 
-def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[str]:
+def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
     if code is None:
         return [
             "## Code",
@@ -94,12 +91,12 @@ def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[
     lines = ["## Code", "", "Parameters: " + (", ".join(given) or "none") + "."]
     if figures.ranks > 1:
         lines.append("By hand, as above, one rank runs alone.")
-    if names := ranks.given_by_user(code.environment, figures):
+    if names := pod.given_by_user(code.environment, figures):
         lines.append(
             "Environment: " + ", ".join(map(code_span, names)) + "; names are "
             "in `.env.example`, values are yours to give."
         )
-    if request.sharing in ROOT_SHARING:
+    if as_root:
         lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
     if code.notes:
         lines += [

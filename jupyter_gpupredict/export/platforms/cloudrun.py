@@ -2,89 +2,142 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
-from jupyter_gpupredict.export import pod, provenance
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    Document,
+    Hosting,
+    Restriction,
+    SharePatch,
+    image,
+)
+from jupyter_gpupredict.core.findings import Manifest, at, join, limits, pod_at, table, whole
+from jupyter_gpupredict.core.protocols import Sharing, Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import check_amounts, check_environment, check_scaling
+from jupyter_gpupredict.export.shapes import quantity
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.core.findings import Report
 
-ACCELERATOR = "run.googleapis.com/accelerator"
+DOMAIN = "run.googleapis.com/"
+ACCELERATOR = DOMAIN + "accelerator"
+CAP_S = 3600
+"""Limit of GPU tasks."""
 LEAST_CPUS, LEAST_MEMORY_MIB = 4.0, 16384
 """What Cloud Run wants beside an L4."""
 
 
-class CloudRun:
+def _is_service(found: dict[str, Any]) -> bool:
+    """Recognise a Cloud Run service, which is written as a Knative one."""
+    if (found.get("apiVersion"), found.get("kind")) != ("serving.knative.dev/v1", "Service"):
+        return False
+    inner = at(found, "spec", "template")
+    notes = (table(at(one, "metadata", "annotations")) for one in (found, inner))
+    return ACCELERATOR in table(at(inner, "spec", "nodeSelector")) or any(
+        str(key).startswith(DOMAIN) for each in notes for key in each
+    )
+
+
+def _check(found: dict[str, Any], report: Report) -> None:
+    is_job = found.get("kind") == "Job"
+    path = "spec.template.spec.template.spec" if is_job else "spec.template.spec"
+    inner = pod_at(at(found, *path.split(".")), path)
+    timeout, where = (
+        whole(inner.spec.get("timeoutSeconds", 600 if is_job else 300)),
+        "timeoutSeconds",
+    )
+    report.limit(timeout, join(path, where))
+    cap_s = report.allowed.max_timeout_s or CAP_S
+    if (timeout or 0) > cap_s:
+        message = f"{timeout} s is above {cap_s} s for work on a GPU"
+        report.add("cloudrun", join(path, where), message)
+    if not is_job:
+        notes = table(at(found, "spec", "template", "metadata", "annotations"))
+        check_scaling(notes, "spec.template.metadata.annotations", report)
+    for container, place in inner.containers:
+        wants = {"cpu": f"{LEAST_CPUS:g}", "memory": f"{LEAST_MEMORY_MIB // 1024}Gi"}
+        for name, least in wants.items() if pod.GPU in limits(container) else ():
+            given = quantity(limits(container).get(name))
+            if given is None or given < (quantity(least) or 0):
+                where = join(place, "resources", "limits", name)
+                report.warn("cloudrun", where, f"a GPU wants {least} at least")
+        check_amounts(container, place, report)
+        for where in check_environment(container, place, 1, report):
+            report.add("cloudrun", where, "there is no MPS daemon: the variable does nothing")
+    if (pod.GPU in inner.limits) != (ACCELERATOR in table(inner.spec.get("nodeSelector"))):
+        message = f"a GPU and {ACCELERATOR} go together"
+        report.add("cloudrun", join(path, "nodeSelector"), message)
+    names = [str(container.get("name")) for container, _ in inner.containers]
+    if len(set(names)) < len(names):
+        report.add("name", path, "two containers have one name, or none")
+    report.carried |= report.informed
+
+
+class CloudRun(Workload):
     """`deploy/cloudrun-job.yaml` and `deploy/cloudrun-service.yaml`."""
 
     carries = frozenset({Capability.ENV, Capability.WHOLE_GPU, Capability.TIME_LIMIT})
-    switchable: frozenset[Capability] = frozenset()
     restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s: int | None = 3600
-    """Limit of GPU tasks."""
+    max_run_s = CAP_S
+    sharing = "none"
+    refuses = (("*", "Cloud Run gives a whole GPU: it neither shares one nor runs an MPS daemon"),)
+    hosting = Hosting("gcloud run jobs replace deploy/cloudrun-job.yaml", adapters=("serve",))
+    manifests = (
+        Manifest("run.googleapis.com/v1", "Job", "cloudrun-job", _check),
+        Manifest(schema="cloudrun-service", check=_check, only=_is_service),
+    )
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
         """Return job and service; a job's time limit is text there, a service's a number."""
-        stamps = provenance.stamps(figures, patch)
-        comments = list(
-            pod.notes(
+        comments = (
+            *pod.notes(
                 figures,
                 request,
                 patch,
                 default_limit="Cloud Run ends a task after 600 s and a request after 300 s then.",
-            )
+            ),
+            "A whole GPU is reserved and billed.",
         )
-        comments.append("A whole GPU is reserved and billed.")
-        selector: dict[str, Json] = {ACCELERATOR: request.accelerator}
         task: dict[str, Json] = {"maxRetries": 0}
         served: dict[str, Json] = {"containerConcurrency": 1}
         if figures.timeout_s is not None:
             task["timeoutSeconds"] = str(figures.timeout_s)
             served["timeoutSeconds"] = figures.timeout_s
-        task |= {
-            "nodeSelector": selector,
-            "containers": [_container(figures, request, patch, pod.RUN)],
-        }
         serving = _container(figures, request, patch, pod.SERVE)
         serving["ports"] = [{"containerPort": pod.PORT}]
-        served |= {"nodeSelector": selector, "containers": [serving]}
-        job: dict[str, Json] = {
-            "apiVersion": "run.googleapis.com/v1",
-            "kind": "Job",
-            "metadata": pod.metadata(
-                figures, patch, {**stamps, "run.googleapis.com/launch-stage": "BETA"}
-            ),
-            "spec": {
+        task["nodeSelector"] = served["nodeSelector"] = {ACCELERATOR: request.accelerator}
+        task["containers"] = [_container(figures, request, patch, pod.RUN)]
+        served["containers"] = [serving]
+        job = pod.workload(
+            ("run.googleapis.com/v1", "Job"),
+            figures,
+            patch,
+            {
                 "template": {
-                    "metadata": {
-                        "annotations": {"run.googleapis.com/execution-environment": "gen2"}
-                    },
+                    "metadata": {"annotations": {DOMAIN + "execution-environment": "gen2"}},
                     "spec": {"taskCount": 1, "parallelism": 1, "template": {"spec": task}},
                 }
             },
+            {DOMAIN + "launch-stage": "BETA"},
+        )
+        scale: dict[str, Json] = {
+            "autoscaling.knative.dev/maxScale": "1",
+            DOMAIN + "cpu-throttling": "false",
         }
-        service: dict[str, Json] = {
-            "apiVersion": "serving.knative.dev/v1",
-            "kind": "Service",
-            "metadata": pod.metadata(figures, patch, stamps),
-            "spec": {
-                "template": {
-                    "metadata": {
-                        "annotations": {
-                            "autoscaling.knative.dev/maxScale": "1",
-                            "run.googleapis.com/cpu-throttling": "false",
-                        }
-                    },
-                    "spec": served,
-                }
-            },
-        }
+        service = pod.workload(
+            ("serving.knative.dev/v1", "Service"),
+            figures,
+            patch,
+            {"template": {"metadata": {"annotations": scale}, "spec": served}},
+        )
         return (
-            Document("deploy/cloudrun-job.yaml", job, tuple(comments)),
-            Document("deploy/cloudrun-service.yaml", service, tuple(comments)),
+            Document("deploy/cloudrun-job.yaml", job, comments),
+            Document("deploy/cloudrun-service.yaml", service, comments),
         )
 
 
@@ -93,14 +146,28 @@ def _container(
 ) -> dict[str, Json]:
     cpus = max(LEAST_CPUS, figures.cpu_count or 0.0)
     size = max(LEAST_MEMORY_MIB, figures.host_memory_mib or 0)
+    amounts = {"cpu": f"{cpus:g}", "memory": f"{-(-size // 1024)}Gi"}
     found: dict[str, Json] = {"image": image(figures, request), "command": list(command)}
     if patch.env:
         found["env"] = pod.variables(patch)
-    found["resources"] = {
-        "limits": {
-            "cpu": f"{cpus:g}",
-            "memory": f"{-(-size // 1024)}Gi",
-            **{key: str(value) for key, value in patch.limits},
-        }
-    }
+    gpus = {key: str(value) for key, value in patch.limits}
+    found["resources"] = {"limits": {**amounts, **gpus}}
     return found
+
+
+class NoSharing(Sharing):
+    """One whole GPU: the figures are information."""
+
+    needs = frozenset({Capability.WHOLE_GPU})
+    restricts = frozenset({Restriction.ONE_GPU})
+    expresses: frozenset[str] = frozenset()
+    refuses = "a whole GPU needs no share; none is for Cloud Run, which cannot divide one"
+
+    def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
+        """Return a limit of one GPU, and variables that inform the function."""
+        return SharePatch(
+            "none",
+            env=pod.information(figures),
+            limits=((pod.GPU, 1),),
+            comments=("The figures are information for the function and limit nothing.",),
+        )

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
-from jupyter_gpupredict.export import pod, provenance
+from jupyter_gpupredict.core.deployment import Document, Restriction, image
+from jupyter_gpupredict.core.findings import Manifest, Pod, at, pod_at, table
+from jupyter_gpupredict.core.protocols import Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import check_order, check_pod
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.findings import Report
 
 NAMESPACE = "default"
 
 
-class Fission:
+def _check(found: dict[str, Any], report: Report) -> None:
+    spec, where = table(found.get("spec")), "spec.InvokeStrategy.ExecutionStrategy"
+    strategy = table(at(spec, "InvokeStrategy", "ExecutionStrategy"))
+    executor = strategy.get("ExecutorType") or "poolmgr"
+    own = Pod({}, "spec", containers=((spec, "spec"),))
+    if executor == "poolmgr" and (own.uses_gpu or {"env", "envFrom"} & set(spec)):
+        report.add("fission", where, "poolmgr's pods are generic: GPU and env are dropped")
+    check_order("fission", strategy, "MinScale", "MaxScale", where, report)
+    report.limit(spec.get("functionTimeout", 60), "spec.functionTimeout")
+    in_container = executor == "container"
+    check_pod(pod_at(spec.get("podspec"), "spec.podspec") if in_container else own, report)
+
+
+class Fission(Workload):
     """`deploy/fission.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
-    )
-    switchable: frozenset[Capability] = frozenset()
+    carries = pod.FUNCTION
     restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s = None
+    refuses = (
+        (
+            "*",
+            "Fission's admission refuses host IPC and host paths, and newdeploy ignores the "
+            "function's pod spec",
+        ),
+    )
+    manifests = (
+        Manifest("fission.io/v1", "Function", "fission-function", _check),
+        Manifest("fission.io/v1", "Environment", "fission-environment", stamped=False),
+    )
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
@@ -65,26 +84,19 @@ class Fission:
                 },
             },
         }
-        if patch.env:
-            spec["env"] = pod.variables(patch)
-        spec["resources"] = pod.resources(figures, patch)
-        function: dict[str, Json] = {
-            "apiVersion": "fission.io/v1",
-            "kind": "Function",
-            "metadata": pod.metadata(
-                figures, patch, provenance.stamps(figures, patch), namespace=NAMESPACE
-            ),
-            "spec": spec,
-        }
-        comments = [
+        comments = (
             *pod.notes(
                 figures, request, patch, default_limit="Fission ends a call after 60 s by default."
             ),
             f"Upload the code first: fission package create --name {name}-pkg ...",
-        ]
+        )
         if patch.env:
-            comments.append("Fission of older versions does not know a function's env.")
+            spec["env"] = pod.variables(patch)
+            comments = (*comments, "Fission of older versions does not know a function's env.")
+        spec["resources"] = pod.resources(figures, patch)
+        type_ = ("fission.io/v1", "Function")
+        function = pod.workload(type_, figures, patch, spec, namespace=NAMESPACE)
         return (
-            Document("deploy/fission.yaml", function, tuple(comments), before=(environment,)),
+            Document("deploy/fission.yaml", function, comments, before=(environment,)),
             *patch.companions,
         )

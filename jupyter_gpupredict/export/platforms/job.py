@@ -2,37 +2,121 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
-from jupyter_gpupredict.export import gang, pod, provenance, ranks
+from jupyter_gpupredict.core.deployment import Document
+from jupyter_gpupredict.core.findings import (
+    Manifest,
+    Pod,
+    at,
+    items,
+    pod_at,
+    table,
+    template_at,
+    variables,
+    whole,
+)
+from jupyter_gpupredict.core.protocols import Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import RENDEZVOUS, check_apart, check_count, check_pod
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.findings import Report
+
+_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+JOB_NAME = ("job-name", "batch.kubernetes.io/job-name")
+"""Labels that Kubernetes gives to the pods of a Job."""
 
 
-class Job:
+def _check_job(found: dict[str, Any], report: Report) -> None:
+    """Check a Kubernetes Job, or the one in a CronJob."""
+    base = "spec.jobTemplate.spec" if found.get("kind") == "CronJob" else "spec"
+    spec = table(at(found, *base.split(".")))
+    inner = template_at(at(spec, "template"), f"{base}.template")
+    report.limit(spec.get("activeDeadlineSeconds"), f"{base}.activeDeadlineSeconds")
+    check_pod(inner, report)
+    count = spec.get("completions", 1)
+    check_count(count, f"{base}.completions", report)
+    if spec.get("parallelism", 1) != count:
+        report.warn("ranks", f"{base}.parallelism", "not all of them start together")
+    if (whole(count) or 1) > 1:
+        if spec.get("completionMode") != "Indexed":
+            message = "must be Indexed: otherwise no rank has a number"
+            report.add("ranks", f"{base}.completionMode", message)
+        check_apart(inner, dict.fromkeys(JOB_NAME, at(found, "metadata", "name")), report)
+        for container, path in inner.containers:
+            _check_rendezvous(container, f"{path}.env", found, inner, report)
+
+
+def _check_rendezvous(
+    container: dict[str, Any], where: str, found: dict[str, Any], inner: Pod, report: Report
+) -> None:
+    """Check the variables by which ranks find one another, where the container has any."""
+    given = {name: value for _, name, value in variables(container, "")}
+    missing = [name for name in RENDEZVOUS if name not in given]
+    if len(missing) == len(RENDEZVOUS):
+        return  # the code finds its peers by itself
+    if missing:
+        report.add("ranks", where, f"{', '.join(missing)} is missing")
+    if given.get("WORLD_SIZE", "") != str(at(found, "spec", "completions")):
+        report.add("ranks", where, "WORLD_SIZE is not the number of completions")
+    # rank 0 is reached by the name that Kubernetes gives to the pod of index 0
+    name, subdomain = at(found, "metadata", "name"), str(inner.spec.get("subdomain"))
+    address, first = str(given.get("MASTER_ADDR")), f"{name}-0.{subdomain}"
+    if address != first and not address.startswith(f"{first}."):
+        report.add("ranks", where, f"MASTER_ADDR {address} is not {first}")
+    service = report.named("Service").get(subdomain)
+    if at(service, "spec", "clusterIP") != "None":
+        message = f"{subdomain} is not a headless Service of this file; is one in the cluster?"
+        report.warn("ranks", f"{inner.path}.subdomain", message)
+    elif table(at(service, "spec", "selector")) not in ({label: name} for label in JOB_NAME):
+        message = f"the Service {subdomain} does not select job-name: {name} alone"
+        report.add("ranks", f"{inner.path}.subdomain", message)
+
+
+def _check_alone(found: dict[str, Any], report: Report) -> None:
+    check_pod(pod_at(found.get("spec"), "spec", found.get("metadata"), "metadata"), report)
+
+
+def _check_gang(found: dict[str, Any], report: Report) -> None:
+    """Check a Volcano Job."""
+    tasks = [table(one) for one in items(at(found, "spec", "tasks"))]
+    total = sum(whole(one.get("replicas", 1)) or 0 for one in tasks)
+    least = whole(at(found, "spec", "minAvailable"))
+    if least is not None and least > total:
+        message = f"{least} is above the {total} replicas of all tasks"
+        report.add("volcano", "spec.minAvailable", message)
+    elif least and least != total:  # none given: Volcano takes all
+        report.warn("ranks", "spec.minAvailable", f"not all {total} start together")
+    check_count(total, "spec.tasks", report)
+    if len(tasks) > 1 and report.stamps and "pytorch" not in table(at(found, "spec", "plugins")):
+        report.warn("ranks", "spec.plugins", "without the plug-in pytorch no rank has a number")
+    before, each = set(report.carried), []
+    for position, task in enumerate(tasks):
+        report.carried = set()
+        inner = template_at(task.get("template"), f"spec.tasks[{position}].template")
+        inner.spec = {**inner.spec, "schedulerName": "volcano"}  # the Job names it for all
+        check_pod(inner, report)
+        each.append(report.carried)
+    report.carried = before.union(*each)
+    for position, carried in enumerate(each):
+        for kind in sorted(report.carried - before - carried):
+            message = f"limits no {kind}, as another task does"
+            report.add("volcano", f"spec.tasks[{position}]", message)
+
+
+class Job(Workload):
     """`deploy/job.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.POD_ANNOTATION,
-            Capability.NODE_SELECTOR,
-            Capability.SCHEDULER_NAME,
-            Capability.RUNTIME_CLASS,
-            Capability.TOLERATIONS,
-            Capability.HOST_IPC,
-            Capability.HOST_PATH,
-            Capability.RESOURCE_CLAIM,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
+    carries = pod.POD
+    manifests = (
+        Manifest("batch/v1", "Job", "job", _check_job),
+        Manifest("batch/v1", "CronJob", "cronjob", _check_job),
+        Manifest("batch.volcano.sh/v1alpha1", "Job", "volcano-job", _check_gang),
+        Manifest("v1", "Pod", "pod", _check_alone),
+        Manifest("v1", "Service", "service", stamped=False),
     )
-    switchable: frozenset[Capability] = frozenset()
-    restricts: frozenset[Restriction] = frozenset()
-    max_run_s = None
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
@@ -46,7 +130,7 @@ class Job:
         several = figures.ranks > 1
         comments = pod.notes(figures, request, patch)
         if several and patch.pod.get("schedulerName") == "volcano":
-            return (Document("deploy/job.yaml", gang.job(figures, request, patch), comments),)
+            return (Document("deploy/job.yaml", _gang(figures, request, patch), comments),)
         spec: dict[str, Json] = {"backoffLimit": 0}  # a silent retry would repeat hours
         if several:
             spec["completionMode"] = "Indexed"
@@ -54,7 +138,7 @@ class Job:
         if figures.timeout_s is not None:
             spec["activeDeadlineSeconds"] = figures.timeout_s
         spec["ttlSecondsAfterFinished"] = 3600
-        env = ranks.of_indexed_job(figures) if several else ()
+        env = _rendezvous(figures) if several else ()
         inside: dict[str, Json] = {
             "restartPolicy": "Never",
             **pod.fields(patch, self.carries),
@@ -64,16 +148,60 @@ class Job:
         if several:
             inside["subdomain"] = figures.name
             if patch.uncounted:
-                inside["affinity"] = ranks.apart("job-name", figures.name)
-            before = (*before, ranks.service(figures))
+                inside["affinity"] = pod.apart("job-name", figures.name)
+            before = (*before, _service(figures))
         spec["template"] = pod.template(patch, inside)
-        job: dict[str, Json] = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": pod.metadata(figures, patch, provenance.stamps(figures, patch)),
-            "spec": spec,
-        }
-        return (
-            Document("deploy/job.yaml", job, comments, before=before),
-            *patch.companions,
-        )
+        job = pod.workload(("batch/v1", "Job"), figures, patch, spec)
+        return (Document("deploy/job.yaml", job, comments, before=before), *patch.companions)
+
+
+def _rendezvous(figures: Figures) -> list[Json]:
+    """Return the variables of an Indexed Job's pods; rank 0 is the pod of index 0.
+
+    Its name is the one which Kubernetes gives it behind the Service (Kubernetes, Job with
+    Pod-to-Pod Communication).
+    """
+    return [
+        {"name": "RANK", "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}},
+        pod.LOCAL_RANK,
+        {"name": "WORLD_SIZE", "value": str(figures.ranks)},
+        {"name": "MASTER_ADDR", "value": f"{figures.name}-0.{figures.name}"},
+        {"name": "MASTER_PORT", "value": str(pod.RENDEZVOUS_PORT)},
+    ]
+
+
+def _service(figures: Figures) -> dict[str, Json]:
+    """Return the headless Service that gives the pods of an Indexed Job their names."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": figures.name},
+        "spec": {"clusterIP": "None", "selector": {"job-name": figures.name}},
+    }
+
+
+def _gang(figures: Figures, request: ExportRequest, patch: SharePatch) -> dict[str, Json]:
+    """Return a Job of Volcano's: rank 0 is the task `master`, the others are the task `worker`.
+
+    Those are the names by which Volcano's plug-in for PyTorch sets MASTER_ADDR, MASTER_PORT,
+    WORLD_SIZE and RANK in their pods (Volcano, Pytorch Plugin User Guide). A rank that fails or
+    is evicted ends the others, which would wait for it.
+    """
+    container = pod.container(figures, request, patch, env=(pod.LOCAL_RANK,))
+    inside: dict[str, Json] = {"restartPolicy": "Never"}
+    if figures.timeout_s is not None:
+        inside["activeDeadlineSeconds"] = figures.timeout_s  # Volcano's Job has no deadline itself
+    pods = pod.template(patch, {**inside, **patch.pod, "containers": [container]})
+    tasks: list[Json] = [
+        {"name": name, "replicas": count, "template": pods}
+        for name, count in (("master", 1), ("worker", figures.ranks - 1))
+    ]
+    spec: dict[str, Json] = {
+        "schedulerName": "volcano",
+        "minAvailable": figures.ranks,
+        "plugins": {"pytorch": [f"--port={pod.RENDEZVOUS_PORT}"]},
+        "policies": [{"events": ["PodFailed", "PodEvicted"], "action": "TerminateJob"}],
+        "ttlSecondsAfterFinished": 3600,
+        "tasks": tasks,
+    }
+    return pod.workload(("batch.volcano.sh/v1alpha1", "Job"), figures, patch, spec)

@@ -2,62 +2,88 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
-from jupyter_gpupredict.export import compatibility, pod, provenance
+from jupyter_gpupredict.core.deployment import Document, Hosting, Restriction
+from jupyter_gpupredict.core.findings import Manifest, at, join, template_at, whole
+from jupyter_gpupredict.core.protocols import Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import (
+    AUTOSCALING,
+    KNATIVE_CAP_S,
+    check_concurrency,
+    check_features,
+    check_pod,
+    check_request_limit,
+    check_scaling,
+)
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.findings import Report
 
+RESPONSE_S = 300
+"""Knative's limits for a request, and for the beginning of its answer, when none is given."""
 SCALE: dict[str, Json] = {
-    "autoscaling.knative.dev/min-scale": "0",
-    "autoscaling.knative.dev/max-scale": "1",  # a second pod is a second client of the share
-    "autoscaling.knative.dev/scale-to-zero-pod-retention-period": "0s",
+    AUTOSCALING + "min-scale": "0",
+    AUTOSCALING + "max-scale": "1",  # a second pod is a second client of the share
+    AUTOSCALING + "scale-to-zero-pod-retention-period": "0s",
 }
 
 
-class Knative:
+def _check(found: dict[str, Any], report: Report) -> None:
+    """Check time limits, feature flags and autoscaling annotations."""
+    inner = template_at(at(found, "spec", "template"), "spec.template")
+    check_scaling(inner.annotations, "spec.template.metadata.annotations", report)
+    total = inner.spec.get("timeoutSeconds", RESPONSE_S)
+    check_request_limit(total, join(inner.path, "timeoutSeconds"), report)
+    # a training answers at its end, so it must have begun to answer by then
+    begun = inner.spec.get("responseStartTimeoutSeconds", min(RESPONSE_S, whole(total) or 0))
+    report.limit(begun, join(inner.path, "responseStartTimeoutSeconds"))
+    for key in ("responseStartTimeoutSeconds", "idleTimeoutSeconds"):
+        part, most = whole(inner.spec.get(key)), whole(total)
+        if part is not None and most is not None and part > most:
+            report.add("knative-timeout", join(inner.path, key), f"{part} s is above {most} s")
+    check_features(inner, report)
+    limited = {AUTOSCALING + "max-scale", AUTOSCALING + "maxScale"} & set(inner.annotations)
+    check_concurrency(inner, bool(limited), "a max-scale", report)
+    check_pod(inner, report)
+
+
+class Knative(Workload):
     """`deploy/knative.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.POD_ANNOTATION,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
-    )
-    switchable = frozenset(compatibility.FEATURES)
+    carries = pod.REVISION
+    switchable = pod.FEATURES
     restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s: int | None = 600
-    """max-revision-timeout-seconds of a stock Knative."""
+    max_run_s = KNATIVE_CAP_S
+    refuses = (("dra", "a Knative Service has no resource claims"),)
+    hosting = Hosting(adapters=("serve",), serves=True)
+    manifests = (
+        Manifest("serving.knative.dev/v1", "Service", "knative", _check),
+        Manifest(
+            schema="knative-func",
+            only=lambda one: "specVersion" in one and "kind" not in one,
+            stamped=False,
+        ),
+    )
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
         """Return the Service; the whole run is one request."""
-        carries = compatibility.carried(self, request.knative_features)
         spec: dict[str, Json] = {"containerConcurrency": 1}
         if figures.timeout_s is not None:
             spec["timeoutSeconds"] = figures.timeout_s
             spec["responseStartTimeoutSeconds"] = figures.timeout_s  # the answer comes at the end
-        spec |= pod.fields(patch, carries)
+        spec |= pod.revision_fields(patch, request)
         spec["containers"] = [
             pod.container(
                 figures, request, patch, name="user-container", command=pod.SERVE, port=pod.PORT
             )
         ]
-        metadata: dict[str, Json] = {"annotations": {**SCALE, **dict(patch.annotations)}}
-        if patch.labels:
-            metadata["labels"] = dict(patch.labels)
-        service: dict[str, Json] = {
-            "apiVersion": "serving.knative.dev/v1",
-            "kind": "Service",
-            "metadata": pod.metadata(figures, patch, provenance.stamps(figures, patch)),
-            "spec": {"template": {"metadata": metadata, "spec": spec}},
-        }
+        revision: dict[str, Json] = {"template": pod.template(patch, spec, SCALE)}
+        service = pod.workload(("serving.knative.dev/v1", "Service"), figures, patch, revision)
         comments = pod.notes(
             figures, request, patch, default_limit="Knative ends a request after 300 s by default."
         )

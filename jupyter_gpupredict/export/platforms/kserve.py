@@ -2,57 +2,79 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction
-from jupyter_gpupredict.export import compatibility, pod, provenance
+from jupyter_gpupredict.core.deployment import Document, Hosting, Restriction
+from jupyter_gpupredict.core.findings import Manifest, at, pod_at, table
+from jupyter_gpupredict.core.protocols import Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import (
+    KNATIVE_CAP_S,
+    check_concurrency,
+    check_features,
+    check_order,
+    check_pod,
+    check_request_limit,
+)
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.findings import Report
+
+MODE = "serving.kserve.io/deploymentMode"
 
 
-class KServe:
+def _check(found: dict[str, Any], report: Report) -> None:
+    """Check the predictor as the revision that it becomes, unless KServe deploys it itself."""
+    predictor, where = table(at(found, "spec", "predictor")), "spec.predictor"
+    inner = pod_at(predictor, where, found.get("metadata"), "metadata")
+    check_order("kserve", predictor, "minReplicas", "maxReplicas", where, report)
+    timeout = predictor.get("timeout", 300)
+    if inner.annotations.get(MODE) in ("RawDeployment", "Standard"):
+        report.limit(timeout, f"{where}.timeout")
+    else:
+        check_request_limit(timeout, f"{where}.timeout", report)
+        check_features(inner, report)
+    check_concurrency(inner, "maxReplicas" in predictor, "maxReplicas", report)
+    check_pod(inner, report)
+
+
+class KServe(Workload):
     """`deploy/kserve.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.POD_ANNOTATION,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
-    )
-    switchable = frozenset(compatibility.FEATURES)
+    carries = pod.REVISION
+    switchable = pod.FEATURES
     restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s: int | None = 600
-    """The predictor becomes a Knative revision, with Knative's limit."""
+    max_run_s = KNATIVE_CAP_S  # the predictor becomes a Knative revision
+    refuses = (
+        ("dra", "a KServe predictor becomes a Knative Service, which has no resource claims"),
+    )
+    hosting = Hosting(adapters=("serve",), serves=True)
+    manifests = (Manifest("serving.kserve.io/v1beta1", "InferenceService", "kserve", _check),)
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
     ) -> tuple[Document, ...]:
         """Return the service; KServe hands its annotations and labels on to the pod."""
-        carries = compatibility.carried(self, request.knative_features)
         predictor: dict[str, Json] = {"minReplicas": 0, "maxReplicas": 1}
         if figures.timeout_s is not None:
             predictor["timeout"] = figures.timeout_s
         predictor["containerConcurrency"] = 1
-        predictor |= pod.fields(patch, carries)
+        predictor |= pod.revision_fields(patch, request)
         predictor["containers"] = [
             pod.container(
                 figures, request, patch, name="kserve-container", command=pod.SERVE, port=pod.PORT
             )
         ]
-        stamps = {**dict(patch.annotations), **provenance.stamps(figures, patch)}
-        metadata = pod.metadata(figures, patch, stamps)
-        if patch.labels:
-            metadata["labels"] = dict(patch.labels)
-        service: dict[str, Json] = {
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
-            "metadata": metadata,
-            "spec": {"predictor": predictor},
-        }
+        patch = dataclasses.replace(patch, object_annotations=patch.annotations)
+        service = pod.workload(
+            ("serving.kserve.io/v1beta1", "InferenceService"),
+            figures,
+            patch,
+            {"predictor": predictor},
+            labels=dict(patch.labels),
+        )
         comments = pod.notes(
             figures, request, patch, default_limit="KServe ends a request after 300 s by default."
         )

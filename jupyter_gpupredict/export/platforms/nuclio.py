@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
-from jupyter_gpupredict.export import pod, provenance
+from jupyter_gpupredict.core.deployment import Capability, Document, Hosting, Restriction, image
+from jupyter_gpupredict.core.findings import Manifest, Pod, at, items, table, whole
+from jupyter_gpupredict.core.protocols import Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import check_order, check_pod
+from jupyter_gpupredict.export.shapes import seconds
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.findings import Report
 
+API, KIND = "nuclio.io/v1beta1", "NuclioFunction"
 POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations")
 
 
-class Nuclio:
+def _check(found: dict[str, Any], report: Report) -> None:
+    """Check a function, for nuctl or for kubectl."""
+    spec = table(found.get("spec"))
+    check_order("nuclio", spec, "minReplicas", "maxReplicas", "spec", report)
+    if took := seconds(spec.get("eventTimeout")):
+        report.limits_s.append((took, "spec.eventTimeout"))
+    volumes = [table(one) for one in items(spec.get("volumes"))]
+    own = ("env", "envFrom", "resources", "image")
+    container: dict[str, Any] = {key: spec[key] for key in own if key in spec}
+    container["volumeMounts"] = [one.get("volumeMount") for one in volumes]
+    whole_pod = {**spec, "volumes": [one.get("volume") for one in volumes]}
+    metadata = table(found.get("metadata"))
+    inner = Pod(whole_pod, "spec", metadata, "metadata", ((container, "spec"),))
+    if inner.uses_gpu:
+        kind = at(spec, "deploymentStrategy", "type")
+        if pod.GPU not in inner.limits and kind != "Recreate":
+            message = "without type Recreate a redeploy waits for a second share"
+            report.warn("nuclio-gpu", "spec.deploymentStrategy", message)
+        for name, trigger in table(spec.get("triggers")).items():
+            if (whole(at(trigger, "numWorkers")) or whole(at(trigger, "maxWorkers")) or 1) > 1:
+                message = "several workers are several CUDA processes on one share"
+                report.warn("nuclio-gpu", f"spec.triggers.{name}", message)
+    check_pod(inner, report)
+
+
+class Nuclio(Workload):
     """`function.yaml` beside the code and `deploy/nuclio.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.NODE_SELECTOR,
-            Capability.TOLERATIONS,
-            Capability.HOST_IPC,
-            Capability.HOST_PATH,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
-    )
-    switchable: frozenset[Capability] = frozenset()
+    carries = pod.FUNCTION | {
+        Capability.NODE_SELECTOR,
+        Capability.TOLERATIONS,
+        Capability.HOST_IPC,
+        Capability.HOST_PATH,
+    }
     restricts = frozenset({Restriction.ONE_RANK})
-    max_run_s = None
+    refuses = (
+        ("dra", "Nuclio's function spec has no resource claims"),
+        ("kai", "Nuclio's function spec has no scheduler name"),
+        ("volcano", "Nuclio's function spec has no scheduler name"),
+    )
+    hosting = Hosting("nuctl deploy -f function.yaml --path .")
+    manifests = (
+        Manifest(
+            schema="nuclio",
+            check=_check,
+            only=lambda one: str(one.get("apiVersion")).startswith("nuclio.io/"),
+        ),
+    )
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
@@ -40,34 +76,28 @@ class Nuclio:
         The controller ignores an object whose status is empty and never builds, so the kubectl
         form names an image and a state.
         """
-        comments = list(pod.notes(figures, request, patch))
+        comments = pod.notes(figures, request, patch)
         if "runtimeClassName" in patch.pod:
-            comments.append("Nuclio has no runtime class: nvidia must be the node's default one.")
+            said = "Nuclio has no runtime class: nvidia must be the node's default one."
+            comments = (*comments, said)
         build: dict[str, Json] = {
             "baseImage": f"python:{pod.python_version()}-slim",
             "commands": ["pip install -r /opt/nuclio/requirements.txt"],
         }
-        ready: dict[str, Json] = {"image": image(figures, request)}
+        spec, labels = self._spec(figures, patch), {"nuclio.io/project-name": "default"}
+        built, ready = (
+            pod.workload((API, KIND), figures, patch, {**spec, **source}, labels=labels)
+            for source in ({"build": build}, {"image": image(figures, request)})
+        )
+        ready["status"] = {"state": "waitingForResourceConfiguration"}
+        said = "nuctl deploy -f function.yaml --path ."
         return (
-            Document(
-                "function.yaml",
-                self._function(figures, patch, {"build": build}),
-                (*comments, "nuctl deploy -f function.yaml --path ."),
-            ),
-            Document(
-                "deploy/nuclio.yaml",
-                {
-                    **self._function(figures, patch, ready),
-                    "status": {"state": "waitingForResourceConfiguration"},
-                },
-                tuple(comments),
-            ),
+            Document("function.yaml", built, (*comments, said)),
+            Document("deploy/nuclio.yaml", ready, comments),
             *patch.companions,
         )
 
-    def _function(
-        self, figures: Figures, patch: SharePatch, source: dict[str, Json]
-    ) -> dict[str, Json]:
+    def _spec(self, figures: Figures, patch: SharePatch) -> dict[str, Json]:
         spec: dict[str, Json] = {
             "runtime": f"python:{pod.python_version()}",
             "handler": "handler:handler",
@@ -94,14 +124,4 @@ class Nuclio:
         spec["triggers"] = {
             "http": {"kind": "http", "numWorkers": 1, "workerAvailabilityTimeoutMilliseconds": 0}
         }
-        return {
-            "apiVersion": "nuclio.io/v1beta1",
-            "kind": "NuclioFunction",
-            "metadata": pod.metadata(
-                figures,
-                patch,
-                provenance.stamps(figures, patch),
-                labels={"nuclio.io/project-name": "default"},
-            ),
-            "spec": {**spec, **source},
-        }
+        return spec

@@ -3,33 +3,90 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, image
-from jupyter_gpupredict.export import limits, pod, provenance
+from jupyter_gpupredict.core.deployment import Capability, Document, Hosting, Restriction, image
+from jupyter_gpupredict.core.findings import Manifest, Pod, at, join, table
+from jupyter_gpupredict.core.protocols import Workload
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import check_environment, check_pod
+from jupyter_gpupredict.export.shapes import seconds
+from jupyter_gpupredict.export.stamps import read_stamps, stamps
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.findings import Report
 
 PROFILE = "com.openfaas.profile"
+TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
+"""They go together: the shortest ends the call."""
 
 
-class OpenFaas:
+def _check_function(found: dict[str, Any], report: Report) -> None:
+    spec, profiles = table(found.get("spec")), report.named("Profile")
+    if spec.get("name") != at(found, "metadata", "name"):
+        report.add("openfaas", "spec.name", "is not the object's name")
+    _check_one(spec, "spec", report)
+    profile = at(spec, "annotations", PROFILE)
+    if not profiles:
+        report.carried |= report.informed  # the profile that limits is in another file
+    elif profile is not None and profile not in profiles:
+        report.add("openfaas", "spec.annotations", f"this file has no profile {profile!r}")
+
+
+def _check_profile(found: dict[str, Any], report: Report) -> None:
+    spec = table(found.get("spec"))
+    inner = Pod(spec, "spec", containers=((spec, "spec"),))
+    if not inner.uses_gpu:
+        report.add("openfaas", "spec.resources.limits", "the profile holds no GPU")
+    check_pod(inner, report)
+
+
+def _check_stack(found: dict[str, Any], report: Report) -> None:
+    functions = {
+        join("functions", str(name)): table(one)
+        for name, one in table(found.get("functions")).items()
+    }
+    for where, function in functions.items():
+        read_stamps(function.get("annotations"), f"{where}.annotations", report)
+    for where, function in functions.items():
+        _check_one(function, where, report)
+    report.carried |= report.informed
+
+
+def _check_one(spec: dict[str, Any], path: str, report: Report) -> None:
+    environment = table(spec.get("environment"))
+    mps = check_environment({"environment": environment}, path, 1, report)
+    informed = any(str(name).startswith("GPUPREDICT_") for name in environment)
+    needed = mps or informed or report.named("Profile")
+    if needed and not table(spec.get("annotations")).get(PROFILE):
+        report.add("openfaas", join(path, "annotations"), f"a share needs {PROFILE}")
+    for key in TIMEOUTS:
+        if took := seconds(environment.get(key)):
+            report.limits_s.append((took, join(path, "environment", key)))
+
+
+class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.RUNTIME_CLASS,
-            Capability.TOLERATIONS,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
-    )
-    switchable: frozenset[Capability] = frozenset()
+    carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
     restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s = None
+    refuses = (
+        (
+            "*",
+            "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings",
+        ),
+    )
+    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",))
+    manifests = (
+        Manifest("openfaas.com/v1", "Function", "openfaas-function", _check_function),
+        Manifest("openfaas.com/v1", "Profile", "openfaas-profile", _check_profile, stamped=False),
+        Manifest(
+            schema="openfaas-stack",
+            check=_check_stack,
+            only=lambda one: at(one, "provider", "name") == "openfaas",
+        ),
+    )
 
     def render(
         self, figures: Figures, request: ExportRequest, patch: SharePatch
@@ -38,55 +95,42 @@ class OpenFaas:
         name, profile = figures.name, f"{figures.name}-gpu"
         environment: dict[str, Json] = {**dict(_variables(figures, patch))}
         if figures.timeout_s is not None:
-            wait = pod.duration(figures.timeout_s)
-            environment |= {f"{what}_timeout": wait for what in ("exec", "read", "write")}
-        stamps: dict[str, Json] = {**provenance.stamps(figures, patch)}
+            environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
         common: dict[str, Json] = {
             "image": image(figures, request),
             "environment": environment,
         }
         size: dict[str, Json] = {"memory": pod.memory(figures), "cpu": pod.cpus(figures)}
-        function: dict[str, Json] = {
-            "apiVersion": "openfaas.com/v1",
-            "kind": "Function",
-            "metadata": pod.metadata(
-                figures, patch, provenance.stamps(figures, patch), namespace="openfaas-fn"
-            ),
-            "spec": {
-                "name": name,
-                **common,
-                "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
-                "annotations": {PROFILE: profile},
-                "limits": size,
-            },
+        spec: dict[str, Json] = {
+            "name": name,
+            **common,
+            "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
+            "annotations": {PROFILE: profile},
+            "limits": size,
+        }
+        type_ = ("openfaas.com/v1", "Function")
+        function = pod.workload(type_, figures, patch, spec, namespace="openfaas-fn")
+        stacked: dict[str, Json] = {
+            "lang": "python3-http-debian",
+            "handler": "./function",
+            **common,
+            "annotations": {PROFILE: profile, **stamps(figures, patch)},
+            "limits": size,
         }
         stack: dict[str, Json] = {
             "version": "1.0",
             "provider": {"name": "openfaas"},
-            "functions": {
-                name: {
-                    "lang": "python3-http-debian",
-                    "handler": "./function",
-                    **common,
-                    "annotations": {PROFILE: profile, **stamps},
-                    "limits": size,
-                }
-            },
+            "functions": {name: stacked},
         }
         comments = (
             *pod.notes(figures, request, patch),
             "Profiles and scaling to zero are features of OpenFaaS's paid editions.",
         )
+        before = (_profile(profile, patch, self.carries),)
+        after = (*comments, "Apply the profile in openfaas.yaml first.")
         return (
-            Document(
-                "deploy/openfaas.yaml",
-                function,
-                comments,
-                before=(_profile(profile, patch, self.carries),),
-            ),
-            Document(
-                "deploy/stack.yaml", stack, (*comments, "Apply the profile in openfaas.yaml first.")
-            ),
+            Document("deploy/openfaas.yaml", function, comments, before=before),
+            Document("deploy/stack.yaml", stack, after),
             *patch.companions,
         )
 
@@ -108,10 +152,9 @@ def _profile(name: str, patch: SharePatch, carries: frozenset[Capability]) -> di
 
 
 def _variables(figures: Figures, patch: SharePatch) -> tuple[tuple[str, str], ...]:
-    """Return the environment; where the profile alone limits, the function is told the figures."""
+    """Return the environment; where the profile alone limits, the figures inform the function."""
     if patch.basis != "time_share":
         return patch.env
-    told = figures
     if figures.time_percent is not None:
-        told = dataclasses.replace(figures, sm_percent=None)  # not applied, so not told
-    return limits.information(told) + patch.env
+        figures = dataclasses.replace(figures, sm_percent=None)  # the share that is not applied
+    return pod.information(figures) + patch.env

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
-from jupyter_gpupredict.export import limits
+from jupyter_gpupredict.core.findings import join, whole
+from jupyter_gpupredict.core.protocols import Sharing
+from jupyter_gpupredict.export import pod
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
+    from jupyter_gpupredict.core.findings import Pod, Report
+
+SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
+MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
+GPU, SHARED_GPU, PIPE_DIRECTORY = pod.GPU, pod.SHARED_GPU, pod.PIPE_DIRECTORY
 
 
-class Kai:
+class Kai(Sharing):
     """Labels and annotations for the scheduler, variables and mounts for MPS.
 
     Which GPU is visible is KAI's own decision, so that variable is left to it.
@@ -27,28 +35,56 @@ class Kai:
         }
     )
     restricts = frozenset({Restriction.PER_CONTAINER, Restriction.ONE_GPU})
-    expresses = frozenset({"sm_pct", "memory_mib"})
+    expresses = pod.SM_SHARE
+    resources = (GPU,)
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what the scheduler reads and what the client needs."""
-        pod = limits.pipe_pod()
-        if request.node_selector:
-            selector: dict[str, Json] = dict(request.node_selector)
-            pod["nodeSelector"] = selector
-        pod["schedulerName"] = "kai-scheduler"
-        comments = [*limits.open_share(figures, "sm_share")]
-        comments.append("KAI-Scheduler places by gpu-memory; the MPS daemon of the node enforces.")
+        said = "KAI-Scheduler places by gpu-memory; the MPS daemon of the node enforces."
+        comments = (*pod.open_share(figures, "sm_share"), said)
         annotations: tuple[tuple[str, str], ...] = ()
         if figures.memory_mib is None:
-            comments.append("Without a memory figure KAI-Scheduler reserves no GPU: add one.")
+            said = "Without a memory figure KAI-Scheduler reserves no GPU: add one."
+            comments = (*comments, said)
         else:
-            annotations = (("gpu-memory", str(figures.memory_mib)),)
+            annotations = ((MEMORY, str(figures.memory_mib)),)
         return SharePatch(
             "sm_share",
-            ((limits.PIPE_DIRECTORY, limits.PIPE), *limits.mps_env(figures)),
-            pod=pod,
-            container=limits.pipe_mount(),
-            labels=(("kai.scheduler/queue", "default-queue"),),
+            ((PIPE_DIRECTORY, pod.PIPE), *pod.mps_env(figures)),
+            pod={**pod.pipe_pod(), **pod.selected(request), "schedulerName": SCHEDULER},
+            container=pod.pipe_mount(),
+            labels=((QUEUE, "default-queue"),),
             annotations=annotations,
-            comments=tuple(comments),
+            comments=comments,
         )
+
+    def judge(self, pod: Pod, report: Report) -> None:
+        """Check labels and annotations, and which of them reserve the GPU."""
+        pod.placed = pod.spec.get("schedulerName") == SCHEDULER
+        if not pod.placed and not {MEMORY, FRACTION} & set(pod.annotations):
+            return
+        where = join(pod.metadata_path, "annotations")
+        fraction, memory = pod.annotations.get(FRACTION), pod.annotations.get(MEMORY)
+        if fraction is not None:
+            try:
+                fits = 0.0 < float(fraction) < 1.0
+            except (TypeError, ValueError):
+                fits = False
+            if not fits:
+                report.add("kai", where, f"{FRACTION} {fraction!r} is not between 0 and 1")
+        if memory is not None:
+            if not isinstance(memory, str) or not whole(memory):
+                report.add("kai", where, f"{MEMORY} {memory!r} is not a whole number of MiB")
+            else:
+                report.carry("mem", Decimal(memory), join(where, MEMORY))
+        given = [one for one in (fraction, memory, pod.limits.get(GPU)) if one is not None]
+        uses_gpu = {GPU, SHARED_GPU} & set(pod.limits) or PIPE_DIRECTORY in pod.variables
+        if not given and uses_gpu:
+            report.warn("kai", where, f"without {MEMORY} or {FRACTION} no GPU is reserved")
+        if len(given) > 1:
+            message = f"{FRACTION}, {MEMORY} and a whole GPU exclude one another"
+            report.add("kai", where, message)
+        if not pod.placed:
+            report.add("kai", join(pod.path, "schedulerName"), f"must be {SCHEDULER}")
+        if not pod.labels.get(QUEUE):
+            report.add("kai", pod.metadata_path, f"the label {QUEUE} is missing")

@@ -5,39 +5,61 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
-from jupyter_gpupredict.export import limits
+from jupyter_gpupredict.core.findings import join, limits, whole
+from jupyter_gpupredict.core.protocols import Sharing
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.rules import carry_mib, carry_percent
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
+    from jupyter_gpupredict.core.findings import Pod, Report
+
+SCHEDULER, MODE = "volcano", "volcano.sh/vgpu-mode"
+COUNT, CORES, MEMORY = (f"volcano.sh/vgpu-{name}" for name in ("number", "cores", "memory"))
+PART = "volcano.sh/vgpu-memory-percentage"
 
 
-class Volcano:
+class Volcano(Sharing):
     """Caps time, as HAMi does."""
 
     needs = frozenset(
         {Capability.EXTENDED_RESOURCE, Capability.POD_ANNOTATION, Capability.SCHEDULER_NAME}
     )
     restricts = frozenset({Restriction.PER_CONTAINER, Restriction.ONE_GPU})
-    expresses = frozenset({"time_pct", "memory_mib"})
+    expresses = pod.TIME_SHARE
+    resources = (COUNT, CORES, MEMORY, PART)
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return scheduler, mode and limits."""
-        amounts = [("volcano.sh/vgpu-number", 1)]
-        if figures.time_percent is not None:
-            amounts.append(("volcano.sh/vgpu-cores", figures.time_percent))
-        if figures.memory_mib is not None:
-            amounts.append(("volcano.sh/vgpu-memory", figures.memory_mib))
-        pod: dict[str, Json] = {}
-        if request.node_selector:
-            pod["nodeSelector"] = dict(request.node_selector)
-        pod["schedulerName"] = "volcano"
         return SharePatch(
             "time_share",
-            limits=tuple(amounts),
-            pod=pod,
-            annotations=(("volcano.sh/vgpu-mode", "hami-core"),),
+            limits=pod.time_limits(figures, (COUNT, 1), CORES, MEMORY),
+            pod={**pod.selected(request), "schedulerName": SCHEDULER},
+            annotations=((MODE, "hami-core"),),
             comments=(
-                *limits.open_share(figures, "time_share"),
+                *pod.open_share(figures, "time_share"),
                 "vgpu-cores holds kernel launches back: a share of time, not of SMs.",
             ),
         )
+
+    def judge(self, pod: Pod, report: Report) -> None:
+        """Check vGPU limits, scheduler and mode."""
+        if not any(str(name).startswith("volcano.sh/vgpu-") for name in pod.limits):
+            return
+        pod.limiter, report.by_time = pod.limiter or "volcano", True
+        for container, path in pod.containers:
+            given, where = limits(container), join(path, "resources", "limits")
+            if not whole(given.get(COUNT)):
+                report.add("volcano", where, f"{COUNT} of at least 1 is needed")
+            carry_percent("volcano", given, CORES, where, report)
+            carry_mib("volcano", given, MEMORY, where, report)
+            if {MEMORY, PART} <= set(given):
+                report.add("volcano", where, "memory and its percentage exclude each other")
+        if pod.spec.get("schedulerName") != SCHEDULER:
+            report.add("volcano", join(pod.path, "schedulerName"), f"must be {SCHEDULER}")
+        mode = pod.annotations.get(MODE)
+        if mode is None:
+            report.warn("volcano", pod.metadata_path, f"without {MODE} the mode is the node's")
+        elif mode != "hami-core":
+            message = f"vgpu-mode {mode!r}: percents need hami-core"
+            report.add("volcano", pod.metadata_path, message)
