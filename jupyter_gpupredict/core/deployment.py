@@ -183,6 +183,20 @@ class Document:
     """YAML documents of the same file that come before the content."""
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a workload writes down: figures, as the user asks, with what the sharing adds."""
+
+    figures: Figures
+    request: ExportRequest
+    patch: SharePatch
+
+    @property
+    def image(self) -> str:
+        """The image to run."""
+        return image(self.figures, self.request)
+
+
 def image(figures: Figures, request: ExportRequest) -> str:
     """Return the image to run; a placeholder where the user named none."""
     return request.image or f"registry.example.com/{figures.name}:0.1.0"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Document,
         ExportRequest,
         Figures,
+        Plan,
         Restriction,
         SharePatch,
     )
@@ -125,9 +126,7 @@ class Workload(Protocol):
     manifests: Sequence[Manifest] = ()
     """The documents it writes, with their schemas and rules; `validate` judges by these."""
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the files of this workload with the sharing backend's patch applied."""
         ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.deployment import Capability, ExportRequest
+from jupyter_gpupredict.core.deployment import Capability, ExportRequest, Plan
 from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOption, Refused
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export.code import up_to_measured
@@ -149,7 +149,7 @@ def _compose(
     patch = sharing.patch(figures, request)
     origin = figures.time_from if patch.basis == "time_share" else figures.sm_from
     figures = dataclasses.replace(figures, share_from=origin)
-    manifests = workload.render(figures, request, patch)
+    manifests = workload.render(Plan(figures, request, patch))
     if findings := check(manifests, figures, request, known):
         first = findings[0]
         raise ExportError(f"{first.file} breaks rule {first.rule}: {first.message}", "not written")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, image
+from jupyter_gpupredict.core.deployment import Capability, Restriction
 from jupyter_gpupredict.export.stamps import stamps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, Plan, SharePatch
 
 FUNCTION = frozenset(
     {Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION, Capability.TIME_LIMIT}
@@ -34,6 +34,9 @@ FEATURES = {
 """Capability -> the flag of Knative's config-features that switches it on."""
 POD = REVISION | {*FEATURES, Capability.RESOURCE_CLAIM}
 """What a whole pod template carries."""
+ONE_GPU, ONE_RANK = frozenset({Restriction.ONE_GPU}), frozenset({Restriction.ONE_RANK})
+OWN_LIMITS = ONE_GPU | {Restriction.PER_CONTAINER, Restriction.MEMORY_REQUIRED}
+"""What platforms restrict that limit the container by fields of their own."""
 SM_SHARE, TIME_SHARE = frozenset({"sm_pct", "memory_mib"}), frozenset({"time_pct", "memory_mib"})
 """What backends apply that divide SMs, and those that divide time."""
 SAFE_CPUS, SAFE_MEMORY_MIB = 2.0, 8192
@@ -82,15 +85,15 @@ def cpus(figures: Figures) -> str:
     return f"{figures.cpu_count or SAFE_CPUS:g}"
 
 
-def resources(figures: Figures, patch: SharePatch) -> dict[str, Json]:
+def resources(plan: Plan) -> dict[str, Json]:
     """Return requests and limits: memory equal in both, so that no node overcommits it."""
-    size = memory(figures)
+    size = memory(plan.figures)
     found: dict[str, Json] = {
-        "requests": {"cpu": cpus(figures), "memory": size},
-        "limits": {"memory": size, **dict(patch.limits)},
+        "requests": {"cpu": cpus(plan.figures), "memory": size},
+        "limits": {"memory": size, **dict(plan.patch.limits)},
     }
-    if patch.claims:
-        found["claims"] = [{"name": name, "request": name} for name in patch.claims]
+    if plan.patch.claims:
+        found["claims"] = [{"name": name, "request": name} for name in plan.patch.claims]
     return found
 
 
@@ -105,9 +108,7 @@ def secrets(figures: Figures) -> list[Json]:
 
 
 def container(
-    figures: Figures,
-    request: ExportRequest,
-    patch: SharePatch,
+    plan: Plan,
     *,
     name: str = "train",
     command: tuple[str, ...] = RUN,
@@ -115,18 +116,14 @@ def container(
     env: Sequence[Json] = (),
 ) -> dict[str, Json]:
     """Return the one container of the function; `env` stands behind the share's variables."""
-    found: dict[str, Json] = {
-        "name": name,
-        "image": image(figures, request),
-        "command": list(command),
-    }
+    found: dict[str, Json] = {"name": name, "image": plan.image, "command": list(command)}
     if port is not None:
         found["ports"] = [{"containerPort": port}]
-    if patch.env or env:
-        found["env"] = [*variables(patch), *env]
-    found["envFrom"] = secrets(figures)
-    found["resources"] = resources(figures, patch)
-    return {**found, **patch.container}
+    if plan.patch.env or env:
+        found["env"] = [*variables(plan.patch), *env]
+    found["envFrom"] = secrets(plan.figures)
+    found["resources"] = resources(plan)
+    return {**found, **plan.patch.container}
 
 
 def fields(patch: SharePatch, carries: frozenset[Capability]) -> dict[str, Json]:
@@ -138,10 +135,10 @@ def fields(patch: SharePatch, carries: frozenset[Capability]) -> dict[str, Json]
     }
 
 
-def revision_fields(patch: SharePatch, request: ExportRequest) -> dict[str, Json]:
+def revision_fields(plan: Plan) -> dict[str, Json]:
     """Return the pod fields of a Knative revision, with what the user's Knative has on."""
-    on = {one for one, flag in FEATURES.items() if flag in request.knative_features}
-    return fields(patch, REVISION | on)
+    on = {one for one, flag in FEATURES.items() if flag in plan.request.knative_features}
+    return fields(plan.patch, REVISION | on)
 
 
 def template(
@@ -158,8 +155,7 @@ def template(
 
 def workload(
     type_: tuple[str, str],
-    figures: Figures,
-    patch: SharePatch,
+    plan: Plan,
     spec: Mapping[str, Json],
     annotations: Mapping[str, str] | None = None,
     *,
@@ -170,48 +166,38 @@ def workload(
 
     Args:
         type_: apiVersion and kind.
-        figures: The figures that it carries.
-        patch: What the sharing backend adds.
+        plan: Whose name, figures and annotations it carries.
         spec: Its `spec`.
         annotations: More of them, behind the stamps.
         namespace: Where it stands; empty: where the user applies it.
         labels: Its labels.
     """
-    metadata: dict[str, Json] = {"name": figures.name}
+    metadata: dict[str, Json] = {"name": plan.figures.name}
     if namespace:
         metadata["namespace"] = namespace
     if labels:
         metadata["labels"] = {**labels}
-    own = dict(patch.object_annotations)
-    metadata["annotations"] = {**own, **stamps(figures, patch), **(annotations or {})}
+    own = {**dict(plan.patch.object_annotations), **stamps(plan.figures, plan.patch)}
+    metadata["annotations"] = {**own, **(annotations or {})}
     return {"apiVersion": type_[0], "kind": type_[1], "metadata": metadata, "spec": dict(spec)}
 
 
-def notes(
-    figures: Figures,
-    request: ExportRequest,
-    patch: SharePatch,
-    *,
-    default_limit: str = "",
-    endless: str = "",
-) -> tuple[str, ...]:
+def notes(plan: Plan, *, default_limit: str = "", endless: str = "") -> tuple[str, ...]:
     """Return the sentences for the top of a workload's file.
 
     Args:
-        figures: The figures that it carries.
-        request: What the user asked for.
-        patch: What the sharing backend adds.
+        plan: What it carries.
         default_limit: What ends a run on this platform when the file sets no limit.
         endless: What to say instead where the platform knows no time limit.
     """
-    found = [*figures.warnings, *patch.comments]
+    found = [*plan.figures.warnings, *plan.patch.comments]
     if endless:
         found.append(endless)
-    elif figures.timeout_s is None:
+    elif plan.figures.timeout_s is None:
         found.append(f"No time limit is set: the run time is not known. {default_limit}".strip())
-    if figures.host_memory_mib is None:
+    if plan.figures.host_memory_mib is None:
         found.append("CPU and host memory are round figures, not measured ones.")
-    if not request.image:
+    if not plan.request.image:
         found.append("The image is a placeholder: none was named.")
     return tuple(found)
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
     Document,
+    ExportRequest,
+    Figures,
     Hosting,
-    Restriction,
+    Json,
+    Plan,
     SharePatch,
-    image,
 )
-from jupyter_gpupredict.core.findings import Manifest, at, join, limits, pod_at, table, whole
+from jupyter_gpupredict.core.findings import (
+    Manifest,
+    Report,
+    at,
+    join,
+    limits,
+    pod_at,
+    table,
+    whole,
+)
 from jupyter_gpupredict.core.protocols import Sharing, Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import check_amounts, check_environment, check_scaling
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import quantity
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Report
 
 DOMAIN = "run.googleapis.com/"
 ACCELERATOR = DOMAIN + "accelerator"
@@ -56,7 +62,7 @@ def _check(found: dict[str, Any], report: Report) -> None:
         report.add("cloudrun", join(path, where), message)
     if not is_job:
         notes = table(at(found, "spec", "template", "metadata", "annotations"))
-        check_scaling(notes, "spec.template.metadata.annotations", report)
+        rules.check_scaling(notes, "spec.template.metadata.annotations", report)
     for container, place in inner.containers:
         wants = {"cpu": f"{LEAST_CPUS:g}", "memory": f"{LEAST_MEMORY_MIB // 1024}Gi"}
         for name, least in wants.items() if pod.GPU in limits(container) else ():
@@ -64,8 +70,8 @@ def _check(found: dict[str, Any], report: Report) -> None:
             if given is None or given < (quantity(least) or 0):
                 where = join(place, "resources", "limits", name)
                 report.warn("cloudrun", where, f"a GPU wants {least} at least")
-        check_amounts(container, place, report)
-        for where in check_environment(container, place, 1, report):
+        rules.check_amounts(container, place, report)
+        for where in rules.check_environment(container, place, 1, report):
             report.add("cloudrun", where, "there is no MPS daemon: the variable does nothing")
     if (pod.GPU in inner.limits) != (ACCELERATOR in table(inner.spec.get("nodeSelector"))):
         message = f"a GPU and {ACCELERATOR} go together"
@@ -80,7 +86,7 @@ class CloudRun(Workload):
     """`deploy/cloudrun-job.yaml` and `deploy/cloudrun-service.yaml`."""
 
     carries = frozenset({Capability.ENV, Capability.WHOLE_GPU, Capability.TIME_LIMIT})
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
+    restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = CAP_S
     sharing = "none"
     refuses = (("*", "Cloud Run gives a whole GPU: it neither shares one nor runs an MPS daemon"),)
@@ -90,15 +96,12 @@ class CloudRun(Workload):
         Manifest(schema="cloudrun-service", check=_check, only=_is_service),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return job and service; a job's time limit is text there, a service's a number."""
+        figures = plan.figures
         comments = (
             *pod.notes(
-                figures,
-                request,
-                patch,
+                plan,
                 default_limit="Cloud Run ends a task after 600 s and a request after 300 s then.",
             ),
             "A whole GPU is reserved and billed.",
@@ -108,15 +111,14 @@ class CloudRun(Workload):
         if figures.timeout_s is not None:
             task["timeoutSeconds"] = str(figures.timeout_s)
             served["timeoutSeconds"] = figures.timeout_s
-        serving = _container(figures, request, patch, pod.SERVE)
+        serving = _container(plan, pod.SERVE)
         serving["ports"] = [{"containerPort": pod.PORT}]
-        task["nodeSelector"] = served["nodeSelector"] = {ACCELERATOR: request.accelerator}
-        task["containers"] = [_container(figures, request, patch, pod.RUN)]
+        task["nodeSelector"] = served["nodeSelector"] = {ACCELERATOR: plan.request.accelerator}
+        task["containers"] = [_container(plan, pod.RUN)]
         served["containers"] = [serving]
         job = pod.workload(
             ("run.googleapis.com/v1", "Job"),
-            figures,
-            patch,
+            plan,
             {
                 "template": {
                     "metadata": {"annotations": {DOMAIN + "execution-environment": "gen2"}},
@@ -131,8 +133,7 @@ class CloudRun(Workload):
         }
         service = pod.workload(
             ("serving.knative.dev/v1", "Service"),
-            figures,
-            patch,
+            plan,
             {"template": {"metadata": {"annotations": scale}, "spec": served}},
         )
         return (
@@ -141,16 +142,14 @@ class CloudRun(Workload):
         )
 
 
-def _container(
-    figures: Figures, request: ExportRequest, patch: SharePatch, command: tuple[str, ...]
-) -> dict[str, Json]:
-    cpus = max(LEAST_CPUS, figures.cpu_count or 0.0)
-    size = max(LEAST_MEMORY_MIB, figures.host_memory_mib or 0)
+def _container(plan: Plan, command: tuple[str, ...]) -> dict[str, Json]:
+    cpus = max(LEAST_CPUS, plan.figures.cpu_count or 0.0)
+    size = max(LEAST_MEMORY_MIB, plan.figures.host_memory_mib or 0)
     amounts = {"cpu": f"{cpus:g}", "memory": f"{-(-size // 1024)}Gi"}
-    found: dict[str, Json] = {"image": image(figures, request), "command": list(command)}
-    if patch.env:
-        found["env"] = pod.variables(patch)
-    gpus = {key: str(value) for key, value in patch.limits}
+    found: dict[str, Json] = {"image": plan.image, "command": list(command)}
+    if plan.patch.env:
+        found["env"] = pod.variables(plan.patch)
+    gpus = {key: str(value) for key, value in plan.patch.limits}
     found["resources"] = {"limits": {**amounts, **gpus}}
     return found
 
@@ -159,7 +158,7 @@ class NoSharing(Sharing):
     """One whole GPU: the figures are information."""
 
     needs = frozenset({Capability.WHOLE_GPU})
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = pod.ONE_GPU
     expresses: frozenset[str] = frozenset()
     refuses = "a whole GPU needs no share; none is for Cloud Run, which cannot divide one"
 

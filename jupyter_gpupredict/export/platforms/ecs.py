@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
     Document,
+    ExportRequest,
+    Figures,
     Hosting,
-    Restriction,
+    Json,
+    Plan,
     SharePatch,
-    image,
 )
-from jupyter_gpupredict.core.findings import Manifest, at, items, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Report, at, items, table, whole
 from jupyter_gpupredict.core.protocols import Sharing, Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import check_environment
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Report
 
 CPU_UNITS = 1024
 """ECS counts a CPU as so many units."""
@@ -44,7 +41,7 @@ def _check(found: dict[str, Any], report: Report) -> None:
     for position, one in enumerate(items(found.get("containerDefinitions"))):
         container, path = table(one), f"containerDefinitions[{position}]"
         names.append(str(container.get("name")))
-        mps = check_environment({"env": container.get("environment")}, path, 1, report)
+        mps = rules.check_environment({"env": container.get("environment")}, path, 1, report)
         for number, need in enumerate(map(table, items(container.get("resourceRequirements")))):
             if need.get("type") == "GPU":
                 styles.add("shared" if "sharingStrategy" in need else "whole")
@@ -72,7 +69,7 @@ class Ecs(Workload):
     """`deploy/ecs-task.json`."""
 
     carries = frozenset({Capability.ECS_FIELDS})
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = pod.ONE_GPU
     sharing = "ecs-mps"
     refuses = (("*", "ECS divides a GPU by fields of its own"),)
     hosting = Hosting(
@@ -82,13 +79,12 @@ class Ecs(Workload):
         Manifest(schema="ecs-task", check=_check, only=lambda one: "containerDefinitions" in one),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the task definition; the stamps are tags."""
+        figures, patch = plan.figures, plan.patch
         container: dict[str, Json] = {
             "name": "train",
-            "image": image(figures, request),
+            "image": plan.image,
             "essential": True,
             "command": list(pod.RUN),
             "cpu": int(CPU_UNITS * (figures.cpu_count or pod.SAFE_CPUS)),
@@ -112,9 +108,7 @@ class EcsMps(Sharing):
     """One part of one GPU; the percentage is a limit, not a reservation."""
 
     needs = frozenset({Capability.ECS_FIELDS})
-    restricts = frozenset(
-        {Restriction.ONE_GPU, Restriction.PER_CONTAINER, Restriction.MEMORY_REQUIRED}
-    )
+    restricts = pod.OWN_LIMITS
     expresses = pod.SM_SHARE
     refuses = "the fields are those of an ECS task definition"
 

@@ -6,24 +6,22 @@ From them it injects pipe directory, percentage and host IPC.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
     Document,
+    ExportRequest,
+    Figures,
     Hosting,
-    Restriction,
+    Json,
+    Plan,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Manifest, at, pod_at, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Report, at, pod_at, table, whole
 from jupyter_gpupredict.core.protocols import Sharing, Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import check_count, check_pod
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import MIB
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Report
 
 PREFIX = "fastgshare/"
 
@@ -51,35 +49,33 @@ def _check(found: dict[str, Any], report: Report) -> None:
     elif amount is not None:
         message = f"gpu_mem {size!r} is not a whole number of MiB in bytes"
         report.add("fastpod", where, message)
-    check_count(at(found, "spec", "replicas") or 1, "spec.replicas", report)
+    rules.check_count(at(found, "spec", "replicas") or 1, "spec.replicas", report)
     inner = pod_at(at(found, "spec", "podSpec"), "spec.podSpec")
     inner.limiter = "FaST-GShare"
-    check_pod(inner, report)
+    rules.check_pod(inner, report)
 
 
 class FastPod(Workload):
     """`deploy/fastpod.yaml`: a replicated pod, so what it runs is the server."""
 
     carries = frozenset({Capability.FASTPOD_FIELDS})
-    restricts = frozenset({Restriction.ONE_GPU})
+    restricts = pod.ONE_GPU
     sharing = "fast-gshare"
     refuses = (("*", "a FaSTPod's GPU is divided by its own annotations"),)
     hosting = Hosting(adapters=("serve",), serves=True)
     manifests = (Manifest("fastgshare.caps.in.tum/v1", "FaSTPod", "fastpod", _check),)
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the FaSTPod; a finished pod would be replaced, so it serves."""
-        container = pod.container(figures, request, patch, command=pod.SERVE, port=pod.PORT)
+        container = pod.container(plan, command=pod.SERVE, port=pod.PORT)
         spec: dict[str, Json] = {
-            "replicas": figures.ranks,
+            "replicas": plan.figures.ranks,
             "podSpec": {"restartPolicy": "OnFailure", "containers": [container]},
         }
         type_ = ("fastgshare.caps.in.tum/v1", "FaSTPod")
-        found = pod.workload(type_, figures, patch, spec, namespace="fast-gshare")
+        found = pod.workload(type_, plan, spec, namespace="fast-gshare")
         endless = "A FaSTPod has no end and no time limit: it serves until it is deleted."
-        comments = pod.notes(figures, request, patch, endless=endless)
+        comments = pod.notes(plan, endless=endless)
         return (Document("deploy/fastpod.yaml", found, comments),)
 
 
@@ -90,9 +86,7 @@ class FastGshare(Sharing):
     """
 
     needs = frozenset({Capability.FASTPOD_FIELDS})
-    restricts = frozenset(
-        {Restriction.ONE_GPU, Restriction.PER_CONTAINER, Restriction.MEMORY_REQUIRED}
-    )
+    restricts = pod.OWN_LIMITS
     expresses = pod.SM_SHARE | pod.TIME_SHARE
     refuses = "the annotations are those of a FaSTPod"
 

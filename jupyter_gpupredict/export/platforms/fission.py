@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_gpupredict.core.deployment import Document, Restriction, image
-from jupyter_gpupredict.core.findings import Manifest, Pod, at, pod_at, table
+from jupyter_gpupredict.core.deployment import Document, Json, Plan
+from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, pod_at, table
 from jupyter_gpupredict.core.protocols import Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import check_order, check_pod
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
-    from jupyter_gpupredict.core.findings import Report
+from jupyter_gpupredict.export import pod, rules
 
 NAMESPACE = "default"
 
@@ -24,17 +19,17 @@ def _check(found: dict[str, Any], report: Report) -> None:
     own = Pod({}, "spec", containers=((spec, "spec"),))
     if executor == "poolmgr" and (own.uses_gpu or {"env", "envFrom"} & set(spec)):
         report.add("fission", where, "poolmgr's pods are generic: GPU and env are dropped")
-    check_order("fission", strategy, "MinScale", "MaxScale", where, report)
+    rules.check_order("fission", strategy, "MinScale", "MaxScale", where, report)
     report.limit(spec.get("functionTimeout", 60), "spec.functionTimeout")
     in_container = executor == "container"
-    check_pod(pod_at(spec.get("podspec"), "spec.podspec") if in_container else own, report)
+    rules.check_pod(pod_at(spec.get("podspec"), "spec.podspec") if in_container else own, report)
 
 
 class Fission(Workload):
     """`deploy/fission.yaml`."""
 
     carries = pod.FUNCTION
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
+    restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
             "*",
@@ -47,10 +42,9 @@ class Fission(Workload):
         Manifest("fission.io/v1", "Environment", "fission-environment", stamped=False),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return environment and function; the generic pods of poolmgr would drop GPU and env."""
+        figures, patch = plan.figures, plan.patch
         name = figures.name
         environment: dict[str, Json] = {
             "apiVersion": "fission.io/v1",
@@ -59,7 +53,7 @@ class Fission(Workload):
             "spec": {
                 "version": 3,
                 "poolsize": 1,
-                "runtime": {"image": image(figures, request)},
+                "runtime": {"image": plan.image},
             },
         }
         spec: dict[str, Json] = {
@@ -85,17 +79,15 @@ class Fission(Workload):
             },
         }
         comments = (
-            *pod.notes(
-                figures, request, patch, default_limit="Fission ends a call after 60 s by default."
-            ),
+            *pod.notes(plan, default_limit="Fission ends a call after 60 s by default."),
             f"Upload the code first: fission package create --name {name}-pkg ...",
         )
         if patch.env:
             spec["env"] = pod.variables(patch)
             comments = (*comments, "Fission of older versions does not know a function's env.")
-        spec["resources"] = pod.resources(figures, patch)
+        spec["resources"] = pod.resources(plan)
         type_ = ("fission.io/v1", "Function")
-        function = pod.workload(type_, figures, patch, spec, namespace=NAMESPACE)
+        function = pod.workload(type_, plan, spec, namespace=NAMESPACE)
         return (
             Document("deploy/fission.yaml", function, comments, before=(environment,)),
             *patch.companions,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_gpupredict.core.deployment import Document
+from jupyter_gpupredict.core.deployment import Document, Figures, Json, Plan
 from jupyter_gpupredict.core.findings import (
     Manifest,
     Pod,
+    Report,
     at,
     items,
     pod_at,
@@ -17,12 +18,7 @@ from jupyter_gpupredict.core.findings import (
     whole,
 )
 from jupyter_gpupredict.core.protocols import Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import RENDEZVOUS, check_apart, check_count, check_pod
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
-    from jupyter_gpupredict.core.findings import Report
+from jupyter_gpupredict.export import pod, rules
 
 _INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 JOB_NAME = ("job-name", "batch.kubernetes.io/job-name")
@@ -35,16 +31,16 @@ def _check_job(found: dict[str, Any], report: Report) -> None:
     spec = table(at(found, *base.split(".")))
     inner = template_at(at(spec, "template"), f"{base}.template")
     report.limit(spec.get("activeDeadlineSeconds"), f"{base}.activeDeadlineSeconds")
-    check_pod(inner, report)
+    rules.check_pod(inner, report)
     count = spec.get("completions", 1)
-    check_count(count, f"{base}.completions", report)
+    rules.check_count(count, f"{base}.completions", report)
     if spec.get("parallelism", 1) != count:
         report.warn("ranks", f"{base}.parallelism", "not all of them start together")
     if (whole(count) or 1) > 1:
         if spec.get("completionMode") != "Indexed":
             message = "must be Indexed: otherwise no rank has a number"
             report.add("ranks", f"{base}.completionMode", message)
-        check_apart(inner, dict.fromkeys(JOB_NAME, at(found, "metadata", "name")), report)
+        rules.check_apart(inner, dict.fromkeys(JOB_NAME, at(found, "metadata", "name")), report)
         for container, path in inner.containers:
             _check_rendezvous(container, f"{path}.env", found, inner, report)
 
@@ -54,8 +50,8 @@ def _check_rendezvous(
 ) -> None:
     """Check the variables by which ranks find one another, where the container has any."""
     given = {name: value for _, name, value in variables(container, "")}
-    missing = [name for name in RENDEZVOUS if name not in given]
-    if len(missing) == len(RENDEZVOUS):
+    missing = [name for name in rules.RENDEZVOUS if name not in given]
+    if len(missing) == len(rules.RENDEZVOUS):
         return  # the code finds its peers by itself
     if missing:
         report.add("ranks", where, f"{', '.join(missing)} is missing")
@@ -76,7 +72,7 @@ def _check_rendezvous(
 
 
 def _check_alone(found: dict[str, Any], report: Report) -> None:
-    check_pod(pod_at(found.get("spec"), "spec", found.get("metadata"), "metadata"), report)
+    rules.check_pod(pod_at(found.get("spec"), "spec", found.get("metadata"), "metadata"), report)
 
 
 def _check_gang(found: dict[str, Any], report: Report) -> None:
@@ -89,7 +85,7 @@ def _check_gang(found: dict[str, Any], report: Report) -> None:
         report.add("volcano", "spec.minAvailable", message)
     elif least and least != total:  # none given: Volcano takes all
         report.warn("ranks", "spec.minAvailable", f"not all {total} start together")
-    check_count(total, "spec.tasks", report)
+    rules.check_count(total, "spec.tasks", report)
     if len(tasks) > 1 and report.stamps and "pytorch" not in table(at(found, "spec", "plugins")):
         report.warn("ranks", "spec.plugins", "without the plug-in pytorch no rank has a number")
     before, each = set(report.carried), []
@@ -97,7 +93,7 @@ def _check_gang(found: dict[str, Any], report: Report) -> None:
         report.carried = set()
         inner = template_at(task.get("template"), f"spec.tasks[{position}].template")
         inner.spec = {**inner.spec, "schedulerName": "volcano"}  # the Job names it for all
-        check_pod(inner, report)
+        rules.check_pod(inner, report)
         each.append(report.carried)
     report.carried = before.union(*each)
     for position, carried in enumerate(each):
@@ -118,19 +114,18 @@ class Job(Workload):
         Manifest("v1", "Service", "service", stamped=False),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the Job; without a predicted run time it has no deadline.
 
         Several ranks make it an Indexed Job that starts them together, with a Service by which
         they find one another; under Volcano's scheduler a Job of Volcano's, which starts none of
         them before all have a place.
         """
+        figures, patch = plan.figures, plan.patch
         several = figures.ranks > 1
-        comments = pod.notes(figures, request, patch)
+        comments = pod.notes(plan)
         if several and patch.pod.get("schedulerName") == "volcano":
-            return (Document("deploy/job.yaml", _gang(figures, request, patch), comments),)
+            return (Document("deploy/job.yaml", _gang(plan), comments),)
         spec: dict[str, Json] = {"backoffLimit": 0}  # a silent retry would repeat hours
         if several:
             spec["completionMode"] = "Indexed"
@@ -142,7 +137,7 @@ class Job(Workload):
         inside: dict[str, Json] = {
             "restartPolicy": "Never",
             **pod.fields(patch, self.carries),
-            "containers": [pod.container(figures, request, patch, env=env)],
+            "containers": [pod.container(plan, env=env)],
         }
         before = patch.before
         if several:
@@ -151,7 +146,7 @@ class Job(Workload):
                 inside["affinity"] = pod.apart("job-name", figures.name)
             before = (*before, _service(figures))
         spec["template"] = pod.template(patch, inside)
-        job = pod.workload(("batch/v1", "Job"), figures, patch, spec)
+        job = pod.workload(("batch/v1", "Job"), plan, spec)
         return (Document("deploy/job.yaml", job, comments, before=before), *patch.companions)
 
 
@@ -180,14 +175,15 @@ def _service(figures: Figures) -> dict[str, Json]:
     }
 
 
-def _gang(figures: Figures, request: ExportRequest, patch: SharePatch) -> dict[str, Json]:
+def _gang(plan: Plan) -> dict[str, Json]:
     """Return a Job of Volcano's: rank 0 is the task `master`, the others are the task `worker`.
 
     Those are the names by which Volcano's plug-in for PyTorch sets MASTER_ADDR, MASTER_PORT,
     WORLD_SIZE and RANK in their pods (Volcano, Pytorch Plugin User Guide). A rank that fails or
     is evicted ends the others, which would wait for it.
     """
-    container = pod.container(figures, request, patch, env=(pod.LOCAL_RANK,))
+    figures, patch = plan.figures, plan.patch
+    container = pod.container(plan, env=(pod.LOCAL_RANK,))
     inside: dict[str, Json] = {"restartPolicy": "Never"}
     if figures.timeout_s is not None:
         inside["activeDeadlineSeconds"] = figures.timeout_s  # Volcano's Job has no deadline itself
@@ -204,4 +200,4 @@ def _gang(figures: Figures, request: ExportRequest, patch: SharePatch) -> dict[s
         "ttlSecondsAfterFinished": 3600,
         "tasks": tasks,
     }
-    return pod.workload(("batch.volcano.sh/v1alpha1", "Job"), figures, patch, spec)
+    return pod.workload(("batch.volcano.sh/v1alpha1", "Job"), plan, spec)

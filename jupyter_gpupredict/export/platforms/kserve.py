@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_gpupredict.core.deployment import Document, Hosting, Restriction
-from jupyter_gpupredict.core.findings import Manifest, at, pod_at, table
+from jupyter_gpupredict.core.deployment import Document, Hosting, Json, Plan
+from jupyter_gpupredict.core.findings import Manifest, Report, at, pod_at, table
 from jupyter_gpupredict.core.protocols import Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import (
-    KNATIVE_CAP_S,
-    check_concurrency,
-    check_features,
-    check_order,
-    check_pod,
-    check_request_limit,
-)
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
-    from jupyter_gpupredict.core.findings import Report
+from jupyter_gpupredict.export import pod, rules
 
 MODE = "serving.kserve.io/deploymentMode"
 
@@ -29,15 +17,15 @@ def _check(found: dict[str, Any], report: Report) -> None:
     """Check the predictor as the revision that it becomes, unless KServe deploys it itself."""
     predictor, where = table(at(found, "spec", "predictor")), "spec.predictor"
     inner = pod_at(predictor, where, found.get("metadata"), "metadata")
-    check_order("kserve", predictor, "minReplicas", "maxReplicas", where, report)
+    rules.check_order("kserve", predictor, "minReplicas", "maxReplicas", where, report)
     timeout = predictor.get("timeout", 300)
     if inner.annotations.get(MODE) in ("RawDeployment", "Standard"):
         report.limit(timeout, f"{where}.timeout")
     else:
-        check_request_limit(timeout, f"{where}.timeout", report)
-        check_features(inner, report)
-    check_concurrency(inner, "maxReplicas" in predictor, "maxReplicas", report)
-    check_pod(inner, report)
+        rules.check_request_limit(timeout, f"{where}.timeout", report)
+        rules.check_features(inner, report)
+    rules.check_concurrency(inner, "maxReplicas" in predictor, "maxReplicas", report)
+    rules.check_pod(inner, report)
 
 
 class KServe(Workload):
@@ -45,37 +33,31 @@ class KServe(Workload):
 
     carries = pod.REVISION
     switchable = pod.FEATURES
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s = KNATIVE_CAP_S  # the predictor becomes a Knative revision
+    restricts = pod.ONE_GPU | pod.ONE_RANK
+    max_run_s = rules.KNATIVE_CAP_S  # the predictor becomes a Knative revision
     refuses = (
         ("dra", "a KServe predictor becomes a Knative Service, which has no resource claims"),
     )
     hosting = Hosting(adapters=("serve",), serves=True)
     manifests = (Manifest("serving.kserve.io/v1beta1", "InferenceService", "kserve", _check),)
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the service; KServe hands its annotations and labels on to the pod."""
+        figures, patch = plan.figures, plan.patch
         predictor: dict[str, Json] = {"minReplicas": 0, "maxReplicas": 1}
         if figures.timeout_s is not None:
             predictor["timeout"] = figures.timeout_s
         predictor["containerConcurrency"] = 1
-        predictor |= pod.revision_fields(patch, request)
+        predictor |= pod.revision_fields(plan)
         predictor["containers"] = [
-            pod.container(
-                figures, request, patch, name="kserve-container", command=pod.SERVE, port=pod.PORT
-            )
+            pod.container(plan, name="kserve-container", command=pod.SERVE, port=pod.PORT)
         ]
-        patch = dataclasses.replace(patch, object_annotations=patch.annotations)
+        passed = dataclasses.replace(patch, object_annotations=patch.annotations)
         service = pod.workload(
             ("serving.kserve.io/v1beta1", "InferenceService"),
-            figures,
-            patch,
+            dataclasses.replace(plan, patch=passed),
             {"predictor": predictor},
             labels=dict(patch.labels),
         )
-        comments = pod.notes(
-            figures, request, patch, default_limit="KServe ends a request after 300 s by default."
-        )
+        comments = pod.notes(plan, default_limit="KServe ends a request after 300 s by default.")
         return (Document("deploy/kserve.yaml", service, comments), *patch.companions)

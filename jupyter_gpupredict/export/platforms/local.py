@@ -6,26 +6,25 @@ Or a start-up file for a daemon of version 3: `nvidia-cuda-mps-control -d -p 3 -
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
     Document,
+    ExportRequest,
+    Figures,
     Hosting,
+    Json,
+    Plan,
     Restriction,
     SharePatch,
 )
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.core.findings import Manifest, at, join, table
+from jupyter_gpupredict.core.findings import Manifest, Report, at, join, table
 from jupyter_gpupredict.core.protocols import Sharing, Workload
-from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.function.secrets import has_shape
-from jupyter_gpupredict.export.rules import SECRET_NAME, check_variable
 from jupyter_gpupredict.export.stamps import stamps
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Report
 
 RUN = """#!/bin/bash
 # Starts the function, or the command given here, under the MPS daemon that {where} names.
@@ -57,7 +56,7 @@ def _check_env(text: str, report: Report) -> None:
     for where, name, value in _assignments(text, report):
         if name not in VARIABLES and not name.startswith("GPUPREDICT_"):
             report.add("env", where, f"{name} does not belong here")
-        check_variable(name, value, where, None, report)
+        rules.check_variable(name, value, where, None, report)
 
 
 def _check_example(text: str, report: Report) -> None:
@@ -87,7 +86,7 @@ def _assignments(text: str, report: Report) -> list[tuple[str, str, str]]:
             raise ValueError(f"{where}: a sign that a shell would read")
         if name in found:
             report.add("env", where, f"{name} is given twice")
-        if value and (SECRET_NAME.fullmatch(name) or has_shape(value)):
+        if value and (rules.SECRET_NAME.fullmatch(name) or has_shape(value)):
             report.add("secret", where, f"{name} must have no value here")
         found[name] = (where, name, value)
     return list(found.values())
@@ -124,10 +123,10 @@ def _check_daemon(found: dict[str, Any], report: Report) -> None:
             percent, size = at(one, "active_thread_percentage"), at(one, "pinned_memory_limit")
             if isinstance(percent, str):
                 place = join(where, "active_thread_percentage")
-                check_variable(pod.PERCENTAGE, percent, place, None, report)
+                rules.check_variable(pod.PERCENTAGE, percent, place, None, report)
             if isinstance(size, str):
                 place = join(where, "pinned_memory_limit")
-                check_variable(pod.MEMORY, f"0={size}", place, None, report)
+                rules.check_variable(pod.MEMORY, f"0={size}", place, None, report)
 
 
 class Local(Workload):
@@ -142,7 +141,7 @@ class Local(Workload):
             Capability.MPS_CONFIG,
         }
     )
-    restricts = frozenset({Restriction.ONE_RANK})
+    restricts = pod.ONE_RANK
     sharing = "mps"
     refuses = (
         ("*", "a local run asks no scheduler: it is divided by the MPS daemon of its machine"),
@@ -156,10 +155,9 @@ class Local(Workload):
         Manifest(suffix=".toml", schema="mps-config", check=_check_daemon),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the two files; the stamps stand at the top of the first."""
+        figures, patch = plan.figures, plan.patch
         lines = (f"{key}: {value}" for key, value in stamps(figures, patch).items())
         top = (*lines, *figures.warnings, *patch.comments)
         if patch.config:
@@ -185,7 +183,7 @@ class MpsV3(Sharing):
     """One server on one GPU with one namespace, which the client selects by its pipe directory."""
 
     needs = frozenset({Capability.MPS_CONFIG})
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.MEMORY_REQUIRED})
+    restricts = pod.ONE_GPU | {Restriction.MEMORY_REQUIRED}
     expresses = pod.SM_SHARE
     refuses = "the file starts an MPS daemon on one machine, which a cluster does not do"
 

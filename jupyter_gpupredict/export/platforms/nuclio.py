@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Hosting, Restriction, image
-from jupyter_gpupredict.core.findings import Manifest, Pod, at, items, table, whole
+from jupyter_gpupredict.core.deployment import Capability, Document, Hosting, Json, Plan
+from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, items, table, whole
 from jupyter_gpupredict.core.protocols import Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import check_order, check_pod
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import seconds
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
-    from jupyter_gpupredict.core.findings import Report
 
 API, KIND = "nuclio.io/v1beta1", "NuclioFunction"
 POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations")
@@ -22,7 +17,7 @@ POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations")
 def _check(found: dict[str, Any], report: Report) -> None:
     """Check a function, for nuctl or for kubectl."""
     spec = table(found.get("spec"))
-    check_order("nuclio", spec, "minReplicas", "maxReplicas", "spec", report)
+    rules.check_order("nuclio", spec, "minReplicas", "maxReplicas", "spec", report)
     if took := seconds(spec.get("eventTimeout")):
         report.limits_s.append((took, "spec.eventTimeout"))
     volumes = [table(one) for one in items(spec.get("volumes"))]
@@ -41,7 +36,7 @@ def _check(found: dict[str, Any], report: Report) -> None:
             if (whole(at(trigger, "numWorkers")) or whole(at(trigger, "maxWorkers")) or 1) > 1:
                 message = "several workers are several CUDA processes on one share"
                 report.warn("nuclio-gpu", f"spec.triggers.{name}", message)
-    check_pod(inner, report)
+    rules.check_pod(inner, report)
 
 
 class Nuclio(Workload):
@@ -53,7 +48,7 @@ class Nuclio(Workload):
         Capability.HOST_IPC,
         Capability.HOST_PATH,
     }
-    restricts = frozenset({Restriction.ONE_RANK})
+    restricts = pod.ONE_RANK
     refuses = (
         ("dra", "Nuclio's function spec has no resource claims"),
         ("kai", "Nuclio's function spec has no scheduler name"),
@@ -68,15 +63,14 @@ class Nuclio(Workload):
         ),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return both forms of the function.
 
         The controller ignores an object whose status is empty and never builds, so the kubectl
         form names an image and a state.
         """
-        comments = pod.notes(figures, request, patch)
+        patch = plan.patch
+        comments = pod.notes(plan)
         if "runtimeClassName" in patch.pod:
             said = "Nuclio has no runtime class: nvidia must be the node's default one."
             comments = (*comments, said)
@@ -84,10 +78,10 @@ class Nuclio(Workload):
             "baseImage": f"python:{pod.python_version()}-slim",
             "commands": ["pip install -r /opt/nuclio/requirements.txt"],
         }
-        spec, labels = self._spec(figures, patch), {"nuclio.io/project-name": "default"}
+        spec, labels = self._spec(plan), {"nuclio.io/project-name": "default"}
         built, ready = (
-            pod.workload((API, KIND), figures, patch, {**spec, **source}, labels=labels)
-            for source in ({"build": build}, {"image": image(figures, request)})
+            pod.workload((API, KIND), plan, {**spec, **source}, labels=labels)
+            for source in ({"build": build}, {"image": plan.image})
         )
         ready["status"] = {"state": "waitingForResourceConfiguration"}
         said = "nuctl deploy -f function.yaml --path ."
@@ -97,7 +91,8 @@ class Nuclio(Workload):
             *patch.companions,
         )
 
-    def _spec(self, figures: Figures, patch: SharePatch) -> dict[str, Json]:
+    def _spec(self, plan: Plan) -> dict[str, Json]:
+        figures, patch = plan.figures, plan.patch
         spec: dict[str, Json] = {
             "runtime": f"python:{pod.python_version()}",
             "handler": "handler:handler",
@@ -109,7 +104,7 @@ class Nuclio(Workload):
         if patch.env:
             spec["env"] = pod.variables(patch)
         spec["envFrom"] = pod.secrets(figures)
-        spec["resources"] = pod.resources(figures, patch)
+        spec["resources"] = pod.resources(plan)
         fields = pod.fields(patch, self.carries)
         spec |= {key: fields[key] for key in POD_FIELDS if key in fields}
         volumes, mounts = fields.get("volumes"), patch.container.get("volumeMounts")

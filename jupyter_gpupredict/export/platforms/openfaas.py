@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_gpupredict.core.deployment import Capability, Document, Hosting, Restriction, image
-from jupyter_gpupredict.core.findings import Manifest, Pod, at, join, table
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    Document,
+    Figures,
+    Hosting,
+    Json,
+    Plan,
+    SharePatch,
+)
+from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, join, table
 from jupyter_gpupredict.core.protocols import Workload
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import check_environment, check_pod
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import seconds
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json, SharePatch
-    from jupyter_gpupredict.core.findings import Report
 
 PROFILE = "com.openfaas.profile"
 TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
@@ -39,7 +42,7 @@ def _check_profile(found: dict[str, Any], report: Report) -> None:
     inner = Pod(spec, "spec", containers=((spec, "spec"),))
     if not inner.uses_gpu:
         report.add("openfaas", "spec.resources.limits", "the profile holds no GPU")
-    check_pod(inner, report)
+    rules.check_pod(inner, report)
 
 
 def _check_stack(found: dict[str, Any], report: Report) -> None:
@@ -56,7 +59,7 @@ def _check_stack(found: dict[str, Any], report: Report) -> None:
 
 def _check_one(spec: dict[str, Any], path: str, report: Report) -> None:
     environment = table(spec.get("environment"))
-    mps = check_environment({"environment": environment}, path, 1, report)
+    mps = rules.check_environment({"environment": environment}, path, 1, report)
     informed = any(str(name).startswith("GPUPREDICT_") for name in environment)
     needed = mps or informed or report.named("Profile")
     if needed and not table(spec.get("annotations")).get(PROFILE):
@@ -70,7 +73,7 @@ class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
     carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
+    restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
             "*",
@@ -88,16 +91,15 @@ class OpenFaas(Workload):
         ),
     )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return both forms; a function's own limits know memory and CPU alone."""
+        figures, patch = plan.figures, plan.patch
         name, profile = figures.name, f"{figures.name}-gpu"
         environment: dict[str, Json] = {**dict(_variables(figures, patch))}
         if figures.timeout_s is not None:
             environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
         common: dict[str, Json] = {
-            "image": image(figures, request),
+            "image": plan.image,
             "environment": environment,
         }
         size: dict[str, Json] = {"memory": pod.memory(figures), "cpu": pod.cpus(figures)}
@@ -109,7 +111,7 @@ class OpenFaas(Workload):
             "limits": size,
         }
         type_ = ("openfaas.com/v1", "Function")
-        function = pod.workload(type_, figures, patch, spec, namespace="openfaas-fn")
+        function = pod.workload(type_, plan, spec, namespace="openfaas-fn")
         stacked: dict[str, Json] = {
             "lang": "python3-http-debian",
             "handler": "./function",
@@ -123,7 +125,7 @@ class OpenFaas(Workload):
             "functions": {name: stacked},
         }
         comments = (
-            *pod.notes(figures, request, patch),
+            *pod.notes(plan),
             "Profiles and scaling to zero are features of OpenFaaS's paid editions.",
         )
         before = (_profile(profile, patch, self.carries),)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Document, Hosting, SharePatch
+from jupyter_gpupredict.core.deployment import Document, Figures, Hosting, Json, Plan, SharePatch
 from jupyter_gpupredict.core.findings import (
     Manifest,
     Pod,
+    Report,
     at,
     items,
     limits,
@@ -18,20 +19,9 @@ from jupyter_gpupredict.core.findings import (
     whole,
 )
 from jupyter_gpupredict.core.protocols import Workload
-from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.function import adapters
-from jupyter_gpupredict.export.rules import (
-    check_apart,
-    check_count,
-    check_environment,
-    check_order,
-    check_pod,
-)
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Report
 
 CLUSTER = "spec.rayClusterSpec"
 HEAD, WORKERS = f"{CLUSTER}.headGroupSpec", f"{CLUSTER}.workerGroupSpecs"
@@ -57,7 +47,7 @@ def _check(found: dict[str, Any], report: Report) -> None:
             message = 'without num-gpus: "0" a head that sees a GPU runs a rank on it'
             report.warn("ray", f"{HEAD}.rayStartParams", message)
     else:
-        check_count(1, HEAD, report)
+        rules.check_count(1, HEAD, report)
         has = _given(head) or _counted(head)
         if booked and not has:
             _add_uncounted(HEAD, report)
@@ -84,7 +74,7 @@ def _check_group(group: dict[str, Any], path: str, report: Report) -> Pod:
     inner = template_at(group.get("template"), f"{path}.template")
     if pod.SHARED_GPU in inner.limits and not _given(group):
         _add_uncounted(path, report)
-    check_pod(inner, report)
+    rules.check_pod(inner, report)
     return inner
 
 
@@ -109,14 +99,14 @@ def _check_workers(groups: list[dict[str, Any]], report: Report) -> list[Pod]:
     pods = []
     for position, group in enumerate(groups):
         path = f"{WORKERS}[{position}]"
-        check_order("ray", group, "minReplicas", "replicas", path, report)
-        check_order("ray", group, "replicas", "maxReplicas", path, report)
+        rules.check_order("ray", group, "minReplicas", "replicas", path, report)
+        rules.check_order("ray", group, "replicas", "maxReplicas", path, report)
         pods.append(_check_group(group, path, report))
         if (whole(group.get("replicas")) or 0) > 1:
-            check_apart(pods[-1], {"ray.io/group": group.get("groupName")}, report)
+            rules.check_apart(pods[-1], {"ray.io/group": group.get("groupName")}, report)
     with_gpus = [group for group in groups if _given(group) or _counted(group)]
     started = sum(whole(group.get("replicas", 0)) or 0 for group in with_gpus)
-    check_count(started, WORKERS, report)
+    rules.check_count(started, WORKERS, report)
     return pods
 
 
@@ -136,7 +126,7 @@ def _check_runtime_env(text: Any, pods: list[Pod], report: Report) -> None:
     for name, value in given.items():
         if not isinstance(value, str):
             report.add("env", where, f"{name} must be quoted text, not {value!r}")
-    mps = check_environment({"environment": given}, where, 1, report)
+    mps = rules.check_environment({"environment": given}, where, 1, report)
     limiter = next((one.limiter for one in pods if one.limiter), "")
     if mps and limiter:
         report.add("mps-conflict", mps[0], f"{limiter} sets and enforces its own limits")
@@ -155,13 +145,12 @@ class RayJob(Workload):
     )
     manifests = (Manifest("ray.io/v1", "RayJob", "rayjob", _check),)
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the job; Ray's own GPU share is bookkeeping and limits nothing.
 
         Several ranks are tasks of that many workers with a GPU each, and the head has none.
         """
+        figures, patch = plan.figures, plan.patch
         spec: dict[str, Json] = {"entrypoint": "python handler.py"}
         if figures.ranks > 1:
             spec["entrypoint"] = f"python {adapters.RANKS.path} {figures.ranks} '{{}}'"
@@ -176,22 +165,21 @@ class RayJob(Workload):
             # The device plugin brings the way to its daemon; the limits are the function's alone.
             # Where the pod mounts the way itself, they stand beside it and Ray's workers inherit.
             spec["runtimeEnvYAML"] = yaml_text({"env_vars": dict(patch.env)})
-            patch = dataclasses.replace(patch, env=())
-        spec["rayClusterSpec"] = self._cluster(figures, request, patch)
+            plan = dataclasses.replace(plan, patch=dataclasses.replace(patch, env=()))
+        spec["rayClusterSpec"] = self._cluster(plan)
         comments = (
-            *pod.notes(figures, request, patch),
+            *pod.notes(plan),
             f"The image must hold Ray {adapters.RAY_VERSION}. What Ray counts of GPUs is its "
             "bookkeeping.",
         )
-        job = pod.workload(("ray.io/v1", "RayJob"), figures, patch, spec)
+        job = pod.workload(("ray.io/v1", "RayJob"), plan, spec)
         return (
             Document("deploy/rayjob.yaml", job, comments, before=patch.before),
             *patch.companions,
         )
 
-    def _cluster(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> dict[str, Json]:
+    def _cluster(self, plan: Plan) -> dict[str, Json]:
+        figures, patch = plan.figures, plan.patch
         # KubeRay counts only resources whose name ends in gpu, and no claim or environment.
         counted = any(name.endswith("gpu") for name, _ in patch.limits)
         start: dict[str, Json] = {} if counted else {"num-gpus": str(figures.gpus)}
@@ -200,33 +188,30 @@ class RayJob(Workload):
             start["plasma-directory"] = "/tmp"  # noqa: S108 - a container's own
         cluster: dict[str, Json] = {"rayVersion": adapters.RAY_VERSION}
         if figures.ranks == 1:
-            cluster["headGroupSpec"] = self._pods("head", figures, request, patch, start)
+            cluster["headGroupSpec"] = self._pods("head", plan, start)
             return cluster
         none: dict[str, Json] = {"num-gpus": "0"}  # else it counts those that it sees
         scheduler = {key: patch.pod[key] for key in ("schedulerName",) if key in patch.pod}
         head = SharePatch("none", pod=scheduler, labels=patch.labels)
-        cluster["headGroupSpec"] = self._pods("head", figures, request, head, none)
+        cluster["headGroupSpec"] = self._pods("head", dataclasses.replace(plan, patch=head), none)
         if patch.uncounted:
             affinity = pod.apart("ray.io/group", figures.name)
             patch = dataclasses.replace(patch, pod={**patch.pod, "affinity": affinity})
-        workers = self._pods("worker", figures, request, patch, start)
+            plan = dataclasses.replace(plan, patch=patch)
+        workers = self._pods("worker", plan, start)
         counts = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), figures.ranks)
         cluster["workerGroupSpecs"] = [{"groupName": figures.name, **counts, **workers}]
         return cluster
 
-    def _pods(
-        self,
-        role: str,
-        figures: Figures,
-        request: ExportRequest,
-        patch: SharePatch,
-        start: dict[str, Json],
-    ) -> dict[str, Json]:
+    def _pods(self, role: str, plan: Plan, start: dict[str, Json]) -> dict[str, Json]:
         """Return the pods of a group; no command, since KubeRay starts Ray in them."""
-        container = pod.container(figures, request, patch, name=f"ray-{role}")
+        container = pod.container(plan, name=f"ray-{role}")
         del container["command"]
-        inside: dict[str, Json] = {**pod.fields(patch, self.carries), "containers": [container]}
-        return {"rayStartParams": start, "template": pod.template(patch, inside)}
+        inside: dict[str, Json] = {
+            **pod.fields(plan.patch, self.carries),
+            "containers": [container],
+        }
+        return {"rayStartParams": start, "template": pod.template(plan.patch, inside)}
 
 
 def _booked(figures: Figures, patch: SharePatch) -> int | float:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Capability, Document, Restriction, SharePatch
-from jupyter_gpupredict.core.findings import Manifest, at, items, join, table, whole
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    Document,
+    ExportRequest,
+    Figures,
+    Json,
+    Restriction,
+    SharePatch,
+)
+from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, items, join, table, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.shapes import check_shape
 from jupyter_gpupredict.export.stamps import PREFIX
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Pod, Report
 
 PATH = "deploy/device-plugin-configmap.yaml"
 RULE = "device-plugin"
@@ -64,7 +68,7 @@ class DevicePlugin(Sharing):
     """
 
     needs = frozenset({Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION})
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.NO_MIG})
+    restricts = pod.ONE_GPU | {Restriction.NO_MIG}
     expresses = pod.SM_SHARE
     resources = (SHARED_GPU,)
     as_root = True

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jupyter_gpupredict.core.deployment import Capability, SharePatch
-from jupyter_gpupredict.core.findings import Manifest, at, items, join, table, whole
+from jupyter_gpupredict.core.deployment import Capability, ExportRequest, Figures, Json, SharePatch
+from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, items, join, table, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.shapes import MIB, check_shape, quantity
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Json
-    from jupyter_gpupredict.core.findings import Pod, Report
 
 API, KIND = "resource.k8s.io/v1", "ResourceClaimTemplate"
 DRIVER = "gpu.nvidia.com"

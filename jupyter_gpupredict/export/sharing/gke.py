@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    ExportRequest,
+    Figures,
+    Restriction,
+    SharePatch,
+)
 from jupyter_gpupredict.core.errors import Unrepresentable
-from jupyter_gpupredict.core.findings import join, table, variables, whole
+from jupyter_gpupredict.core.findings import Pod, Report, join, table, variables, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
-    from jupyter_gpupredict.core.findings import Pod, Report
 
 STRATEGY = "cloud.google.com/gke-gpu-sharing-strategy"
 CLIENTS = "cloud.google.com/gke-max-shared-clients-per-gpu"
@@ -32,7 +32,7 @@ class Gke(Sharing):
             Capability.HOST_IPC,
         }
     )
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.NO_MIG})
+    restricts = pod.ONE_GPU | {Restriction.NO_MIG}
     expresses = pod.SM_SHARE
     resources = (GPU,)
 

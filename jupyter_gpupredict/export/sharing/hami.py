@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
-from jupyter_gpupredict.core.findings import at, join, limits, whole
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    ExportRequest,
+    Figures,
+    Restriction,
+    SharePatch,
+)
+from jupyter_gpupredict.core.findings import Pod, Report, at, join, limits, whole
 from jupyter_gpupredict.core.protocols import Sharing
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import carry_mib, carry_percent
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
-    from jupyter_gpupredict.core.findings import Pod, Report
+from jupyter_gpupredict.export import pod, rules
 
 SCHEDULER = "hami-scheduler"
 CORES, MEMORY = "nvidia.com/gpucores", "nvidia.com/gpumem"
@@ -54,8 +53,8 @@ class Hami(Sharing):
             if not whole(given.get(GPU)):
                 message = "is the number of GPUs, at least 1"
                 report.add("hami", join(where, GPU), message)
-            carry_percent("hami", given, CORES, where, report)
-            carry_mib("hami", given, MEMORY, where, report)
+            rules.carry_percent("hami", given, CORES, where, report)
+            rules.carry_mib("hami", given, MEMORY, where, report)
             if PART in given and not 1 <= (whole(given[PART]) or 0) <= 100:
                 message = f"{given[PART]!r} is not a whole percent from 1 to 100"
                 report.add("hami", join(where, PART), message)

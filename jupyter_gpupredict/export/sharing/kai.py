@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
-from jupyter_gpupredict.core.findings import join, whole
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    ExportRequest,
+    Figures,
+    Restriction,
+    SharePatch,
+)
+from jupyter_gpupredict.core.findings import Pod, Report, join, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
-    from jupyter_gpupredict.core.findings import Pod, Report
 
 SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
 MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
@@ -34,7 +35,7 @@ class Kai(Sharing):
             Capability.POD_ANNOTATION,
         }
     )
-    restricts = frozenset({Restriction.PER_CONTAINER, Restriction.ONE_GPU})
+    restricts = pod.ONE_GPU | {Restriction.PER_CONTAINER}
     expresses = pod.SM_SHARE
     resources = (GPU,)
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from jupyter_gpupredict.core.deployment import Capability, SharePatch
+from jupyter_gpupredict.core.deployment import Capability, ExportRequest, Figures, SharePatch
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
 
 
 class Mps(Sharing):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from jupyter_gpupredict.core.deployment import Capability, Restriction, SharePatch
-from jupyter_gpupredict.core.findings import join, limits, whole
+from jupyter_gpupredict.core.deployment import (
+    Capability,
+    ExportRequest,
+    Figures,
+    Restriction,
+    SharePatch,
+)
+from jupyter_gpupredict.core.findings import Pod, Report, join, limits, whole
 from jupyter_gpupredict.core.protocols import Sharing
-from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.rules import carry_mib, carry_percent
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
-    from jupyter_gpupredict.core.findings import Pod, Report
+from jupyter_gpupredict.export import pod, rules
 
 SCHEDULER, MODE = "volcano", "volcano.sh/vgpu-mode"
 COUNT, CORES, MEMORY = (f"volcano.sh/vgpu-{name}" for name in ("number", "cores", "memory"))
@@ -25,7 +24,7 @@ class Volcano(Sharing):
     needs = frozenset(
         {Capability.EXTENDED_RESOURCE, Capability.POD_ANNOTATION, Capability.SCHEDULER_NAME}
     )
-    restricts = frozenset({Restriction.PER_CONTAINER, Restriction.ONE_GPU})
+    restricts = pod.ONE_GPU | {Restriction.PER_CONTAINER}
     expresses = pod.TIME_SHARE
     resources = (COUNT, CORES, MEMORY, PART)
 
@@ -51,8 +50,8 @@ class Volcano(Sharing):
             given, where = limits(container), join(path, "resources", "limits")
             if not whole(given.get(COUNT)):
                 report.add("volcano", where, f"{COUNT} of at least 1 is needed")
-            carry_percent("volcano", given, CORES, where, report)
-            carry_mib("volcano", given, MEMORY, where, report)
+            rules.carry_percent("volcano", given, CORES, where, report)
+            rules.carry_mib("volcano", given, MEMORY, where, report)
             if {MEMORY, PART} <= set(given):
                 report.add("volcano", where, "memory and its percentage exclude each other")
         if pod.spec.get("schedulerName") != SCHEDULER:
