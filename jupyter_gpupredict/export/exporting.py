@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
@@ -42,29 +42,31 @@ class ExportOutcome:
 def export_run(
     run: Run,
     *,
-    workload: str = WORKLOAD,
-    sharing: str | None = None,
     name: str,
     output: str | Path,
-    image: str = "",
+    workload: str = WORKLOAD,
+    sharing: str | None = None,
     node_selector: Mapping[str, str] | None = None,
-    force: bool = False,
-    overwrite: bool = False,
-    sm_percent: int | None = None,
-    memory_mib: int | None = None,
-    headroom_percent: float = 0.0,
-    per_process: bool = False,
-    max_timeout_s: int | None = None,
     knative_features: Sequence[str] = (),
-    gpu_uuid: str = "",
-    accelerator: str = "nvidia-l4",
+    overwrite: bool = False,
     dry_run: bool = False,
     code: CodeRequest | None = None,
+    **options: Any,
 ) -> ExportOutcome:
-    """Write a run as a function folder; arguments as `Result.export`, and `code`: the cells.
+    """Write a run as a function folder; without `code` only manifests, their record and a README.
 
-    The measured cell is among them. Without `code` the folder holds the manifests, their record
-    and a README.
+    Args:
+        run: The run.
+        name: The function's name, or what to make one of.
+        output: The folder.
+        workload: What runs it.
+        sharing: The sharing backend; None: the workload's own default.
+        node_selector: Labels of the nodes that it may run on.
+        knative_features: Feature flags that the user's Knative has on.
+        overwrite: Replace files that are there.
+        dry_run: Write nothing.
+        code: The cells, the measured one among them.
+        options: More of `ExportRequest`.
 
     Raises:
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
@@ -84,17 +86,9 @@ def export_run(
         workload=workload,
         sharing=sharing,
         name=name,
-        image=image,
         node_selector=tuple(sorted((node_selector or {}).items())),
-        force=force,
-        sm_percent=sm_percent,
-        memory_mib=memory_mib,
-        headroom_percent=headroom_percent,
-        per_process=per_process,
-        max_timeout_s=max_timeout_s,
         knative_features=tuple(knative_features),
-        gpu_uuid=gpu_uuid,
-        accelerator=accelerator,
+        **options,
     )
     run = with_verified(run)
     if code is not None:

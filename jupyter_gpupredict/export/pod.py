@@ -56,6 +56,17 @@ PIPE = "/tmp/nvidia-mps"  # noqa: S108 - the daemon's documented default, not a 
 PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
+PIPE_POD: dict[str, Json] = {
+    "hostIPC": True,
+    "runtimeClassName": "nvidia",
+    "volumes": [{"name": "mps", "hostPath": {"path": PIPE, "type": "Directory"}}],
+}
+"""Pod fields that reach a daemon on the node. A directory that is not there must fail: a client
+that finds no daemon runs without limits."""
+PIPE_MOUNT: dict[str, Json] = {"volumeMounts": [{"name": "mps", "mountPath": PIPE}]}
+"""Container fields beside them."""
+MPS_CLIENT = frozenset({Capability.ENV, Capability.HOST_IPC, Capability.HOST_PATH})
+"""What they need."""
 GPU, SHARED_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared"
 LOCAL_RANK: Json = {"name": "LOCAL_RANK", "value": "0"}
 """Each rank is alone in its pod, with a GPU of its own."""
@@ -234,23 +245,6 @@ def mps_env(figures: Figures) -> tuple[tuple[str, str], ...]:
     return tuple(env)
 
 
-def pipe_pod() -> dict[str, Json]:
-    """Return the pod fields that reach a daemon on the node.
-
-    A directory that is not there must fail: a client that finds no daemon runs without limits.
-    """
-    return {
-        "hostIPC": True,
-        "runtimeClassName": "nvidia",
-        "volumes": [{"name": "mps", "hostPath": {"path": PIPE, "type": "Directory"}}],
-    }
-
-
-def pipe_mount() -> dict[str, Json]:
-    """Return the container fields that go with `pipe_pod`."""
-    return {"volumeMounts": [{"name": "mps", "mountPath": PIPE}]}
-
-
 def time_limits(
     figures: Figures, count: tuple[str, int], cores: str, memory: str
 ) -> tuple[tuple[str, int], ...]:
@@ -271,15 +265,14 @@ def information(figures: Figures) -> tuple[tuple[str, str], ...]:
 
 def open_share(figures: Figures, basis: str) -> tuple[str, ...]:
     """Return the sentence that says why a target applies no share; none where it does."""
-    if basis == "sm_share" and figures.sm_percent is None:
-        if figures.time_percent is None:
-            return ("No SM share is set: none is known.",)
-        return ("No SM share is set: the run gave a time share, which is no share of the SMs.",)
-    if basis == "time_share" and figures.time_percent is None:
-        if figures.sm_percent is None:
-            return ("No time share is set: none is known.",)
-        return ("No time share is set: a share of the SMs is known, which is no share of time.",)
-    return ()
+    own, other, name = figures.sm_percent, figures.time_percent, "SM"
+    said = "the run gave a time share, which is no share of the SMs"
+    if basis == "time_share":
+        own, other, name = other, own, "time"
+        said = "a share of the SMs is known, which is no share of time"
+    if own is not None:
+        return ()
+    return (f"No {name} share is set: {said if other is not None else 'none is known'}.",)
 
 
 def given_by_user(names: Iterable[str], figures: Figures) -> list[str]:

@@ -231,24 +231,14 @@ def _check_route(pod: Pod, where: str, report: Report) -> None:
         report.warn("mps-route", where, "NVIDIA_VISIBLE_DEVICES does not say which GPU is seen")
 
 
-def carry_percent(rule: str, given: dict[str, Any], name: str, where: str, report: Report) -> None:
-    """Check a resource that is a whole percent of the time."""
-    found = whole(given.get(name))
-    if found is not None and 1 <= found <= 100:
-        report.carry("time", Decimal(found), join(where, name))
-    elif name in given:
-        message = f"{given[name]!r} is not a whole percent from 1 to 100"
-        report.add(rule, join(where, name), message)
-
-
-def carry_mib(rule: str, given: dict[str, Any], name: str, where: str, report: Report) -> None:
-    """Check a resource that is a plain number of MiB."""
-    found = whole(given.get(name))
-    if found and found <= INT32:
-        report.carry("mem", Decimal(found), join(where, name))
-    elif name in given:
-        message = f"{given[name]!r} is not a plain number of MiB; a quantity is read as bytes"
-        report.add(rule, join(where, name), message)
+def carry_amounts(pod: Pod, cores: str, memory: str, report: Report) -> None:
+    """Add the figures of resources that are percents of the time and plain MiB."""
+    for container, path in pod.containers:
+        where = join(path, "resources", "limits")
+        for kind, name, most in (("time", cores, 100), ("mem", memory, INT32)):
+            found = whole(limits(container).get(name))
+            if found and found <= most:
+                report.carry("time" if kind == "time" else "mem", Decimal(found), join(where, name))
 
 
 def _check_kubeshare(pod: Pod, report: Report) -> None:

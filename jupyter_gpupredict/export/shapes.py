@@ -43,8 +43,10 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def check_shape(schema: str | Path, document: Any, report: Report, where: str = "") -> None:
+def check_shape(schema: str | Path, document: Any, report: Report, where: str = "") -> set[Any]:
     """Add a finding for everything in a document that its schema does not allow.
+
+    Returns the keys at its top below which something is wrong.
 
     Args:
         schema: As `Manifest.schema`.
@@ -53,6 +55,7 @@ def check_shape(schema: str | Path, document: Any, report: Report, where: str = 
         where: Path of the document in its file.
     """
     found: dict[tuple[str, str], tuple[str, Any]] = {}
+    wrong: set[Any] = set()
     validator = _validator(schema)
     rule = validator.schema.get("rule", "schema")
     for error in validator.iter_errors(document):
@@ -62,8 +65,10 @@ def check_shape(schema: str | Path, document: Any, report: Report, where: str = 
             path = f"{path}[{step}]" if isinstance(step, int) else join(path, str(step))
         level = states.get("level", "error")
         found.setdefault((path, _message(error)), (states.get("rule", rule), level))
+        wrong |= set(list(error.absolute_path)[:1])
     for (path, message), (named, level) in found.items():
         report.add(named, path, message, level)
+    return wrong
 
 
 def _message(error: Any) -> str:

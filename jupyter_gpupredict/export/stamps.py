@@ -7,46 +7,19 @@ holds a host's name, so it is not stamped either.
 from __future__ import annotations
 
 import math
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.findings import table
 from jupyter_gpupredict.core.plain import one_line
+from jupyter_gpupredict.export.shapes import check_shape
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.deployment import Figures, SharePatch
     from jupyter_gpupredict.core.findings import Kind, Report
 
 PREFIX = "jupyter-gpupredict/"
-_COUNT, _SECONDS, _PERCENT = r"[1-9][0-9]*", r"[0-9]+(\.[0-9]+)?", r"[1-9][0-9]?|100"
-STAMPS = {
-    "sm-percent": _PERCENT,
-    "time-percent": _PERCENT,
-    "memory-mib": _COUNT,
-    "basis": "sm_share|time_share|none",
-    "share-from": "estimate|verified|user",
-    "memory-from": "target|observed|user",
-    "state": "warming|watching|converged|stale|abstained",
-    "source": "[A-Za-z0-9._-]+",
-    "tool-version": r"\S+",
-    "coverage": r"0\.[0-9]+",
-    "certified-percent": "[0-9]{1,2}|none",
-    "watched-seconds": _SECONDS,
-    "predicted-runtime-seconds": _SECONDS,
-    "gpu-name": ".+",
-    "gpu-total-mib": _COUNT,
-    "sm-count": _COUNT,
-    "gpus": _COUNT,
-    "processes": _COUNT,
-    "hosts": _COUNT,
-    "ranks": _COUNT,
-    "partial": "true|false",
-    "session": "[A-Za-z0-9._-]+",
-    "cell-sha256": "[0-9a-f]{64}",
-}
-"""Stamp -> what its value must look like."""
 FIGURES: dict[str, Kind] = {"sm-percent": "sm", "time-percent": "time", "memory-mib": "mem"}
 UNITS = {"sm": " % of the SMs", "time": " % of the time", "mem": " MiB"}
 
@@ -99,20 +72,15 @@ def known_source(name: Any) -> bool:
 
 
 def read_stamps(notes: Any, where: str, report: Report) -> None:
-    """Read the stamps among annotations, tags or comments."""
-    for key, value in table(notes).items():
-        if not isinstance(key, str) or not key.startswith(PREFIX):
-            continue
-        name = key.removeprefix(PREFIX)
-        if name not in STAMPS:
-            report.add("provenance-value", where, f"{key} is unknown")
-        elif (
-            not isinstance(value, str)
-            or not re.fullmatch(STAMPS[name], value, re.ASCII)
-            or (name == "source" and not known_source(value))
-        ):
-            report.add("provenance-value", where, f"{key} is {value!r}")
-        else:
+    """Read the stamps among annotations, tags or comments; the schema `stamps` lists them."""
+    keys = [key for key in table(notes) if isinstance(key, str) and key.startswith(PREFIX)]
+    found = {key.removeprefix(PREFIX): notes[key] for key in keys}
+    wrong = check_shape("stamps", found, report, where)
+    if (source := found.get("source")) and "source" not in wrong and not known_source(source):
+        report.add("provenance-value", f"{where}.source", f"{source!r} is not a telemetry source")
+        wrong.add("source")
+    for name, value in found.items():
+        if name not in wrong:
             report.stamps.setdefault(name, value)
             if name in FIGURES:
                 report.figures.append((FIGURES[name], Decimal(value), f"{where} {name}"))

@@ -132,15 +132,8 @@ def _check_daemon(found: dict[str, Any], report: Report) -> None:
 class Local(Workload):
     """`deploy/mps.env` and `deploy/run.sh`; or `deploy/mps.toml`, which starts a daemon."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.HOST_IPC,
-            Capability.HOST_PATH,
-            Capability.NODE_SELECTOR,  # whoever runs the script chooses the machine
-            Capability.MPS_CONFIG,
-        }
-    )
+    # whoever runs the script chooses the machine
+    carries = pod.MPS_CLIENT | {Capability.NODE_SELECTOR, Capability.MPS_CONFIG}
     restricts = pod.ONE_RANK
     sharing = "mps"
     refuses = (

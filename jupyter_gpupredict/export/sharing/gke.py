@@ -11,13 +11,14 @@ from jupyter_gpupredict.core.deployment import (
     SharePatch,
 )
 from jupyter_gpupredict.core.errors import Unrepresentable
-from jupyter_gpupredict.core.findings import Pod, Report, join, table, variables, whole
+from jupyter_gpupredict.core.findings import Pod, Report, table, variables, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.shapes import check_shape
 
 STRATEGY = "cloud.google.com/gke-gpu-sharing-strategy"
 CLIENTS = "cloud.google.com/gke-max-shared-clients-per-gpu"
-FEWEST_CLIENTS, MOST_CLIENTS = 2, 48
+FEWEST_CLIENTS = 2
 GPU, PERCENTAGE = pod.GPU, pod.PERCENTAGE
 
 
@@ -64,20 +65,12 @@ class Gke(Sharing):
 
     def judge(self, pod: Pod, report: Report) -> None:
         """Check the selectors, and that a client's part holds the share."""
-        selector, where = table(pod.spec.get("nodeSelector")), join(pod.path, "nodeSelector")
+        selector = table(pod.spec.get("nodeSelector"))
         if not {STRATEGY, CLIENTS} & set(selector):
             return
         pod.routed = True
-        if selector.get(STRATEGY) != "mps":
-            report.add("gke", where, f"{STRATEGY} must be mps")
-        text = selector.get(CLIENTS)
-        clients = whole(text) if isinstance(text, str) else None
-        if clients is None or not FEWEST_CLIENTS <= clients <= MOST_CLIENTS:
-            message = f"{CLIENTS} must be text from {FEWEST_CLIENTS} to {MOST_CLIENTS}"
-            report.add("gke", where, message)
-            return
-        if pod.spec.get("hostIPC") is not True:
-            report.add("gke", join(pod.path, "hostIPC"), "GKE's MPS needs hostIPC: true")
+        check_shape("gke", pod.spec, report, pod.path)
+        clients = whole(selector.get(CLIENTS)) or 1
         if whole(pod.limits.get(GPU)) != 1:
             report.add("gke", pod.path, f"exactly one {GPU} is needed")
         for container, path in pod.containers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.core.deployment import (
     Capability,
     ExportRequest,
@@ -9,9 +11,12 @@ from jupyter_gpupredict.core.deployment import (
     Restriction,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Pod, Report, at, join, limits, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.shapes import check_shape
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.findings import Pod, Report
 
 SCHEDULER = "hami-scheduler"
 CORES, MEMORY = "nvidia.com/gpucores", "nvidia.com/gpumem"
@@ -46,22 +51,5 @@ class Hami(Sharing):
         if not scheduled and not {CORES, MEMORY, PART} & set(pod.limits):
             return
         pod.limiter, report.by_time = "hami", True
-        for container, path in pod.containers:
-            given, where = limits(container), join(path, "resources", "limits")
-            if not any(str(name).startswith(GPU) for name in given):
-                continue
-            if not whole(given.get(GPU)):
-                message = "is the number of GPUs, at least 1"
-                report.add("hami", join(where, GPU), message)
-            rules.carry_percent("hami", given, CORES, where, report)
-            rules.carry_mib("hami", given, MEMORY, where, report)
-            if PART in given and not 1 <= (whole(given[PART]) or 0) <= 100:
-                message = f"{given[PART]!r} is not a whole percent from 1 to 100"
-                report.add("hami", join(where, PART), message)
-            if PART in given and MEMORY in given:
-                report.add("hami", where, "gpumem and gpumem-percentage exclude each other")
-            if at(container, "securityContext", "privileged") is True:
-                report.add("hami", path, "HAMi's webhook refuses a privileged container")
-        if pod.spec.get("nodeName"):
-            message = "HAMi's webhook refuses a node's name"
-            report.add("hami", join(pod.path, "nodeName"), message)
+        check_shape("hami", pod.spec, report, pod.path)
+        rules.carry_amounts(pod, CORES, MEMORY, report)

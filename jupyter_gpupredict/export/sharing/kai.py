@@ -14,6 +14,7 @@ from jupyter_gpupredict.core.deployment import (
 from jupyter_gpupredict.core.findings import Pod, Report, join, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.shapes import check_shape
 
 SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
 MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
@@ -26,15 +27,7 @@ class Kai(Sharing):
     Which GPU is visible is KAI's own decision, so that variable is left to it.
     """
 
-    needs = frozenset(
-        {
-            Capability.ENV,
-            Capability.HOST_IPC,
-            Capability.HOST_PATH,
-            Capability.SCHEDULER_NAME,
-            Capability.POD_ANNOTATION,
-        }
-    )
+    needs = pod.MPS_CLIENT | {Capability.SCHEDULER_NAME, Capability.POD_ANNOTATION}
     restricts = pod.ONE_GPU | {Restriction.PER_CONTAINER}
     expresses = pod.SM_SHARE
     resources = (GPU,)
@@ -52,8 +45,8 @@ class Kai(Sharing):
         return SharePatch(
             "sm_share",
             ((PIPE_DIRECTORY, pod.PIPE), *pod.mps_env(figures)),
-            pod={**pod.pipe_pod(), **pod.selected(request), "schedulerName": SCHEDULER},
-            container=pod.pipe_mount(),
+            pod={**pod.PIPE_POD, **pod.selected(request), "schedulerName": SCHEDULER},
+            container=pod.PIPE_MOUNT,
             labels=((QUEUE, "default-queue"),),
             annotations=annotations,
             comments=comments,
@@ -66,18 +59,9 @@ class Kai(Sharing):
             return
         where = join(pod.metadata_path, "annotations")
         fraction, memory = pod.annotations.get(FRACTION), pod.annotations.get(MEMORY)
-        if fraction is not None:
-            try:
-                fits = 0.0 < float(fraction) < 1.0
-            except (TypeError, ValueError):
-                fits = False
-            if not fits:
-                report.add("kai", where, f"{FRACTION} {fraction!r} is not between 0 and 1")
-        if memory is not None:
-            if not isinstance(memory, str) or not whole(memory):
-                report.add("kai", where, f"{MEMORY} {memory!r} is not a whole number of MiB")
-            else:
-                report.carry("mem", Decimal(memory), join(where, MEMORY))
+        check_shape("kai", pod.metadata, report, pod.metadata_path)
+        if isinstance(memory, str) and whole(memory):
+            report.carry("mem", Decimal(memory), join(where, MEMORY))
         given = [one for one in (fraction, memory, pod.limits.get(GPU)) if one is not None]
         uses_gpu = {GPU, SHARED_GPU} & set(pod.limits) or PIPE_DIRECTORY in pod.variables
         if not given and uses_gpu:
@@ -87,5 +71,3 @@ class Kai(Sharing):
             report.add("kai", where, message)
         if not pod.placed:
             report.add("kai", join(pod.path, "schedulerName"), f"must be {SCHEDULER}")
-        if not pod.labels.get(QUEUE):
-            report.add("kai", pod.metadata_path, f"the label {QUEUE} is missing")

@@ -11,9 +11,7 @@ from jupyter_gpupredict.export import pod
 class Mps(Sharing):
     """Sets the two client limits; the pod reaches the daemon by host IPC and a host path."""
 
-    needs = frozenset(
-        {Capability.ENV, Capability.HOST_IPC, Capability.HOST_PATH, Capability.NODE_SELECTOR}
-    )
+    needs = pod.MPS_CLIENT | {Capability.NODE_SELECTOR}
     expresses = pod.SM_SHARE
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
@@ -36,8 +34,8 @@ class Mps(Sharing):
         return SharePatch(
             "sm_share",
             (("NVIDIA_VISIBLE_DEVICES", visible), *env),
-            pod={**pod.pipe_pod(), **pod.selected(request)},
-            container=pod.pipe_mount(),
+            pod={**pod.PIPE_POD, **pod.selected(request)},
+            container=pod.PIPE_MOUNT,
             uncounted=True,
             comments=(
                 *comments,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.core.deployment import (
     Capability,
     ExportRequest,
@@ -9,9 +11,12 @@ from jupyter_gpupredict.core.deployment import (
     Restriction,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Pod, Report, join, limits, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.shapes import check_shape
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.findings import Pod, Report
 
 SCHEDULER, MODE = "volcano", "volcano.sh/vgpu-mode"
 COUNT, CORES, MEMORY = (f"volcano.sh/vgpu-{name}" for name in ("number", "cores", "memory"))
@@ -46,16 +51,8 @@ class Volcano(Sharing):
         if not any(str(name).startswith("volcano.sh/vgpu-") for name in pod.limits):
             return
         pod.limiter, report.by_time = pod.limiter or "volcano", True
-        for container, path in pod.containers:
-            given, where = limits(container), join(path, "resources", "limits")
-            if not whole(given.get(COUNT)):
-                report.add("volcano", where, f"{COUNT} of at least 1 is needed")
-            rules.carry_percent("volcano", given, CORES, where, report)
-            rules.carry_mib("volcano", given, MEMORY, where, report)
-            if {MEMORY, PART} <= set(given):
-                report.add("volcano", where, "memory and its percentage exclude each other")
-        if pod.spec.get("schedulerName") != SCHEDULER:
-            report.add("volcano", join(pod.path, "schedulerName"), f"must be {SCHEDULER}")
+        check_shape("volcano", pod.spec, report, pod.path)
+        rules.carry_amounts(pod, CORES, MEMORY, report)
         mode = pod.annotations.get(MODE)
         if mode is None:
             report.warn("volcano", pod.metadata_path, f"without {MODE} the mode is the node's")
