@@ -50,8 +50,8 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         Refused: The run's data is not what a deployment should rest on, and nobody insisted.
         InvalidOption: The user's own figure is out of range.
     """
-    told = run.recommendation
-    if told is None:
+    main = run.recommendation
+    if main is None:
         raise Refused("nothing was measured, so there is nothing to export", "run the cell again")
     started = run.started
     warnings: list[str] = []
@@ -75,9 +75,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     time_ratio = None if cpu else _settled(run, "time_share")
     time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
     memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
-    expected_s, high_s = _runtime(run, told)
-    certified = told.confidence.certified_ratio if told.confidence else None
-    host_mib, cpu_count = _host(told, device) if cpu else (None, None)
+    expected_s, high_s = _runtime(run, main)
+    certified = main.confidence.certified_ratio if main.confidence else None
+    host_mib, cpu_count = _host(main, device) if cpu else (None, None)
     return Figures(
         name=slug(request.name),
         sm_percent=sm_percent,
@@ -86,14 +86,14 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         timeout_s=None if expected_s is None else rounding.timeout_s(expected_s, high_s),
         host_memory_mib=host_mib,
         cpu_count=cpu_count,
-        state=told.state,
+        state=main.state,
         source=started.source,
         share_from=sm_from if sm_percent is not None else "estimate",
         memory_from=memory_from,
         tool_version=tool_version,
-        coverage_ratio=told.coverage_target_ratio,
+        coverage_ratio=main.coverage_target_ratio,
         certified_percent=None if certified is None else math.floor(100 * certified + 1e-9),
-        watched_s=told.watched_s,
+        watched_s=main.watched_s,
         gpu_name=gpu.name if gpu else None,
         gpu_total_mib=_total_mib(gpu),
         sm_count=gpu.sm_count if gpu else None,
@@ -134,12 +134,12 @@ def _settled(run: Run, basis: Basis) -> float | None:
     main = run.each_gpu()
     beside = (one for one in run.beside if one.state == "converged" and one not in main)
     here = {one.device for one in main}
-    told = [*main, *(one for one in beside if one.device in here)]
-    ratios = [one.target_ratio for one in told if one.basis == basis]
+    settled = [*main, *(one for one in beside if one.device in here)]
+    ratios = [one.target_ratio for one in settled if one.basis == basis]
     return max((ratio for ratio in ratios if ratio is not None), default=None)
 
 
-def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None]:
+def _runtime(run: Run, main: Recommendation) -> tuple[float | None, float | None]:
     """Return the seconds of a whole run and an upper bound of them.
 
     A run that went to its end is its own measurement; before, the prediction from its progress.
@@ -148,19 +148,17 @@ def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None
     """
     if run.outcome == "completed" and not run.started.simulated:
         return run.duration_s, None
-    return told.total_s, told.total_high_s
+    return main.total_s, main.total_high_s
 
 
-def _host(told: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
+def _host(main: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
     """Return host memory in MiB and CPUs, from a run that measured them."""
-    memory, cpus = told.memory, device.cpu_count if device else None
+    memory, cpus = main.memory, device.cpu_count if device else None
     peak = memory.peak_bytes if memory is not None and memory.basis == "rss" else math.nan
-    return (
-        None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak),
-        None
-        if cpus is None or told.target_ratio is None
-        else rounding.cpus(told.target_ratio, cpus),
-    )
+    size_mib = None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak)
+    if cpus is None or main.target_ratio is None:
+        return size_mib, None
+    return size_mib, rounding.cpus(main.target_ratio, cpus)
 
 
 def _memory(
@@ -173,9 +171,8 @@ def _memory(
         return None, None
     headroom = 1.0 + request.headroom_percent / 100.0
     if request.headroom_percent:
-        warnings.append(
-            f"Memory includes a headroom of {request.headroom_percent:g} % that the user added."
-        )
+        added = f"{request.headroom_percent:g} %"
+        warnings.append(f"Memory includes a headroom of {added} that the user added.")
     memory = _largest(run)
     if memory is not None and memory.target_bytes is not None:
         return rounding.mib(memory.target_bytes * headroom), "target"
@@ -183,10 +180,8 @@ def _memory(
     if memory is None or math.isnan(memory.peak_bytes):
         raise Refused(f"no memory figure can be given: {reason}", "state one with --memory-mib N")
     if not request.force:
-        raise Refused(
-            f"the memory figure has not settled: {reason}",
-            "state one with --memory-mib N, or insist with --force",
-        )
+        hint = "state one with --memory-mib N, or insist with --force"
+        raise Refused(f"the memory figure has not settled: {reason}", hint)
     seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
     warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
     if total_mib is not None and seen > total_mib:
@@ -210,20 +205,17 @@ def _insist(request: ExportRequest, why: str) -> None:
 
 
 def _check_user(request: ExportRequest) -> None:
-    if request.sm_percent is not None and not 1 <= request.sm_percent <= 100:
-        raise InvalidOption(f"--sm-percent {request.sm_percent} is out of range", "1 to 100")
     if request.image and not IMAGE.fullmatch(request.image):
-        raise InvalidOption(
-            f"{request.image[:80]!r} is no image reference", "such as registry.example.com/train:1"
-        )
-    if request.memory_mib is not None and not 1 <= request.memory_mib <= 1 << 24:
-        raise InvalidOption(f"--memory-mib {request.memory_mib} is out of range", "MiB, at least 1")
-    if not 0.0 <= request.headroom_percent <= 1000.0:
-        raise InvalidOption(
-            f"--headroom-percent {request.headroom_percent:g} is out of range", "0 to 1000"
-        )
-    if request.max_timeout_s is not None and request.max_timeout_s < 1:
-        raise InvalidOption(f"--max-timeout {request.max_timeout_s} is out of range", "seconds")
+        said = f"{request.image[:80]!r} is not an image reference"
+        raise InvalidOption(said, "such as registry.example.com/train:1")
+    for option, value, least, most, hint in (
+        ("--sm-percent", request.sm_percent, 1, 100, "1 to 100"),
+        ("--memory-mib", request.memory_mib, 1, 1 << 24, "MiB, at least 1"),
+        ("--headroom-percent", request.headroom_percent, 0, 1000, "0 to 1000"),
+        ("--max-timeout", request.max_timeout_s, 1, math.inf, "seconds"),
+    ):
+        if value is not None and not least <= value <= most:
+            raise InvalidOption(f"{option} {value:.10g} is out of range", hint)
 
 
 def _device(run: Run) -> Device | None:
@@ -240,10 +232,8 @@ def _same_model(run: Run) -> None:
     names = {one.uuid: one.name for one in run.started.devices}
     models = sorted({names[one.device] for one in run.ranks if one.device in names})
     if len(models) > 1:
-        raise Refused(
-            f"the ranks ran on different GPU models: {', '.join(models)}",
-            "run the ranks of one model at a time and export each",
-        )
+        hint = "run the ranks of one model at a time and export each"
+        raise Refused(f"the ranks ran on different GPU models: {', '.join(models)}", hint)
 
 
 def _total_mib(device: Device | None) -> int | None:
@@ -271,29 +261,26 @@ def bounded(
     Raises:
         Refused: The pair cannot carry them; the line says what would.
     """
+    several = (
+        f"{request.workload} starts one function at a time, and the run had {figures.ranks} ranks"
+    )
+    one_gpu = (
+        f"{request.workload} with {request.sharing} holds one GPU, the run used {figures.gpus}"
+    )
+    indexed = "job starts them together, as an Indexed Job"
+    mig = f"{request.sharing} does not share MIG instances, and the run was measured on one"
+    memory = f"{request.sharing} needs a memory limit, and no GPU was read"
+    for restriction, wanted, said, hint in (
+        (Restriction.MEMORY_REQUIRED, figures.memory_mib is None, memory, "--memory-mib N"),
+        (Restriction.ONE_GPU, figures.gpus > 1, one_gpu, "job with mps, dra or hami holds several"),
+        (Restriction.ONE_RANK, figures.ranks > 1, several, indexed),
+        (Restriction.NO_MIG, figures.mig, mig, "job with mps, or job with hami"),
+    ):
+        if wanted and restriction in restrictions:
+            raise Refused(said, hint)
     warnings = list(figures.warnings)
-    if Restriction.MEMORY_REQUIRED in restrictions and figures.memory_mib is None:
-        raise Refused(
-            f"{request.sharing} needs a memory limit, and no GPU was read", "--memory-mib N"
-        )
-    if figures.gpus > 1 and Restriction.ONE_GPU in restrictions:
-        raise Refused(
-            f"{request.workload} with {request.sharing} holds one GPU, the run used {figures.gpus}",
-            "job with mps, dra or hami holds several",
-        )
     if figures.ranks > 1:
-        if Restriction.ONE_RANK in restrictions:
-            raise Refused(
-                f"{request.workload} starts one function at a time, and the run had "
-                f"{figures.ranks} ranks",
-                "job starts them together, as an Indexed Job",
-            )
         warnings.append(_replicas(figures))
-    if figures.mig and Restriction.NO_MIG in restrictions:
-        raise Refused(
-            f"{request.sharing} does not share MIG instances, and the run was measured on one",
-            "job with mps, or job with hami",
-        )
     if figures.processes > 1:
         warnings.append(_several(figures.processes, request, restrictions))
     _fits_card(figures, request, accelerator)

@@ -61,28 +61,29 @@ def validate(
         files = sorted(path for path in root.rglob("*") if path.name.endswith(suffixes))
         files = [path for path in files if path.is_file() and ".git" not in path.parts]
     elif not root.name.endswith(suffixes):
-        raise InvalidOption(f"{root} is no manifest", f"known are {', '.join(suffixes)}")
+        raise InvalidOption(f"{root} is not a manifest", f"known are {', '.join(suffixes)}")
     if not files:
         raise InvalidOption(f"{root} holds no manifest", "name a file, or an exported folder")
     expected = _recorded(root) if root.is_dir() else {}
     allowed = Allowed(frozenset(knative_features), max_timeout_s, **expected)
     validated = []
     for path in files:
-        try:
-            text = read_given_text(path)
-        except TraceError as error:
-            raise InvalidOption(error.message, error.hint) from error
-        except OSError as error:
-            raise InvalidOption(f"cannot read {path}: {error.strerror}", "") from error
-        except UnicodeDecodeError as error:
-            raise InvalidOption(f"cannot read {path}: it is no text in UTF-8", "") from error
-        report, unchecked = inspect(str(path), text, allowed, known)
-        findings = tuple(
-            {"level": one.level, "rule": one.rule, "where": one.where, "message": one.message}
-            for one in report.findings
-        )
+        report, unchecked = inspect(str(path), _read(path), allowed, known)
+        keys = ("level", "rule", "where", "message")
+        findings = tuple({key: getattr(one, key) for key in keys} for one in report.findings)
         validated.append(Validated(str(path), findings, unchecked))
     return validated
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_given_text(path)
+    except TraceError as error:
+        raise InvalidOption(error.message, error.hint) from error
+    except OSError as error:
+        raise InvalidOption(f"cannot read {path}: {error.strerror}", "") from error
+    except UnicodeDecodeError as error:
+        raise InvalidOption(f"cannot read {path}: it is not text in UTF-8", "") from error
 
 
 def _recorded(folder: Path) -> dict[str, int | None]:

@@ -51,15 +51,13 @@ def _check(found: dict[str, Any], report: Report) -> None:
     is_job = found.get("kind") == "Job"
     path = "spec.template.spec.template.spec" if is_job else "spec.template.spec"
     inner = pod_at(at(found, *path.split(".")), path)
-    timeout, where = (
-        whole(inner.spec.get("timeoutSeconds", 600 if is_job else 300)),
-        "timeoutSeconds",
-    )
-    report.limit(timeout, join(path, where))
+    where = join(path, "timeoutSeconds")
+    timeout = whole(inner.spec.get("timeoutSeconds", 600 if is_job else 300))
+    report.limit(timeout, where)
     cap_s = report.allowed.max_timeout_s or CAP_S
     if (timeout or 0) > cap_s:
         message = f"{timeout} s is above {cap_s} s for work on a GPU"
-        report.add("cloudrun", join(path, where), message)
+        report.add("cloudrun", where, message)
     if not is_job:
         notes = table(at(found, "spec", "template", "metadata", "annotations"))
         rules.check_scaling(notes, "spec.template.metadata.annotations", report)

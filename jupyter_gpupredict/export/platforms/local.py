@@ -53,24 +53,12 @@ UUID = re.compile(r"GPU-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def _check_env(text: str, report: Report) -> None:
-    for where, name, value in _assignments(text, report):
-        if name not in VARIABLES and not name.startswith("GPUPREDICT_"):
-            report.add("env", where, f"{name} does not belong here")
-        rules.check_variable(name, value, where, None, report)
-
-
-def _check_example(text: str, report: Report) -> None:
-    for _ in _assignments(text, report):
-        pass  # the names are the code's own
-
-
-def _assignments(text: str, report: Report) -> list[tuple[str, str, str]]:
-    """Return (line, name, value) of an environment file.
+    """Check an environment file, or an example of one, whose names are the code's own.
 
     Raises:
         ValueError: A line is not NAME=value, or holds what a shell would read.
     """
-    found: dict[str, tuple[str, str, str]] = {}
+    seen = set()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -84,12 +72,15 @@ def _assignments(text: str, report: Report) -> list[tuple[str, str, str]]:
             value, unsafe = value[1:-1], r"[\"'$`\\]"
         if re.search(unsafe, value):
             raise ValueError(f"{where}: a sign that a shell would read")
-        if name in found:
+        if name in seen:
             report.add("env", where, f"{name} is given twice")
+        seen.add(name)
         if value and (rules.SECRET_NAME.fullmatch(name) or has_shape(value)):
             report.add("secret", where, f"{name} must have no value here")
-        found[name] = (where, name, value)
-    return list(found.values())
+        if report.stamped:
+            if name not in VARIABLES and not name.startswith("GPUPREDICT_"):
+                report.add("env", where, f"{name} does not belong here")
+            rules.check_variable(name, value, where, None, report)
 
 
 def _check_script(text: str, report: Report) -> None:
@@ -143,7 +134,7 @@ class Local(Workload):
     hosting = Hosting("bash deploy/run.sh")
     manifests = (
         Manifest(suffix=".env", check=_check_env),
-        Manifest(suffix=".env.example", check=_check_example, stamped=False),
+        Manifest(suffix=".env.example", check=_check_env, stamped=False),
         Manifest(suffix=".sh", check=_check_script, stamped=False),
         Manifest(suffix=".toml", schema="mps-config", check=_check_daemon),
     )
