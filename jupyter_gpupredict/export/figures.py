@@ -127,7 +127,7 @@ def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int
 def _settled(run: Run, basis: Basis) -> float | None:
     """Return the share of one basis; None where the run has none that may be deployed.
 
-    Of several GPUs it is the largest, since a function's limits hold for each of them alike. The
+    Of several GPUs it is the largest, since a function's limits hold for each of them. The
     main share has passed the refusals before. One beside it must have converged too: no stamp in
     the manifest would tell that it had not.
     """

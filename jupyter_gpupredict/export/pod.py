@@ -1,4 +1,4 @@
-"""What workloads and sharing backends write alike: container, pod, stamped object, MPS variables.
+"""What several workloads and sharing backends write: container, pod, stamped object, MPS variables.
 
 The variables of several ranks are those that torch.distributed reads (its `env://`
 initialisation).

@@ -44,10 +44,7 @@ class Validated:
 
 
 def validate(
-    target: str | Path,
-    *,
-    knative_features: Sequence[str] = (),
-    max_timeout_s: int | None = None,
+    target: str | Path, *, knative_features: Sequence[str] = (), max_timeout_s: int | None = None
 ) -> list[Validated]:
     """Check a manifest, or all of a folder; a folder is compared with its gpupredict.json.
 

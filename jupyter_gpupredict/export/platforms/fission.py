@@ -50,11 +50,7 @@ class Fission(Workload):
             "apiVersion": "fission.io/v1",
             "kind": "Environment",
             "metadata": {"name": f"{name}-env", "namespace": NAMESPACE},
-            "spec": {
-                "version": 3,
-                "poolsize": 1,
-                "runtime": {"image": plan.image},
-            },
+            "spec": {"version": 3, "poolsize": 1, "runtime": {"image": plan.image}},
         }
         spec: dict[str, Json] = {
             "environment": {"name": f"{name}-env", "namespace": NAMESPACE},

@@ -42,23 +42,33 @@ def _check_job(found: dict[str, Any], report: Report) -> None:
             report.add("ranks", f"{base}.completionMode", message)
         rules.check_apart(inner, dict.fromkeys(JOB_NAME, at(found, "metadata", "name")), report)
         for container, path in inner.containers:
-            _check_rendezvous(container, f"{path}.env", found, inner, report)
+            name = at(found, "metadata", "name")
+            _check_rendezvous(container, path, (name, str(count)), inner, report)
 
 
 def _check_rendezvous(
-    container: dict[str, Any], where: str, found: dict[str, Any], inner: Pod, report: Report
+    container: dict[str, Any], path: str, job: tuple[Any, str], inner: Pod, report: Report
 ) -> None:
-    """Check the variables by which ranks find one another, where the container has any."""
+    """Check the variables by which the ranks of a job find one another, where it has any.
+
+    Args:
+        container: The container.
+        path: Its path.
+        job: Its name and the number of completions.
+        inner: The pod.
+        report: Where findings go.
+    """
+    (name, completions), where = job, f"{path}.env"
     given = {name: value for _, name, value in variables(container, "")}
     missing = [name for name in rules.RENDEZVOUS if name not in given]
     if len(missing) == len(rules.RENDEZVOUS):
         return  # the code finds its peers by itself
     if missing:
         report.add("ranks", where, f"{', '.join(missing)} is missing")
-    if given.get("WORLD_SIZE", "") != str(at(found, "spec", "completions")):
+    if given.get("WORLD_SIZE", "") != completions:
         report.add("ranks", where, "WORLD_SIZE is not the number of completions")
     # rank 0 is reached by the name that Kubernetes gives to the pod of index 0
-    name, subdomain = at(found, "metadata", "name"), str(inner.spec.get("subdomain"))
+    subdomain = str(inner.spec.get("subdomain"))
     address, first = str(given.get("MASTER_ADDR")), f"{name}-0.{subdomain}"
     if address != first and not address.startswith(f"{first}."):
         report.add("ranks", where, f"MASTER_ADDR {address} is not {first}")

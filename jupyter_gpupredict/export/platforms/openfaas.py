@@ -98,10 +98,7 @@ class OpenFaas(Workload):
         environment: dict[str, Json] = {**dict(_variables(figures, patch))}
         if figures.timeout_s is not None:
             environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
-        common: dict[str, Json] = {
-            "image": plan.image,
-            "environment": environment,
-        }
+        common: dict[str, Json] = {"image": plan.image, "environment": environment}
         size: dict[str, Json] = {"memory": pod.memory(figures), "cpu": pod.cpus(figures)}
         spec: dict[str, Json] = {
             "name": name,

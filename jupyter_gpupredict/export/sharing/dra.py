@@ -88,10 +88,7 @@ class Dra(Sharing):
             "kind": "GpuConfig",
             "sharing": sharing,
         }
-        config: Json = {
-            "requests": [CLAIM],
-            "opaque": {"driver": DRIVER, "parameters": parameters},
-        }
+        config: Json = {"requests": [CLAIM], "opaque": {"driver": DRIVER, "parameters": parameters}}
         devices: Json = {"requests": [{"name": CLAIM, "exactly": exactly}], "config": [config]}
         name = f"{figures.name}-gpu"
         template: dict[str, Json] = {
