@@ -1,19 +1,19 @@
 """What a check of a manifest collects: findings, and every figure that the file states.
 
-`Pod` and the small readers below are how rules look at a document whose shape may be wrong.
+`Node` and `Pod` are how rules look at a document whose shape may be wrong.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from jupyter_gpupredict.core.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from decimal import Decimal
     from pathlib import Path
 
 Level = Literal["error", "warning"]
@@ -76,34 +76,34 @@ class Report:
     object: str = ""
     """The object that is being checked, for messages."""
 
-    def add(self, rule: str, where: str, message: str, level: Level = "error") -> None:
+    def add(self, rule: str, where: Node | str, message: str, level: Level = "error") -> None:
         """Add a finding."""
-        place = ": ".join(part for part in (self.object, where) if part)
+        place = ": ".join(part for part in (self.object, str(where)) if part)
         self.findings.append(Finding(rule, self.file, one_line(place), one_line(message), level))
 
-    def warn(self, rule: str, where: str, message: str) -> None:
+    def warn(self, rule: str, where: Node | str, message: str) -> None:
         """Add a finding that only deserves a second look."""
         self.add(rule, where, message, "warning")
 
-    def carry(self, kind: Kind, value: Decimal, where: str) -> None:
+    def carry(self, kind: Kind, value: Decimal | int, where: Node | str) -> None:
         """Add a figure that the platform would apply."""
-        self.figures.append((kind, value, where))
+        self.figures.append((kind, Decimal(value), str(where)))
         self.carried.add(kind)
 
-    def inform(self, kind: Kind, value: Decimal, where: str) -> None:
+    def inform(self, kind: Kind, value: Decimal | int, where: Node | str) -> None:
         """Add a figure that informs the function and limits nothing."""
-        self.figures.append((kind, value, where))
+        self.figures.append((kind, Decimal(value), str(where)))
         self.informed.add(kind)
 
-    def limit(self, value: Any, where: str) -> None:
-        """Add a time limit in seconds, where it is a whole number."""
-        if (found := whole(value)) is not None:
-            self.limits_s.append((float(found), where))
+    def limit(self, value_s: float | None, where: Node | str) -> None:
+        """Add a time limit in seconds; None: there is none."""
+        if value_s is not None:
+            self.limits_s.append((float(value_s), str(where)))
 
-    def named(self, *kinds: str) -> dict[str, dict[str, Any]]:
+    def named(self, *kinds: str) -> dict[str, Node]:
         """Return the documents of these kinds in the same file, by name."""
-        found = [one for one in map(table, self.documents) if one.get("kind") in kinds]
-        return {str(at(one, "metadata", "name")): one for one in found}
+        found = [one for one in map(Node, self.documents) if one["kind"].value in kinds]
+        return {str(one.at("metadata.name").value): one for one in found}
 
     @property
     def failed(self) -> bool:
@@ -123,9 +123,9 @@ class Manifest:
     It may refer to `kubernetes.json#/$defs/...`, and may state `rule`, `level` and `says` (the
     message; `{}` stands for the value) beside the keywords of JSON Schema.
     """
-    check: Callable[[Any, Report], None] | None = None
+    check: Callable[[Node, Report], None] | None = None
     """Adds findings that a schema cannot express, and the figures and time limits it sees."""
-    only: Callable[[Any], bool] | None = None
+    only: Callable[[Node], bool] | None = None
     """Recognises the document, where `api` and `kind` are not enough; asked before those."""
     suffix: str = ""
     """Ending of files that are of this kind whatever they hold, such as `.env`."""
@@ -133,16 +133,60 @@ class Manifest:
     """It is a workload, which must carry the provenance stamps."""
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A place in a document. What is not there, or of another type, reads as nothing."""
+
+    value: Any = None
+    path: str = ""
+
+    def __str__(self) -> str:
+        return self.path
+
+    def __getitem__(self, key: str) -> Node:
+        return Node(self.table.get(key), join(self.path, key))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.table
+
+    def __iter__(self) -> Iterator[Node]:
+        for position, one in enumerate(self.value if isinstance(self.value, list) else ()):
+            yield Node(one, f"{self.path}[{position}]")
+
+    def at(self, path: str) -> Node:
+        """Return what stands below keys that are joined by dots."""
+        node = self
+        for key in path.split("."):
+            node = node[key]
+        return node
+
+    def pairs(self) -> Iterator[tuple[str, Node]]:
+        """Yield the keys of a mapping with what stands under them."""
+        for key in self.table:
+            yield key, self[key]
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """A mapping as it is, anything else as an empty one."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def whole(self) -> int | None:
+        """A whole number from 0, as a number or as digits; None for anything else."""
+        if isinstance(self.value, int) and not isinstance(self.value, bool) and self.value >= 0:
+            return self.value
+        text = self.value if isinstance(self.value, str) else ""
+        return int(text) if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) else None
+
+
 @dataclass(slots=True)
 class Pod:
     """A pod template, wherever a workload keeps it."""
 
-    spec: dict[str, Any]
-    path: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-    metadata_path: str = ""
-    containers: tuple[tuple[dict[str, Any], str], ...] = ()
-    """(container, path)."""
+    spec: Node
+    metadata: Node = field(default_factory=Node)
+    containers: tuple[Node, ...] | None = None
+    """Of the spec, where none are given."""
     limiter: str = ""
     """The sharing backend that enforces limits of its own here, beside which MPS's conflict."""
     routed: bool = False
@@ -150,29 +194,27 @@ class Pod:
     placed: bool = False
     """The scheduler chooses node and GPU for each of several such pods."""
 
-    @property
-    def annotations(self) -> dict[str, Any]:
-        """The template's annotations."""
-        return table(self.metadata.get("annotations"))
+    def __iter__(self) -> Iterator[Node]:
+        if self.containers is not None:
+            yield from self.containers
+            return
+        yield from self.spec["initContainers"]
+        yield from self.spec["containers"]
 
     @property
-    def labels(self) -> dict[str, Any]:
-        """The template's labels."""
-        return table(self.metadata.get("labels"))
+    def annotations(self) -> Node:
+        """The template's annotations."""
+        return self.metadata["annotations"]
 
     @property
     def limits(self) -> dict[str, Any]:
         """Limits of all containers together."""
-        found: dict[str, Any] = {}
-        for container, _ in self.containers:
-            found |= limits(container)
-        return found
+        return {name: one for container in self for name, one in limits(container).table.items()}
 
     @property
     def variables(self) -> dict[Any, Any]:
         """Name -> value, or where it comes from, of all containers together."""
-        each = (variables(container, path) for container, path in self.containers)
-        return {name: value for found in each for _, name, value in found}
+        return {name: value for container in self for _, name, value in variables(container)}
 
     @property
     def uses_gpu(self) -> bool:
@@ -191,77 +233,27 @@ class PodRules(Protocol):
         del pod, report
 
 
-def pod_at(spec: Any, path: str, metadata: Any = None, metadata_path: str = "") -> Pod:
-    """Return a pod with its containers found."""
-    found = table(spec)
-    containers = tuple(
-        (table(one), f"{join(path, key)}[{position}]")
-        for key in ("initContainers", "containers")
-        for position, one in enumerate(items(found.get(key)))
-    )
-    return Pod(found, path, table(metadata), metadata_path, containers)
-
-
-def template_at(found: Any, path: str) -> Pod:
+def template(node: Node) -> Pod:
     """Return the pod of a template."""
-    one = table(found)
-    return pod_at(one.get("spec"), f"{path}.spec", one.get("metadata"), f"{path}.metadata")
+    return Pod(node["spec"], node["metadata"])
 
 
-def limits(container: Any) -> dict[str, Any]:
+def limits(container: Node) -> Node:
     """Return a container's resource limits."""
-    return table(at(container, "resources", "limits"))
+    return container["resources"]["limits"]
 
 
-def variables(container: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (path, name, value or its `valueFrom`) of variables, in a list or in a mapping."""
-    listed = container.get("env", container.get("environment"))
-    for name, value in table(listed).items():
-        yield join(path, "environment", str(name)), name, value
-    for position, one in enumerate(items(listed)):
-        if isinstance(one, dict):
-            yield (
-                f"{join(path, 'env')}[{position}]",
-                one.get("name"),
-                one.get("value", one.get("valueFrom")),
-            )
+def variables(container: Node) -> Iterator[tuple[Node, Any, Any]]:
+    """Yield (place, name, value or its `valueFrom`) of variables, in a list or in a mapping."""
+    listed = container["env" if "env" in container else "environment"]
+    for name, node in listed.pairs():
+        yield node, name, node.value
+    for node in listed:
+        if isinstance(node.value, dict):
+            yield node, node["name"].value, node.table.get("value", node["valueFrom"].value)
 
 
-def table(value: Any) -> dict[str, Any]:
-    """Return a mapping as it is, anything else as an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def items(value: Any) -> list[Any]:
-    """Return a list as it is, anything else as an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def at(value: Any, *path: str | int) -> Any:
-    """Return what stands at a path of keys and positions; None where it ends."""
-    for step in path:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
-
-
-def whole(value: Any) -> int | None:
-    """Return a plain non-negative whole number, as a number or as digits; else None."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if value >= 0 else None
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
-        return int(value)
-    return None
-
-
-def join(path: str, *keys: str) -> str:
+def join(path: str, key: str) -> str:
     """Return the path of a key below a path."""
-    parts = [path] * bool(path)
-    parts += [f'"{key}"' if "." in key or "/" in key else key for key in keys]
-    return ".".join(parts)
+    part = f'"{key}"' if "." in str(key) or "/" in str(key) else str(key)
+    return f"{path}.{part}" if path else part

@@ -19,7 +19,7 @@ from jupyter_gpupredict.core.findings import join
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_gpupredict.core.findings import Report
+    from jupyter_gpupredict.core.findings import Node, Report
 
 SCHEMAS = Path(__file__).parent / "schemas"
 COMMON = "kubernetes.json"
@@ -43,24 +43,23 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def check_shape(schema: str | Path, document: Any, report: Report, where: str = "") -> set[Any]:
-    """Add a finding for everything in a document that its schema does not allow.
+def check_shape(schema: str | Path, node: Node, report: Report) -> set[Any]:
+    """Add a finding for everything in a place that its schema does not allow.
 
     Returns the keys at its top below which something is wrong.
 
     Args:
         schema: As `Manifest.schema`.
-        document: Parsed data.
+        node: The document, or what in it the schema is of.
         report: Where findings go.
-        where: Path of the document in its file.
     """
     found: dict[tuple[str, str], tuple[str, Any]] = {}
     wrong: set[Any] = set()
     validator = _validator(schema)
     rule = validator.schema.get("rule", "schema")
-    for error in validator.iter_errors(document):
+    for error in validator.iter_errors(node.value):
         states = error.schema if isinstance(error.schema, dict) else {}
-        path = where
+        path = node.path
         for step in error.absolute_path:
             path = f"{path}[{step}]" if isinstance(step, int) else join(path, str(step))
         level = states.get("level", "error")

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.findings import table
+from jupyter_gpupredict.core.findings import Node
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.export.shapes import check_shape
 
@@ -71,19 +71,20 @@ def known_source(name: Any) -> bool:
     return isinstance(name, str) and (name in registry.SOURCES or name in registry.names("sources"))
 
 
-def read_stamps(notes: Any, where: str, report: Report) -> None:
+def read_stamps(notes: Node, report: Report) -> None:
     """Read the stamps among annotations, tags or comments; the schema `stamps` lists them."""
-    keys = [key for key in table(notes) if isinstance(key, str) and key.startswith(PREFIX)]
-    found = {key.removeprefix(PREFIX): notes[key] for key in keys}
-    wrong = check_shape("stamps", found, report, where)
+    keys = [key for key in notes.table if isinstance(key, str) and key.startswith(PREFIX)]
+    found = {key.removeprefix(PREFIX): notes.table[key] for key in keys}
+    wrong = check_shape("stamps", Node(found, notes.path), report)
     if (source := found.get("source")) and "source" not in wrong and not known_source(source):
-        report.add("provenance-value", f"{where}.source", f"{source!r} is not a telemetry source")
+        said = f"{source!r} is not the name of a telemetry source"
+        report.add("provenance-value", f"{notes}.source", said)
         wrong.add("source")
     for name, value in found.items():
         if name not in wrong:
             report.stamps.setdefault(name, value)
             if name in FIGURES:
-                report.figures.append((FIGURES[name], Decimal(value), f"{where} {name}"))
+                report.figures.append((FIGURES[name], Decimal(value), f"{notes} {name}"))
 
 
 def settle(report: Report) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import read_given_text
-from jupyter_gpupredict.core.findings import Allowed, Finding, Manifest, Report, at, join
+from jupyter_gpupredict.core.findings import Allowed, Finding, Manifest, Node, Report
 from jupyter_gpupredict.export import documents, stamps
 from jupyter_gpupredict.export.compatibility import adapters
 from jupyter_gpupredict.export.function.secrets import has_shape
@@ -90,8 +90,7 @@ def _recorded(folder: Path) -> dict[str, int | None]:
     except (OSError, ValueError, TraceError):
         return {}
     keys = ("sm_percent", "time_percent", "memory_mib")
-    values = {key: at(record, "export", key) for key in keys}
-    return {key: value if isinstance(value, int) else None for key, value in values.items()}
+    return {key: Node(record)["export"][key].whole for key in keys}
 
 
 def check(
@@ -136,10 +135,11 @@ def inspect(
     unknown: list[str] = []
     try:
         if not path.endswith(DATA):
-            stamps.read_stamps(_comments(text), "comment", report)
+            stamps.read_stamps(Node(_comments(text), "comment"), report)
         report.documents = _parsed(path, text)
-        strange = [one for one in report.documents if not _inspect_one(path, one, report, known)]
-        unknown = [f"{at(one, 'apiVersion')} {at(one, 'kind')}" for one in strange]
+        nodes = [Node(one) for one in report.documents]
+        strange = [one for one in nodes if not _inspect_one(one, report, known)]
+        unknown = [f"{one['apiVersion'].value} {one['kind'].value}" for one in strange]
     except ValueError as error:
         report.add("parse", "", " ".join(str(error).split()))
     else:
@@ -165,15 +165,19 @@ def _parsed(path: str, text: str) -> list[Any]:
     raise ValueError("holds nothing")
 
 
-def _inspect_one(path: str, found: Any, report: Report, known: Adapters) -> bool:
+def _inspect_one(found: Node, report: Report, known: Adapters) -> bool:
     """Check one document; False where no adapter knows its kind."""
-    manifest = _recognised(path, found, known)
-    if not isinstance(found, dict) and not (manifest and manifest.suffix):
+    manifest = _recognised(report.file, found, known)
+    if not isinstance(found.value, dict) and not (manifest and manifest.suffix):
         report.add("parse", "", "a document is not a mapping")
         return True
-    api, kind, name = at(found, "apiVersion"), at(found, "kind"), at(found, "metadata", "name")
+    api, kind, name = (
+        found["apiVersion"].value,
+        found["kind"].value,
+        found.at("metadata.name").value,
+    )
     report.object = f"{kind}/{name}" if len(report.documents) > 1 and kind else ""
-    if isinstance(found, dict) and not _check_texts(found, report):
+    if isinstance(found.value, dict) and not _check_texts(found, report):
         return True
     if manifest is None:
         if not isinstance(api, str) or not isinstance(kind, str):
@@ -185,7 +189,7 @@ def _inspect_one(path: str, found: Any, report: Report, known: Adapters) -> bool
             return False
         return True
     report.stamped |= manifest.stamped
-    stamps.read_stamps(at(found, "metadata", "annotations"), "metadata.annotations", report)
+    stamps.read_stamps(found.at("metadata.annotations"), report)
     try:
         if manifest.schema:
             check_shape(manifest.schema, found, report)
@@ -197,33 +201,28 @@ def _inspect_one(path: str, found: Any, report: Report, known: Adapters) -> bool
     return True
 
 
-def _recognised(path: str, found: Any, known: Adapters) -> Manifest | None:
-    every = [one for one in (_OURS, *known.manifests())]
-    for one in every:
-        if one.suffix and path.endswith(one.suffix):
-            return one
-    if isinstance(found, dict):
-        for one in every:
-            if one.only is not None and one.only(found):
-                return one
-        for one in every:
-            if one.api and (one.api, one.kind) == (found.get("apiVersion"), found.get("kind")):
-                return one
-    return None
+def _recognised(path: str, found: Node, known: Adapters) -> Manifest | None:
+    every = (_OURS, *known.manifests())
+    type_ = (found["apiVersion"].value, found["kind"].value)
+    tests = (
+        lambda one: bool(one.suffix) and path.endswith(one.suffix),
+        lambda one: one.only is not None and one.only(found),
+        lambda one: bool(one.api) and (one.api, one.kind) == type_,
+    )
+    return next((one for test in tests for one in every if test(one)), None)
 
 
-def _check_record(found: dict[str, Any], report: Report) -> None:
+def _check_record(found: Node, report: Report) -> None:
     """Check the source in gpupredict.json, whose figures the manifests are compared with."""
-    source = at(found, "observation", "source")
-    if isinstance(source, str) and not stamps.known_source(source):
-        message = f"{source!r} is not the name of a telemetry source"
-        report.add("schema", "observation.source", message)
+    source = found.at("observation.source")
+    if isinstance(source.value, str) and not stamps.known_source(source.value):
+        report.add("schema", source, f"{source.value!r} is not the name of a telemetry source")
 
 
 _OURS = Manifest(
     schema="gpupredict",
     check=_check_record,
-    only=lambda one: one.get("schema") == "jupyter-gpupredict/1",
+    only=lambda one: one["schema"].value == "jupyter-gpupredict/1",
     stamped=False,
 )
 
@@ -233,34 +232,32 @@ def _comments(text: str) -> dict[str, str]:
     return dict(re.findall(pattern, text, re.MULTILINE))
 
 
-def _check_texts(found: Any, report: Report) -> bool:
+def _check_texts(found: Node, report: Report) -> bool:
     """Look for credentials in all texts of a document; False where a key is not text."""
     readable = True
-    for where, text in _texts(found, ""):
-        decoded = text
+    for node in _texts(found):
+        text = node.value
         if not isinstance(text, str):
-            report.add("schema", where, f"the key {text!r} must be text")
+            report.add("schema", node, f"the key {text!r} must be text")
             readable = False
             continue
-        if where.endswith("functionSourceCode"):
+        if node.path.endswith("functionSourceCode"):
             try:
-                decoded = base64.b64decode(text, validate=True).decode("utf-8", "replace")
+                text = base64.b64decode(text, validate=True).decode("utf-8", "replace")
             except (binascii.Error, ValueError):
-                report.add("nuclio", where, "is not base64")
+                report.add("nuclio", node, "is not base64")
                 continue
-        if has_shape(decoded):
-            report.add("secret", where, "a value has the shape of a credential")
+        if has_shape(text):
+            report.add("secret", node, "a value has the shape of a credential")
     return readable
 
 
-def _texts(found: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield (path, text) of all texts, and every key."""
-    if isinstance(found, str):
-        yield path, found
-    elif isinstance(found, dict):
-        for key, value in found.items():
-            yield join(path, "key"), key
-            yield from _texts(value, join(path, str(key)))
-    elif isinstance(found, list):
-        for position, value in enumerate(found):
-            yield from _texts(value, f"{path}[{position}]")
+def _texts(node: Node) -> Iterator[Node]:
+    """Yield all texts, and every key."""
+    if isinstance(node.value, str):
+        yield node
+    for key, value in node.pairs():
+        yield Node(key, node["key"].path)
+        yield from _texts(value)
+    for value in node:
+        yield from _texts(value)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from decimal import Decimal
 from importlib import metadata
 
 import pytest
@@ -38,10 +37,11 @@ SCHEMA = {
 
 
 def check(found, report):
-    report.carry("mem", Decimal(found["spec"]["memory"]), "spec.memory")
-    report.carry("sm", Decimal(found["spec"]["sms"]), "spec.sms")
-    if found["spec"].get("image", "").startswith("wrong"):
-        report.add("nomad", "spec.image", "starts wrong")
+    spec = found["spec"]
+    report.carry("mem", spec["memory"].whole, spec["memory"])
+    report.carry("sm", spec["sms"].whole, spec["sms"])
+    if spec["image"].value.startswith("wrong"):
+        report.add("nomad", spec["image"], "starts wrong")
 
 
 class Nomad(Workload):
@@ -74,9 +74,9 @@ class Slices:
     def judge(self, pod, report):
         if "nvidia.com/gpuslice" in pod.limits:
             pod.limiter = "slices"
-            report.carry("mem", Decimal(pod.annotations["slices/mib"]), "slices/mib")
-            if pod.spec.get("hostIPC"):
-                report.add("slices", f"{pod.path}.hostIPC", "must not be")
+            report.carry("mem", pod.annotations["slices/mib"].whole, "slices/mib")
+            if pod.spec["hostIPC"].value:
+                report.add("slices", pod.spec["hostIPC"], "must not be")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jupyter_gpupredict.core.deployment import (
     Capability,
     Document,
@@ -14,16 +12,7 @@ from jupyter_gpupredict.core.deployment import (
     Plan,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import (
-    Manifest,
-    Report,
-    at,
-    join,
-    limits,
-    pod_at,
-    table,
-    whole,
-)
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report, limits
 from jupyter_gpupredict.core.protocols import Sharing, Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import quantity
@@ -36,47 +25,43 @@ LEAST_CPUS, LEAST_MEMORY_MIB = 4.0, 16384
 """What Cloud Run wants beside an L4."""
 
 
-def _is_service(found: dict[str, Any]) -> bool:
+def _is_service(found: Node) -> bool:
     """Recognise a Cloud Run service, which is written as a Knative one."""
-    if (found.get("apiVersion"), found.get("kind")) != ("serving.knative.dev/v1", "Service"):
+    if (found["apiVersion"].value, found["kind"].value) != ("serving.knative.dev/v1", "Service"):
         return False
-    inner = at(found, "spec", "template")
-    notes = (table(at(one, "metadata", "annotations")) for one in (found, inner))
-    return ACCELERATOR in table(at(inner, "spec", "nodeSelector")) or any(
-        str(key).startswith(DOMAIN) for each in notes for key in each
-    )
+    inner = found.at("spec.template")
+    notes = (*found.at("metadata.annotations").table, *inner.at("metadata.annotations").table)
+    domain = any(str(key).startswith(DOMAIN) for key in notes)
+    return domain or ACCELERATOR in inner.at("spec.nodeSelector")
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
-    is_job = found.get("kind") == "Job"
+def _check(found: Node, report: Report) -> None:
+    is_job = found["kind"].value == "Job"
     path = "spec.template.spec.template.spec" if is_job else "spec.template.spec"
-    inner = pod_at(at(found, *path.split(".")), path)
-    where = join(path, "timeoutSeconds")
-    timeout = whole(inner.spec.get("timeoutSeconds", 600 if is_job else 300))
-    report.limit(timeout, where)
+    inner = Pod(found.at(path))
+    timeout = inner.spec["timeoutSeconds"]
+    limit_s = timeout.whole if timeout.value is not None else 600 if is_job else 300
+    report.limit(limit_s, timeout)
     cap_s = report.allowed.max_timeout_s or CAP_S
-    if (timeout or 0) > cap_s:
-        message = f"{timeout} s is above {cap_s} s for work on a GPU"
-        report.add("cloudrun", where, message)
+    if (limit_s or 0) > cap_s:
+        report.add("cloudrun", timeout, f"{limit_s} s is above {cap_s} s for work on a GPU")
     if not is_job:
-        notes = table(at(found, "spec", "template", "metadata", "annotations"))
-        rules.check_scaling(notes, "spec.template.metadata.annotations", report)
-    for container, place in inner.containers:
+        rules.check_scaling(found.at("spec.template.metadata.annotations"), report)
+    for container in inner:
         wants = {"cpu": f"{LEAST_CPUS:g}", "memory": f"{LEAST_MEMORY_MIB // 1024}Gi"}
         for name, least in wants.items() if pod.GPU in limits(container) else ():
-            given = quantity(limits(container).get(name))
+            given = quantity(limits(container)[name].value)
             if given is None or given < (quantity(least) or 0):
-                where = join(place, "resources", "limits", name)
-                report.warn("cloudrun", where, f"a GPU wants {least} at least")
-        rules.check_amounts(container, place, report)
-        for where in rules.check_environment(container, place, 1, report):
-            report.add("cloudrun", where, "there is no MPS daemon: the variable does nothing")
-    if (pod.GPU in inner.limits) != (ACCELERATOR in table(inner.spec.get("nodeSelector"))):
+                report.warn("cloudrun", limits(container)[name], f"a GPU wants {least} at least")
+        rules.check_amounts(container, report)
+        for node in rules.check_environment(container, 1, report):
+            report.add("cloudrun", node, "there is no MPS daemon: the variable does nothing")
+    if (pod.GPU in inner.limits) != (ACCELERATOR in inner.spec["nodeSelector"]):
         message = f"a GPU and {ACCELERATOR} go together"
-        report.add("cloudrun", join(path, "nodeSelector"), message)
-    names = [str(container.get("name")) for container, _ in inner.containers]
+        report.add("cloudrun", inner.spec["nodeSelector"], message)
+    names = [str(container["name"].value) for container in inner]
     if len(set(names)) < len(names):
-        report.add("name", path, "two containers have one name, or none")
+        report.add("name", inner.spec, "two containers have one name, or none")
     report.carried |= report.informed
 
 

@@ -6,8 +6,6 @@ ECS has no time limit for a task, and sets both MPS variables itself.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
-from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
@@ -19,7 +17,7 @@ from jupyter_gpupredict.core.deployment import (
     Plan,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Manifest, Report, at, items, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Node, Report
 from jupyter_gpupredict.core.protocols import Sharing, Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
@@ -30,39 +28,36 @@ NOT_IN_TAG = re.compile(r"[^\w .:/=+@-]")
 """Signs that a tag's value may not hold."""
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
-    tags = [(str(at(one, "key")), at(one, "value")) for one in items(found.get("tags"))]
-    read_stamps(dict(tags), "tags", report)
+def _check(found: Node, report: Report) -> None:
+    tags = [(str(one["key"].value), one["value"].value) for one in found["tags"]]
+    read_stamps(Node(dict(tags), "tags"), report)
     keys = [key for key, _ in tags]
     for key in sorted({key for key in keys if keys.count(key) > 1}):
-        report.add("ecs", "tags", f"{key} is given twice")
+        report.add("ecs", found["tags"], f"{key} is given twice")
     styles: set[str] = set()
-    names = []
-    for position, one in enumerate(items(found.get("containerDefinitions"))):
-        container, path = table(one), f"containerDefinitions[{position}]"
-        names.append(str(container.get("name")))
-        mps = rules.check_environment({"env": container.get("environment")}, path, 1, report)
-        for number, need in enumerate(map(table, items(container.get("resourceRequirements")))):
-            if need.get("type") == "GPU":
+    containers = found["containerDefinitions"]
+    for container in containers:
+        mps = rules.check_environment(container, 1, report)
+        for need in container["resourceRequirements"]:
+            if need["type"].value == "GPU":
                 styles.add("shared" if "sharingStrategy" in need else "whole")
-            if "sharingStrategy" in need:
-                if mps:
-                    report.add("mps-conflict", mps[0], "ECS sets both variables itself")
-                share = table(at(need, "sharingStrategy", "nvidiaMps"))
-                where = f"{path}.resourceRequirements[{number}]"
-                if 1 <= (percent := whole(share.get("maxComputePercent")) or 0) <= 100:
-                    report.carry("sm", Decimal(percent), where)
-                if memory := whole(share.get("memory")):
-                    report.carry("mem", Decimal(memory), where)
+            if "sharingStrategy" in need and mps:
+                report.add("mps-conflict", mps[0], "ECS sets both variables itself")
+            share = need.at("sharingStrategy.nvidiaMps")
+            if 1 <= (percent := share["maxComputePercent"].whole or 0) <= 100:
+                report.carry("sm", percent, need)
+            if memory := share["memory"].whole:
+                report.carry("mem", memory, need)
+    names = [str(container["name"].value) for container in containers]
     if len(set(names)) < len(names):
-        report.add("name", "containerDefinitions", "one name is given twice")
+        report.add("name", containers, "one name is given twice")
     if len(styles) > 1:
-        report.add("ecs", "containerDefinitions", "all containers with a GPU must be alike")
-    launch = {str(one) for one in items(found.get("requiresCompatibilities"))}
+        report.add("ecs", containers, "all containers with a GPU must be alike")
+    launch = {str(one.value) for one in found["requiresCompatibilities"]}
     wrong = {"FARGATE"} | ({"EXTERNAL"} if "shared" in styles else set())
     if styles and (not launch or launch & wrong):
         message = "must be EC2 or MANAGED_INSTANCES: elsewhere no GPU is shared"
-        report.add("ecs", "requiresCompatibilities", message)
+        report.add("ecs", found["requiresCompatibilities"], message)
 
 
 class Ecs(Workload):

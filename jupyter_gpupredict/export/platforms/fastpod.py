@@ -6,7 +6,6 @@ From them it injects pipe directory, percentage and host IPC.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
@@ -18,7 +17,7 @@ from jupyter_gpupredict.core.deployment import (
     Plan,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Manifest, Report, at, pod_at, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Sharing, Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import MIB
@@ -26,33 +25,29 @@ from jupyter_gpupredict.export.shapes import MIB
 PREFIX = "fastgshare/"
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
+def _check(found: Node, report: Report) -> None:
     """Check the figures in a FaSTPod's annotations, which its own definition does not look at."""
-    where, notes = "metadata.annotations", table(at(found, "metadata", "annotations"))
-    partition, size = whole(notes.get(PREFIX + "gpu_sm_partition")), notes.get(PREFIX + "gpu_mem")
+    notes = found.at("metadata.annotations")
+    partition, size = notes[PREFIX + "gpu_sm_partition"].whole, notes[PREFIX + "gpu_mem"].whole
     if partition and partition < 100:
-        report.carry("sm", Decimal(partition), where)  # 100 is the whole: no share
+        report.carry("sm", partition, notes)  # 100 is the whole: no share
     try:
-        low = Decimal(notes.get(PREFIX + "gpu_quota_request", "1"))
-        high = Decimal(notes.get(PREFIX + "gpu_quota_limit", "1"))
+        low = Decimal(notes.table.get(PREFIX + "gpu_quota_request", "1"))
+        high = Decimal(notes.table.get(PREFIX + "gpu_quota_limit", "1"))
     except (InvalidOperation, TypeError, ValueError):
         pass  # the schema says so
     else:
         if not 0 < low <= high <= 1:
-            message = "needs 0 < gpu_quota_request <= gpu_quota_limit <= 1"
-            report.add("fastpod", where, message)
+            report.add("fastpod", notes, "needs 0 < gpu_quota_request <= gpu_quota_limit <= 1")
         elif high < 1:
-            report.carry("time", 100 * high, where)
-    amount = whole(size)
-    if amount and amount % MIB == 0:
-        report.carry("mem", Decimal(amount // MIB), where)
-    elif amount is not None:
-        message = f"gpu_mem {size!r} is not a whole number of MiB in bytes"
-        report.add("fastpod", where, message)
-    rules.check_count(at(found, "spec", "replicas") or 1, "spec.replicas", report)
-    inner = pod_at(at(found, "spec", "podSpec"), "spec.podSpec")
-    inner.limiter = "FaST-GShare"
-    rules.check_pod(inner, report)
+            report.carry("time", 100 * high, notes)
+    if size and size % MIB == 0:
+        report.carry("mem", size // MIB, notes)
+    elif size is not None:
+        report.add("fastpod", notes, f"gpu_mem {size} is not a whole number of MiB in bytes")
+    replicas = found.at("spec.replicas")
+    rules.check_count(replicas.whole or 1, replicas, report)
+    rules.check_pod(Pod(found.at("spec.podSpec"), limiter="FaST-GShare"), report)
 
 
 class FastPod(Workload):

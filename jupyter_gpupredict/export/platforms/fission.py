@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jupyter_gpupredict.core.deployment import Document, Json, Plan
-from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, pod_at, table
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 
 NAMESPACE = "default"
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
-    spec, where = table(found.get("spec")), "spec.InvokeStrategy.ExecutionStrategy"
-    strategy = table(at(spec, "InvokeStrategy", "ExecutionStrategy"))
-    executor = strategy.get("ExecutorType") or "poolmgr"
-    own = Pod({}, "spec", containers=((spec, "spec"),))
-    if executor == "poolmgr" and (own.uses_gpu or {"env", "envFrom"} & set(spec)):
-        report.add("fission", where, "poolmgr's pods are generic: GPU and env are dropped")
-    rules.check_order("fission", strategy, "MinScale", "MaxScale", where, report)
-    report.limit(spec.get("functionTimeout", 60), "spec.functionTimeout")
-    in_container = executor == "container"
-    rules.check_pod(pod_at(spec.get("podspec"), "spec.podspec") if in_container else own, report)
+def _check(found: Node, report: Report) -> None:
+    spec, strategy = found["spec"], found.at("spec.InvokeStrategy.ExecutionStrategy")
+    executor = strategy["ExecutorType"].value or "poolmgr"
+    own = Pod(Node({}, spec.path), containers=(spec,))
+    if executor == "poolmgr" and (own.uses_gpu or "env" in spec or "envFrom" in spec):
+        message = "poolmgr's pods are generic: GPU and env are dropped"
+        report.add("fission", strategy, message)
+    rules.check_order("fission", strategy, "MinScale", "MaxScale", report)
+    timeout = spec["functionTimeout"]
+    report.limit(timeout.whole if timeout.value is not None else 60, timeout)
+    rules.check_pod(Pod(spec["podspec"]) if executor == "container" else own, report)
 
 
 class Fission(Workload):

@@ -5,18 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_gpupredict.core.deployment import Document, Figures, Json, Plan
-from jupyter_gpupredict.core.findings import (
-    Manifest,
-    Pod,
-    Report,
-    at,
-    items,
-    pod_at,
-    table,
-    template_at,
-    variables,
-    whole,
-)
+from jupyter_gpupredict.core.findings import Manifest, Node, Report, template
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 
@@ -25,91 +14,85 @@ JOB_NAME = ("job-name", "batch.kubernetes.io/job-name")
 """Labels that Kubernetes gives to the pods of a Job."""
 
 
-def _check_job(found: dict[str, Any], report: Report) -> None:
+def _check_job(found: Node, report: Report) -> None:
     """Check a Kubernetes Job, or the one in a CronJob."""
-    base = "spec.jobTemplate.spec" if found.get("kind") == "CronJob" else "spec"
-    spec = table(at(found, *base.split(".")))
-    inner = template_at(at(spec, "template"), f"{base}.template")
-    report.limit(spec.get("activeDeadlineSeconds"), f"{base}.activeDeadlineSeconds")
+    spec = found["spec"]["jobTemplate"]["spec"] if "jobTemplate" in found["spec"] else found["spec"]
+    inner, name = template(spec["template"]), found.at("metadata.name").value
+    report.limit(spec["activeDeadlineSeconds"].whole, spec["activeDeadlineSeconds"])
     rules.check_pod(inner, report)
-    count = spec.get("completions", 1)
-    rules.check_count(count, f"{base}.completions", report)
-    if spec.get("parallelism", 1) != count:
-        report.warn("ranks", f"{base}.parallelism", "not all of them start together")
-    if (whole(count) or 1) > 1:
-        if spec.get("completionMode") != "Indexed":
+    count = spec["completions"].whole if "completions" in spec else 1
+    rules.check_count(count, spec["completions"], report)
+    if spec.table.get("parallelism", 1) != count:
+        report.warn("ranks", spec["parallelism"], "not all of them start together")
+    if (count or 1) > 1:
+        if spec["completionMode"].value != "Indexed":
             message = "must be Indexed: otherwise no rank has a number"
-            report.add("ranks", f"{base}.completionMode", message)
-        rules.check_apart(inner, dict.fromkeys(JOB_NAME, at(found, "metadata", "name")), report)
-        for container, path in inner.containers:
-            name = at(found, "metadata", "name")
-            _check_rendezvous(container, path, (name, str(count)), inner, report)
+            report.add("ranks", spec["completionMode"], message)
+        rules.check_apart(inner, dict.fromkeys(JOB_NAME, name), report)
+        for container in inner:
+            _check_rendezvous(container["env"], (name, str(count)), inner.spec, report)
 
 
-def _check_rendezvous(
-    container: dict[str, Any], path: str, job: tuple[Any, str], inner: Pod, report: Report
-) -> None:
-    """Check the variables by which the ranks of a job find one another, where it has any.
+def _check_rendezvous(env: Node, job: tuple[Any, str], pod: Node, report: Report) -> None:
+    """Check the variables by which ranks find one another, where there are any.
 
     Args:
-        container: The container.
-        path: Its path.
-        job: Its name and the number of completions.
-        inner: The pod.
+        env: The variables of a container.
+        job: The job's name and its number of completions.
+        pod: The pod's spec.
         report: Where findings go.
     """
-    (name, completions), where = job, f"{path}.env"
-    given = {name: value for _, name, value in variables(container, "")}
+    given = {one["name"].value: one["value"].value for one in env}
     missing = [name for name in rules.RENDEZVOUS if name not in given]
     if len(missing) == len(rules.RENDEZVOUS):
         return  # the code finds its peers by itself
     if missing:
-        report.add("ranks", where, f"{', '.join(missing)} is missing")
-    if given.get("WORLD_SIZE", "") != completions:
-        report.add("ranks", where, "WORLD_SIZE is not the number of completions")
+        report.add("ranks", env, f"{', '.join(missing)} is missing")
+    if given.get("WORLD_SIZE", "") != job[1]:
+        report.add("ranks", env, "WORLD_SIZE is not the number of completions")
     # rank 0 is reached by the name that Kubernetes gives to the pod of index 0
-    subdomain = str(inner.spec.get("subdomain"))
-    address, first = str(given.get("MASTER_ADDR")), f"{name}-0.{subdomain}"
+    subdomain = str(pod["subdomain"].value)
+    address, first = str(given.get("MASTER_ADDR")), f"{job[0]}-0.{subdomain}"
     if address != first and not address.startswith(f"{first}."):
-        report.add("ranks", where, f"MASTER_ADDR {address} is not {first}")
-    service = report.named("Service").get(subdomain)
-    if at(service, "spec", "clusterIP") != "None":
+        report.add("ranks", env, f"MASTER_ADDR {address} is not {first}")
+    service = report.named("Service").get(subdomain, Node())
+    if service.at("spec.clusterIP").value != "None":
         message = f"{subdomain} is not a headless Service of this file; is one in the cluster?"
-        report.warn("ranks", f"{inner.path}.subdomain", message)
-    elif table(at(service, "spec", "selector")) not in ({label: name} for label in JOB_NAME):
-        message = f"the Service {subdomain} does not select job-name: {name} alone"
-        report.add("ranks", f"{inner.path}.subdomain", message)
+        report.warn("ranks", pod["subdomain"], message)
+    elif service.at("spec.selector").table not in ({label: job[0]} for label in JOB_NAME):
+        message = f"the Service {subdomain} does not select job-name: {job[0]} alone"
+        report.add("ranks", pod["subdomain"], message)
 
 
-def _check_alone(found: dict[str, Any], report: Report) -> None:
-    rules.check_pod(pod_at(found.get("spec"), "spec", found.get("metadata"), "metadata"), report)
+def _check_alone(found: Node, report: Report) -> None:
+    rules.check_pod(template(found), report)
 
 
-def _check_gang(found: dict[str, Any], report: Report) -> None:
+def _check_gang(found: Node, report: Report) -> None:
     """Check a Volcano Job."""
-    tasks = [table(one) for one in items(at(found, "spec", "tasks"))]
-    total = sum(whole(one.get("replicas", 1)) or 0 for one in tasks)
-    least = whole(at(found, "spec", "minAvailable"))
+    spec, tasks = found["spec"], list(found["spec"]["tasks"])
+    total = sum(one["replicas"].whole or 0 if "replicas" in one else 1 for one in tasks)
+    least = spec["minAvailable"].whole
     if least is not None and least > total:
         message = f"{least} is above the {total} replicas of all tasks"
-        report.add("volcano", "spec.minAvailable", message)
+        report.add("volcano", spec["minAvailable"], message)
     elif least and least != total:  # none given: Volcano takes all
-        report.warn("ranks", "spec.minAvailable", f"not all {total} start together")
-    rules.check_count(total, "spec.tasks", report)
-    if len(tasks) > 1 and report.stamps and "pytorch" not in table(at(found, "spec", "plugins")):
-        report.warn("ranks", "spec.plugins", "without the plug-in pytorch no rank has a number")
+        report.warn("ranks", spec["minAvailable"], f"not all {total} start together")
+    rules.check_count(total, spec["tasks"], report)
+    if len(tasks) > 1 and report.stamps and "pytorch" not in spec["plugins"]:
+        report.warn("ranks", spec["plugins"], "without the plug-in pytorch no rank has a number")
     before, each = set(report.carried), []
-    for position, task in enumerate(tasks):
+    for task in tasks:
         report.carried = set()
-        inner = template_at(task.get("template"), f"spec.tasks[{position}].template")
-        inner.spec = {**inner.spec, "schedulerName": "volcano"}  # the Job names it for all
+        inner = template(task["template"])
+        own = {**inner.spec.table, "schedulerName": "volcano"}  # the Job names it for all
+        inner.spec = Node(own, inner.spec.path)
         rules.check_pod(inner, report)
         each.append(report.carried)
     report.carried = before.union(*each)
-    for position, carried in enumerate(each):
+    for task, carried in zip(tasks, each, strict=True):
         for kind in sorted(report.carried - before - carried):
-            message = f"limits no {kind}, as another task does"
-            report.add("volcano", f"spec.tasks[{position}]", message)
+            report.add("volcano", task, f"limits no {kind}, as another task does")
 
 
 class Job(Workload):

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jupyter_gpupredict.core.deployment import Document, Hosting, Json, Plan
-from jupyter_gpupredict.core.findings import Manifest, Report, at, join, template_at, whole
+from jupyter_gpupredict.core.findings import Manifest, Node, Report, template
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 
+AUTOSCALING = rules.AUTOSCALING
 RESPONSE_S = 300
 """Knative's limits for a request, and for the beginning of its answer, when none is given."""
 SCALE: dict[str, Json] = {
-    rules.AUTOSCALING + "min-scale": "0",
-    rules.AUTOSCALING + "max-scale": "1",  # a second pod is a second client of the share
-    rules.AUTOSCALING + "scale-to-zero-pod-retention-period": "0s",
+    AUTOSCALING + "min-scale": "0",
+    AUTOSCALING + "max-scale": "1",  # a second pod is a second client of the share
+    AUTOSCALING + "scale-to-zero-pod-retention-period": "0s",
 }
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
+def _check(found: Node, report: Report) -> None:
     """Check time limits, feature flags and autoscaling annotations."""
-    inner = template_at(at(found, "spec", "template"), "spec.template")
-    rules.check_scaling(inner.annotations, "spec.template.metadata.annotations", report)
-    total = inner.spec.get("timeoutSeconds", RESPONSE_S)
-    rules.check_request_limit(total, join(inner.path, "timeoutSeconds"), report)
+    inner = template(found.at("spec.template"))
+    rules.check_scaling(inner.annotations, report)
+    timeout, begins = inner.spec["timeoutSeconds"], inner.spec["responseStartTimeoutSeconds"]
+    total_s = timeout.whole if timeout.value is not None else RESPONSE_S
+    rules.check_request_limit(timeout, RESPONSE_S, report)
     # a training answers at its end, so it must have begun to answer by then
-    begun = inner.spec.get("responseStartTimeoutSeconds", min(RESPONSE_S, whole(total) or 0))
-    report.limit(begun, join(inner.path, "responseStartTimeoutSeconds"))
-    for key in ("responseStartTimeoutSeconds", "idleTimeoutSeconds"):
-        part, most = whole(inner.spec.get(key)), whole(total)
-        if part is not None and most is not None and part > most:
-            report.add("knative-timeout", join(inner.path, key), f"{part} s is above {most} s")
+    begun_s = begins.whole if begins.value is not None else min(RESPONSE_S, total_s or 0)
+    report.limit(begun_s, begins)
+    for node in (begins, inner.spec["idleTimeoutSeconds"]):
+        if node.whole is not None and total_s is not None and node.whole > total_s:
+            report.add("knative-timeout", node, f"{node.whole} s is above {total_s} s")
     rules.check_features(inner, report)
-    limited = {rules.AUTOSCALING + "max-scale", rules.AUTOSCALING + "maxScale"} & set(
-        inner.annotations
-    )
+    limited = {AUTOSCALING + "max-scale", AUTOSCALING + "maxScale"} & set(inner.annotations.table)
     rules.check_concurrency(inner, bool(limited), "a max-scale", report)
     rules.check_pod(inner, report)
 

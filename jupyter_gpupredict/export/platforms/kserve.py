@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jupyter_gpupredict.core.deployment import Document, Hosting, Json, Plan
-from jupyter_gpupredict.core.findings import Manifest, Report, at, pod_at, table
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 
+RESPONSE_S = 300
+"""What ends a request when no limit is given."""
 MODE = "serving.kserve.io/deploymentMode"
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
+def _check(found: Node, report: Report) -> None:
     """Check the predictor as the revision that it becomes, unless KServe deploys it itself."""
-    predictor, where = table(at(found, "spec", "predictor")), "spec.predictor"
-    inner = pod_at(predictor, where, found.get("metadata"), "metadata")
-    rules.check_order("kserve", predictor, "minReplicas", "maxReplicas", where, report)
-    timeout = predictor.get("timeout", 300)
-    if inner.annotations.get(MODE) in ("RawDeployment", "Standard"):
-        report.limit(timeout, f"{where}.timeout")
+    predictor = found.at("spec.predictor")
+    inner, timeout = Pod(predictor, found["metadata"]), predictor["timeout"]
+    rules.check_order("kserve", predictor, "minReplicas", "maxReplicas", report)
+    if inner.annotations[MODE].value in ("RawDeployment", "Standard"):
+        report.limit(timeout.whole, timeout)
     else:
-        rules.check_request_limit(timeout, f"{where}.timeout", report)
+        rules.check_request_limit(timeout, RESPONSE_S, report)
         rules.check_features(inner, report)
     rules.check_concurrency(inner, "maxReplicas" in predictor, "maxReplicas", report)
     rules.check_pod(inner, report)

@@ -6,7 +6,6 @@ Or a start-up file for a daemon of version 3: `nvidia-cuda-mps-control -d -p 3 -
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
@@ -20,7 +19,7 @@ from jupyter_gpupredict.core.deployment import (
     SharePatch,
 )
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.core.findings import Manifest, Report, at, join, table
+from jupyter_gpupredict.core.findings import Manifest, Node, Report
 from jupyter_gpupredict.core.protocols import Sharing, Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.function.secrets import has_shape
@@ -52,14 +51,14 @@ SERVER = "gpupredict"
 UUID = re.compile(r"GPU-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _check_env(text: str, report: Report) -> None:
+def _check_env(found: Node, report: Report) -> None:
     """Check an environment file, or an example of one, whose names are the code's own.
 
     Raises:
         ValueError: A line is not NAME=value, or holds what a shell would read.
     """
     seen = set()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(found.value.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         where = f"line {number}"
@@ -80,11 +79,12 @@ def _check_env(text: str, report: Report) -> None:
         if report.stamped:
             if name not in VARIABLES and not name.startswith("GPUPREDICT_"):
                 report.add("env", where, f"{name} does not belong here")
-            rules.check_variable(name, value, where, None, report)
+            rules.check_variable(name, Node(value, where), None, report)
 
 
-def _check_script(text: str, report: Report) -> None:
+def _check_script(found: Node, report: Report) -> None:
     """Check a script, as far as that goes without a shell: quotes that do not close, secrets."""
+    text: str = found.value
     if not text.startswith("#!"):
         report.add("parse", "", "the shebang line is missing")
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
@@ -102,22 +102,16 @@ def _check_script(text: str, report: Report) -> None:
         report.add("secret", "", "something has the shape of a credential")
 
 
-def _check_daemon(found: dict[str, Any], report: Report) -> None:
+def _check_daemon(found: Node, report: Report) -> None:
     """Check the limits of each server and namespace of an MPS daemon."""
-    for name, server in table(found.get("servers")).items():
-        path = join("servers", str(name))
-        clients = {
-            join(path, "namespaces", str(space)): client
-            for space, client in table(at(server, "namespaces")).items()
-        }
-        for where, one in {path: server, **clients}.items():
-            percent, size = at(one, "active_thread_percentage"), at(one, "pinned_memory_limit")
-            if isinstance(percent, str):
-                place = join(where, "active_thread_percentage")
-                rules.check_variable(pod.PERCENTAGE, percent, place, None, report)
-            if isinstance(size, str):
-                place = join(where, "pinned_memory_limit")
-                rules.check_variable(pod.MEMORY, f"0={size}", place, None, report)
+    for _, server in found["servers"].pairs():
+        for one in (server, *(client for _, client in server["namespaces"].pairs())):
+            percent, size = one["active_thread_percentage"], one["pinned_memory_limit"]
+            if isinstance(percent.value, str):
+                rules.check_variable(pod.PERCENTAGE, percent, None, report)
+            if isinstance(size.value, str):
+                limit = Node(f"0={size.value}", size.path)
+                rules.check_variable(pod.MEMORY, limit, None, report)
 
 
 class Local(Workload):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jupyter_gpupredict.core.deployment import Capability, Document, Hosting, Json, Plan
-from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, items, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import seconds
@@ -14,28 +12,27 @@ API, KIND = "nuclio.io/v1beta1", "NuclioFunction"
 POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations")
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
+def _check(found: Node, report: Report) -> None:
     """Check a function, for nuctl or for kubectl."""
-    spec = table(found.get("spec"))
-    rules.check_order("nuclio", spec, "minReplicas", "maxReplicas", "spec", report)
-    if took := seconds(spec.get("eventTimeout")):
-        report.limits_s.append((took, "spec.eventTimeout"))
-    volumes = [table(one) for one in items(spec.get("volumes"))]
-    own = ("env", "envFrom", "resources", "image")
-    container: dict[str, Any] = {key: spec[key] for key in own if key in spec}
-    container["volumeMounts"] = [one.get("volumeMount") for one in volumes]
-    whole_pod = {**spec, "volumes": [one.get("volume") for one in volumes]}
-    metadata = table(found.get("metadata"))
-    inner = Pod(whole_pod, "spec", metadata, "metadata", ((container, "spec"),))
+    spec = found["spec"]
+    rules.check_order("nuclio", spec, "minReplicas", "maxReplicas", report)
+    report.limit(seconds(spec["eventTimeout"].value), spec["eventTimeout"])
+    volumes = {
+        key: [one[key].value for one in spec["volumes"]] for key in ("volume", "volumeMount")
+    }
+    container = {**spec.table, "volumeMounts": volumes["volumeMount"]}
+    whole_pod = {**spec.table, "volumes": volumes["volume"]}
+    containers = (Node(container, spec.path),)
+    inner = Pod(Node(whole_pod, spec.path), found["metadata"], containers)
     if inner.uses_gpu:
-        kind = at(spec, "deploymentStrategy", "type")
-        if pod.GPU not in inner.limits and kind != "Recreate":
+        strategy = spec["deploymentStrategy"]
+        if pod.GPU not in inner.limits and strategy["type"].value != "Recreate":
             message = "without type Recreate a redeploy waits for a second share"
-            report.warn("nuclio-gpu", "spec.deploymentStrategy", message)
-        for name, trigger in table(spec.get("triggers")).items():
-            if (whole(at(trigger, "numWorkers")) or whole(at(trigger, "maxWorkers")) or 1) > 1:
+            report.warn("nuclio-gpu", strategy, message)
+        for _, trigger in spec["triggers"].pairs():
+            if (trigger["numWorkers"].whole or trigger["maxWorkers"].whole or 1) > 1:
                 message = "several workers are several CUDA processes on one share"
-                report.warn("nuclio-gpu", f"spec.triggers.{name}", message)
+                report.warn("nuclio-gpu", trigger, message)
     rules.check_pod(inner, report)
 
 
@@ -59,7 +56,7 @@ class Nuclio(Workload):
         Manifest(
             schema="nuclio",
             check=_check,
-            only=lambda one: str(one.get("apiVersion")).startswith("nuclio.io/"),
+            only=lambda one: str(one["apiVersion"].value).startswith("nuclio.io/"),
         ),
     )
 

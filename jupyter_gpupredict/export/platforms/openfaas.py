@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
@@ -14,7 +13,7 @@ from jupyter_gpupredict.core.deployment import (
     Plan,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, join, table
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report, limits
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.shapes import seconds
@@ -25,48 +24,42 @@ TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
 """They go together: the shortest ends the call."""
 
 
-def _check_function(found: dict[str, Any], report: Report) -> None:
-    spec, profiles = table(found.get("spec")), report.named("Profile")
-    if spec.get("name") != at(found, "metadata", "name"):
-        report.add("openfaas", "spec.name", "is not the object's name")
-    _check_one(spec, "spec", report)
-    profile = at(spec, "annotations", PROFILE)
+def _check_function(found: Node, report: Report) -> None:
+    spec, profiles = found["spec"], report.named("Profile")
+    if spec["name"].value != found.at("metadata.name").value:
+        report.add("openfaas", spec["name"], "is not the object's name")
+    _check_one(spec, report)
+    profile = spec["annotations"][PROFILE].value
     if not profiles:
         report.carried |= report.informed  # the profile that limits is in another file
     elif profile is not None and profile not in profiles:
-        report.add("openfaas", "spec.annotations", f"this file has no profile {profile!r}")
+        report.add("openfaas", spec["annotations"], f"this file has no profile {profile!r}")
 
 
-def _check_profile(found: dict[str, Any], report: Report) -> None:
-    spec = table(found.get("spec"))
-    inner = Pod(spec, "spec", containers=((spec, "spec"),))
+def _check_profile(found: Node, report: Report) -> None:
+    spec = found["spec"]
+    inner = Pod(spec, containers=(spec,))
     if not inner.uses_gpu:
-        report.add("openfaas", "spec.resources.limits", "the profile holds no GPU")
+        report.add("openfaas", limits(spec), "the profile holds no GPU")
     rules.check_pod(inner, report)
 
 
-def _check_stack(found: dict[str, Any], report: Report) -> None:
-    functions = {
-        join("functions", str(name)): table(one)
-        for name, one in table(found.get("functions")).items()
-    }
-    for where, function in functions.items():
-        read_stamps(function.get("annotations"), f"{where}.annotations", report)
-    for where, function in functions.items():
-        _check_one(function, where, report)
+def _check_stack(found: Node, report: Report) -> None:
+    for _, function in found["functions"].pairs():
+        read_stamps(function["annotations"], report)
+    for _, function in found["functions"].pairs():
+        _check_one(function, report)
     report.carried |= report.informed
 
 
-def _check_one(spec: dict[str, Any], path: str, report: Report) -> None:
-    environment = table(spec.get("environment"))
-    mps = rules.check_environment({"environment": environment}, path, 1, report)
-    informed = any(str(name).startswith("GPUPREDICT_") for name in environment)
+def _check_one(spec: Node, report: Report) -> None:
+    mps = rules.check_environment(spec, 1, report)
+    informed = any(str(name).startswith("GPUPREDICT_") for name in spec["environment"].table)
     needed = mps or informed or report.named("Profile")
-    if needed and not table(spec.get("annotations")).get(PROFILE):
-        report.add("openfaas", join(path, "annotations"), f"a share needs {PROFILE}")
+    if needed and not spec["annotations"][PROFILE].value:
+        report.add("openfaas", spec["annotations"], f"a share needs {PROFILE}")
     for key in TIMEOUTS:
-        if took := seconds(environment.get(key)):
-            report.limits_s.append((took, join(path, "environment", key)))
+        report.limit(seconds(spec["environment"][key].value), spec["environment"][key])
 
 
 class OpenFaas(Workload):
@@ -87,7 +80,7 @@ class OpenFaas(Workload):
         Manifest(
             schema="openfaas-stack",
             check=_check_stack,
-            only=lambda one: at(one, "provider", "name") == "openfaas",
+            only=lambda one: one.at("provider.name").value == "openfaas",
         ),
     )
 

@@ -3,130 +3,105 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import Document, Figures, Hosting, Json, Plan, SharePatch
-from jupyter_gpupredict.core.findings import (
-    Manifest,
-    Pod,
-    Report,
-    at,
-    items,
-    limits,
-    table,
-    template_at,
-    whole,
-)
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report, limits, template
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.function import adapters
 
-CLUSTER = "spec.rayClusterSpec"
-HEAD, WORKERS = f"{CLUSTER}.headGroupSpec", f"{CLUSTER}.workerGroupSpecs"
-BOOKED = "spec.entrypointNumGpus"
 
-
-def _check(found: dict[str, Any], report: Report) -> None:
+def _check(found: Node, report: Report) -> None:
     """Check what Ray books, the GPUs that KubeRay counts, ranks and the environment."""
-    spec = table(found.get("spec"))
-    booked = spec.get("entrypointNumGpus")
+    spec, cluster = found["spec"], found.at("spec.rayClusterSpec")
+    booked, head = spec["entrypointNumGpus"], cluster["headGroupSpec"]
     _check_booked(booked, report)
-    report.limit(spec.get("activeDeadlineSeconds"), "spec.activeDeadlineSeconds")
-    cluster = table(spec.get("rayClusterSpec"))
-    head = table(cluster.get("headGroupSpec"))
-    workers = [table(one) for one in items(cluster.get("workerGroupSpecs"))]
-    pods = [_check_group(head, HEAD, report)]
-    if workers:
-        pods += _check_workers(workers, report)
-        if booked and "ranks" in report.stamps:
+    report.limit(spec["activeDeadlineSeconds"].whole, spec["activeDeadlineSeconds"])
+    pods = [_check_group(head, report)]
+    if workers := list(cluster["workerGroupSpecs"]):
+        pods += [_check_workers(group, report) for group in workers]
+        with_gpus = [group for group in workers if _given(group) or _counted(group)]
+        started = sum(group["replicas"].whole or 0 for group in with_gpus)
+        rules.check_count(started, cluster["workerGroupSpecs"], report)
+        if booked.value and "ranks" in report.stamps:
             message = "takes a GPU, and the ranks, which start together, wait for it"
-            report.add("ray", BOOKED, message)
+            report.add("ray", booked, message)
         if not _given(head):
             message = 'without num-gpus: "0" a head that sees a GPU runs a rank on it'
-            report.warn("ray", f"{HEAD}.rayStartParams", message)
+            report.warn("ray", head["rayStartParams"], message)
     else:
-        rules.check_count(1, HEAD, report)
+        rules.check_count(1, head, report)
         has = _given(head) or _counted(head)
-        if booked and not has:
-            _add_uncounted(HEAD, report)
-        if booked is None and has:
-            message = "without it Ray hides every GPU from the entrypoint"
-            report.warn("ray", BOOKED, message)
-    _check_runtime_env(spec.get("runtimeEnvYAML"), pods, report)
+        if booked.value and not has:
+            _add_uncounted(head, report)
+        if booked.value is None and has:
+            report.warn("ray", booked, "without it Ray hides every GPU from the entrypoint")
+    _check_runtime_env(spec["runtimeEnvYAML"], pods, report)
 
 
-def _check_booked(booked: Any, report: Report) -> None:
+def _check_booked(booked: Node, report: Report) -> None:
     """Check that what Ray packs onto one GPU fits."""
-    if isinstance(booked, bool) or not isinstance(booked, int | float):
-        return
-    stamps = report.stamps
-    share, memory = whole(stamps.get("sm-percent")), whole(stamps.get("memory-mib"))
-    total = whole(stamps.get("gpu-total-mib"))
+    names = ("sm-percent", "memory-mib", "gpu-total-mib")
+    share, memory, total = (Node(report.stamps.get(name)).whole for name in names)
     least = max((share or 0) / 100, memory / total if memory and total else 0.0)
-    if booked < least - 1e-9:
-        report.add("ray", BOOKED, f"{booked} lets Ray pack more onto a GPU than fits")
+    given = booked.value
+    if isinstance(given, int | float) and not isinstance(given, bool) and given < least - 1e-9:
+        report.add("ray", booked, f"{given} lets Ray pack more onto a GPU than fits")
 
 
-def _check_group(group: dict[str, Any], path: str, report: Report) -> Pod:
+def _check_group(group: Node, report: Report) -> Pod:
     """Check the pods of a group and return them."""
-    inner = template_at(group.get("template"), f"{path}.template")
+    inner = template(group["template"])
     if pod.SHARED_GPU in inner.limits and not _given(group):
-        _add_uncounted(path, report)
+        _add_uncounted(group, report)
     rules.check_pod(inner, report)
     return inner
 
 
-def _given(group: dict[str, Any]) -> bool:
+def _given(group: Node) -> bool:
     """Whether the group says itself how many GPUs Ray counts."""
-    return "num-gpus" in table(group.get("rayStartParams")) or "resources" in group
+    return "num-gpus" in group["rayStartParams"] or "resources" in group
 
 
-def _counted(group: dict[str, Any]) -> bool:
+def _counted(group: Node) -> bool:
     """Whether KubeRay finds the number in the limits."""
-    found = items(at(group, "template", "spec", "containers"))
-    return any(str(name).endswith("gpu") for one in found for name in limits(one))
+    found = group.at("template.spec.containers")
+    return any(str(name).endswith("gpu") for one in found for name in limits(one).table)
 
 
-def _add_uncounted(path: str, report: Report) -> None:
+def _add_uncounted(group: Node, report: Report) -> None:
     message = 'KubeRay counts limits that end in gpu: num-gpus: "1" is needed'
-    report.add("ray", f"{path}.rayStartParams", message)
+    report.add("ray", group["rayStartParams"], message)
 
 
-def _check_workers(groups: list[dict[str, Any]], report: Report) -> list[Pod]:
-    """Check groups of workers; return their pods."""
-    pods = []
-    for position, group in enumerate(groups):
-        path = f"{WORKERS}[{position}]"
-        rules.check_order("ray", group, "minReplicas", "replicas", path, report)
-        rules.check_order("ray", group, "replicas", "maxReplicas", path, report)
-        pods.append(_check_group(group, path, report))
-        if (whole(group.get("replicas")) or 0) > 1:
-            rules.check_apart(pods[-1], {"ray.io/group": group.get("groupName")}, report)
-    with_gpus = [group for group in groups if _given(group) or _counted(group)]
-    started = sum(whole(group.get("replicas", 0)) or 0 for group in with_gpus)
-    rules.check_count(started, WORKERS, report)
-    return pods
+def _check_workers(group: Node, report: Report) -> Pod:
+    """Check a group of workers; return their pods."""
+    rules.check_order("ray", group, "minReplicas", "replicas", report)
+    rules.check_order("ray", group, "replicas", "maxReplicas", report)
+    inner = _check_group(group, report)
+    if (group["replicas"].whole or 0) > 1:
+        rules.check_apart(inner, {"ray.io/group": group["groupName"].value}, report)
+    return inner
 
 
-def _check_runtime_env(text: Any, pods: list[Pod], report: Report) -> None:
-    if not isinstance(text, str):
+def _check_runtime_env(text: Node, pods: list[Pod], report: Report) -> None:
+    if not isinstance(text.value, str):
         return
-    where = "spec.runtimeEnvYAML"
     try:
-        parsed = parse_yaml(text)
+        (parsed,) = parse_yaml(text.value) or [None]
     except ValueError as error:
-        report.add("ray", where, f"cannot be read as YAML: {error}")
+        report.add("ray", text, f"cannot be read as one YAML document: {error}")
         return
-    given = at(parsed, 0, "env_vars")
-    if len(parsed) != 1 or not isinstance(given, dict):
-        report.add("ray", where, "must be a mapping that holds the mapping env_vars")
+    given = Node(parsed)["env_vars"].value
+    if not isinstance(given, dict):
+        report.add("ray", text, "must be a mapping that holds the mapping env_vars")
         return
     for name, value in given.items():
         if not isinstance(value, str):
-            report.add("env", where, f"{name} must be quoted text, not {value!r}")
-    mps = rules.check_environment({"environment": given}, where, 1, report)
+            report.add("env", text, f"{name} must be quoted text, not {value!r}")
+    mps = rules.check_environment(Node({"environment": given}, text.path), 1, report)
     limiter = next((one.limiter for one in pods if one.limiter), "")
     if mps and limiter:
         report.add("mps-conflict", mps[0], f"{limiter} sets and enforces its own limits")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.deployment import (
     Capability,
@@ -14,7 +12,7 @@ from jupyter_gpupredict.core.deployment import (
     Restriction,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, items, join, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
@@ -26,39 +24,36 @@ RULE = "device-plugin"
 SHARED_GPU = pod.SHARED_GPU
 
 
-def _check_config_map(found: dict[str, Any], report: Report) -> None:
+def _check_config_map(found: Node, report: Report) -> None:
     """Check a ConfigMap that holds configurations of the device plugin."""
-    data = table(found.get("data"))
-    configs = {key: text for key, text in data.items() if "sharing:" in str(text)}
+    configs = [one for _, one in found["data"].pairs() if "sharing:" in str(one.value)]
     if report.stamps and not configs:
-        report.add(RULE, "data", "the stamped figures are in no configuration")
-    for key, text in configs.items():
-        where = join("data", str(key))
+        report.add(RULE, found["data"], "the stamped figures are in no configuration")
+    for text in configs:
         try:
-            parsed = parse_yaml(str(text))
+            parsed = parse_yaml(str(text.value))
         except ValueError as error:
-            report.add(RULE, where, f"cannot be read as YAML: {error}")
+            report.add(RULE, text, f"cannot be read as YAML: {error}")
             continue
         if len(parsed) == 1 and isinstance(parsed[0], dict):
-            check_shape("device-plugin", parsed[0], report, where)
-            _check_replicas(parsed[0], report, where)
+            check_shape("device-plugin", Node(parsed[0], text.path), report)
+            _check_replicas(Node(parsed[0], text.path), report)
         else:
-            report.add(RULE, where, "must be one mapping")
+            report.add(RULE, text, "must be one mapping")
 
 
-def _check_replicas(config: dict[str, Any], report: Report, where: str = "") -> None:
+def _check_replicas(config: Node, report: Report) -> None:
     """Check that a replica holds the share."""
-    stamps = report.stamps
-    share, memory = whole(stamps.get("sm-percent")), whole(stamps.get("memory-mib"))
-    total = whole(stamps.get("gpu-total-mib"))
-    for resource in items(at(config, "sharing", "mps", "resources")):
-        count = whole(at(resource, "replicas"))
+    names = ("sm-percent", "memory-mib", "gpu-total-mib")
+    share, memory, total = (Node(report.stamps.get(name)).whole for name in names)
+    for resource in config.at("sharing.mps.resources"):
+        count = resource["replicas"].whole
         if count and share and 100 // count < share:
             message = f"{count} replicas get {100 // count} % each, below {share} %"
-            report.add(RULE, where, message)
+            report.add(RULE, config, message)
         elif count and total and memory and total // count < memory:
             message = f"{count} replicas get {total // count} MiB each, below {memory} MiB"
-            report.add(RULE, where, message)
+            report.add(RULE, config, message)
 
 
 class DevicePlugin(Sharing):
@@ -77,7 +72,9 @@ class DevicePlugin(Sharing):
         Manifest(
             schema="device-plugin",
             check=_check_replicas,
-            only=lambda one: one.get("version") == "v1" and "sharing" in one and "kind" not in one,
+            only=lambda one: (
+                one["version"].value == "v1" and "sharing" in one and "kind" not in one
+            ),
             stamped=False,
         ),
     )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any
-
 from jupyter_gpupredict.core.deployment import Capability, ExportRequest, Figures, Json, SharePatch
-from jupyter_gpupredict.core.findings import Manifest, Pod, Report, at, items, join, table, whole
+from jupyter_gpupredict.core.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.shapes import MIB, check_shape, quantity
@@ -16,48 +13,46 @@ DRIVER = "gpu.nvidia.com"
 CLAIM = "gpu"
 
 
-def _devices(found: Any) -> tuple[dict[str, Any], str]:
-    """Return the devices of a claim or its template, and their path."""
-    inner = ("spec", "spec") if at(found, "kind") == KIND else ("spec",)
-    return table(at(found, *inner, "devices")), ".".join((*inner, "devices"))
+def _devices(found: Node) -> Node:
+    """Return the devices of a claim or its template."""
+    spec = found["spec"]["spec"] if found["kind"].value == KIND else found["spec"]
+    return spec["devices"]
 
 
-def _requests(found: Any) -> list[str]:
-    return [str(at(one, "name")) for one in items(_devices(found)[0].get("requests"))]
+def _requests(found: Node) -> list[str]:
+    return [str(one["name"].value) for one in _devices(found)["requests"]]
 
 
-def _check(found: dict[str, Any], report: Report) -> None:
+def _check(found: Node, report: Report) -> None:
     """Check a resource claim or its template, with the driver's own parameters."""
-    (devices, path), names = _devices(found), _requests(found)
+    devices, names = _devices(found), _requests(found)
     if len(set(names)) < len(names):
-        report.add("dra", path, "one request is given twice")
-    configured: list[Any] = []
-    for position, config in enumerate(items(devices.get("config"))):
-        where = f"{path}.config[{position}]"
-        for one in items(at(config, "requests")) or names:
+        report.add("dra", devices, "one request is given twice")
+    configured: list[str] = []
+    for config in devices["config"]:
+        for one in [str(one.value) for one in config["requests"]] or names:
             if one not in names:
-                report.add("dra", where, f"{one!r} is not a request of this claim")
+                report.add("dra", config, f"{one!r} is not a request of this claim")
             if one in configured:
-                report.add("dra", where, f"{one!r} is configured twice")
+                report.add("dra", config, f"{one!r} is configured twice")
             configured.append(one)
-        if at(config, "opaque", "driver") == DRIVER:
-            parameters = table(at(config, "opaque", "parameters"))
-            _check_parameters(parameters, f"{where}.opaque.parameters", report)
+        if config.at("opaque.driver").value == DRIVER:
+            _check_parameters(config.at("opaque.parameters"), report)
 
 
-def _check_parameters(parameters: dict[str, Any], where: str, report: Report) -> None:
-    check_shape("dra-gpu-config", parameters, report, where)
-    settings, path = table(at(parameters, "sharing", "mpsConfig")), f"{where}.sharing.mpsConfig"
-    if 1 <= (percent := whole(settings.get("defaultActiveThreadPercentage")) or 0) <= 100:
-        report.carry("sm", Decimal(percent), path)
-    sizes = [settings.get("defaultPinnedDeviceMemoryLimit")]
-    sizes += table(settings.get("defaultPerDevicePinnedMemoryLimit")).values()
+def _check_parameters(parameters: Node, report: Report) -> None:
+    check_shape("dra-gpu-config", parameters, report)
+    settings = parameters.at("sharing.mpsConfig")
+    if 1 <= (percent := settings["defaultActiveThreadPercentage"].whole or 0) <= 100:
+        report.carry("sm", percent, settings)
+    sizes = [settings["defaultPinnedDeviceMemoryLimit"].value]
+    sizes += settings["defaultPerDevicePinnedMemoryLimit"].table.values()
     for size in (one for one in sizes if one is not None):
         amount = quantity(size)
         if amount is None or amount < MIB:
-            report.add("dra", path, f"{size!r} is not a quantity of at least 1Mi")
+            report.add("dra", settings, f"{size!r} is not a quantity of at least 1Mi")
         else:
-            report.carry("mem", amount // MIB, path)  # the driver drops the rest
+            report.carry("mem", amount // MIB, settings)  # the driver drops the rest
 
 
 class Dra(Sharing):
@@ -111,31 +106,28 @@ class Dra(Sharing):
 
     def judge(self, pod: Pod, report: Report) -> None:
         """Check that claims and requests name one another."""
-        here = report.named("ResourceClaim", KIND)
-        known: dict[str, list[str] | None] = {}
-        pod.routed |= bool(items(pod.spec.get("resourceClaims")))
-        for position, claim in enumerate(map(table, items(pod.spec.get("resourceClaims")))):
-            where = f"{join(pod.path, 'resourceClaims')}[{position}]"
+        here, claims = report.named("ResourceClaim", KIND), pod.spec["resourceClaims"]
+        known: dict[str, list[str]] = {}
+        for claim in claims:
+            pod.routed, own = True, str(claim["name"].value)
             fields = ("resourceClaimName", "resourceClaimTemplateName")
-            names = [str(claim[field]) for field in fields if field in claim]
+            names = [str(claim[field].value) for field in fields if field in claim]
             if len(names) != 1:
-                report.add("dra", where, "one of claim and claim template is needed")
-            if claim.get("name") in known:
-                report.add("dra", where, f"{claim.get('name')!r} is given twice")
-            known[str(claim.get("name"))] = _requests(here.get(names[0])) if names else None
+                report.add("dra", claim, "one of claim and claim template is needed")
+            if own in known:
+                report.add("dra", claim, f"{own!r} is given twice")
+            known[own] = _requests(here.get(names[0], Node())) if names else []
             if names and here and names[0] not in here:
-                report.add("dra", where, f"this file has no claim {names[0]!r}")
+                report.add("dra", claim, f"this file has no claim {names[0]!r}")
         used = set()
-        for container, path in pod.containers:
-            for position, one in enumerate(items(at(container, "resources", "claims"))):
-                where = f"{join(path, 'resources', 'claims')}[{position}]"
-                name, request = at(one, "name"), at(one, "request")
-                if name in used:
-                    report.add("dra", where, f"{name!r} is used twice")
-                used.add(name)
-                if name not in known:
-                    report.add("dra", where, f"{name!r} is not a claim of this pod")
-                elif request is not None and request not in (known[name] or [request]):
-                    report.add("dra", where, f"{request!r} is not a request of that claim")
+        for one in (one for container in pod for one in container["resources"]["claims"]):
+            name, request = str(one["name"].value), one["request"].value
+            if name in used:
+                report.add("dra", one, f"{name!r} is used twice")
+            used.add(name)
+            if name not in known:
+                report.add("dra", one, f"{name!r} is not a claim of this pod")
+            elif request is not None and request not in (known[name] or [request]):
+                report.add("dra", one, f"{request!r} is not a request of that claim")
         for name in sorted(set(known) - used):
-            report.warn("dra", join(pod.path, "resourceClaims"), f"no container uses {name!r}")
+            report.warn("dra", claims, f"no container uses {name!r}")

@@ -11,7 +11,7 @@ from jupyter_gpupredict.core.deployment import (
     SharePatch,
 )
 from jupyter_gpupredict.core.errors import Unrepresentable
-from jupyter_gpupredict.core.findings import Pod, Report, table, variables, whole
+from jupyter_gpupredict.core.findings import Node, Pod, Report, variables
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.shapes import check_shape
@@ -65,17 +65,17 @@ class Gke(Sharing):
 
     def judge(self, pod: Pod, report: Report) -> None:
         """Check the selectors, and that a client's part holds the share."""
-        selector = table(pod.spec.get("nodeSelector"))
-        if not {STRATEGY, CLIENTS} & set(selector):
+        selector = pod.spec["nodeSelector"]
+        if STRATEGY not in selector and CLIENTS not in selector:
             return
         pod.routed = True
-        check_shape("gke", pod.spec, report, pod.path)
-        clients = whole(selector.get(CLIENTS)) or 1
-        if whole(pod.limits.get(GPU)) != 1:
-            report.add("gke", pod.path, f"exactly one {GPU} is needed")
-        for container, path in pod.containers:
-            for place, name, value in variables(container, path):
-                percent = whole(value) if name == PERCENTAGE else None
+        check_shape("gke", pod.spec, report)
+        clients = selector[CLIENTS].whole or 1
+        if Node(pod.limits.get(GPU)).whole != 1:
+            report.add("gke", pod.spec, f"exactly one {GPU} is needed")
+        for container in pod:
+            for place, name, value in variables(container):
+                percent = Node(value).whole if name == PERCENTAGE else None
                 if percent is not None and 100 // clients < percent:
                     message = f"{clients} clients get {100 // clients} % each, below {percent} %"
                     report.add("gke", place, message)

@@ -47,9 +47,9 @@ class Hami(Sharing):
 
     def judge(self, pod: Pod, report: Report) -> None:
         """Check HAMi's limits, where it would divide this pod's GPU."""
-        scheduled = pod.spec.get("schedulerName") == SCHEDULER and GPU in pod.limits
+        scheduled = pod.spec["schedulerName"].value == SCHEDULER and GPU in pod.limits
         if not scheduled and not {CORES, MEMORY, PART} & set(pod.limits):
             return
         pod.limiter, report.by_time = "hami", True
-        check_shape("hami", pod.spec, report, pod.path)
+        check_shape("hami", pod.spec, report)
         rules.carry_amounts(pod, CORES, MEMORY, report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.deployment import (
     Capability,
@@ -11,10 +11,12 @@ from jupyter_gpupredict.core.deployment import (
     Restriction,
     SharePatch,
 )
-from jupyter_gpupredict.core.findings import Pod, Report, join, whole
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.shapes import check_shape
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.findings import Pod, Report
 
 SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
 MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
@@ -54,20 +56,20 @@ class Kai(Sharing):
 
     def judge(self, pod: Pod, report: Report) -> None:
         """Check labels and annotations, and which of them reserve the GPU."""
-        pod.placed = pod.spec.get("schedulerName") == SCHEDULER
-        if not pod.placed and not {MEMORY, FRACTION} & set(pod.annotations):
+        notes = pod.annotations
+        pod.placed = pod.spec["schedulerName"].value == SCHEDULER
+        if not pod.placed and MEMORY not in notes and FRACTION not in notes:
             return
-        where = join(pod.metadata_path, "annotations")
-        fraction, memory = pod.annotations.get(FRACTION), pod.annotations.get(MEMORY)
-        check_shape("kai", pod.metadata, report, pod.metadata_path)
-        if isinstance(memory, str) and whole(memory):
-            report.carry("mem", Decimal(memory), join(where, MEMORY))
-        given = [one for one in (fraction, memory, pod.limits.get(GPU)) if one is not None]
+        check_shape("kai", pod.metadata, report)
+        memory = notes[MEMORY]
+        if isinstance(memory.value, str) and memory.whole:
+            report.carry("mem", memory.whole, memory)
+        given = [FRACTION in notes, MEMORY in notes, GPU in pod.limits].count(True)
         uses_gpu = {GPU, SHARED_GPU} & set(pod.limits) or PIPE_DIRECTORY in pod.variables
         if not given and uses_gpu:
-            report.warn("kai", where, f"without {MEMORY} or {FRACTION} no GPU is reserved")
-        if len(given) > 1:
+            report.warn("kai", notes, f"without {MEMORY} or {FRACTION} no GPU is reserved")
+        if given > 1:
             message = f"{FRACTION}, {MEMORY} and a whole GPU exclude one another"
-            report.add("kai", where, message)
+            report.add("kai", notes, message)
         if not pod.placed:
-            report.add("kai", join(pod.path, "schedulerName"), f"must be {SCHEDULER}")
+            report.add("kai", pod.spec["schedulerName"], f"must be {SCHEDULER}")

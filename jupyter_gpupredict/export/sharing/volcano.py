@@ -51,11 +51,11 @@ class Volcano(Sharing):
         if not any(str(name).startswith("volcano.sh/vgpu-") for name in pod.limits):
             return
         pod.limiter, report.by_time = pod.limiter or "volcano", True
-        check_shape("volcano", pod.spec, report, pod.path)
+        check_shape("volcano", pod.spec, report)
         rules.carry_amounts(pod, CORES, MEMORY, report)
-        mode = pod.annotations.get(MODE)
+        mode = pod.annotations[MODE].value
         if mode is None:
-            report.warn("volcano", pod.metadata_path, f"without {MODE} the mode is the node's")
+            report.warn("volcano", pod.metadata, f"without {MODE} the mode is the node's")
         elif mode != "hami-core":
             message = f"vgpu-mode {mode!r}: percents need hami-core"
-            report.add("volcano", pod.metadata_path, message)
+            report.add("volcano", pod.metadata, message)
