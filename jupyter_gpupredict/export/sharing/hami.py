@@ -51,5 +51,8 @@ class Hami(Sharing):
         if not scheduled and not {CORES, MEMORY, PART} & set(pod.limits):
             return
         pod.limiter, report.by_time = "hami", True
-        check_shape("hami", pod.spec, report)
+        for container in pod:
+            check_shape("hami", container, report)
+        if pod.spec["nodeName"].value:
+            report.add("hami", pod.spec["nodeName"], "HAMi's webhook refuses a node's name")
         rules.carry_amounts(pod, CORES, MEMORY, report)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jupyter_gpupredict.core.deployment import (
     Capability,
     ExportRequest,
@@ -11,12 +9,10 @@ from jupyter_gpupredict.core.deployment import (
     Restriction,
     SharePatch,
 )
+from jupyter_gpupredict.core.findings import Node, Pod, Report
 from jupyter_gpupredict.core.protocols import Sharing
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.shapes import check_shape
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.core.findings import Pod, Report
 
 SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
 MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
@@ -60,7 +56,7 @@ class Kai(Sharing):
         pod.placed = pod.spec["schedulerName"].value == SCHEDULER
         if not pod.placed and MEMORY not in notes and FRACTION not in notes:
             return
-        check_shape("kai", pod.metadata, report)
+        check_shape("kai", Node(pod.metadata.table, pod.metadata.path), report)
         memory = notes[MEMORY]
         if isinstance(memory.value, str) and memory.whole:
             report.carry("mem", memory.whole, memory)

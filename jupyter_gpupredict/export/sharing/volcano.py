@@ -51,7 +51,10 @@ class Volcano(Sharing):
         if not any(str(name).startswith("volcano.sh/vgpu-") for name in pod.limits):
             return
         pod.limiter, report.by_time = pod.limiter or "volcano", True
-        check_shape("volcano", pod.spec, report)
+        for container in pod:
+            check_shape("volcano", container, report)
+        if pod.spec["schedulerName"].value != SCHEDULER:
+            report.add("volcano", pod.spec["schedulerName"], f"must be {SCHEDULER}")
         rules.carry_amounts(pod, CORES, MEMORY, report)
         mode = pod.annotations[MODE].value
         if mode is None:
