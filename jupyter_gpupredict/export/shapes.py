@@ -77,15 +77,12 @@ def _message(error: Any) -> str:
     missing = error.validator in ("required", "dependentRequired")
     if "says" in states and error.validator != "additionalProperties":
         said: str = states["says"]
-        return f"{said}" if missing else said.replace("{}", _shown(value))
+        return said if missing else said.replace("{}", _shown(value))
+    words = expected if isinstance(expected, list) else [expected]
     match error.validator:
         case "type":
-            wanted = [
-                _TYPES[one] for one in ([expected] if isinstance(expected, str) else expected)
-            ]
-            return f"must be {' or '.join(wanted)}, not {_shown(value)}"
+            return f"must be {' or '.join(_TYPES[one] for one in words)}, not {_shown(value)}"
         case "enum" | "const":
-            words = expected if error.validator == "enum" else [expected]
             return f"must be {' or '.join(map(repr, words))}, not {_shown(value)}"
     return str(error.message)[:_LONGEST_MESSAGE]
 
@@ -140,7 +137,9 @@ def _dialect() -> Any:
             yield from validator.descend(key, schema, path=key)
 
     def pattern(_: Any, wanted: str, found: Any, __: Any) -> Iterator[ValidationError]:
-        if isinstance(found, str) and not re.search(wanted.replace("$", r"\Z"), found, re.ASCII):
+        # Python's $ also stands before a last newline: with one more, it does not
+        text = f"{found}\n" if isinstance(found, str) and found.endswith("\n") else found
+        if isinstance(text, str) and not re.search(wanted, text, re.ASCII):
             yield ValidationError(f"does not match {wanted}")
 
     whole = Draft202012Validator.TYPE_CHECKER.redefine(

@@ -171,11 +171,7 @@ def _inspect_one(found: Node, report: Report, known: Adapters) -> bool:
     if not isinstance(found.value, dict) and not (manifest and manifest.suffix):
         report.add("parse", "", "a document is not a mapping")
         return True
-    api, kind, name = (
-        found["apiVersion"].value,
-        found["kind"].value,
-        found.at("metadata.name").value,
-    )
+    api, kind, name = (found.at(path).value for path in ("apiVersion", "kind", "metadata.name"))
     report.object = f"{kind}/{name}" if len(report.documents) > 1 and kind else ""
     if isinstance(found.value, dict) and not _check_texts(found, report):
         return True
@@ -195,7 +191,7 @@ def _inspect_one(found: Node, report: Report, known: Adapters) -> bool:
             check_shape(manifest.schema, found, report)
         if manifest.check is not None:
             manifest.check(found, report)
-    except (ArithmeticError, AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # The shape is so wrong that a rule stumbled: its findings stand, the rest is not seen.
         report.add("schema", "", f"unexpected shape, not checked to the end: {error}")
     return True
@@ -220,6 +216,7 @@ def _check_record(found: Node, report: Report) -> None:
 
 
 _OURS = Manifest(
+    suffix=RECORD,
     schema="gpupredict",
     check=_check_record,
     only=lambda one: one["schema"].value == "jupyter-gpupredict/1",

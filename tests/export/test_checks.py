@@ -304,3 +304,18 @@ def test_doubtful_examples_are_warned_of(shared):
         ledger, _ = inspected(path)
         assert ledger.findings
         assert not ledger.failed
+
+
+def test_a_name_with_a_newline_at_its_end_is_found():
+    text = (FOLDER / "job-device-plugin" / "job.yaml").read_text(encoding="utf-8")
+    changed = text.replace("name: train-resnet\n", 'name: "train-resnet\\n"\n', 1)
+    assert "name" in {one.rule for one in inspect("job.yaml", changed, EXPECTED)[0].findings}
+
+
+def test_a_record_is_known_by_its_name():
+    report, unknown = inspect("f/gpupredict.json", '{"export": {"sm_percent": 101}}', Allowed())
+    assert {(one.where, one.message) for one in report.findings} == {
+        ("export.sm_percent", "must be a whole percent from 1 to 100, not 101"),
+        ("observation", "is missing"),
+    }
+    assert unknown == ()
