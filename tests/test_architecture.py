@@ -41,7 +41,7 @@ DOORS = {
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["frontends/server/requests.py"],
+    "jsonschema": ["export/shapes.py", "frontends/server/requests.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -159,7 +159,7 @@ def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
         "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
-        "export/function/container.py", "export/checks/",
+        "export/function/container.py", "export/shapes.py",
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
@@ -204,13 +204,14 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         "sources/telemetry": registry.SOURCES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
-        "export/platforms": registry.WORKLOADS,
+        "export/platforms": registry.WORKLOADS | registry.SHARING,
         "export/sharing": registry.SHARING,
     }
     for folder, table in folders.items():
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
-        named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
-        assert named == files
+        modules = {entry.partition(":")[0].replace(".", "/") for entry in table.values()}
+        assert {one.rpartition("/")[2] for one in modules if one.startswith(f"{folder}/")} == files
+        assert all((PACKAGE / f"{one}.py").is_file() for one in modules)
     classes = {
         r"\w+Source": ("sources/telemetry", registry.SOURCES),
         r"\w+Watch": ("sources/driver", registry.WATCHES),

@@ -93,6 +93,8 @@ class ExportRequest:
     accelerator: str = option("nvidia-l4", "the accelerator to ask Cloud Run for", longest=100)
     force: bool = option(False, "insist on what is refused, and have it stamped")
     overwrite: bool = option(False, "replace files that are there")
+    scheduled: bool = True
+    """As `Workload.scheduled`; no option."""
 
     @classmethod
     def of(cls, **options: Any) -> ExportRequest:
@@ -195,6 +197,24 @@ class SharePatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosting:
+    """What the function's folder and image hold so that a workload can run it."""
+
+    deploy: str = ""
+    """The command that deploys the folder; empty: `kubectl apply` of the first manifest."""
+    adapters: tuple[str, ...] = ()
+    """Names of adapters that call the function in the workload's way; none: `handler.py`."""
+    rank_adapters: tuple[str, ...] = ()
+    """More of them for a run of several ranks."""
+    serves: bool = False
+    """Its container listens, and does not run to its end."""
+    requirement: str = ""
+    """The line of `requirements.txt` without which its platform does not start the image."""
+    packages: tuple[tuple[str, str], ...] = ()
+    """Debian packages of the image, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One file to write."""
 
@@ -207,6 +227,20 @@ class Document:
     executable: bool = False
     before: tuple[Json, ...] = ()
     """YAML documents of the same file that come before the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a workload writes down: figures, as the user asks, with what the sharing adds."""
+
+    figures: Figures
+    request: ExportRequest
+    patch: SharePatch
+
+    @property
+    def image(self) -> str:
+        """The image to run."""
+        return image(self.figures, self.request)
 
 
 def image(figures: Figures, request: ExportRequest) -> str:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from jupyter_gpupredict.core.deployment import Hosting
+from jupyter_gpupredict.core.findings import PodRules
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jupyter_gpupredict.core.deployment import (
         Capability,
         Document,
         ExportRequest,
         Figures,
+        Plan,
         Restriction,
         SharePatch,
     )
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.findings import Manifest
     from jupyter_gpupredict.core.machine import DeviceTable
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.recommendation import Recommendation
@@ -102,29 +107,43 @@ class HintSource(Protocol):
 
 
 class Workload(Protocol):
-    """What runs the exported function."""
+    """What runs the exported function. Whoever inherits gets the defaults."""
 
     carries: frozenset[Capability]
-    switchable: frozenset[Capability]
-    """What its platform can do and switches off, unless the user says that theirs has it on."""
-    restricts: frozenset[Restriction]
-    max_run_s: int | None
+    switchable: Mapping[Capability, str] = {}
+    """What its platform can do and switches off, with the flag that the user says is on."""
+    restricts: frozenset[Restriction] = frozenset()
+    max_run_s: int | None = None
     """Longest run that a stock platform allows; None: any."""
+    sharing: str = "device-plugin"
+    """The sharing backend where none is named."""
+    refuses: Sequence[tuple[str, str]] = ()
+    """Sharing backend, or `*` for any, and why it cannot carry what that needs."""
+    scheduled: bool = True
+    """A scheduler chooses the machine, and mounts what the function needs."""
+    hosting: Hosting = Hosting()
+    """What the function's folder and image hold for it."""
+    manifests: Sequence[Manifest] = ()
+    """The documents it writes, with their schemas and rules; `validate` judges by these."""
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the files of this workload with the sharing backend's patch applied."""
         ...
 
 
-class Sharing(Protocol):
-    """How the function's GPU is divided."""
+class Sharing(PodRules, Protocol):
+    """How the function's GPU is divided. Whoever inherits gets the defaults."""
 
     needs: frozenset[Capability]
-    restricts: frozenset[Restriction]
+    restricts: frozenset[Restriction] = frozenset()
     expresses: frozenset[str]
     """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
+    refuses: str = ""
+    """Why it does not go with a workload that carries too little; empty: what is missing."""
+    as_root: bool = False
+    """Its MPS daemon runs as root, so its clients have to."""
+    manifests: Sequence[Manifest] = ()
+    """The documents beside the workload, as `Workload.manifests`."""
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what a workload must carry so that the share is applied."""

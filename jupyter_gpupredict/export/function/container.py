@@ -13,7 +13,7 @@ from jupyter_gpupredict.core.errors import UnknownName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.deployment import ExportRequest
+    from jupyter_gpupredict.core.deployment import Hosting
 
 
 MAX_NAME = 47
@@ -65,89 +65,47 @@ ADAPTERS = {
 """Versions are those that `make test-serve` runs the folder with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What the folder of one workload has of its own."""
-
-    adapters: tuple[str, ...] = ()
-    """Without one, the platform calls `handler.py` itself."""
-    rank_adapters: tuple[str, ...] = ()
-    """Those that a run with several ranks needs."""
-    requirement: str = ""
-    """The line without which the platform does not start the image."""
-    asks_with_wget: bool = False
-    """The platform runs wget in the container to ask whether it is well, as KubeRay does."""
-    serves: bool = False
-    """The container listens instead of running to its end."""
-    deploy: str = "kubectl apply -f {manifest}"
-    """The command that hands it to the platform; `{manifest}` is the first one's path."""
-
-
-_SERVER = Recipe(("serve",), serves=True)
-_RECIPES = {
-    "knative": _SERVER,
-    "kserve": _SERVER,
-    "fastpod": _SERVER,
-    "cloudrun": Recipe(("serve",), deploy="gcloud run jobs replace deploy/cloudrun-job.yaml"),
-    "openfaas": Recipe(("openfaas",), deploy="faas-cli up -f deploy/stack.yaml"),
-    "rayjob": Recipe(rank_adapters=("ray",), requirement=RAY, asks_with_wget=True),
-    "nuclio": Recipe(deploy="nuctl deploy -f function.yaml --path ."),
-    "ecs": Recipe(
-        deploy="aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json"
-    ),
-    "local": Recipe(deploy="bash deploy/run.sh"),
-}
-
-
-def recipe(workload: str) -> Recipe:
-    """Return what a workload's folder has of its own."""
-    return _RECIPES.get(workload, Recipe())
-
-
-def chosen_adapters(workload: str, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:
+def chosen_adapters(hosting: Hosting, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:
     """Return the adapters of a workload for so many ranks, and those asked for by name.
 
     Raises:
         UnknownName: There is no adapter of that name.
     """
-    for name in also:
+    names = dict.fromkeys((*hosting.adapters, *hosting.rank_adapters * (ranks > 1), *also))
+    for name in names:
         if name not in ADAPTERS:
             raise UnknownName("adapter", name, ADAPTERS)
-    needs = recipe(workload)
-    names = dict.fromkeys((*needs.adapters, *needs.rank_adapters * (ranks > 1), *also))
     return tuple(ADAPTERS[name] for name in names)
 
 
-ROOT_SHARING = frozenset({"device-plugin"})
-"""Sharing backends whose MPS daemon runs as root: its clients have to be the daemon's user."""
 _USER = "65532:65532"
 """The number that distroless images gave to `nonroot`."""
 
 
 def dockerfile(
-    sources: Sequence[str], python: str, request: ExportRequest, base_image: str = ""
+    sources: Sequence[str], python: str, hosting: Hosting, *, as_root: bool, base_image: str = ""
 ) -> str:
     """Return the Dockerfile that copies the sources beside the requirements.
 
     `python` is the notebook's, such as `3.11`; without a base image of the user's own, its slim
-    image is taken, which brings no CUDA, as wheels bring their own.
+    image is taken, which brings no CUDA, as wheels bring their own. `as_root`: the MPS daemon runs
+    as root, so its clients have to.
     """
-    needs, tools = recipe(request.workload), ""
-    if needs.asks_with_wget:
-        tools = "# KubeRay asks with wget whether Ray is well.\n"
-        if not base_image:  # which may not be Debian, or may have it
-            tools += (
-                "RUN apt-get update && apt-get install -y --no-install-recommends wget \\\n"
-                "    && rm -rf /var/lib/apt/lists/*\n"
-            )
+    tools = "".join(f"# {reason}\n" for _, reason in hosting.packages)
+    if hosting.packages and not base_image:  # which may not be Debian, or may have them
+        packages = " ".join(name for name, _ in hosting.packages)
+        tools += (
+            f"RUN apt-get update && apt-get install -y --no-install-recommends {packages} \\\n"
+            "    && rm -rf /var/lib/apt/lists/*\n"
+        )
     folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
     return template("Dockerfile.txt").format(
         base=base_image or f"python:{python}-slim",
         tools=tools,
         files=" ".join(sorted(path for path in sources if "/" not in path)),
         folders="".join(f"COPY {name} ./{name}\n" for name in folders),
-        user="" if request.sharing in ROOT_SHARING else f"USER {_USER}\n",
-        command="adapters/serve.py" if needs.serves else "handler.py",
+        user="" if as_root else f"USER {_USER}\n",
+        command="adapters/serve.py" if hosting.serves else "handler.py",
     )
 
 

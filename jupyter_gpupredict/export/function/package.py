@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.deployment import Document, Json, image
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import code_span, markdown
-from jupyter_gpupredict.export import ranks
+from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.function.code import build
 from jupyter_gpupredict.export.function.container import (
-    ROOT_SHARING,
     chosen_adapters,
     dockerfile,
-    recipe,
     template,
 )
 from jupyter_gpupredict.export.function.requirements import PYTHON
@@ -23,45 +21,51 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.cells import CodeRequest
-    from jupyter_gpupredict.core.deployment import ExportRequest, Figures
+    from jupyter_gpupredict.core.deployment import ExportRequest, Figures, Hosting
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.export.function.code import Code
     from jupyter_gpupredict.export.function.container import Adapter
 
 
 def readme(
-    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+    figures: Figures,
+    request: ExportRequest,
+    manifests: Sequence[Document],
+    code: Code | None,
+    hosting: Hosting,
+    *,
+    as_root: bool,
 ) -> str:
     """Return the README of a folder, with or without code."""
+    # the workload's own file comes first; companions are for the cluster's administrator
+    cluster = hosting.deploy or f"kubectl apply -f {manifests[0].path}"
     memory = figures.memory_mib
     return template("README.md.txt").format(
         name=markdown(figures.name),
         workload=request.workload,
         sharing=request.sharing,
         version=figures.tool_version,
-        commands="\n".join(_commands(figures, request, manifests, code)),
+        commands="\n".join(_commands(figures, request, cluster, code)),
         share=_share(figures),
         memory="not limited" if memory is None else f"{memory} MiB",
         state=figures.state,
         source=code_span(figures.source),
         warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
-        code="\n".join(_about(code, figures, request)),
+        code="\n".join(_about(code, figures, as_root=as_root)),
         manifests=", ".join(code_span(document.path) for document in manifests),
     )
 
 
 def _commands(
-    figures: Figures, request: ExportRequest, manifests: Sequence[Document], code: Code | None
+    figures: Figures, request: ExportRequest, cluster: str, code: Code | None
 ) -> list[str]:
-    # the workload's own file comes first; companions are for the cluster's administrator
-    cluster = recipe(request.workload).deploy.format(manifest=manifests[0].path)
     if code is None:
         return [cluster]
     example = json.dumps(dict.fromkeys(code.required, "..."))
     named = image(figures, request)
     options = ["--rm", "--gpus all"]
-    options += ["--env-file .env"] if ranks.given_by_user(code.environment, figures) else []
-    pairs = [f"{name}={value}" for name, value in ranks.ALONE.items() if figures.ranks > 1]
+    options += ["--env-file .env"] if pod.given_by_user(code.environment, figures) else []
+    pairs = [f"{name}={value}" for name, value in pod.ALONE.items() if figures.ranks > 1]
     options += [f"-e {pair}" for pair in pairs]
     python = " ".join([*pairs, f"python handler.py '{example}'"])
     return [
@@ -72,7 +76,7 @@ def _commands(
     ]
 
 
-def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[str]:
+def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
     if code is None:
         return [
             "No code was captured: put the function's entry point beside this file as",
@@ -84,12 +88,12 @@ def _about(code: Code | None, figures: Figures, request: ExportRequest) -> list[
     lines = ["Parameters: " + (", ".join(given) or "none") + "."]
     if figures.ranks > 1:
         lines.append("By hand, as above, one rank runs alone.")
-    if names := ranks.given_by_user(code.environment, figures):
+    if names := pod.given_by_user(code.environment, figures):
         lines.append(
             "Environment: " + ", ".join(map(code_span, names)) + "; names are "
             "in `.env.example`, values are yours to give."
         )
-    if request.sharing in ROOT_SHARING:
+    if as_root:
         lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
     if code.notes:
         notes = [f"- {markdown(note)}" for note in code.notes]
@@ -118,7 +122,10 @@ def folder(
     request: ExportRequest,
     basis: str,
     forced: Sequence[str],
-    code: CodeRequest | None = None,
+    code: CodeRequest | None,
+    hosting: Hosting,
+    *,
+    as_root: bool,
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Return everything the folder holds, and notes on its code.
 
@@ -129,11 +136,15 @@ def folder(
     record = _record(run, figures, request, basis, files, forced)
     built, written = None, []
     if code is not None:
-        adapters = chosen_adapters(request.workload, figures.ranks, code.adapters)
-        lines = (recipe(request.workload).requirement, *(one.requirement for one in adapters))
+        adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
+        lines = (hosting.requirement, *(one.requirement for one in adapters))
         built = build(code, figures.name, filter(None, lines))
-        written = _code_documents(built, adapters, figures, request, code)
-    text = readme(figures, request, manifests, built)
+        written = _code_documents(built, adapters)
+        sources = [one.path for one in written if one.path != "requirements.txt"]
+        python, base = built.requirements.python, code.base_image
+        build_file = dockerfile(sources, python, hosting, as_root=as_root, base_image=base)
+        written += _image_documents(built, build_file, figures)
+    text = readme(figures, request, manifests, built, hosting, as_root=as_root)
     documents = (
         *written,
         *manifests,
@@ -144,26 +155,20 @@ def folder(
     return documents, notes
 
 
-def _code_documents(
-    built: Code,
-    adapters: Sequence[Adapter],
-    figures: Figures,
-    request: ExportRequest,
-    code: CodeRequest,
-) -> list[Document]:
-    documents = [
+def _code_documents(built: Code, adapters: Sequence[Adapter]) -> list[Document]:
+    return [
         Document("train_fn.py", built.module),
         Document("handler.py", template("handler.py.txt")),
         *(Document(one.path, template(one.template)) for one in adapters),
         *(Document(path, source) for path, source in built.files),
         Document("requirements.txt", built.requirements.text),
     ]
-    sources = [one.path for one in documents if one.path != "requirements.txt"]
-    build_file = dockerfile(sources, built.requirements.python, request, code.base_image)
-    names = ranks.given_by_user(built.environment, figures)
+
+
+def _image_documents(built: Code, build_file: str, figures: Figures) -> list[Document]:
+    names = pod.given_by_user(built.environment, figures)
     variables = "".join(f"{name}=\n" for name in names)
     return [
-        *documents,
         Document("Dockerfile", build_file),
         Document(".dockerignore", template("dockerignore.txt")),
         Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),
