@@ -14,54 +14,35 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.hooking import Voice, Wrap
+from jupyter_gpupredict.run.hints import MethodHint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from jupyter_gpupredict.core.protocols import ProgressSink
 
 _SLACK = 1e-6
 """`state.epoch` is a sum of fractions."""
 
 
-class TransformersHint:
+class TransformersHint(MethodHint):
     """Progress of `Trainer.train`."""
 
     module = "transformers.trainer"
+    name = "transformers"
+    _training = False
 
-    def __init__(self) -> None:
-        self._voice = Voice("transformers")
-        self._wrap: Wrap | None = None
+    def _find(self, library: Any) -> tuple[type[Any], str]:
         self._training = False
-
-    def attach(self, sink: ProgressSink) -> None:
-        """Wrap `CallbackHandler.call_event`."""
-        library: Any = sys.modules[self.module]
-        self._training = False
-        self._wrap = Wrap(library.CallbackHandler, "call_event", self._around)
-        self._voice.open(sink)
-
-    def poll(self) -> None:
-        """Raise what went wrong in a hook; there is nothing to look at."""
-        self._voice.check()
-
-    def detach(self) -> None:
-        """Unwrap; a trainer that is still training goes on without us."""
-        self._voice.close()
-        if self._wrap is not None:
-            self._wrap.undo()
-            self._wrap = None
+        return library.CallbackHandler, "call_event"
 
     def _around(self, call_event: Callable[..., Any]) -> Callable[..., Any]:
         def watched(handler: Any, *args: Any, **kwargs: Any) -> Any:
             control = call_event(handler, *args, **kwargs)
-            self._voice.listen(self._heard, control, *args)
+            self._voice.listen(self._on_event, control, *args)
             return control
 
         return watched
 
-    def _heard(self, control: Any, event: str, args: Any, state: Any, *_: Any) -> None:
+    def _on_event(self, control: Any, event: str, args: Any, state: Any, *_: Any) -> None:
         voice = self._voice
         if event == "on_train_begin":
             self._training = True
@@ -69,7 +50,7 @@ class TransformersHint:
             return
         match event:
             case "on_epoch_begin":
-                self._tell_epochs(args, state)
+                self._report_epochs(args, state)
                 voice.phase("train")
             case "on_step_end":
                 voice.progress("step", state.global_step, state.max_steps)
@@ -79,12 +60,12 @@ class TransformersHint:
             case "on_prediction_step":  # one that no control announced, as `eval_on_start`
                 voice.phase("validation")
             case "on_train_end":
-                self._tell_epochs(args, state)
+                self._report_epochs(args, state)
                 voice.phase("other")
                 self._training = False
 
-    def _tell_epochs(self, args: Any, state: Any) -> None:
-        if state.num_train_epochs < sys.maxsize:  # what it says of a stream
+    def _report_epochs(self, args: Any, state: Any) -> None:
+        if state.num_train_epochs < sys.maxsize:  # its word for a stream
             done = math.floor((state.epoch or 0.0) + _SLACK)
             self._voice.progress("epoch", done, _total_epochs(args, state))
 
