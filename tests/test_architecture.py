@@ -52,7 +52,7 @@ DOORS = {
         "run/delivery.py",
         "run/session.py",
         "sources/driver/nvml.py",
-        "run/hooks.py",
+        "run/progress.py",
         "frontends/running.py",
         "frontends/stopping.py",
         "frontends/server/worker.py",
@@ -98,7 +98,7 @@ DOORS = {
         "frontends/views.py",
         "frontends/cli/__init__.py",
         "frontends/server/",
-        "run/hooks.py",
+        "run/progress.py",
         "export/function/requirements.py",
         "mps/inside.py",
     ],
@@ -121,7 +121,7 @@ DOORS = {
     "uuid": ["sources/driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone, and
-for one connection to an MPS daemon. `run/hooks.py` imports
+for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {

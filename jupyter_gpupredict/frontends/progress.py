@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from jupyter_gpupredict.core.progress import OTHER
-from jupyter_gpupredict.run import progress_board
+from jupyter_gpupredict.run import progress_hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +54,7 @@ class Tracked(Generic[_Item]):
         self._unit = unit
 
     def __iter__(self) -> Iterator[_Item]:
-        tell, total, unit = progress_board().progress, self._total, self._unit
+        tell, total, unit = progress_hub().progress, self._total, self._unit
         done = 0
         tell(unit, done, total, HINT)
         for item in self._iterable:
@@ -103,7 +103,7 @@ class phase:  # noqa: N801 - reads as a verb: `with phase("validation"):`
     def _enter(name: str) -> None:
         # Set, not reset by token: a generator may be closed in another context than it began in.
         _current.set(name)
-        progress_board().phase(name, HINT)
+        progress_hub().phase(name, HINT)
 
 
 class _Count:
@@ -123,14 +123,14 @@ def epoch(total: float | None = None) -> None:
     Args:
         total: How many there will be, when known.
     """
-    board = progress_board()
-    if not board.listening:
+    hub = progress_hub()
+    if not hub.listening:
         return
-    if board.joined_count != _count.session:
-        _count.session, _count.done = board.joined_count, 0
-        board.begin(_number(total), HINT)  # only the end of the first epoch tells that there is one
+    if hub.joined_count != _count.session:
+        _count.session, _count.done = hub.joined_count, 0
+        hub.begin(_number(total), HINT)  # only the end of the first epoch tells that there is one
     _count.done += 1
-    board.progress("epoch", _count.done, _number(total), HINT)
+    hub.progress("epoch", _count.done, _number(total), HINT)
 
 
 def _length(iterable: Any) -> int | None:

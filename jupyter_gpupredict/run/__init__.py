@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jupyter_gpupredict.run.environment import environment
-from jupyter_gpupredict.run.measuring import build_session, progress_board, shutdown
+from jupyter_gpupredict.run.measuring import build_session, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
+from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
@@ -42,7 +43,8 @@ __all__ = [
     "predict_recording",
     "predict_trace",
     "probe_sources",
-    "progress_board",
+    "progress_hooks",
+    "progress_hub",
     "read_events",
     "read_run",
     "request_stop",

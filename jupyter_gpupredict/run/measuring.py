@@ -9,7 +9,6 @@ import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TraceError
@@ -17,6 +16,7 @@ from jupyter_gpupredict.core.events import SessionStarted
 from jupyter_gpupredict.run.clusters import DRIVEN, WorkerSources, make_engine
 from jupyter_gpupredict.run.environment import environment
 from jupyter_gpupredict.run.options import code_hash
+from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.run.sources import make_source
 from jupyter_gpupredict.run.stored import build_store
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionFinished
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
-        HintSource,
         SessionHandle,
         ShareHold,
         Subscriber,
@@ -36,9 +35,7 @@ if TYPE_CHECKING:
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import SourceInfo
-    from jupyter_gpupredict.run.hooks import Hooks
     from jupyter_gpupredict.run.options import SessionConfig
-    from jupyter_gpupredict.run.progress import Board
     from jupyter_gpupredict.run.store import Store
 
     Ends = tuple[SessionStarted, SessionFinished]
@@ -169,7 +166,7 @@ def build_session(
         clock=clock,
         session_id=session_id,
         patience=Patience(OPEN_S, STOP_S, WHOLE_S) if _asks_driver(config) else Patience(),
-        board=progress_board(),
+        progress=progress_hub(),
         hooks=progress_hooks() if child is None else None,
         share=child.share if share is None and child is not None else share,
         live=live,
@@ -258,25 +255,6 @@ def _last_time(before: Ends | None) -> str:
         f"{started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
         f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
     )
-
-
-def progress_board() -> Board:
-    """Return where progress is told in this process; free to call while nothing is measured."""
-    from jupyter_gpupredict.run.progress import shared
-
-    return shared()
-
-
-@functools.cache
-def progress_hooks() -> Hooks:
-    """Return this process's progress hints; none is made before the first session starts."""
-    from jupyter_gpupredict.run.hooks import Hooks
-
-    def make(name: str) -> HintSource:
-        made: HintSource = registry.load("hints", name)()
-        return made
-
-    return Hooks(lambda: registry.names("hints"), make, progress_board())
 
 
 def shutdown() -> None:

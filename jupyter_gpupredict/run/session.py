@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.run.hooks import Hooks
-    from jupyter_gpupredict.run.progress import Board
+    from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
 
 BUFFERED_WAKE_S = 1.0
@@ -72,7 +71,7 @@ class Session:
         clock: Clock,
         session_id: str = "",
         patience: Patience = Patience(),  # noqa: B008 - frozen
-        board: Board | None = None,
+        progress: ProgressHub | None = None,
         hooks: Hooks | None = None,
         share: ShareHold | None = None,
         live: bool = False,
@@ -92,7 +91,7 @@ class Session:
         self._make_header = make_header
         self._delivery = delivery
         self._clock = clock
-        self._board = board
+        self._progress = progress
         self._marks: deque[Mark] | None = None
         self._hooks = hooks
         self._hook_problems: deque[str] | None = None
@@ -188,8 +187,8 @@ class Session:
         if self._share is not None:
             self._holding = True
             self._applied = self._share.begin()
-        if self._board is not None and not (in_time and self._brings_progress):
-            self._marks = self._board.join()
+        if self._progress is not None and not (in_time and self._brings_progress):
+            self._marks = self._progress.join()
         if self._hooks is not None:
             self._hook_problems = self._hooks.join()
         if self._applied is not None or not in_time:
@@ -308,8 +307,8 @@ class Session:
 
     def _leave(self) -> None:
         """Undo what `_join` has done, on the caller's thread."""
-        if self._board is not None and self._marks is not None:
-            self._board.leave(self._marks)
+        if self._progress is not None and self._marks is not None:
+            self._progress.leave(self._marks)
         if self._hooks is not None and self._hook_problems is not None:
             self._hooks.leave(self._hook_problems)
             self.errors.extend(self._hook_problems)

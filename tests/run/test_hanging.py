@@ -11,8 +11,7 @@ from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.mps import mps_status
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring, probe_sources, shutdown
-from jupyter_gpupredict.run.hooks import Hooks
-from jupyter_gpupredict.run.progress import Board
+from jupyter_gpupredict.run.progress import Hooks, ProgressHub
 from jupyter_gpupredict.run.session import Patience
 from jupyter_gpupredict.sources.driver import nvml
 from jupyter_gpupredict.sources.driver.budget import Budget
@@ -176,7 +175,7 @@ class Stuck:
 
 def test_a_hint_that_hangs_is_left_alone_too():
     hint = Stuck()
-    hooks = Hooks(lambda: ["stuck"], lambda _: hint, Board())
+    hooks = Hooks(lambda: ["stuck"], lambda _: hint, ProgressHub())
     source = ScriptedSource(SystemClock())
     run, delivery = session(source.clock, source, hooks=hooks, patience=Patience(None, 0.2))
     run.start()

@@ -12,7 +12,7 @@ import pytest
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.hooking import Voice, Wrap
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring
-from jupyter_gpupredict.run.hooks import Hooks
+from jupyter_gpupredict.run.progress import Hooks
 from tests.run.sinks import Exploding, Recorder
 
 
