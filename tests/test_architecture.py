@@ -20,7 +20,7 @@ TOP_LEVEL = {
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
     "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
-    "psutil": ["sources/driver/processes.py", "sources/telemetry/cpu.py"],
+    "psutil": ["run/tail.py", "sources/driver/processes.py", "sources/telemetry/cpu.py"],
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
@@ -161,7 +161,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
-        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py",
+        "run/store.py", "backtest/rows.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.export.code import up_to_measured
-from jupyter_gpupredict.run.stored import with_verified
+from jupyter_gpupredict.run import with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
 from jupyter_gpupredict.mps.tenancy import Grounds, hosted
 from jupyter_gpupredict.predict import paired
 from jupyter_gpupredict.run.options import code_hash as hash_of
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.store import VerifiedStore, build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -394,13 +394,11 @@ def _record(
 
 
 def _store(*records: Verified) -> str:
-    from jupyter_gpupredict.run.ledger import Ledger
-
     store = build_store()
     try:
         store.prepare()
         for record in records:
-            Ledger(store.root).add(record)
+            VerifiedStore(store.root).add(record)
     except (OSError, TraceError) as error:
         return str(error)
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jupyter_gpupredict.run.environment import environment
+from jupyter_gpupredict.run.index import Runs
 from jupyter_gpupredict.run.measuring import build_session, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
@@ -13,9 +14,8 @@ from jupyter_gpupredict.run.recordings import (
     predict_recording,
     predict_trace,
 )
-from jupyter_gpupredict.run.serving import Runs, device_watch
-from jupyter_gpupredict.run.sources import SourceProbe, host, probe_sources
-from jupyter_gpupredict.run.stored import (
+from jupyter_gpupredict.run.sources import SourceProbe, device_watch, host, probe_sources
+from jupyter_gpupredict.run.store import (
     build_store,
     list_runs,
     read_events,

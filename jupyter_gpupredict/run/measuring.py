@@ -19,7 +19,7 @@ from jupyter_gpupredict.run.options import code_hash
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.run.sources import make_source
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.store import Recorder, build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,6 @@ def build_session(
     from jupyter_gpupredict.run.deadline import within
     from jupyter_gpupredict.run.delivery import shared
     from jupyter_gpupredict.run.ranks import Ranks
-    from jupyter_gpupredict.run.recorder import Recorder
     from jupyter_gpupredict.run.session import Patience, Session
 
     clock = SystemClock()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.machine import Host
-    from jupyter_gpupredict.core.protocols import TelemetrySource
+    from jupyter_gpupredict.core.protocols import DeviceWatch, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.run.options import SessionConfig
 
@@ -150,6 +150,12 @@ def _probe(name: str) -> SourceProbe:
         gives=tuple(METRICS[metric].label for metric in sorted(read)),
         lacks=tuple((METRICS[m].label, reason) for m, reason in sorted(missing.items())),
     )
+
+
+def device_watch() -> DeviceWatch:
+    """Return what sees all devices of this machine; nothing is opened yet."""
+    made: DeviceWatch = registry.load("watches", "nvml")()
+    return made
 
 
 def host() -> Host:
