@@ -12,7 +12,6 @@ from jupyter_gpupredict.run.recordings import (
     fetch_recording,
     open_recording,
     predict_recording,
-    predict_trace,
 )
 from jupyter_gpupredict.run.sources import SourceProbe, device_watch, host, probe_sources
 from jupyter_gpupredict.run.store import (
@@ -41,7 +40,6 @@ __all__ = [
     "list_runs",
     "open_recording",
     "predict_recording",
-    "predict_trace",
     "probe_sources",
     "progress_hooks",
     "progress_hub",
