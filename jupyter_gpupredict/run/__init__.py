@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.run.environment import environment
+from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
 from jupyter_gpupredict.run.index import Runs
-from jupyter_gpupredict.run.measuring import build_session, shutdown
+from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
@@ -13,7 +13,6 @@ from jupyter_gpupredict.run.recordings import (
     open_recording,
     predict_recording,
 )
-from jupyter_gpupredict.run.sources import SourceProbe, device_watch, host, probe_sources
 from jupyter_gpupredict.run.store import (
     build_store,
     list_runs,

@@ -392,7 +392,7 @@ class Runs:
 
     def stop_requested(self, session_id: str) -> bool:
         """Return whether that was asked for."""
-        return self._store.stop_mark(session_id).exists()
+        return self._store.stop_requested(session_id)
 
     # ---- one run, at length -------------------------------------------------------------------
 

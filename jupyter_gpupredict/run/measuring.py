@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import os
 import platform
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,17 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
-from jupyter_gpupredict.run.clusters import DRIVEN, WorkerSources, make_engine
-from jupyter_gpupredict.run.environment import environment
+from jupyter_gpupredict.run.adapters import (
+    DRIVEN,
+    WorkerSources,
+    make_engine,
+    make_mix,
+    make_rule,
+    make_source,
+    rule_options,
+)
 from jupyter_gpupredict.run.options import code_hash
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
-from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
-from jupyter_gpupredict.run.sources import make_source
 from jupyter_gpupredict.run.store import Recorder, build_store
 
 if TYPE_CHECKING:
@@ -110,13 +117,12 @@ def build_session(
         return make_one(info)
 
     def make_one(info: SourceInfo) -> Analysis:
-        options = rule_options(config, info.period_s)
-        memory_age_s = min(300.0, options.window_s or 300.0)
+        memory_age_s = min(300.0, rule_options(config, info.period_s).window_s or 300.0)
         before = earlier(info)
         known = before[1].profile if before else None
         return Analysis(
             info,
-            lambda: make_rule(config.rule, options),
+            lambda: make_rule(config, info.period_s),
             lambda: make_mix(config, info.period_s),
             config.coverage,
             memory_age_s=memory_age_s,
@@ -254,6 +260,12 @@ def _last_time(before: Ends | None) -> str:
         f"{started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
         f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
     )
+
+
+def environment() -> str:
+    """Return a digest of host, installation and Python: equal where the packages are the same."""
+    installed = "\0".join((platform.node(), sys.prefix, platform.python_version()))
+    return hashlib.sha256(installed.encode()).hexdigest()[:16]
 
 
 def shutdown() -> None:

@@ -12,8 +12,8 @@ from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
-from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -129,7 +129,7 @@ def predict_recording(
 
     def new_rule() -> Predictor:
         if isinstance(rule, str):
-            return make_rule(rule, rule_options(config, period_s))
+            return make_rule(config, period_s)
         return rule(period_s)
 
     analysis = Analysis(

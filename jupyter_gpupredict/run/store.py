@@ -174,6 +174,10 @@ class Store:
         """Leave a mark that ends the measuring of a live run; the cell goes on."""
         self.stop_mark(session_id).touch(mode=0o600)
 
+    def stop_requested(self, session_id: str) -> bool:
+        """Return whether the mark is there."""
+        return self.stop_mark(session_id).exists()
+
     def prune(self) -> int:
         """Delete traces that are too old, and the oldest when they take too much room.
 

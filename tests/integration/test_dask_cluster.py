@@ -14,7 +14,7 @@ import pytest
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import SourceUnavailable
-from jupyter_gpupredict.run import SessionConfig, build_session, build_store, clusters
+from jupyter_gpupredict.run import SessionConfig, adapters, build_session, build_store
 from jupyter_gpupredict.sources.driver.processes import sees_host_pids
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
@@ -381,7 +381,7 @@ def test_a_sampler_that_nobody_asks_ends_by_itself(cluster, monkeypatch):
 
     cluster.client.run(shorten)
     try:
-        sources = clusters.WorkerSources(SessionConfig(source="nvml"))
+        sources = adapters.WorkerSources(SessionConfig(source="nvml"))
         cluster.client.register_plugin(_NodePlugin("orphan", Node(sources)), name="orphan")
         wait(lambda: all(threads(cluster).values()), "samplers began")
         wait(lambda: not any(threads(cluster).values()), "their leases ran out")

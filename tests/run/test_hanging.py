@@ -259,11 +259,11 @@ def test_a_list_that_grows_while_it_is_fetched_costs_nothing(driver, function, a
 
 
 def test_what_asks_the_driver_on_the_way_does_not_wait_for_it(driver, monkeypatch):
-    from jupyter_gpupredict.run import sources
+    from jupyter_gpupredict.run import adapters
 
     monkeypatch.setattr(nvml, "LOAD_S", 0.2)
     monkeypatch.setattr(nvml, "ANSWER_S", 0.1)
-    monkeypatch.setattr(sources, "PROBE_S", 0.2)
+    monkeypatch.setattr(adapters, "PROBE_S", 0.2)
     driver.hang("nvmlDeviceGetCount_v2")
     status, took_s = timed(mps_status)
     assert (status.compute_mode, took_s < 2.0) == ("", True)
