@@ -113,7 +113,7 @@ def build_session(
 
     def make_analysis(info: SourceInfo) -> Analysis | Ranks:
         if info.ranks:
-            return Ranks(info, make_one, config.coverage)
+            return Ranks(info, make_one)
         return make_one(info)
 
     def make_one(info: SourceInfo) -> Analysis:

@@ -49,7 +49,7 @@ def feed(made, levels, seconds, start=0):
 
 @pytest.fixture
 def ranks():
-    return Ranks(info(3), analysis, 0.95)
+    return Ranks(info(3), analysis)
 
 
 def test_each_rank_says_what_its_trace_alone_says_and_the_function_the_most(ranks):

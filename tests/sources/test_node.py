@@ -7,10 +7,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jupyter_gpupredict.run.adapters import WorkerSources
 
 from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
 from jupyter_gpupredict.run import SessionConfig, adapters
+from jupyter_gpupredict.run.adapters import WorkerSources
 from jupyter_gpupredict.sources.driver import nvml
 from jupyter_gpupredict.sources.engines import node as module
 from jupyter_gpupredict.sources.engines.node import Node
