@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.events import WindowClosed
+from jupyter_gpupredict.core.events import StateChanged, WindowClosed
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.progress import OTHER, Authority, EpochGate, Phase
 from jupyter_gpupredict.core.recommendation import (
@@ -37,17 +37,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.predict.window import ClosedWindow
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of state."""
-
-    at_s: float
-    old: State
-    new: State
-    reason: str
-
-
-Change = Transition | WindowClosed
+Change = StateChanged | WindowClosed
+"""Events that the emitter numbers."""
 MEMORY_BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
 
 
@@ -447,5 +438,5 @@ class Analysis:
         self._move("stale", time_s, words)
 
     def _move(self, new: State, at_s: float, reason: str) -> None:
-        self._changes.append(Transition(at_s, self._state, new, reason))
+        self._changes.append(StateChanged(-1, at_s, self._state, new, reason))
         self._state, self._reason = new, reason

@@ -11,7 +11,7 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.run.analysis import Analysis, Transition
+from jupyter_gpupredict.core.events import StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         State,
     )
     from jupyter_gpupredict.core.series import Readings, Series, SourceInfo
-    from jupyter_gpupredict.run.analysis import Change
+    from jupyter_gpupredict.run.analysis import Analysis, Change
 
 STRAGGLER_RATIO = 0.10
 """A mean this far from the median of all makes a rank a straggler."""
@@ -55,7 +55,7 @@ class Ranks:
         for device, analysis in self._ranks.items():
             found = analysis.ingest(of_device.get(device, ()), marks)
             if device == self._info.share.device:  # the one whose windows are drawn
-                changes += [one for one in found if not isinstance(one, Transition)]
+                changes += [one for one in found if not isinstance(one, StateChanged)]
         return [*changes, *self._moved()]
 
     def finish(self) -> Sequence[Change]:
@@ -148,7 +148,7 @@ class Ranks:
         if now.state == self._state:
             return []
         old, self._state = self._state, now.state
-        return [Transition(self._last_s, old, now.state, now.reason)]
+        return [StateChanged(-1, self._last_s, old, now.state, now.reason)]
 
 
 def _state(parts: Sequence[Recommendation]) -> State:

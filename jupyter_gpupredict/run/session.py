@@ -13,8 +13,8 @@ from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, T
 from jupyter_gpupredict.core.series import Batch, Gap
 from jupyter_gpupredict.run import allocator
 from jupyter_gpupredict.run.delivery import Channel, Delivery
+from jupyter_gpupredict.run.emitter import Emitter
 from jupyter_gpupredict.run.sampler import Sampler
-from jupyter_gpupredict.run.telling import Teller
 
 if TYPE_CHECKING:
     from collections import deque
@@ -102,7 +102,7 @@ class Session:
         self._stop_requested = stop_requested
         self._on_limit = on_limit
         self._channel = Channel(subscribers)
-        self._teller = Teller(self._channel, delivery, clock, live=live, on_state=on_state)
+        self._teller = Emitter(self._channel, delivery, clock, live=live, on_state=on_state)
         self._pid = 0
         self._sampler: Sampler | None = None
         self._opened = threading.Event()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core.events import StateChanged
 from jupyter_gpupredict.core.progress import Progress
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
@@ -14,7 +15,7 @@ from jupyter_gpupredict.predict.prior import ProfileBuilder
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run import predict_recording
-from jupyter_gpupredict.run.analysis import Analysis, Transition
+from jupyter_gpupredict.run.analysis import Analysis
 
 SHARE = Series("gpu_util_ratio", "g")
 INFO = SourceInfo("nvml", (Device("g", "H200"),), (SHARE,), SHARE, None, 1.0)
@@ -33,7 +34,7 @@ def feed(run, values, start=1):
 
 
 def states(changes):
-    return [change.new for change in changes if isinstance(change, Transition)]
+    return [change.new for change in changes if isinstance(change, StateChanged)]
 
 
 def test_steady_use_converges_and_stays():
