@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import NoAnswer, TraceError, Truncated, UnknownName
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.following import Cursor
     from jupyter_gpupredict.core.run import Advising, Ends, Run
     from jupyter_gpupredict.core.verified import Verified
-    from jupyter_gpupredict.run.picture import Pictures
+    from jupyter_gpupredict.run.picture import TracePicture
     from jupyter_gpupredict.run.store import Store
+
+_Value = TypeVar("_Value")
 
 LOOK_AT = 500
 """Newest traces in which a kernel's runs are looked for the first time."""
@@ -43,6 +45,7 @@ STARTING_S = 10.0
 MAX_RUNS = 20
 """Runs in one reply."""
 MAX_TAILS = 64
+MAX_PICTURES = 12
 LATE_S = 10.0
 """A trace may appear so long after a later run's: its source took that long to open."""
 ALIVE_EVERY_S = 1.0
@@ -103,14 +106,18 @@ class _Followed:
         )
 
 
-class Index:
-    """What is known of the runs in a store. One thread's at a time."""
+class Runs:
+    """The stored and live runs of a user. Each group of methods is one thread's at a time."""
 
     def __init__(
-        self, store: Store, is_alive: Callable[[str, int, float], bool] = is_alive
+        self, store: Store | None = None, is_alive: Callable[[str, int, float], bool] = is_alive
     ) -> None:
-        self._store = store
+        self._store = store or build_store()
         self._is_alive = is_alive
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget what is kept in memory: an abandoned thread may be amid it."""
         self._ids: list[str] = []
         self._changed_ns = -1
         self._entries: dict[str, _Entry] = {}
@@ -119,6 +126,14 @@ class Index:
         self._found: dict[str, tuple[list[str], list[str]]] = {}
         """Kernel id -> (all ids as they were, those of the kernel)."""
         self._followed: OrderedDict[str, _Followed] = OrderedDict()
+        self._pictures: OrderedDict[str, TracePicture] = OrderedDict()
+
+    @staticmethod
+    def stuck() -> list[str]:
+        """Return the names of the files that do not answer."""
+        return files.stuck()
+
+    # ---- lists and news -----------------------------------------------------------------------
 
     def ids(self) -> list[str]:
         """Return all session ids, newest first; the directory is read only when it changed.
@@ -137,8 +152,8 @@ class Index:
         self._changed_ns = changed_ns if settled else -1
         if len(self._entries) > len(self._ids):
             there = set(self._ids)
-            self._entries = {k: v for k, v in self._entries.items() if k in there}
-            self._kernels = {k: v for k, v in self._kernels.items() if k in there}
+            self._entries = {k: v for k, v in tuple(self._entries.items()) if k in there}
+            self._kernels = {k: v for k, v in tuple(self._kernels.items()) if k in there}
         return self._ids
 
     def summary(self, session_id: str) -> Summary:
@@ -155,7 +170,13 @@ class Index:
             raise TraceError(entry.summary.problem, "the others are not harmed")
         return self._with_outcome(entry)
 
-    def page(self, limit: int, before: str | None, words: Sequence[str], limit_s: float) -> Page:
+    def page(
+        self,
+        limit: int,
+        before: str | None,
+        words: Sequence[str] = (),
+        limit_s: float = SEARCH_S,
+    ) -> Page:
         """Return the newest runs that hold all the words.
 
         Args:
@@ -217,7 +238,7 @@ class Index:
         runs = [
             (followed.summary(), followed)
             for session_id in self.of_kernel(kernel_id)[:MAX_RUNS]
-            if (followed := self.follow(session_id)) is not None
+            if (followed := self._follow(session_id)) is not None
         ]
         begin = []
         for number, (summary, followed) in enumerate(runs):
@@ -246,7 +267,7 @@ class Index:
         more = False
         for session_id in reversed(wanted):  # the oldest first, should the limit be reached
             place = known.get(session_id, Place(session_id, -1))
-            followed = self.follow(session_id)
+            followed = self._follow(session_id)
             if followed is None:
                 continue
             lines, rest = followed.tail.after(place.seq, limit) if limit > 0 else ([], True)
@@ -262,7 +283,7 @@ class Index:
         kept = tuple(p for p in places if not p.over or began_s(p.run) >= newest_s - LATE_S)
         return News(tuple(reversed(found)), kept or cursor, more)
 
-    def follow(self, session_id: str) -> _Followed | None:
+    def _follow(self, session_id: str) -> _Followed | None:
         """Return a run after a look at it; None when it cannot be read (any more)."""
         followed = self._followed.get(session_id)
         try:
@@ -271,14 +292,11 @@ class Index:
                 if entry is None or not entry.summary.metric:
                     return None
                 followed = _Followed(entry.summary, Tail(self._store.path(session_id)))
-                self._followed[session_id] = followed
             followed.look(self._is_alive)
         except (TraceError, OSError):
             self._followed.pop(session_id, None)
             return None
-        self._followed.move_to_end(session_id)
-        while len(self._followed) > MAX_TAILS:
-            self._followed.popitem(last=False)
+        _keep(self._followed, session_id, followed, MAX_TAILS)
         return followed
 
     def _look(self, session_id: str) -> _Entry | None:
@@ -312,30 +330,6 @@ class Index:
         alive = self._is_alive(run.host, run.pid, entry.changed_ns / 1e9)
         return replace(run, outcome="running" if alive else "lost")
 
-
-class Runs:
-    """The runs of this user. Each group of methods is one thread's at a time."""
-
-    def __init__(self) -> None:
-        self._store = build_store()
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin anew with what is kept in memory: an abandoned thread may be amid the old."""
-        self._index = Index(self._store)
-        self._pictures: Pictures | None = None
-
-    @staticmethod
-    def stuck() -> list[str]:
-        """Return the names of the files that do not answer."""
-        return files.stuck()
-
-    # ---- lists and news -----------------------------------------------------------------------
-
-    def page(self, limit: int, before: str | None, words: tuple[str, ...]) -> Page:
-        """Return the newest runs that hold all the words; a long search stops after a second."""
-        return self._index.page(limit, before, words, SEARCH_S)
-
     def current(self, limit: int, ended_s: float) -> list[tuple[Summary, float]]:
         """Return live runs and those that ended so lately, with the newest reading of the share.
 
@@ -347,7 +341,7 @@ class Runs:
             (run, ratio) pairs, newest first; NaN where there is no reading, or no live one.
         """
         found = []
-        for run in self.page(limit, None, ()).found:
+        for run in self.page(limit, None).found:
             if run.outcome == "running":
                 found.append((run, self._newest(run)))
             elif time.time() - _ended_s(run) <= ended_s:
@@ -356,7 +350,7 @@ class Runs:
 
     def _newest(self, run: Summary) -> float:
         """Return the last reading of the share in the newest events of a trace."""
-        followed = self._index.follow(run.session_id)
+        followed = self._follow(run.session_id)
         if followed is None:
             return math.nan
         tail = followed.tail
@@ -370,22 +364,6 @@ class Runs:
                         return readings.values[-1]
         return math.nan
 
-    def summary(self, session_id: str) -> Summary:
-        """Return one run; errors as `Index.summary`."""
-        return self._index.summary(session_id)
-
-    def of_kernel(self, kernel_id: str) -> list[str]:
-        """Return the ids of a kernel's runs, newest first."""
-        return self._index.of_kernel(kernel_id)
-
-    def first(self, kernel_id: str) -> News:
-        """Return the newest runs of a kernel without events, and where to begin."""
-        return self._index.first(kernel_id)
-
-    def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
-        """Return what is new to someone who knows the cursor; at most so many events."""
-        return self._index.news(kernel_id, cursor, limit)
-
     def stop(self, session_id: str) -> None:
         """End the measuring of a live run; its cell goes on."""
         self._store.request_stop(session_id)
@@ -396,17 +374,21 @@ class Runs:
 
     # ---- one run, at length -------------------------------------------------------------------
 
-    def draw(self, session_id: str, width: int) -> Drawing:
-        """Return a run's series in at most `width` rows each, as far as time allows.
+    def draw(self, session_id: str, width: int, limit_s: float = DRAW_S) -> Drawing:
+        """Return a run's series; arguments as `TracePicture.draw`.
 
         Raises:
-            UnknownName: There is no such run.
+            UnknownName: There is no such run (any more).
         """
-        from jupyter_gpupredict.run.picture import Pictures  # numpy: not before it is needed
+        from jupyter_gpupredict.run.picture import TracePicture  # numpy: not before it is needed
 
-        if self._pictures is None:
-            self._pictures = Pictures(self._store)
-        return self._pictures.draw(session_id, width, DRAW_S)
+        picture = self._pictures.get(session_id) or TracePicture(self._store.path(session_id))
+        _keep(self._pictures, session_id, picture, MAX_PICTURES)
+        try:
+            return picture.draw(width, limit_s)
+        except OSError as error:
+            self._pictures.pop(session_id, None)
+            raise UnknownName("session", session_id, ["last"]) from error
 
     def ends(self, session_id: str) -> Ends:
         """Return the first event of a trace, and the last that holds a recommendation.
@@ -443,6 +425,14 @@ class Runs:
             if event is not None:
                 folded.add(event)
         return with_verified(folded.record(live=outcome == "running"))
+
+
+def _keep(kept: OrderedDict[str, _Value], key: str, value: _Value, most: int) -> None:
+    """Make a value the newest of those that are kept."""
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _ended_s(run: Summary) -> float:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from jupyter_gpupredict.frontends.server.worker import Worker
-from jupyter_gpupredict.run.index import Index
+from jupyter_gpupredict.run.index import Runs
 from jupyter_gpupredict.run.store import Store
 from tests.frontends.server import traces
 
@@ -49,18 +49,18 @@ OPENED = Opened()
 
 
 def test_a_page_of_many_is_there_at_once(many):
-    index = Index(many)
+    index = Runs(many)
     page = index.page(50, None, (), 10.0)
     assert (len(page.found), page.total) == (50, COUNT)
     assert page.found[0].session_id == traces.session_id(COUNT - 1)
-    assert OPENED.during(many, lambda: Index(many).page(50, None, (), 10.0)) <= 2 * 50
+    assert OPENED.during(many, lambda: Runs(many).page(50, None, (), 10.0)) <= 2 * 50
     assert OPENED.during(many, lambda: index.page(50, None, (), 10.0)) == 0
     last = traces.session_id(10)
     assert len(index.page(50, last, (), 10.0).found) == 10
 
 
 def test_a_search_goes_on_where_its_time_was_over(many):
-    index = Index(many)
+    index = Runs(many)
     first = index.page(50, None, ("nothing-has-this",), 0.0)
     assert (first.searched, first.found) == (0, ())
 
@@ -78,7 +78,7 @@ def test_a_search_goes_on_where_its_time_was_over(many):
 
 
 def test_a_kernels_runs_are_found_again_without_a_search(many):
-    index = Index(many)
+    index = Runs(many)
     assert len(index.of_kernel(traces.KERNEL)) == 500  # the newest that are looked at
     assert OPENED.during(many, lambda: index.of_kernel(traces.KERNEL)) == 0
 
@@ -87,7 +87,7 @@ def test_the_event_loop_goes_on_meanwhile(many):
     async def turns():
         worker, count = Worker("test", 60.0), 0
         searching = asyncio.ensure_future(
-            worker.do(Index(many).page, 50, None, ("nothing-has-this",), 60.0)
+            worker.do(Runs(many).page, 50, None, ("nothing-has-this",), 60.0)
         )
         while not searching.done():
             await asyncio.sleep(0.001)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.following import NOTHING, cursor_text, parse_cursor
 from jupyter_gpupredict.run import tail
-from jupyter_gpupredict.run.index import LOOK_AT, MAX_TAILS, Index
-from jupyter_gpupredict.run.picture import MAX_PICTURES, Pictures
+from jupyter_gpupredict.run.index import LOOK_AT, MAX_PICTURES, MAX_TAILS, Runs
 from jupyter_gpupredict.run.store import Store
 from jupyter_gpupredict.run.tail import place_after
 from tests.frontends.server import traces
@@ -45,7 +44,7 @@ class World:
 
     def open(self):
         """A server begins (again): it knows nothing but the files."""
-        self.index = Index(self.store, lambda *_: True)
+        self.index = Runs(self.store, lambda *_: True)
 
     def append(self, run, count, size, cut):
         """Write some events; the last one only in part when `cut`."""
@@ -149,17 +148,17 @@ def test_nothing_grows_with_the_runs_that_come_and_go(tmp_path):
     """A server that runs for weeks: kernels and runs come, are followed, and are pruned."""
     store = Store(tmp_path)
     store.prepare()
-    index, pictures = Index(store, lambda *_: True), Pictures(store)
+    index = Runs(store, lambda *_: True)
     for number in range(200):
         run, kernel = traces.session_id(number), f"kernel-{number}"
         traces.whole_run(tmp_path, run, kernel_id=kernel)
         assert [one.summary.session_id for one in index.first(kernel).runs] == [run]
-        pictures.draw(run, 100, 10.0)
+        index.draw(run, 100, 10.0)
         if number >= 10:
             store.path(traces.session_id(number - 10)).unlink()
     index.page(50, None, (), 1.0)
     assert len(index._followed) == MAX_TAILS == 64
-    assert len(pictures._kept) == MAX_PICTURES == 12
+    assert len(index._pictures) == MAX_PICTURES == 12
     assert len(index._entries) <= 11
     assert len(index._kernels) <= 11
     assert len(index._found) <= LOOK_AT
