@@ -10,7 +10,6 @@ from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
-    open_recording,
     predict_recording,
 )
 from jupyter_gpupredict.run.store import (
@@ -37,7 +36,6 @@ __all__ = [
     "fetch_recording",
     "host",
     "list_runs",
-    "open_recording",
     "predict_recording",
     "probe_sources",
     "progress_hooks",

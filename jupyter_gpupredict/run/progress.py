@@ -123,7 +123,7 @@ class Hooks:
         self._sink = sink
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._slots: dict[str, _Slot] | None = None
+        self._slots: list[_Slot] | None = None
         self._queues: tuple[deque[str], ...] = ()
         self._finder: _Finder | None = None
 
@@ -154,11 +154,11 @@ class Hooks:
         if not self._lock.acquire(blocking=False):
             return  # an import, or another session's sampler, is at it
         try:
-            for name, slot in self._live():
+            for slot in self._live:
                 if slot.attached:
-                    self._guarded(name, slot, slot.hint.poll)
+                    self._guarded(slot, slot.hint.poll)
                 elif _is_ready(slot.hint.module):
-                    self._attach(name, slot)
+                    self._attach(slot)
         finally:
             self._lock.release()
 
@@ -174,12 +174,17 @@ class Hooks:
 
     def _open(self) -> None:
         if self._slots is None:
-            self._slots = self._make_all()
-        for name, slot in self._slots.items():
+            self._slots = []
+            for name in self._names():
+                try:
+                    self._slots.append(_Slot(name, self._make(name)))
+                except Exception as error:  # noqa: BLE001 - border: a third party's hint
+                    self._report(name, error)
+        for slot in self._slots:
             slot.failed = False
             if not slot.attached and _is_ready(slot.hint.module):
-                self._attach(name, slot)
-        waiting = {slot.hint.module for _, slot in self._live() if not slot.attached}
+                self._attach(slot)
+        waiting = {slot.hint.module for slot in self._live if not slot.attached}
         if waiting:
             self._finder = _Finder(waiting, self._imported)
             sys.meta_path.insert(0, self._finder)
@@ -189,43 +194,35 @@ class Hooks:
             with contextlib.suppress(ValueError):  # somebody has put back an older list
                 sys.meta_path.remove(self._finder)
             self._finder = None
-        for name, slot in self._live():
+        for slot in self._live:
             if slot.attached:
                 slot.attached = False
-                self._guarded(name, slot, slot.hint.detach)
+                self._guarded(slot, slot.hint.detach)
 
-    def _make_all(self) -> dict[str, _Slot]:
-        slots = {}
-        for name in self._names():
-            try:
-                slots[name] = _Slot(self._make(name))
-            except Exception as error:  # noqa: BLE001 - border: a third party's hint
-                self._report(name, error)
-        return slots
-
-    def _live(self) -> Sequence[tuple[str, _Slot]]:
-        return [(name, slot) for name, slot in (self._slots or {}).items() if not slot.failed]
+    @property
+    def _live(self) -> list[_Slot]:
+        return [slot for slot in self._slots or () if not slot.failed]
 
     def _imported(self, module: str) -> None:
         """Hook a module that has just run, on the thread that imports it."""
         if os.getpid() != self._pid:
             return
         with self._held() as held:
-            for name, slot in self._live() if self._queues and held else ():
+            for slot in self._live if self._queues and held else ():
                 if slot.hint.module == module and not slot.attached:
-                    self._attach(name, slot)
+                    self._attach(slot)
 
-    def _attach(self, name: str, slot: _Slot) -> None:
+    def _attach(self, slot: _Slot) -> None:
         slot.attached = True
-        self._guarded(name, slot, lambda: slot.hint.attach(self._sink))
+        self._guarded(slot, lambda: slot.hint.attach(self._sink))
 
-    def _guarded(self, name: str, slot: _Slot, call: Callable[[], None]) -> None:
+    def _guarded(self, slot: _Slot, call: Callable[[], None]) -> None:
         """Call a hint; one that fails is reported, and taken out for this session."""
         try:
             call()
         except Exception as error:  # noqa: BLE001 - border: neither import nor loop may fail
             slot.failed = True
-            self._report(name, error)
+            self._report(slot.name, error)
             if slot.attached:
                 slot.attached = False
                 with contextlib.suppress(Exception):
@@ -240,6 +237,7 @@ class Hooks:
 class _Slot:
     """A hint and whether it is in its library."""
 
+    name: str
     hint: HintSource
     attached: bool = False
     failed: bool = False
@@ -264,22 +262,15 @@ class _Finder:
             return None
         self._asking.add(asking)
         try:
-            spec = self._ask_others(fullname, path, target)
+            for finder in list(sys.meta_path):
+                find = getattr(finder, "find_spec", None)
+                if finder is not self and find is not None:
+                    spec: ModuleSpec | None = find(fullname, path, target)
+                    if spec is not None:
+                        _call_after(spec.loader, fullname, self._imported)
+                        return spec
         finally:
             self._asking.discard(asking)
-        if spec is not None:
-            _call_after(spec.loader, fullname, self._imported)
-        return spec
-
-    def _ask_others(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
-    ) -> ModuleSpec | None:
-        for finder in list(sys.meta_path):
-            find = getattr(finder, "find_spec", None)
-            if finder is not self and find is not None:
-                spec: ModuleSpec | None = find(fullname, path, target)
-                if spec is not None:
-                    return spec
         return None
 
 

@@ -28,17 +28,6 @@ LOOKS = 400
 """How often `watch` is called over a trace, at the least: as many points as a plot is wide."""
 
 
-def open_recording(path: str) -> Trace:
-    """Return the trace in a file: our own `.jsonl`, a CSV in our columns, or a log of `nvidia-smi`.
-
-    Raises:
-        TraceError: The file is unreadable, in one line.
-    """
-    from jupyter_gpupredict.core.tracefile import open_trace
-
-    return open_trace(path)
-
-
 def fetch_recording(
     url: str, from_s: float, to_s: float, *, match: str | None = None, device: str | None = None
 ) -> Trace:
@@ -92,7 +81,8 @@ def predict_recording(
     """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace, or the path of one as `open_recording` takes it.
+        trace: The trace, or the path of one: our own `.jsonl`, a CSV in our columns, or a log of
+            `nvidia-smi`.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
@@ -113,6 +103,7 @@ def predict_recording(
         TraceError: The file is unreadable, or does not hold the metric, in one line.
         InvalidOption, UnknownName: An option is wrong.
     """
+    from jupyter_gpupredict.core.tracefile import open_trace
     from jupyter_gpupredict.run.analysis import Analysis
 
     config = SessionConfig(
@@ -123,7 +114,7 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    trace = open_recording(trace) if isinstance(trace, str) else trace
+    trace = open_trace(trace) if isinstance(trace, str) else trace
     info = _source_info(trace, metric)
     period_s = info.period_s
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from jupyter_gpupredict.core.events import Event
-
 KEEP_BYTES = 256 << 10
 """Newest lines kept in memory; who is further behind reads the file."""
 READ_BYTES = 1 << 20
@@ -59,7 +57,7 @@ class Tail:
         self.ended = False
         """`SessionFinished` was read, or what is left of one."""
         self.problem = ""
-        """The first line that was no event, and why; empty: all that were read are."""
+        """The first line that is not an event, and why; empty: all that were read are."""
 
     def look(self) -> bool:
         """Read what was appended since the last look; return whether there was anything."""
@@ -123,9 +121,13 @@ class Tail:
                 self._offset = size - KEEP_BYTES + len(file.readline(files.LINE_BYTES))
 
     def _take(self, line: bytes) -> None:
-        event = self._event(line)
-        if event is None:
-            self.ended = self.ended or line.startswith(_END)
+        self.ended = self.ended or line.startswith(_END)
+        try:
+            event = event_from_json(line, f"{self._path.stem} after event {self.last_seq}")
+        except TraceError as error:
+            self.problem = self.problem or str(error)
+            return
+        if event.seq <= self.last_seq:
             return
         text = line.decode()
         self.last_seq = event.seq
@@ -157,15 +159,6 @@ class Tail:
             self.gone = True
         return found
 
-    def _event(self, line: bytes) -> Event | None:
-        """Return the event of a line; None where it is none, or not later than the last one."""
-        try:
-            event = event_from_json(line, f"{self._path.stem} after event {self.last_seq}")
-        except TraceError as error:
-            self.problem = self.problem or str(error)
-            return None
-        return event if event.seq > self.last_seq else None
-
 
 def place_after(file: BinaryIO, seq: int, size: int) -> int:
     """Return where the first line with a greater sequence number begins, in O(log size) reads."""
@@ -173,8 +166,11 @@ def place_after(file: BinaryIO, seq: int, size: int) -> int:
     while high - low > _STEP:
         middle = (low + high) // 2
         begin = _next_line(file, middle, high)
-        number = None if begin is None else _number_at(file, begin)
-        if number is None or begin is None or number > seq:
+        number = None
+        if begin is not None:
+            file.seek(begin)
+            number = sequence_number(file.read(96))
+        if begin is None or number is None or number > seq:
             high = middle  # the wanted line begins at or before the one looked at
         else:
             low = begin
@@ -201,11 +197,6 @@ def _next_line(file: BinaryIO, offset: int, limit: int) -> int | None:
             return None
         offset += len(block)
     return None
-
-
-def _number_at(file: BinaryIO, offset: int) -> int | None:
-    file.seek(offset)
-    return sequence_number(file.read(96))
 
 
 def is_alive(host: str, pid: int, written_s: float) -> bool:

@@ -51,7 +51,8 @@ class TqdmHint:
         self._kind: Any = None
         self._known: dict[int, _Bar] = {}
         self._reported: dict[Unit, tuple[float, float | None]] = {}
-        self._steps: _Steps | None = None
+        self._steps: tuple[float, float, float] | None = None
+        """(steps in an epoch, epochs complete, steps done) as reported."""
         self._first_number: int | None = None
 
     def attach(self, sink: ProgressSink) -> None:
@@ -137,11 +138,12 @@ class TqdmHint:
 
         Later bars of another length are its validation; one of the same length goes backwards.
         """
-        if self._steps is None or epochs < self._steps.epochs:
-            self._steps = _Steps(bar.total, epochs, -1.0)
+        if self._steps is None or epochs < self._steps[1]:
+            self._steps = (bar.total, epochs, -1.0)
+        in_epoch, _, reported = self._steps
         done = epochs * bar.total + bar.done
-        if bar.total == self._steps.in_epoch and done > self._steps.done:
-            self._steps = _Steps(bar.total, epochs, done)
+        if bar.total == in_epoch and done > reported:
+            self._steps = (bar.total, epochs, done)
             self._report("step", done, None if total_epochs is None else total_epochs * bar.total)
 
     def _end(self, bar: _Bar) -> None:
@@ -165,15 +167,6 @@ class TqdmHint:
         if self._reported.get(unit) != (done, total):
             self._reported[unit] = (done, total)
             self._voice.progress(unit, done, total)
-
-
-@dataclass(slots=True)
-class _Steps:
-    """Steps reported so far."""
-
-    in_epoch: float
-    epochs: float
-    done: float
 
 
 @dataclass(slots=True)
