@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
-from jupyter_gpupredict.run.index import Runs
 from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
@@ -22,6 +23,9 @@ from jupyter_gpupredict.run.store import (
     store_problem,
     with_verified,
 )
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.run.index import Runs
 
 __all__ = [
     "Runs",
@@ -49,3 +53,12 @@ __all__ = [
     "store_problem",
     "with_verified",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the index of runs when it is asked for: a kernel never does."""
+    if name == "Runs":
+        from jupyter_gpupredict.run.index import Runs
+
+        return Runs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
