@@ -2,7 +2,7 @@
 
 It joins at `fit`, not when a trainer is made, because in a notebook the trainer often comes from an
 earlier cell. An epoch is complete when all that belongs to it is, validation and checkpoint too:
-that is told when the next epoch starts, or at the end. The sanity check before training counts as
+that is reported when the next epoch starts, or at the end. The sanity check before training is
 `other`: its two cold batches resemble no validation phase. A stream without a length has steps
 alone: its one epoch may end with the run.
 """
@@ -19,7 +19,7 @@ from jupyter_gpupredict.run.hints import MethodHint, callback_class
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.hooking import Voice
+    from jupyter_gpupredict.run.hints import Reporter
 
 
 class LightningHint(MethodHint):
@@ -31,12 +31,12 @@ class LightningHint(MethodHint):
 
     def _find(self, library: Any) -> tuple[type[Any], str]:
         if self._callback is None:
-            self._callback = _make_callback(library.Callback, self.module, self._voice)
+            self._callback = _make_callback(library.Callback, self.module, self._reporter)
         return library.Trainer, "fit"
 
     def _around(self, fit: Callable[..., Any]) -> Callable[..., Any]:
         def watched(trainer: Any, *args: Any, **kwargs: Any) -> Any:
-            self._voice.listen(self._join, trainer)
+            self._reporter.call(self._join, trainer)
             try:
                 return fit(trainer, *args, **kwargs)
             finally:
@@ -51,7 +51,7 @@ class LightningHint(MethodHint):
     def _leave(self, trainer: Any) -> None:
         with contextlib.suppress(Exception):  # also when nobody listens any more
             trainer.callbacks[:] = [one for one in trainer.callbacks if one is not self._callback]
-        self._voice.listen(self._voice.phase, "other")
+        self._reporter.call(self._reporter.phase, "other")
 
 
 class PytorchLightningHint(LightningHint):
@@ -63,8 +63,8 @@ class PytorchLightningHint(LightningHint):
 class _Fit:
     """The progress of one fit, reported from Lightning's hooks of these names."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._cut_short = False
         self._endless = False
         self._reported = -1
@@ -83,48 +83,48 @@ class _Fit:
 
     def on_train_epoch_start(self, trainer: Any) -> None:
         self._report(trainer.current_epoch)
-        self._voice.phase("train")
+        self._reporter.phase("train")
 
     def on_train_batch_start(self, trainer: Any) -> None:
-        self._voice.phase("train")
+        self._reporter.phase("train")
 
     def on_train_batch_end(self, trainer: Any) -> None:
         done = trainer.global_step
         if self._steps is not None and done > self._steps:
             self._steps = None  # several optimizers: each of them counts as a step
-        self._voice.progress("step", done, self._steps)
-        self._voice.phase("train")
+        self._reporter.progress("step", done, self._steps)
+        self._reporter.phase("train")
 
     def on_train_epoch_end(self, trainer: Any) -> None:
         self._cut_short = not trainer.is_last_batch  # max_steps, max_time or an early stop
 
     def on_train_end(self, trainer: Any) -> None:
         self._report(trainer.current_epoch - self._cut_short)
-        self._voice.phase("other")
+        self._reporter.phase("other")
 
     def on_validation_start(self, trainer: Any) -> None:
         if not trainer.sanity_checking:
-            self._voice.phase("validation")
+            self._reporter.phase("validation")
 
     def on_validation_end(self, trainer: Any) -> None:
         if not trainer.sanity_checking:
-            self._voice.phase("train")
+            self._reporter.phase("train")
 
     def on_save_checkpoint(self, trainer: Any) -> None:
-        self._voice.phase("checkpoint")  # nothing tells its end: the next hook of any kind does
+        self._reporter.phase("checkpoint")  # nothing tells its end: the next hook of any kind does
 
     def _report(self, done: int) -> None:
         if done != self._reported and not self._endless:
             self._reported = done
-            self._voice.progress("epoch", done, self._epochs)
+            self._reporter.progress("epoch", done, self._epochs)
 
 
-def _make_callback(base: type[Any], module: str, voice: Voice) -> Any:
-    fit = _Fit(voice)
+def _make_callback(base: type[Any], module: str, reporter: Reporter) -> Any:
+    fit = _Fit(reporter)
 
     def hook(name: str) -> Callable[..., None]:
         report = getattr(fit, name)
-        return lambda _callback, trainer, *_args, **_kwargs: voice.listen(report, trainer)
+        return lambda _callback, trainer, *_args, **_kwargs: reporter.call(report, trainer)
 
     # A trainer is copied, or pickled for a spawned process, with its callbacks: there, a mute one.
     return callback_class(base, _Fit, hook, __reduce__=lambda _callback: (_mute, (module,)))()

@@ -25,7 +25,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.hooking import Voice
+from jupyter_gpupredict.run.hints import Reporter
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Unit
@@ -47,7 +47,7 @@ class TqdmHint:
     module = "tqdm.std"
 
     def __init__(self) -> None:
-        self._voice = Voice("tqdm")
+        self._reporter = Reporter("tqdm")
         self._kind: Any = None
         self._known: dict[int, _Bar] = {}
         self._reported: dict[Unit, tuple[float, float | None]] = {}
@@ -63,7 +63,7 @@ class TqdmHint:
         for bar in self._bars():
             bar.moved = False
             self._known[bar.key] = bar
-        self._voice.open(sink)
+        self._reporter.open(sink)
 
     def poll(self) -> None:
         """Report what has changed since the last look."""
@@ -82,7 +82,7 @@ class TqdmHint:
 
     def detach(self) -> None:
         """Forget the bars."""
-        self._voice.close()
+        self._reporter.close()
         self._kind = None
         self._known = {}
 
@@ -166,7 +166,7 @@ class TqdmHint:
     def _report(self, unit: Unit, done: float, total: float | None) -> None:
         if self._reported.get(unit) != (done, total):
             self._reported[unit] = (done, total)
-            self._voice.progress(unit, done, total)
+            self._reporter.progress(unit, done, total)
 
 
 @dataclass(slots=True)
