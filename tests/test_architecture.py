@@ -33,15 +33,15 @@ DOORS = {
         "frontends/magic.py",
         "frontends/widget.py",
         "frontends/cellrun.py",
-        "frontends/interruption.py",
+        "frontends/cellrun.py",
         "frontends/isolated.py",
-        "frontends/leaving.py",
+        "frontends/cellrun.py",
         "frontends/running.py",
         "export/function/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["frontends/server/given.py"],
+    "jsonschema": ["frontends/server/requests.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -87,7 +87,7 @@ DOORS = {
     "asyncio": [
         "frontends/running.py",
         "frontends/stopping.py",
-        "frontends/interruption.py",
+        "frontends/cellrun.py",
         "frontends/server/",
     ],
     "importlib": [
@@ -96,7 +96,6 @@ DOORS = {
         "registry.py",
         "frontends/doctor.py",
         "frontends/views.py",
-        "frontends/cli/__init__.py",
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
@@ -117,7 +116,7 @@ DOORS = {
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
     "socket": ["mps/surroundings.py"],
-    "runpy": ["frontends/cli/run.py"],
+    "runpy": ["frontends/cli.py"],
     "uuid": ["sources/driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone, and
@@ -129,8 +128,8 @@ FREE = {
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
     "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "struct", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing",
-    "weakref", "jupyter_gpupredict",
+    "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize", "types",
+    "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 
@@ -160,7 +159,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/module.py", "export/function/package.py", "export/checks/",
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",
-        "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
+        "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
         "run/store.py", "backtest/rows.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
