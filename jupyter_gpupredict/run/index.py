@@ -65,6 +65,11 @@ class _Entry:
     summary: Summary
     text: str
 
+    @property
+    def damaged(self) -> bool:
+        """Whether it has no beginning that can be read."""
+        return not self.summary.metric
+
 
 class _Followed:
     """One run that someone follows."""
@@ -121,8 +126,6 @@ class Runs:
         self._ids: list[str] = []
         self._changed_ns = -1
         self._entries: dict[str, _Entry] = {}
-        self._kernels: dict[str, str | None] = {}
-        """Session id -> kernel id, of every trace whose first line was read."""
         self._found: dict[str, tuple[list[str], list[str]]] = {}
         """Kernel id -> (all ids as they were, those of the kernel)."""
         self._followed: OrderedDict[str, _Followed] = OrderedDict()
@@ -153,7 +156,6 @@ class Runs:
         if len(self._entries) > len(self._ids):
             there = set(self._ids)
             self._entries = {k: v for k, v in tuple(self._entries.items()) if k in there}
-            self._kernels = {k: v for k, v in tuple(self._kernels.items()) if k in there}
         return self._ids
 
     def summary(self, session_id: str) -> Summary:
@@ -166,7 +168,7 @@ class Runs:
         entry = self._look(session_id)
         if entry is None:
             raise UnknownName("session", session_id, self.ids()[:5])
-        if not entry.summary.metric:
+        if entry.damaged:
             raise TraceError(entry.summary.problem, "the others are not harmed")
         return self._with_outcome(entry)
 
@@ -199,7 +201,7 @@ class Runs:
                 break
             searched += 1
             entry = self._entries.get(session_id) if words else None
-            if entry is None or not entry.summary.over:  # else nothing follows its end
+            if entry is None or entry.damaged or not entry.summary.over:  # nothing follows an end
                 entry = self._look(session_id)
             if entry is None:
                 continue
@@ -220,12 +222,13 @@ class Runs:
             return found
         found, settled = [], True
         for number, session_id in enumerate(ids):
-            if session_id not in self._kernels:
+            entry = self._entries.get(session_id)
+            if entry is None:
                 if number >= LOOK_AT:
                     break
-                self._look(session_id)
-                settled = session_id in self._kernels and settled
-            if self._kernels.get(session_id) == kernel_id:
+                entry = self._look(session_id)
+                settled = session_id in self._entries and settled
+            if entry is not None and entry.summary.kernel_id == kernel_id:
                 found.append(session_id)
         if len(self._found) >= LOOK_AT:
             self._found.clear()
@@ -289,7 +292,7 @@ class Runs:
         try:
             if followed is None:
                 entry = self._look(session_id)
-                if entry is None or not entry.summary.metric:
+                if entry is None or entry.damaged:
                     return None
                 followed = _Followed(entry.summary, Tail(self._store.path(session_id)))
             followed.look(self._is_alive)
@@ -314,13 +317,13 @@ class Runs:
         except TraceError as error:
             if isinstance(error, Truncated) and time.time() - changed_ns / 1e9 < STARTING_S:
                 return None
-            if not isinstance(error, NoAnswer):
-                self._kernels[session_id] = None
             summary = damaged(session_id, str(error), max(0, size))
-            return _Entry(size, changed_ns, summary, summary.text())
+            entry = _Entry(size, changed_ns, summary, summary.text())
+            if not isinstance(error, NoAnswer):
+                self._entries[session_id] = entry
+            return entry
         summary = summarise(ends, size)
         entry = self._entries[session_id] = _Entry(size, changed_ns, summary, summary.text())
-        self._kernels[session_id] = summary.kernel_id
         return entry
 
     def _with_outcome(self, entry: _Entry) -> Summary:

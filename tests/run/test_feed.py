@@ -160,7 +160,6 @@ def test_nothing_grows_with_the_runs_that_come_and_go(tmp_path):
     assert len(index._followed) == MAX_TAILS == 64
     assert len(index._pictures) == MAX_PICTURES == 12
     assert len(index._entries) <= 11
-    assert len(index._kernels) <= 11
     assert len(index._found) <= LOOK_AT
 
 
