@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +16,10 @@ import hypothesis
 import psutil
 import pytest
 
+from jupyter_gpupredict.core import files
 from tests.fake_nvml.build import SONAME, library_dir
 from tests.fake_nvml.scenario import Script
+from tests.held import Held
 
 # A busy machine is no defect: how long an example takes is never what a test is about.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -148,3 +150,18 @@ def driver(
     made.play(Script())
     yield made
     made.heal()  # whatever hangs in it may go
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Held]]:
+    """Make paths that do not answer until the test ends, or their disk is let go."""
+    held = []
+
+    def hold(*paths):
+        held.append(Held(*paths))
+        monkeypatch.setattr(files, "DISK", held[0])
+        return held[0]
+
+    yield hold
+    for disk in held:
+        disk.free.set()

@@ -47,14 +47,13 @@ DOORS = {
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
-        "run/deadline.py",
-        "run/sampler.py",
-        "run/delivery.py",
+        "run/threads.py",
         "run/session.py",
         "sources/driver/nvml.py",
         "run/progress.py",
         "frontends/running.py",
         "frontends/stopping.py",
+        "frontends/waiting.py",
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
@@ -126,10 +125,10 @@ child has written, and nothing else."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
-    "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize", "types",
-    "typing", "weakref", "jupyter_gpupredict",
+    "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
+    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
+    "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

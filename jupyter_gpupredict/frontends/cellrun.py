@@ -19,7 +19,7 @@ from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, open_view
 from jupyter_gpupredict.mps import cell_share, process_mps
-from jupyter_gpupredict.run import build_session, with_verified
+from jupyter_gpupredict.run import build_session, with_verified_in_time
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -193,7 +193,7 @@ class CellRun:
         try:
             if self._synchronize:
                 _wait_for_gpu()
-            result = Result(with_verified(session.stop(outcome)))
+            result = Result(with_verified_in_time(session.stop(outcome)))
             report.remember(result)
             if self._options.output is not None:
                 self._shell.user_ns[self._options.output] = result

@@ -17,7 +17,12 @@ from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.mps import cell_share
-from jupyter_gpupredict.run import SessionConfig, build_session, progress_hub, with_verified
+from jupyter_gpupredict.run import (
+    SessionConfig,
+    build_session,
+    progress_hub,
+    with_verified_in_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -235,7 +240,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
         try:
-            self.result = Result(with_verified(self._session.stop(outcome)))
+            self.result = Result(with_verified_in_time(self._session.stop(outcome)))
             report.remember(self.result)
         except GpuPredictError as nothing:
             self._warn(str(nothing))

@@ -25,6 +25,7 @@ from jupyter_gpupredict.frontends.options import (
 )
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.waiting import from_store
 from jupyter_gpupredict.run import list_runs, read_run, request_stop, with_verified
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Place:
 
     def result(self, wanted: str) -> Result:
         """Return the result of a run."""
-        return Result(read_run(wanted))
+        return Result(from_store(read_run, wanted))
 
     def session_id(self, wanted: str) -> str:
         """Return the id of a run that may still be going on."""
@@ -166,7 +167,7 @@ def _sessions_options(parser: argparse.ArgumentParser, place: Place) -> None:
 
 
 def _sessions(arguments: argparse.Namespace, _: Place) -> None:
-    headers = list_runs(arguments.limit)
+    headers = from_store(list_runs, arguments.limit)
     if arguments.json:
         say(json.dumps([report.header_dict(one) for one in headers], allow_nan=False))
     else:
@@ -179,7 +180,7 @@ def _stop_options(parser: argparse.ArgumentParser, _: Place) -> None:
 
 def _stop(arguments: argparse.Namespace, place: Place) -> None:
     wanted = place.session_id(arguments.id)
-    request_stop(wanted)
+    from_store(request_stop, wanted)
     say(f"asked {wanted} to stop measuring; its cell goes on")
 
 
@@ -310,7 +311,7 @@ def _verify(arguments: argparse.Namespace, place: Place, *, sweeps: bool = False
     found = verifying.run(arguments, tried, run, sweeps=sweeps)
     newest = report.last()
     if run is not None and newest is not None and newest.session_id == run.session_id:
-        newest.run = with_verified(run)  # what is bound to a name knows it, too
+        newest.run = from_store(with_verified, run)  # what is bound to a name knows it, too
     if place.in_notebook and not arguments.json:
         return found
     say(found.to_json() if arguments.json else found.to_text())

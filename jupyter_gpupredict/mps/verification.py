@@ -19,7 +19,8 @@ from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
 from jupyter_gpupredict.mps.tenancy import Grounds, hosted
 from jupyter_gpupredict.predict import paired
 from jupyter_gpupredict.run.options import code_hash as hash_of
-from jupyter_gpupredict.run.store import VerifiedStore, build_store
+from jupyter_gpupredict.run.store import STORE_S, VerifiedStore, build_store
+from jupyter_gpupredict.run.threads import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -395,10 +396,14 @@ def _record(
 
 def _store(*records: Verified) -> str:
     store = build_store()
-    try:
+
+    def add() -> None:
         store.prepare()
         for record in records:
             VerifiedStore(store.root).add(record)
+
+    try:
+        within(STORE_S, add)
     except (OSError, TraceError) as error:
         return str(error)
     return ""

@@ -22,6 +22,7 @@ from jupyter_gpupredict.run.store import (
     store_dir,
     store_problem,
     with_verified,
+    with_verified_in_time,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = [
     "store_dir",
     "store_problem",
     "with_verified",
+    "with_verified_in_time",
 ]
 
 

@@ -123,11 +123,20 @@ def make_source(
     root_pid: int | None = None,
     peers: Callable[[], Collection[int]] = tuple,
     limit_s: float | None = None,
+    left_s: Callable[[], float] = lambda: math.inf,
+    hand_over: Callable[[Batch], None] | None = None,
 ) -> TelemetrySource:
     """Return the source that is asked for, not opened yet; the rest as in `SourceOptions`."""
     names = ("device", "interval_s", "path", "speed", "scenario", "seed", "url", "match")
     given: dict[str, Any] = {name: getattr(config, name) for name in names}
-    options = SourceOptions(**given, root_pid=root_pid, peers=peers, limit_s=limit_s)
+    options = SourceOptions(
+        **given,
+        root_pid=root_pid,
+        peers=peers,
+        limit_s=limit_s,
+        left_s=left_s,
+        hand_over=hand_over,
+    )
     if config.source == "auto":
         return _FirstThatOpens(options, clock)
     source: TelemetrySource = registry.load("sources", config.source)(options, clock)

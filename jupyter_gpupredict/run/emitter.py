@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
+from jupyter_gpupredict.core.recommendation import AllocatorPeak
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, in_pieces
 from jupyter_gpupredict.core.share import judged, withheld
@@ -16,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis, Change
-    from jupyter_gpupredict.run.delivery import Channel, Delivery
     from jupyter_gpupredict.run.ranks import Ranks
+    from jupyter_gpupredict.run.threads import Channel, Delivery
 
 LATER = -1
 """The number of an event until it is emitted."""
@@ -150,16 +152,17 @@ class Emitter:
             other.finish()
 
     def finish(
-        self, outcome: str, overhead_s: float, allocator: AllocatorPeak | None, *, whole: bool
+        self, outcome: str, overhead_s: float, *, whole: bool, own_process: bool = True
     ) -> None:
         """Emit the end.
 
         Args:
             outcome: As in `SessionFinished`.
             overhead_s: CPU seconds our own thread has used.
-            allocator: The framework's own peak, where there is one.
             whole: The code ran to its end and was measured to its end.
+            own_process: It ran in this process, whose framework knows a peak of its own.
         """
+        peak = self._allocator_peak() if own_process else None
         now_s = self.now_s()
         self._recommend(now_s)
         self.detached()
@@ -175,7 +178,7 @@ class Emitter:
                 errors=tuple(self.errors),
                 others=self._further(),
                 profile=self._judging.profile() if whole else None,
-                allocator=allocator,
+                allocator=peak,
                 partial=tuple(self.fold.lost.values()),
                 own_processes=dict(self.fold.neighbors.own),
                 joined=tuple(self._joined),
@@ -207,6 +210,15 @@ class Emitter:
         self._emit(
             ev.RecommendationUpdated(LATER, now_s, self._judged(self._judging), self._further())
         )
+
+    def _allocator_peak(self) -> AllocatorPeak | None:
+        """Ask the framework; what it raises is reported and costs its figure alone."""
+        started = self.fold.started
+        try:
+            return None if started is None else allocator_peak(started.share.device)
+        except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
+            self.errors.append(f"no allocator peak: {type(error).__name__}: {error}")
+            return None
 
     def _visibly_changed(self, now_s: float) -> bool:
         """Whether a person would see other figures than the last ones, or none for long."""
@@ -288,3 +300,29 @@ def _visible(recommendation: Recommendation) -> tuple[object, ...]:
 
 def _percent(ratio: float | None) -> int | None:
     return None if ratio is None else round(100 * ratio)
+
+
+def allocator_peak(device_uuid: str) -> AllocatorPeak | None:
+    """Return PyTorch's peak on a device; None unless PyTorch uses CUDA in this process.
+
+    The process figure holds the CUDA context, libraries and what the allocator keeps for later;
+    the allocator's is what tensors really took. PyTorch is never imported; its peak is read and
+    never reset, so it is that of the process.
+
+    Source: torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved.
+
+    Args:
+        device_uuid: As the driver names it; where PyTorch knows no UUIDs, its current device is
+            taken.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
+        return None
+    cuda, wanted = torch.cuda, device_uuid.removeprefix("GPU-")
+    uuids = [
+        str(getattr(cuda.get_device_properties(index), "uuid", ""))
+        for index in range(cuda.device_count())
+    ]
+    index = uuids.index(wanted) if wanted in uuids else int(cuda.current_device())
+    allocated, reserved = cuda.max_memory_allocated(index), cuda.max_memory_reserved(index)
+    return AllocatorPeak("torch", float(allocated), float(reserved))

@@ -24,6 +24,7 @@ from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json, read_as
 from jupyter_gpupredict.core.verified import Verified
+from jupyter_gpupredict.run.threads import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import Event
 
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
-KEEP_DAYS = 90
-KEEP_BYTES = 2 << 30
+KEEP_DAYS, KEEP_BYTES = 90, 2 << 30
+STORE_S = 2.0
+"""How long a cell waits for the session store before it goes on without."""
 VERIFIED_NAME = "verified.jsonl"
 VERIFIED_BYTES = 4 << 20
 """Read of the end of that file: some ten thousand entries."""
@@ -77,9 +79,9 @@ class Store:
             UnknownName: There is none, or more than one.
         """
         if wanted == "last":
-            found = next((one for one in self.headers() if one.started is not None), None)
-            if found is not None:
-                return found.session_id
+            for found in self.headers():
+                if found.started is not None:
+                    return found.session_id
         ids = self.ids()
         matches = [one for one in ids if one.startswith(wanted) or one.endswith(wanted)]
         if wanted in ids or len(matches) == 1:
@@ -172,7 +174,8 @@ class Store:
 
     def request_stop(self, session_id: str) -> None:
         """Leave a mark that ends the measuring of a live run; the cell goes on."""
-        self.stop_mark(session_id).touch(mode=0o600)
+        path = self.stop_mark(session_id)
+        files.ask(path, path.touch, mode=0o600)
 
     def stop_requested(self, session_id: str) -> bool:
         """Return whether the mark is there."""
@@ -212,9 +215,8 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
-        self._part = 0
-        self._size = 0
-        """Bytes of the part that is written."""
+        self._part, self._size = 0, 0
+        """Number and bytes of the file that is written."""
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Append the events with one write, or with one for each part.
@@ -260,10 +262,9 @@ class Recorder:
 
 
 class VerifiedStore:
-    """The verified shares of one user, a line of JSON each, beside the traces.
+    """The verified shares of one user, a line of JSON each.
 
-    They are not in the traces, because they come after a run's end, and hold for later runs of the
-    same code on the same kind of device.
+    They are beside the traces, not in them: they come after a run's end, and hold for later runs.
     """
 
     def __init__(self, root: Path) -> None:
@@ -389,11 +390,18 @@ def with_verified(run: Run) -> Run:
     return replace(run, verified=_verified(run.started) if run.on_one_gpu else None)
 
 
+def with_verified_in_time(run: Run) -> Run:
+    """As `with_verified`, at a run's end: without one if the store does not answer."""
+    try:
+        return within(STORE_S, with_verified, run)
+    except (OSError, TraceError):
+        return run
+
+
 def verified_of(started: SessionStarted) -> Verified | None:
     """Return the share that holds for a run, as far as its first event tells.
 
-    None: none was verified, it measured no GPU, or it watched several, of which only its readings
-    tell which ones it used.
+    None: none was verified, or it did not watch one GPU: of several, only readings show the used.
     """
     return _verified(started) if len(started.devices) == 1 else None
 
@@ -403,8 +411,8 @@ def _verified(started: SessionStarted) -> Verified | None:
     driver = started.versions.get("driver")
     if device is None or driver is None or started.simulated:
         return None
-    kept = VerifiedStore(store_dir())
-    return kept.newest(started.code_hash, device, driver, started.session_id)
+    verified = VerifiedStore(store_dir())
+    return verified.newest(started.code_hash, device, driver, started.session_id)
 
 
 def sequence_number(line: bytes) -> int | None:

@@ -6,6 +6,7 @@ source's own share of the device.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core.devices import choose, is_mig
@@ -69,6 +70,8 @@ class Watch:
         self.nvml = Nvml(options.limit_s)
         self._budget = Budget(clock)
         self._slow_due = False
+        self._enough_s = math.inf
+        """A read that began with twice as much left asks for no more once this is all."""
         self._family: Family | None = None
         self.devices: tuple[DeviceWatch, ...] = ()
         """Empty while closed."""
@@ -91,7 +94,7 @@ class Watch:
                 "no_device",
             )
         self._family = Family(self._options.root_pid, self._options.peers)
-        self.devices = tuple(DeviceWatch(self.nvml, device) for device in chosen)
+        self.devices = tuple(DeviceWatch(self.nvml, device, self.pressed) for device in chosen)
 
     def close(self) -> None:
         """Let go of the library; may be called twice."""
@@ -104,14 +107,18 @@ class Watch:
     def paced(self, read: Callable[[bool], Batch], *, slow: bool) -> Batch:
         """Return what a read brings; nothing while the ones before it are still to be paid for.
 
+        The first is free, and so is the last, which tells how the run ended.
+
         Args:
             read: Takes whether the slow metrics are due, too.
             slow: Whether they have become so.
         """
         now_s = self._clock.monotonic_s()
         self._slow_due = self._slow_due or slow
-        if not self.devices or not self._budget.allows(now_s):
+        left_s, allowed = self._options.left_s(), self._budget.allows(now_s)
+        if not self.devices or not (allowed or left_s < math.inf):
             return Batch()
+        self._enough_s = left_s / 2.0
         slow, self._slow_due = self._slow_due, False
         try:
             return read(slow)
@@ -127,29 +134,41 @@ class Watch:
             if one.device.assumed
         )
 
-    def beside(self, unavailable: list[Unavailable], *, slow: bool) -> list[Readings]:
-        """Return what is read beside the share, of every device.
+    def complete(self, shares: Batch, *, slow: bool) -> Batch:
+        """Return the shares of the devices with what is read beside them.
+
+        What is had is handed over before the slow metrics are asked for, so that a driver that
+        drags or hangs there costs those alone.
 
         Raises:
             SourceLost: Device or driver are gone.
         """
-        now_s, family = self._clock.monotonic_s(), self._family
+        now_s, family, hand_over = self._clock.monotonic_s(), self._family, self._options.hand_over
         assert family is not None  # noqa: S101 - opened
-        readings = []
-        trees = family.trees() if slow else ()
+        readings, unavailable = list(shares.readings), list(shares.unavailable)
         for one in self.devices:
             readings += one.quick(now_s, unavailable)
-            if slow:
+        if slow:
+            if hand_over is not None:
+                hand_over(Batch(tuple(readings), tuple(unavailable), shares.gaps))
+                shares, readings, unavailable = Batch(), [], []
+            trees = family.trees()
+            for one in self.devices:
                 readings += one.slow(now_s, trees, unavailable)
-        return readings
+        return Batch(tuple(readings), tuple(unavailable), shares.gaps)
+
+    def pressed(self) -> bool:
+        """Return whether the run ends, and what is asked now may come too late."""
+        return self._options.left_s() < self._enough_s
 
 
 class DeviceWatch:
     """One device, with what it does not give."""
 
-    def __init__(self, nvml: Nvml, device: Device) -> None:
+    def __init__(self, nvml: Nvml, device: Device, pressed: Callable[[], bool]) -> None:
         self.device = device
         self._nvml = nvml
+        self._pressed = pressed
         self._tenants = Tenants(nvml, device.uuid)
         self._missing: dict[str, str] = {}
         self._off: set[str] = set()
@@ -201,6 +220,8 @@ class DeviceWatch:
             unavailable: Takes what cannot be had.
         """
         uuid, nvml, tenants = self.device.uuid, self._nvml, self._tenants
+        if self._pressed():
+            return []
         census: Mapping[str, float] = (
             self.ask(OWN_MEMORY, lambda: tenants.census(trees, now_s), unavailable) or {}
         )
@@ -227,7 +248,7 @@ class DeviceWatch:
     def _one(
         self, now_s: float, metric: str, ask: Callable[[], float], unavailable: list[Unavailable]
     ) -> list[Readings]:
-        value = self.ask(metric, ask, unavailable)
+        value = None if self._pressed() else self.ask(metric, ask, unavailable)
         return [] if value is None else [self._reading(now_s, metric, value)]
 
     def _reading(self, now_s: float, metric: str, value: float) -> Readings:

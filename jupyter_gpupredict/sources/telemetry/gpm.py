@@ -78,12 +78,13 @@ class GpmSource:
         readings: list[Readings] = []
         if now_s - self._taken_s > gpm.MIN_APART_S:
             for one, sampler in zip(watch.devices, self._gpms, strict=True):
+                if readings and watch.pressed():
+                    break
                 found = one.ask(BREADTH, sampler.read, unavailable)
                 if found is not None:
                     self._taken_s = now_s
                     readings += _activity(one, found, now_s)
-        readings += watch.beside(unavailable, slow=slow)
-        return Batch(tuple(readings), tuple(unavailable))
+        return watch.complete(Batch(tuple(readings), tuple(unavailable)), slow=slow)
 
     def _inspect(self) -> SourceInfo:
         watch = self._watch

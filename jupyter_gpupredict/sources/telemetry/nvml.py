@@ -62,11 +62,12 @@ class NvmlSource:
         unavailable: list[Unavailable] = []
         gaps: list[Gap] = []
         for one, buffer in zip(watch.devices, self._buffers, strict=True):
+            if readings and watch.pressed():
+                break
             found = one.ask(SHARE, lambda buffer=buffer: buffer.read(now_s, gaps), unavailable)  # type: ignore[misc]
             if found is not None and found[0]:
                 readings.append(Readings(one.series(SHARE), *found))
-        readings += watch.beside(unavailable, slow=slow)
-        return Batch(tuple(readings), tuple(unavailable), tuple(gaps))
+        return watch.complete(Batch(tuple(readings), tuple(unavailable), tuple(gaps)), slow=slow)
 
     def _inspect(self) -> SourceInfo:
         watch = self._watch

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recording import Trace
 
 
+MOST_ROWS = 100_000
+"""In one read: a recording may be longer than memory."""
+
+
 class ReplaySource:
     """Plays the readings of a trace file.
 
@@ -72,8 +76,11 @@ class ReplaySource:
         elapsed_s = self._clock.monotonic_s() - self._start_s
         reached_s = float("inf") if speed == 0.0 else elapsed_s * speed
         first, rows = self._position, trace.rows
-        while self._position < len(rows) and rows[self._position][0] <= reached_s:
+        end = min(len(rows), first + MOST_ROWS)
+        while self._position < end and rows[self._position][0] <= reached_s:
             self._position += 1
+        if self._position - first == MOST_ROWS:
+            reached_s = rows[self._position - 1][0]  # the rest has its turn
         due = rows[first : self._position]
         readings = []
         for column, series in enumerate(trace.series):
