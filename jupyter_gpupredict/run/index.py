@@ -252,13 +252,7 @@ class Runs:
         return News(tuple(RunNews(summary, ()) for summary, _ in runs), tuple(begin))
 
     def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
-        """Return what is new to someone who knows the cursor.
-
-        Args:
-            kernel_id: Only runs of this kernel.
-            cursor: What is known.
-            limit: Events in all, at most.
-        """
+        """Return at most `limit` events that are new to someone who knows the cursor."""
         ids = self.of_kernel(kernel_id)
         known = {place.run: place for place in cursor}
         newest_s = max(map(began_s, (one for one in ids if one in known)), default=0.0)
@@ -334,14 +328,10 @@ class Runs:
         return replace(run, outcome="running" if alive else "lost")
 
     def current(self, limit: int, ended_s: float) -> list[tuple[Summary, float]]:
-        """Return live runs and those that ended so lately, with the newest reading of the share.
-
-        Args:
-            limit: Newest runs to look at.
-            ended_s: Seconds since the end.
+        """Return live runs, and those that ended at most `ended_s` ago, of the newest `limit`.
 
         Returns:
-            (run, ratio) pairs, newest first; NaN where there is no reading, or no live one.
+            (run, newest reading of its share as a ratio), newest first; NaN where there is none.
         """
         found = []
         for run in self.page(limit, None).found:
@@ -378,7 +368,7 @@ class Runs:
     # ---- one run, at length -------------------------------------------------------------------
 
     def draw(self, session_id: str, width: int, limit_s: float = DRAW_S) -> Drawing:
-        """Return a run's series; arguments as `TracePicture.draw`.
+        """Return a run's series, as `TracePicture.draw`.
 
         Raises:
             UnknownName: There is no such run (any more).
@@ -417,8 +407,7 @@ class Runs:
             outcome: As its summary says.
 
         Raises:
-            UnknownName: There is no such run.
-            TraceError: Its end is damaged, or it has no beginning that can be read.
+            UnknownName, TraceError: As `ends`; also where its end is damaged.
         """
         ends = self.ends(session_id)
         if ends.problem:

@@ -273,8 +273,7 @@ class Session:
             outcome: `completed`, `failed`, `interrupted` or `stopped`.
 
         Raises:
-            SourceUnavailable: Nothing was measured: the session was never started, or its source
-                has not answered until now.
+            SourceUnavailable: Nothing was measured, or the source has not answered until now.
         """
         with self._stop_lock:
             if self._run is None:

@@ -133,9 +133,7 @@ class Store:
     ) -> Iterator[tuple[SessionStarted, SessionFinished]]:
         """Yield the ends of this code's runs that have both, newest first.
 
-        Args:
-            code_hash: SHA-256 of the cell's source.
-            look_at: Newest traces to open: a cell must not wait for a long history.
+        Only the newest `look_at` traces are opened: a cell must not wait for a long history.
         """
         wanted = f'"code_hash":"{code_hash}"'.encode()
         for session_id in self.ids()[:look_at]:
@@ -182,11 +180,7 @@ class Store:
         return self.stop_mark(session_id).exists()
 
     def prune(self) -> int:
-        """Delete traces that are too old, and the oldest when they take too much room.
-
-        Returns:
-            How many were deleted.
-        """
+        """Delete old traces, and the oldest of too many bytes; returns how many were deleted."""
         oldest_kept_s = time.time() - KEEP_DAYS * 86_400
         total_bytes, deleted = 0, 0
         for session_id in self.ids():
@@ -401,7 +395,7 @@ def with_verified_in_time(run: Run) -> Run:
 def verified_of(started: SessionStarted) -> Verified | None:
     """Return the share that holds for a run, as far as its first event tells.
 
-    None: none was verified, or it did not watch one GPU: of several, only readings show the used.
+    None where none was verified, or where it did not watch exactly one GPU.
     """
     return _verified(started) if len(started.devices) == 1 else None
 

@@ -110,11 +110,7 @@ class Sampler:
             self._stop.release()
 
     def stop(self, timeout_s: float) -> bool:
-        """Ask the thread to end and wait for it; idempotent.
-
-        Returns:
-            False when the thread did not end in time (a driver call that hangs).
-        """
+        """Ask the thread to end and return whether it did; a driver call may hang. Idempotent."""
         self.ask_to_end()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -270,11 +266,7 @@ class Delivery:
         self._wake.set()
 
     def finish(self, channel: Channel, timeout_s: float = 5.0) -> bool:
-        """Deliver the rest of a channel and close it.
-
-        Returns:
-            False when a subscriber did not return in time; it is then left behind.
-        """
+        """Deliver the rest of a channel and close it; returns whether that was done in time."""
         channel.close()
         self._urgent.set()
         self.wake()
