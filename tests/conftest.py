@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 from jupyter_gpupredict.core import files
+from jupyter_gpupredict.testing import FakeClock
 from tests.fake_nvml.build import SONAME, library_dir
 from tests.fake_nvml.scenario import Script
 from tests.held import Held
@@ -31,22 +31,6 @@ if threading.current_thread() is threading.main_thread():
 
 PARKED = {"gpupredict-delivery"}
 """Threads that live on between runs on purpose: one each, whatever the number of runs."""
-
-
-class FakeClock:
-    """A clock that stands still until it is told to move."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def wall(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now_s)
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 @pytest.fixture
