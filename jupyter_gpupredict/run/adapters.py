@@ -69,12 +69,8 @@ def make_rule(config: SessionConfig, period_s: float) -> Predictor:
 
 def make_mix(config: SessionConfig, period_s: float) -> ProgressPredictor:
     """Return the rule that learns from epochs; its tolerance is its own unless one is given."""
-    options = RuleOptions(
-        tolerance_points=config.tolerance_points,
-        coverage=config.coverage,
-        period_s=period_s,
-        epochs=config.epochs,
-    )
+    tolerance = config.tolerance_points
+    options = replace(rule_options(config, period_s), tolerance_points=tolerance)
     made: ProgressPredictor = registry.load("predictors", EPOCH_RULE)(options)
     return made
 
