@@ -290,10 +290,7 @@ class Session:
     def _end(self, outcome: str) -> Run:
         sampler, emitter = self._sampler, self._emitter
         assert sampler is not None  # noqa: S101 - `stop` has checked
-        wait_s = 0.0
-        if self._opened.is_set():
-            rest_s = self._patience.whole_s - self._waited_s
-            wait_s = max(0.0, min(self._patience.stop_s, rest_s))
+        wait_s = self._stop_wait_s()
         self._until_s = self._clock.monotonic_s() + wait_s
         sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
@@ -315,6 +312,14 @@ class Session:
             self.errors.append("a view did not take its last frame in time")
         emitter.detached()
         return replace(emitter.fold.record(), errors=tuple(self.errors))
+
+    def _stop_wait_s(self) -> float:
+        if not self._opened.is_set():
+            return 0.0
+        left_s = self._patience.whole_s - self._waited_s
+        if left_s > self._patience.stop_s:  # no `min`: the cell may have taken it out of builtins
+            return self._patience.stop_s
+        return left_s if left_s > 0.0 else 0.0
 
     def _leave(self) -> None:
         """Undo what `_join` has done, on the caller's thread."""
@@ -386,8 +391,9 @@ class Session:
             self._lost(found, self._emitter.now_s())
         elif found is not None:
             batch = found if self._lost_since_s is None else self._recovered(found)
-            queue = self._marks
-            marks = [queue.popleft() for _ in range(len(queue))] if queue else []
+            queue, marks = self._marks, []
+            while queue:
+                marks.append(queue.popleft())
             self._emitter.take(batch, marks)
             if batch.exhausted:
                 self._ended_early = self._read_out = True
