@@ -215,6 +215,6 @@ def is_alive(host: str, pid: int, written_s: float) -> bool:
         process = psutil.Process(pid)
         ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
         # a number used again belongs to a process that began after the last line was written
-        return pid > 0 and not ended and process.create_time() <= written_s + CLOCK_SLACK_S
+        return not ended and process.create_time() <= written_s + CLOCK_SLACK_S
     except (psutil.Error, ValueError):
         return False
