@@ -164,6 +164,7 @@ class Analysis:
         """Take the readings and marks of one batch; returns what changed, oldest first."""
         for mark in marks:
             self._course.expect(mark)
+        duty = self._info.duty
         busy: dict[float, float] = {}
         """Time -> how much of it was busy."""
         for one in readings:
@@ -171,14 +172,13 @@ class Analysis:
             if peak is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     peak.update(time_s, value)
-            elif one.series == self._info.duty:
+            elif duty is not None and one.series == duty:
                 busy.update(zip(one.times_s, one.values, strict=True))
-        of_all_time = self._info.duty is None
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     self._pass_marks(time_s)
-                    self._add(time_s, value, 1.0 if of_all_time else busy.get(time_s, math.nan))
+                    self._add(time_s, value, 1.0 if duty is None else busy.get(time_s, math.nan))
         return self._new_changes()
 
     def finish(self) -> Sequence[Change]:
