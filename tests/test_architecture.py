@@ -57,7 +57,9 @@ DOORS = {
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
-        "sources/engines/",
+        "sources/cluster.py",
+        "sources/node.py",
+        "sources/ipp.py",
         "mps/reading.py",
     ],
     "mmap": ["core/rows.py"],
@@ -79,8 +81,8 @@ DOORS = {
     "atexit": ["mps/process.py"],
     "concurrent": ["backtest/spread.py"],
     "multiprocessing": ["backtest/spread.py"],
-    "distributed": ["backtest/spread.py", "sources/engines/dask.py"],
-    "ipyparallel": ["sources/engines/ipp.py"],
+    "distributed": ["backtest/spread.py", "sources/dask.py"],
+    "ipyparallel": ["sources/ipp.py"],
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/columns.py"],
     "asyncio": [
@@ -108,8 +110,7 @@ DOORS = {
         "mps/reading.py",
     ],
     "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
-    "ipykernel": ["sources/engines/ipp.py"],
-    "email": ["sources/driver/prometheus.py"],
+    "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
@@ -159,7 +160,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/store.py", "backtest/rows.py",
+        "run/store.py", "backtest/rows.py", "testing.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
@@ -198,7 +199,6 @@ def test_the_public_names_are_sorted_and_real():
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
         "sources/telemetry": registry.SOURCES,
-        "sources/telemetry/watches": registry.WATCHES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
         "export/platforms": registry.WORKLOADS,
@@ -208,6 +208,14 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
         named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
         assert named == files
+    classes = {
+        r"\w+Source": ("sources/telemetry", registry.SOURCES),
+        r"\w+Watch": ("sources/driver", registry.WATCHES),
+    }
+    for pattern, (folder, table) in classes.items():
+        text = "".join(path.read_text() for path in (PACKAGE / folder).glob("*.py"))
+        found = re.findall(rf"^class ({pattern})\b", text, re.MULTILINE)
+        assert {entry.partition(":")[2] for entry in table.values()} == set(found)
     for name in registry.SOURCES:
         registry.load("sources", name)(SourceOptions(environ={}), clock).close()
     for name in registry.WATCHES:

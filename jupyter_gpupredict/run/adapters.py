@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.nodes import Engine
     from jupyter_gpupredict.core.protocols import DeviceWatch, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
-    from jupyter_gpupredict.predict.protocols import Predictor, ProgressPredictor
+    from jupyter_gpupredict.predict import Predictor, ProgressPredictor
     from jupyter_gpupredict.run.options import SessionConfig
 
 AUTO = ("gpm", "nvml", "cpu")
@@ -286,14 +286,14 @@ def make_engine(text: str, found: object, session: str) -> Engine | None:
     kind = type(found).__module__.partition(".")[0]
     if kind == "ipyparallel":
         try:
-            from jupyter_gpupredict.sources.engines.ipp import IppEngine
+            from jupyter_gpupredict.sources.ipp import IppEngine
         except ImportError as error:
             raise MissingExtra("--cluster", "ipyparallel", "ipyparallel") from error
         return IppEngine(found, session)
     dask = ("distributed", "dask_cuda", "dask_jobqueue", "dask_kubernetes", "dask")
     if kind in dask or isinstance(found, str):
         try:
-            from jupyter_gpupredict.sources.engines.dask import DaskEngine
+            from jupyter_gpupredict.sources.dask import DaskEngine
         except ImportError as error:
             raise MissingExtra("--cluster", "Dask distributed", "dask") from error
         return DaskEngine(found, session)

@@ -195,7 +195,7 @@ def _source(
     if config.cluster is not None:
         engine = make_engine(config.cluster, cluster, session_id)
         if engine is not None:
-            from jupyter_gpupredict.sources.engines.cluster import ClusterSource
+            from jupyter_gpupredict.sources.cluster import ClusterSource
 
             return ClusterSource(engine, WorkerSources(config), clock)
     pid = None if child is None else child.pid

@@ -23,7 +23,7 @@ from jupyter_gpupredict.run import (
 from jupyter_gpupredict.run.progress import Hooks, ProgressHub
 from jupyter_gpupredict.run.session import Patience
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.driver.budget import Budget
+from jupyter_gpupredict.sources.driver.watch import Budget
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.run.test_session import ScriptedSource, session
 

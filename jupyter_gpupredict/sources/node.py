@@ -1,15 +1,16 @@
-"""The sampler on a worker: a thread that samples what it is told to, and ends when nobody asks.
+"""The sampler on a worker: a thread that samples the devices it is given until nobody asks.
 
-It reads telemetry and nothing else, schedules no task, and has no opinion: the notebook says which
-device is whose. Without a word from there for `LEASE_S` it lets go of everything and ends, so that
-a kernel that died leaves nothing running.
+It reads telemetry and schedules no task; the notebook says which device is whose. When nothing is
+heard from there for `LEASE_S`, it ends: a kernel that was killed leaves nothing running.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
@@ -28,7 +29,7 @@ from jupyter_gpupredict.core.nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.nodes import NodeSources
@@ -36,34 +37,30 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Batch, Device, SourceInfo
 
 HELLO_S = 1.0
-"""Hello is said again so often until it is heard: a worker that just starts has no stream yet."""
+"""Hello is repeated so often until it is heard: a worker that just starts has no stream yet."""
 HEARTBEAT_S = 0.5
-"""Of a worker that has nothing to say."""
+"""A worker without readings sends an empty message so often."""
 LEASE_S = 30.0
 SLOW_S = 1.0
 MIN_WAIT_S = 0.02
 RETRY_S = 1.0
 RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
-"""Variables in which launchers say a process's rank."""
+"""Environment variables in which launchers give a process's rank."""
 
 
+@dataclass(slots=True)
 class _Sampled:
-    """One device that is this worker's to sample."""
+    """One device that this worker samples."""
 
-    def __init__(self, uuid: str, source: TelemetrySource) -> None:
-        self.uuid = uuid
-        self.source = source
-        self.info: SourceInfo | None = None
-        self.due_s = 0.0
-        """Monotonic; of the next read, or of the next try to open."""
-        self.told_lost = False
+    uuid: str
+    source: TelemetrySource
+    info: SourceInfo | None = None
+    due_s: float = 0.0
+    """Monotonic; of the next read, or of the next try to open."""
+    reported_lost: bool = False
 
     def read(self, now_s: float, batch_s: float, *, slow: bool) -> Batch:
-        """Open if need be, and read; what the driver buffers, every `batch_s`.
-
-        Raises:
-            TelemetryError: It cannot be opened or read.
-        """
+        """Open if need be, and read; what the driver buffers, every `batch_s`."""
         if self.info is None:
             self.source.close()
             self.info = self.source.open()
@@ -72,24 +69,29 @@ class _Sampled:
         return self.source.read(slow=slow)
 
 
+@dataclass(slots=True)
 class _Pending:
     """What has been read since the last message."""
 
-    def __init__(self) -> None:
-        self.taken: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-        """(metric, uuid) -> (stamps on the wall clock, values)."""
-        self.lacks: list[tuple[str, str, str, str]] = []
-        self.gaps: list[tuple[str, float, float, str]] = []
-        self.lost: list[tuple[str, str, str]] = []
+    taken: dict[tuple[str, str], tuple[list[float], list[float]]] = field(default_factory=dict)
+    """(metric, uuid) -> (stamps on the wall clock, values)."""
+    lacks: list[tuple[str, str, str, str]] = field(default_factory=list)
+    gaps: list[tuple[str, float, float, str]] = field(default_factory=list)
+    lost: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def take(
-        self, metric: str, uuid: str, stamps: Sequence[float], values: Sequence[float]
-    ) -> None:
-        """Append readings of one series."""
-        if stamps:
-            held = self.taken.setdefault((metric, uuid), ([], []))
-            held[0].extend(stamps)
-            held[1].extend(values)
+    def take(self, uuid: str, batch: Batch, to_wall_s: float) -> None:
+        """Append a batch of one device; its times are monotonic."""
+        for readings in batch.readings:
+            if readings.times_s:
+                held = self.taken.setdefault((readings.series.metric, uuid), ([], []))
+                held[0].extend(time_s + to_wall_s for time_s in readings.times_s)
+                held[1].extend(readings.values)
+        self.lacks += [
+            (lack.series.metric, uuid, lack.reason, lack.detail) for lack in batch.unavailable
+        ]
+        self.gaps += [
+            (uuid, gap.from_s + to_wall_s, gap.to_s + to_wall_s, gap.cause) for gap in batch.gaps
+        ]
 
     def __bool__(self) -> bool:
         return bool(self.taken or self.lacks or self.gaps or self.lost)
@@ -112,8 +114,8 @@ class Node:
         """Start the thread; it says hello and waits for its devices.
 
         Args:
-            address: Of the worker, as the engine names it.
-            name: Of the worker, which survives a restart.
+            address: The worker's, as the engine names it.
+            name: The worker's, which survives a restart.
             send: Takes a message; safe from any thread.
             busy: Whether the worker cannot hear a renewal: the lease does not run meanwhile.
         """
@@ -132,13 +134,9 @@ class Node:
         self._thread.start()
 
     def tend(self, duty: Duty | None) -> float | None:
-        """Sample these devices from now on, and live on.
+        """Renew the lease and sample this; returns the wall clock, None when it has ended.
 
-        Args:
-            duty: None: the notebook has not heard this worker's hello.
-
-        Returns:
-            The wall clock; None when the sampler has ended.
+        A duty of None says that hello has not been heard yet.
         """
         if not self._thread.is_alive():
             return None
@@ -152,12 +150,10 @@ class Node:
         self._wake.set()
         self._thread.join(timeout_s)
 
-    # ---- the thread ---------------------------------------------------------------------------
-
     def _run(self) -> None:
         held: dict[str, _Sampled] = {}
         pending = _Pending()
-        why = "an error of ours"
+        why = "the sampler failed"
         slow_s = said_s = greeted_s = -math.inf
         try:
             hello = self._hello()
@@ -170,7 +166,7 @@ class Node:
                     self._say(hello_message(hello))
                 if now_s - self._renewed_s > LEASE_S:
                     if not self._busy():
-                        why = "nobody asked any longer"
+                        why = f"the notebook did not ask for {LEASE_S:g} s"
                         break
                     self._renewed_s = now_s
                 slow = now_s - slow_s >= SLOW_S
@@ -184,48 +180,35 @@ class Node:
                 wait_s = max(MIN_WAIT_S, due_s - self._clock.monotonic_s())
                 self._wake.wait(min(batch_s, wait_s))
         finally:
-            _close(held.values())
+            for one in held.values():
+                one.source.close()
             ending = self._ending
             self._say(bye_message(Bye(self._address, ending or why, orderly=bool(ending))))
 
     def _hello(self) -> Hello:
-        host, boot, namespace = self._sources.place()
         offer, problem, self._late = None, "", False
         devices: tuple[Device, ...] = ()
         try:
             devices = self._sources.devices()
             source = self._sources.offered(devices[0].uuid if devices else "")
-            try:
+            with contextlib.closing(source):
                 offer = _offer(source.open())
-            finally:
-                source.close()
         except GpuPredictError as error:
             problem = str(error)
             self._late = isinstance(error, TelemetryError) and error.reason == "timed_out"
-        return Hello(
-            address=self._address,
-            name=self._name,
-            host=host,
-            boot=boot,
-            namespace=namespace,
-            pid=os.getpid(),
-            rank=_rank(),
-            version=__version__,
-            devices=devices,
-            offer=offer,
-            problem=problem,
-        )
+        host, boot, namespace = self._sources.place()
+        process = host, boot, namespace, os.getpid(), _rank(), __version__
+        return Hello(self._address, self._name, *process, devices, offer, problem)
 
     def _read(
         self, held: dict[str, _Sampled], now_s: float, pending: _Pending, *, slow: bool
     ) -> None:
-        """Read what is due of the wanted devices."""
         wanted = self._duty.uuids
-        _close(held.pop(uuid) for uuid in tuple(held) if uuid not in wanted)
+        for uuid in held.keys() - set(wanted):
+            held.pop(uuid).source.close()
         for uuid in wanted:
             if uuid not in held:
-                source = self._sources.source(uuid, lambda: self._duty.peers)
-                held[uuid] = _Sampled(uuid, source)
+                held[uuid] = _Sampled(uuid, self._sources.source(uuid, lambda: self._duty.peers))
         to_wall_s = self._clock.wall().timestamp() - self._clock.monotonic_s()
         for one in held.values():
             if now_s < one.due_s:
@@ -233,50 +216,27 @@ class Node:
             try:
                 batch = one.read(now_s, self._duty.batch_s, slow=slow)
             except TelemetryError as error:
-                if not one.told_lost:
+                if not one.reported_lost:
                     pending.lost.append((one.uuid, error.reason, error.message))
-                one.told_lost, one.info, one.due_s = True, None, now_s + RETRY_S
+                one.reported_lost, one.info, one.due_s = True, None, now_s + RETRY_S
                 continue
-            one.told_lost = False
-            for readings in batch.readings:
-                stamps = [time_s + to_wall_s for time_s in readings.times_s]
-                pending.take(readings.series.metric, one.uuid, stamps, readings.values)
-            pending.lacks += [
-                (lack.series.metric, one.uuid, lack.reason, lack.detail)
-                for lack in batch.unavailable
-            ]
-            pending.gaps += [
-                (one.uuid, gap.from_s + to_wall_s, gap.to_s + to_wall_s, gap.cause)
-                for gap in batch.gaps
-            ]
+            one.reported_lost = False
+            pending.take(one.uuid, batch, to_wall_s)
 
     def _numbered(self, pending: _Pending) -> Message:
         seq, self._seq = self._seq, self._seq + 1
-        return batch_message(
-            NodeBatch(
-                address=self._address,
-                seq=seq,
-                sent_s=self._clock.wall().timestamp(),
-                taken=tuple(
-                    Taken(metric, uuid, tuple(times_s), tuple(values))
-                    for (metric, uuid), (times_s, values) in pending.taken.items()
-                ),
-                lacks=tuple(pending.lacks),
-                gaps=tuple(pending.gaps),
-                lost=tuple(pending.lost),
-            )
+        sent_s = self._clock.wall().timestamp()
+        taken = tuple(
+            Taken(metric, uuid, tuple(times_s), tuple(values))
+            for (metric, uuid), (times_s, values) in pending.taken.items()
         )
+        lacks, gaps, lost = tuple(pending.lacks), tuple(pending.gaps), tuple(pending.lost)
+        return batch_message(NodeBatch(self._address, seq, sent_s, taken, lacks, gaps, lost))
 
     def _say(self, message: Message) -> None:
-        try:
+        # border: a worker that starts or closes cannot send; the notebook sees the missing number
+        with contextlib.suppress(Exception):
             self._send(message)
-        except Exception:  # noqa: BLE001 - border: the worker starts or closes, and cannot be heard
-            return  # its number is missing then: the notebook sees the hole
-
-
-def _close(sampled: Iterable[_Sampled]) -> None:
-    for one in tuple(sampled):
-        one.source.close()
 
 
 def _offer(info: SourceInfo) -> Offer:
@@ -298,8 +258,5 @@ def _offer(info: SourceInfo) -> Offer:
 
 
 def _rank() -> int | None:
-    for name in RANKS:
-        text = os.environ.get(name, "")
-        if text.isascii() and text.isdecimal():
-            return int(text)
-    return None
+    found = (os.environ.get(name, "") for name in RANKS)
+    return next((int(text) for text in found if text.isascii() and text.isdecimal()), None)

@@ -1,8 +1,7 @@
 """The GPUs of a cluster's workers as one source: sampled there, merged here.
 
 The engine carries messages; this file decides when workers are asked and compares their clocks with
-ours. A thread of its own does the asking, since a cluster that is lost may take half a minute to
-say so.
+ours. A separate thread asks, since a cluster that is lost may take half a minute to say so.
 """
 
 from __future__ import annotations
@@ -14,12 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.errors import (
-    Malformed,
-    SourceLost,
-    SourceUnavailable,
-    TelemetryError,
-)
+from jupyter_gpupredict.core.errors import Malformed, SourceLost, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.merging import Merger
 from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, parse
 from jupyter_gpupredict.core.series import Batch, Series, Share, SourceInfo
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.clock import Clock
     from jupyter_gpupredict.core.nodes import Engine, Message, NodeSources
-    from jupyter_gpupredict.core.series import Device
 
 HELLO_S = 8.0
 """Workers that are there say hello within half a second; those that start, within two."""
@@ -42,9 +35,12 @@ COMPARE_S = 60.0
 MUTE_S = 3.0
 """A worker that answers and has not said hello for so long has no sampler."""
 ASK_S = 1.0
-"""Somebody who is not heard is asked after no more often."""
+"""Workers that fell silent are asked for no more often."""
 STOP_S = 2.0
 MAX_QUEUED = 100_000
+
+_Trip = tuple[float, float, "Mapping[str, Duty]", "Mapping[str, float | None]"]
+"""(sent, received, address -> duty, address -> wall clock), on our monotonic clock."""
 
 
 class ClusterSource:
@@ -54,43 +50,31 @@ class ClusterSource:
         self._engine = engine
         self._sources = sources
         self._clock = clock
-        self._queue: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
-        self._answers: deque[
-            tuple[float, float, Mapping[str, Duty], Mapping[str, float | None]]
-        ] = deque()
-        """(sent, received, address -> duty, address -> wall clock), on our monotonic clock."""
-        self._given: dict[str, Duty] = {}
-        """Address -> duty, as that worker is known to have heard."""
-        self._merger = Merger()
-        self._wake = threading.Event()
-        self._came = threading.Event()
-        self._stop = threading.Event()
+        self._wake, self._came, self._stop = (threading.Event() for _ in range(3))
         self._thread: threading.Thread | None = None
-        self._problem: TelemetryError | None = None
-        self._table: dict[str, Duty] = {}
-        self._asked_s = -math.inf
-        self._compared_s = -math.inf
-        self._period_s = 1.0
         self._there: frozenset[str] = frozenset()
-        """Who answered last."""
+        """Addresses of the workers that answered last."""
         self._mute: dict[str, float] = {}
         """Address -> since when a worker answers and has not said hello."""
         self.malformed = 0
-        """Messages that were none of ours."""
+        """Messages that could not be read."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._messages: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
+        self._trips: deque[_Trip] = deque()
+        self._given: dict[str, Duty] = {}
+        """Address -> duty, as that worker is known to have heard."""
+        self._merger = Merger()
+        self._problem: TelemetryError | None = None
+        self._table: dict[str, Duty] = {}
+        self._asked_s = self._compared_s = -math.inf
+        self._stop.clear()
 
     def open(self) -> SourceInfo:
-        """Put the samplers on the workers and wait for the first of them.
-
-        Raises:
-            SourceUnavailable: The cluster does not answer, or none of its workers can be sampled.
-        """
+        """Start the samplers and wait for the first; `SourceUnavailable` where there is none."""
         self.close()
-        self._merger, self._problem = Merger(), None
-        self._stop.clear()
-        self._table, self._asked_s, self._compared_s = {}, -math.inf, -math.inf
-        self._queue.clear()
-        self._answers.clear()
-        self._given.clear()
+        self._reset()
         self._engine.start(self._sources, self._take_message)
         self._thread = threading.Thread(target=self._tend, name="gpupredict-cluster", daemon=True)
         self._thread.start()
@@ -104,7 +88,7 @@ class ClusterSource:
         """Return what the workers have sent since the last call.
 
         A cluster that is lost is not tried again: its library does so for half a minute, and a
-        scheduler that comes back has other workers. All devices are named as lost.
+        scheduler that comes back has other workers. All devices count as lost.
         """
         if self._thread is None:
             return Batch()
@@ -116,7 +100,7 @@ class ClusterSource:
         return self._merger.take(now_s)
 
     def close(self) -> None:
-        """Take the samplers away; may be called twice, and takes no longer than 2 s."""
+        """End the samplers; may be called twice, and takes no longer than 2 s."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -124,17 +108,15 @@ class ClusterSource:
         self._wake.set()
         thread.join(STOP_S)
 
-    # ---- messages -----------------------------------------------------------------------------
-
     def _take_message(self, message: Message) -> None:
         """Keep a message; on the engine's thread."""
-        self._queue.append((self._clock.monotonic_s(), message))
+        self._messages.append((self._clock.monotonic_s(), message))
         self._came.set()
 
     def _drain(self) -> None:
         merger = self._merger
-        while self._queue:
-            came_s, message = self._queue.popleft()
+        while self._messages:
+            came_s, message = self._messages.popleft()
             try:
                 said = parse(message)
             except Malformed:
@@ -148,18 +130,12 @@ class ClusterSource:
                 merger.batch(said, came_s)
             elif isinstance(said, Bye):
                 merger.bye(said)
-        while self._answers:
-            self._compare(*self._answers.popleft())
+        while self._trips:
+            self._compare(self._trips.popleft())
 
-    def _compare(
-        self,
-        sent_s: float,
-        received_s: float,
-        table: Mapping[str, Duty],
-        answers: Mapping[str, float | None],
-    ) -> None:
-        """Take one trip: who answered is there, and its clock said this halfway."""
-        merger = self._merger
+    def _compare(self, trip: _Trip) -> None:
+        """Use one round trip: workers that answered are there, and gave their time halfway."""
+        merger, (sent_s, received_s, table, answers) = self._merger, trip
         self._there = frozenset(answers)
         half_s = (received_s - sent_s) / 2.0
         for address in tuple(merger.workers):
@@ -167,7 +143,7 @@ class ClusterSource:
                 merger.gone(address)
         for address, wall_s in answers.items():
             if wall_s is not None and math.isnan(wall_s):
-                continue  # it is there, and too busy to say the time
+                continue  # it is there, and too busy to answer
             if wall_s is not None:
                 self._given[address] = table.get(address, Duty())
                 merger.compared(address, wall_s - sent_s - half_s, half_s, received_s)
@@ -177,10 +153,8 @@ class ClusterSource:
                     why = "no sampler runs there; is jupyter_gpupredict installed?"
                     merger.refuse(address, address, "its host", why)
 
-    # ---- asking -------------------------------------------------------------------------------
-
     def _ask(self, now_s: float) -> None:
-        """Have the workers asked where that is due."""
+        """Wake the asking thread where that is due."""
         table = self._merger.table()
         doubtful = self._merger.doubtful(now_s) and now_s - self._asked_s > ASK_S
         if table != self._table or doubtful or now_s - self._asked_s > RENEW_S:
@@ -188,13 +162,11 @@ class ClusterSource:
             self._wake.set()
 
     def _tend(self) -> None:
-        """Ask; on the asking thread, until the source is closed."""
+        """Ask, on the asking thread, until the source is closed."""
         try:
             while not self._stop.is_set():
                 self._wake.wait(RENEW_S)
                 self._wake.clear()
-                if self._stop.is_set():
-                    break
                 now_s = self._clock.monotonic_s()
                 trips = TRIPS if now_s - self._compared_s > COMPARE_S else 1
                 if trips > 1:
@@ -205,7 +177,7 @@ class ClusterSource:
                     sent_s = self._clock.monotonic_s()
                     table = self._table
                     answers = self._engine.tend(table)
-                    self._answers.append((sent_s, self._clock.monotonic_s(), table, answers))
+                    self._trips.append((sent_s, self._clock.monotonic_s(), table, answers))
                 self._came.set()
         except TelemetryError as error:
             self._problem = error
@@ -219,7 +191,7 @@ class ClusterSource:
                 self._problem = self._problem or SourceLost(str(error), "", "timed_out")
 
     def _first(self) -> SourceInfo:
-        """Wait for the first workers, give them their devices, and say what there is."""
+        """Wait for the first workers and give them their devices."""
         began_s = self._clock.monotonic_s()
         heard_s = math.inf
         while True:
@@ -246,39 +218,36 @@ class ClusterSource:
         offers = [one.offer for one in merger.workers.values() if one.offer is not None]
         offer = offers[0]
         devices = merger.devices()
-        several = len({one.share for one in offers}) > 1
         notes = [*merger.notes, *merger.uncertain()]
-        if several:
-            notes.append("the workers' GPUs are not measured alike; each figure says by what")
-        merger.name_devices()  # those that come later are told of as they come
+        if len({one.share for one in offers}) > 1:
+            notes.append("the workers' GPUs are measured differently; each figure names its metric")
+        merger.name_devices()  # those that come later are reported as they come
         hosts = merger.hosts()
         counted = f"{len(devices)} devices of {len(merger.workers)} workers on {hosts} hosts"
-        self._period_s = max(one.period_s for one in offers)
-        merger.share, merger.period_s = offer.share, self._period_s
+        merger.share, merger.period_s = offer.share, max(one.period_s for one in offers)
+
+        first, _, first_rank = devices[0]
 
         def of(metric: str) -> Series | None:
-            label, _, rank = devices[0]
-            return Series(metric, label, rank) if metric else None
+            return Series(metric, first, first_rank) if metric else None
 
-        share = of(offer.share)
-        assert share is not None  # noqa: S101 - an offer has one
+        memory, process_memory = of(offer.memory), of(offer.process_memory)
         return SourceInfo(
             source=offer.source,
-            devices=tuple(_named(label, device) for label, device, _ in devices),
+            devices=tuple(replace(device, uuid=label) for label, device, _ in devices),
             series=tuple(
                 Series(metric, label, rank) for label, _, rank in devices for metric in offer.series
             ),
             hosts=hosts,
-            share=share,
-            memory=of(offer.memory),
-            process_memory=of(offer.process_memory),
+            share=Series(offer.share, first, first_rank),
+            memory=memory,
+            process_memory=process_memory,
             duty=of(offer.duty),
             also=tuple(
-                Share(series, None, of(offer.memory), of(offer.process_memory))
+                Share(Series(metric, first, first_rank), None, memory, process_memory)
                 for metric in offer.also
-                if (series := of(metric)) is not None
             ),
-            period_s=self._period_s,
+            period_s=merger.period_s,
             buffer_s=COMPARE_S,  # the workers go on by themselves; reading late loses nothing
             live_s=merger.pace_s(),
             simulated=any(one.simulated for one in offers),
@@ -288,7 +257,3 @@ class ClusterSource:
             versions=(("driver", offer.driver),) if offer.driver else (),
             notes=(f"cluster: {counted}", *notes),
         )
-
-
-def _named(label: str, device: Device) -> Device:
-    return replace(device, uuid=label)

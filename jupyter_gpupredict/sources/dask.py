@@ -1,7 +1,7 @@
-"""Our sampler on the workers of a Dask cluster: a plugin, told and heard through the scheduler.
+"""The sampler on the workers of a Dask cluster: a plugin, reached through the scheduler.
 
-Workers speak by `log_event`, which is safe from any thread and reaches us while every worker holds
-the GIL; they hear by `run`, which they answer on their own event loop. No task is scheduled.
+Workers send by `log_event`, which is safe from any thread and arrives while every worker holds the
+GIL; they are asked by `run`, which they answer on their own event loop. No task is scheduled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import distributed
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,15 +24,12 @@ CONNECT_S = 5.0
 
 
 class DaskEngine:
-    """One session on a cluster."""
+    """One session on a cluster: a scheduler's address, a Dask `Client`, or a cluster object.
+
+    The session is part of the names of topic and plugin, so that two notebooks do not meet.
+    """
 
     def __init__(self, cluster: Any, session: str) -> None:
-        """Say where; nothing is connected yet.
-
-        Args:
-            cluster: A scheduler's address, a Dask `Client`, or a cluster object.
-            session: In the names of topic and plugin, so that two notebooks do not meet.
-        """
         self._cluster = cluster
         self._name = f"gpupredict-{session}"
         self._client: Any = None
@@ -40,28 +37,23 @@ class DaskEngine:
 
     def start(self, sources: NodeSources, on_message: Callable[[Message], None]) -> None:
         """As `core.nodes.Engine`."""
-        if isinstance(self._cluster, distributed.Client):
-            if self._cluster.asynchronous:
-                raise SourceUnavailable(
-                    "an asynchronous Dask client cannot be asked", "give the scheduler's address"
-                )
-            self._client, self._ours = self._cluster, False
-        else:
+        client = self._cluster
+        self._ours = not isinstance(client, distributed.Client)
+        if self._ours:
             try:
-                self._client = distributed.Client(
-                    self._cluster, timeout=CONNECT_S, set_as_default=False
-                )
+                client = distributed.Client(client, timeout=CONNECT_S, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:
-                raise SourceUnavailable(
-                    f"no Dask scheduler answers at {self._cluster}", "--cluster tcp://HOST:8786"
-                ) from error
-            self._ours = True
-        client = self._client
+                message = f"no Dask scheduler answers at {self._cluster}"
+                raise SourceUnavailable(message, "--cluster tcp://HOST:8786") from error
+        elif client.asynchronous:
+            message = "an asynchronous Dask client cannot be asked"
+            raise SourceUnavailable(message, "give the scheduler's address")
+        self._client = client
         client.subscribe_topic(self._name, lambda event: on_message(event[1]))
         try:
             client.register_plugin(_NodePlugin(self._name, Node(sources)), name=self._name)
         except ModuleNotFoundError:
-            pass  # on some worker: it says no hello, and is named when it does not answer
+            pass  # on some worker: it sends no hello, and is reported as not sampled
         except (OSError, ValueError) as error:
             raise SourceUnavailable(f"the Dask cluster does not answer: {error}", "") from error
 
@@ -77,7 +69,7 @@ class DaskEngine:
         return {
             address: answer if isinstance(answer, float) else None
             for address, answer in answers.items()
-            if not isinstance(answer, OSError)  # it is not there any more
+            if not isinstance(answer, OSError)  # then it has left
         }
 
     def stop(self) -> None:
@@ -97,11 +89,10 @@ class DaskEngine:
 
 
 class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed here
-    """Starts our sampler with a worker, and ends it."""
+    """Starts the sampler with a worker, and ends it."""
 
     def __init__(self, topic: str, node: Node) -> None:
-        self.name = topic
-        self.node = node
+        self.name, self.node = topic, node
 
     def setup(self, worker: Any) -> None:
         send = functools.partial(worker.log_event, self.name)
@@ -112,9 +103,6 @@ class _NodePlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
 
 def _tend(name: str, table: Mapping[str, Duty], dask_worker: Any = None) -> float | None:
-    """Tend the sampler of the worker that this runs on."""
-    plugin = dask_worker.plugins.get(name)
-    if plugin is None:
-        return None
-    found: float | None = plugin.node.tend(table.get(dask_worker.address))
-    return found
+    """Renew the lease of the sampler of the worker that this runs on."""
+    plugin: _NodePlugin | None = dask_worker.plugins.get(name)
+    return None if plugin is None else plugin.node.tend(table.get(dask_worker.address))

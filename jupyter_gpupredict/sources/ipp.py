@@ -1,10 +1,10 @@
-"""Our sampler on ipyparallel engines: started before the cell, heard through what it publishes.
+"""The sampler on ipyparallel engines: started before the cell, read from what it publishes.
 
 An engine does one thing at a time, so nothing can be asked of it while the cell runs there: devices
-are given out and clocks compared before, and a renewal waits until the engine is free. What the
-sampler says goes out under the header of the request that started it, and lies in that request's
-metadata, where only the newest publication is to be seen: each repeats the ones before. (The
-request's own `data` stands still once it is answered.)
+are assigned and clocks compared before, and a renewal waits until the engine is free. The sampler's
+messages are published under the header of the request that started it, and arrive in that request's
+metadata, which shows only the newest publication: each repeats the ones before. (The request's own
+`data` does not change once it is answered.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import ipyparallel
 
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,38 +30,33 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.nodes import Duty, Message, NodeSources
 
 BEGIN_S = 5.0
-"""An engine that is busy before the cell begins is not waited for any longer."""
+"""An engine that is busy before the cell begins is waited for no longer."""
 ANSWER_S = 0.5
 POLL_S = 0.05
 REPEATED_S = 2.0
-"""Messages in one publication are those of so long a time."""
+"""One publication holds the messages of so long a time."""
 STOP_S = 1.5
 _REQUESTS = {"execute_request", "apply_request", "do_execute", "do_apply"}
 """Functions on the main thread's stack of an engine that is at work."""
 
 
 class IppEngine:
-    """One session on the engines of a client or view."""
+    """One notebook's session on the engines of an ipyparallel `Client`, or of a view of some."""
 
     def __init__(self, target: Any, session: str) -> None:
-        """Say where; nothing is sent yet.
-
-        Args:
-            target: An ipyparallel `Client`, or a view of some of its engines.
-            session: Tells our samplers from those of another notebook.
-        """
         self._client = getattr(target, "client", target)
         targets = getattr(target, "targets", None)
-        self._wanted = None if targets is None or targets == "all" else _ids(targets)
+        numbers = [targets] if isinstance(targets, int) else targets
+        self._wanted = None if numbers in (None, "all") else {int(one) for one in numbers}
         self._session = session
         self._begun: dict[int, Any] = {}
         """Engine -> the request that started the sampler there."""
         self._asked: dict[int, Any] = {}
         """Engine -> a request that waits until it is free."""
-        self._seen: dict[int, int] = {}
-        """Engine -> number of the newest message taken."""
         self._texts: dict[int, str] = {}
         """Engine -> the newest publication taken."""
+        self._seen: dict[int, int] = {}
+        """Engine -> number of its newest message."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -73,7 +68,7 @@ class IppEngine:
             raise SourceUnavailable("ipyparallel has no engines", "ipcluster start -n 4")
         self._stop.clear()
         self._begin(ids)
-        with contextlib.suppress(Exception):  # of one engine: it says no hello, and is named
+        with contextlib.suppress(Exception):  # of one engine: it is reported as not sampled
             for request in self._begun.values():
                 request.wait(BEGIN_S)
         self._thread = threading.Thread(target=self._poll, name="gpupredict-poll", daemon=True)
@@ -87,9 +82,8 @@ class IppEngine:
         self._begin([one for one in ids if one not in self._begun])
         for one in ids:
             if one not in self._asked:
-                self._asked[one] = self._client[one].apply_async(
-                    _tend, self._session, table.get(_address(one))
-                )
+                duty = table.get(_address(one))
+                self._asked[one] = self._client[one].apply_async(_tend, self._session, duty)
         until_s = time.monotonic() + ANSWER_S
         answers: dict[str, float | None] = {}
         for one in ids:
@@ -98,7 +92,10 @@ class IppEngine:
             request.wait(max(0.0, until_s - time.monotonic()))
             if request.ready():
                 del self._asked[one]
-                answers[_address(one)] = _answer(request)
+                try:
+                    answers[_address(one)] = request.get(0)
+                except (ipyparallel.error.RemoteError, ipyparallel.error.EngineError, TimeoutError):
+                    answers[_address(one)] = None
         return answers
 
     def stop(self) -> None:
@@ -108,30 +105,24 @@ class IppEngine:
             self._thread.join(1.0)
             self._thread = None
         with contextlib.suppress(Exception):  # border: the lease ends what cannot be reached
-            requests = [
-                self._client[one].apply_async(_end, self._session)
-                for one in self._ids()
-                if one in self._begun
-            ]
+            ids = [one for one in self._ids() if one in self._begun]
+            requests = [self._client[one].apply_async(_end, self._session) for one in ids]
             until_s = time.monotonic() + STOP_S
             for request in requests:
                 request.wait(max(0.0, until_s - time.monotonic()))
-        self._begun.clear()
-        self._asked.clear()
-        self._seen.clear()
-        self._texts.clear()
+        for held in (self._begun, self._asked, self._seen, self._texts):
+            held.clear()
 
     def _ids(self) -> list[int]:
         return [one for one in self._client.ids if self._wanted is None or one in self._wanted]
 
     def _begin(self, ids: Sequence[int]) -> None:
         for one in ids:
-            self._begun[one] = self._client[one].apply_async(
-                _begin, self._session, self._node, _address(one)
-            )
+            given = self._session, self._node, _address(one)
+            self._begun[one] = self._client[one].apply_async(_begin, *given)
 
     def _poll(self) -> None:
-        """Take what has been published; on a thread of its own."""
+        """Take what has been published, on a separate thread."""
         while not self._stop.wait(POLL_S):
             for one, request in tuple(self._begun.items()):
                 try:
@@ -150,25 +141,12 @@ class IppEngine:
                 self._seen[one] = max(seen, first + len(messages) - 1)
 
 
-def _ids(targets: Any) -> set[int]:
-    return {int(targets)} if isinstance(targets, int) else {int(one) for one in targets}
-
-
 def _address(engine: int) -> str:
     return f"engine-{engine}"
 
 
-def _answer(request: Any) -> float | None:
-    try:
-        found: float | None = request.get(0)
-    except (ipyparallel.error.RemoteError, ipyparallel.error.EngineError, TimeoutError):
-        return None
-    return found
-
-
-# ---- on the engine ----------------------------------------------------------------------------
-
 _NODES: dict[str, Node] = {}
+"""Session -> its sampler; this and all that follows is used on the engine."""
 
 
 class _Publisher:
@@ -179,9 +157,7 @@ class _Publisher:
         from ipyparallel.serialize import serialize_object
 
         self._serialized = serialize_object
-        serialize_object(
-            {"": ""}
-        )  # fills a table of its own, which two threads must not do at once
+        serialize_object({"": ""})  # fills its own table, which two threads must not do at once
         self._data = ZMQInteractiveShell.instance().data_pub
         self._parent = self._data.parent_header  # a later request will put its own there
         self._recent: deque[tuple[float, Message]] = deque()
@@ -194,8 +170,8 @@ class _Publisher:
         while now_s - self._recent[0][0] > REPEATED_S:
             self._recent.popleft()
         messages = [one for _, one in self._recent]
-        text = json.dumps({"first": self._count - len(messages), "messages": messages})
-        data = {"gpupredict": text}
+        said = {"first": self._count - len(messages), "messages": messages}
+        data = {"gpupredict": json.dumps(said)}
         self._data.session.send(
             self._data.pub_socket,
             "data_message",
@@ -207,7 +183,6 @@ class _Publisher:
 
 
 def _begin(session: str, node: Node, address: str) -> bool:
-    """Start the sampler; runs on the engine."""
     _end(session)
     _NODES[session] = node
     node.start(address, address, _Publisher(), busy=_busy)
@@ -215,20 +190,18 @@ def _begin(session: str, node: Node, address: str) -> bool:
 
 
 def _tend(session: str, duty: Duty | None) -> float | None:
-    """Tend the sampler; runs on the engine."""
     node = _NODES.get(session)
     return None if node is None else node.tend(duty)
 
 
 def _end(session: str) -> None:
-    """End the sampler; runs on the engine."""
     node = _NODES.pop(session, None)
     if node is not None:
         node.stop("the cell has ended")
 
 
 def _busy() -> bool:
-    """Return whether the engine is at work, seen from another thread."""
+    """Return whether the engine is at work; called on another thread."""
     main = threading.main_thread().ident
     frame: FrameType | None = sys._current_frames().get(main or 0)
     while frame is not None:
