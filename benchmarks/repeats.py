@@ -16,8 +16,6 @@ import itertools
 import sys
 from collections.abc import Sequence
 
-from jupyter_gpupredict.predict.windows import is_active
-
 from benchmarks.machine import header
 from jupyter_gpupredict.backtest.cases import Recorded, folder
 from jupyter_gpupredict.backtest.score import (
@@ -31,6 +29,7 @@ from jupyter_gpupredict.backtest.score import (
 from jupyter_gpupredict.core.recommendation import Profile
 from jupyter_gpupredict.core.recording import Trace
 from jupyter_gpupredict.predict.prior import ProfileBuilder
+from jupyter_gpupredict.predict.windows import is_active
 from jupyter_gpupredict.run import predict_recording
 
 RULES = ("default", "accurate", "quick")
