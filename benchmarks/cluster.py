@@ -117,7 +117,7 @@ def recovery(cluster: Cluster, kills: int) -> tuple[list[float], int]:
         killed_s = kill(cluster, victim)
         while time.monotonic() - killed_s < 60.0:
             pairs = heard.readings()[uuid(victim)]
-            if pairs[-1][0] + session._teller.began_s > killed_s + 0.2:
+            if pairs[-1][0] + session._emitter.began_s > killed_s + 0.2:
                 break
             time.sleep(0.01)
         found.append(time.monotonic() - killed_s)  # a minute: it never came

@@ -20,7 +20,7 @@ TOP_LEVEL = {
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
     "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
-    "psutil": ["sources/driver/processes.py", "sources/telemetry/cpu.py"],
+    "psutil": ["run/tail.py", "sources/driver/processes.py", "sources/telemetry/cpu.py"],
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
@@ -47,13 +47,10 @@ DOORS = {
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
-        "run/alarm.py",
-        "run/deadline.py",
-        "run/sampler.py",
-        "run/delivery.py",
+        "run/threads.py",
         "run/session.py",
         "sources/driver/nvml.py",
-        "run/hooks.py",
+        "run/progress.py",
         "frontends/running.py",
         "frontends/stopping.py",
         "frontends/waiting.py",
@@ -101,7 +98,7 @@ DOORS = {
         "frontends/doctor.py",
         "frontends/views.py",
         "frontends/server/",
-        "run/hooks.py",
+        "run/progress.py",
         "export/function/requirements.py",
         "mps/inside.py",
     ],
@@ -123,7 +120,7 @@ DOORS = {
     "uuid": ["sources/driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone, and
-for one connection to an MPS daemon. `run/hooks.py` imports
+for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
@@ -158,12 +155,12 @@ def test_every_library_enters_by_its_door():
 def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
-        "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
+        "backtest/files.py", "sources/driver/", "mps/", "run/adapters.py", "mps/tenancy.py",
         "export/function/container.py", "export/shapes.py",
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py", "testing.py",
+        "run/store.py", "backtest/rows.py", "testing.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

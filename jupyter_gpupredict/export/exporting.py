@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOpt
 from jupyter_gpupredict.core.protocols import Workload
 from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.export.compatibility import adapters, carried
-from jupyter_gpupredict.run.stored import with_verified
+from jupyter_gpupredict.run import with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -20,7 +20,6 @@ from jupyter_gpupredict.run import (
     SessionConfig,
     check_recording_options,
     fetch_recording,
-    open_recording,
     predict_recording,
 )
 
@@ -159,11 +158,11 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     return 0
 
 
-def _recording(options: argparse.Namespace) -> Trace:
+def _recording(options: argparse.Namespace) -> Trace | str:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return open_recording(options.traces[0])
+        return str(options.traces[0])
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)

@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.ending import overrun, unreachable
 from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.core.progress import Mark, Phase
 from jupyter_gpupredict.mps.tenancy import ChildShare, Tenancy
-from jupyter_gpupredict.run.measuring import progress_board, progress_hooks
+from jupyter_gpupredict.run import progress_hooks, progress_hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +114,7 @@ class Listening:
     """What tells of progress in the child: the same hints as in a kernel. Made in the child."""
 
     def __init__(self) -> None:
-        self._board = progress_board()
+        self._board = progress_hub()
         self._marks = self._board.join()
         self._hooks = progress_hooks()
         self._problems = self._hooks.join()
@@ -161,7 +161,7 @@ class IsolatedRun:
             isolated.program,
             tenancy.environment(os.environ),
             on_output=on_output,
-            on_mark=progress_board().relay,
+            on_mark=progress_hub().relay,
             on_note=on_note,
             before_signal=tenancy.before_signal,
         )

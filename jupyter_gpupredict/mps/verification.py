@@ -19,7 +19,8 @@ from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
 from jupyter_gpupredict.mps.tenancy import Grounds, hosted
 from jupyter_gpupredict.predict import slowdown
 from jupyter_gpupredict.run.options import code_hash as hash_of
-from jupyter_gpupredict.run.stored import STORE_S, build_store
+from jupyter_gpupredict.run.store import STORE_S, VerifiedStore, build_store
+from jupyter_gpupredict.run.threads import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -394,15 +395,12 @@ def _record(
 
 
 def _store(*records: Verified) -> str:
-    from jupyter_gpupredict.run.deadline import within
-    from jupyter_gpupredict.run.ledger import Ledger
-
     store = build_store()
 
     def add() -> None:
         store.prepare()
         for record in records:
-            Ledger(store.root).add(record)
+            VerifiedStore(store.root).add(record)
 
     try:
         within(STORE_S, add)

@@ -10,7 +10,7 @@ from jupyter_gpupredict.backtest.rows import RowFile
 from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
 from jupyter_gpupredict.frontends.cli import main
-from jupyter_gpupredict.run import predict_trace
+from jupyter_gpupredict.run import predict_recording
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -58,7 +58,7 @@ def test_a_row_says_what_predict_says(place):
     rows = predicted(cases.recorded([str(place)]))
     assert [row["trace"] for row in rows] == ["a", "b", "torn"]
     assert all(list(row) == list(fleet.KINDS) for row in rows)
-    whole = predict_trace(str(place / "a.csv"), **OPTIONS)
+    whole = predict_recording(str(place / "a.csv"), **OPTIONS)
     flat = {
         **{name: value for name, value in whole.items() if name not in ("confidence", "guard")},
         **{f"confidence_{name}": value for name, value in whole["confidence"].items()},

@@ -8,7 +8,7 @@ from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import Simulated, folder, simulated
 from jupyter_gpupredict.backtest.run import backtest, check_rules
 from jupyter_gpupredict.core.errors import InvalidOption, UnknownName
-from jupyter_gpupredict.run import predict_trace
+from jupyter_gpupredict.run import predict_recording
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_named_and_ends_nothing(traces):
 def test_answers_are_those_of_predict(traces):
     for rule in ("default", "accurate", "quick"):
         (one, *_) = backtest(folder(traces).cases[:1], [rule], jobs=1).outcomes(rule)
-        found = predict_trace(str(traces / "a.csv"), rule=rule)
+        found = predict_recording(str(traces / "a.csv"), rule=rule)
         assert one.answer.converged_at_s == found["converged_at_s"]
         assert one.answer.target_pct == found["target_pct"]
         assert one.answer.mean_pct == found["mean_pct"]

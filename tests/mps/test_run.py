@@ -21,7 +21,7 @@ from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
     list_runs,
-    predict_trace,
+    predict_recording,
     read_run,
     shutdown,
     store_dir,
@@ -35,8 +35,8 @@ SCRIPT = """
 import ctypes, json, os, signal, sys, time
 from jupyter_gpupredict import measure
 from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached, process_mps
-from jupyter_gpupredict.run import SessionConfig, build_session, list_runs, predict_trace, read_run
-from jupyter_gpupredict.run import shutdown, store_dir
+from jupyter_gpupredict.run import SessionConfig, build_session, list_runs, predict_recording
+from jupyter_gpupredict.run import read_run, shutdown, store_dir
 def cuda():
     ctypes.CDLL("libcuda.so.1").cuInit(0)
 def daemon():
@@ -123,7 +123,7 @@ def test_a_capped_client_predicts_nothing(machine, tmp_path):
     assert not (tmp_path / "f").exists()
     trace = store_dir() / f"{found['session_id']}.jsonl"
     with pytest.raises(Capped, match="capped at 37 % of the SMs"):
-        predict_trace(str(trace))
+        predict_recording(str(trace))
     assert not any(
         '"StateChanged"' in line and '"converged"' in line
         for line in trace.read_text().splitlines()

@@ -16,8 +16,7 @@ from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy
 from jupyter_gpupredict.mps.trials import Bound, Count, common_unit
 from jupyter_gpupredict.mps.verification import Subject, bound, sweep, verify
 from jupyter_gpupredict.predict import slowdown
-from jupyter_gpupredict.run.ledger import NAME, Ledger
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.store import VERIFIED_NAME, VerifiedStore, build_store
 
 SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 NEEDS_40 = f"""
@@ -73,7 +72,7 @@ def subject(text, code_hash="c0de", sms=SMS):
 
 
 def ledger():
-    return Ledger(build_store().root)
+    return VerifiedStore(build_store().root)
 
 
 def test_a_share_that_is_wide_enough_is_verified_and_kept():
@@ -127,7 +126,7 @@ def test_neither_steps_nor_an_end_is_refused_with_the_way_out():
     text = "import time\ndef train(p):\n    time.sleep(60)\n"
     with pytest.raises(VerifyRefused, match=r"its speed is not known.*track"):
         verify(subject(text), 50, bound(seconds=0.5), 2, grounds=grounds())
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_a_function_that_fails_verifies_nothing():
@@ -139,7 +138,7 @@ def test_a_function_that_fails_verifies_nothing():
 def test_a_process_that_is_no_client_verifies_nothing():
     with pytest.raises(VerifyRefused, match="was not seen as a client of MPS"):
         verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=grounds(attached=False))
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 @pytest.mark.parametrize("attached", [True, None])
@@ -160,7 +159,7 @@ def test_a_share_that_was_not_shown_to_be_applied_verifies_nothing(attached, giv
     ):
         with pytest.raises(VerifyRefused, match=refused):
             find(subject(STAMPED, sms=told))
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_runs_that_were_given_other_sms_than_the_ones_before_verify_nothing(tmp_path):
@@ -179,7 +178,7 @@ def sms():
     )
     with pytest.raises(VerifyRefused, match="at 60 % the runs were given 52 and 79 SMs"):
         verify(subject(STAMPED, sms=told), 60, bound(seconds=1.0), 2, grounds=grounds())
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_a_device_whose_sms_are_not_known_verifies_nothing():
@@ -256,7 +255,7 @@ def test_an_interrupt_ends_the_run_and_stores_nothing():
     with pytest.raises(KeyboardInterrupt):
         verify(subject(NEEDS_40), 60, bound(seconds=20.0), 2, grounds=grounds())
     timer.join()
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_without_mps_one_line_says_what_is_missing(monkeypatch):
@@ -339,15 +338,17 @@ def test_nothing_heard_is_no_speed():
 
 
 def test_the_ledger_passes_over_what_is_no_entry(tmp_path):
-    found = Ledger(tmp_path)
+    found = VerifiedStore(tmp_path)
     assert found.newest("c0de", "GPU", "1") is None
-    (tmp_path / NAME).write_bytes(b'rubbish\n{"percent": 5}\n[1]\n\xff\xfe\n{"percent":"x"}\n')
+    (tmp_path / VERIFIED_NAME).write_bytes(
+        b'rubbish\n{"percent": 5}\n[1]\n\xff\xfe\n{"percent":"x"}\n'
+    )
     assert found.newest("c0de", "GPU", "1") is None
 
 
 def test_the_ledger_is_its_owners_alone():
     sweep(subject(STAMPED), (80,), bound(seconds=1.0), grounds=grounds())
-    assert (build_store().root / NAME).stat().st_mode & 0o777 == 0o600
+    assert (build_store().root / VERIFIED_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_an_interval_holds_what_it_should():

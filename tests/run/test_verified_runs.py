@@ -16,8 +16,7 @@ from jupyter_gpupredict.frontends.charts import sweep as chart
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import subject_of_folder, subject_of_notebook
 from jupyter_gpupredict.run import code_hash, with_verified
-from jupyter_gpupredict.run.ledger import Ledger
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.store import VerifiedStore, build_store
 from tests.export.runs import breadth, export, manifests, run
 
 
@@ -42,7 +41,7 @@ def driven(found):
 def keep(record):
     store = build_store()
     store.prepare()
-    Ledger(store.root).add(record)
+    VerifiedStore(store.root).add(record)
 
 
 def test_an_export_takes_the_share_that_was_verified_after_its_run():

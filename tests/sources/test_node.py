@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
-from jupyter_gpupredict.run import SessionConfig, clusters
-from jupyter_gpupredict.run.clusters import WorkerSources
+from jupyter_gpupredict.run import SessionConfig, adapters
+from jupyter_gpupredict.run.adapters import WorkerSources
 from jupyter_gpupredict.sources import node as module
 from jupyter_gpupredict.sources.driver import nvml
 from jupyter_gpupredict.sources.node import Node
@@ -177,7 +177,7 @@ def test_a_bug_of_ours_ends_the_sampler_and_says_so(worker, monkeypatch):
 
 
 def test_a_worker_whose_driver_does_not_answer_says_so_and_comes_when_it_does(driver, monkeypatch):
-    monkeypatch.setattr(clusters, "HELLO_S", 0.1)
+    monkeypatch.setattr(adapters, "HELLO_S", 0.1)
     monkeypatch.setattr(nvml, "ANSWER_S", 0.1)
     monkeypatch.setattr(module, "HELLO_S", 0.1)
     driver.hang("nvmlDeviceGetCount_v2")

@@ -1,41 +1,45 @@
-"""What one run tells: numbered events on its own time, from what its source and its code bring."""
+"""Makes numbered events, on a run's own time, of what its source and its code bring."""
 
 from __future__ import annotations
 
+import bisect
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
+from jupyter_gpupredict.core.recommendation import AllocatorPeak
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, in_pieces
 from jupyter_gpupredict.core.share import judged, withheld
-from jupyter_gpupredict.run.analysis import Transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.clock import Clock
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
-    from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.run.delivery import Channel, Delivery
+    from jupyter_gpupredict.run.analysis import Analysis, Change
     from jupyter_gpupredict.run.ranks import Ranks
+    from jupyter_gpupredict.run.threads import Channel, Delivery
 
+LATER = -1
+"""The number of an event until it is emitted."""
 MOST_READINGS = 10_000
 """In one event: lines are bounded, and a replay may bring all of its readings at once."""
-TELL_EVERY_S = 1.9
-"""How often the trace is written while no view is attached: telling costs as much as reading. A
-change of state is told at once."""
-LIVE_TELL_EVERY_S = 0.15
+EMIT_EVERY_S = 1.9
+"""How often the trace is written while no view is attached: that costs as much as reading. A change
+of state is written at once."""
+LIVE_EMIT_EVERY_S = 0.15
 """The same while one is: at each look of a frame's period, not at each of a shorter one."""
 FULL_UPDATE_S = 10.0
 """A recommendation is sent this often even when nothing visible changed."""
 
 
-class Teller:
-    """Has what comes in analysed, and tells of it. One thread's at a time."""
+class Emitter:
+    """Has what comes in analysed, and emits it. One thread's at a time."""
 
     def __init__(
         self,
@@ -49,7 +53,7 @@ class Teller:
         self._channel = channel
         self._delivery = delivery
         self._clock = clock
-        self._every_s = LIVE_TELL_EVERY_S if live else TELL_EVERY_S
+        self._every_s = LIVE_EMIT_EVERY_S if live else EMIT_EVERY_S
         self._on_state = on_state
         self.fold = RunFold()
         self.began_s = 0.0
@@ -59,11 +63,11 @@ class Teller:
         self._seq = 0
         self._analysis: Analysis | Ranks | None = None
         self._others: tuple[Analysis | Ranks, ...] = ()
-        """Of further shares: each has its own rule and guard, and only its figure is told."""
+        """Of further shares: each has its own rule and guard, and only its figure is emitted."""
         self._lost_devices: dict[str, float] = {}
         self._joined: list[Device] = []
         self._hosts = 1
-        self._updated_s = self._told_s = float("-inf")
+        self._updated_s = self._emitted_s = float("-inf")
 
     @property
     def capped(self) -> bool:
@@ -82,92 +86,89 @@ class Teller:
         others: tuple[Analysis | Ranks, ...],
         began_s: float,
     ) -> None:
-        """Tell the beginning; the rest has its time from then on."""
+        """Emit the beginning; the rest has its time from then on."""
         self.began_s = began_s
         self._analysis, self._others, self._hosts = analysis, others, header.hosts
-        self._emit(replace(header, seq=self._next(), t_s=0.0))
+        self._emit(replace(header, t_s=0.0))
 
     def take(self, batch: Batch, marks: Sequence[progress.Mark]) -> None:
-        """Put a batch, and marks that hints made meanwhile, on the run's time and tell of them."""
+        """Put a batch, and marks that hints made meanwhile, on the run's time and emit them."""
         now_s, began_s = self.now_s(), self.began_s
         readings = tuple(kept for kept in (_rebase(r, began_s) for r in batch.readings) if kept)
         for some in in_pieces(readings, MOST_READINGS):
-            self._emit(ev.SamplesTaken(self._next(), now_s, some))
+            self._emit(ev.SamplesTaken(LATER, now_s, some))
         for missing in batch.unavailable:
             self._emit(
-                ev.MetricUnavailable(
-                    self._next(), now_s, missing.series, missing.reason, missing.detail
-                )
+                ev.MetricUnavailable(LATER, now_s, missing.series, missing.reason, missing.detail)
             )
         for gap in batch.gaps:
             self._emit(
-                ev.GapObserved(
-                    self._next(), now_s, gap.from_s - began_s, gap.to_s - began_s, gap.cause
-                )
+                ev.GapObserved(LATER, now_s, gap.from_s - began_s, gap.to_s - began_s, gap.cause)
             )
-        moved = self._tell_marks([*marks, *batch.marks])
+        moved = self._emit_marks([*marks, *batch.marks])
         for other in self._others:
             other.ingest(readings, moved)
-        changed = self._tell_changes(self._judging.ingest(readings, moved))
+        changed = self._emit_changes(self._judging.ingest(readings, moved))
         for loss in batch.losses:
-            changed = self._tell_loss(loss, now_s) or changed
+            changed = self._emit_loss(loss, now_s) or changed
         self._joined += batch.joined
         self._hosts = max(self._hosts, batch.hosts)
-        due = changed or now_s - self._told_s >= self._every_s
+        due = changed or now_s - self._emitted_s >= self._every_s
         if due and (changed or self._visibly_changed(now_s)):
             self._recommend(now_s)
         if due:
-            self._told_s = now_s
+            self._emitted_s = now_s
             self._delivery.wake()
 
     def share(self, applied: AppliedShare | None) -> None:
-        """Tell how the run stands to MPS; what was predicted before a cap was seen is withdrawn."""
+        """Emit how the run stands to MPS; withdraw what was predicted before a cap was seen."""
         if applied is None or applied == self.fold.applied:
             return
-        capped, told = self.capped, self.fold.recommendation
-        self._emit(ev.ShareApplied(self._next(), self.now_s(), applied))
-        if self.capped and not capped and told is not None and told.state == "converged":
-            reason = withheld(told, applied.cap).reason
-            self._emit(ev.StateChanged(self._next(), self.now_s(), told.state, "abstained", reason))
+        capped, last = self.capped, self.fold.recommendation
+        self._emit(ev.ShareApplied(LATER, self.now_s(), applied))
+        if self.capped and not capped and last is not None and last.state == "converged":
+            reason = withheld(last, applied.cap).reason
+            self._emit(ev.StateChanged(LATER, self.now_s(), last.state, "abstained", reason))
 
     def source_lost(self, reason: str, detail: str) -> None:
-        """Tell that the source stopped answering."""
-        self._emit(ev.SourceLost(self._next(), self.now_s(), self._source, reason, detail))
+        """Emit that the source stopped answering."""
+        self._emit(ev.SourceLost(LATER, self.now_s(), self._source, reason, detail))
 
     def source_recovered(self, outage_s: float) -> None:
-        """Tell that it answers again."""
-        self._emit(ev.SourceRecovered(self._next(), self.now_s(), self._source, outage_s))
+        """Emit that it answers again."""
+        self._emit(ev.SourceRecovered(LATER, self.now_s(), self._source, outage_s))
 
     def detached(self) -> None:
-        """Tell of subscribers that failed since the last call."""
+        """Emit which subscribers failed since the last call."""
         while self._channel.failures:
             name, error = self._channel.failures.popleft()
             self.errors.append(f"{name}: {error}")
-            self._emit(ev.SubscriberDetached(self._next(), self.now_s(), name, error))
+            self._emit(ev.SubscriberDetached(LATER, self.now_s(), name, error))
 
     def settle(self) -> None:
         """End the analysis: no more readings come."""
-        self._tell_changes(self._judging.finish())
+        self._emit_changes(self._judging.finish())
         for other in self._others:
             other.finish()
 
     def finish(
-        self, outcome: str, overhead_s: float, allocator: AllocatorPeak | None, *, whole: bool
+        self, outcome: str, overhead_s: float, *, whole: bool, own_process: bool = True
     ) -> None:
-        """Tell the end.
+        """Emit the end.
 
         Args:
             outcome: As in `SessionFinished`.
             overhead_s: CPU seconds our own thread has used.
-            allocator: The framework's own peak, where there is one.
             whole: The code ran to its end and was measured to its end.
+            own_process: It ran in this process, whose framework knows a peak of its own.
         """
+        peak = self._allocator_peak() if own_process else None
         now_s = self.now_s()
         self._recommend(now_s)
         self.detached()
         self._emit(
             ev.SessionFinished(
-                seq=self._next(),
+                seq=LATER,
                 t_s=now_s,
                 outcome=outcome,
                 recommendation=self._judged(self._judging),
@@ -177,7 +178,7 @@ class Teller:
                 errors=tuple(self.errors),
                 others=self._further(),
                 profile=self._judging.profile() if whole else None,
-                allocator=allocator,
+                allocator=peak,
                 partial=tuple(self.fold.lost.values()),
                 own_processes=dict(self.fold.neighbors.own),
                 joined=tuple(self._joined),
@@ -207,77 +208,73 @@ class Teller:
     def _recommend(self, now_s: float) -> None:
         self._updated_s = now_s
         self._emit(
-            ev.RecommendationUpdated(
-                self._next(), now_s, self._judged(self._judging), self._further()
-            )
+            ev.RecommendationUpdated(LATER, now_s, self._judged(self._judging), self._further())
         )
 
+    def _allocator_peak(self) -> AllocatorPeak | None:
+        """Ask the framework; what it raises is reported and costs its figure alone."""
+        started = self.fold.started
+        try:
+            return None if started is None else allocator_peak(started.share.device)
+        except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
+            self.errors.append(f"no allocator peak: {type(error).__name__}: {error}")
+            return None
+
     def _visibly_changed(self, now_s: float) -> bool:
-        """Whether a person would see other figures than those told last, or none for long."""
+        """Whether a person would see other figures than the last ones, or none for long."""
         if now_s - self._updated_s >= FULL_UPDATE_S:
             return True
         old, new = self.fold.recommendation, self._judged(self._judging)
         return old is None or _visible(old) != _visible(new)
 
-    def _tell_loss(self, loss: Loss, now_s: float) -> bool:
-        """Tell that one of several devices went or came back; returns whether the state changed."""
+    def _emit_loss(self, loss: Loss, now_s: float) -> bool:
+        """Emit that one of several devices went or came back; returns whether the state changed."""
         if loss.recovered:
             outage_s = now_s - self._lost_devices.pop(loss.device, now_s)
-            self._emit(ev.SourceRecovered(self._next(), now_s, loss.device, outage_s))
-            return self._tell_changes(self._judging.regain(loss.device))
+            self._emit(ev.SourceRecovered(LATER, now_s, loss.device, outage_s))
+            return self._emit_changes(self._judging.regain(loss.device))
         self._lost_devices[loss.device] = now_s
-        self._emit(ev.SourceLost(self._next(), now_s, loss.device, loss.reason, loss.detail))
-        return self._tell_changes(self._judging.lose(loss.device))
+        self._emit(ev.SourceLost(LATER, now_s, loss.device, loss.reason, loss.detail))
+        return self._emit_changes(self._judging.lose(loss.device))
 
-    def _tell_marks(self, marks: Sequence[progress.Mark]) -> list[progress.Mark]:
-        """Put marks on the run's own time and tell of them."""
+    def _emit_marks(self, marks: Sequence[progress.Mark]) -> list[progress.Mark]:
+        """Put marks on the run's own time and emit them."""
         found = []
         for mark in marks:
             time_s = mark.time_s - self.began_s
             found.append(replace(mark, time_s=time_s))
             if isinstance(mark, progress.Phase):
-                self._emit(ev.PhaseEntered(self._next(), time_s, mark.name, mark.hint))
+                self._emit(ev.PhaseEntered(LATER, time_s, mark.name, mark.hint))
             else:
                 self._emit(
-                    ev.ProgressMade(
-                        self._next(), time_s, mark.unit, mark.done, mark.total, mark.hint
-                    )
+                    ev.ProgressMade(LATER, time_s, mark.unit, mark.done, mark.total, mark.hint)
                 )
         return found
 
-    def _tell_changes(self, changes: Sequence[Transition | ev.WindowClosed]) -> bool:
-        """Tell what the analysis found; returns whether the state changed."""
+    def _emit_changes(self, changes: Sequence[Change]) -> bool:
+        """Emit what the analysis found; returns whether the state changed."""
         changed = False
         for change in changes:
-            if isinstance(change, Transition) and self.capped and change.new != "watching":
+            moved = isinstance(change, ev.StateChanged)
+            if isinstance(change, ev.StateChanged) and self.capped and change.new != "watching":
                 continue  # a capped run converges to nothing
-            if isinstance(change, Transition):
-                changed = True
-                self._emit(
-                    ev.StateChanged(
-                        self._next(), change.at_s, change.old, change.new, change.reason
-                    )
-                )
-                if self._on_state is not None:
-                    self._on_state(self._judged(self._judging))
-            else:
-                self._emit(replace(change, seq=self._next()))
+            self._emit(change)
+            if moved and self._on_state is not None:
+                self._on_state(self._judged(self._judging))
+            changed = changed or moved
         return changed
 
     def _emit(self, event: ev.Event) -> None:
-        self.fold.add(event)
-        self._channel.put(event)
-
-    def _next(self) -> int:
+        """Number an event and send it."""
+        numbered = replace(event, seq=self._seq)
         self._seq += 1
-        return self._seq - 1
+        self.fold.add(numbered)
+        self._channel.put(numbered)
 
 
 def _rebase(readings: Readings, began_s: float) -> Readings | None:
     """Return the readings in session time, without those from before the session."""
-    first = 0
-    while first < len(readings.times_s) and readings.times_s[first] <= began_s:
-        first += 1
+    first = bisect.bisect_right(readings.times_s, began_s)
     if first == len(readings.times_s):
         return None
     return Readings(
@@ -303,3 +300,29 @@ def _visible(recommendation: Recommendation) -> tuple[object, ...]:
 
 def _percent(ratio: float | None) -> int | None:
     return None if ratio is None else round(100 * ratio)
+
+
+def allocator_peak(device_uuid: str) -> AllocatorPeak | None:
+    """Return PyTorch's peak on a device; None unless PyTorch uses CUDA in this process.
+
+    The process figure holds the CUDA context, libraries and what the allocator keeps for later;
+    the allocator's is what tensors really took. PyTorch is never imported; its peak is read and
+    never reset, so it is that of the process.
+
+    Source: torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved.
+
+    Args:
+        device_uuid: As the driver names it; where PyTorch knows no UUIDs, its current device is
+            taken.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
+        return None
+    cuda, wanted = torch.cuda, device_uuid.removeprefix("GPU-")
+    uuids = [
+        str(getattr(cuda.get_device_properties(index), "uuid", ""))
+        for index in range(cuda.device_count())
+    ]
+    index = uuids.index(wanted) if wanted in uuids else int(cuda.current_device())
+    allocated, reserved = cuda.max_memory_allocated(index), cuda.max_memory_reserved(index)
+    return AllocatorPeak("torch", float(allocated), float(reserved))
