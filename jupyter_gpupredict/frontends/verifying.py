@@ -12,7 +12,7 @@ from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends import words
-from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.charts import svg
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.mps import PAIRS, sweep, sweep_shares, verify
 from jupyter_gpupredict.predict.paired import KEPT
@@ -120,7 +120,7 @@ class Found:
     def to_svg(self) -> str:
         """Return speed against share; empty for a single share."""
         knee = self.found.knee
-        return "" if knee is None else chart.svg(self.found.ratios, knee.between, KEPT, "the GPU")
+        return "" if knee is None else svg.sweep(self.found.ratios, knee.between, KEPT, "the GPU")
 
     def to_item(self) -> dict[str, Any]:
         """Return the figure as the JSON that BokehJS embeds; errors as `to_bokeh`."""

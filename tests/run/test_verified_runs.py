@@ -12,7 +12,7 @@ from jupyter_gpupredict.core.cells import Cell, CodeRequest
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
 from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.frontends import verifying, words
-from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.charts import svg
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import subject_of_folder, subject_of_notebook
 from jupyter_gpupredict.run import code_hash, with_verified
@@ -182,7 +182,7 @@ def test_a_folder_and_a_notebook_are_read(tmp_path):
 
 
 def test_the_chart_holds_every_share_and_hostile_names_do_no_harm():
-    drawn = chart.svg({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9, '<script>alert("x")</script>')
+    drawn = svg.sweep({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9, '<script>alert("x")</script>')
     assert drawn.count("<circle") == 3
     assert "<script>" not in drawn
     assert ">43 %<" in drawn

@@ -1,11 +1,20 @@
-"""The live chart as a Bokeh document: an empty figure that the view fills and themes."""
+"""The live chart, an empty figure that the view fills and themes, and a sweep, as Bokeh's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-USAGE, COVER, WINDOW, MEMORY = "#0f7bb8", "#c2410c", "#7c7c7c", "#3f8f3f"
+from jupyter_gpupredict.core.svg import COVER, MEMORY, USAGE, WINDOW
+
+_PLAIN: dict[str, Any] = {
+    "sizing_mode": "stretch_width",
+    "toolbar_location": None,
+    "background_fill_color": None,
+    "border_fill_color": None,
+    "outline_line_color": None,
+}
+"""Of every figure: the page's own colours show."""
 
 
 def version() -> str:
@@ -27,8 +36,7 @@ def item(figure: Any) -> dict[str, Any]:
     """Return a figure as the JSON that BokehJS embeds."""
     from bokeh.embed import json_item
 
-    made: dict[str, Any] = json_item(figure)
-    return made
+    return dict(json_item(figure))
 
 
 def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> Any:
@@ -45,18 +53,9 @@ def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> A
     shares = sorted(ratios)
     speeds = [100.0 * ratios[share] for share in shares]
     plot = figure(
-        height=260,
-        sizing_mode="stretch_width",
-        toolbar_location=None,
-        background_fill_color=None,
-        border_fill_color=None,
-        outline_line_color=None,
-        x_range=(0, 100),
-        y_range=(0, 110),
-        x_axis_label="share of the SMs, %",
-        y_axis_label="speed, % of uncapped",
-        tooltips=[("", "@y{0.0} % at @x %")],
-    )
+        height=260, x_range=(0, 100), y_range=(0, 110), x_axis_label="share of the SMs, %",
+        y_axis_label="speed, % of uncapped", tooltips=[("", "@y{0.0} % at @x %")], **_PLAIN,
+    )  # fmt: skip
     plot.line(shares, speeds, line_color=USAGE, line_width=1.8)
     plot.scatter(shares, speeds, color=USAGE, size=7)
     limit = {"line_color": COVER, "line_width": 1.5}
@@ -76,7 +75,6 @@ def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
         share_label: Words at the upper axis.
         memory_label: Words at the lower axis.
     """
-    from bokeh.embed import json_item
     from bokeh.layouts import column
     from bokeh.models import ColumnDataSource, HoverTool, Range1d
     from bokeh.plotting import figure
@@ -88,15 +86,7 @@ def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
     windows = ColumnDataSource({"from": [], "to": [], "shade": []}, name="windows")
     cover = ColumnDataSource({"t": [], "y": []}, name="cover")
     memory = ColumnDataSource({"t": [], "mib": []}, name="memory")
-    plain: dict[str, Any] = {
-        "toolbar_location": None,
-        "tools": "",
-        "background_fill_color": None,
-        "border_fill_color": None,
-        "outline_line_color": None,
-        "sizing_mode": "stretch_width",
-        "x_range": time,
-    }
+    plain: dict[str, Any] = {"tools": "", "x_range": time, **_PLAIN}
     upper = figure(height=170, y_range=Range1d(0, 105), y_axis_label=share_label, **plain)
     upper.quad(
         left="from", right="to", top=105, bottom=0, fill_color=WINDOW, fill_alpha="shade",
@@ -118,5 +108,4 @@ def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
         plot.min_border_left = 56
     upper.xaxis.visible = False
     lower.xaxis.axis_label = "seconds"
-    item: dict[str, Any] = json_item(column(upper, lower, sizing_mode="stretch_width"))
-    return item
+    return item(column(upper, lower, sizing_mode="stretch_width"))
