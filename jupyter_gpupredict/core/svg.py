@@ -20,47 +20,34 @@ USAGE, COVER, MEMORY, WINDOW = "#0f7bb8", "#c2410c", "#3f8f3f", "#7c7c7c"
 MEAN, ALARM, TEXT = "#7c3aed", "#c62828", "#767676"
 FURTHER = ("#9a6700", "#8250df", "#bf3989", "#5f6975", "#1a7f37", "#cf222e", "#0969da", "#6e7781")
 """Of relative luminance 0.12 to 0.30: at least 3:1 on white and on #111, the text 4:1."""
-EMBEDDED = "max-width:{}px;width:100%;height:auto"
-"""Style of a drawing of that width within a page."""
-LINE_HEIGHT = 13
-_CHARACTER = 6.2
-"""Width of a letter, about."""
+EMBEDDED = 'style="max-width:{}px;width:100%;height:auto"'
+"""Look of a drawing of that width within a page."""
+LETTER = 6.2
+"""Width of one, about."""
 
 
-def document(width: int, height: int, title: str, *parts: str, desc: str = "", **root: str) -> str:
-    """Return a drawing with its title and description, which screen readers read out.
+def document(
+    width: int, height: int, title: str, *parts: str, desc: str = "", look: str = ""
+) -> str:
+    """Return a drawing; screen readers read its title and description out.
 
     Args:
-        width: Of the drawing; text is 11 units high.
+        width: Of the drawing, in units of which a letter is 11 high.
         height: Of the drawing.
         title: What it shows.
         parts: Its elements, those behind first.
         desc: The same in more words.
-        root: Further attributes of the root, as `element`.
+        look: Further attributes of the root.
     """
-    return element(
-        "svg",
-        element("title", escape(title)),
-        element("desc", escape(desc)) if desc else "",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width} {height}",
-        role="img",
-        font_family="sans-serif",
-        font_size=11,
-        fill="currentColor",
-        **root,
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'font-family="sans-serif" font-size="11" fill="currentColor" {look}>'
+        f"<title>{escape(title)}</title><desc>{escape(desc)}</desc>{''.join(parts)}</svg>\n"
     )
 
 
 def element(name: str, *children: str, **attributes: object) -> str:
-    """Return an element.
-
-    Args:
-        name: Its tag.
-        children: SVG, so text must be escaped.
-        attributes: `_` stands for `-`; an empty string leaves the attribute out.
-    """
+    """Return an element of SVG children; `_` stands for `-`, and an empty value is left out."""
     told = "".join(
         f' {key.replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
@@ -71,12 +58,7 @@ def element(name: str, *children: str, **attributes: object) -> str:
 
 def text(x: float, y: float, words: str, anchor: str = "") -> str:
     """Return words on a baseline; `anchor` as SVG's `text-anchor`."""
-    return element("text", escape(words), x=_short(x), y=_short(y), text_anchor=anchor)
-
-
-def text_width(words: str) -> float:
-    """Return about how wide words are."""
-    return _CHARACTER * len(words)
+    return element("text", escape(words), x=round(x, 1), y=round(y, 1), text_anchor=anchor)
 
 
 def polyline(points: str, color: str, width: float = 1.6, dash: str = "", **other: object) -> str:
@@ -114,12 +96,12 @@ class Frame:
     def x(self, value: float) -> float:
         """Return the horizontal position of a value."""
         share = (value - self.x_low) / ((self.x_high - self.x_low) or 1.0)
-        return _short(self.left + (self.right - self.left) * min(1.0, max(0.0, share)))
+        return round(self.left + (self.right - self.left) * min(1.0, max(0.0, share)), 1)
 
     def y(self, value: float) -> float:
         """Return the vertical position of a value."""
         share = value / (self.y_high or 1.0)
-        return _short(self.bottom - (self.bottom - self.top) * min(1.0, max(0.0, share)))
+        return round(self.bottom - (self.bottom - self.top) * min(1.0, max(0.0, share)), 1)
 
     def place(self, points: Iterable[tuple[float, float]]) -> str:
         """Return (x, y) values as the points of a line."""
@@ -164,7 +146,7 @@ class Frame:
         )
         if not label:
             return [line]
-        fits = x + 3 + text_width(label) <= self.right
+        fits = x + 3 + LETTER * len(label) <= self.right
         return [line, text(x + 3 if fits else x - 3, y, label, "" if fits else "end")]
 
     def curve(self, rows: Iterable[Row], color: str, dash: str = "") -> list[str]:
@@ -183,7 +165,3 @@ class Frame:
             area = element("polygon", points=f"{above} {below}", fill=color, fill_opacity=0.25)
             parts += [area, polyline(above, color, 1.4)]
         return parts
-
-
-def _short(place: float) -> float:
-    return round(place, 1)

@@ -53,7 +53,7 @@ def draw(run: Run) -> str:
         *(_prediction(told, frame) if told is not None else ()),
         *_memory(run.memory, Frame(46, 710, 192, 236, 0.0, end_s, _peak(run.memory))),
         desc=label,
-        style=EMBEDDED.format(720),
+        look=EMBEDDED.format(720),
     )
 
 
@@ -87,7 +87,7 @@ def sweep(ratios: Mapping[int, float], knee: float | None, kept: float, device: 
             if knee is not None
             else ()
         ),
-        style=EMBEDDED.format(560),
+        look=EMBEDDED.format(560),
     )
 
 
