@@ -83,7 +83,7 @@ DOORS = {
     "distributed": ["backtest/spread.py", "sources/engines/dask.py"],
     "ipyparallel": ["sources/engines/ipp.py"],
     "fsspec": ["backtest/files.py"],
-    "pyarrow": ["backtest/columns.py"],
+    "pyarrow": ["backtest/files.py"],
     "asyncio": [
         "frontends/running.py",
         "frontends/stopping.py",
@@ -161,7 +161,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",
         "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
-        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py",
+        "run/ledger.py", "run/liveness.py", "run/recorder.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

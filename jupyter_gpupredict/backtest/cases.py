@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.backtest import columns, files, synthetic
+from jupyter_gpupredict.backtest import files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import open_given
 from jupyter_gpupredict.core.tracefile import open_trace, read_trace, text_of
@@ -32,7 +32,7 @@ class Recorded:
     group: str
     family: str
     path: str
-    part: columns.Part | None = None
+    part: files.Part | None = None
     """Which rows, where it is a Parquet file."""
 
     @property
@@ -50,7 +50,7 @@ class Recorded:
             TraceError: It cannot be read.
         """
         if self.part is not None:
-            trace = columns.read(self.part)
+            trace = files.read(self.part)
         elif files.is_url(self.path):
             name = self.path.rpartition("/")[2]
             with files.open_binary(self.path) as file:
@@ -151,7 +151,7 @@ def _cases(path: str) -> list[Recorded]:
     if not path.endswith(".parquet"):
         return [Recorded(name, name, name, path)]
     found = []
-    for part in columns.parts(path):
+    for part in files.parts(path):
         one = part.name or name
         found.append(Recorded(one, one, one, path, part))
     return found

@@ -1,4 +1,4 @@
-"""Takes many traces through many rules.
+"""Takes many traces through rules: one prediction for each trace, or every rule's score on it.
 
 Every rule goes through a trace as `jupyter gpupredict predict` does. A trace that cannot be read is
 named and left out; it never ends the others.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.score import Answer, Scored, score, truth
@@ -23,15 +23,56 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.run import predict_recording, rule_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from jupyter_gpupredict.backtest.cases import Case
+    from jupyter_gpupredict.backtest.cases import Case, Recorded
     from jupyter_gpupredict.backtest.score import Truth
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recording import Trace
 
+    Row = dict[str, Any]
+
 HINTED = "+hints"
-"""Ending of a rule's name: the run's progress is told to it, where it is known."""
+"""Ending of a rule's name: it hears of the run's progress, where that is known."""
+PREDICTION_KINDS = {
+    "trace": "text",
+    "file": "text",
+    "problem": "text",
+    "state": "text",
+    "converged_at_s": "number",
+    "metric": "text",
+    "basis": "text",
+    "target_pct": "whole",
+    "mean_pct": "number",
+    "mem_target_mib": "number",
+    "mem_basis": "text",
+    "mem_reason": "text",
+    "preallocated": "flag",
+    "coverage_target": "number",
+    "confidence_n_eff": "number",
+    "confidence_g_s": "number",
+    "confidence_certified_pct": "whole",
+    "confidence_certified": "flag",
+    "confidence_required_pct": "whole",
+    "confidence_level": "number",
+    "confidence_lower_pct": "whole",
+    "confidence_upper_pct": "whole",
+    "guard_alarms": "[number]",
+    "guard_relearned": "[[number]]",
+    "guard_uncapped_fraction": "number",
+    "reason": "text",
+    "source": "text",
+    "notes": "[text]",
+}
+"""Column of a prediction's row -> what is in it. `problem`: why there is nothing else; the rest is
+the JSON object of one trace, its inner objects with their names before those of their fields."""
+AT_ONCE = 20
+"""Traces of one task without Dask; a few hundred bytes of answer each."""
+FEW = 20
+"""So many are predicted sooner in this process than others start."""
+
+
+# ---- scores ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +128,6 @@ class Report:
         return tuple(one.id for one in self.taken if not one.outcomes and not one.problem)
 
 
-def known_rules() -> tuple[str, ...]:
-    """Return every name that `backtest` takes: our rules, then the baselines."""
-    return (*rule_names(), *BASELINES)
-
-
 def backtest(
     cases: Sequence[Case],
     rules: Sequence[str],
@@ -104,7 +140,7 @@ def backtest(
 
     Args:
         cases: The runs.
-        rules: Names of `known_rules()`; ours may end in `+hints`.
+        rules: Names of our rules, which may end in `+hints`, or of baselines.
         jobs: Worker processes; 1: none, in this one; None: one for each core.
         scheduler: As `spread.Where`.
         progress: Called with (done, all) at the start and after each run or some of them.
@@ -116,31 +152,26 @@ def backtest(
     """
     chosen = tuple(dict.fromkeys(rules))
     check_rules(chosen)
-    taken: list[Taken | None] = [None] * len(cases)
+    taken: dict[int, list[Taken]] = {}
     done = 0
     tell = progress or (lambda done, every: None)
     tell(0, len(cases))
-    work = functools.partial(take_some, rules=chosen)
+    work = functools.partial(_take_some, rules=chosen)
     where = Where(jobs, scheduler)
-    for place, some in spread(work, cases, where, _lost, weigh=lambda case: case.weight):
-        taken[place : place + len(some)] = some
+    for place, some in spread(work, cases, where, _untaken, weigh=lambda case: case.weight):
+        taken[place] = some
         done += len(some)
         tell(done, len(cases))
-    return Report(chosen, tuple(one for one in taken if one is not None))
+    return Report(chosen, tuple(one for _, some in sorted(taken.items()) for one in some))
 
 
 def check_rules(rules: Sequence[str]) -> None:
-    """Raise where a name is no rule's.
-
-    Raises:
-        UnknownName: No such rule.
-        InvalidOption: There is none.
-    """
+    """Raise where a name is no rule's: `UnknownName`, or `InvalidOption` where there is none."""
     if not rules:
         raise InvalidOption("no rule was named", "--rules default,accurate")
     for rule in rules:
         if rule.removesuffix(HINTED) not in rule_names() and rule not in BASELINES:
-            raise UnknownName("rule", rule, known_rules())
+            raise UnknownName("rule", rule, (*rule_names(), *BASELINES))
 
 
 def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answer:
@@ -160,22 +191,21 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     return Answer.of(found)
 
 
-def take_some(cases: Sequence[Case], rules: Sequence[str]) -> list[Taken]:
-    """Return how the rules fare on some runs."""
-    return [take(case, rules) for case in cases]
+def _take_some(cases: Sequence[Case], rules: Sequence[str]) -> list[Taken]:
+    return [_take(case, rules) for case in cases]
 
 
-def _lost(case: Case, why: str) -> Taken:
+def _untaken(case: Case, why: str) -> Taken:
     return Taken(case.id, problem=why)
 
 
-def take(case: Case, rules: Sequence[str]) -> Taken:
+def _take(case: Case, rules: Sequence[str]) -> Taken:
     """Return how the rules fare on one run."""
     try:
         trace, marks = case.load()
         run = truth(trace)
     except (TraceError, PredictionError) as error:
-        return Taken(case.id, problem=str(error))
+        return _untaken(case, str(error))
     if run.idle:
         return Taken(case.id)
     outcomes = []
@@ -188,3 +218,53 @@ def take(case: Case, rules: Sequence[str]) -> Taken:
         scored = Scored(case.id, case.group, case.family, score(run, answer))
         outcomes.append(Outcome(rule, scored, answer, why))
     return Taken(case.id, tuple(outcomes), run.active_s)
+
+
+# ---- predictions -------------------------------------------------------------------------------
+
+
+def predictions(
+    cases: Sequence[Recorded], options: dict[str, Any], where: Where
+) -> Iterator[tuple[int, list[Row]]]:
+    """Yield rows in the order of their traces, as they come: (how many so far, some rows).
+
+    Args:
+        cases: The traces.
+        options: Further arguments of `predict_recording`.
+        where: Where to do it.
+
+    Raises:
+        GpuPredictError: As `spread`.
+    """
+    work = functools.partial(_prediction_rows, options=options)
+    waiting: dict[int, list[Row]] = {}
+    done = 0
+    for place, some in spread(work, cases, where, _unpredicted, at_once=AT_ONCE):
+        waiting[place] = some
+        while done in waiting:
+            ready = waiting.pop(done)
+            done += len(ready)
+            yield done, ready
+
+
+def _prediction_rows(cases: Sequence[Recorded], options: dict[str, Any]) -> list[Row]:
+    return [_prediction_row(case, options) for case in cases]
+
+
+def _prediction_row(case: Recorded, options: dict[str, Any]) -> Row:
+    try:
+        trace, marks = case.load()
+        found = predict_recording(trace, marks=marks, **options)
+    except GpuPredictError as error:
+        return _unpredicted(case, str(error))
+    flat: Row = {"trace": case.id, "file": case.path, "problem": ""}
+    for name, value in found.items():
+        if name in ("confidence", "guard"):
+            flat |= {f"{name}_{inner}": one for inner, one in (value or {}).items()}
+        else:
+            flat[name] = value
+    return {name: flat.get(name) for name in PREDICTION_KINDS}
+
+
+def _unpredicted(case: Recorded, why: str) -> Row:
+    return {**dict.fromkeys(PREDICTION_KINDS), "trace": case.id, "file": case.path, "problem": why}

@@ -160,7 +160,7 @@ ROW_KINDS = {
     "alarm_times_s": "[number]",
     **{f"score_{measure}": "number" for measure in MEASURES},
 }
-"""Column of a row -> what is in it, as `columns.ParquetRows` has it."""
+"""Column of a row -> what is in it, as `files.row_file` takes it."""
 
 
 def as_rows(report: Report) -> list[dict[str, Any]]:

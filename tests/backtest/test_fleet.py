@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from jupyter_gpupredict.backtest import cases, columns, files, fleet
-from jupyter_gpupredict.backtest.rows import RowFile
+from jupyter_gpupredict.backtest import cases, files, run
+from jupyter_gpupredict.backtest.files import row_file
 from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
 from jupyter_gpupredict.frontends.cli import main
@@ -51,13 +51,13 @@ def place(tmp_path):
 
 
 def predicted(found):
-    return [row for _, rows in fleet.predict(found, OPTIONS, Where(1)) for row in rows]
+    return [row for _, rows in run.predictions(found, OPTIONS, Where(1)) for row in rows]
 
 
 def test_a_row_says_what_predict_says(place):
     rows = predicted(cases.recorded([str(place)]))
     assert [row["trace"] for row in rows] == ["a", "b", "torn"]
-    assert all(list(row) == list(fleet.KINDS) for row in rows)
+    assert all(list(row) == list(run.PREDICTION_KINDS) for row in rows)
     whole = predict_trace(str(place / "a.csv"), **OPTIONS)
     flat = {
         **{name: value for name, value in whole.items() if name not in ("confidence", "guard")},
@@ -157,8 +157,8 @@ def test_rows_come_in_order_however_they_were_made(place, monkeypatch):
         for start in reversed(range(0, len(items), 2)):
             yield start, work(items[start : start + 2])
 
-    monkeypatch.setattr(fleet, "spread", backwards)
-    told = list(fleet.predict(found, OPTIONS, Where(1)))
+    monkeypatch.setattr(run, "spread", backwards)
+    told = list(run.predictions(found, OPTIONS, Where(1)))
     assert told[-1][0] == len(found)
     assert [row["trace"] for _, rows in told for row in rows] == ["a", "b", "torn"] * 3
 
@@ -177,9 +177,9 @@ def test_every_item_once(at_once):
 def test_rows_are_written_whole_or_not_at_all(tmp_path, place, ending):
     path = tmp_path / f"rows.{ending}"
     rows = predicted(cases.recorded([str(place)]))
-    with RowFile(str(path), fleet.KINDS) as file:
+    with row_file(str(path), run.PREDICTION_KINDS) as write:
         for row in rows:
-            file.write([row])
+            write([row])
     if ending == "jsonl":
         assert [json.loads(line) for line in path.read_text().splitlines()] == rows
     else:
@@ -187,8 +187,8 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path, place, ending):
     before = path.read_bytes()
 
     def fail():
-        with RowFile(str(path), fleet.KINDS) as file:
-            file.write(rows)
+        with row_file(str(path), run.PREDICTION_KINDS) as write:
+            write(rows)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -198,12 +198,12 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path, place, ending):
 
 
 def test_the_same_parquet_however_the_rows_came(tmp_path, monkeypatch):
-    monkeypatch.setattr(columns, "GROUP_ROWS", 7)
+    monkeypatch.setattr(files, "GROUP_ROWS", 7)
     rows = [{"trace": str(n)} for n in range(23)]
     for name, step in (("one", 1), ("many", 23), ("some", 10)):
-        with RowFile(str(tmp_path / f"{name}.parquet"), {"trace": "text"}) as file:
+        with row_file(str(tmp_path / f"{name}.parquet"), {"trace": "text"}) as write:
             for start in range(0, 23, step):
-                file.write(rows[start : start + step])
+                write(rows[start : start + step])
     files_ = {(tmp_path / f"{name}.parquet").read_bytes() for name in ("one", "many", "some")}
     assert len(files_) == 1
 

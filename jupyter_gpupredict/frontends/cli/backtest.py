@@ -37,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
     """Score the rules and print the tables."""
     from jupyter_gpupredict.backtest import plots, run, tables
     from jupyter_gpupredict.backtest.baselines import BASELINES
-    from jupyter_gpupredict.backtest.rows import RowFile
+    from jupyter_gpupredict.backtest.files import row_file
 
     rules = [name.strip() for name in options.rules.split(",") if name.strip()]
     run.check_rules(rules)
@@ -57,8 +57,8 @@ def main(options: argparse.Namespace) -> int:
         written = plots.write(folder, report, cases, ours)
         say(f"{len(written)} files written to {folder}", error=True)
     if options.out:
-        with RowFile(options.out, tables.ROW_KINDS) as file:
-            file.write(tables.as_rows(report))
+        with row_file(options.out, tables.ROW_KINDS) as write:
+            write(tables.as_rows(report))
     if options.json:
         told = {"missing": list(missing), **tables.as_json(report)}
         say(json.dumps(told, allow_nan=False))
