@@ -1,11 +1,12 @@
-"""Rules of other systems and of thumb, to be compared with; for the backtest only, never offered.
+"""Rules of other systems and of thumb, which the backtest compares ours with.
 
-Each is a rule like ours and goes the same way through a trace, without a guard: none of them has
+Each is a rule like ours and goes through a trace the same way, without a guard: none of them has
 one. They count seconds in the counter of 101 bins and leave out leading idle, as ours do.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ class FirstReadings:
     Source: Robusta KRR asks for 100 points and takes their 95th percentile.
     """
 
-    def __init__(self, *, readings: int | None = None, seconds: float | None = None) -> None:
+    def __init__(self, *, readings: float = math.inf, seconds: float = math.inf) -> None:
         self._readings = readings
         self._seconds = seconds
         self._seen = Counter()
@@ -44,7 +45,8 @@ class FirstReadings:
         """Take one reading; the first one behind the beginning fires."""
         if self._start_s is None:
             self._start_s = time_s - weight_s
-        if self._over(time_s) and not self._fired and self._count:
+        over = self._count >= self._readings or time_s - self._start_s > self._seconds + _SLACK
+        if over and not self._fired and self._count:
             self._fired = True
             return self.predict()
         self._seen.add(value, weight_s)
@@ -59,12 +61,6 @@ class FirstReadings:
     def windows(self) -> Sequence[ClosedWindow]:
         """There are none."""
         return ()
-
-    def _over(self, time_s: float) -> bool:
-        if self._readings is not None:
-            return self._count >= self._readings
-        start_s = time_s if self._start_s is None else self._start_s
-        return time_s - start_s > (self._seconds or 0.0) + _SLACK
 
 
 class VpaLiteral:
@@ -121,8 +117,8 @@ class VpaLiteral:
             return None
         covering = self._fading.covering_ratio(self.PERCENTILE) * self.MARGIN
         self._figures.append((covering, found.mean_ratio))
-        apart = [max(one) - min(one) for one in zip(*self._figures, strict=True)]
-        settled = len(self._figures) == self.CHECKS and max(apart) <= self.POINTS / 100 + _SLACK
+        apart = max(max(one) - min(one) for one in zip(*self._figures, strict=True))
+        settled = len(self._figures) == self.CHECKS and apart <= self.POINTS / 100 + _SLACK
         return found if settled else None
 
 
@@ -145,14 +141,6 @@ class Baseline:
     """It uses the run's length, which nobody has before the end: there for scale only."""
 
 
-def _first_share(share: float) -> Baseline:
-    return Baseline(
-        f"the first {100 * share:.0f} % of the run",
-        lambda run, _: FirstReadings(seconds=share * run.active_s),
-        knows_length=True,
-    )
-
-
 BASELINES = {
     "vpa": Baseline(
         "Kubernetes VPA: half-life 24 h, p90 x 1.15, three checks within 5 points",
@@ -160,7 +148,15 @@ BASELINES = {
     ),
     "krr": Baseline("KRR: p95 of the first 100 readings", lambda *_: FirstReadings(readings=100)),
     "first-300s": Baseline("the first 300 s", lambda *_: FirstReadings(seconds=300.0)),
-    "first-10pct": _first_share(0.10),
-    "first-30pct": _first_share(0.30),
+    "first-10pct": Baseline(
+        "the first 10 % of the run",
+        lambda run, _: FirstReadings(seconds=0.10 * run.active_s),
+        knows_length=True,
+    ),
+    "first-30pct": Baseline(
+        "the first 30 % of the run",
+        lambda run, _: FirstReadings(seconds=0.30 * run.active_s),
+        knows_length=True,
+    ),
 }
 """Name in `--rules` -> the rule."""

@@ -6,7 +6,7 @@ import csv
 import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from jupyter_gpupredict.backtest import files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
@@ -41,14 +41,10 @@ class Recorded:
         try:
             return 0.0 if self.part or files.is_url(self.path) else Path(self.path).stat().st_size
         except OSError:
-            return 0.0  # what is wrong with it is told when it is read
+            return 0.0  # reading it says what is wrong
 
     def load(self) -> tuple[Trace, tuple[Mark, ...]]:
-        """Return the trace and what was recorded of its progress.
-
-        Raises:
-            TraceError: It cannot be read.
-        """
+        """Return the trace and its progress as recorded; raise `TraceError` if it is unreadable."""
         if self.part is not None:
             trace = files.read(self.part)
         elif files.is_url(self.path):
@@ -66,21 +62,13 @@ class Simulated:
 
     group: str
     seed: int
+    family: ClassVar[str] = "synthetic"
+    weight: ClassVar[float] = 1.0
 
     @property
     def id(self) -> str:
         """Scenario and seed."""
         return f"{self.group}-{self.seed}"
-
-    @property
-    def family(self) -> str:
-        """All of them are one."""
-        return "synthetic"
-
-    @property
-    def weight(self) -> float:
-        """They are all as long."""
-        return 1.0
 
     def load(self) -> tuple[Trace, tuple[Mark, ...]]:
         """Generate the run; returns its trace and what exact hints would have said."""
@@ -114,12 +102,10 @@ def folder(path: str | Path, where: Sequence[tuple[str, str]] = ()) -> Folder:
         MissingExtra: It takes a library that is not installed.
     """
     place = Path(path)
-    if not place.is_dir():
-        if not files.is_url(str(path)) and not glob.has_magic(str(path)):
-            raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
-        return Folder(_grouped(recorded([str(path)]), where))
+    if not (place.is_dir() or files.is_url(str(path)) or glob.has_magic(str(path))):
+        raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
     if not (place / INDEX).is_file():
-        return Folder(_grouped(recorded([str(path)]), where))
+        return Folder(_alone(recorded([str(path)]), where))
     cases: list[Recorded] = []
     missing: list[str] = []
     for row in _chosen(_read_index(place / INDEX), where):
@@ -150,21 +136,17 @@ def _cases(path: str) -> list[Recorded]:
     name = path.rpartition("/")[2].rpartition(".")[0] or path
     if not path.endswith(".parquet"):
         return [Recorded(name, name, name, path)]
-    found = []
-    for part in files.parts(path):
-        one = part.name or name
-        found.append(Recorded(one, one, one, path, part))
-    return found
+    named = ((part.name or name, part) for part in files.parts(path))
+    return [Recorded(one, one, one, path, part) for one, part in named]
 
 
-def _grouped(cases: Sequence[Recorded], where: Sequence[tuple[str, str]]) -> tuple[Recorded, ...]:
+def _alone(cases: Sequence[Recorded], where: Sequence[tuple[str, str]]) -> tuple[Recorded, ...]:
     """Return those cases that are asked for, each a group of its own."""
     rows = [{"id": case.id, "group": case.group} for case in cases]
     kept = {row["id"] for row in _chosen(rows, where)}
-    chosen = tuple(case for case in cases if case.id in kept)
-    if not chosen:
+    if not kept:
         raise InvalidOption("no trace to score", "see --where")
-    return chosen
+    return tuple(case for case in cases if case.id in kept)
 
 
 def simulated(

@@ -15,22 +15,11 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.backtest import tables
 from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.run import HINTED
+from jupyter_gpupredict.core import svg
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.history import History
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
-from jupyter_gpupredict.core.svg import (
-    ALARM,
-    COVER,
-    LETTER,
-    MEAN,
-    TEXT,
-    USAGE,
-    Frame,
-    document,
-    element,
-    text,
-)
 from jupyter_gpupredict.run import predict_recording
 
 if TYPE_CHECKING:
@@ -46,9 +35,9 @@ USAGE_ROWS = 400
 GREY = "#7c7c7c"
 """Text and grid of the figures: readable on white and on #111."""
 KINDS = {
-    "ours": ("●", "circle", USAGE, USAGE, "ours"),
-    "baseline": ("◆", "diamond", COVER, COVER, "baseline"),
-    "length": ("◇", "diamond", COVER, "#00000000", "knows the length"),
+    "ours": ("●", "circle", svg.USAGE, svg.USAGE, "ours"),
+    "baseline": ("◆", "diamond", svg.COVER, svg.COVER, "baseline"),
+    "length": ("◇", "diamond", svg.COVER, "#00000000", "knows the length"),
 }
 """`Spot.kind` -> (sign, marker, its line, its filling, what it means)."""
 THEME = {
@@ -264,13 +253,13 @@ class Plot:
 
         self.title, self.words = title, words
         shares = y_high <= 1.0
-        self.frame = Frame(52, 706, 44, 260, *x, y_high)
+        self.frame = svg.Frame(52, 706, 44, 260, *x, y_high)
         self.legend: list[tuple[str, str, str]] = []
         """(sign, its colour, what it means)."""
         self.parts = [
-            text(52, 16, title),
-            text(52, 294, labels[0]),
-            text(52, 38, labels[1]),
+            svg.text(52, 16, title),
+            svg.text(52, 294, labels[0]),
+            svg.text(52, 38, labels[1]),
             *self.frame.grid(_ticks(0.0, y_high, shares)),
             *self.frame.ticks(_ticks(*x, shares)),
         ]
@@ -287,11 +276,11 @@ class Plot:
     def svg(self) -> str:
         """Return it as a file of its own."""
         legend = (
-            element("tspan", one, fill=color) + f" {name} " for one, color, name in self.legend
+            svg.element("tspan", one, fill=color) + f" {name} " for one, color, name in self.legend
         )
-        last = element("text", *legend, x=706, y=294, text_anchor="end")
-        return document(
-            720, 300, self.title, *self.parts, last, desc=self.words, look=f'color="{TEXT}"'
+        last = svg.element("text", *legend, x=706, y=294, text_anchor="end")
+        return svg.document(
+            720, 300, self.title, *self.parts, last, desc=self.words, look=f'color="{svg.TEXT}"'
         )
 
     def line(
@@ -356,7 +345,7 @@ def frontier_plot(places: Sequence[Spot], title: str) -> Plot:
     top = min(1.0, math.ceil(10 * highest + 0.5) / 10)  # a whole tenth, with room for a name
     plot = Plot(title, words, labels, (0.0, 1.0), top)
     best = [(one.watched_ratio, one.fc, one.fc) for one in frontier(places)]
-    plot.line(best, COVER, "not beaten in both", dash="4 4")
+    plot.line(best, svg.COVER, "not beaten in both", dash="4 4")
     plot.spots(places)
     return plot
 
@@ -366,11 +355,11 @@ def story_plot(story: Story) -> Plot:
     times_s = [0.0, *(row[0] for row in story.usage), *(step.time_s for step in story.steps)]
     labels = ("seconds", story.metric)
     plot = Plot(story.title, story.words, labels, (min(times_s), max(times_s)), 100.0)
-    plot.line(story.usage, USAGE, "usage", area=True)
-    plot.line(_stairs(story.steps, lambda step: step.target_pct), COVER, "covering usage")
-    plot.line(_stairs(story.steps, lambda step: step.mean_pct), MEAN, "mean", dash="6 3")
-    plot.uprights(story.converged_s, COVER, "converged", 57)
-    plot.uprights(story.alarms_s, ALARM, "alarm", 70, "2 3")
+    plot.line(story.usage, svg.USAGE, "usage", area=True)
+    plot.line(_stairs(story.steps, lambda step: step.target_pct), svg.COVER, "covering usage")
+    plot.line(_stairs(story.steps, lambda step: step.mean_pct), svg.MEAN, "mean", dash="6 3")
+    plot.uprights(story.converged_s, svg.COVER, "converged", 57)
+    plot.uprights(story.alarms_s, svg.ALARM, "alarm", 70, "2 3")
     return plot
 
 
@@ -395,17 +384,17 @@ def _stairs(steps: Sequence[Step], figure: Callable[[Step], float]) -> list[Row]
 
 def _marker(kind: str, x: float, y: float) -> str:
     if kind == "ours":
-        return element("circle", cx=x, cy=y, r=5, fill=USAGE)
+        return svg.element("circle", cx=x, cy=y, r=5, fill=svg.USAGE)
     corners = f"{x},{y - 6} {x + 6},{y} {x},{y + 6} {x - 6},{y}"
-    fill = "none" if kind == "length" else COVER
-    return element("polygon", points=corners, fill=fill, stroke=COVER, stroke_width=1.4)
+    fill = "none" if kind == "length" else svg.COVER
+    return svg.element("polygon", points=corners, fill=fill, stroke=svg.COVER, stroke_width=1.4)
 
 
 def _names(wanted: Sequence[tuple[str, float, float]]) -> Iterator[str]:
     """Yield each name above its marker, moved up until it covers no marker and no other name."""
     taken = [(x - 7, x + 7, y + 5) for _, x, y in wanted]
     for name, x, y in sorted(wanted, key=lambda one: -one[2]):
-        half = LETTER * len(name) / 2
+        half = svg.LETTER * len(name) / 2
         middle = min(706 - half, max(52 + half, x))
         base = y - 9
         while any(
@@ -414,7 +403,7 @@ def _names(wanted: Sequence[tuple[str, float, float]]) -> Iterator[str]:
         ):
             base -= 1.0
         taken.append((middle - half, middle + half, base))
-        yield text(middle, base, name, "middle")
+        yield svg.text(middle, base, name, "middle")
 
 
 def page(title: str, plots: Sequence[Plot], words: str = "") -> str:

@@ -101,7 +101,7 @@ class WidgetView:
         self.subscribers: Sequence[Subscriber] = (self._publisher,)
         self._widget = LiveWidget(
             lambda: self._publisher,
-            figure=bokeh.figure_item("share, %", "MiB") if ui == "bokeh" else {},
+            figure=bokeh.live_item() if ui == "bokeh" else {},
             bokeh_version=bokeh.version() if ui == "bokeh" else "",
             ui=ui,
             pushes=pushes,

@@ -35,7 +35,7 @@ def test_sizes_do_not_grow_with_the_run(seconds):
 
 
 def test_the_figure_is_at_most_10_kb():
-    assert len(json.dumps(bokeh.figure_item("share, %", "MiB"))) <= 10_000
+    assert len(json.dumps(bokeh.live_item())) <= 10_000
 
 
 def test_the_view_is_at_most_30_kb():

@@ -65,29 +65,24 @@ def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> A
     return plot
 
 
-def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
-    """Return the chart as the JSON that BokehJS embeds, at most 10 kB.
+def live_item() -> dict[str, Any]:
+    """Return the live chart as the JSON that BokehJS embeds, at most 10 kB.
 
     Its parts have names, by which the view finds them: sources `share`, `further`, `windows`,
     `cover` and `memory`, ranges `time` and `memory_range`.
-
-    Args:
-        share_label: Words at the upper axis.
-        memory_label: Words at the lower axis.
     """
     from bokeh.layouts import column
     from bokeh.models import ColumnDataSource, HoverTool, Range1d
     from bokeh.plotting import figure
 
-    time = Range1d(0, 10, name="time")
+    plain: dict[str, Any] = {"tools": "", "x_range": Range1d(0, 10, name="time"), **_PLAIN}
     memory_range = Range1d(0, 1, name="memory_range")
     share = ColumnDataSource({"t": [], "low": [], "high": []}, name="share")
     further = ColumnDataSource({"t": [], "high": [], "color": []}, name="further")
     windows = ColumnDataSource({"from": [], "to": [], "shade": []}, name="windows")
     cover = ColumnDataSource({"t": [], "y": []}, name="cover")
     memory = ColumnDataSource({"t": [], "mib": []}, name="memory")
-    plain: dict[str, Any] = {"tools": "", "x_range": time, **_PLAIN}
-    upper = figure(height=170, y_range=Range1d(0, 105), y_axis_label=share_label, **plain)
+    upper = figure(height=170, y_range=Range1d(0, 105), y_axis_label="share, %", **plain)
     upper.quad(
         left="from", right="to", top=105, bottom=0, fill_color=WINDOW, fill_alpha="shade",
         line_alpha=0, source=windows,
@@ -97,7 +92,7 @@ def figure_item(share_label: str, memory_label: str) -> dict[str, Any]:
     line = upper.line(x="t", y="high", line_color=USAGE, line_width=1.6, source=share)
     upper.line(x="t", y="y", line_color=COVER, line_width=2, source=cover)
     upper.add_tools(HoverTool(renderers=[line], tooltips=[("", "@high{0} % at @t{0.0} s")]))
-    lower = figure(height=90, y_range=memory_range, y_axis_label=memory_label, **plain)
+    lower = figure(height=90, y_range=memory_range, y_axis_label="MiB", **plain)
     lower.line(x="t", y="mib", line_color=MEMORY, line_width=1.6, source=memory)
     # Looks for selections, which nobody makes here, are a quarter of the JSON.
     for renderer in (*upper.renderers, *lower.renderers):

@@ -6,22 +6,9 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core import svg
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
-from jupyter_gpupredict.core.svg import (
-    COVER,
-    EMBEDDED,
-    FURTHER,
-    MEMORY,
-    USAGE,
-    WINDOW,
-    Frame,
-    document,
-    element,
-    pieces,
-    polyline,
-    text,
-)
 from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:
@@ -37,23 +24,23 @@ MAX_POINTS = 240
 def draw(run: Run) -> str:
     """Return a run: utilization with windows and covering usage above, memory below."""
     end_s = max([run.duration_s, *(row[0] for row in run.share[-1:])], default=1.0) or 1.0
-    frame = Frame(46, 710, 26, 156, 0.0, end_s, 1.0)
+    frame = svg.Frame(46, 710, 26, 156, 0.0, end_s, 1.0)
     told = run.recommendation
     label = words.label(run.started)
-    return document(
+    return svg.document(
         720,
         250,
         words.prediction(told) if told is not None else "no reading was taken",
-        text(frame.left, 14, f"{METRICS[run.started.share.metric].label}, {label}"),
+        svg.text(frame.left, 14, f"{METRICS[run.started.share.metric].label}, {label}"),
         *_windows(run, frame),
         *frame.grid({0.0: "0 %", 0.5: "50 %", 1.0: "100 %"}),
         *frame.ticks({share * end_s: words.span(share * end_s) for share in (0.0, 0.5, 1.0)}),
         *_further(run, frame),
-        *frame.band(_with_holes(_thinned(run.share)), USAGE),
+        *frame.band(_with_holes(_thinned(run.share)), svg.USAGE),
         *(_prediction(told, frame) if told is not None else ()),
-        *_memory(run.memory, Frame(46, 710, 192, 236, 0.0, end_s, _peak(run.memory))),
+        *_memory(run.memory, svg.Frame(46, 710, 192, 236, 0.0, end_s, _peak(run.memory))),
         desc=label,
-        look=EMBEDDED.format(720),
+        look=svg.EMBEDDED.format(720),
     )
 
 
@@ -66,86 +53,86 @@ def sweep(ratios: Mapping[int, float], knee: float | None, kept: float, device: 
         kept: The limit that is drawn.
         device: Where it was measured.
     """
-    frame = Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)  # ends a little above the uncapped speed
+    frame = svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)  # ends a little above the uncapped speed
     points = sorted(ratios.items())
-    return document(
+    return svg.document(
         560,
         240,
         f"Speed against share of the SMs on {device}",
-        text(frame.left, 14, f"speed, % of uncapped, on {device}"),
+        svg.text(frame.left, 14, f"speed, % of uncapped, on {device}"),
         *frame.grid({ratio: f"{100 * ratio:.0f}" for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)}),
         *frame.ticks({percent: f"{percent}" for percent in (10, 25, 50, 75, 100)}),
-        text(frame.right, 236, "share of the SMs, %", "end"),
-        frame.level(kept, COVER, dash="5 4"),
-        polyline(frame.place(points), USAGE),
+        svg.text(frame.right, 236, "share of the SMs, %", "end"),
+        frame.level(kept, svg.COVER, dash="5 4"),
+        svg.polyline(frame.place(points), svg.USAGE),
         *(
-            element("circle", cx=frame.x(percent), cy=frame.y(ratio), r=3.2, fill=USAGE)
+            svg.element("circle", cx=frame.x(percent), cy=frame.y(ratio), r=3.2, fill=svg.USAGE)
             for percent, ratio in points
         ),
         *(
-            frame.upright(knee, COVER, f"{knee:.0f} %", frame.bottom - 6, high=kept)
+            frame.upright(knee, svg.COVER, f"{knee:.0f} %", frame.bottom - 6, high=kept)
             if knee is not None
             else ()
         ),
-        look=EMBEDDED.format(560),
+        look=svg.EMBEDDED.format(560),
     )
 
 
-def _windows(run: Run, frame: Frame) -> Iterator[str]:
+def _windows(run: Run, frame: svg.Frame) -> Iterator[str]:
     for number, window in enumerate(run.windows):
         x = frame.x(window.from_s)
         if not window.void:
-            yield element(
+            yield svg.element(
                 "rect", x=x, y=frame.top, width=f"{frame.x(window.to_s) - x:.1f}",
-                height=frame.bottom - frame.top, fill=WINDOW,
+                height=frame.bottom - frame.top, fill=svg.WINDOW,
                 fill_opacity=0.16 if number % 2 else 0.09,
             )  # fmt: skip
 
 
-def _prediction(told: Recommendation, frame: Frame) -> list[str]:
+def _prediction(told: Recommendation, frame: svg.Frame) -> list[str]:
     parts = []
     if told.target_ratio is not None:
         label = f"covering usage {words.percent(told.target_ratio)}"
         dash = "" if told.state == "converged" else "5 4"
         over = max(frame.top + 9, frame.y(told.target_ratio) - 4)
         parts += [
-            frame.level(told.target_ratio, COVER, dash),
-            text(frame.right, over, label, "end"),
+            frame.level(told.target_ratio, svg.COVER, dash),
+            svg.text(frame.right, over, label, "end"),
         ]
     if told.converged_at_s is not None:
-        parts += frame.upright(told.converged_at_s, COVER, "converged", frame.bottom - 5)
+        parts += frame.upright(told.converged_at_s, svg.COVER, "converged", frame.bottom - 5)
     return parts
 
 
-def _further(run: Run, frame: Frame) -> list[str]:
+def _further(run: Run, frame: svg.Frame) -> list[str]:
     """Return a thin line with its name for each further device or rank."""
     if not run.further:
         return []
     series = [run.started.share, *(one for one, _ in run.further)]
     names = [escape(words.device(one, run.started)) for one in series]
     parts = [
-        element(
-            "polyline", element("title", name),
+        svg.element(
+            "polyline", svg.element("title", name),
             points=frame.place((t, high) for t, _, high in piece),
             fill="none", stroke=color, stroke_opacity=0.8,
         )
-        for (_, rows), name, color in zip(run.further, names[1:], FURTHER, strict=False)
-        for piece in pieces(_with_holes(rows))
+        for (_, rows), name, color in zip(run.further, names[1:], svg.FURTHER, strict=False)
+        for piece in svg.pieces(_with_holes(rows))
     ]  # fmt: skip
     legend = (
-        element("tspan", "\u25a0", fill=color, dx=8) + element("tspan", f" {name}")
-        for name, color in zip(names, (USAGE, *FURTHER), strict=False)
+        svg.element("tspan", "\u25a0", fill=color, dx=8) + svg.element("tspan", f" {name}")
+        for name, color in zip(names, (svg.USAGE, *svg.FURTHER), strict=False)
     )
-    return [*parts, element("text", *legend, x=frame.left, y=frame.bottom + 27)]
+    return [*parts, svg.element("text", *legend, x=frame.left, y=frame.bottom + 27)]
 
 
-def _memory(rows: Sequence[Row], frame: Frame) -> list[str]:
+def _memory(rows: Sequence[Row], frame: svg.Frame) -> list[str]:
     if not rows:
-        return [text(frame.left, frame.bottom - 22, "memory: not available")]
+        return [svg.text(frame.left, frame.bottom - 22, "memory: not available")]
     return [
-        text(frame.left - 5, frame.top + 8, "mem", "end"),
-        text(frame.right, frame.top - 3, f"peak {words.size(frame.y_high)}", "end"),
-        *frame.curve(_with_holes(_thinned(rows)), MEMORY),
+        svg.text(frame.left - 5, frame.top + 8, "mem", "end"),
+        svg.text(frame.right, frame.top - 3, f"peak {words.size(frame.y_high)}", "end"),
+        *frame.curve(_with_holes(_thinned(rows)), svg.MEMORY),
     ]
 
 
