@@ -72,11 +72,7 @@ def is_url(name: str) -> bool:
 
 
 def open_binary(name: str) -> BinaryIO:
-    """Open a file.
-
-    Raises:
-        Malformed: It cannot be opened.
-    """
+    """Open a file; raise `Malformed` if that fails."""
     try:
         if is_url(name):
             store, path = _store(name)
@@ -164,7 +160,7 @@ def parts(path: str) -> list[Part]:
     """Return the traces of a file, in its order; one of all rows where it has no column `trace`.
 
     Raises:
-        Malformed: It is no Parquet, or the rows of a trace do not stand together.
+        Malformed: The file is not Parquet, or the rows of a trace do not stand together.
         MissingExtra: pyarrow is not installed.
     """
     version = _version(path)
@@ -184,10 +180,10 @@ def parts(path: str) -> list[Part]:
 
 
 def read(part: Part) -> Trace:
-    """Return one trace of a file; as the CSV with the same cells would read.
+    """Return one trace of a file, as the CSV with the same cells reads.
 
     Raises:
-        TraceError: It is no Parquet, or holds no trace.
+        TraceError: The file is not Parquet, or holds no trace.
         MissingExtra: pyarrow is not installed.
     """
     edges = _group_edges(part.path, part.version)
@@ -224,12 +220,9 @@ def _group_edges(path: str, version: str) -> tuple[int, ...]:
 def _read_groups(path: str, version: str, groups: tuple[int, ...]) -> tuple[Any, dict[str, str]]:
     """Return some row groups as a table, and the file's headers."""
     with _parquet(path) as (_, opened):
-        said = opened.schema_arrow.metadata or {}
-        headers = {
-            key.decode(): value.decode(errors="replace")
-            for key, value in said.items()
-            if key in (b"gpu", b"epochs_total")
-        }
+        held = opened.schema_arrow.metadata or {}
+        known = [name for name in ("gpu", "epochs_total") if name.encode() in held]
+        headers = {name: held[name.encode()].decode(errors="replace") for name in known}
         return opened.read_row_groups(list(groups)), headers
 
 
@@ -285,7 +278,9 @@ def row_file(path: str, kinds: Mapping[str, str]) -> Iterator[Callable[[Rows], N
     try:
         with os.fdopen(handle, "wb") as file, form(file, kinds) as write:
             yield write
-        temporary.chmod(0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(place)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -327,9 +322,3 @@ def _arrow_type(pa: Any, kind: str) -> Any:
     if kind.startswith("["):
         return pa.list_(_arrow_type(pa, kind[1:-1]))
     return getattr(pa, _ARROW[kind])()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -81,18 +81,14 @@ def spots(summaries: Mapping[str, Summary]) -> tuple[Spot, ...]:
     for rule, summary in summaries.items():
         known = BASELINES.get(rule)
         kind = "ours" if known is None else "length" if known.knows_length else "baseline"
-        watched, fc, fccov = (
-            summary.macro[name] or 0.0 for name in ("watched_ratio", "fc", "fccov")
-        )
-        found.append(Spot(rule, watched, fc, fccov, kind))
+        names = ("watched_ratio", "fc", "fccov")
+        watched_ratio, fc, fccov = (summary.macro[name] or 0.0 for name in names)
+        found.append(Spot(rule, watched_ratio, fc, fccov, kind))
     return tuple(found)
 
 
 def frontier(places: Sequence[Spot]) -> tuple[Spot, ...]:
-    """Return the rules that no other beats in both, from least to most watched.
-
-    Those that know the run's length do not count.
-    """
+    """Return the rules that no other beats in both; those that know the length do not count."""
     best: list[Spot] = []
     for one in sorted(places, key=lambda one: (one.watched_ratio, one.fc)):
         if one.kind != "length" and (not best or one.fc < best[-1].fc):
@@ -175,7 +171,7 @@ def follow(case: Case, rule: str) -> Story:
 
 
 def prepare(folder: str) -> Path:
-    """Make the folder, before hours are spent on what goes into it, and return it.
+    """Make and return the folder, before hours are spent on what goes into it.
 
     Raises:
         InvalidOption: It cannot be made.
@@ -193,8 +189,8 @@ def write(folder: Path, report: Report, cases: Sequence[Case], rule: str) -> lis
 
     Args:
         folder: What `prepare` returned.
-        report: What `backtest` returned.
-        cases: What it was given.
+        report: What `backtest` returned for the cases.
+        cases: The runs.
         rule: One of our own, not a baseline.
 
     Returns:

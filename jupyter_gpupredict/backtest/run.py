@@ -178,7 +178,7 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     """Return what one rule says of one trace, reading it causally.
 
     Raises:
-        GpuPredictError: It gives no answer.
+        GpuPredictError: The rule gives no answer.
     """
     if rule in BASELINES:
         baseline = BASELINES[rule]

@@ -29,16 +29,7 @@ LETTER = 6.2
 def document(
     width: int, height: int, title: str, *parts: str, desc: str = "", look: str = ""
 ) -> str:
-    """Return a drawing; screen readers read its title and description out.
-
-    Args:
-        width: Of the drawing, in units of which a letter is 11 high.
-        height: Of the drawing.
-        title: What it shows.
-        parts: Its elements, those behind first.
-        desc: The same in more words.
-        look: Further attributes of the root.
-    """
+    """Return a drawing; screen readers read `title` and `desc` out, `look` are more attributes."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'font-family="sans-serif" font-size="11" fill="currentColor" {look}>'
