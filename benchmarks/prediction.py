@@ -20,9 +20,8 @@ from pathlib import Path
 from benchmarks.machine import header
 from benchmarks.paired import paired_difference
 from jupyter_gpupredict.backtest import tables
-from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import INDEX, folder, simulated
-from jupyter_gpupredict.backtest.run import Report, backtest
+from jupyter_gpupredict.backtest.run import BASELINES, Report, backtest
 from jupyter_gpupredict.backtest.score import Score, Summary
 
 TARGET = Path(__file__).with_suffix(".md")

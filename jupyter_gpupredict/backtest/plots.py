@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.backtest import tables
-from jupyter_gpupredict.backtest.baselines import BASELINES
-from jupyter_gpupredict.backtest.run import HINTED
+from jupyter_gpupredict.backtest.run import BASELINES, HINTED
 from jupyter_gpupredict.core import svg
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.history import History

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.backtest.baselines import BASELINES
+from jupyter_gpupredict.backtest.run import BASELINES
 from jupyter_gpupredict.backtest.score import (
     COVERAGE,
     LOW_COVERAGE,

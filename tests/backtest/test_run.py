@@ -4,9 +4,8 @@ from multiprocessing import resource_tracker
 import pytest
 
 from jupyter_gpupredict.backtest import spread, synthetic
-from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import Simulated, folder, simulated
-from jupyter_gpupredict.backtest.run import backtest, check_rules
+from jupyter_gpupredict.backtest.run import BASELINES, backtest, check_rules
 from jupyter_gpupredict.core.errors import InvalidOption, UnknownName
 from jupyter_gpupredict.run import predict_trace
 

@@ -36,7 +36,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Score the rules and print the tables."""
     from jupyter_gpupredict.backtest import plots, run, tables
-    from jupyter_gpupredict.backtest.baselines import BASELINES
     from jupyter_gpupredict.backtest.files import row_file
 
     rules = [name.strip() for name in options.rules.split(",") if name.strip()]
@@ -53,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
     if not report.runs:
         raise InvalidOption("no trace could be scored", _why(report))
     if folder is not None:
-        ours = next((rule for rule in rules if rule not in BASELINES), "default")
+        ours = next((rule for rule in rules if rule not in run.BASELINES), "default")
         written = plots.write(folder, report, cases, ours)
         say(f"{len(written)} files written to {folder}", error=True)
     if options.out:
