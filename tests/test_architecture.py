@@ -24,7 +24,7 @@ DOORS = {
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
-    "bokeh": ["frontends/charts/bokeh.py", "backtest/plots.py"],
+    "bokeh": ["frontends/charts/figures.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
