@@ -14,7 +14,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.machine import header
@@ -99,9 +99,9 @@ def page(recorded: Report, synthetic: Report, seeds: int, origin: str) -> str:
             "Difference with its 95 % bootstrap interval; groups are drawn.",
             differences(recorded, "groups"),
             "### Each group",
-            crossed(ours, tables.by_group),
+            crossed(ours),
             "### Each family",
-            crossed(ours, tables.by_family),
+            crossed(ours, "families"),
             "## Synthetic runs",
             f"{len(synthetic.runs)} runs, {made_hours:.0f} h: {len(some_groups(made))} scenarios "
             f"with the seeds 0 to {seeds - 1}. No rule is told of epochs unless its name says so.",
@@ -111,7 +111,7 @@ def page(recorded: Report, synthetic: Report, seeds: int, origin: str) -> str:
             "Difference with its 95 % bootstrap interval; runs are drawn within their scenario.",
             differences(synthetic, "runs"),
             "### Each scenario",
-            crossed(ours_made, tables.by_group),
+            crossed(ours_made),
             *(
                 f"#### `{rule}`\n\n{every_group(summary)}"
                 for rule, summary in ours_made.items()
@@ -129,10 +129,8 @@ def some_groups(summaries: Mapping[str, Summary]) -> list[str]:
     return list(next(iter(summaries.values())).groups)
 
 
-def crossed(
-    summaries: dict[str, Summary], table: Callable[[dict[str, Summary], Sequence[str]], str]
-) -> str:
-    return "\n\n".join(table(summaries, [measure]) for measure in CROSSED)
+def crossed(summaries: dict[str, Summary], part: str = "groups") -> str:
+    return "\n\n".join(tables.by_group(summaries, [measure], part) for measure in CROSSED)
 
 
 def differences(report: Report, draw: str) -> str:

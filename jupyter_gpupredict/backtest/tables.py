@@ -66,14 +66,24 @@ def by_rule(summaries: Mapping[str, Summary], part: str = "macro") -> str:
     return table("rule", rows)
 
 
-def by_group(summaries: Mapping[str, Summary], measures: Sequence[str]) -> str:
-    """Return one line for each group and, side by side, every rule's figures."""
-    return _crossed("group", {rule: one.groups for rule, one in summaries.items()}, measures)
-
-
-def by_family(summaries: Mapping[str, Summary], measures: Sequence[str]) -> str:
-    """Return one line for each family and, side by side, every rule's figures."""
-    return _crossed("family", {rule: one.families for rule, one in summaries.items()}, measures)
+def by_group(
+    summaries: Mapping[str, Summary], measures: Sequence[str], part: str = "groups"
+) -> str:
+    """Return one line for each group (or of `families`) and, side by side, every rule's figures."""
+    known = {key: (heading, places) for key, heading, places in COLUMNS + GUARD_COLUMNS}
+    held = {rule: getattr(one, part) for rule, one in summaries.items()}
+    names = dict.fromkeys(name for means in held.values() for name in means)
+    pairs = [(measure, rule) for measure in measures for rule in held]
+    return grid(
+        [
+            "group" if part == "groups" else "family",
+            *(f"{marked(rule)} {known[measure][0]}" for measure, rule in pairs),
+        ],
+        [
+            [name, *(_figure(held[rule].get(name, {}).get(m), known[m][1]) for m, rule in pairs)]
+            for name in names
+        ],
+    )
 
 
 def marked(rule: str) -> str:
@@ -174,19 +184,6 @@ def table(first: str, rows: Sequence[tuple[str, int, Means]]) -> str:
         [
             [name, str(count), *(_figure(means.get(key), places) for key, _, places in columns)]
             for name, count, means in rows
-        ],
-    )
-
-
-def _crossed(first: str, held: Mapping[str, dict[str, Means]], measures: Sequence[str]) -> str:
-    known = {key: (heading, places) for key, heading, places in COLUMNS + GUARD_COLUMNS}
-    names = dict.fromkeys(name for means in held.values() for name in means)
-    pairs = [(measure, rule) for measure in measures for rule in held]
-    return grid(
-        [first, *(f"{marked(rule)} {known[measure][0]}" for measure, rule in pairs)],
-        [
-            [name, *(_figure(held[rule].get(name, {}).get(m), known[m][1]) for m, rule in pairs)]
-            for name in names
         ],
     )
 

@@ -50,7 +50,7 @@ def run_svg(run: Run) -> str:
         *_further(run, frame),
         *frame.band(_with_holes(_thinned(run.share)), svg.USAGE),
         *(_prediction(told, frame) if told is not None else ()),
-        *_memory(run.memory, svg.Frame(46, 710, 192, 236, 0.0, end_s, _peak(run.memory))),
+        *_memory(run.memory, end_s),
         desc=label,
         look=svg.EMBEDDED.format(720),
     )
@@ -104,18 +104,16 @@ def _further(run: Run, frame: svg.Frame) -> list[str]:
     return [*parts, svg.element("text", *legend, x=frame.left, y=frame.bottom + 27)]
 
 
-def _memory(rows: Sequence[Row], frame: svg.Frame) -> list[str]:
+def _memory(rows: Sequence[Row], end_s: float) -> list[str]:
+    peak = max((high for _, _, high in rows if not math.isnan(high)), default=0.0) or 1.0
+    frame = svg.Frame(46, 710, 192, 236, 0.0, end_s, peak)
     if not rows:
         return [svg.text(frame.left, frame.bottom - 22, "memory: not available")]
     return [
         svg.text(frame.left - 5, frame.top + 8, "mem", "end"),
-        svg.text(frame.right, frame.top - 3, f"peak {words.size(frame.y_high)}", "end"),
+        svg.text(frame.right, frame.top - 3, f"peak {words.size(peak)}", "end"),
         *frame.curve(_with_holes(_thinned(rows)), svg.MEMORY),
     ]
-
-
-def _peak(rows: Sequence[Row]) -> float:
-    return max((high for _, _, high in rows if not math.isnan(high)), default=0.0) or 1.0
 
 
 def _thinned(rows: Sequence[Row]) -> list[Row]:
