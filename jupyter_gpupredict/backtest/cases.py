@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recording import Trace
 
+    Where = Sequence[tuple[str, str]]
+
 INDEX = "INDEX.tsv"
 """Tab separated: `id` (a file's name without its ending), `group` and any other columns."""
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -88,7 +90,7 @@ class Folder:
     """Rows of the index that have no file."""
 
 
-def folder(path: str | Path, where: Sequence[tuple[str, str]] = ()) -> Folder:
+def folder(path: str | Path, where: Where = ()) -> Folder:
     """Return the traces of a folder, in the order of its index, else by name.
 
     Args:
@@ -140,7 +142,7 @@ def _cases(path: str) -> list[Recorded]:
     return [Recorded(one, one, one, path, part) for one, part in named]
 
 
-def _alone(cases: Sequence[Recorded], where: Sequence[tuple[str, str]]) -> tuple[Recorded, ...]:
+def _alone(cases: Sequence[Recorded], where: Where) -> tuple[Recorded, ...]:
     """Return those cases that are asked for, each a group of its own."""
     rows = [{"id": case.id, "group": case.group} for case in cases]
     kept = {row["id"] for row in _chosen(rows, where)}
@@ -149,16 +151,13 @@ def _alone(cases: Sequence[Recorded], where: Sequence[tuple[str, str]]) -> tuple
     return tuple(case for case in cases if case.id in kept)
 
 
-def simulated(
-    seeds: Iterable[int],
-    where: Sequence[tuple[str, str]] = (),
-    scenarios: Sequence[str] = tuple(synthetic.SCENARIOS),
-) -> tuple[Simulated, ...]:
+def simulated(seeds: Iterable[int], where: Where = ()) -> tuple[Simulated, ...]:
     """Return every scenario with every seed; `where` may name `group` (the scenario) or `seed`."""
-    rows = [{"group": name, "seed": str(seed)} for name in scenarios for seed in seeds]
+    names = synthetic.SCENARIOS
+    rows = [{"group": name, "seed": str(seed)} for name in names for seed in seeds]
     chosen = tuple(Simulated(row["group"], int(row["seed"])) for row in _chosen(rows, where))
     if not chosen:
-        raise InvalidOption("no synthetic run is left", "scenarios: " + ", ".join(scenarios))
+        raise InvalidOption("no synthetic run is left", "scenarios: " + ", ".join(names))
     return chosen
 
 
@@ -176,9 +175,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _chosen(
-    rows: Sequence[dict[str, str]], where: Sequence[tuple[str, str]]
-) -> Iterator[dict[str, str]]:
+def _chosen(rows: Sequence[dict[str, str]], where: Where) -> Iterator[dict[str, str]]:
     columns = set().union(*rows) if rows else set()
     for column, _ in where:
         if column not in columns:

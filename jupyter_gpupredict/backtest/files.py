@@ -3,8 +3,8 @@
 A name with `://` is fsspec's; every other one is a path. Only this module uses fsspec and pyarrow.
 
 A Parquet file holds one trace in the columns of our CSV (`t_s`, `gpu_util_pct`, ...), or many of
-them one after another, told apart by a column `trace`. A fleet of a million short traces is a few
-hundred such files; as many small ones would cost more to open than to read.
+them one after another, with a column `trace` that names them. A fleet of a million short traces is
+a few hundred such files; as many small ones would cost more to open than to read.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _version(name: str) -> str:
             store, path = _store(name)
             return str(store.ukey(path))
         status = Path(name).stat()
-    except Exception:  # noqa: BLE001 - opening it will tell
+    except Exception:  # noqa: BLE001 - opening it says why
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"
 
@@ -237,7 +237,7 @@ def _parquet(path: str) -> Iterator[tuple[Any, Any]]:
             expanded = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
             require_expandable(path, expanded, file.seek(0, os.SEEK_END))
         except (OSError, pa.ArrowException) as error:
-            raise Malformed(f"{path} is no Parquet: {str(error)[:120]}", "was it cut?") from error
+            raise Malformed(f"{path} is not Parquet: {str(error)[:120]}", "was it cut?") from error
         yield pa, opened
 
 
@@ -268,7 +268,7 @@ def row_file(path: str, kinds: Mapping[str, str]) -> Iterator[Callable[[Rows], N
     """
     place = Path(path)
     if place.suffix not in (".parquet", ".jsonl"):
-        raise InvalidOption(f"--out {path} has no form that we write", ".parquet or .jsonl")
+        raise InvalidOption(f"cannot write {path}: its ending is unknown", ".parquet or .jsonl")
     try:
         handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
     except OSError as error:

@@ -135,12 +135,12 @@ def follow(case: Case, rule: str) -> Story:
         history.add(time_s, 100.0 * value)
     steps: list[Step] = []
 
-    def note(time_s: float, told: Recommendation) -> None:
+    def note(time_s: float, advice: Recommendation) -> None:
         target, mean = (
             math.nan if ratio is None else 100.0 * ratio
-            for ratio in (told.target_ratio, told.mean_ratio)
+            for ratio in (advice.target_ratio, advice.mean_ratio)
         )
-        steps.append(Step(time_s, target, mean, told.state == "converged"))
+        steps.append(Step(time_s, target, mean, advice.state == "converged"))
 
     found = predict_recording(
         trace,

@@ -305,19 +305,19 @@ def backtest(
     check_rules(chosen)
     taken: dict[int, list[Taken]] = {}
     done = 0
-    tell = progress or (lambda done, every: None)
-    tell(0, len(cases))
+    report = progress or (lambda done, every: None)
+    report(0, len(cases))
     work = functools.partial(_take_some, rules=chosen)
     where = Where(jobs, scheduler)
     for place, some in spread(work, cases, where, _untaken, weigh=lambda case: case.weight):
         taken[place] = some
         done += len(some)
-        tell(done, len(cases))
+        report(done, len(cases))
     return Report(chosen, tuple(one for _, some in sorted(taken.items()) for one in some))
 
 
 def check_rules(rules: Sequence[str]) -> None:
-    """Raise where a name is no rule's: `UnknownName`, or `InvalidOption` where there is none."""
+    """Raise `UnknownName` for a name that no rule has, and `InvalidOption` without a name."""
     if not rules:
         raise InvalidOption("no rule was named", "--rules default,accurate")
     for rule in rules:
@@ -337,8 +337,8 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
             trace, rule=lambda period_s: baseline.make(run, period_s), guard=False
         )
     else:
-        told = marks if rule.endswith(HINTED) else ()
-        found = predict_recording(trace, rule=rule.removesuffix(HINTED), marks=told)
+        heard = marks if rule.endswith(HINTED) else ()
+        found = predict_recording(trace, rule=rule.removesuffix(HINTED), marks=heard)
     return Answer.of(found)
 
 

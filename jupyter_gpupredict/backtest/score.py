@@ -285,17 +285,10 @@ def summarise(scored: Sequence[Scored]) -> Summary:
 
     Runs of one group are repeats of one configuration and not independent: they share one vote.
     """
-    rows: list[Means] = [asdict(one.score) for one in scored]
-    by_group: dict[str, list[Means]] = {}
-    family_of: dict[str, str] = {}
-    for one, row in zip(scored, rows, strict=True):
-        by_group.setdefault(one.group, []).append(row)
-        family_of.setdefault(one.group, one.family)
-    groups = {group: _means(held) for group, held in by_group.items()}
-    by_family: dict[str, list[Means]] = {}
-    for group, means in groups.items():
-        by_family.setdefault(family_of[group], []).append(means)
-    families = {family: _means(held) for family, held in by_family.items()}
+    rows = [(one.group, asdict(one.score)) for one in scored]
+    groups = _means_by(rows)
+    family_of = {one.group: one.family for one in reversed(scored)}
+    families = _means_by((family_of[group], means) for group, means in groups.items())
     macro = _means(groups.values())
     macro[LOW_COVERAGE] = _low(scored, "coverage_ratio")
     macro[LOW_GUARDED] = _low(scored, "guarded_coverage_ratio")
@@ -303,11 +296,18 @@ def summarise(scored: Sequence[Scored]) -> Summary:
         runs=len(scored),
         macro=macro,
         by_family=_means(families.values()),
-        pooled=_means(rows),
+        pooled=_means(row for _, row in rows),
         groups=groups,
         families=families,
-        group_runs={group: len(held) for group, held in by_group.items()},
+        group_runs=Counter(group for group, _ in rows),
     )
+
+
+def _means_by(rows: Iterable[tuple[str, Means]]) -> dict[str, Means]:
+    held: dict[str, list[Means]] = {}
+    for name, row in rows:
+        held.setdefault(name, []).append(row)
+    return {name: _means(some) for name, some in held.items()}
 
 
 def _means(rows: Iterable[Means]) -> Means:

@@ -166,11 +166,11 @@ def as_rows(report: Report) -> list[dict[str, Any]]:
             why = one.problem or "the device was never used"
             rows.append({**dict.fromkeys(ROW_KINDS), "trace": one.id, "problem": why})
         for outcome in one.outcomes:
-            told = _answer(outcome)
-            told |= {f"score_{name}": value for name, value in told.pop("score").items()}
-            told |= {"trace": told.pop("id"), "alarm_times_s": told.pop("alarms")}
-            told |= {"rule": outcome.rule, "problem": outcome.error}
-            rows.append({name: told[name] for name in ROW_KINDS})
+            row = _answer(outcome)
+            row |= {f"score_{name}": value for name, value in row.pop("score").items()}
+            row |= {"trace": row.pop("id"), "alarm_times_s": row.pop("alarms")}
+            row |= {"rule": outcome.rule, "problem": outcome.error}
+            rows.append({name: row[name] for name in ROW_KINDS})
     return rows
 
 

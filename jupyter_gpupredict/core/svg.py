@@ -39,12 +39,12 @@ def document(
 
 def element(name: str, *children: str, **attributes: object) -> str:
     """Return an element of SVG children; `_` stands for `-`, and an empty value is left out."""
-    told = "".join(
+    named = "".join(
         f' {key.replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
         if value != ""
     )
-    return f"<{name}{told}>{''.join(children)}</{name}>" if children else f"<{name}{told}/>"
+    return f"<{name}{named}>{''.join(children)}</{name}>" if children else f"<{name}{named}/>"
 
 
 def text(x: float, y: float, words: str, anchor: str = "") -> str:
@@ -52,12 +52,10 @@ def text(x: float, y: float, words: str, anchor: str = "") -> str:
     return element("text", escape(words), x=round(x, 1), y=round(y, 1), text_anchor=anchor)
 
 
-def polyline(points: str, color: str, width: float = 1.6, dash: str = "", **other: object) -> str:
+def polyline(points: str, color: str, width: float = 1.6, dash: str = "") -> str:
     """Return a line along points, as `Frame.place` writes them."""
-    return element(
-        "polyline", points=points, fill="none", stroke=color, stroke_width=width,
-        stroke_dasharray=dash, **other,
-    )  # fmt: skip
+    look = {"stroke": color, "stroke_width": width, "stroke_dasharray": dash}
+    return element("polyline", points=points, fill="none", **look)
 
 
 def pieces(rows: Iterable[Row]) -> list[list[Row]]:

@@ -37,19 +37,19 @@ def run_svg(run: Run) -> str:
     """Return a run: utilization with windows and covering usage above, memory below."""
     end_s = max([run.duration_s, *(row[0] for row in run.share[-1:])], default=1.0) or 1.0
     frame = svg.Frame(46, 710, 26, 156, 0.0, end_s, 1.0)
-    told = run.recommendation
+    advice = run.recommendation
     label = words.label(run.started)
     return svg.document(
         720,
         250,
-        words.prediction(told) if told is not None else "no reading was taken",
+        words.prediction(advice) if advice is not None else "no reading was taken",
         svg.text(frame.left, 14, f"{METRICS[run.started.share.metric].label}, {label}"),
         *_windows(run, frame),
         *frame.grid({0.0: "0 %", 0.5: "50 %", 1.0: "100 %"}),
         *frame.ticks({share * end_s: words.span(share * end_s) for share in (0.0, 0.5, 1.0)}),
         *_further(run, frame),
         *frame.band(_with_holes(_thinned(run.share)), svg.USAGE),
-        *(_prediction(told, frame) if told is not None else ()),
+        *(_prediction(advice, frame) if advice is not None else ()),
         *_memory(run.memory, end_s),
         desc=label,
         look=svg.EMBEDDED.format(720),
@@ -67,18 +67,18 @@ def _windows(run: Run, frame: svg.Frame) -> Iterator[str]:
             )  # fmt: skip
 
 
-def _prediction(told: Recommendation, frame: svg.Frame) -> list[str]:
+def _prediction(advice: Recommendation, frame: svg.Frame) -> list[str]:
     parts = []
-    if told.target_ratio is not None:
-        label = f"covering usage {words.percent(told.target_ratio)}"
-        dash = "" if told.state == "converged" else "5 4"
-        over = max(frame.top + 9, frame.y(told.target_ratio) - 4)
+    if advice.target_ratio is not None:
+        label = f"covering usage {words.percent(advice.target_ratio)}"
+        dash = "" if advice.state == "converged" else "5 4"
+        over = max(frame.top + 9, frame.y(advice.target_ratio) - 4)
         parts += [
-            frame.level(told.target_ratio, svg.COVER, dash),
+            frame.level(advice.target_ratio, svg.COVER, dash),
             svg.text(frame.right, over, label, "end"),
         ]
-    if told.converged_at_s is not None:
-        parts += frame.upright(told.converged_at_s, svg.COVER, "converged", frame.bottom - 5)
+    if advice.converged_at_s is not None:
+        parts += frame.upright(advice.converged_at_s, svg.COVER, "converged", frame.bottom - 5)
     return parts
 
 
