@@ -11,6 +11,7 @@ from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.run import predict_trace
+from tests.traces import write_csv
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -19,12 +20,6 @@ OPTIONS = {"rule": "quick"}
 
 def level(value, seconds=900):
     return [0] * 10 + [value] * seconds
-
-
-def write_csv(path, values, memory=None):
-    cells = [f"{n},{v}" + ("" if memory is None else f",{memory}") for n, v in enumerate(values)]
-    head = "t_s,gpu_util_pct" + ("" if memory is None else ",mem_used_mib")
-    path.write_text("\n".join([head, *cells, ""]))
 
 
 def write_packed(path, traces, group_rows=700):
@@ -43,7 +38,7 @@ def write_packed(path, traces, group_rows=700):
 def place(tmp_path):
     folder = tmp_path / "traces"
     folder.mkdir()
-    write_csv(folder / "a.csv", level(50), memory=1000)
+    write_csv(folder / "a.csv", level(50), memory_mib=1000)
     write_csv(folder / "b.csv", level(70))
     (folder / "torn.csv").write_text("t_s,gpu_util_pct\n0,50\n1\n")
     (folder / "notes.txt").write_text("not a trace")
