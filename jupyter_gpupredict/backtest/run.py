@@ -85,25 +85,45 @@ _SLACK = 1e-9
 # ---- baselines ---------------------------------------------------------------------------------
 
 
-class FirstReadings:
+class _Baseline:
+    """The usage so far, which covers a share of the time, with a margin."""
+
+    COVERAGE = 0.95
+    MARGIN = 1.0
+
+    def __init__(self) -> None:
+        self._seen = Counter()
+        self._start_s: float | None = None
+        self._last_s = 0.0
+
+    def predict(self) -> Estimate | None:
+        if self._seen.seconds <= 0.0:
+            return None
+        covering = self._seen.covering_ratio(self.COVERAGE) * self.MARGIN
+        whole = -(-(100.0 * covering - _SLACK) // 1) / 100.0  # up to a whole percent
+        target = min(1.0, max(0.01, whole))
+        return Estimate(self._last_s, target, self._seen.mean_ratio(), (), ())
+
+    def windows(self) -> Sequence[ClosedWindow]:
+        return ()
+
+
+class _FirstReadings(_Baseline):
     """The covering usage of the run's beginning: so many readings, or so many seconds.
 
     Source: Robusta KRR asks for 100 points and takes their 95th percentile.
     """
 
     def __init__(self, *, readings: float = math.inf, seconds: float = math.inf) -> None:
+        super().__init__()
         self._readings = readings
         self._seconds = seconds
-        self._seen = Counter()
         self._count = 0
-        self._start_s: float | None = None
-        self._last_s = 0.0
         self._fired = False
 
     def update(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
     ) -> Estimate | None:
-        """Take one reading; the first one behind the beginning fires."""
         if self._start_s is None:
             self._start_s = time_s - weight_s
         over = self._count >= self._readings or time_s - self._start_s > self._seconds + _SLACK
@@ -115,16 +135,8 @@ class FirstReadings:
         self._last_s = time_s
         return None
 
-    def predict(self) -> Estimate | None:
-        """Return what was seen; None before the first reading."""
-        return _estimate(self._seen, self._last_s, 0.95, 1.0)
 
-    def windows(self) -> Sequence[ClosedWindow]:
-        """There are none."""
-        return ()
-
-
-class VpaLiteral:
+class _VpaLiteral(_Baseline):
     """The CPU recommender of the Kubernetes Vertical Pod Autoscaler, with an agreement to stop at.
 
     A histogram that halves in 24 h, its 90th percentile times 1.15. The autoscaler itself never
@@ -135,24 +147,21 @@ class VpaLiteral:
     """
 
     HALF_LIFE_S = 86_400.0
-    PERCENTILE = 0.90
+    COVERAGE = 0.90
     MARGIN = 1.15
     EVERY_S = 60.0
     CHECKS = 3
     POINTS = 5.0
 
     def __init__(self, period_s: float) -> None:
+        super().__init__()
         self._every_s = max(self.EVERY_S, 10 * period_s)  # a slow log: ten readings a check
-        self._fading = Counter()
         self._figures: deque[tuple[float, float]] = deque(maxlen=self.CHECKS)
-        self._start_s: float | None = None
         self._checked = 0
-        self._last_s = 0.0
 
     def update(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
     ) -> Estimate | None:
-        """Take one reading; it fires when a check that it closes agrees with those before."""
         if self._start_s is None:
             self._start_s = time_s - weight_s
         fired = None
@@ -160,35 +169,19 @@ class VpaLiteral:
             self._checked = int((time_s - self._start_s) / self._every_s)
             fired = self._check()
         # Weights grow instead of fading: the same percentiles, and O(1) a reading.
-        self._fading.add(value, weight_s * 2.0 ** ((time_s - self._start_s) / self.HALF_LIFE_S))
+        self._seen.add(value, weight_s * 2.0 ** ((time_s - self._start_s) / self.HALF_LIFE_S))
         self._last_s = time_s
         return fired
-
-    def predict(self) -> Estimate | None:
-        """Return the figures now; None before the first reading."""
-        return _estimate(self._fading, self._last_s, self.PERCENTILE, self.MARGIN)
-
-    def windows(self) -> Sequence[ClosedWindow]:
-        """There are none."""
-        return ()
 
     def _check(self) -> Estimate | None:
         found = self.predict()
         if found is None:
             return None
-        covering = self._fading.covering_ratio(self.PERCENTILE) * self.MARGIN
+        covering = self._seen.covering_ratio(self.COVERAGE) * self.MARGIN
         self._figures.append((covering, found.mean_ratio))
         apart = max(max(one) - min(one) for one in zip(*self._figures, strict=True))
         settled = len(self._figures) == self.CHECKS and apart <= self.POINTS / 100 + _SLACK
         return found if settled else None
-
-
-def _estimate(seen: Counter, at_s: float, coverage: float, margin: float) -> Estimate | None:
-    if seen.seconds <= 0.0:
-        return None
-    covering = seen.covering_ratio(coverage) * margin
-    whole = -(-(100.0 * covering - _SLACK) // 1) / 100.0  # up to a whole percent
-    return Estimate(at_s, min(1.0, max(0.01, whole)), seen.mean_ratio(), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,18 +198,18 @@ class Baseline:
 BASELINES = {
     "vpa": Baseline(
         "Kubernetes VPA: half-life 24 h, p90 x 1.15, three checks within 5 points",
-        lambda _, period_s: VpaLiteral(period_s),
+        lambda _, period_s: _VpaLiteral(period_s),
     ),
-    "krr": Baseline("KRR: p95 of the first 100 readings", lambda *_: FirstReadings(readings=100)),
-    "first-300s": Baseline("the first 300 s", lambda *_: FirstReadings(seconds=300.0)),
+    "krr": Baseline("KRR: p95 of the first 100 readings", lambda *_: _FirstReadings(readings=100)),
+    "first-300s": Baseline("the first 300 s", lambda *_: _FirstReadings(seconds=300.0)),
     "first-10pct": Baseline(
         "the first 10 % of the run",
-        lambda run, _: FirstReadings(seconds=0.10 * run.active_s),
+        lambda run, _: _FirstReadings(seconds=0.10 * run.active_s),
         knows_length=True,
     ),
     "first-30pct": Baseline(
         "the first 30 % of the run",
-        lambda run, _: FirstReadings(seconds=0.30 * run.active_s),
+        lambda run, _: _FirstReadings(seconds=0.30 * run.active_s),
         knows_length=True,
     ),
 }

@@ -112,14 +112,10 @@ class _Timeline:
         iteration_s: float | None = None,
         stall_every: int = 0,
     ) -> None:
-        """Add iterations.
+        """Add iterations, at most until the end of the run.
 
-        Args:
-            seconds: How long; cut at the end of the run.
-            duty: Busy share of an iteration, 0..1.
-            until_duty: What it has moved to by the end.
-            iteration_s: Length of an iteration, when not the usual.
-            stall_every: One iteration in so many waits 0.2 to 2 s more; 0: none does.
+        `duty` is the busy share of an iteration, which moves to `until_duty` by the end. One
+        iteration in `stall_every` waits 0.2 to 2 s more; 0: none does.
         """
         seconds = min(seconds, self.left_s)
         if seconds <= 0.0:
