@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recording import Trace
 
-    Where = Sequence[tuple[str, str]]
+    Conditions = Sequence[tuple[str, str]]
 
 INDEX = "INDEX.tsv"
 """Tab separated: `id` (a file's name without its ending), `group` and any other columns."""
@@ -90,7 +90,7 @@ class Folder:
     """Rows of the index that have no file."""
 
 
-def folder(path: str | Path, where: Where = ()) -> Folder:
+def folder(path: str | Path, where: Conditions = ()) -> Folder:
     """Return the traces of a folder, in the order of its index, else by name.
 
     Args:
@@ -142,7 +142,7 @@ def _cases(path: str) -> list[Recorded]:
     return [Recorded(one, one, one, path, part) for one, part in named]
 
 
-def _alone(cases: Sequence[Recorded], where: Where) -> tuple[Recorded, ...]:
+def _alone(cases: Sequence[Recorded], where: Conditions) -> tuple[Recorded, ...]:
     """Return those cases that are asked for, each a group of its own."""
     rows = [{"id": case.id, "group": case.group} for case in cases]
     kept = {row["id"] for row in _chosen(rows, where)}
@@ -151,7 +151,7 @@ def _alone(cases: Sequence[Recorded], where: Where) -> tuple[Recorded, ...]:
     return tuple(case for case in cases if case.id in kept)
 
 
-def simulated(seeds: Iterable[int], where: Where = ()) -> tuple[Simulated, ...]:
+def simulated(seeds: Iterable[int], where: Conditions = ()) -> tuple[Simulated, ...]:
     """Return every scenario with every seed; `where` may name `group` (the scenario) or `seed`."""
     names = synthetic.SCENARIOS
     rows = [{"group": name, "seed": str(seed)} for name in names for seed in seeds]
@@ -175,7 +175,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _chosen(rows: Sequence[dict[str, str]], where: Where) -> Iterator[dict[str, str]]:
+def _chosen(rows: Sequence[dict[str, str]], where: Conditions) -> Iterator[dict[str, str]]:
     columns = set().union(*rows) if rows else set()
     for column, _ in where:
         if column not in columns:

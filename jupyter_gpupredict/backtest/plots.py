@@ -38,7 +38,7 @@ KINDS = {
     "baseline": ("◆", "diamond", svg.COVER, svg.COVER, "baseline"),
     "length": ("◇", "diamond", svg.COVER, "#00000000", "knows the length"),
 }
-"""`Spot.kind` -> (sign, marker, its line, its filling, what it means)."""
+"""`FrontierPoint.kind` -> (sign, marker, its line, its filling, what it means)."""
 THEME = {
     "attrs": {
         "Plot": {
@@ -63,7 +63,7 @@ THEME = {
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class FrontierPoint:
     """One rule on the frontier."""
 
     rule: str
@@ -74,7 +74,7 @@ class Spot:
     """`ours`, `baseline`, or `length`: a baseline that knows the run's length."""
 
 
-def spots(summaries: Mapping[str, Summary]) -> tuple[Spot, ...]:
+def points(summaries: Mapping[str, Summary]) -> tuple[FrontierPoint, ...]:
     """Return every rule's place: mean over groups."""
     found = []
     for rule, summary in summaries.items():
@@ -82,13 +82,13 @@ def spots(summaries: Mapping[str, Summary]) -> tuple[Spot, ...]:
         kind = "ours" if known is None else "length" if known.knows_length else "baseline"
         names = ("watched_ratio", "fc", "fccov")
         watched_ratio, fc, fccov = (summary.macro[name] or 0.0 for name in names)
-        found.append(Spot(rule, watched_ratio, fc, fccov, kind))
+        found.append(FrontierPoint(rule, watched_ratio, fc, fccov, kind))
     return tuple(found)
 
 
-def frontier(places: Sequence[Spot]) -> tuple[Spot, ...]:
+def frontier(places: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:
     """Return the rules that no other beats in both; those that know the length do not count."""
-    best: list[Spot] = []
+    best: list[FrontierPoint] = []
     for one in sorted(places, key=lambda one: (one.watched_ratio, one.fc)):
         if one.kind != "length" and (not best or one.fc < best[-1].fc):
             best.append(one)
@@ -106,7 +106,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Trajectory:
     """One rule's way through one trace."""
 
     title: str
@@ -122,7 +122,7 @@ class Story:
     """The outcome in a sentence."""
 
 
-def follow(case: Case, rule: str) -> Story:
+def follow(case: Case, rule: str) -> Trajectory:
     """Return how one of our rules goes through a run.
 
     Raises:
@@ -155,7 +155,7 @@ def follow(case: Case, rule: str) -> Story:
     if alarms:
         words += f"; {len(alarms)} alarms, the first at {alarms[0]:g} s"
     first = () if at_s is None else (at_s,)
-    return Story(
+    return Trajectory(
         title=f"{case.id}, rule {rule}",
         metric=f"{METRICS[share.metric].label}, %",
         usage=tuple(history.rows()),
@@ -204,8 +204,8 @@ def write(folder: Path, report: Report, cases: Sequence[Case], rule: str) -> lis
     for outcome in report.outcomes(rule):
         firsts.setdefault(outcome.scored.group, outcome.scored.id)
     first = [case for case in cases if case.id in firsts.values()]
-    runs = {case.id: story_plot(follow(case, rule)) for case in first}
-    wrong = frontier_plot(spots(summaries), title)
+    runs = {case.id: trajectory_plot(follow(case, rule)) for case in first}
+    wrong = frontier_plot(points(summaries), title)
     texts = {
         "frontier.svg": wrong.svg(),
         "frontier.html": page(
@@ -303,7 +303,7 @@ class Plot:
             self.parts += self.frame.upright(at_s, color, "" if number else label, y, dash)
             self.figure.add_layout(Span(location=at_s, **look))
 
-    def spots(self, places: Sequence[Spot]) -> None:
+    def points(self, places: Sequence[FrontierPoint]) -> None:
         """Draw a marker with its name for each rule."""
         from bokeh.models import ColumnDataSource, HoverTool, LabelSet
 
@@ -332,7 +332,7 @@ class Plot:
         self.figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
 
 
-def frontier_plot(places: Sequence[Spot], title: str) -> Plot:
+def frontier_plot(places: Sequence[FrontierPoint], title: str) -> Plot:
     """Return how much each rule watched against how often it was wrong."""
     words = "; ".join(f"{p.rule}: watched {p.watched_ratio:.2f}, fc {p.fc:.3f}" for p in places)
     labels = ("share of the run that was watched", "wrong (fc), share of all runs")
@@ -341,20 +341,20 @@ def frontier_plot(places: Sequence[Spot], title: str) -> Plot:
     plot = Plot(title, words, labels, (0.0, 1.0), top)
     best = [(one.watched_ratio, one.fc, one.fc) for one in frontier(places)]
     plot.line(best, svg.COVER, "not beaten in both", dash="4 4")
-    plot.spots(places)
+    plot.points(places)
     return plot
 
 
-def story_plot(story: Story) -> Plot:
+def trajectory_plot(shown: Trajectory) -> Plot:
     """Return usage over time with what was predicted meanwhile."""
-    times_s = [0.0, *(row[0] for row in story.usage), *(step.time_s for step in story.steps)]
-    labels = ("seconds", story.metric)
-    plot = Plot(story.title, story.words, labels, (min(times_s), max(times_s)), 100.0)
-    plot.line(story.usage, svg.USAGE, "usage", area=True)
-    plot.line(_stairs(story.steps, lambda step: step.target_pct), svg.COVER, "covering usage")
-    plot.line(_stairs(story.steps, lambda step: step.mean_pct), svg.MEAN, "mean", dash="6 3")
-    plot.uprights(story.converged_s, svg.COVER, "converged", 57)
-    plot.uprights(story.alarms_s, svg.ALARM, "alarm", 70, "2 3")
+    times_s = [0.0, *(row[0] for row in shown.usage), *(step.time_s for step in shown.steps)]
+    labels = ("seconds", shown.metric)
+    plot = Plot(shown.title, shown.words, labels, (min(times_s), max(times_s)), 100.0)
+    plot.line(shown.usage, svg.USAGE, "usage", area=True)
+    plot.line(_stairs(shown.steps, lambda step: step.target_pct), svg.COVER, "covering usage")
+    plot.line(_stairs(shown.steps, lambda step: step.mean_pct), svg.MEAN, "mean", dash="6 3")
+    plot.uprights(shown.converged_s, svg.COVER, "converged", 57)
+    plot.uprights(shown.alarms_s, svg.ALARM, "alarm", 70, "2 3")
     return plot
 
 

@@ -231,7 +231,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class CaseResult:
     """Everything about one run."""
 
     id: str
@@ -246,30 +246,30 @@ class Report:
     """Everything about all runs, in the order they were given."""
 
     rules: tuple[str, ...]
-    taken: tuple[Taken, ...]
+    results: tuple[CaseResult, ...]
 
     def outcomes(self, rule: str) -> tuple[Outcome, ...]:
         """Return one rule's outcomes."""
-        return tuple(o for one in self.taken for o in one.outcomes if o.rule == rule)
+        return tuple(o for one in self.results for o in one.outcomes if o.rule == rule)
 
     def scored(self, rule: str) -> tuple[Scored, ...]:
         """Return one rule's scores."""
         return tuple(outcome.scored for outcome in self.outcomes(rule))
 
     @property
-    def runs(self) -> tuple[Taken, ...]:
+    def runs(self) -> tuple[CaseResult, ...]:
         """The runs that were scored."""
-        return tuple(one for one in self.taken if one.outcomes)
+        return tuple(one for one in self.results if one.outcomes)
 
     @property
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         """Name and reason of each trace that was left out."""
-        return tuple((one.id, one.problem) for one in self.taken if one.problem)
+        return tuple((one.id, one.problem) for one in self.results if one.problem)
 
     @property
     def idle(self) -> tuple[str, ...]:
         """Names of the traces in which the device was never used."""
-        return tuple(one.id for one in self.taken if not one.outcomes and not one.problem)
+        return tuple(one.id for one in self.results if not one.outcomes and not one.problem)
 
 
 def backtest(
@@ -296,17 +296,17 @@ def backtest(
     """
     chosen = tuple(dict.fromkeys(rules))
     check_rules(chosen)
-    taken: dict[int, list[Taken]] = {}
+    results: dict[int, list[CaseResult]] = {}
     done = 0
     report = progress or (lambda done, every: None)
     report(0, len(cases))
-    work = functools.partial(_take_some, rules=chosen)
+    work = functools.partial(_score_cases, rules=chosen)
     where = Where(jobs, scheduler)
-    for place, some in spread(work, cases, where, _untaken, weigh=lambda case: case.weight):
-        taken[place] = some
+    for place, some in spread(work, cases, where, _unscored, weigh=lambda case: case.weight):
+        results[place] = some
         done += len(some)
         report(done, len(cases))
-    return Report(chosen, tuple(one for _, some in sorted(taken.items()) for one in some))
+    return Report(chosen, tuple(one for _, some in sorted(results.items()) for one in some))
 
 
 def check_rules(rules: Sequence[str]) -> None:
@@ -335,23 +335,23 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     return Answer.of(found)
 
 
-def _take_some(cases: Sequence[Case], rules: Sequence[str]) -> list[Taken]:
-    return [_take(case, rules) for case in cases]
+def _score_cases(cases: Sequence[Case], rules: Sequence[str]) -> list[CaseResult]:
+    return [_score_case(case, rules) for case in cases]
 
 
-def _untaken(case: Case, why: str) -> Taken:
-    return Taken(case.id, problem=why)
+def _unscored(case: Case, why: str) -> CaseResult:
+    return CaseResult(case.id, problem=why)
 
 
-def _take(case: Case, rules: Sequence[str]) -> Taken:
+def _score_case(case: Case, rules: Sequence[str]) -> CaseResult:
     """Return how the rules fare on one run."""
     try:
         trace, marks = case.load()
         run = truth(trace)
     except (TraceError, PredictionError) as error:
-        return _untaken(case, str(error))
+        return _unscored(case, str(error))
     if run.idle:
-        return Taken(case.id)
+        return CaseResult(case.id)
     outcomes = []
     for rule in rules:
         why = ""
@@ -361,7 +361,7 @@ def _take(case: Case, rules: Sequence[str]) -> Taken:
             answer, why = Answer.none(run), str(error)
         scored = Scored(case.id, case.group, case.family, score(run, answer))
         outcomes.append(Outcome(rule, scored, answer, why))
-    return Taken(case.id, tuple(outcomes), run.active_s)
+    return CaseResult(case.id, tuple(outcomes), run.active_s)
 
 
 # ---- predictions -------------------------------------------------------------------------------

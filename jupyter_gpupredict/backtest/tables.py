@@ -161,7 +161,7 @@ ROW_KINDS = {
 def as_rows(report: Report) -> list[dict[str, Any]]:
     """Return one row for each run and rule, and one for each trace that was left out."""
     rows = []
-    for one in report.taken:
+    for one in report.results:
         if not one.outcomes:
             why = one.problem or "the device was never used"
             rows.append({**dict.fromkeys(ROW_KINDS), "trace": one.id, "problem": why})

@@ -5,7 +5,7 @@ import pytest
 
 from jupyter_gpupredict.backtest import plots
 from jupyter_gpupredict.backtest.cases import Simulated
-from jupyter_gpupredict.backtest.plots import Spot, follow, frontier
+from jupyter_gpupredict.backtest.plots import FrontierPoint, follow, frontier
 from jupyter_gpupredict.backtest.run import backtest
 from jupyter_gpupredict.core import svg
 
@@ -31,17 +31,20 @@ def test_a_story_tells_what_the_prediction_did(phase):
 
 def test_the_frontier_is_what_nobody_beats_in_both():
     places = [
-        Spot("a", 0.5, 0.1, 0.0, "ours"),
-        Spot("b", 0.6, 0.2, 0.0, "ours"),  # a watches less and errs less
-        Spot("c", 0.2, 0.5, 0.0, "baseline"),
-        Spot("d", 0.1, 0.0, 0.0, "length"),  # knows the length: does not count
+        FrontierPoint("a", 0.5, 0.1, 0.0, "ours"),
+        FrontierPoint("b", 0.6, 0.2, 0.0, "ours"),  # a watches less and errs less
+        FrontierPoint("c", 0.2, 0.5, 0.0, "baseline"),
+        FrontierPoint("d", 0.1, 0.0, 0.0, "length"),  # knows the length: does not count
     ]
     assert [one.rule for one in frontier(places)] == ["c", "a"]
 
 
 def test_the_svg_is_wellformed_small_and_says_it_in_words(phase):
-    places = [Spot("a<b", 0.5, 0.1, 0.0, "ours"), Spot("c", 0.2, 0.5, 0.0, "length")]
-    told = plots.story_plot(phase).svg()
+    places = [
+        FrontierPoint("a<b", 0.5, 0.1, 0.0, "ours"),
+        FrontierPoint("c", 0.2, 0.5, 0.0, "length"),
+    ]
+    told = plots.trajectory_plot(phase).svg()
     frontiers = (plots.frontier_plot(places, "x & y"), plots.frontier_plot([], ""))
     for text in (told, *(one.svg() for one in frontiers)):
         root = ET.fromstring(text)
