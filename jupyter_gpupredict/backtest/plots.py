@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.backtest import tables
-from jupyter_gpupredict.backtest.run import BASELINES, HINTED
+from jupyter_gpupredict.backtest.run import BASELINES, predict_with_ours
 from jupyter_gpupredict.core import svg
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.history import History
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
-from jupyter_gpupredict.run import predict_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,12 +141,7 @@ def follow(case: Case, rule: str) -> Trajectory:
         )
         steps.append(Step(time_s, target, mean, advice.state == "converged"))
 
-    found = predict_recording(
-        trace,
-        rule=rule.removesuffix(HINTED),
-        marks=marks if rule.endswith(HINTED) else (),
-        watch=note,
-    )
+    found = predict_with_ours(rule, trace, marks, note)
     guard = found["guard"] or {"alarms": [], "relearned": []}
     at_s, alarms = found["converged_at_s"], guard["alarms"]
     state = "abstained; observed" if at_s is None else f"converged at {at_s:g} s:"
@@ -186,14 +180,7 @@ def prepare(folder: str) -> Path:
 def write(folder: Path, report: Report, cases: Sequence[Case], rule: str) -> list[Path]:
     """Write the frontier over all rules, and one rule's way through the first run of each group.
 
-    Args:
-        folder: What `prepare` returned.
-        report: What `backtest` returned for the cases.
-        cases: The runs.
-        rule: One of our own, not a baseline.
-
-    Returns:
-        The files: `frontier.html`, `frontier.svg`, `runs.html` and one `run-ID.svg` each.
+    Returns the files: `frontier.html`, `frontier.svg`, `runs.html` and one `run-ID.svg` each.
 
     Raises:
         InvalidOption: A file cannot be written.
@@ -234,14 +221,9 @@ class Plot:
     def __init__(
         self, title: str, words: str, labels: tuple[str, str], x: tuple[float, float], y_high: float
     ) -> None:
-        """Begin a figure.
+        """Begin a figure with the labels of its axes, x and y; `words` say what it shows.
 
-        Args:
-            title: Its title.
-            words: What it shows, for those who do not see it.
-            labels: Of the axes, x and y; both are shares where `y_high` is at most 1.
-            x: Ends of the axis.
-            y_high: End of the axis, which begins at 0.
+        The y axis goes from 0 to `y_high`; both axes are shares where that is at most 1.
         """
         from bokeh.models import NumeralTickFormatter
         from bokeh.plotting import figure

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.backtest.cases import Case, Recorded
     from jupyter_gpupredict.backtest.score import Truth
     from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.recording import Trace
     from jupyter_gpupredict.predict.protocols import Predictor
     from jupyter_gpupredict.predict.window import ClosedWindow
@@ -285,7 +286,7 @@ def backtest(
     Args:
         cases: The runs.
         rules: Names of our rules, which may end in `+hints`, or of baselines.
-        jobs: Worker processes; 1: none, in this one; None: one for each core.
+        jobs: As `spread.Where`.
         scheduler: As `spread.Where`.
         progress: Called with (done, all) at the start and after each run or some of them.
 
@@ -330,9 +331,19 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
             trace, rule=lambda period_s: baseline.make(run, period_s), guard=False
         )
     else:
-        heard = marks if rule.endswith(HINTED) else ()
-        found = predict_recording(trace, rule=rule.removesuffix(HINTED), marks=heard)
+        found = predict_with_ours(rule, trace, marks)
     return Answer.of(found)
+
+
+def predict_with_ours(
+    rule: str,
+    trace: Trace,
+    marks: Sequence[Mark],
+    watch: Callable[[float, Recommendation], None] | None = None,
+) -> dict[str, Any]:
+    """Return what `predict_recording` does for one of our rules, whose name may end in `+hints`."""
+    heard = marks if rule.endswith(HINTED) else ()
+    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=heard, watch=watch)
 
 
 def _score_cases(cases: Sequence[Case], rules: Sequence[str]) -> list[CaseResult]:
@@ -372,13 +383,7 @@ def predictions(
 ) -> Iterator[tuple[int, list[Row]]]:
     """Yield rows in the order of their traces, as they come: (how many so far, some rows).
 
-    Args:
-        cases: The traces.
-        options: Further arguments of `predict_recording`.
-        where: Where to do it.
-
-    Raises:
-        GpuPredictError: As `spread`.
+    `options` are further arguments of `predict_recording`; errors as `spread`.
     """
     work = functools.partial(_prediction_rows, options=options)
     waiting: dict[int, list[Row]] = {}

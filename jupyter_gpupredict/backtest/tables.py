@@ -56,12 +56,7 @@ LEGEND = (
 
 
 def by_rule(summaries: Mapping[str, Summary], part: str = "macro") -> str:
-    """Return one line for each rule.
-
-    Args:
-        summaries: Rule -> its averages.
-        part: `macro`, `by_family` or `pooled`.
-    """
+    """Return one line for each rule; `part` is `macro`, `by_family` or `pooled`."""
     rows = [(marked(rule), one.runs, getattr(one, part)) for rule, one in summaries.items()]
     return table("rule", rows)
 
