@@ -28,12 +28,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def nannies():
     """Two worker processes with nannies, as a user would have them."""
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as made:
         yield made
+
+
+@pytest.fixture
+def cluster(nannies):
+    """The same, once the workers that a test before has killed are back."""
+    with distributed.Client(nannies, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+    return nannies
 
 
 @pytest.fixture
