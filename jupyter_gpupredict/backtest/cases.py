@@ -45,7 +45,7 @@ class Recorded:
         except OSError:
             return 0.0  # reading it says what is wrong
 
-    def load(self) -> tuple[Trace, tuple[Mark, ...]]:
+    def load(self) -> tuple[Trace, Sequence[Mark]]:
         """Return the trace and its progress as recorded; raise `TraceError` if it is unreadable."""
         if self.part is not None:
             trace = files.read(self.part)

@@ -26,7 +26,7 @@ from jupyter_gpupredict.core.errors import (
     UnknownName,
 )
 from jupyter_gpupredict.core.recommendation import Estimate
-from jupyter_gpupredict.predict.counter import Counter
+from jupyter_gpupredict.predict.windows import Counter
 from jupyter_gpupredict.run import predict_recording, rule_names
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.recording import Trace
-    from jupyter_gpupredict.predict.protocols import Predictor
-    from jupyter_gpupredict.predict.window import ClosedWindow
+    from jupyter_gpupredict.predict import Predictor
+    from jupyter_gpupredict.predict.windows import ClosedWindow
 
     Row = dict[str, Any]
 

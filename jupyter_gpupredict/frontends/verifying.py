@@ -15,7 +15,7 @@ from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.mps import PAIRS, sweep, sweep_shares, verify
-from jupyter_gpupredict.predict.paired import KEPT
+from jupyter_gpupredict.predict.slowdown import KEPT
 
 if TYPE_CHECKING:
     import argparse

@@ -17,9 +17,9 @@ from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.export.code import MAGIC, up_to_measured
 from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
 from jupyter_gpupredict.mps.tenancy import Grounds, hosted
-from jupyter_gpupredict.predict import paired
+from jupyter_gpupredict.predict import slowdown
 from jupyter_gpupredict.run.options import code_hash as hash_of
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.stored import STORE_S, build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Verification:
     """Percentage -> speed as a part of the uncapped one; 100 is among them."""
     trials: tuple[Trial, ...]
     unit: Unit
-    knee: paired.Knee | None = None
+    knee: slowdown.Knee | None = None
     """Of a sweep."""
     stored: str = ""
     """Why it was not stored; empty when it was."""
@@ -93,12 +93,12 @@ def verify(
     with hosted(subject.device, grounds) as host:
         trials, unit = _run_all(subject, (100, percent), pairs, bound, host, on_trial)
         speeds = _speeds(trials, unit)
-        found = paired.compare(speeds[percent], speeds[100])
+        found = slowdown.compare(speeds[percent], speeds[100])
         record = _record(
             subject,
             host,
             percent=percent,
-            kept=found.low >= paired.KEPT,
+            kept=found.low >= slowdown.KEPT,
             ratios=(found.value, found.low, found.high),
             method="verify",
             rounds=pairs,
@@ -141,7 +141,7 @@ def sweep(
         speeds = _speeds(trials, unit)
         means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
         ratios = {p: mean / means[100] for p, mean in means.items()}
-        knee = paired.knee(ratios)
+        knee = slowdown.knee(ratios)
 
         def found(percent: int, *, kept: bool) -> Verified:
             passes = [a / b for a, b in zip(speeds[percent], speeds[100], strict=True)]
@@ -157,7 +157,7 @@ def sweep(
                 trials=trials,
             )
 
-        failed = max((p for p, ratio in ratios.items() if ratio < paired.KEPT), default=None)
+        failed = max((p for p, ratio in ratios.items() if ratio < slowdown.KEPT), default=None)
         records = [] if failed is None else [found(failed, kept=False)]
         record = None
         if knee.measured is not None and knee.measured < 100:
@@ -394,13 +394,18 @@ def _record(
 
 
 def _store(*records: Verified) -> str:
+    from jupyter_gpupredict.run.deadline import within
     from jupyter_gpupredict.run.ledger import Ledger
 
     store = build_store()
-    try:
+
+    def add() -> None:
         store.prepare()
         for record in records:
             Ledger(store.root).add(record)
+
+    try:
+        within(STORE_S, add)
     except (OSError, TraceError) as error:
         return str(error)
     return ""

@@ -19,6 +19,7 @@ import pytest
 from jupyter_gpupredict.core.errors import ServerFault
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.mps import (
+    cell_share,
     mps_daemon,
     mps_start,
     mps_start_detached,
@@ -260,10 +261,12 @@ def test_a_foreign_daemon_gets_no_command(folder, machine, monkeypatch, place, u
                 monkeypatch.setattr(
                     "jupyter_gpupredict.mps.surroundings.daemon_in", lambda *_, **__: None
                 )
-            session = build_session(SessionConfig(source="nvml", mps=True))
+            asked = SessionConfig(source="nvml", mps=True)
+            session = build_session(asked, share=cell_share(asked))
             session.start()
             run = session.stop("completed")
             shutdown()
+            process_mps().leave()
             assert (run.applied.joined, "another user's" in run.applied.reason) == (
                 user == 0, user != 0
             )  # fmt: skip

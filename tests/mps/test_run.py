@@ -13,7 +13,7 @@ from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached
+from jupyter_gpupredict.mps import cell_share, mps_start_detached, mps_stop_detached
 from jupyter_gpupredict.mps.identity import identify
 from jupyter_gpupredict.mps.process import CellShare
 from jupyter_gpupredict.mps.waiting import until
@@ -472,7 +472,8 @@ def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
     ended = []
     monkeypatch.setattr(CellShare, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(CellShare, "end", lambda self: ended.append(True))
-    session = build_session(SessionConfig(source="cpu"))
+    asked = SessionConfig(source="cpu")
+    session = build_session(asked, share=cell_share(asked))
     with pytest.raises(KeyboardInterrupt):
         session.start()
     assert ended == [True]
