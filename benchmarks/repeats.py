@@ -17,11 +17,11 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.machine import header
+from benchmarks.paired import paired_difference
 from jupyter_gpupredict.backtest.cases import Recorded, folder
 from jupyter_gpupredict.backtest.score import (
     Answer,
     Scored,
-    paired_difference,
     score,
     summarise,
     truth,

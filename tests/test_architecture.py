@@ -24,7 +24,7 @@ DOORS = {
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
-    "bokeh": ["frontends/charts/bokeh.py", "backtest/plots.py"],
+    "bokeh": ["frontends/charts/figures.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
@@ -84,7 +84,7 @@ DOORS = {
     "distributed": ["backtest/spread.py", "sources/dask.py"],
     "ipyparallel": ["sources/ipp.py"],
     "fsspec": ["backtest/files.py"],
-    "pyarrow": ["backtest/columns.py"],
+    "pyarrow": ["backtest/files.py"],
     "asyncio": [
         "frontends/running.py",
         "frontends/stopping.py",
@@ -160,7 +160,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/store.py", "backtest/rows.py", "testing.py",
+        "run/store.py", "testing.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

@@ -12,7 +12,7 @@ from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends import words
-from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.mps import PAIRS, sweep, sweep_shares, verify
 from jupyter_gpupredict.predict.slowdown import KEPT
@@ -120,13 +120,15 @@ class Found:
     def to_svg(self) -> str:
         """Return speed against share; empty for a single share."""
         knee = self.found.knee
-        return "" if knee is None else chart.svg(self.found.ratios, knee.between, KEPT, "the GPU")
+        return (
+            ""
+            if knee is None
+            else figures.sweep_svg(self.found.ratios, knee.between, KEPT, "the GPU")
+        )
 
     def to_item(self) -> dict[str, Any]:
         """Return the figure as the JSON that BokehJS embeds; errors as `to_bokeh`."""
-        from jupyter_gpupredict.frontends.charts import bokeh
-
-        return bokeh.item(self.to_bokeh())
+        return figures.item(self.to_bokeh())
 
     def to_bokeh(self) -> Any:
         """Return speed against share as a figure for `bokeh.io.show`.
@@ -134,10 +136,8 @@ class Found:
         Raises:
             ImportError: Bokeh is not installed.
         """
-        from jupyter_gpupredict.frontends.charts import bokeh
-
         knee = self.found.knee
-        return bokeh.sweep_figure(dict(self.found.ratios), knee.between if knee else None, KEPT)
+        return figures.sweep_figure(dict(self.found.ratios), knee.between if knee else None, KEPT)
 
     def _knee(self) -> str:
         knee = self.found.knee

@@ -136,13 +136,13 @@ def test_the_standard_input(tmp_path, monkeypatch):
 def test_what_expands_too_far_is_refused(tmp_path):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
-    from jupyter_gpupredict.backtest import columns
+    from jupyter_gpupredict.backtest import files
 
     path = tmp_path / "x.parquet"
     table = pa.table({"t_s": [0.0] * 1_000_000, "gpu_util_pct": [1.0] * 1_000_000})
     pq.write_table(table, path, compression="zstd", use_dictionary=False)
     with pytest.raises(Malformed, match="expands to"):
-        columns.parts(str(path))
+        files.parts(str(path))
 
 
 json_values = st.recursive(

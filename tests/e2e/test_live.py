@@ -151,7 +151,7 @@ def test_another_bokehjs_in_the_tab_is_left_alone(open_sheet):
 def test_a_server_with_another_bokeh_than_the_kernel(open_sheet):
     """The kernel's document wants a version that the server's route does not have."""
     pretend = (
-        "import jupyter_gpupredict.frontends.charts.bokeh as charts\n"
+        "import jupyter_gpupredict.frontends.charts.figures as charts\n"
         "charts.version = lambda: '3.0.77'"
     )
     sheet = open_sheet(LOAD, pretend, spin())
