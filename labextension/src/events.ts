@@ -38,7 +38,7 @@ function read(value: unknown, schema: ISchema): unknown {
     return read(value, SCHEMAS[schema.$ref.split('/').at(-1) as keyof typeof SCHEMAS]);
   }
   if (schema.anyOf) {
-    return first(schema.anyOf, one => read(value, one));
+    return schema.anyOf.map(one => read(value, one)).find(found => found !== undefined);
   }
   switch (schema.type) {
     case undefined:
@@ -56,18 +56,9 @@ function read(value: unknown, schema: ISchema): unknown {
   }
 }
 
-function first(schemas: ISchema[], find: (one: ISchema) => unknown): unknown {
-  for (const one of schemas) {
-    const found = find(one);
-    if (found !== undefined) {
-      return found;
-    }
-  }
-  return undefined;
-}
-
+/** Plain numbers and texts are taken as they are: there may be many, and nothing is left out of them. */
 function readAll(values: unknown[], item: ISchema | undefined): unknown[] | undefined {
-  const found = item ? values.map(value => read(value, item)) : values;
+  const found = item?.$ref ? values.map(value => read(value, item)) : values;
   return found.includes(undefined) ? undefined : found;
 }
 

@@ -65,7 +65,7 @@ def listed(schema: Schema) -> Schema:
 
 
 def closed(optional: Mapping[str, Schema] | None = None, **properties: Schema) -> Schema:
-    """Return the schema of an object that has these properties, all of them and no other."""
+    """Return the schema of an object with these properties: all but the optional ones, no other."""
     return {
         "type": "object",
         "properties": {**properties, **(optional or {})},
