@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import read_given_text
 from jupyter_gpupredict.core.findings import Allowed, Finding, Manifest, Node, Report
-from jupyter_gpupredict.export import documents, stamps
+from jupyter_gpupredict.export import stamps
 from jupyter_gpupredict.export.compatibility import adapters
 from jupyter_gpupredict.export.function.detectors import has_shape
 from jupyter_gpupredict.export.shapes import check_shape
@@ -85,8 +85,10 @@ def _read(path: Path) -> str:
 
 def _recorded(folder: Path) -> dict[str, int | None]:
     """Return the figures that a folder's record says its manifests carry."""
+    from jupyter_gpupredict.export.documents import parse_json
+
     try:
-        record = documents.parse_json(read_given_text(folder / RECORD))
+        record = parse_json(read_given_text(folder / RECORD))
     except (OSError, ValueError, TraceError):
         return {}
     keys = ("sm_percent", "time_percent", "memory_mib")
@@ -100,6 +102,8 @@ def check(
 
     What is checked is their text, read back: nothing may be lost or changed on the way.
     """
+    from jupyter_gpupredict.export.documents import render
+
     allowed = Allowed(
         frozenset(request.knative_features),
         request.max_timeout_s,
@@ -109,7 +113,7 @@ def check(
     )
     findings = []
     for document in manifests:
-        report, unknown = inspect(document.path, documents.render(document), allowed, known)
+        report, unknown = inspect(document.path, render(document), allowed, known)
         findings += [one for one in report.findings if one.level == "error"]
         if unknown:
             findings.append(Finding("no-schema", document.path, "", f"{unknown[0]} is unknown"))
@@ -154,13 +158,15 @@ def _parsed(path: str, text: str) -> list[Any]:
     Raises:
         ValueError: It cannot be read, or holds nothing.
     """
+    from jupyter_gpupredict.export.documents import parse_json, parse_toml, parse_yaml
+
     if path.endswith(".json"):
-        return [documents.parse_json(text)]
+        return [parse_json(text)]
     if path.endswith(".toml"):
-        return [documents.parse_toml(text)]
+        return [parse_toml(text)]
     if not path.endswith(DATA):
         return [text]
-    if found := documents.parse_yaml(text):
+    if found := parse_yaml(text):
         return list(found)
     raise ValueError("holds nothing")
 
