@@ -156,7 +156,7 @@ def test_every_library_enters_by_its_door():
 def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
-        "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
+        "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py",
         "export/function/module.py", "export/function/package.py", "export/checks/",
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",

@@ -50,8 +50,8 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
         isolated = isolate(code, isolation.returns)
         for note in isolated.notes:
             warn(note)
-        with mps.tenancy(options.config) as tenancy:
-            child = mps.IsolatedRun(isolated, tenancy, on_output=_write, on_note=warn)
+        with mps.child_lease(options.config) as lease:
+            child = mps.IsolatedRun(isolated, lease, on_output=_write, on_note=warn)
             try:
                 child.start()
                 ended, ours = _attend(child, lambda: measure(options, cell, child))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.mps.isolation import Isolated, IsolatedRun, isolate
+    from jupyter_gpupredict.mps.lease import Lease, child_lease
     from jupyter_gpupredict.mps.process import (
         cell_share,
         mps_daemon,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         mps_trial,
         process_mps,
     )
-    from jupyter_gpupredict.mps.tenancy import Tenancy, tenancy
     from jupyter_gpupredict.mps.verification import (
         PAIRS,
         Subject,
@@ -38,11 +38,12 @@ __all__ = [
     "PAIRS",
     "Isolated",
     "IsolatedRun",
+    "Lease",
     "Subject",
-    "Tenancy",
     "Verification",
     "bound",
     "cell_share",
+    "child_lease",
     "isolate",
     "mps_daemon",
     "mps_start",
@@ -57,7 +58,6 @@ __all__ = [
     "subject_of_notebook",
     "sweep",
     "sweep_shares",
-    "tenancy",
     "verify",
 ]
 
@@ -67,7 +67,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         import importlib
 
-        for module in ("process", "tenancy", "isolation", "verification"):
+        for module in ("process", "lease", "isolation", "verification"):
             loaded = importlib.import_module(f"{__name__}.{module}")
             if hasattr(loaded, name):
                 return getattr(loaded, name)

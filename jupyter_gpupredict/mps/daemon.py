@@ -20,7 +20,7 @@ from jupyter_gpupredict.mps.surroundings import require_room
 from jupyter_gpupredict.mps.waiting import Patience, until
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.mps.identity import Identity
+    from jupyter_gpupredict.mps.processes import Identity
 
 LIMIT_S = 10.0
 """How long a daemon, and its keeper, may take to start."""

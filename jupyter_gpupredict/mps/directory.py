@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_gpupredict.core.errors import MpsError
-from jupyter_gpupredict.mps.identity import Identity, daemon_in, identify, pid_namespace
+from jupyter_gpupredict.mps.processes import Identity, daemon_in, identify, pid_namespace
 
 MARKER = "gpupredict-mps.json"
 PREFIX = "gpupredict-mps-"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import MpsError, ServerFault
 from jupyter_gpupredict.mps.control import Control
-from jupyter_gpupredict.mps.identity import Identity, servers_in
+from jupyter_gpupredict.mps.processes import Identity, servers_in
 from jupyter_gpupredict.mps.waiting import until
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.ending import overrun, unreachable
 from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.core.progress import Mark, Phase
-from jupyter_gpupredict.mps.tenancy import ChildShare, Tenancy
+from jupyter_gpupredict.mps.lease import ChildLease, Lease
 from jupyter_gpupredict.run.measuring import progress_board, progress_hooks
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class IsolatedRun:
 
     Args:
         isolated: The cell.
-        tenancy: Where it runs: as an MPS client, or as a process like any other.
+        lease: Where it runs: as an MPS client, or as a process like any other.
         on_output: Takes output and the name of its stream.
         on_note: Takes what is to be said about the run.
     """
@@ -145,7 +145,7 @@ class IsolatedRun:
     def __init__(
         self,
         isolated: Isolated,
-        tenancy: Tenancy,
+        lease: Lease,
         *,
         on_output: Callable[[str, str], None],
         on_note: Callable[[str], None],
@@ -153,17 +153,17 @@ class IsolatedRun:
         from jupyter_gpupredict.mps.child import Child
 
         self._isolated = isolated
-        self._tenancy = tenancy
-        self.share: ShareHold = ChildShare(tenancy, self)
+        self._lease = lease
+        self.share: ShareHold = ChildLease(lease, self)
         """How it stands to MPS, for whoever measures it."""
         self.ended: Ended | None = None
         self._child: Child = Child(
             isolated.program,
-            tenancy.environment(os.environ),
+            lease.environment(os.environ),
             on_output=on_output,
             on_mark=progress_board().relay,
             on_note=on_note,
-            before_signal=tenancy.before_signal,
+            before_signal=lease.before_signal,
         )
 
     @property
@@ -227,7 +227,7 @@ class IsolatedRun:
         """Return in words that memory ran out, or MPS was out of reach; empty for all else."""
         if unreachable(fault.message):
             return "CUDA could not reach its MPS server; the kernel's own CUDA is not affected"
-        return overrun(fault, self._tenancy.memory_limit_mib)
+        return overrun(fault, self._lease.memory_limit_mib)
 
     def stop(self) -> str:
         """End the process with all that it started; returns what that took."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from jupyter_gpupredict.core.errors import MpsError
 from jupyter_gpupredict.mps.directory import OwnDirectory, make, read
 from jupyter_gpupredict.mps.ending import end
-from jupyter_gpupredict.mps.identity import identify
+from jupyter_gpupredict.mps.processes import identify
 from jupyter_gpupredict.mps.waiting import until
 
 STAY, LET_GO = b"s", b"."

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from jupyter_gpupredict.core.series import Device
+    from jupyter_gpupredict.mps.client import Limits
     from jupyter_gpupredict.mps.control import Control
     from jupyter_gpupredict.mps.daemon import Daemon
     from jupyter_gpupredict.mps.directory import OwnDirectory
-    from jupyter_gpupredict.mps.limiter import Limits
     from jupyter_gpupredict.run.options import SessionConfig
 
 
@@ -156,7 +156,7 @@ def process_mps() -> ProcessMps:
     return ProcessMps()
 
 
-class CellShare:
+class CellLease:
     """The limits of one run: `core.protocols.ShareHold`."""
 
     def __init__(self, process: ProcessMps, config: SessionConfig) -> None:
@@ -210,7 +210,7 @@ class CellShare:
     # ---- the way in ---------------------------------------------------------------------------
 
     def _limits(self) -> Limits:
-        from jupyter_gpupredict.mps.limiter import Limits
+        from jupyter_gpupredict.mps.client import Limits
 
         return Limits(self._config.mps_percentage, self._config.memory_limit_mib)
 
@@ -227,12 +227,12 @@ class CellShare:
         )
 
     def _apply(self) -> AppliedShare:
-        from jupyter_gpupredict.mps import limiter, surroundings
+        from jupyter_gpupredict.mps import client, surroundings
         from jupyter_gpupredict.mps.control import Control
         from jupyter_gpupredict.mps.directory import own_at
         from jupyter_gpupredict.mps.preflight import require_server
 
-        limiter.require_uninitialised()
+        client.require_uninitialised()
         limits = self._limits()
         self._device = device = surroundings.device(self._config.device, os.environ)
         process, joined = self._process, None
@@ -240,7 +240,7 @@ class CellShare:
             joined = surroundings.joinable(os.environ)
         own = None if joined is None else own_at(joined)
         if joined is not None and own is None:
-            pipe, changes = joined, limiter.joined_client(joined, limits)
+            pipe, changes = joined, client.joined_client(joined, limits)
         elif own is not None:
             if own.gpu_uuid != device.uuid:
                 raise MpsError(f"the MPS daemon in {own.pipe} serves {own.gpu_uuid}")
@@ -252,14 +252,14 @@ class CellShare:
             own = daemon.directory
             pipe, process.control = daemon.pipe_directory, daemon.control
         if own is not None:
-            limiter.require_known(limits, own.commands)
-            changes = limiter.own_client(pipe, device.uuid, limits)
-        self._restore = limiter.apply(changes)
+            client.require_known(limits, own.commands)
+            changes = client.own_client(pipe, device.uuid, limits)
+        self._restore = client.apply(changes)
         self._environ = dict(os.environ)
         return AppliedShare(
             active=True,
-            percentage=limiter.percentage_in(os.environ),
-            memory_limit_bytes=limiter.memory_limit_in(os.environ),
+            percentage=client.percentage_in(os.environ),
+            memory_limit_bytes=client.memory_limit_in(os.environ),
             pipe_directory=str(pipe),
             joined=joined is not None,
             device_sm_count=device.sm_count,
@@ -269,9 +269,9 @@ class CellShare:
 
     def _proven(self, began: AppliedShare) -> AppliedShare:
         """Return the share with what shows that it was in force."""
-        from jupyter_gpupredict.mps import attachment, limiter, surroundings
+        from jupyter_gpupredict.mps import attachment, client, surroundings
 
-        count = limiter.visible_sm_count()
+        count = client.visible_sm_count()
         if count is None and attachment.was_refused(self._process.control, os.getpid()):
             unlimited = replace(began, percentage=None, memory_limit_bytes=None)  # nothing has run
             return replace(unlimited, attached=False, reason=UNREACHABLE)
@@ -302,9 +302,9 @@ class CellShare:
 
     def _inherited(self) -> AppliedShare | None:
         """Return the share of a run that did not ask, where CUDA has found a daemon by itself."""
-        from jupyter_gpupredict.mps import attachment, limiter
+        from jupyter_gpupredict.mps import attachment, client
 
-        count = limiter.visible_sm_count()
+        count = client.visible_sm_count()
         share = inherited(os.environ, count, attachment.own_pids, own=True)
         if share is not None and count is not None:
             self._process.held = share
@@ -330,7 +330,7 @@ def inherited(
         own: This very process is the one that was asked.
         died: It could not be asked any more; limits that it may have had then count as its own.
     """
-    from jupyter_gpupredict.mps import attachment, limiter, surroundings
+    from jupyter_gpupredict.mps import attachment, client, surroundings
 
     folder = surroundings.control_socket(environ)
     if sm_count is None and folder is None:
@@ -341,8 +341,8 @@ def inherited(
         first = surroundings.first_device(environ, sm_count)
     share = AppliedShare(
         active=True,
-        percentage=limiter.percentage_in(environ),
-        memory_limit_bytes=limiter.memory_limit_in(environ),
+        percentage=client.percentage_in(environ),
+        memory_limit_bytes=client.memory_limit_in(environ),
         pipe_directory="" if folder is None else str(folder),
         joined=True,
         attached=None if first is None else attachment.known_to_driver(first.uuid, pids()),
@@ -535,9 +535,9 @@ def _own(directory: OwnDirectory) -> OwnDaemon:
     )
 
 
-def cell_share(config: SessionConfig) -> CellShare | None:
+def cell_share(config: SessionConfig) -> CellLease | None:
     """Return what applies the limits of MPS for a run of this process; None: it is not measured."""
-    return None if config.simulated else CellShare(process_mps(), config)
+    return None if config.simulated else CellLease(process_mps(), config)
 
 
 def mps_daemon(environ: Mapping[str, str] | None = None) -> MpsDaemon:

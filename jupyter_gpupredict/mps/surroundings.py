@@ -18,7 +18,7 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
-from jupyter_gpupredict.mps.identity import daemon_in, owner_uid
+from jupyter_gpupredict.mps.processes import daemon_in, owner_uid
 from jupyter_gpupredict.mps.records import loaded_driver
 from jupyter_gpupredict.sources.driver import cuda, inventory
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, translated

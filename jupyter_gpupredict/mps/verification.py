@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.jsontext import parse
 from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.export.code import MAGIC, up_to_measured
 from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
-from jupyter_gpupredict.mps.tenancy import Grounds, hosted
+from jupyter_gpupredict.mps.lease import Host, hosted
 from jupyter_gpupredict.predict import paired
 from jupyter_gpupredict.run.options import code_hash as hash_of
 from jupyter_gpupredict.run.stored import build_store
@@ -68,7 +68,7 @@ def verify(
     pairs: int = PAIRS,
     *,
     on_trial: Callable[[Trial], None] = lambda _: None,
-    grounds: Grounds | None = None,
+    host: Host | None = None,
 ) -> Verification:
     """Run a function at a share and without one, in pairs, and say how much speed it keeps.
 
@@ -78,7 +78,7 @@ def verify(
         bound: How far each run goes.
         pairs: How many pairs, at least two.
         on_trial: Told of each run.
-        grounds: Where MPS is; None: what is here.
+        host: Where MPS is; None: what is here.
 
     Raises:
         InvalidOption: A value is out of range.
@@ -90,7 +90,7 @@ def verify(
         raise InvalidOption(f"--at {percent} is out of range", "1 to 99: 100 is not capped")
     if not 2 <= pairs <= 100:
         raise InvalidOption(f"--pairs {pairs} is out of range", "2 to 100: one has no interval")
-    with hosted(subject.device, grounds) as host:
+    with hosted(subject.device, host) as host:
         trials, unit = _run_all(subject, (100, percent), pairs, bound, host, on_trial)
         speeds = _speeds(trials, unit)
         found = paired.compare(speeds[percent], speeds[100])
@@ -115,7 +115,7 @@ def sweep(
     bound: Bound,
     *,
     on_trial: Callable[[Trial], None] = lambda _: None,
-    grounds: Grounds | None = None,
+    host: Host | None = None,
 ) -> Verification:
     """Run a function at several shares, down and up again, and find where it begins to lose speed.
 
@@ -126,7 +126,7 @@ def sweep(
         shares: Percentages; 100 is added.
         bound: How far each run goes.
         on_trial: Told of each run.
-        grounds: Where MPS is; None: what is here.
+        host: Where MPS is; None: what is here.
 
     Raises:
         InvalidOption, MpsError, VerifyRefused, KeyboardInterrupt: As `verify`.
@@ -136,7 +136,7 @@ def sweep(
     chosen = tuple(sorted({100, *shares}, reverse=True))
     if len(chosen) < 2:
         raise InvalidOption("--at 100 compares nothing", "--at 70,50,35")
-    with hosted(subject.device, grounds) as host:
+    with hosted(subject.device, host) as host:
         trials, unit = _run_all(subject, chosen, 2, bound, host, on_trial)
         speeds = _speeds(trials, unit)
         means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
@@ -251,7 +251,7 @@ def _run_all(
     shares: Sequence[int],
     rounds: int,
     limit: Bound,
-    host: Grounds,
+    host: Host,
     on_trial: Callable[[Trial], None],
 ) -> tuple[list[Trial], Unit]:
     """Run every share once a round; every other round goes backwards."""
@@ -288,12 +288,12 @@ def _run_all(
     return trials, unit
 
 
-def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
+def _run(subject: Subject, percent: int, limit: Bound, host: Host) -> Trial:
     from jupyter_gpupredict.mps.child import Child
     from jupyter_gpupredict.mps.trials import Count, run
 
-    tenancy = host.tenancy(percent, None)  # 100 too: else a cap of the kernel's is inherited
-    environ = tenancy.environment(os.environ)
+    lease = host.lease(percent, None)  # 100 too: else a cap of the kernel's is inherited
+    environ = lease.environment(os.environ)
     if host.device_uuid:
         environ["CUDA_VISIBLE_DEVICES"] = host.device_uuid  # also at a daemon that was joined
     count = Count(limit)
@@ -302,12 +302,12 @@ def _run(subject: Subject, percent: int, limit: Bound, host: Grounds) -> Trial:
         environ,
         on_output=lambda _stream, _text: None,
         on_mark=count.take,
-        before_signal=tenancy.before_signal,
+        before_signal=lease.before_signal,
     )
-    return run(child, count, limit, percent, tenancy.attached)
+    return run(child, count, limit, percent, lease.attached)
 
 
-def _refuse_unproven(trial: Trial, host: Grounds) -> None:
+def _refuse_unproven(trial: Trial, host: Host) -> None:
     """A process that does not reach its daemon runs on without a cap, and without a word.
 
     So the SMs that CUDA gave decide: all of them without a cap, and fewer under one.
@@ -364,7 +364,7 @@ def _speeds(trials: Sequence[Trial], unit: Unit) -> dict[int, list[float]]:
 
 def _record(
     subject: Subject,
-    host: Grounds,
+    host: Host,
     *,
     percent: int,
     kept: bool,

@@ -31,7 +31,7 @@ from jupyter_gpupredict.mps.control import environment
 from jupyter_gpupredict.mps.daemon import detach, start, sweep
 from jupyter_gpupredict.mps.directory import MARKER, found, make, place, read
 from jupyter_gpupredict.mps.ending import end
-from jupyter_gpupredict.mps.identity import daemon_in, identify
+from jupyter_gpupredict.mps.processes import daemon_in, identify
 from jupyter_gpupredict.mps.surroundings import joinable, running_daemon
 from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script

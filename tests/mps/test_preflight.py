@@ -17,8 +17,8 @@ from jupyter_gpupredict.mps import (
 )
 from jupyter_gpupredict.mps.control import OPTIONAL
 from jupyter_gpupredict.mps.daemon import start
+from jupyter_gpupredict.mps.lease import hosted
 from jupyter_gpupredict.mps.preflight import require_server
-from jupyter_gpupredict.mps.tenancy import hosted
 from tests.fake_nvml.scenario import UUID
 from tests.mps.test_control import RECORDED
 from tests.mps.test_run import WORK, measured
@@ -149,7 +149,7 @@ def test_a_memory_limit_that_the_driver_has_not_costs_only_mps(machine, stand_in
     assert found["mps"]["memory_limit_bytes"] is None
     assert machine.directories() == []
     with pytest.raises(LimitRefused), hosted() as host:
-        host.tenancy(None, 512)
+        host.lease(None, 512)
 
 
 def test_a_client_of_an_old_driver_is_shown_too(machine, stand_in, monkeypatch):

@@ -29,7 +29,7 @@ from jupyter_gpupredict.mps import (
 )
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.directory import found
-from jupyter_gpupredict.mps.identity import daemon_in
+from jupyter_gpupredict.mps.processes import daemon_in
 from jupyter_gpupredict.mps.records import by_driver
 from jupyter_gpupredict.mps.waiting import until
 from jupyter_gpupredict.run import SessionConfig, build_session, shutdown

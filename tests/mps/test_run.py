@@ -14,8 +14,8 @@ from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached
-from jupyter_gpupredict.mps.identity import identify
-from jupyter_gpupredict.mps.process import CellShare
+from jupyter_gpupredict.mps.process import CellLease
+from jupyter_gpupredict.mps.processes import identify
 from jupyter_gpupredict.mps.waiting import until
 from jupyter_gpupredict.run import (
     SessionConfig,
@@ -470,8 +470,8 @@ def test_the_live_view_says_capped(recording):
 
 def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
     ended = []
-    monkeypatch.setattr(CellShare, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr(CellShare, "end", lambda self: ended.append(True))
+    monkeypatch.setattr(CellLease, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(CellLease, "end", lambda self: ended.append(True))
     session = build_session(SessionConfig(source="cpu"))
     with pytest.raises(KeyboardInterrupt):
         session.start()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenancy:
+class Lease:
     """What a child gets before it starts, and what is to be said of it."""
 
     changes: Mapping[str, str | None] = field(default_factory=dict)
@@ -45,10 +45,10 @@ class Tenancy:
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
+class Host:
     """Where children are let in."""
 
-    tenancy: Callable[[int | None, int | None], Tenancy]
+    lease: Callable[[int | None, int | None], Lease]
     """Percentage and memory limit in MiB, None for none -> what a child gets."""
     device_name: str
     driver: str
@@ -66,26 +66,26 @@ class _Measured(Protocol):
     def ended(self) -> Ended | None: ...
 
 
-class ChildShare:
+class ChildLease:
     """How a child stands to MPS: `core.protocols.ShareHold`. Its limits come with its environment.
 
     It is looked at when it has run and before it has ended: a client that is gone proves nothing.
     """
 
-    def __init__(self, tenancy: Tenancy, child: _Measured) -> None:
-        self._tenancy = tenancy
+    def __init__(self, lease: Lease, child: _Measured) -> None:
+        self._lease = lease
         self._child = child
 
     def begin(self) -> AppliedShare:
         """Return what it was given, or why it was not."""
-        return self._tenancy.share
+        return self._lease.share
 
     def end(self) -> AppliedShare:
         """Return the same with what shows that it was in force."""
         from jupyter_gpupredict.mps import surroundings
 
-        share, ended, group = self._tenancy.share, self._child.ended, self._child.pid
-        environ = self._tenancy.environment(os.environ)
+        share, ended, group = self._lease.share, self._child.ended, self._child.pid
+        environ = self._lease.environment(os.environ)
         died = ended is not None and ended.outcome == "died"
         count = ended.sm_count if ended is not None else None
         if not share.active:
@@ -93,7 +93,7 @@ class ChildShare:
             return replace(found, reason=share.reason) if found else share
         if died:
             return replace(share, reason="its process was gone before that could be shown")
-        attached = self._tenancy.attached(group)
+        attached = self._lease.attached(group)
         reason = ""
         if attached is False:
             reason = (
@@ -109,23 +109,23 @@ class ChildShare:
 
 
 @contextlib.contextmanager
-def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterator[Grounds]:
+def hosted(device: str | None = None, host: Host | None = None) -> Iterator[Host]:
     """Have MPS ready for children, and put everything back at the end.
 
     A daemon of this process, or of this user, that runs already is used and left running.
 
     Args:
         device: The GPU: UUID, unique prefix or index; None: the first visible one.
-        grounds: What is ready already; None: what is here.
+        host: What is ready already; None: what is here.
 
     Raises:
         MpsError: There is no MPS here; says what is missing.
         InvalidOption: `device` names no GPU.
     """
-    if grounds is not None:
-        yield grounds
+    if host is not None:
+        yield host
         return
-    from jupyter_gpupredict.mps import limiter, surroundings
+    from jupyter_gpupredict.mps import client, surroundings
     from jupyter_gpupredict.mps.control import Control, program
     from jupyter_gpupredict.mps.directory import own_at
     from jupyter_gpupredict.mps.preflight import require_server
@@ -155,32 +155,32 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
             own = daemon.directory
             pipe, control = daemon.pipe_directory, daemon.control
 
-        def tenancy(percentage: int | None, memory_mib: int | None) -> Tenancy:
-            limits = limiter.Limits(percentage, memory_mib)
+        def lease(percentage: int | None, memory_mib: int | None) -> Lease:
+            limits = client.Limits(percentage, memory_mib)
             if own is not None:
-                limiter.require_known(limits, own.commands)
+                client.require_known(limits, own.commands)
             changes: Mapping[str, str | None] = (
-                limiter.joined_client(pipe, limits)
+                client.joined_client(pipe, limits)
                 if control is None
-                else limiter.own_client(pipe, found.uuid, limits)
+                else client.own_client(pipe, found.uuid, limits)
             )
-            environ = limiter.merged(os.environ, changes)
+            environ = client.merged(os.environ, changes)
             share = AppliedShare(
                 active=True,
-                percentage=limiter.percentage_in(environ),
-                memory_limit_bytes=limiter.memory_limit_in(environ),
+                percentage=client.percentage_in(environ),
+                memory_limit_bytes=client.memory_limit_in(environ),
                 pipe_directory=str(pipe),
                 joined=joined is not None,
                 device_sm_count=found.sm_count,
             )
-            return Tenancy(
+            return Lease(
                 changes,
                 share,
                 before_signal=lambda group: _let_go(control, group),
                 attached=lambda group: _attached(control, found.uuid, group),
             )
 
-        yield Grounds(tenancy, found.name, driver, found.sm_count, found.uuid)
+        yield Host(lease, found.name, driver, found.sm_count, found.uuid)
     finally:
         if started and process.daemon is not None:
             with contextlib.suppress(MpsError):  # a client that does not end: the keeper sees to it
@@ -188,7 +188,7 @@ def hosted(device: str | None = None, grounds: Grounds | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def tenancy(config: SessionConfig) -> Iterator[Tenancy]:
+def child_lease(config: SessionConfig) -> Iterator[Lease]:
     """Have a place for one child; without MPS where there is none and nothing depends on it.
 
     Args:
@@ -208,9 +208,9 @@ def tenancy(config: SessionConfig) -> Iterator[Tenancy]:
                 if limit is not None:
                     message = f"{option} cannot be applied: {error.message}"
                     raise MpsError(message, error.hint) from error
-            yield Tenancy(share=AppliedShare(active=False, reason=str(error)))
+            yield Lease(share=AppliedShare(active=False, reason=str(error)))
             return
-        yield host.tenancy(config.mps_percentage, config.memory_limit_mib)
+        yield host.lease(config.mps_percentage, config.memory_limit_mib)
 
 
 def _let_go(control: Control | None, group: int) -> str:
