@@ -72,7 +72,7 @@ DOORS = {
     "signal": [
         "frontends/stopping.py",
         "backtest/spread.py",
-        "mps/ending.py",
+        "mps/daemon.py",
         "mps/child.py",
         "mps/inside.py",
         "mps/reading.py",
@@ -109,7 +109,7 @@ DOORS = {
         "mps/child.py",
         "mps/reading.py",
     ],
-    "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
+    "select": ["mps/daemon.py", "mps/inside.py"],
     "ipykernel": ["sources/engines/ipp.py"],
     "email": ["sources/driver/prometheus.py"],
     "http": ["sources/driver/prometheus.py"],

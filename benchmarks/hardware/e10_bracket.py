@@ -10,7 +10,7 @@ from benchmarks.hardware.clients import PROGRESS, Client, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.core.events import SamplesTaken
-from jupyter_gpupredict.mps import Subject, bound, verify
+from jupyter_gpupredict.mps import Bound, Subject, verify
 from jupyter_gpupredict.mps.child import Program
 from jupyter_gpupredict.mps.lease import Host, hosted
 from jupyter_gpupredict.run import SessionConfig, build_session
@@ -27,7 +27,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             subject = Subject(Program(text, progress=PROGRESS), None)
             tried = {}
             for share in SHARES:
-                done = verify(subject, share, bound(seconds=options.seconds), 4, host=host)
+                done = verify(subject, share, Bound(seconds=options.seconds), 4, host=host)
                 tried[str(share)] = {
                     "ratio": done.ratios[share],
                     "trials": [[t.percent, t.speed(done.unit), t.sm_count] for t in done.trials],

@@ -12,8 +12,8 @@ from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.mps import client, daemon, surroundings
+from jupyter_gpupredict.mps.control import require_server
 from jupyter_gpupredict.mps.lease import Lease, hosted
-from jupyter_gpupredict.mps.preflight import require_server
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

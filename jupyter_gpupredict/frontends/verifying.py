@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
@@ -14,7 +13,7 @@ from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import sweep as chart
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.mps import PAIRS, sweep, sweep_shares, verify
+from jupyter_gpupredict.mps import PAIRS, SHARES, Bound, sweep, verify
 from jupyter_gpupredict.predict.paired import KEPT
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser, *, sweeps: bool) -> None:
     """Add the options of a verify, or of a sweep."""
     add = parser.add_argument
     if sweeps:
-        default = ",".join(map(str, sweep_shares()))
+        default = ",".join(map(str, SHARES))
         add("--at", metavar="P,P,...", help=f"the shares, in percent (default: {default})")
     else:
         add("--at", type=int, metavar="P", help="the share, in percent (default: the predicted)")
@@ -59,9 +58,9 @@ def run(options: argparse.Namespace, subject: Subject, run_: Run | None, *, swee
     Raises:
         GpuPredictError: One clear line.
     """
-    bound = mps.bound(options.steps, options.seconds)
+    bound = Bound(options.steps, options.seconds)
     if sweeps:
-        shares = sweep_shares() if options.at is None else _shares(options.at)
+        shares = SHARES if options.at is None else _shares(options.at)
         return Found(sweep(subject, shares, bound, on_trial=_tell))
     percent = _predicted(run_) if options.at is None else options.at
     return Found(verify(subject, percent, bound, options.pairs, on_trial=_tell))

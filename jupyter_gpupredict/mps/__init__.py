@@ -8,10 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.mps.isolation import Isolated, IsolatedRun, isolate
-    from jupyter_gpupredict.mps.lease import Lease, child_lease
+    from jupyter_gpupredict.mps.isolation import (
+        Isolated,
+        IsolatedRun,
+        Subject,
+        isolate,
+        subject,
+        subject_of_folder,
+        subject_of_notebook,
+    )
+    from jupyter_gpupredict.mps.lease import Lease, cell_share, child_lease
     from jupyter_gpupredict.mps.process import (
-        cell_share,
         mps_daemon,
         mps_start,
         mps_start_detached,
@@ -23,43 +30,19 @@ if TYPE_CHECKING:
     )
     from jupyter_gpupredict.mps.verification import (
         PAIRS,
-        Subject,
+        SHARES,
+        Bound,
         Verification,
-        bound,
-        subject,
-        subject_of_folder,
-        subject_of_notebook,
         sweep,
-        sweep_shares,
         verify,
     )
 
 __all__ = [
-    "PAIRS",
-    "Isolated",
-    "IsolatedRun",
-    "Lease",
-    "Subject",
-    "Verification",
-    "bound",
-    "cell_share",
-    "child_lease",
-    "isolate",
-    "mps_daemon",
-    "mps_start",
-    "mps_start_detached",
-    "mps_status",
-    "mps_stop",
-    "mps_stop_detached",
-    "mps_trial",
-    "process_mps",
-    "subject",
-    "subject_of_folder",
-    "subject_of_notebook",
-    "sweep",
-    "sweep_shares",
-    "verify",
-]
+    "PAIRS", "SHARES", "Bound", "Isolated", "IsolatedRun", "Lease", "Subject", "Verification",
+    "cell_share", "child_lease", "isolate", "mps_daemon", "mps_start", "mps_start_detached",
+    "mps_status", "mps_stop", "mps_stop_detached", "mps_trial", "process_mps", "subject",
+    "subject_of_folder", "subject_of_notebook", "sweep", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core.ending import Ended, Fault, Fetched
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.mps.processes import members
+from jupyter_gpupredict.mps.processes import Patience, members
 from jupyter_gpupredict.mps.reading import TICK_S, Reader
-from jupyter_gpupredict.mps.waiting import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -1,19 +1,28 @@
-"""What makes a process an MPS client, and how much it gets: its environment when CUDA starts."""
+"""What makes a process an MPS client, how much it gets, and whether it really was one.
+
+Its environment when CUDA starts makes it one. That it was one is shown by the daemon's own list or
+the driver's, and never assumed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ContextExists, LimitRefused
-from jupyter_gpupredict.mps.control import MEMORY_COMMAND
-from jupyter_gpupredict.sources.driver import cuda
+from jupyter_gpupredict.core.errors import ContextExists, LimitRefused, MpsError, TelemetryError
+from jupyter_gpupredict.mps.control import MEMORY_COMMAND, faulted
+from jupyter_gpupredict.mps.daemon import resume
+from jupyter_gpupredict.sources.driver import cuda, inventory
+from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from jupyter_gpupredict.mps.control import Control
 
 PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
@@ -79,7 +88,7 @@ def merged(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
 
 
 def require_known(limits: Limits, commands: frozenset[str]) -> None:
-    """Refuse a limit that the daemon's driver has not.
+    """Refuse a limit that the daemon's driver does not have.
 
     Raises:
         LimitRefused: Memory is to be limited, and this driver's MPS has no such limit.
@@ -100,19 +109,14 @@ def percentage_in(environ: Mapping[str, str]) -> int | None:
 
 
 def memory_limit_in(environ: Mapping[str, str]) -> int | None:
-    """Return the bytes of device memory that a client started here is held to; None: no limit.
+    """Return the bytes of device memory that a client started here may use; None: no limit.
 
-    The smallest of several devices' limits: which of them is used is not told.
+    The smallest of several devices' limits, as nothing says which of them is used.
 
     Source: MPS documentation, CUDA_MPS_PINNED_DEVICE_MEM_LIMIT, such as `0=1G,1=512MB`.
     """
     found = _MEMORY_LIMIT.findall(environ.get(MEMORY, "").upper())
     return min((int(number) << _SHIFTS[unit] for number, unit in found), default=None)
-
-
-def visible_sm_count() -> int | None:
-    """Return the SMs this process was given; None while CUDA has not started in it."""
-    return cuda.visible_sm_count()
 
 
 def require_uninitialised() -> None:
@@ -153,3 +157,88 @@ def _set(changes: Mapping[str, str | None]) -> None:
             os.environ.pop(key, None)
         else:
             os.environ[key] = value
+
+
+# ---- whether it was one -------------------------------------------------------------------------
+
+
+def own_pids() -> frozenset[int]:
+    """Return this process and its descendants."""
+    from jupyter_gpupredict.sources.driver.processes import ProcessTree  # it loads psutil
+
+    tree = ProcessTree()
+    try:
+        tree.walk(0.0)
+        return tree.pids()
+    finally:
+        tree.close()
+
+
+def attached(
+    control: Control | None, gpu_uuid: str, pids: frozenset[int]
+) -> tuple[bool | None, str]:
+    """Return whether one of these processes is a client of MPS.
+
+    Args:
+        control: Our daemon; None: the daemon is somebody else's, and only the driver is asked.
+        gpu_uuid: The device.
+        pids: The processes.
+
+    Returns:
+        None for the first where it cannot be shown; then also why.
+    """
+    found, problem = None, "the driver does not list it"
+    if control is not None:
+        try:
+            resume(control.directory)
+            found = _known_to_daemon(control, pids)
+        except MpsError as error:
+            problem = str(error)
+    return found or known_to_driver(gpu_uuid, pids) or found, problem
+
+
+def _known_to_daemon(control: Control, pids: frozenset[int]) -> bool:
+    clients = control.clients()
+    for server in clients:
+        if control.get_server_status(server) == "FAULT":
+            raise faulted(server)
+    return any(not pids.isdisjoint(of_server) for of_server in clients.values())
+
+
+def known_to_driver(gpu_uuid: str, pids: frozenset[int]) -> bool | None:
+    """Return True if the driver lists one of these processes as an MPS client, else None.
+
+    A driver may have no such list, or count processes in another PID namespace than this one.
+
+    Source: nvmlDeviceGetMPSComputeRunningProcesses.
+    """
+    try:
+        with Nvml() as nvml:
+            inventory.devices(nvml)
+            listed = nvml.mps_pids(gpu_uuid)
+    except (TelemetryError, NvmlError, KeyError):
+        return None
+    return True if not listed.isdisjoint(pids) else None
+
+
+def was_refused(control: Control | None, pid: int) -> bool:
+    """Return whether a process in which CUDA has not started came to our daemon as a client.
+
+    It then got an error, such as 805, at `cuInit`, and gets it again at each further call.
+
+    Source: the daemon's own log.
+    """
+    try:
+        log = "" if control is None else (control.directory.log / "control.log").read_text()
+    except (OSError, ValueError):
+        return False
+    return re.search(rf"NEW CLIENT {pid} ", log) is not None
+
+
+def release(control: Control, pid: int) -> None:
+    """End the contexts of a process through MPS, so that it can be ended without harm to others."""
+    with contextlib.suppress(MpsError):  # it is about to end in any case
+        for server, pids in control.clients().items():
+            if pid in pids:
+                control.terminate_client(server, pid)
+                return

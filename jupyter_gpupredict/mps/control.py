@@ -14,10 +14,13 @@ import re
 import selectors
 import shutil
 import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, ServerFault
-from jupyter_gpupredict.mps.waiting import Patience
+from jupyter_gpupredict.mps.processes import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +36,28 @@ MEMORY_COMMAND = "get_default_device_pinned_mem_limit"
 """Stands for memory limits of clients: they came with it."""
 OPTIONAL = ("get_server_status", "terminate_client", MEMORY_COMMAND)
 """Commands that some drivers lack."""
+_KNOWN = {
+    470: frozenset[str](),
+    535: frozenset({"terminate_client", MEMORY_COMMAND}),
+    550: frozenset(OPTIONAL),
+    555: frozenset(OPTIONAL),
+}
+"""Driver branch -> which of `OPTIONAL` NVIDIA's own daemon of it knew, asked without a GPU.
+
+A test holds this table against the replies in `tests/fake_mps/replies`, which
+`python -m tests.fake_mps.record` takes.
+"""
+_VERSION_FILE = Path("/proc/driver/nvidia/version")
+SERVER_LIMIT_S = 10.0
+LOOK_S = 0.3
+"""Between two looks at the servers: one that dies at once may be in the list for a moment."""
 _LARGEST_ANSWER_BYTES = 1 << 18
 _NO_DAEMON = "Cannot find MPS control daemon process"
 _UNKNOWN = re.compile(r'Unknown command "[^"]*"')
 _NOTHING_THERE = re.compile(r"Server( \d+)? not found!?")
 _STATES = ("INITIALIZING", "ACTIVE", "FAULT")
+_EXITED = re.compile(r"Server \d+ exited with status \d+")
+_HEAD = re.compile(r"^\[[^\]]*\] ")
 
 
 def program() -> str:
@@ -150,10 +170,7 @@ class Control:
     ) -> list[str]:
         """Send one command; return the lines of its answer without blank ones.
 
-        Args:
-            command: What to send.
-            limit_s: How long the answer may take; None: as usual.
-            silent_failure: Exit status 1 without a word is an answer.
+        With `silent_failure`, exit status 1 without a word is an answer.
         """
         code, text = _run(
             [program()], command, environment(self.directory), limit_s or self._limit_s
@@ -164,6 +181,52 @@ class Control:
         if code != 0 and not (silent_failure and code == 1 and not lines):
             raise ServerFault(f"{command}: exit status {code}: {_quoted(lines)}")
         return lines
+
+
+def require_server(directory: OwnDirectory, limit_s: float = SERVER_LIMIT_S) -> int:
+    """Have a daemon of ours run this user's server, and watch it; returns the server's PID.
+
+    Before any process becomes a client: one that finds a daemon whose server cannot start gets CUDA
+    error 805, at each later call too, and CUDA is then unusable in that process.
+
+    Raises:
+        ServerFault: It does not start; says why, as far as the daemon's logs tell.
+        ControlTimeout: The daemon gives no answer, or no server is there in time.
+        MpsError: The daemon cannot be asked.
+    """
+    control = Control(directory)
+    patience = Patience(limit_s, "the MPS server to start")
+    written = len(_log(directory, "control.log"))
+    seen = set(control.get_server_list())
+    if not seen:
+        control.start_server(os.geteuid())
+    while not patience.over:
+        time.sleep(LOOK_S)
+        listed = set(control.get_server_list())
+        for pid in sorted(listed & seen):
+            state = control.get_server_status(pid)
+            if state == "FAULT":
+                raise faulted(pid)
+            if state == "ACTIVE" or "get_server_status" not in directory.commands:
+                return pid
+        if not listed and _EXITED.search(_log(directory, "control.log")[written:]):
+            raise ServerFault(f"the MPS server does not start: {_reason(directory)}")
+        seen = listed
+    raise ControlTimeout(f"no MPS server has started in {limit_s:g} s: {_reason(directory)}")
+
+
+def _reason(directory: OwnDirectory) -> str:
+    """Return the last line of the server's log; where it is empty, what the daemon saw."""
+    said = [line.strip() for line in _log(directory, "server.log").splitlines() if line.strip()]
+    seen = _EXITED.findall(_log(directory, "control.log"))
+    return _HEAD.sub("", [*seen, *said][-1])[:300] if seen or said else "its logs say nothing"
+
+
+def _log(directory: OwnDirectory, name: str) -> str:
+    try:
+        return (directory.log / name).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _run(
@@ -235,3 +298,46 @@ def _strange(command: str, lines: list[str]) -> ServerFault:
 
 def _quoted(lines: list[str]) -> str:
     return repr(" / ".join(lines)[:200]) if lines else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one driver branch's daemon knows, or one daemon that was asked."""
+
+    source: str
+    """`the record of 550`, or `asking it`."""
+    commands: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        """What works with it and what does not, in words."""
+        can = {"terminate_client": "ending one client", MEMORY_COMMAND: "memory limits"}
+        works = [words for name, words in can.items() if name in self.commands]
+        lacks = [words for name, words in can.items() if name not in self.commands]
+        missing = f"; not: {', '.join(lacks)}" if lacks else ""
+        return f"{', '.join(['--mps', 'proof of attachment', *works])}{missing} (by {self.source})"
+
+
+def by_driver(version: str) -> Record | None:
+    """Return what a driver's MPS knows: the newest record that is not newer than the driver.
+
+    None for a driver that is older than all records, or whose version is not known.
+
+    >>> by_driver("570.86.15").source
+    'the record of 555'
+    """
+    branch = version.partition(".")[0]
+    past = [one for one in _KNOWN if branch.isdecimal() and one <= int(branch)]
+    return Record(f"the record of {max(past)}", _KNOWN[max(past)]) if past else None
+
+
+def loaded_driver() -> str:
+    """Return the version of the kernel's NVIDIA driver; empty where there is none.
+
+    Source: /proc/driver/nvidia/version.
+    """
+    try:
+        found = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", _VERSION_FILE.read_text(errors="replace"))
+    except OSError:
+        return ""
+    return found.group(1) if found else ""

@@ -1,4 +1,11 @@
-"""A control daemon of our own: started in a fresh directory, watched by a keeper, quit by us."""
+"""A control daemon of our own: started in a fresh directory, watched by a keeper, ended by us.
+
+The keeper is a small process that makes the directory, and ends daemon and directory when its owner
+is gone. It comes before the directory and leads a session of its own, so there is no moment at
+which a kill of the owner leaves anything behind. It sleeps in the kernel until the owner's process
+ends (pidfd_open(2)), or until it hears that all is tidied up. A daemon that was started from a
+terminal is owned by its keeper, which then waits for the daemon itself.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +13,35 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, MpsError
+from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, MpsError, ServerFault
 from jupyter_gpupredict.mps.control import Control, environment, program
-from jupyter_gpupredict.mps.directory import OwnDirectory, found, place, read
-from jupyter_gpupredict.mps.ending import end
-from jupyter_gpupredict.mps.keeper import LET_GO, STAY
-from jupyter_gpupredict.mps.surroundings import require_room
-from jupyter_gpupredict.mps.waiting import Patience, until
+from jupyter_gpupredict.mps.directory import OwnDirectory, found, make, place, read
+from jupyter_gpupredict.mps.processes import Patience, identify, servers_in, until
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.mps.processes import Identity
 
 LIMIT_S = 10.0
 """How long a daemon, and its keeper, may take to start."""
+SERVERS_S = 2
+"""How long a daemon lets its servers finish before it ends them."""
+ANSWER_S = 2.5
+QUIT_S, TERMINATED_S, KILLED_S = 4.0, 3.5, 1.0
+"""How long each step is waited for: with the answer less than ten seconds. NVIDIA's daemon is gone
+1.3 to 1.9 s after `quit`, and 1 to 2 s after SIGTERM."""
+_STAY, _LET_GO = b"s", b"."
+"""What an owner tells its keeper: you own it from now on; all is tidied up, end."""
+_STARTS_S = 1.0
+"""For so long a daemon may be on its way that its owner, now dead, has started."""
 _KEEPER = (
-    "import sys; sys.path.append(sys.argv[1]); from jupyter_gpupredict.mps import keeper; "
-    "sys.exit(keeper.main(*sys.argv[2:]))"
+    "import sys; sys.path.append(sys.argv[1]); from jupyter_gpupredict.mps import daemon; "
+    "sys.exit(daemon.keep(*sys.argv[2:]))"
 )
 _PACKAGES = str(Path(__file__).parents[2])
 """Where this package lies, which a fresh interpreter might not look at."""
@@ -91,15 +106,27 @@ class Daemon:
         end(self.directory)  # where that fails, the keeper tries again when this process ends
         _dismiss(self._keeper)
 
+    def detach(self) -> OwnDirectory:
+        """Let it outlive this process, until `end`: for a terminal.
+
+        Raises:
+            DaemonNotRunning: It, or its keeper, has ended meanwhile.
+        """
+        _tell(self._keeper, _STAY)
+        directory = _made(self._keeper)
+        _close_pipes(self._keeper)
+        self.hand_over()
+        return directory
+
     def hand_over(self) -> None:
         """Leave the end to the keeper: this process is a client itself, and about to end."""
-        _leave_alone(self._keeper)
+        self._keeper.returncode = 0  # it outlives this process on purpose: nothing to wait for
 
 
 def start(gpu_uuid: str) -> Daemon:
     """Start a daemon for one device, which ends with this process at the latest.
 
-    It has no server yet: see `preflight.require_server` before any process becomes a client.
+    It has no server yet: see `control.require_server` before any process becomes a client.
 
     Raises:
         DaemonNotRunning: The program is missing, or refuses.
@@ -108,6 +135,8 @@ def start(gpu_uuid: str) -> Daemon:
         MpsError: There is no place for its directories, or no room on the device.
         SourceUnavailable: There is no driver.
     """
+    from jupyter_gpupredict.mps.surroundings import require_room  # no driver in a keeper
+
     program()
     require_room(gpu_uuid)
     sweep()
@@ -127,20 +156,6 @@ def start(gpu_uuid: str) -> Daemon:
     return Daemon(directory, process, keeper)
 
 
-def detach(daemon: Daemon) -> OwnDirectory:
-    """Let a daemon outlive this process, until `end`: for a terminal.
-
-    Raises:
-        DaemonNotRunning: It, or its keeper, has ended meanwhile.
-    """
-    keeper = daemon._keeper  # noqa: SLF001 - of this module
-    _tell(keeper, STAY)
-    directory = _made(keeper)
-    _close_pipes(keeper)
-    _leave_alone(keeper)
-    return directory
-
-
 def sweep() -> list[Path]:
     """End and remove what dead owners of ours left behind; return the directories removed.
 
@@ -153,6 +168,9 @@ def sweep() -> list[Path]:
                 end(directory)
                 swept.append(directory.path)
     return swept
+
+
+# ---- its start ----------------------------------------------------------------------------------
 
 
 def _launch(directory: OwnDirectory) -> tuple[OwnDirectory, Identity]:
@@ -196,6 +214,91 @@ def _listens(control: Control) -> bool:
     return True
 
 
+def _first_line(said: Path) -> str:
+    lines = said.read_bytes()[:2000].decode(errors="replace").split("\n")
+    return next((repr(line.strip()) for line in lines if line.strip()), "it gives no reason")
+
+
+def _abandon(directory: OwnDirectory | None, keeper: subprocess.Popen[bytes] | None) -> None:
+    """End what has not come up, without a word; what does not end is left to the keeper."""
+    try:
+        if directory is not None:
+            end(directory)
+    except MpsError:  # what brought us here is what is reported
+        if keeper is not None:
+            _close_pipes(keeper)
+            keeper.returncode = 0  # as in `hand_over`
+        return
+    if keeper is not None:
+        _dismiss(keeper)
+
+
+# ---- its end ------------------------------------------------------------------------------------
+
+
+def end(directory: OwnDirectory) -> None:
+    """Quit the daemon of a directory of ours and remove the directory, once the daemon is gone.
+
+    Raises:
+        ServerFault: Neither `quit` nor a signal ended it. The directory stays, for a later attempt.
+        MpsError: It belongs to another PID namespace, where its daemon may run.
+    """
+    if not directory.here:
+        raise MpsError(
+            f"the daemon of {directory.pipe} was started in another PID namespace",
+            "end it there: in the container, or on the machine, that it was started in",
+        )
+    left = _left(directory)
+    reason = ""
+    if left:
+        resume(directory)
+        try:
+            Control(directory, ANSWER_S).quit(SERVERS_S)
+        except MpsError as error:
+            reason = f": {error.message}"
+        steps = [(signal.SIGTERM, TERMINATED_S), (signal.SIGKILL, KILLED_S)]
+        gone = not reason and _wait(directory, QUIT_S)
+        while not gone and steps:
+            number, limit_s = steps.pop(0)
+            for one in _left(directory):
+                _signal(one, number)
+            gone = _wait(directory, limit_s)
+        if not gone and (left := _left(directory)):
+            raise ServerFault(
+                f"the MPS daemon, process {left[0].pid}, does not end{reason}",
+                f"its logs are in {directory.log}",
+            )
+    directory.remove()
+
+
+def resume(directory: OwnDirectory) -> None:
+    """Have a daemon of ours go on if it is halted, when it can neither answer nor end.
+
+    Nobody looks first whether it is: a SIGSTOP that is still under way is undone, too.
+    """
+    for one in _left(directory):
+        _signal(one, signal.SIGCONT)
+
+
+def _left(directory: OwnDirectory) -> list[Identity]:
+    """Return what still runs of a directory: its daemon, whoever started it, and servers."""
+    daemon = directory.daemon
+    return [*([daemon] if daemon else []), *servers_in(directory.pipe)]
+
+
+def _wait(directory: OwnDirectory, limit_s: float) -> bool:
+    return until(lambda: not _left(directory), limit_s, "the MPS daemon to end")
+
+
+def _signal(process: Identity, number: signal.Signals) -> None:
+    if process.alive:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, number)
+
+
+# ---- its keeper, seen from the owner ------------------------------------------------------------
+
+
 def _keep(base: Path, gpu_uuid: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", "-c", _KEEPER, _PACKAGES, str(base), gpu_uuid, str(os.getpid())],
@@ -208,7 +311,7 @@ def _keep(base: Path, gpu_uuid: str) -> subprocess.Popen[bytes]:
 
 
 def _made(keeper: subprocess.Popen[bytes]) -> OwnDirectory:
-    """Return the directory that a keeper tells of.
+    """Return the directory that a keeper has made.
 
     Raises:
         DaemonNotRunning: It ended without a word.
@@ -220,36 +323,18 @@ def _made(keeper: subprocess.Popen[bytes]) -> OwnDirectory:
         if patience.over:
             raise DaemonNotRunning("the MPS daemon's keeper does not start")
     line = keeper.stdout.readline()  # it writes whole lines, and nothing when it ends
-    told = json.loads(line) if line else {}
-    if "error" in told:
-        raise MpsError(told["error"], told["hint"])
-    directory = read(Path(told["path"])) if told else None
+    said = json.loads(line) if line else {}
+    if "error" in said:
+        raise MpsError(said["error"], said["hint"])
+    directory = read(Path(said["path"])) if said else None
     if directory is None:
         raise DaemonNotRunning("the MPS daemon's keeper ended at once")
     return directory
 
 
-def _abandon(directory: OwnDirectory | None, keeper: subprocess.Popen[bytes] | None) -> None:
-    """End what has not come up; what does not end is left to the keeper. Tells nothing."""
-    try:
-        if directory is not None:
-            end(directory)
-    except MpsError:  # what brought us here is what is reported
-        if keeper is not None:
-            _close_pipes(keeper)
-            _leave_alone(keeper)
-        return
-    if keeper is not None:
-        _dismiss(keeper)
-
-
-def _leave_alone(keeper: subprocess.Popen[bytes]) -> None:
-    keeper.returncode = 0  # it outlives this process on purpose: nothing to wait for
-
-
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
     """Let the keeper go, which ends what may be left, and collect it."""
-    _tell(keeper, LET_GO)
+    _tell(keeper, _LET_GO)
     _close_pipes(keeper)
     try:
         keeper.wait(LIMIT_S)
@@ -272,6 +357,72 @@ def _close_pipes(keeper: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _first_line(said: Path) -> str:
-    lines = said.read_bytes()[:2000].decode(errors="replace").split("\n")
-    return next((repr(line.strip()) for line in lines if line.strip()), "it gives no reason")
+# ---- its keeper, in a process of its own --------------------------------------------------------
+
+
+def keep(base: str, gpu_uuid: str, owner_pid: str) -> int:
+    """Make a directory in `base` for a GPU and watch over it; returns the exit status.
+
+    The first line on standard output is JSON: `path`, or `error` and `hint`.
+    """
+    owner = _descriptor(int(owner_pid))
+    if owner is None:
+        return 1
+    try:
+        directory = make(Path(base), gpu_uuid, int(owner_pid))
+    except MpsError as error:
+        _say(error=error.message, hint=error.hint)
+        return 1
+    _say(path=str(directory.path))
+    poller = select.poll()
+    poller.register(owner, select.POLLIN)
+    poller.register(sys.stdin.fileno(), select.POLLIN)
+    while directory.owner.alive:
+        if all(descriptor != sys.stdin.fileno() for descriptor, _ in poller.poll()):
+            continue
+        said = os.read(sys.stdin.fileno(), 64)
+        if _LET_GO in said:
+            return _tidy(directory)
+        if _STAY in said:
+            return _stay(directory)
+        if not said:  # the owner is ending
+            poller.unregister(sys.stdin.fileno())
+    until(lambda: directory.daemon is not None, _STARTS_S)
+    return _tidy(directory)
+
+
+def _stay(directory: OwnDirectory) -> int:
+    """Own a directory whose daemon runs, and remove it when that ends; returns the exit status."""
+    itself, daemon = identify(os.getpid()), directory.daemon
+    if itself is None or daemon is None:
+        return 1
+    directory = (read(directory.path) or directory).marked(owner=itself, detached=True)
+    _say(path=str(directory.path))
+    watched = _descriptor(daemon.pid)
+    if watched is not None and daemon.alive:
+        poller = select.poll()
+        poller.register(watched, select.POLLIN)
+        poller.poll()
+    return _tidy(directory)
+
+
+def _tidy(directory: OwnDirectory) -> int:
+    """End what is left, also of a directory that others have cleaned away."""
+    try:
+        end(read(directory.path) or directory)
+    except MpsError:
+        return 1  # the directory stays, for the next sweep
+    return 0
+
+
+def _say(**facts: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more: the owner has ended
+        os.write(sys.stdout.fileno(), f"{json.dumps(facts)}\n".encode())
+
+
+def _descriptor(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when the process ends; None when it has."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None

@@ -1,16 +1,26 @@
-"""Which process a number means: a PID alone is used again; with its start it is not."""
+"""Processes as /proc shows them, and waits for them that end.
+
+A PID alone is used again; with its start it is not.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
+TOLD_AFTER_S = 2.0
+"""A longer wait is announced in one line."""
+_LOOK_S = 0.02
 _DAEMON, _SERVER = b"nvidia-cuda-mps-control", b"nvidia-cuda-mps-server"
+_PIPE = b"CUDA_MPS_PIPE_DIRECTORY="
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +46,12 @@ def identify(pid: int) -> Identity | None:
     return Identity(pid, int(words[19])) if words else None
 
 
-def members(group: int) -> list[int]:
+def members(group: int) -> frozenset[int]:
     """Return the processes of a process group that still run.
 
     Source: fields 3 and 5 of /proc/PID/stat, proc(5).
     """
-    pids = sorted(int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal())
-    return [pid for pid in pids if (words := _stat(pid)) and int(words[2]) == group]
+    return frozenset(pid for pid in _pids() if (words := _stat(pid)) and int(words[2]) == group)
 
 
 def daemon_in(pipe_directory: Path, *, default: bool = False) -> Identity | None:
@@ -64,7 +73,7 @@ def daemon_in(pipe_directory: Path, *, default: bool = False) -> Identity | None
 
 def servers_in(pipe_directory: Path) -> list[Identity]:
     """Return the MPS servers that a directory's daemon has started."""
-    return list(_of_directory(pipe_directory, _SERVER))
+    return _of_directory(pipe_directory, _SERVER)
 
 
 def owner_uid(pid: int) -> int | None:
@@ -76,36 +85,30 @@ def owner_uid(pid: int) -> int | None:
 
 
 def pid_namespace() -> str:
-    """Return the namespace that this process's numbers count in; empty where it is not told."""
+    """Return the namespace that this process's numbers count in; empty where it is not known."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 
 
-def _of_directory(
-    pipe_directory: Path, program: bytes, *, default: bool = False
-) -> Iterator[Identity]:
-    """Yield the processes of a program in whose environment the directory is; leaders first."""
-    serves = b"CUDA_MPS_PIPE_DIRECTORY=" + os.fsencode(pipe_directory)
+def _of_directory(pipe_directory: Path, program: bytes, *, default: bool = False) -> list[Identity]:
+    """Return the processes of a program in whose environment the directory is; leaders first."""
+    serves = _PIPE + os.fsencode(pipe_directory)
     found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
+    for pid in _pids():
         try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if not _runs(words, program):
+            if not _runs(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"), program):
                 continue
-            environ = (entry / "environ").read_bytes().split(b"\0")
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
             continue  # it has ended, or is another user's
-        unnamed = not any(one.startswith(b"CUDA_MPS_PIPE_DIRECTORY=") for one in environ)
-        if serves in environ or (default and unnamed):
-            found.append(int(entry.name))
-    for pid in sorted(found, key=lambda one: (_session(one) != one, one)):
-        identity = identify(pid)
-        if identity is not None:
-            yield identity
+        unnamed = not any(one.startswith(_PIPE) for one in environ)
+        words = _stat(pid)
+        if words and (serves in environ or (default and unnamed)):
+            leads = int(words[3]) == pid  # a daemon leads a session of its own
+            found.append((not leads, Identity(pid, int(words[19]))))
+    return [one for _, one in sorted(found, key=lambda one: (one[0], one[1].pid))]
 
 
 def _runs(words: list[bytes], program: bytes) -> bool:
@@ -114,10 +117,8 @@ def _runs(words: list[bytes], program: bytes) -> bool:
     return named and (program != _DAEMON or b"-d" in words or b"-f" in words)
 
 
-def _session(pid: int) -> int:
-    """Return the number of a process's session; a daemon leads its own."""
-    words = _stat(pid)
-    return int(words[3]) if words else 0
+def _pids() -> list[int]:
+    return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
 
 
 def _stat(pid: int) -> list[bytes]:
@@ -129,3 +130,42 @@ def _stat(pid: int) -> list[bytes]:
     except OSError:
         return []
     return [] if words[0] in (b"Z", b"X") else words
+
+
+class Patience:
+    """The time that one thing may take; a long wait is announced once.
+
+    Args:
+        limit_s: Seconds from now.
+        what: What is waited for, as it completes "waiting for"; empty: nobody needs to know.
+    """
+
+    def __init__(self, limit_s: float, what: str = "") -> None:
+        self._began_s = time.monotonic()
+        self._limit_s = limit_s
+        self._what = what
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up; also says, once, what is waited for."""
+        return self.step_s() <= 0.0
+
+    def step_s(self) -> float:
+        """Return for how long one may wait before asking again; 0 when the time is up."""
+        waited_s = time.monotonic() - self._began_s
+        if self._what and waited_s >= TOLD_AFTER_S:
+            what, self._what = self._what, ""
+            with contextlib.suppress(OSError, ValueError):  # the stream may be closed
+                print(f"gpupredict: waiting for {what}", file=sys.stderr, flush=True)  # noqa: T201
+        left_s = max(0.0, self._limit_s - waited_s)
+        return min(left_s, TOLD_AFTER_S - waited_s) if self._what else left_s
+
+
+def until(condition: Callable[[], bool], limit_s: float, what: str = "") -> bool:
+    """Wait for a condition; return whether it came about in time."""
+    patience = Patience(limit_s, what)
+    while not condition():
+        if patience.over:
+            return False
+        time.sleep(_LOOK_S)
+    return True

@@ -19,8 +19,7 @@ from jupyter_gpupredict.core.errors import (
     TelemetryError,
 )
 from jupyter_gpupredict.mps.processes import daemon_in, owner_uid
-from jupyter_gpupredict.mps.records import loaded_driver
-from jupyter_gpupredict.sources.driver import cuda, inventory
+from jupyter_gpupredict.sources.driver import inventory
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, translated
 
 if TYPE_CHECKING:
@@ -181,11 +180,6 @@ def first_device(environ: Mapping[str, str], sm_count: int | None, uuid: str = "
     return max(devices, key=lambda device: device.sm_count or 0)
 
 
-def own_first_device(environ: Mapping[str, str], sm_count: int) -> Device | None:
-    """Return `first_device` of this process, whose CUDA can be asked."""
-    return first_device(environ, sm_count, cuda.first_uuid())
-
-
 def _devices() -> tuple[Device, ...]:
     with Nvml() as nvml:
         try:
@@ -202,14 +196,6 @@ def driver_version() -> str:
     """
     with Nvml() as nvml:
         return nvml.driver_version()
-
-
-def driver_version_or_none() -> str:
-    """Return the same, or what the kernel says of its driver; empty where there is none."""
-    try:
-        return driver_version()
-    except TelemetryError:
-        return loaded_driver()
 
 
 def compute_mode(gpu_uuid: str) -> str:

@@ -4,45 +4,99 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefused
-from jupyter_gpupredict.core.files import read_given, read_given_text
-from jupyter_gpupredict.core.jsontext import parse
+from jupyter_gpupredict.core.progress import Authority, Mark, Phase
 from jupyter_gpupredict.core.verified import Verified
-from jupyter_gpupredict.export.code import MAGIC, up_to_measured
-from jupyter_gpupredict.mps.isolation import isolate, program_of_folder
+from jupyter_gpupredict.mps.child import Child
 from jupyter_gpupredict.mps.lease import Host, hosted
+from jupyter_gpupredict.mps.processes import members
 from jupyter_gpupredict.predict import paired
-from jupyter_gpupredict.run.options import code_hash as hash_of
+from jupyter_gpupredict.run.ledger import Ledger
 from jupyter_gpupredict.run.stored import build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.ending import Fault
-    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.verified import Method, Unit
-    from jupyter_gpupredict.mps.child import Program
-    from jupyter_gpupredict.mps.trials import Bound, Trial
+    from jupyter_gpupredict.mps.isolation import Subject
 
 PAIRS = 4
+SHARES = (100, 70, 50, 35, 25, 15, 10)
+"""What a sweep tries (gpu.md, section 3)."""
+SECONDS = 30.0
+SILENT_S = 60.0
+"""A function without progress by then is waited for no longer than its bound."""
+LONGEST_S = 600.0
+"""For a run that is bounded by steps."""
+START_S = 60.0
+"""For the process itself to start, on a busy machine or from a cold disk."""
+UNWIND_S = 10.0
+WARM_RATIO = 0.1
+"""This share of the bound is let pass before the clock starts: caches, compilers, clocks."""
+FEWEST = 2
+"""Steps or epochs that make a speed."""
+_UNITS: tuple[Unit, ...] = ("step", "epoch", "run")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What is tried, and for whom the answer holds."""
+class Bound:
+    """How far each run goes.
 
-    program: Program
-    code_hash: str | None
-    session_id: str = ""
-    device: str | None = None
-    """UUID of the device; None: the first visible one."""
+    Raises:
+        InvalidOption: A value is out of range.
+    """
+
+    steps: int | None = None
+    """Steps (or epochs, where nothing reports steps) to count after the warm-up."""
+    seconds: float | None = None
+    """Or seconds to count for."""
+
+    def __post_init__(self) -> None:
+        """Check both."""
+        if self.steps is not None and not FEWEST <= self.steps <= 10_000_000:
+            raise InvalidOption(f"--steps {self.steps} is out of range", f"at least {FEWEST}")
+        if self.seconds is not None and not 0.5 <= self.seconds <= 86_400.0:
+            raise InvalidOption(f"--seconds {self.seconds:g} is out of range", "0.5 to 86400")
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that a run may count for."""
+        if self.seconds is not None:
+            return self.seconds
+        return SECONDS if self.steps is None else LONGEST_S
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds for the first sign of progress, or for the whole of a run that gives none."""
+        return max(self.limit_s, SILENT_S) if self.seconds is None else self.limit_s
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one run showed."""
+
+    percent: int
+    """Its share; 100: not capped."""
+    steps_per_s: float | None
+    epochs_per_s: float | None
+    runs_per_s: float | None
+    """One over the time to finish; None: it did not finish, or was stopped at its bound."""
+    sm_count: int | None
+    fault: Fault | None
+    """What it raised; None when it went well, or was stopped at its bound."""
+    attached: bool | None
+    """Whether it was a client of MPS while it ran; None: that cannot be shown."""
+
+    def speed(self, unit: Unit) -> float | None:
+        """Return its speed counted in this unit."""
+        return (self.steps_per_s, self.epochs_per_s, self.runs_per_s)[_UNITS.index(unit)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +131,27 @@ def verify(
         percent: The share, 1..99.
         bound: How far each run goes.
         pairs: How many pairs, at least two.
-        on_trial: Told of each run.
+        on_trial: Called after each run.
         host: Where MPS is; None: what is here.
 
     Raises:
         InvalidOption: A value is out of range.
         MpsError: There is no MPS.
-        VerifyRefused: Its speed cannot be told, or it failed.
+        VerifyRefused: Its speed is not known, or it failed.
         KeyboardInterrupt: Nothing is stored.
     """
     if not 1 <= percent <= 99:
         raise InvalidOption(f"--at {percent} is out of range", "1 to 99: 100 is not capped")
     if not 2 <= pairs <= 100:
         raise InvalidOption(f"--pairs {pairs} is out of range", "2 to 100: one has no interval")
-    with hosted(subject.device, host) as host:
-        trials, unit = _run_all(subject, (100, percent), pairs, bound, host, on_trial)
-        speeds = _speeds(trials, unit)
-        found = paired.compare(speeds[percent], speeds[100])
-        record = _record(
-            subject,
-            host,
-            percent=percent,
-            kept=found.low >= paired.KEPT,
-            ratios=(found.value, found.low, found.high),
-            method="verify",
-            rounds=pairs,
-            unit=unit,
-            trials=trials,
-        )
+    with hosted(subject.device, host) as ready:
+        runs = _Runs(subject, bound, ready, on_trial)
+        speeds = runs.all((100, percent), pairs)
+    found = paired.compare(speeds[percent], speeds[100])
+    kept = found.low >= paired.KEPT
+    record = runs.record("verify", percent, (found.value, found.low, found.high), kept=kept)
     ratios = {100: 1.0, percent: found.value}
-    return Verification(record, ratios, tuple(trials), unit, stored=_store(record))
+    return Verification(record, ratios, tuple(runs.trials), runs.unit, stored=_store(record))
 
 
 def sweep(
@@ -125,7 +170,7 @@ def sweep(
         subject: The function.
         shares: Percentages; 100 is added.
         bound: How far each run goes.
-        on_trial: Told of each run.
+        on_trial: Called after each run.
         host: Where MPS is; None: what is here.
 
     Raises:
@@ -136,266 +181,179 @@ def sweep(
     chosen = tuple(sorted({100, *shares}, reverse=True))
     if len(chosen) < 2:
         raise InvalidOption("--at 100 compares nothing", "--at 70,50,35")
-    with hosted(subject.device, host) as host:
-        trials, unit = _run_all(subject, chosen, 2, bound, host, on_trial)
-        speeds = _speeds(trials, unit)
-        means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
-        ratios = {p: mean / means[100] for p, mean in means.items()}
-        knee = paired.knee(ratios)
+    with hosted(subject.device, host) as ready:
+        runs = _Runs(subject, bound, ready, on_trial)
+        speeds = runs.all(chosen, 2)
+    means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
+    ratios = {p: mean / means[100] for p, mean in means.items()}
+    knee = paired.knee(ratios)
 
-        def found(percent: int, *, kept: bool) -> Verified:
-            passes = [a / b for a, b in zip(speeds[percent], speeds[100], strict=True)]
-            return _record(
-                subject,
-                host,
-                percent=percent,
-                kept=kept,
-                ratios=(ratios[percent], min(passes), max(passes)),
-                method="sweep",
-                rounds=2,
-                unit=unit,
-                trials=trials,
-            )
+    def found(percent: int, *, kept: bool) -> Verified:
+        passes = [a / b for a, b in zip(speeds[percent], speeds[100], strict=True)]
+        return runs.record("sweep", percent, (ratios[percent], min(passes), max(passes)), kept=kept)
 
-        failed = max((p for p, ratio in ratios.items() if ratio < paired.KEPT), default=None)
-        records = [] if failed is None else [found(failed, kept=False)]
-        record = None
-        if knee.measured is not None and knee.measured < 100:
-            record = found(knee.measured, kept=True)
-            records.append(record)
-    stored = _store(*records)
-    return Verification(record, ratios, tuple(trials), unit, knee, stored)
+    failed = max((p for p, ratio in ratios.items() if ratio < paired.KEPT), default=None)
+    records = [] if failed is None else [found(failed, kept=False)]
+    record = None
+    if knee.measured is not None and knee.measured < 100:
+        record = found(knee.measured, kept=True)
+        records.append(record)
+    return Verification(record, ratios, tuple(runs.trials), runs.unit, knee, _store(*records))
 
 
-def subject(run: Run, code: CodeRequest) -> Subject:
-    """Return the code of a run, to be tried again.
+class _Runs:
+    """The runs of one verify or sweep."""
 
-    Args:
-        run: What measured it.
-        code: The cells, the measured one among them.
+    def __init__(
+        self, subject: Subject, bound: Bound, host: Host, on_trial: Callable[[Trial], None]
+    ) -> None:
+        self._subject = subject
+        self._bound = bound
+        self._host = host
+        self._on_trial = on_trial
+        self.trials: list[Trial] = []
+        self.unit: Unit = "run"
+        self._rounds = 0
 
-    Raises:
-        ExportError: None of the cells is the measured one.
-        UnsupportedCell: It needs what only its kernel has.
-        VerifyRefused: It used several GPUs, or may have.
-    """
-    if not run.on_one_gpu:
-        count = run.gpus if run.gpus > 1 else len(run.started.devices)
-        raise _several(f"the run {'used' if run.gpus > 1 else 'may have used'} {count} GPUs")
-    isolated = isolate(up_to_measured(code, run.started.code_hash))
-    gpu = run.started.share.device if run.started.share.metric != "cpu_util_ratio" else None
-    device = None if run.started.simulated else gpu
-    return Subject(isolated.program, run.started.code_hash, run.session_id, device)
+    def all(self, shares: Sequence[int], rounds: int) -> dict[int, list[float]]:
+        """Run every share once a round; every other round goes backwards.
 
-
-def subject_of_folder(folder: str | Path, device: str | None = None) -> Subject:
-    """Return the function of an exported folder.
-
-    Raises:
-        InvalidOption: It is no such folder, or has no code.
-        VerifyRefused: It was exported for several GPUs.
-    """
-    path = Path(folder)
-    try:
-        text = read_given_text(path / "train_fn.py")
-    except (OSError, UnicodeDecodeError, TraceError) as error:
-        raise InvalidOption(f"{path} holds no train_fn.py", "export a run with its code") from error
-    try:
-        found = parse(read_given(path / "gpupredict.json"))
-        told = found["cell"]["sha256"]
-        gpus = found.get("export", {}).get("gpus", 1)
-    except (OSError, TraceError, ValueError, KeyError, TypeError, AttributeError):
-        told, gpus = None, 1  # then the answer holds for nothing but this
-    if gpus != 1:
-        raise _several(f"{path} was exported for {gpus} GPUs")
-    known = told if isinstance(told, str) and told.strip("0") else None
-    return Subject(program_of_folder(text), known, device=device)
-
-
-def subject_of_notebook(path: str | Path, code: CodeRequest, device: str | None = None) -> Subject:
-    """Return the last cell of a notebook that `%%gpupredict` measures.
-
-    Raises:
-        InvalidOption: It has none.
-        UnsupportedCell: The cell needs what only its kernel has.
-    """
-    for number in reversed(range(len(code.cells))):
-        head, _, body = code.cells[number].source.lstrip().partition("\n")
-        if MAGIC.match(head):
-            cells = code.cells[: number + 1]
-            program = isolate(replace(code, cells=cells)).program
-            return Subject(program, hash_of(body), device=device)
-    raise InvalidOption(f"{path} has no cell that begins with %%gpupredict", "mark the cell so")
-
-
-def bound(steps: int | None = None, seconds: float | None = None) -> Bound:
-    """Return how far each run goes.
-
-    Raises:
-        InvalidOption: A value is out of range.
-    """
-    from jupyter_gpupredict.mps.trials import Bound
-
-    return Bound(steps, seconds)
-
-
-def sweep_shares() -> tuple[int, ...]:
-    """Return the percentages that a sweep tries when none are named."""
-    from jupyter_gpupredict.mps.trials import SHARES
-
-    return SHARES
-
-
-def _run_all(
-    subject: Subject,
-    shares: Sequence[int],
-    rounds: int,
-    limit: Bound,
-    host: Host,
-    on_trial: Callable[[Trial], None],
-) -> tuple[list[Trial], Unit]:
-    """Run every share once a round; every other round goes backwards."""
-    from jupyter_gpupredict.mps.trials import common_unit, orders
-
-    trials: list[Trial] = []
-    for order in orders(shares, rounds):
-        for percent in order:
-            trial = _run(subject, percent, limit, host)
-            if trial.fault is not None:
-                raise VerifyRefused(_failed(trial.fault, percent), "nothing was verified")
-            _refuse_unproven(trial, host)
-            if common_unit([trial]) is None:
+        Returns:
+            Percentage -> its speeds, in `unit`.
+        """
+        self._rounds = rounds
+        for number in range(rounds):
+            for percent in shares if number % 2 == 0 else reversed(shares):
+                trial = self._run(percent)
+                self._refuse(trial)
+                self.trials.append(trial)
+                self._on_trial(trial)
+        for percent in shares:
+            counts = sorted({one.sm_count or 0 for one in self.trials if one.percent == percent})
+            if len(counts) > 1:
                 raise VerifyRefused(
-                    f"at {percent} % the function told of no steps, and did not finish in "
-                    f"{limit.patience_s:g} s: its speed is not known",
-                    "mark its loop with track(), or give it longer: --seconds",
+                    f"at {percent} % the runs were given {' and '.join(map(str, counts))} SMs",
+                    "something changed the limits in between; try again",
                 )
-            trials.append(trial)
-            on_trial(trial)
-    for percent in shares:
-        counts = sorted({one.sm_count or 0 for one in trials if one.percent == percent})
-        if len(counts) > 1:
+        unit = common_unit(self.trials)
+        if unit is None:
             raise VerifyRefused(
-                f"at {percent} % the runs were given {' and '.join(map(str, counts))} SMs",
-                "something changed the limits in between; try again",
+                "some runs finished and others reported steps only: they cannot be compared",
+                "give each the same work: --steps, or a longer --seconds",
             )
-    unit = common_unit(trials)
-    if unit is None:
-        raise VerifyRefused(
-            "some runs finished and others told of steps only: they cannot be compared",
-            "give each the same work: --steps, or a longer --seconds",
+        self.unit = unit
+        speeds: dict[int, list[float]] = {}
+        for trial in self.trials:
+            speed = trial.speed(unit)
+            assert speed is not None  # noqa: S101 - the unit is common to all
+            speeds.setdefault(trial.percent, []).append(speed)
+        return speeds
+
+    def _run(self, percent: int) -> Trial:
+        """Run the function until its bound, and end it."""
+        lease = self._host.lease(percent, None)  # 100 too: else a cap of the kernel's is inherited
+        environ = lease.environment(os.environ)
+        if self._host.device_uuid:
+            environ["CUDA_VISIBLE_DEVICES"] = self._host.device_uuid  # also at a joined daemon
+        bound, count = self._bound, Count(self._bound)
+        child = Child(
+            self._subject.program,
+            environ,
+            on_output=lambda _stream, _text: None,
+            on_mark=count.take,
+            before_signal=lease.before_signal,
         )
-    return trials, unit
+        try:
+            child.start()
+            child.go()
+            ended = child.wait(time.monotonic() + START_S, lambda: child.began_s is not None)
+            if ended is None:
+                ended = child.wait(time.monotonic() + bound.patience_s, lambda: count.heard)
+            if ended is None and count.heard:
+                longest_s = max(LONGEST_S, 2.0 * bound.limit_s)
+                ended = child.wait(time.monotonic() + longest_s, lambda: count.enough)
+            seen, _ = lease.attached(members(child.pid))
+            if ended is None:
+                child.interrupt()
+                stopped = child.wait(time.monotonic() + UNWIND_S)
+                sm_count = stopped.sm_count if stopped is not None else None
+                return Trial(percent, *count.speeds(), None, sm_count, None, seen)
+            runs = 1.0 / ended.took_s if ended.outcome == "completed" and ended.took_s > 0 else None
+            return Trial(percent, *count.speeds(), runs, ended.sm_count, ended.error, seen)
+        finally:
+            child.stop()
 
+    def _refuse(self, trial: Trial) -> None:
+        """Refuse a run that failed, that has no speed, or whose share was not applied for sure.
 
-def _run(subject: Subject, percent: int, limit: Bound, host: Host) -> Trial:
-    from jupyter_gpupredict.mps.child import Child
-    from jupyter_gpupredict.mps.trials import Count, run
+        A process that does not reach its daemon runs on without a cap, and without a word. So the
+        SMs that CUDA gave decide: all of them without a cap, and fewer under one.
+        """
+        given, whole, at = trial.sm_count, self._host.device_sm_count, f"at {trial.percent} %"
+        if trial.fault is not None:
+            message = f": {trial.fault.message}" if trial.fault.message else ""
+            raised = f"{at} the function raised {trial.fault.name}{message}"[:500]
+            raise VerifyRefused(raised, "nothing was verified")
+        if trial.attached is False:
+            raise VerifyRefused(
+                f"{at} the function's process was not seen as a client of MPS: its share may not "
+                "have been applied",
+                "it has to start CUDA itself, in that process; see %gpupredict mps status",
+            )
+        if given is None:
+            raise VerifyRefused(
+                f"{at} it is not known how many SMs CUDA gave, so the share may not have been "
+                "applied",
+                "the function has to start CUDA itself, in its own process",
+            )
+        if whole is None:
+            raise VerifyRefused(
+                "it is not known how many SMs the device has, so the share may not have been "
+                "applied",
+                "use a newer driver, which reports them",
+            )
+        if trial.percent == 100 and given != whole:
+            raise VerifyRefused(
+                f"the run without a cap was given {given} of {whole} SMs: something else limits it",
+                "a default percentage of the daemon, or a partition in CUDA_MPS_SM_PARTITION",
+            )
+        if trial.percent < 100 and given >= whole:
+            raise VerifyRefused(
+                f"{at} the function was given all of the {whole} SMs: its share was not applied",
+                "see %gpupredict mps status; a share that rounds up to all is no cap",
+            )
+        if common_unit([trial]) is None:
+            raise VerifyRefused(
+                f"{at} the function reported no steps, and did not finish in "
+                f"{self._bound.patience_s:g} s: its speed is not known",
+                "mark its loop with track(), or give it longer: --seconds",
+            )
 
-    lease = host.lease(percent, None)  # 100 too: else a cap of the kernel's is inherited
-    environ = lease.environment(os.environ)
-    if host.device_uuid:
-        environ["CUDA_VISIBLE_DEVICES"] = host.device_uuid  # also at a daemon that was joined
-    count = Count(limit)
-    child = Child(
-        subject.program,
-        environ,
-        on_output=lambda _stream, _text: None,
-        on_mark=count.take,
-        before_signal=lease.before_signal,
-    )
-    return run(child, count, limit, percent, lease.attached)
-
-
-def _refuse_unproven(trial: Trial, host: Host) -> None:
-    """A process that does not reach its daemon runs on without a cap, and without a word.
-
-    So the SMs that CUDA gave decide: all of them without a cap, and fewer under one.
-    """
-    given, whole, at = trial.sm_count, host.device_sm_count, f"at {trial.percent} %"
-    if trial.attached is False:
-        raise VerifyRefused(
-            f"{at} the function's process was not seen as a client of MPS: its share may not have "
-            "been applied",
-            "it has to start CUDA itself, in that process; %gpupredict mps status tells of the "
-            "daemon",
+    def record(
+        self, method: Method, percent: int, ratios: tuple[float, float, float], *, kept: bool
+    ) -> Verified:
+        """Return what is kept of one share; `ratios` is the speed's, and the interval's ends."""
+        return Verified(
+            percent=percent,
+            kept=kept,
+            speed_ratio=ratios[0],
+            low_ratio=ratios[1],
+            high_ratio=ratios[2],
+            method=method,
+            pairs=self._rounds,
+            unit=self.unit,
+            code_hash=self._subject.code_hash,
+            device=self._host.device_name,
+            driver=self._host.driver,
+            session_id=self._subject.session_id,
+            at=SystemClock().wall().isoformat(timespec="seconds"),
+            sm_count=next(one.sm_count for one in self.trials if one.percent == percent),
+            tool_version=__version__,
         )
-    if given is None:
-        raise VerifyRefused(
-            f"{at} it is not known how many SMs CUDA gave, so no share can be shown to be applied",
-            "the function has to start CUDA itself, in its own process",
-        )
-    if whole is None:
-        raise VerifyRefused(
-            "it is not known how many SMs the device has, so no share can be shown to be applied",
-            "a newer driver tells",
-        )
-    if trial.percent == 100 and given != whole:
-        raise VerifyRefused(
-            f"the run without a cap was given {given} of {whole} SMs: something else limits it",
-            "a default percentage of the daemon, or a partition in CUDA_MPS_SM_PARTITION",
-        )
-    if trial.percent < 100 and given >= whole:
-        raise VerifyRefused(
-            f"{at} the function was given all of the {whole} SMs: its share was not applied",
-            "%gpupredict mps status tells of the daemon; a share that rounds up to all is no cap",
-        )
-
-
-def _several(why: str) -> VerifyRefused:
-    return VerifyRefused(
-        f"{why}, and shares are tried on one", "measure it where one is visible: --device UUID"
-    )
-
-
-def _failed(fault: Fault, percent: int) -> str:
-    message = f": {fault.message}" if fault.message else ""
-    return f"at {percent} % the function raised {fault.name}{message}"[:500]
-
-
-def _speeds(trials: Sequence[Trial], unit: Unit) -> dict[int, list[float]]:
-    speeds: dict[int, list[float]] = {}
-    for trial in trials:
-        speed = trial.speed(unit)
-        assert speed is not None  # noqa: S101 - the unit is common to all
-        speeds.setdefault(trial.percent, []).append(speed)
-    return speeds
-
-
-def _record(
-    subject: Subject,
-    host: Host,
-    *,
-    percent: int,
-    kept: bool,
-    ratios: tuple[float, float, float],
-    method: Method,
-    rounds: int,
-    unit: Unit,
-    trials: Sequence[Trial],
-) -> Verified:
-    return Verified(
-        percent=percent,
-        kept=kept,
-        speed_ratio=ratios[0],
-        low_ratio=ratios[1],
-        high_ratio=ratios[2],
-        method=method,
-        pairs=rounds,
-        unit=unit,
-        code_hash=subject.code_hash,
-        device=host.device_name,
-        driver=host.driver,
-        session_id=subject.session_id,
-        at=SystemClock().wall().isoformat(timespec="seconds"),
-        sm_count=next(one.sm_count for one in trials if one.percent == percent),
-        tool_version=__version__,
-    )
 
 
 def _store(*records: Verified) -> str:
-    from jupyter_gpupredict.run.ledger import Ledger
-
+    """Store what was found; returns why it could not be stored."""
     store = build_store()
     try:
         store.prepare()
@@ -404,3 +362,81 @@ def _store(*records: Verified) -> str:
     except (OSError, TraceError) as error:
         return str(error)
     return ""
+
+
+def common_unit(trials: Sequence[Trial]) -> Unit | None:
+    """Return what all runs can be counted in, the finest first; None: nothing."""
+    for unit in _UNITS:
+        if trials and all(trial.speed(unit) is not None for trial in trials):
+            return unit
+    return None
+
+
+class Count:
+    """Counts steps and epochs of a run from its marks, after a warm-up."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+        self._chair = Authority()
+        self._lines: dict[str, _Line] = {"step": _Line(bound), "epoch": _Line(bound)}
+
+    def take(self, mark: Mark) -> None:
+        """Take the next mark."""
+        if not isinstance(mark, Phase) and self._chair.accepts(mark):
+            self._lines[mark.unit].add(mark.time_s, mark.done)
+
+    @property
+    def heard(self) -> bool:
+        """Whether there is any progress to count."""
+        return any(line.points for line in self._lines.values())
+
+    @property
+    def enough(self) -> bool:
+        """Whether the bound is reached: in steps, or in epochs where there are no steps."""
+        line = self._lines["step"] if self._lines["step"].points else self._lines["epoch"]
+        found = line.after_warm_up()
+        if found is None:
+            return False
+        took_s, count = found
+        if self._bound.steps is not None:
+            return count >= self._bound.steps
+        return took_s >= self._bound.limit_s and count >= FEWEST
+
+    def speeds(self) -> tuple[float | None, float | None]:
+        """Return steps and epochs a second; None where too few were counted."""
+        return self._lines["step"].speed(), self._lines["epoch"].speed()
+
+
+class _Line:
+    """How many of one kind were complete when; loops that begin anew are added up."""
+
+    def __init__(self, bound: Bound) -> None:
+        self.points: list[tuple[float, float]] = []
+        self._bound = bound
+        self._last = 0.0
+        self._warm: tuple[float, float] | None = None
+
+    def add(self, time_s: float, done: float) -> None:
+        grown = done - self._last if done >= self._last else done
+        total = self.points[-1][1] + grown if self.points else 0.0
+        self._last = done
+        self.points.append((time_s, total))
+
+    def after_warm_up(self) -> tuple[float, float] | None:
+        """Return seconds and count since the warm-up ended; None: it has not."""
+        bound = self._bound
+        warm = 1.0 if bound.steps is None else max(1.0, WARM_RATIO * bound.steps)
+        warm_s = WARM_RATIO * bound.limit_s if bound.steps is None else 0.0
+        if self._warm is None:
+            first_s = self.points[0][0] if self.points else 0.0
+            past = (p for p in self.points if p[1] >= warm and p[0] - first_s >= warm_s)
+            self._warm = next(past, None)
+        if self._warm is None:
+            return None
+        return self.points[-1][0] - self._warm[0], self.points[-1][1] - self._warm[1]
+
+    def speed(self) -> float | None:
+        found = self.after_warm_up()
+        if found is None or found[1] < FEWEST or found[0] <= 0.0:
+            return None
+        return found[1] / found[0]

@@ -13,12 +13,11 @@ from jupyter_gpupredict.mps import (
     mps_stop_detached,
     mps_trial,
     process_mps,
-    waiting,
+    processes,
 )
-from jupyter_gpupredict.mps.control import OPTIONAL
+from jupyter_gpupredict.mps.control import OPTIONAL, require_server
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.lease import hosted
-from jupyter_gpupredict.mps.preflight import require_server
 from tests.fake_nvml.scenario import UUID
 from tests.mps.test_control import RECORDED
 from tests.mps.test_run import WORK, measured
@@ -92,7 +91,7 @@ def test_a_server_that_is_at_fault_is_refused(machine, daemon):
 
 
 def test_the_wait_is_told_and_has_an_end(machine, daemon, monkeypatch, capfd):
-    monkeypatch.setattr(waiting, "TOLD_AFTER_S", 0.2)
+    monkeypatch.setattr(processes, "TOLD_AFTER_S", 0.2)
     machine.misbehave("say get_server_list 4194303", "say get_server_status INITIALIZING")
     daemon.directory = dataclasses.replace(daemon.directory, commands=frozenset(OPTIONAL))
     with pytest.raises(ControlTimeout):
