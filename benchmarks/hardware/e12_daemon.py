@@ -51,7 +51,7 @@ def _two(options: argparse.Namespace) -> dict[str, Any]:
             running.append(daemon.start(device.uuid))
             require_server(running[-1].directory)
         return {
-            str(number): answer(COUNT, Lease(client.own_client(one.pipe_directory, device.uuid)))
+            str(number): answer(COUNT, Lease(client.own_client(one.directory.pipe, device.uuid)))
             for number, one in enumerate(running)
         }
     except GpuPredictError as error:

@@ -55,8 +55,11 @@ class Limits:
             raise LimitRefused(f"{self.memory_mib} MiB is out of range", "1 or more")
 
 
+_NONE = Limits()
+
+
 def own_client(
-    pipe_directory: Path, gpu_uuid: str, limits: Limits | None = None
+    pipe_directory: Path, gpu_uuid: str, limits: Limits = _NONE
 ) -> dict[str, str | None]:
     """Return what to set in a client's environment; None means to unset.
 
@@ -65,17 +68,16 @@ def own_client(
 
     Source: MPS documentation, environment variables.
     """
-    given = limits or Limits()
     return {
         PIPE: str(pipe_directory),
         DEVICES: gpu_uuid,
-        PERCENTAGE: None if given.percentage is None else str(given.percentage),
-        MEMORY: None if given.memory_mib is None else f"0={given.memory_mib}M",
+        PERCENTAGE: None if limits.percentage is None else str(limits.percentage),
+        MEMORY: None if limits.memory_mib is None else f"0={limits.memory_mib}M",
         PARTITION: None,
     }
 
 
-def joined_client(pipe_directory: Path, limits: Limits | None = None) -> dict[str, str | None]:
+def joined_client(pipe_directory: Path, limits: Limits = _NONE) -> dict[str, str | None]:
     """Return the same for a daemon that is there already: what it has set can only tighten."""
     own = own_client(pipe_directory, "", limits)
     return {key: value for key, value in own.items() if key != DEVICES and value is not None}
@@ -83,16 +85,12 @@ def joined_client(pipe_directory: Path, limits: Limits | None = None) -> dict[st
 
 def merged(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     """Return an environment with changes made, for a process that is yet to start."""
-    kept = {key: value for key, value in environ.items() if key not in changes}
-    return kept | {key: value for key, value in changes.items() if value is not None}
+    both = {**environ, **changes}
+    return {key: value for key, value in both.items() if value is not None}
 
 
 def require_known(limits: Limits, commands: frozenset[str]) -> None:
-    """Refuse a limit that the daemon's driver does not have.
-
-    Raises:
-        LimitRefused: Memory is to be limited, and this driver's MPS has no such limit.
-    """
+    """Raise `LimitRefused` if memory is to be limited, and a daemon that knows these cannot."""
     if limits.memory_mib is not None and MEMORY_COMMAND not in commands:
         raise LimitRefused(
             "this driver's MPS cannot limit the memory of a client",
@@ -120,11 +118,7 @@ def memory_limit_in(environ: Mapping[str, str]) -> int | None:
 
 
 def require_uninitialised() -> None:
-    """Refuse when it is too late for this process.
-
-    Raises:
-        ContextExists: CUDA is initialised here; says by what that shows, and both ways out.
-    """
+    """Raise `ContextExists` if CUDA is initialised here; says by what that shows."""
     because = cuda.initialised_because()
     if because:
         raise ContextExists(
@@ -144,11 +138,9 @@ def apply(changes: Mapping[str, str | None]) -> Callable[[], None]:
     require_uninitialised()
     before = {key: os.environ.get(key) for key in changes}
     _set(changes)
-
-    def restore() -> None:
-        _set({key: was for key, was in before.items() if os.environ.get(key) == changes[key]})
-
-    return restore
+    return lambda: _set(
+        {key: was for key, was in before.items() if os.environ.get(key) == changes[key]}
+    )
 
 
 def _set(changes: Mapping[str, str | None]) -> None:
@@ -177,15 +169,9 @@ def own_pids() -> frozenset[int]:
 def attached(
     control: Control | None, gpu_uuid: str, pids: frozenset[int]
 ) -> tuple[bool | None, str]:
-    """Return whether one of these processes is a client of MPS.
+    """Return whether one of these processes is a client of MPS; None and why: it cannot be shown.
 
-    Args:
-        control: Our daemon; None: the daemon is somebody else's, and only the driver is asked.
-        gpu_uuid: The device.
-        pids: The processes.
-
-    Returns:
-        None for the first where it cannot be shown; then also why.
+    Where the daemon is not ours, `control` is None, and only the driver is asked.
     """
     found, problem = None, "the driver does not list it"
     if control is not None:
@@ -206,7 +192,7 @@ def _known_to_daemon(control: Control, pids: frozenset[int]) -> bool:
 
 
 def known_to_driver(gpu_uuid: str, pids: frozenset[int]) -> bool | None:
-    """Return True if the driver lists one of these processes as an MPS client, else None.
+    """Return True if the driver lists one of these processes as an MPS client; None proves nothing.
 
     A driver may have no such list, or count processes in another PID namespace than this one.
 
@@ -228,10 +214,7 @@ def was_refused(control: Control | None, pid: int) -> bool:
 
     Source: the daemon's own log.
     """
-    try:
-        log = "" if control is None else (control.directory.log / "control.log").read_text()
-    except (OSError, ValueError):
-        return False
+    log = "" if control is None else control.directory.said("control.log")
     return re.search(rf"NEW CLIENT {pid} ", log) is not None
 
 

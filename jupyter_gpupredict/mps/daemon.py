@@ -1,10 +1,10 @@
 """A control daemon of our own: started in a fresh directory, watched by a keeper, ended by us.
 
 The keeper is a small process that makes the directory, and ends daemon and directory when its owner
-is gone. It comes before the directory and leads a session of its own, so there is no moment at
-which a kill of the owner leaves anything behind. It sleeps in the kernel until the owner's process
-ends (pidfd_open(2)), or until it hears that all is tidied up. A daemon that was started from a
-terminal is owned by its keeper, which then waits for the daemon itself.
+is gone. It comes first and leads a session of its own, so there is no moment at which a kill of the
+owner leaves anything behind. It sleeps in the kernel until the owner ends (pidfd_open(2)), or until
+it hears that all is tidied up. A daemon that was started from a terminal is owned by its keeper,
+which then waits for the daemon itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,32 +48,14 @@ _PACKAGES = str(Path(__file__).parents[2])
 """Where this package lies, which a fresh interpreter might not look at."""
 
 
+@dataclass
 class Daemon:
     """A daemon of ours that runs. Only the process that started it ends it."""
 
-    def __init__(
-        self, directory: OwnDirectory, process: Identity, keeper: subprocess.Popen[bytes]
-    ) -> None:
-        self.directory = directory
-        self.control = Control(directory)
-        self._process = process
-        self._keeper = keeper
-        self._owner_pid = os.getpid()
-
-    @property
-    def pipe_directory(self) -> Path:
-        """`CUDA_MPS_PIPE_DIRECTORY` of its clients."""
-        return self.directory.pipe
-
-    @property
-    def log_directory(self) -> Path:
-        """Where it writes `control.log` and `server.log`."""
-        return self.directory.log
-
-    @property
-    def gpu_uuid(self) -> str:
-        """The one device that it serves."""
-        return self.directory.gpu_uuid
+    directory: OwnDirectory
+    _process: Identity
+    _keeper: subprocess.Popen[bytes]
+    _owner_pid: int = field(default_factory=os.getpid)
 
     @property
     def pid(self) -> int:
@@ -83,6 +66,11 @@ class Daemon:
     def alive(self) -> bool:
         """Whether its process still runs; one that is halted does, and answers nothing."""
         return self._process.alive
+
+    @property
+    def control(self) -> Control:
+        """What takes commands to it."""
+        return Control(self.directory)
 
     @property
     def answers(self) -> bool:
@@ -147,11 +135,10 @@ def start(gpu_uuid: str) -> Daemon:
         keeper = _keep(base, gpu_uuid)  # first: no moment without someone to clean up
         directory = _made(keeper)
         directory, process = _launch(directory)
-    except OSError as error:  # a full disk, no process to be had
+    except BaseException as error:
         _abandon(directory, keeper)
-        raise MpsError(f"the MPS daemon cannot be started: {error.strerror}") from error
-    except BaseException:
-        _abandon(directory, keeper)
+        if isinstance(error, OSError):  # a full disk, no process to be had
+            raise MpsError(f"the MPS daemon cannot be started: {error.strerror}") from error
         raise
     return Daemon(directory, process, keeper)
 
@@ -220,16 +207,16 @@ def _first_line(said: Path) -> str:
 
 
 def _abandon(directory: OwnDirectory | None, keeper: subprocess.Popen[bytes] | None) -> None:
-    """End what has not come up, without a word; what does not end is left to the keeper."""
+    """End what has not come up; what does not end is left to the keeper."""
+    if keeper is None:
+        return
     try:
         if directory is not None:
             end(directory)
     except MpsError:  # what brought us here is what is reported
-        if keeper is not None:
-            _close_pipes(keeper)
-            keeper.returncode = 0  # as in `hand_over`
-        return
-    if keeper is not None:
+        _close_pipes(keeper)
+        keeper.returncode = 0  # as in `hand_over`
+    else:
         _dismiss(keeper)
 
 
@@ -248,21 +235,19 @@ def end(directory: OwnDirectory) -> None:
             f"the daemon of {directory.pipe} was started in another PID namespace",
             "end it there: in the container, or on the machine, that it was started in",
         )
-    left = _left(directory)
-    reason = ""
-    if left:
+    if _left(directory):
         resume(directory)
+        reason = ""
         try:
             Control(directory, ANSWER_S).quit(SERVERS_S)
         except MpsError as error:
             reason = f": {error.message}"
-        steps = [(signal.SIGTERM, TERMINATED_S), (signal.SIGKILL, KILLED_S)]
         gone = not reason and _wait(directory, QUIT_S)
-        while not gone and steps:
-            number, limit_s = steps.pop(0)
-            for one in _left(directory):
-                _signal(one, number)
-            gone = _wait(directory, limit_s)
+        for number, limit_s in ((signal.SIGTERM, TERMINATED_S), (signal.SIGKILL, KILLED_S)):
+            if not gone:
+                for one in _left(directory):
+                    _signal(one, number)
+                gone = _wait(directory, limit_s)
         if not gone and (left := _left(directory)):
             raise ServerFault(
                 f"the MPS daemon, process {left[0].pid}, does not end{reason}",
@@ -311,12 +296,7 @@ def _keep(base: Path, gpu_uuid: str) -> subprocess.Popen[bytes]:
 
 
 def _made(keeper: subprocess.Popen[bytes]) -> OwnDirectory:
-    """Return the directory that a keeper has made.
-
-    Raises:
-        DaemonNotRunning: It ended without a word.
-        MpsError: It made none; says why.
-    """
+    """Return the directory that a keeper has made."""
     assert keeper.stdout is not None  # noqa: S101 - a pipe, as asked for
     patience = Patience(LIMIT_S, "the MPS daemon's keeper to start")
     while not select.select([keeper.stdout], [], [], patience.step_s())[0]:

@@ -53,6 +53,13 @@ class OwnDirectory:
         """`CUDA_MPS_LOG_DIRECTORY`."""
         return self.path / "log"
 
+    def said(self, name: str) -> str:
+        """Return a log of its daemon; empty where there is none."""
+        try:
+            return (self.log / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
     @property
     def orphaned(self) -> bool:
         """Whether the owner is certainly dead; in another PID namespace that cannot be told."""
@@ -60,7 +67,7 @@ class OwnDirectory:
 
     @property
     def here(self) -> bool:
-        """Whether its processes are counted in this PID namespace; elsewhere they only look dead.
+        """Whether its processes count in this PID namespace; else they only look dead from here.
 
         So it is with a temporary directory that is mounted into a container.
         """
@@ -82,22 +89,16 @@ class OwnDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def root() -> Path:
-    """Return where the directories are made.
+def place() -> Path:
+    """Return where a directory can be made.
 
     Not the user's runtime directory: it is removed when the last login ends, and a notebook may go
     on.
-    """
-    return Path(tempfile.gettempdir())
-
-
-def place() -> Path:
-    """Return where a directory can be made.
 
     Raises:
         MpsError: The place is too deep for a socket, or on a network.
     """
-    base = root()
+    base = Path(tempfile.gettempdir())
     kind = _filesystem(base)
     if kind.startswith(_NETWORK):
         raise MpsError(
@@ -118,9 +119,8 @@ def make(base: Path, gpu_uuid: str, owner_pid: int) -> OwnDirectory:
     """
     owner = identify(owner_pid)
     if owner is None:
-        raise MpsError(
-            f"process {owner_pid} is not to be seen in /proc", "MPS runs on Linux, and needs /proc"
-        )
+        message = f"process {owner_pid} does not show in /proc"
+        raise MpsError(message, "MPS runs on Linux, and needs /proc")
     try:
         path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.geteuid()}-", dir=base))
     except OSError as error:
@@ -141,7 +141,7 @@ def make(base: Path, gpu_uuid: str, owner_pid: int) -> OwnDirectory:
 
 def found() -> list[OwnDirectory]:
     """Return the directories that carry our marker and belong to this user, by path."""
-    places = sorted(root().glob(f"{PREFIX}{os.geteuid()}-*"))
+    places = sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.geteuid()}-*"))
     return [one for one in map(read, places) if one is not None]
 
 
@@ -172,15 +172,8 @@ def read(path: Path) -> OwnDirectory | None:
 
 
 def _mark(directory: OwnDirectory) -> None:
-    text = json.dumps(
-        {
-            "owner": asdict(directory.owner),
-            "gpu_uuid": directory.gpu_uuid,
-            "namespace": directory.namespace,
-            "commands": sorted(directory.commands),
-            "detached": directory.detached,
-        }
-    )
+    facts = {**asdict(directory), "commands": sorted(directory.commands)}
+    text = json.dumps({name: fact for name, fact in facts.items() if name != "path"})
     fresh = directory.path / f"{MARKER}.new"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -65,9 +65,10 @@ class ProcessMps:
             if not self._watching_exit:
                 atexit.register(self.leave)
                 self._watching_exit = True
-        elif daemon.gpu_uuid != gpu_uuid:
+        elif daemon.directory.gpu_uuid != gpu_uuid:
             raise MpsError(
-                f"this process's MPS daemon serves {daemon.gpu_uuid}", "%gpupredict mps stop"
+                f"this process's MPS daemon serves {daemon.directory.gpu_uuid}",
+                "%gpupredict mps stop",
             )
         return daemon
 
@@ -135,7 +136,7 @@ class ProcessMps:
     def _refuse_clients(self, daemon: Daemon) -> None:
         pids = daemon.control.client_pids()
         held_by = "" if self.held is None else self.held.pipe_directory
-        if os.getpid() in pids or held_by == str(daemon.pipe_directory):
+        if os.getpid() in pids or held_by == str(daemon.directory.pipe):
             raise MpsError(
                 f"this process, {os.getpid()}, is a client of its MPS daemon until it ends",
                 "restart the kernel: the daemon ends with it",

@@ -58,7 +58,7 @@ def test_loading_cuda_is_not_initialising_it():
 @pytest.mark.live_server
 def test_a_client_gets_its_share(machine):
     daemon = start(UUID)
-    changes = own_client(daemon.pipe_directory, UUID, Limits(37, 5874))
+    changes = own_client(daemon.directory.pipe, UUID, Limits(37, 5874))
     told = asked(merged(os.environ, changes))
     daemon.quit()
     # 37 % of 132 SMs is 48.84; the stand-in rounds down to steps of two

@@ -53,7 +53,7 @@ def test_the_life_of_a_client(machine, daemon):
     control = daemon.control
     assert control.get_server_list() == []
     with machine.client(
-        CUDA_MPS_PIPE_DIRECTORY=str(daemon.pipe_directory), CUDA_VISIBLE_DEVICES=UUID
+        CUDA_MPS_PIPE_DIRECTORY=str(daemon.directory.pipe), CUDA_VISIBLE_DEVICES=UUID
     ) as client:
         (server,) = control.get_server_list()
         assert control.get_server_status(server) == "ACTIVE"

@@ -62,7 +62,7 @@ def test_start_and_quit_leave_nothing(machine):
     daemon = start(UUID)
     assert daemon.alive
     (path,) = machine.directories()
-    for one in (path, daemon.pipe_directory, daemon.log_directory):
+    for one in (path, daemon.directory.pipe, daemon.directory.log):
         assert stat.S_IMODE(one.stat().st_mode) == 0o700
     told = json.loads((path / MARKER).read_text())
     assert told["owner"]["pid"] == os.getpid()
@@ -107,7 +107,7 @@ def test_two_at_once_have_a_daemon_each(machine):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert len({daemon.pipe_directory for daemon in started}) == 4
+    assert len({daemon.directory.pipe for daemon in started}) == 4
     started[0].quit()
     assert [daemon.alive for daemon in started] == [False, True, True, True]
     for daemon in started:

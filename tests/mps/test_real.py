@@ -137,10 +137,10 @@ def test_a_daemon_that_does_not_answer_any_more(folder, machine, how):
     if how == "replaced":
         subprocess.run(
             ["nvidia-cuda-mps-control", "-d"],
-            env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": str(daemon.pipe_directory)},
+            env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": str(daemon.directory.pipe)},
             check=True,
         )
-        assert until(lambda: daemon_in(daemon.pipe_directory) is not None, 5.0)
+        assert until(lambda: daemon_in(daemon.directory.pipe) is not None, 5.0)
     began_s = time.monotonic()
     daemon.quit()
     assert time.monotonic() - began_s < 10.0

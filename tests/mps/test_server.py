@@ -63,7 +63,7 @@ def test_a_server_that_dies_at_once_is_told_at_once(daemon):
 
 
 def test_the_servers_own_last_words_are_the_reason(daemon):
-    (daemon.log_directory / "server.log").write_text(
+    (daemon.directory.log / "server.log").write_text(
         "[2026-01-01 00:00:00.000 Other     1] Starting up\n"
         "[2026-01-01 00:00:00.000 Server 1234] Failed to start: no device\n"
     )
