@@ -187,26 +187,21 @@ def _group(pid: int) -> int | None:
 def child_lease(config: SessionConfig) -> Iterator[Lease]:
     """Have a lease for one child; without MPS where there is none and nothing depends on it.
 
-    Args:
-        config: Names device and limits.
-
     Raises:
         MpsError: A limit was asked for, and there is no MPS to apply it.
     """
+    limits = (config.mps_percentage, config.memory_limit_mib)
     with contextlib.ExitStack() as stack:
         try:
             host = stack.enter_context(hosted(config.device))
         except MpsError as error:
-            for option, limit in (
-                ("--mps-percentage", config.mps_percentage),
-                ("--memory-limit", config.memory_limit_mib),
-            ):
+            for option, limit in zip(("--mps-percentage", "--memory-limit"), limits, strict=True):
                 if limit is not None:
                     message = f"{option} cannot be applied: {error.message}"
                     raise MpsError(message, error.hint) from error
             yield Lease(share=AppliedShare(active=False, reason=str(error)))
             return
-        yield host.lease(config.mps_percentage, config.memory_limit_mib)
+        yield host.lease(*limits)
 
 
 class _Measured(Protocol):
@@ -243,8 +238,7 @@ class ChildLease:
             return replace(found, reason=share.reason) if found else share
         if died:
             return replace(share, reason="its process was gone before that could be shown")
-        first = None if count is None else surroundings.first_device(environ, count)
-        return _proven(self._lease, members(self._child.pid), count, first)
+        return _proven(self._lease, members(self._child.pid), environ, count)
 
 
 # ---- this process's own -------------------------------------------------------------------------
@@ -331,15 +325,12 @@ class CellLease:
         if count is None and client.was_refused(self._process.control, os.getpid()):
             unlimited = replace(began, percentage=None, memory_limit_bytes=None)  # nothing has run
             return replace(unlimited, attached=False, reason=UNREACHABLE)
-        uuid = cuda.first_uuid()
-        first = None if count is None else surroundings.first_device(self._environ, count, uuid)
-        return _proven(self._lease, client.own_pids(), count, first)
+        return _proven(self._lease, client.own_pids(), self._environ, count, cuda.first_uuid())
 
     def _found(self) -> AppliedShare | None:
         """Return the share of a run that did not ask, where CUDA has found a daemon by itself."""
         count = cuda.visible_sm_count()
-        uuid = "" if count is None else cuda.first_uuid()
-        share = _inherited(os.environ, count, client.own_pids, uuid=uuid)
+        share = _inherited(os.environ, count, client.own_pids, uuid=cuda.first_uuid())
         if share is not None and count is not None:
             self._process.held = share
         return share
@@ -354,7 +345,11 @@ def cell_share(config: SessionConfig) -> CellLease | None:
 
 
 def _proven(
-    lease: Lease, pids: frozenset[int], sm_count: int | None, first: Device | None
+    lease: Lease,
+    pids: frozenset[int],
+    environ: Mapping[str, str],
+    sm_count: int | None,
+    uuid: str = "",
 ) -> AppliedShare:
     """Return the share of processes with what shows that it was in force."""
     try:
@@ -368,6 +363,7 @@ def _proven(
         reason = "CUDA did not start in this cell"
     elif not attached:
         reason = "CUDA started, and the daemon does not know its process"
+    first = None if sm_count is None else surroundings.first_device(environ, sm_count, uuid)
     sms = lease.share.device_sm_count if first is None else first.sm_count
     return lease.share.seen(attached, sm_count, sms, reason)
 
@@ -388,7 +384,7 @@ def _inherited(
         environ: The environment that CUDA has started in.
         sm_count: SMs that CUDA gives there; None: it was not started, or cannot be asked.
         pids: The processes.
-        uuid: Of the device that CUDA numbers 0 there; empty: it cannot be asked.
+        uuid: As for `surroundings.first_device`.
         died: It could not be asked any more; limits that it may have had then count as its own.
     """
     folder = surroundings.control_socket(environ)

@@ -11,7 +11,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import GpuPredictError, MpsError, TelemetryError
+from jupyter_gpupredict.core.errors import GpuPredictError, MpsError
 from jupyter_gpupredict.core.machine import MpsDaemon, MpsStatus, MpsTrial, OwnDaemon
 from jupyter_gpupredict.mps import client, surroundings
 from jupyter_gpupredict.mps.control import (
@@ -26,7 +26,7 @@ from jupyter_gpupredict.mps.daemon import end, resume, start
 from jupyter_gpupredict.mps.directory import found, own_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.mps.daemon import Daemon
@@ -48,12 +48,7 @@ class ProcessMps:
         self._watching_exit = False
 
     def start(self, gpu_uuid: str) -> Daemon:
-        """Return this process's daemon for a device, started if need be.
-
-        Raises:
-            MpsError: It does not start, or serves another device.
-            SourceUnavailable: There is no driver.
-        """
+        """Return this process's daemon for a device, started if need be; raises as `ready`."""
         daemon = self.daemon
         if daemon is not None and self.held is None:
             resume(daemon.directory)
@@ -98,7 +93,8 @@ class ProcessMps:
         """Quit this process's daemon.
 
         Raises:
-            MpsError: It has clients, this process perhaps among them; or it does not end.
+            MpsError: There is none, it has clients, this process perhaps among them, or it does
+                not end.
         """
         daemon = self.daemon
         if daemon is None:
@@ -114,15 +110,12 @@ class ProcessMps:
         A daemon that this very process is a client of is left to its keeper, which quits it when
         the process is gone.
         """
-        daemon = self.daemon
-        if daemon is None:
-            return
-        if self.held is not None:
-            daemon.hand_over()
-            return
-        with contextlib.suppress(MpsError):  # the keeper tries again
-            daemon.quit()
-        self.daemon = self.control = None
+        if self.daemon is not None and self.held is not None:
+            self.daemon.hand_over()
+        elif self.daemon is not None:
+            with contextlib.suppress(MpsError):  # the keeper tries again
+                self.daemon.quit()
+            self.daemon = self.control = None
 
     def release(self) -> None:
         """End this process's own contexts through MPS, before it is ended by a signal."""
@@ -152,39 +145,39 @@ def process_mps() -> ProcessMps:
 
 def mps_status(device: str | None = None) -> MpsStatus:
     """Return what there is of MPS. Only daemons that we started are asked; nothing is changed."""
-    try:
-        path = program()
-    except MpsError:
-        path = ""
-    try:
-        mode = surroundings.compute_mode(surroundings.device(device, os.environ).uuid)
-    except GpuPredictError:
-        mode = ""
-    try:
-        driver = surroundings.driver_version()
-    except TelemetryError:
-        driver = loaded_driver()
+    driver = _or_empty(surroundings.driver_version) or loaded_driver()
     record = by_driver(driver)
     there = surroundings.running_daemon(os.environ)
     if there is not None and own_at(there.pipe_directory) is not None:
         there = None
     return MpsStatus(
-        program=path,
+        program=_or_empty(program),
         driver=driver,
         commands="" if record is None else record.text,
         uid=os.geteuid(),
-        compute_mode=mode,
+        compute_mode=_or_empty(lambda: surroundings.compute_mode(_uuid(device))),
         own=tuple(map(_own, found())),
-        other="" if there is None else there.text,
+        other="" if there is None else f"{there.whose}, in {there.pipe_directory}",
         foreign=there is not None and there.foreign,
         client=process_mps().held is not None,
     )
 
 
+def _or_empty(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except GpuPredictError:
+        return ""
+
+
+def _uuid(device: str | None) -> str:
+    return surroundings.device(device, os.environ).uuid
+
+
 def mps_trial(device: str | None = None) -> MpsTrial:
     """Start a daemon in a private directory, ask it, start its server, and remove it again."""
     try:
-        daemon = start(surroundings.device(device, os.environ).uuid)
+        daemon = start(_uuid(device))
     except GpuPredictError as error:
         return MpsTrial(problem=str(error))
     server = ""
@@ -198,22 +191,13 @@ def mps_trial(device: str | None = None) -> MpsTrial:
 
 
 def mps_start(device: str | None = None) -> MpsStatus:
-    """Start this process's daemon; does nothing where it runs.
-
-    Raises:
-        MpsError: It does not start.
-        SourceUnavailable: There is no driver, or no GPU.
-    """
-    process_mps().ready(surroundings.device(device, os.environ).uuid)
+    """Start this process's daemon, if it does not run yet; raises as `mps_start_detached`."""
+    process_mps().ready(_uuid(device))
     return mps_status(device)
 
 
 def mps_stop() -> MpsStatus:
-    """Quit this process's daemon.
-
-    Raises:
-        MpsError: There is none, or it has clients, or it does not end.
-    """
+    """Quit this process's daemon; raises as `ProcessMps.stop`."""
     process_mps().stop()
     return mps_status()
 
@@ -227,7 +211,7 @@ def mps_start_detached(device: str | None = None) -> str:
         MpsError: It, or its server, does not start.
         SourceUnavailable: There is no driver, or no GPU.
     """
-    uuid = surroundings.device(device, os.environ).uuid
+    uuid = _uuid(device)
     for directory in found():
         if directory.detached and directory.gpu_uuid == uuid and directory.daemon is not None:
             require_server(directory)
@@ -273,7 +257,7 @@ def _refuse(clients: list[int]) -> None:
 
 
 def _own(directory: OwnDirectory) -> OwnDaemon:
-    daemon = directory.daemon
+    daemon, control = directory.daemon, Control(directory, STATUS_S)
     servers: Mapping[int, str] = {}
     clients: list[int] = []
     problem = ""
@@ -282,7 +266,6 @@ def _own(directory: OwnDirectory) -> OwnDaemon:
     elif daemon is None:
         problem = "its daemon does not run"
     else:
-        control = Control(directory, STATUS_S)
         try:
             of_server = control.clients()
             servers = {pid: control.get_server_status(pid) for pid in of_server}
@@ -311,7 +294,9 @@ def mps_daemon(environ: Mapping[str, str] | None = None) -> MpsDaemon:
     folder = known.get("CUDA_MPS_PIPE_DIRECTORY") or str(surroundings.DEFAULT_PIPE_DIRECTORY)
     there = surroundings.running_daemon(known)
     if there is not None:
-        return MpsDaemon(True, folder, f"a control daemon runs: {there.text}")
+        return MpsDaemon(
+            True, folder, f"a control daemon runs: {there.whose}, in {there.pipe_directory}"
+        )
     if surroundings.control_socket(known) is None:
         return MpsDaemon(False, folder, "no control daemon is there")
     return MpsDaemon(False, folder, "a control daemon left its files there, or cannot be seen")

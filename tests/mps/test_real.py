@@ -19,6 +19,7 @@ import pytest
 from jupyter_gpupredict.core.errors import ServerFault
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.mps import (
+    cell_share,
     mps_daemon,
     mps_start,
     mps_start_detached,
@@ -259,7 +260,8 @@ def test_a_foreign_daemon_gets_no_command(folder, machine, monkeypatch, place, u
                 monkeypatch.setattr(
                     "jupyter_gpupredict.mps.surroundings.daemon_in", lambda *_, **__: None
                 )
-            session = build_session(SessionConfig(source="nvml", mps=True))
+            config = SessionConfig(source="nvml", mps=True)
+            session = build_session(config, share=cell_share(config))
             session.start()
             run = session.stop("completed")
             shutdown()

@@ -13,7 +13,7 @@ from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached
+from jupyter_gpupredict.mps import cell_share, mps_start_detached, mps_stop_detached
 from jupyter_gpupredict.mps.lease import CellLease
 from jupyter_gpupredict.mps.processes import identify, until
 from jupyter_gpupredict.run import (
@@ -471,7 +471,8 @@ def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
     ended = []
     monkeypatch.setattr(CellLease, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(CellLease, "end", lambda self: ended.append(True))
-    session = build_session(SessionConfig(source="cpu"))
+    config = SessionConfig(source="cpu")
+    session = build_session(config, share=cell_share(config))
     with pytest.raises(KeyboardInterrupt):
         session.start()
     assert ended == [True]
