@@ -100,8 +100,8 @@ DOORS = {
         "frontends/server/",
         "run/hooks.py",
         "export/function/requirements.py",
-        "mps/inside.py",
     ],
+    "pkgutil": ["mps/inside.py"],
     "subprocess": [
         "export/function/trial.py",
         "mps/control.py",

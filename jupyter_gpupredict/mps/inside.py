@@ -9,11 +9,11 @@ from __future__ import annotations
 import _thread
 import ast
 import contextlib
-import importlib
 import io
 import json
 import os
 import pickle
+import pkgutil
 import select
 import signal
 import sys
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FLUSH_BYTES = 8 << 10
 QUIET_S = 0.02
@@ -56,10 +56,9 @@ class Reports:
         os.register_at_fork(after_in_child=self._in_fork)
 
     def _in_fork(self) -> None:
-        """Write to the process's own descriptors from now on, and hear nothing of the parent.
+        """Write to the process's own descriptors from now on: two writers would tear frames.
 
-        Two writers would tear each other's frames. Whatever has kept `sys.stdout`, such as a
-        logging handler, keeps this object, so it is the object that changes.
+        Whatever has kept `sys.stdout`, such as a logging handler, keeps this object.
         """
         self._lock = threading.RLock()  # another thread may have held it
         self._waiting = bytearray()  # what waits is the forking process's
@@ -107,12 +106,10 @@ class Reports:
             fd = _DESCRIPTORS[facts["stream"]]
         else:
             return
-        left = memoryview(payload)
-        while left:
-            try:
+        with contextlib.suppress(OSError):  # the parent is gone; `listen` sees to the rest
+            left = memoryview(payload)
+            while left:
                 left = left[os.write(fd, left) :]
-            except OSError:  # the parent is gone; `listen` sees to the rest
-                return
 
 
 class _Bytes(io.RawIOBase):
@@ -206,19 +203,19 @@ class _Session:
         self.interrupt = interrupt
         self._unwinding = False
         self._request = request
-        self._go = threading.Event()
-        self._over = threading.Event()
+        self._go, self._over = threading.Event(), threading.Event()
         self._module = types.ModuleType(request["module"])
         self._kept: dict[str, Any] = {}
         self._value: Any = None
-        self._progress: Any = None
+        self._marks: Callable[[], Iterable[dict[str, Any]]] = tuple
+        """What is new of the progress; nothing until somebody reports it."""
 
     def run(self) -> None:
         """Get ready, wait for the parent's word, call the function and say how it ended."""
         request = self._request
         if request["progress"]:
             try:
-                self._progress = _named(request["progress"])()
+                self._marks = pkgutil.resolve_name(request["progress"])().poll
             except Exception as error:  # noqa: BLE001 - border: the cell runs without hints
                 self._without_progress(error)
         path = Path(request["folder"], f"{request['module']}.py")
@@ -255,17 +252,14 @@ class _Session:
             self._unwinding = True
             self.reports.tell("unwinding")
         self.reports.flush()
-        progress = self._progress
-        if progress is None:
-            return
         try:
-            for mark in progress.poll():
+            for mark in self._marks():
                 self.reports.tell("mark", **mark)
         except Exception as error:  # noqa: BLE001 - border: a hint of ours or a third party's
             self._without_progress(error)
 
     def _without_progress(self, error: Exception) -> None:
-        self._progress = None
+        self._marks = tuple
         self.reports.tell("note", text=f"no progress: {type(error).__name__}: {error}")
 
     def listen(self, requests: io.FileIO) -> None:
@@ -301,20 +295,20 @@ class _Session:
                 self._send_shown(*asked["names"])
             case "quit":
                 if not self._over.is_set():
-                    self.interrupt.ask()
-                    self._go.set()
-                    while not self._over.wait(POLL_S):
-                        self.poll()
+                    self._unwind()
                 return False
         return True
 
-    def _end(self) -> NoReturn:
-        """Unwind, as the parent is gone, then end with everything that was started here."""
+    def _unwind(self, limit_s: float = float("inf")) -> None:
         self.interrupt.ask()
         self._go.set()
-        until_s = time.monotonic() + ORPHAN_S
+        until_s = time.monotonic() + limit_s
         while not self._over.wait(POLL_S) and time.monotonic() < until_s:
-            self.interrupt.wake()
+            self.poll()
+
+    def _end(self) -> NoReturn:
+        """Unwind, as the parent is gone, then end with everything that was started here."""
+        self._unwind(ORPHAN_S)
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -348,24 +342,16 @@ class _Session:
 
     def _sm_count(self) -> int | None:
         """Return how many SMs this process was given; None where CUDA is not in use."""
-        with contextlib.suppress(Exception):
-            count = _named(self._request["sm_count"])() if self._request["sm_count"] else None
-            return None if count is None else int(count)
+        with contextlib.suppress(Exception):  # nobody counts them, or there are none to count
+            return int(pkgutil.resolve_name(self._request["sm_count"])())
         return None
-
-
-def _named(place: str) -> Any:
-    """Return what `module:name` names."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _keep_names(tree: ast.Module, function: str) -> None:
     """Have a function's names kept when it ends, however it ends; its lines stay as they are."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function:
-            declared = (one.names for one in node.body if isinstance(one, ast.Global))
-            own = dict.fromkeys(name for names in declared for name in names)
+            own = {name for one in node.body if isinstance(one, ast.Global) for name in one.names}
             of_module = "".join(f", {name}=globals().get({name!r})" for name in own)
             keep = ast.parse(f"{_KEEP}({_LOCALS}(){of_module})").body[0]
             for part in ast.walk(keep):
@@ -403,12 +389,11 @@ def _described(error: BaseException, path: Path) -> dict[str, Any]:
 
 def _pickled(error: BaseException) -> bytes:
     """Return the exception, if it comes out of a pickle as it went in."""
-    try:
+    with contextlib.suppress(Exception):  # those with arguments of their own often do not
         data = pickle.dumps(error)
         pickle.loads(data)  # noqa: S301 - our own, a line above
-    except Exception:  # noqa: BLE001 - exceptions with arguments of their own often do not
-        return b""
-    return data
+        return data
+    return b""
 
 
 def _is_plain(value: Any) -> bool:

@@ -74,11 +74,9 @@ class Isolated:
 
 
 def isolate(code: CodeRequest, returns: tuple[str, ...] = ()) -> Isolated:
-    """Return the last of the cells as a program of its own.
+    """Return the last of the cells, in the order of execution, as a program of its own.
 
-    Args:
-        code: The cells in the order of execution.
-        returns: Names that will be fetched.
+    Its names in `returns` will be fetched.
 
     Raises:
         UnsupportedCell: The cell needs what only this kernel has.
@@ -159,11 +157,8 @@ class Listening:
 class IsolatedRun:
     """One run of an isolated cell. `start`, `go`, `wait`, perhaps `fetch`, and always `stop`.
 
-    Args:
-        isolated: The cell.
-        lease: How it runs: as an MPS client, or as a process like any other.
-        on_output: Takes output and the name of its stream.
-        on_note: Takes what is to be said about the run.
+    Under the lease it is a client of MPS, or a process like any other. `on_output` takes output and
+    the name of its stream, `on_note` what is to be said about the run.
     """
 
     def __init__(
@@ -229,7 +224,8 @@ class IsolatedRun:
         """Return in words that memory ran out, or MPS was out of reach; empty for all else."""
         if unreachable(fault.message):
             return "CUDA could not reach its MPS server; the kernel's own CUDA is not affected"
-        return overrun(fault, self._lease.memory_limit_mib)
+        limit_bytes = self._lease.share.memory_limit_bytes
+        return overrun(fault, None if limit_bytes is None else limit_bytes >> 20)
 
 
 # ---- what is verified ---------------------------------------------------------------------------
@@ -247,11 +243,7 @@ class Subject:
 
 
 def subject(run: Run, code: CodeRequest) -> Subject:
-    """Return the code of a run, to be tried again.
-
-    Args:
-        run: What measured it.
-        code: The cells, the measured one among them.
+    """Return the measured one of the cells of a run, to be tried again.
 
     Raises:
         ExportError: None of the cells is the measured one.

@@ -45,12 +45,6 @@ class Lease:
         """Return the environment of a child."""
         return client.merged(environ, self.changes)
 
-    @property
-    def memory_limit_mib(self) -> int | None:
-        """Its memory limit; None: none."""
-        limit_bytes = self.share.memory_limit_bytes
-        return None if limit_bytes is None else limit_bytes >> 20
-
 
 @dataclass(frozen=True, slots=True)
 class Host:

@@ -57,11 +57,8 @@ def members(group: int) -> frozenset[int]:
 def daemon_in(pipe_directory: Path, *, default: bool = False) -> Identity | None:
     """Return the control daemon that serves a directory, by its own command line and environment.
 
-    Its files prove nothing: not every driver writes a pid file, and all stay after a kill.
-
-    Args:
-        pipe_directory: `CUDA_MPS_PIPE_DIRECTORY` of the daemon.
-        default: A daemon whose environment names none serves this one.
+    Its files prove nothing: not every driver writes a pid file, and all stay after a kill. One
+    whose environment names no directory serves the `default` one.
 
     Returns:
         None where there is none, or where its environment may not be read here.

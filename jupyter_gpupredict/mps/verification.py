@@ -165,16 +165,7 @@ def sweep(
     """Run a function at several shares, down and up again, and find where it begins to lose speed.
 
     The largest share that did not keep the speed is stored, too: it takes back what was kept.
-
-    Args:
-        subject: The function.
-        shares: Percentages; 100 is added.
-        bound: How far each run goes.
-        on_trial: Called after each run.
-        host: Where MPS is; None: what is here.
-
-    Raises:
-        InvalidOption, MpsError, VerifyRefused, KeyboardInterrupt: As `verify`.
+    To `shares`, which are percentages, 100 is added. All else, and the errors, are as for `verify`.
     """
     if not shares or not all(1 <= one <= 100 for one in shares):
         raise InvalidOption(f"--at {','.join(map(str, shares))}", "percentages, 1 to 100")
@@ -284,7 +275,7 @@ class _Runs:
             child.stop()
 
     def _refuse(self, trial: Trial) -> None:
-        """Refuse a run that failed, that has no speed, or whose share was not applied for sure.
+        """Refuse a run that failed, that has no speed, or whose share may not have been applied.
 
         A process that does not reach its daemon runs on without a cap, and without a word. So the
         SMs that CUDA gave decide: all of them without a cap, and fewer under one.
