@@ -165,14 +165,14 @@ class Child:
             Path(self._folder, f"{program.module}.py").write_text(program.text, encoding="utf-8")
             ends += os.pipe()
             ends += os.pipe()
-            requests, self._requests, reports, told = ends
+            requests, self._requests, reports, childs = ends
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(INSIDE), str(requests), str(told)],
+                [sys.executable, "-P", str(INSIDE), str(requests), str(childs)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._environ,
-                pass_fds=(requests, told),
+                pass_fds=(requests, childs),
                 process_group=0,  # an interrupt of the kernel's group must not reach it
             )
             os.close(ends.pop(3))
@@ -384,7 +384,7 @@ class Child:
         try:
             while left:
                 left = left[os.write(self._requests, left) :]
-        except BrokenPipeError:  # it is gone: its end is told by `wait`
+        except BrokenPipeError:  # it is gone: `wait` returns how it ended
             return
 
     def _hand_on(self, news: tuple[Any, ...]) -> None:

@@ -34,7 +34,7 @@ MEMORY_COMMAND = "get_default_device_pinned_mem_limit"
 """Stands for memory limits of clients: they came with it."""
 OPTIONAL = ("get_server_status", "terminate_client", MEMORY_COMMAND)
 """Commands that some drivers lack."""
-_KNOWN = {470: OPTIONAL[:0], 535: OPTIONAL[1:], 550: OPTIONAL, 555: OPTIONAL}
+_KNOWN: dict[int, tuple[str, ...]] = {470: (), 535: OPTIONAL[1:], 550: OPTIONAL, 555: OPTIONAL}
 """Driver branch -> what NVIDIA's own daemon of it knew; `tests/fake_mps/record.py` asks again."""
 _VERSION_FILE = Path("/proc/driver/nvidia/version")
 SERVER_LIMIT_S = 10.0
@@ -98,7 +98,7 @@ class Control:
         return self._numbers("get_server_list")
 
     def get_server_status(self, server_pid: int) -> str:
-        """Return `INITIALIZING`, `ACTIVE` or `FAULT`; empty where it ended or nobody can tell."""
+        """Return `INITIALIZING`, `ACTIVE` or `FAULT`; empty where it is not known."""
         if "get_server_status" not in self.directory.commands:
             return ""
         command = f"get_server_status {server_pid}"
@@ -216,7 +216,7 @@ def require_server(directory: OwnDirectory, limit_s: float = SERVER_LIMIT_S) -> 
     error 805, at each later call too, and CUDA is then unusable in that process.
 
     Raises:
-        ServerFault: It does not start; says why, as far as the daemon's logs tell.
+        ServerFault: It does not start; says why, as far as the logs of the daemon say.
         ControlTimeout: The daemon gives no answer, or no server is there in time.
         MpsError: The daemon cannot be asked.
     """

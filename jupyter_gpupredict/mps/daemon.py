@@ -37,7 +37,7 @@ QUIT_S, TERMINATED_S, KILLED_S = 4.0, 3.5, 1.0
 """How long each step is waited for: with the answer less than ten seconds. NVIDIA's daemon is gone
 1.3 to 1.9 s after `quit`, and 1 to 2 s after SIGTERM."""
 _STAY, _LET_GO = b"s", b"."
-"""What an owner tells its keeper: you own it from now on; all is tidied up, end."""
+"""What an owner says to its keeper: you own it from now on; all is tidied up, end."""
 _STARTS_S = 1.0
 """For so long a daemon may be on its way that its owner, now dead, has started."""
 _KEEPER = (
@@ -48,7 +48,7 @@ _PACKAGES = str(Path(__file__).parents[2])
 """Where this package lies, which a fresh interpreter might not look at."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Daemon:
     """A daemon of ours that runs. Only the process that started it ends it."""
 
@@ -100,7 +100,7 @@ class Daemon:
         Raises:
             DaemonNotRunning: It, or its keeper, has ended meanwhile.
         """
-        _tell(self._keeper, _STAY)
+        _say_to(self._keeper, _STAY)
         directory = _made(self._keeper)
         _close_pipes(self._keeper)
         self.hand_over()
@@ -314,7 +314,7 @@ def _made(keeper: subprocess.Popen[bytes]) -> OwnDirectory:
 
 def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
     """Let the keeper go, which ends what may be left, and collect it."""
-    _tell(keeper, _LET_GO)
+    _say_to(keeper, _LET_GO)
     _close_pipes(keeper)
     try:
         keeper.wait(LIMIT_S)
@@ -323,7 +323,7 @@ def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
         keeper.wait()
 
 
-def _tell(keeper: subprocess.Popen[bytes], word: bytes) -> None:
+def _say_to(keeper: subprocess.Popen[bytes], word: bytes) -> None:
     """Say something; closing the pipe alone may go unnoticed, as forked children keep it open."""
     if keeper.stdin is not None and not keeper.stdin.closed:
         with contextlib.suppress(OSError):  # it has ended

@@ -1,4 +1,4 @@
-"""The directories that we made for a daemon: fresh, private, marked, and told from all others.
+"""The directories that we made for a daemon: fresh, private, and marked as ours.
 
 No command goes to a pipe directory that is not one of these, so `Control` takes nothing else.
 """
@@ -62,7 +62,7 @@ class OwnDirectory:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the owner is certainly dead; in another PID namespace that cannot be told."""
+        """Whether the owner is certainly dead; in another PID namespace nobody knows."""
         return self.here and not self.owner.alive
 
     @property
@@ -79,7 +79,7 @@ class OwnDirectory:
         return daemon_in(self.pipe) if self.here else None
 
     def marked(self, **changes: Any) -> OwnDirectory:
-        """Return it with changes, which its marker tells from now on."""
+        """Return it with changes, which its marker has from now on."""
         changed = replace(self, **changes)
         _mark(changed)
         return changed
@@ -158,14 +158,14 @@ def read(path: Path) -> OwnDirectory | None:
         if not _private(path) or not _private(marker, directory=False):
             return None
         with marker.open("rb") as file:
-            told = json.loads(file.read(_LARGEST_MARKER_BYTES))
+            facts = json.loads(file.read(_LARGEST_MARKER_BYTES))
         return OwnDirectory(
             path,
-            Identity(int(told["owner"]["pid"]), int(told["owner"]["start_ticks"])),
-            str(told["gpu_uuid"]),
-            str(told["namespace"]),
-            frozenset(map(str, told["commands"])),
-            bool(told["detached"]),
+            Identity(int(facts["owner"]["pid"]), int(facts["owner"]["start_ticks"])),
+            str(facts["gpu_uuid"]),
+            str(facts["namespace"]),
+            frozenset(map(str, facts["commands"])),
+            bool(facts["detached"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -192,7 +192,7 @@ def _private(path: Path, *, directory: bool = True) -> bool:
 
 
 def _filesystem(path: Path) -> str:
-    """Return the type of the filesystem that holds a path; empty where it is not told.
+    """Return the type of the filesystem that holds a path; empty where it is not known.
 
     Source: /proc/self/mountinfo, proc(5).
     """

@@ -69,7 +69,7 @@ class Reports:
                     os.close(fd)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def tell(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
+    def send(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
         """Send a frame, after the output that was written before it."""
         with self._interrupt.held(), self._lock:
             self._flush()
@@ -221,7 +221,7 @@ class _Session:
         path = Path(request["folder"], f"{request['module']}.py")
         self._go.wait()
         began_s = time.monotonic()
-        self.reports.tell("began", time_s=began_s)
+        self.reports.send("began", time_s=began_s)
         outcome, fault = "completed", None
         try:
             self.interrupt.armed = True
@@ -232,7 +232,7 @@ class _Session:
                 _synchronize()
             finally:
                 self.interrupt.armed = False
-        except BaseException as raised:  # noqa: BLE001 - whatever the cell raises is told
+        except BaseException as raised:  # noqa: BLE001 - whatever the cell raises is reported
             self.interrupt.armed = False
             asked = self.interrupt.asked and isinstance(raised, KeyboardInterrupt)
             outcome, fault = "interrupted" if asked else "failed", raised
@@ -241,8 +241,8 @@ class _Session:
         if fault is not None:
             with contextlib.suppress(BaseException):
                 _synchronize()  # unwound, and idle before anybody ends this process
-            self.reports.tell("error", _pickled(fault), **_described(fault, path))
-        self.reports.tell("ended", outcome=outcome, took_s=took_s, sm_count=self._sm_count())
+            self.reports.send("error", _pickled(fault), **_described(fault, path))
+        self.reports.send("ended", outcome=outcome, took_s=took_s, sm_count=self._sm_count())
         self._over.set()
 
     def poll(self) -> None:
@@ -250,17 +250,17 @@ class _Session:
         self.interrupt.wake()
         if self.interrupt.noticed and not self._unwinding:
             self._unwinding = True
-            self.reports.tell("unwinding")
+            self.reports.send("unwinding")
         self.reports.flush()
         try:
             for mark in self._marks():
-                self.reports.tell("mark", **mark)
+                self.reports.send("mark", **mark)
         except Exception as error:  # noqa: BLE001 - border: a hint of ours or a third party's
             self._without_progress(error)
 
     def _without_progress(self, error: Exception) -> None:
         self._marks = tuple
-        self.reports.tell("note", text=f"no progress: {type(error).__name__}: {error}")
+        self.reports.send("note", text=f"no progress: {type(error).__name__}: {error}")
 
     def listen(self, requests: io.FileIO) -> None:
         """Do what the parent asks, and report progress meanwhile, until it says `quit` or is gone.
@@ -289,7 +289,7 @@ class _Session:
                     if name in known:
                         self._send_pickled(name, known[name])
                     else:
-                        self.reports.tell("result", name=name, reason="the cell has not bound it")
+                        self.reports.send("result", name=name, reason="the cell has not bound it")
             case "show":
                 self._over.wait()
                 self._send_shown(*asked["names"])
@@ -327,7 +327,7 @@ class _Session:
         if not _is_plain(self._value):
             with contextlib.suppress(Exception):
                 text = repr(self._value).encode("utf-8", "replace")
-                self.reports.tell("result", text, name=name, reason="text")
+                self.reports.send("result", text, name=name, reason="text")
                 return
         self._send_pickled(name, self._value)
 
@@ -336,9 +336,9 @@ class _Session:
             payload = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - objects raise what they like
             reason = f"cannot be pickled: {type(error).__name__}: {error}"
-            self.reports.tell("result", name=name, reason=reason[:500])
+            self.reports.send("result", name=name, reason=reason[:500])
         else:
-            self.reports.tell("result", payload, name=name)
+            self.reports.send("result", payload, name=name)
 
     def _sm_count(self) -> int | None:
         """Return how many SMs this process was given; None where CUDA is not in use."""
@@ -421,8 +421,8 @@ def _next(requests: io.FileIO) -> dict[str, Any] | None:
 
 def main() -> None:
     """Run what the parent sends; returns when it says `quit`."""
-    requests, told = int(sys.argv[1]), int(sys.argv[2])
-    for fd in (requests, told):
+    requests, reports_fd = int(sys.argv[1]), int(sys.argv[2])
+    for fd in (requests, reports_fd):
         os.set_inheritable(fd, False)
     asked = io.FileIO(requests, closefd=False)
     request = _next(asked)
@@ -431,7 +431,7 @@ def main() -> None:
     sys.argv[:] = [""]
     sys.path[:] = [request["folder"], *request["path"]]
     interrupt = Interrupt()
-    reports = Reports(told, requests, interrupt)
+    reports = Reports(reports_fd, requests, interrupt)
     for stream in _DESCRIPTORS:  # what is written to both arrives in one order
         raw: Any = _Bytes(reports, stream)
         text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", newline="", write_through=True)
@@ -443,7 +443,7 @@ def main() -> None:
     listener.start()
     session.run()
     listener.join()
-    reports.tell("bye")
+    reports.send("bye")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """A cell as the function that would be exported, in a child process that is measured from outside.
 
-The composition of `export` (which slices the cell) and `mps.child` (which runs it): neither knows
-the other, and what passes between them is the text of a module.
+Here `export`, which slices the cell, meets `mps.child`, which runs the text of a module.
 """
 
 from __future__ import annotations
@@ -47,18 +46,6 @@ LOOK_S = 0.25
 PROGRESS = f"{__name__}:Listening"
 SM_COUNT = "jupyter_gpupredict.sources.driver.cuda:visible_sm_count"
 _CALL = "_isolated"
-_TAIL = f"""
-
-def {_CALL}(values):
-    return _cell(_known(values))
-"""
-_TAIL_THAT_WAITS = f"""
-
-def {_CALL}(values):
-    import asyncio
-
-    return asyncio.run(_cell(_known(values)))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +88,10 @@ def isolate(code: CodeRequest, returns: tuple[str, ...] = ()) -> Isolated:
     for name in returns:
         if name not in known or not name:
             raise InvalidOption(f"--return {name}: the cell does not bind it", "a name it assigns")
-    text += _TAIL_THAT_WAITS if found.waits else _TAIL
+    call, imports = "_cell(_known(values))", ""
+    if found.waits:
+        call, imports = f"asyncio.run({call})", "    import asyncio\n\n"
+    text += f"\n\ndef {_CALL}(values):\n{imports}    return {call}\n"
     program = Program(text, _CALL, keep_of="_cell", progress=PROGRESS, sm_count=SM_COUNT)
     # of the kernel's own set-up, such as %load_ext, nothing is missed here
     notes = [one for one in (*code.notes, *found.notes) if not one.endswith(" was left out")]
@@ -130,7 +120,7 @@ def _shows(found: Slice) -> bool:
 
 
 class Listening:
-    """What tells of progress in the child: the same hints as in a kernel. Made in the child."""
+    """What reports progress in the child: the same hints as in a kernel. Made in the child."""
 
     def __init__(self) -> None:
         self._board = progress_board()

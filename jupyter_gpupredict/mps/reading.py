@@ -96,7 +96,7 @@ class Reader(threading.Thread):
         if not data:
             selector.unregister(fd)
         elif stream:
-            self._tell_output(stream, data, f"{stream} below")
+            self._put_output(stream, data, f"{stream} below")
         else:
             self._data += data
             try:
@@ -123,7 +123,7 @@ class Reader(threading.Thread):
     def _take(self, head: dict[str, Any], payload: bytes) -> None:
         match head["kind"]:
             case "out":
-                self._tell_output(head["stream"], payload, head["stream"])
+                self._put_output(head["stream"], payload, head["stream"])
             case "mark":
                 self._put(("mark", _mark(head)))
             case "note":
@@ -142,7 +142,7 @@ class Reader(threading.Thread):
             case "result":
                 self._put(("result", head["name"], payload, head.get("reason", "")))
 
-    def _tell_output(self, stream: str, data: bytes, channel: str) -> None:
+    def _put_output(self, stream: str, data: bytes, channel: str) -> None:
         fresh = codecs.getincrementaldecoder("utf-8")("replace")
         text = self._decoders.setdefault(channel, fresh).decode(data)
         if text:

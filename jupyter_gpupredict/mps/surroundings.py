@@ -141,14 +141,14 @@ def device(wanted: str | None, environ: Mapping[str, str]) -> Device:
 
 
 def first_device(environ: Mapping[str, str], sm_count: int | None, uuid: str = "") -> Device | None:
-    """Return the GPU that CUDA numbers 0 in a process; None where nothing tells.
+    """Return the GPU that CUDA numbers 0 in a process; None where it is not known.
 
     Args:
         environ: The environment in which the process started CUDA.
         sm_count: SMs that it was given.
         uuid: What CUDA says there, as `driver.cuda.first_uuid`; empty: it was not asked.
 
-    On a machine with several models the environment does not always tell. Then it is the one with
+    On a machine with several models the environment does not always say. Then it is the one with
     just so many SMs, or, where a daemon may have taken some away, the one with most: a cap that is
     suspected costs a prediction, and one that is missed makes a false one.
     """
@@ -213,7 +213,7 @@ def require_room(gpu_uuid: str) -> None:
         except KeyError as error:
             raise MpsError(f"there is no GPU {gpu_uuid}") from error
         except (NvmlError, IndexError):
-            return  # not known here; then the daemon's own start tells
+            return  # not known here; the daemon's own start will show it
     if mode == "prohibited":
         raise MpsError(
             "the GPU's compute mode prohibits any use of it", "nvidia-smi -c DEFAULT, as root"

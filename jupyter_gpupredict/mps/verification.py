@@ -379,16 +379,13 @@ class Count:
     @property
     def heard(self) -> bool:
         """Whether there is any progress to count."""
-        return any(line.points for line in self._lines.values())
+        return any(line.first_s is not None for line in self._lines.values())
 
     @property
     def enough(self) -> bool:
         """Whether the bound is reached: in steps, or in epochs where there are no steps."""
-        line = self._lines["step"] if self._lines["step"].points else self._lines["epoch"]
-        found = line.after_warm_up()
-        if found is None:
-            return False
-        took_s, count = found
+        unit = "epoch" if self._lines["step"].first_s is None else "step"
+        took_s, count = self._lines[unit].counted() or (0.0, 0.0)
         if self._bound.steps is not None:
             return count >= self._bound.steps
         return took_s >= self._bound.limit_s and count >= FEWEST
@@ -402,32 +399,28 @@ class _Line:
     """How many of one kind were complete when; loops that begin anew are added up."""
 
     def __init__(self, bound: Bound) -> None:
-        self.points: list[tuple[float, float]] = []
-        self._bound = bound
-        self._last = 0.0
+        self._warm_count = 1.0 if bound.steps is None else max(1.0, WARM_RATIO * bound.steps)
+        self._warm_s = WARM_RATIO * bound.limit_s if bound.steps is None else 0.0
+        self.first_s: float | None = None
+        self._done = 0.0
         self._warm: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
 
     def add(self, time_s: float, done: float) -> None:
-        grown = done - self._last if done >= self._last else done
-        total = self.points[-1][1] + grown if self.points else 0.0
-        self._last = done
-        self.points.append((time_s, total))
+        total = self._last[1] + (done - self._done if done >= self._done else done)
+        if self.first_s is None:
+            self.first_s, total = time_s, 0.0
+        self._done, self._last = done, (time_s, total)
+        warm = total >= self._warm_count and time_s - self.first_s >= self._warm_s
+        if self._warm is None and warm:
+            self._warm = self._last
 
-    def after_warm_up(self) -> tuple[float, float] | None:
+    def counted(self) -> tuple[float, float] | None:
         """Return seconds and count since the warm-up ended; None: it has not."""
-        bound = self._bound
-        warm = 1.0 if bound.steps is None else max(1.0, WARM_RATIO * bound.steps)
-        warm_s = WARM_RATIO * bound.limit_s if bound.steps is None else 0.0
-        if self._warm is None:
-            first_s = self.points[0][0] if self.points else 0.0
-            past = (p for p in self.points if p[1] >= warm and p[0] - first_s >= warm_s)
-            self._warm = next(past, None)
         if self._warm is None:
             return None
-        return self.points[-1][0] - self._warm[0], self.points[-1][1] - self._warm[1]
+        return self._last[0] - self._warm[0], self._last[1] - self._warm[1]
 
     def speed(self) -> float | None:
-        found = self.after_warm_up()
-        if found is None or found[1] < FEWEST or found[0] <= 0.0:
-            return None
-        return found[1] / found[0]
+        took_s, count = self.counted() or (0.0, 0.0)
+        return count / took_s if count >= FEWEST and took_s > 0.0 else None
