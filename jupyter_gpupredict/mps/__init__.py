@@ -5,6 +5,7 @@ The only part that changes anything on the machine, on request, and puts it back
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,12 +47,22 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is asked for: the keeper, a process of its own, needs none."""
-    if name in __all__:
-        import importlib
+    """Load a public name when it is used, and a function not before it is called.
 
-        for module in ("process", "lease", "isolation", "verification"):
-            loaded = importlib.import_module(f"{__name__}.{module}")
-            if hasattr(loaded, name):
-                return getattr(loaded, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Most kernels never need MPS, and the keeper, a process of its own, needs no more than its part.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return functools.partial(_call, name) if name.islower() else _loaded(name)
+
+
+def _call(name: str, /, *args: Any, **options: Any) -> Any:
+    return _loaded(name)(*args, **options)
+
+
+def _loaded(name: str) -> Any:
+    import importlib
+
+    modules = ("process", "lease", "isolation", "verification")
+    loaded = (importlib.import_module(f"{__name__}.{module}") for module in modules)
+    return next(getattr(module, name) for module in loaded if hasattr(module, name))
