@@ -26,6 +26,7 @@ from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.mps.lease import Host, Lease, hosted
+from jupyter_gpupredict.mps.processes import members
 
 PAIRED = ("at their shares", "MPS, no limits", "time-slicing")
 
@@ -76,8 +77,8 @@ def speeds(clients: Sequence[Client], warm_s: float, seconds: float) -> list[flo
                     raise Lacking("a function ended before it was measured: give it more to do")
         for client in clients:
             client.for_seconds(0.3)  # marks that are under way
-            active = client.lease.share.active
-            if active and client.lease.attached(client.child.pid) is False:
+            attached, _ = client.lease.attached(members(client.child.pid))
+            if client.lease.share.active and attached is False:
                 raise Lacking("a function ran without MPS, so its share was not applied")
         found = [client.steps_per_s(from_s, until_s) for client in clients]
     if any(one is None for one in found):

@@ -291,17 +291,11 @@ class _Runs:
                 "have been applied",
                 "it has to start CUDA itself, in that process; see %gpupredict mps status",
             )
-        if given is None:
+        if given is None or whole is None:
+            what = "CUDA gave" if given is None else "the device has"
             raise VerifyRefused(
-                f"{at} it is not known how many SMs CUDA gave, so the share may not have been "
-                "applied",
-                "the function has to start CUDA itself, in its own process",
-            )
-        if whole is None:
-            raise VerifyRefused(
-                "it is not known how many SMs the device has, so the share may not have been "
-                "applied",
-                "use a newer driver, which reports them",
+                f"{at} it is not known how many SMs {what}: its share may not have been applied",
+                "the function has to start CUDA itself, and the driver to be new enough",
             )
         if trial.percent == 100 and given != whole:
             raise VerifyRefused(
