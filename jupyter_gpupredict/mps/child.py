@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,41 +75,33 @@ class ChildFailed(GpuPredictError):
     """A child process could not be started, or did not answer."""
 
 
+@dataclass(eq=False)
 class Child:
     """One function in one child process: `start`, `go`, `wait`, perhaps `fetch`; always `stop`.
 
     A thread reads what the child reports, so that an interrupt here cannot tear a frame; `wait`
     calls the callbacks on the caller's thread.
-
-    Args:
-        program: What to run.
-        environ: The child's whole environment.
-        on_output: Takes each piece of output and the stream it was written to.
-        on_mark: Takes each mark of progress; its time is this machine's monotonic clock.
-        on_note: Takes what is to be said about the child's own machinery.
-        before_signal: Takes the process group before a signal goes to it; returns why none may be
-            sent, or an empty string. None: the child is not a client of MPS.
-        waits: Patience of the ladder.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        environ: Mapping[str, str],
-        *,
-        on_output: Callable[[Stream, str], None],
-        on_mark: Callable[[Mark], None] = lambda _: None,
-        on_note: Callable[[str], None] = lambda _: None,
-        before_signal: Callable[[int], str] | None = None,
-        waits: Waits | None = None,
-    ) -> None:
-        self._program = program
-        self._environ = dict(environ)
-        self._on_output = on_output
-        self._on_mark = on_mark
-        self._on_note = on_note
-        self._before_signal = before_signal
-        self._waits = waits or Waits()
+    program: Program
+    environ: Mapping[str, str]
+    """The child's whole environment."""
+    _: KW_ONLY
+    on_output: Callable[[Stream, str], None]
+    """Takes each piece of output and the stream it was written to."""
+    on_mark: Callable[[Mark], None] = lambda _: None
+    """Takes each mark of progress; its time is this machine's monotonic clock."""
+    on_note: Callable[[str], None] = lambda _: None
+    """Takes what is to be said about the child's own machinery."""
+    before_signal: Callable[[int], str] | None = None
+    """Takes the process group before a signal goes to it; returns why none may be sent, or an
+    empty string. None: the child is not a client of MPS."""
+    waits: Waits | None = None
+    """Patience of the ladder."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing started."""
+        self._waits = self.waits or Waits()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests = -1
         self._folder = ""
@@ -161,7 +153,7 @@ class Child:
         ends: list[int] = []
         try:
             self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
-            program = self._program
+            program = self.program
             Path(self._folder, f"{program.module}.py").write_text(program.text, encoding="utf-8")
             ends += os.pipe()
             ends += os.pipe()
@@ -171,7 +163,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=self._environ,
+                env=self.environ,
                 pass_fds=(requests, childs),
                 process_group=0,  # an interrupt of the kernel's group must not reach it
             )
@@ -312,7 +304,7 @@ class Child:
         refusal = self._leave_to_signal(process.pid)
         if refusal:
             self._left = True
-            self._on_note(f"process {process.pid} does not end, and is left running: {refusal}")
+            self.on_note(f"process {process.pid} does not end, and is left running: {refusal}")
             return "left running"
         rungs: tuple[tuple[Rung, float], ...] = (
             ("SIGTERM", self._waits.terminated_s),
@@ -324,7 +316,7 @@ class Child:
                 _signal_group(process.pid, signal.SIGKILL)  # what did not end with it
                 return rung
         self._left = True
-        self._on_note(f"process {process.pid} does not end, not even killed")
+        self.on_note(f"process {process.pid} does not end, not even killed")
         return "left running"
 
     def _end_rest(self, group: int) -> None:
@@ -336,16 +328,16 @@ class Child:
         if refusal:
             self._left = True
             pids = ", ".join(map(str, sorted(rest)))
-            self._on_note(f"what the cell has started, {pids}, is left running: {refusal}")
+            self.on_note(f"what the cell has started, {pids}, is left running: {refusal}")
         else:
             _signal_group(group, signal.SIGKILL)
 
     def _leave_to_signal(self, group: int) -> str:
         """Return why no signal may be sent; an empty string when one may."""
-        if self._before_signal is None:
+        if self.before_signal is None:
             return ""
         try:
-            return self._before_signal(group)
+            return self.before_signal(group)
         except GpuPredictError as error:
             return str(error)
         except KeyboardInterrupt:
@@ -390,11 +382,11 @@ class Child:
     def _hand_on(self, news: tuple[Any, ...]) -> None:
         match news:
             case ("out", stream, text):
-                self._on_output(stream, text)
+                self.on_output(stream, text)
             case ("mark", mark):
-                self._on_mark(mark)
+                self.on_mark(mark)
             case ("note", text):
-                self._on_note(text)
+                self.on_note(text)
             case ("unwinding",):
                 self.unwinding = True
             case ("began", time_s):
@@ -406,7 +398,7 @@ class Child:
         if reason:
             return Fetched(reason=reason)
         try:
-            return Fetched(_Unpickler(payload, self._program.module, namespace).load())
+            return Fetched(_Unpickler(payload, self.program.module, namespace).load())
         except Exception as error:  # noqa: BLE001 - classes raise what they like when made again
             return Fetched(reason=f"cannot be read here: {type(error).__name__}: {error}")
 

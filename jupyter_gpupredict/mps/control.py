@@ -73,6 +73,7 @@ def environment(directory: OwnDirectory) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
 class Control:
     """The daemon in one directory of ours.
 
@@ -82,9 +83,9 @@ class Control:
         ServerFault: An answer that is not a known one.
     """
 
-    def __init__(self, directory: OwnDirectory, limit_s: float = LIMIT_S) -> None:
-        self.directory = directory
-        self._limit_s = limit_s
+    directory: OwnDirectory
+    limit_s: float = LIMIT_S
+    """For an answer."""
 
     def commands(self) -> frozenset[str]:
         """Ask which of `OPTIONAL` the daemon knows; there is no server that they could act on."""
@@ -130,7 +131,7 @@ class Control:
         command = f"terminate_client {server_pid} {client_pid}"
         if "terminate_client" not in self.directory.commands:
             raise ServerFault("this driver's MPS cannot end one client", "a newer driver can")
-        lines = self._ask(command, max(self._limit_s, TERMINATE_LIMIT_S))
+        lines = self._ask(command, max(self.limit_s, TERMINATE_LIMIT_S))
         if lines != ["0"] and not any(map(_NOTHING_THERE.fullmatch, lines)):  # CUDA_SUCCESS
             raise _strange(command, lines)
 
@@ -156,7 +157,7 @@ class Control:
 
         With `silent_failure`, exit status 1 without a word is an answer.
         """
-        limit_s = limit_s or self._limit_s
+        limit_s = limit_s or self.limit_s
         code, text = self._run(command, limit_s)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if _NO_DAEMON in text:

@@ -207,32 +207,32 @@ class _Measured(Protocol):
     def ended(self) -> Ended | None: ...
 
 
+@dataclass(frozen=True, slots=True)
 class ChildLease:
     """A child's lease: `core.protocols.ShareHold`. Its limits come with its environment.
 
     It is looked at when it has run and before it has ended: a client that is gone proves nothing.
     """
 
-    def __init__(self, lease: Lease, child: _Measured) -> None:
-        self._lease = lease
-        self._child = child
+    lease: Lease
+    child: _Measured
 
     def begin(self) -> AppliedShare:
         """Return what it was given, or why it was not."""
-        return self._lease.share
+        return self.lease.share
 
     def end(self) -> AppliedShare:
         """Return the same with what shows that it was in force."""
-        share, ended = self._lease.share, self._child.ended
-        environ = self._lease.environment(os.environ)
+        share, ended = self.lease.share, self.child.ended
+        environ = self.lease.environment(os.environ)
         died = ended is not None and ended.outcome == "died"
         count = None if ended is None else ended.sm_count
         if not share.active:
-            found = _inherited(environ, count, lambda: members(self._child.pid), died=died)
+            found = _inherited(environ, count, lambda: members(self.child.pid), died=died)
             return replace(found, reason=share.reason) if found else share
         if died:
             return replace(share, reason="its process was gone before that could be shown")
-        return _proven(self._lease, members(self._child.pid), environ, count)
+        return _proven(self.lease, members(self.child.pid), environ, count)
 
 
 # ---- this process's own -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,18 +129,14 @@ def _stat(pid: int) -> list[bytes]:
     return [] if words[0] in (b"Z", b"X") else words
 
 
+@dataclass(slots=True)
 class Patience:
-    """The time that one thing may take; a long wait is announced once.
+    """The time that one thing may take, from now; a long wait is announced once."""
 
-    Args:
-        limit_s: Seconds from now.
-        what: What is waited for, as it completes "waiting for"; empty: nobody needs to know.
-    """
-
-    def __init__(self, limit_s: float, what: str = "") -> None:
-        self._began_s = time.monotonic()
-        self._limit_s = limit_s
-        self._what = what
+    limit_s: float
+    what: str = ""
+    """What is waited for, as it completes "waiting for"; empty: nobody needs to know."""
+    _began_s: float = field(default_factory=time.monotonic)
 
     @property
     def over(self) -> bool:
@@ -150,12 +146,12 @@ class Patience:
     def step_s(self) -> float:
         """Return for how long one may wait before asking again; 0 when the time is up."""
         waited_s = time.monotonic() - self._began_s
-        if self._what and waited_s >= TOLD_AFTER_S:
-            what, self._what = self._what, ""
+        if self.what and waited_s >= TOLD_AFTER_S:
+            what, self.what = self.what, ""
             with contextlib.suppress(OSError, ValueError):  # the stream may be closed
                 print(f"gpupredict: waiting for {what}", file=sys.stderr, flush=True)  # noqa: T201
-        left_s = max(0.0, self._limit_s - waited_s)
-        return min(left_s, TOLD_AFTER_S - waited_s) if self._what else left_s
+        left_s = max(0.0, self.limit_s - waited_s)
+        return min(left_s, TOLD_AFTER_S - waited_s) if self.what else left_s
 
 
 def until(condition: Callable[[], bool], limit_s: float, what: str = "") -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict._version import __version__
@@ -192,19 +192,17 @@ def sweep(
     return Verification(record, ratios, tuple(runs.trials), runs.unit, knee, _store(*records))
 
 
+@dataclass
 class _Runs:
     """The runs of one verify or sweep."""
 
-    def __init__(
-        self, subject: Subject, bound: Bound, host: Host, on_trial: Callable[[Trial], None]
-    ) -> None:
-        self._subject = subject
-        self._bound = bound
-        self._host = host
-        self._on_trial = on_trial
-        self.trials: list[Trial] = []
-        self.unit: Unit = "run"
-        self._rounds = 0
+    subject: Subject
+    bound: Bound
+    host: Host
+    on_trial: Callable[[Trial], None]
+    trials: list[Trial] = field(default_factory=list)
+    unit: Unit = "run"
+    rounds: int = 0
 
     def all(self, shares: Sequence[int], rounds: int) -> dict[int, list[float]]:
         """Run every share once a round; every other round goes backwards.
@@ -212,13 +210,13 @@ class _Runs:
         Returns:
             Percentage -> its speeds, in `unit`.
         """
-        self._rounds = rounds
+        self.rounds = rounds
         for number in range(rounds):
             for percent in shares if number % 2 == 0 else reversed(shares):
                 trial = self._run(percent)
                 self._refuse(trial)
                 self.trials.append(trial)
-                self._on_trial(trial)
+                self.on_trial(trial)
         for percent in shares:
             counts = sorted({one.sm_count or 0 for one in self.trials if one.percent == percent})
             if len(counts) > 1:
@@ -242,13 +240,13 @@ class _Runs:
 
     def _run(self, percent: int) -> Trial:
         """Run the function until its bound, and end it."""
-        lease = self._host.lease(percent, None)  # 100 too: else a cap of the kernel's is inherited
+        lease = self.host.lease(percent, None)  # 100 too: else a cap of the kernel's is inherited
         environ = lease.environment(os.environ)
-        if self._host.device_uuid:
-            environ["CUDA_VISIBLE_DEVICES"] = self._host.device_uuid  # also at a joined daemon
-        bound, count = self._bound, Count(self._bound)
+        if self.host.device_uuid:
+            environ["CUDA_VISIBLE_DEVICES"] = self.host.device_uuid  # also at a joined daemon
+        bound, count = self.bound, Count(self.bound)
         child = Child(
-            self._subject.program,
+            self.subject.program,
             environ,
             on_output=lambda _stream, _text: None,
             on_mark=count.take,
@@ -280,7 +278,7 @@ class _Runs:
         A process that does not reach its daemon runs on without a cap, and without a word. So the
         SMs that CUDA gave decide: all of them without a cap, and fewer under one.
         """
-        given, whole, at = trial.sm_count, self._host.device_sm_count, f"at {trial.percent} %"
+        given, whole, at = trial.sm_count, self.host.device_sm_count, f"at {trial.percent} %"
         if trial.fault is not None:
             message = f": {trial.fault.message}" if trial.fault.message else ""
             raised = f"{at} the function raised {trial.fault.name}{message}"[:500]
@@ -310,7 +308,7 @@ class _Runs:
         if common_unit([trial]) is None:
             raise VerifyRefused(
                 f"{at} the function reported no steps, and did not finish in "
-                f"{self._bound.patience_s:g} s: its speed is not known",
+                f"{self.bound.patience_s:g} s: its speed is not known",
                 "mark its loop with track(), or give it longer: --seconds",
             )
 
@@ -325,12 +323,12 @@ class _Runs:
             low_ratio=ratios[1],
             high_ratio=ratios[2],
             method=method,
-            pairs=self._rounds,
+            pairs=self.rounds,
             unit=self.unit,
-            code_hash=self._subject.code_hash,
-            device=self._host.device_name,
-            driver=self._host.driver,
-            session_id=self._subject.session_id,
+            code_hash=self.subject.code_hash,
+            device=self.host.device_name,
+            driver=self.host.driver,
+            session_id=self.subject.session_id,
             at=SystemClock().wall().isoformat(timespec="seconds"),
             sm_count=next(one.sm_count for one in self.trials if one.percent == percent),
             tool_version=__version__,
