@@ -199,10 +199,8 @@ class _Session:
     """One run of one function."""
 
     def __init__(self, request: dict[str, Any], reports: Reports, interrupt: Interrupt) -> None:
-        self.reports = reports
-        self.interrupt = interrupt
+        self._request, self.reports, self.interrupt = request, reports, interrupt
         self._unwinding = False
-        self._request = request
         self._go, self._over = threading.Event(), threading.Event()
         self._module = types.ModuleType(request["module"])
         self._kept: dict[str, Any] = {}

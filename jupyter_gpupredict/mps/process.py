@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import functools
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import GpuPredictError, MpsError
@@ -36,16 +37,15 @@ STATUS_S = 2.0
 """For so long each daemon of ours may think about its status."""
 
 
+@dataclass(eq=False)
 class ProcessMps:
     """This process's daemon, and whether the process has become a client."""
 
-    def __init__(self) -> None:
-        self.daemon: Daemon | None = None
-        self.held: AppliedShare | None = None
-        """How this process is a client, which it stays until it ends."""
-        self.control: Control | None = None
-        """The daemon of ours, started here or from a terminal, that it is a client of."""
-        self._watching_exit = False
+    daemon: Daemon | None = None
+    held: AppliedShare | None = None
+    """How this process is a client, which it stays until it ends."""
+    control: Control | None = None
+    """The daemon of ours, started here or from a terminal, that it is a client of."""
 
     def start(self, gpu_uuid: str) -> Daemon:
         """Return this process's daemon for a device, started if need be; raises as `ready`."""
@@ -57,9 +57,7 @@ class ProcessMps:
                 daemon = self.daemon = None
         if daemon is None:
             daemon = self.daemon = start(gpu_uuid)
-            if not self._watching_exit:
-                atexit.register(self.leave)
-                self._watching_exit = True
+            atexit.register(self.leave)  # another time does no harm
         elif daemon.directory.gpu_uuid != gpu_uuid:
             raise MpsError(
                 f"this process's MPS daemon serves {daemon.directory.gpu_uuid}",
