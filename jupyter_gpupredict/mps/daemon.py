@@ -162,12 +162,11 @@ def sweep() -> list[Path]:
 
 def _launch(directory: OwnDirectory) -> tuple[OwnDirectory, Identity]:
     """Start the control daemon; return its directory, marked with what it knows, and itself."""
-    said = directory.log / "start.log"
-    command = [program(), "-d"]
-    with said.open("wb") as file:  # a file: the daemon may keep it open
+    path = program()
+    with (directory.log / "start.log").open("wb") as file:  # a file: the daemon may keep it open
         try:
             code = subprocess.run(
-                command,
+                [path, "-d"],
                 env=environment(directory),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -179,14 +178,14 @@ def _launch(directory: OwnDirectory) -> tuple[OwnDirectory, Identity]:
         except subprocess.TimeoutExpired as error:
             raise ControlTimeout(f"the MPS daemon did not start in {LIMIT_S:g} s") from error
         except OSError as error:
-            raise DaemonNotRunning(f"{command[0]} does not start: {error.strerror}") from error
+            raise DaemonNotRunning(f"{path} does not start: {error.strerror}") from error
     if code != 0:
-        raise DaemonNotRunning(f"the MPS daemon does not start: {_first_line(said)}")
+        raise DaemonNotRunning(f"the MPS daemon does not start: {_first_line(directory)}")
     control = Control(directory)
     until(lambda: _listens(control), LIMIT_S, "the MPS daemon to start")
     process = directory.daemon
     if process is None:
-        raise DaemonNotRunning(f"the MPS daemon has not started: {_first_line(said)}")
+        raise DaemonNotRunning(f"the MPS daemon has not started: {_first_line(directory)}")
     return directory.marked(commands=control.commands()), process
 
 
@@ -201,9 +200,9 @@ def _listens(control: Control) -> bool:
     return True
 
 
-def _first_line(said: Path) -> str:
-    lines = said.read_bytes()[:2000].decode(errors="replace").split("\n")
-    return next((repr(line.strip()) for line in lines if line.strip()), "it gives no reason")
+def _first_line(directory: OwnDirectory) -> str:
+    lines = (line.strip() for line in directory.said("start.log")[:2000].split("\n"))
+    return next((repr(line) for line in lines if line), "it gives no reason")
 
 
 def _abandon(directory: OwnDirectory | None, keeper: subprocess.Popen[bytes] | None) -> None:

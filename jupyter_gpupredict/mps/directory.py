@@ -12,10 +12,13 @@ import stat
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import MpsError
 from jupyter_gpupredict.mps.processes import Identity, daemon_in, identify, pid_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARKER = "gpupredict-mps.json"
 PREFIX = "gpupredict-mps-"
@@ -121,21 +124,20 @@ def make(base: Path, gpu_uuid: str, owner_pid: int) -> OwnDirectory:
     if owner is None:
         message = f"process {owner_pid} does not show in /proc"
         raise MpsError(message, "MPS runs on Linux, and needs /proc")
+    made: OwnDirectory | None = None
     try:
         path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.geteuid()}-", dir=base))
-    except OSError as error:
-        raise MpsError(
-            f"no directory for MPS can be made in {base}: {error.strerror}",
-            "set TMPDIR to a directory that can be written",
-        ) from error
-    made = OwnDirectory(path, owner, gpu_uuid, pid_namespace())
-    try:
+        made = OwnDirectory(path, owner, gpu_uuid, pid_namespace())
         made.pipe.mkdir(mode=0o700)
         made.log.mkdir(mode=0o700)
         _mark(made)
     except OSError as error:
-        made.remove()
-        raise MpsError(f"{base} cannot be written: {error.strerror}") from error
+        if made is not None:
+            made.remove()
+        raise MpsError(
+            f"no directory for MPS can be made in {base}: {error.strerror}",
+            "set TMPDIR to a directory that can be written",
+        ) from error
     return made
 
 
@@ -155,7 +157,7 @@ def read(path: Path) -> OwnDirectory | None:
     """Return a directory of ours; None for one that is not, or not only ours."""
     marker = path / MARKER
     try:
-        if not _private(path) or not _private(marker, directory=False):
+        if not _private(path, stat.S_ISDIR) or not _private(marker, stat.S_ISREG):
             return None
         with marker.open("rb") as file:
             facts = json.loads(file.read(_LARGEST_MARKER_BYTES))
@@ -181,14 +183,10 @@ def _mark(directory: OwnDirectory) -> None:
     fresh.replace(directory.path / MARKER)
 
 
-def _private(path: Path, *, directory: bool = True) -> bool:
+def _private(path: Path, is_kind: Callable[[int], bool]) -> bool:
     """Return whether a path itself, not a link, is ours and closed to everybody else."""
-    try:
-        state = path.lstat()
-    except OSError:
-        return False
-    kind = stat.S_ISDIR if directory else stat.S_ISREG
-    return kind(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
+    state = path.lstat()
+    return is_kind(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
 
 
 def _filesystem(path: Path) -> str:
