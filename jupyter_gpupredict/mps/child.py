@@ -235,10 +235,7 @@ class Child:
     ) -> dict[str, Fetched]:
         """Bring names of the function back, or say why not; the empty name is its value.
 
-        Args:
-            names: What to bring.
-            namespace: Where classes and functions of the module are known under their names here.
-            limit_s: How long the child may take.
+        `namespace` holds here what classes and functions of the child's module are called.
         """
         return self._answers("fetch", list(names), namespace, limit_s)
 

@@ -353,19 +353,18 @@ def keep(base: str, gpu_uuid: str, owner_pid: str) -> int:
         _say(error=error.message, hint=error.hint)
         return 1
     _say(path=str(directory.path))
-    poller = select.poll()
-    poller.register(owner, select.POLLIN)
-    poller.register(sys.stdin.fileno(), select.POLLIN)
+    stdin = sys.stdin.fileno()
+    watched = [owner, stdin]
     while directory.owner.alive:
-        if all(descriptor != sys.stdin.fileno() for descriptor, _ in poller.poll()):
+        if stdin not in select.select(watched, [], [])[0]:
             continue
-        said = os.read(sys.stdin.fileno(), 64)
+        said = os.read(stdin, 64)
         if _LET_GO in said:
             return _tidy(directory)
         if _STAY in said:
             return _stay(directory)
         if not said:  # the owner is ending
-            poller.unregister(sys.stdin.fileno())
+            watched.remove(stdin)
     until(lambda: directory.daemon is not None, _STARTS_S)
     return _tidy(directory)
 
@@ -379,9 +378,7 @@ def _stay(directory: OwnDirectory) -> int:
     _say(path=str(directory.path))
     watched = _descriptor(daemon.pid)
     if watched is not None and daemon.alive:
-        poller = select.poll()
-        poller.register(watched, select.POLLIN)
-        poller.poll()
+        select.select([watched], [], [])
     return _tidy(directory)
 
 

@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.ending import overrun, unreachable
-from jupyter_gpupredict.core.errors import (
-    InvalidOption,
-    TraceError,
-    UnsupportedCell,
-    VerifyRefused,
-)
+from jupyter_gpupredict.core.errors import InvalidOption, TraceError, UnsupportedCell, VerifyRefused
 from jupyter_gpupredict.core.files import read_given, read_given_text
 from jupyter_gpupredict.core.jsontext import parse
 from jupyter_gpupredict.core.progress import Phase

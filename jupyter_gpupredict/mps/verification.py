@@ -130,7 +130,7 @@ def verify(
         subject: The function.
         percent: The share, 1..99.
         bound: How far each run goes.
-        pairs: How many pairs, at least two.
+        pairs: How many, at least two.
         on_trial: Called after each run.
         host: Where MPS is; None: what is here.
 
