@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.mps.processes import Identity
 
 LIMIT_S = 10.0
-"""How long a daemon, and its keeper, may take to start."""
+"""How long a daemon may take to start."""
+_KEEPER_S = 10.0
+"""How long its keeper may take, to start and to end."""
 SERVERS_S = 2
 """How long a daemon lets its servers finish before it ends them."""
 ANSWER_S = 2.5
@@ -297,7 +299,7 @@ def _keep(base: Path, gpu_uuid: str) -> subprocess.Popen[bytes]:
 def _made(keeper: subprocess.Popen[bytes]) -> OwnDirectory:
     """Return the directory that a keeper has made."""
     assert keeper.stdout is not None  # noqa: S101 - a pipe, as asked for
-    patience = Patience(LIMIT_S, "the MPS daemon's keeper to start")
+    patience = Patience(_KEEPER_S, "the MPS daemon's keeper to start")
     while not select.select([keeper.stdout], [], [], patience.step_s())[0]:
         if patience.over:
             raise DaemonNotRunning("the MPS daemon's keeper does not start")
@@ -316,7 +318,7 @@ def _dismiss(keeper: subprocess.Popen[bytes]) -> None:
     _say_to(keeper, _LET_GO)
     _close_pipes(keeper)
     try:
-        keeper.wait(LIMIT_S)
+        keeper.wait(_KEEPER_S)
     except subprocess.TimeoutExpired:
         keeper.kill()
         keeper.wait()
