@@ -38,7 +38,7 @@ from jupyter_gpupredict.core.nodes import (
 )
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring
-from jupyter_gpupredict.sources.engines import cluster as source_module
+from jupyter_gpupredict.sources import cluster as source_module
 from tests.integration.test_dask_cluster import (
     STEP_S,
     WORKERS,

@@ -52,7 +52,7 @@ def batches(first: int, count: int) -> tuple[Counter[str], list[str], float, int
             except BaseException:  # noqa: BLE001 - it is what is looked for
                 failures.append(f"seed {seed}: {traceback.format_exc()[-1500:]}")
             slowest_s = max(slowest_s, time.monotonic() - begun_s)
-        every.desk.close()
+        every.state.close()
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return every.asked, failures, slowest_s, peak_kib
 

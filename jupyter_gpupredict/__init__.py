@@ -13,20 +13,19 @@ from jupyter_gpupredict._version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyter_gpupredict.frontends.measure import last, measure, measured
-    from jupyter_gpupredict.frontends.progress import epoch, phase, track
+    from jupyter_gpupredict.frontends.measure import epoch, last, measure, measured, phase, track
     from jupyter_gpupredict.frontends.report import Result
 
 __all__ = ["Result", "__version__", "epoch", "last", "measure", "measured", "phase", "track"]
 
 _LAZY = {
     "Result": "jupyter_gpupredict.frontends.report",
-    "epoch": "jupyter_gpupredict.frontends.progress",
+    "epoch": "jupyter_gpupredict.frontends.measure",
     "last": "jupyter_gpupredict.frontends.measure",
     "measure": "jupyter_gpupredict.frontends.measure",
     "measured": "jupyter_gpupredict.frontends.measure",
-    "phase": "jupyter_gpupredict.frontends.progress",
-    "track": "jupyter_gpupredict.frontends.progress",
+    "phase": "jupyter_gpupredict.frontends.measure",
+    "track": "jupyter_gpupredict.frontends.measure",
 }
 
 

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 SOURCES = {
-    "gpm": "sources.telemetry.gpm:GpmSource",
+    "gpm": "sources.telemetry.nvml:GpmSource",
     "nvml": "sources.telemetry.nvml:NvmlSource",
     "cpu": "sources.telemetry.cpu:CpuSource",
     "prometheus": "sources.telemetry.prometheus:PrometheusSource",
-    "replay": "sources.telemetry.replay:ReplaySource",
-    "synthetic": "sources.telemetry.synthetic:SyntheticSource",
+    "replay": "sources.telemetry.simulated:ReplaySource",
+    "synthetic": "sources.telemetry.simulated:SyntheticSource",
 }
 WATCHES = {
-    "nvml": "sources.telemetry.watches.nvml:NvmlWatch",
-    "host": "sources.telemetry.watches.host:HostWatch",
+    "nvml": "sources.driver.inventory:NvmlWatch",
+    "host": "sources.driver.processes:HostWatch",
 }
 HINTS = {
     "keras": "run.hints.keras:KerasHint",

@@ -8,16 +8,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import psutil
 import pytest
 
+from jupyter_gpupredict.core import files
+from jupyter_gpupredict.testing import FakeClock
 from tests.fake_nvml.build import SONAME, library_dir
 from tests.fake_nvml.scenario import Script
+from tests.held import Held
 
 # A busy machine is no defect: how long an example takes is never what a test is about.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -29,22 +31,6 @@ if threading.current_thread() is threading.main_thread():
 
 PARKED = {"gpupredict-delivery"}
 """Threads that live on between runs on purpose: one each, whatever the number of runs."""
-
-
-class FakeClock:
-    """A clock that stands still until it is told to move."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def wall(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now_s)
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 @pytest.fixture
@@ -148,3 +134,18 @@ def driver(
     made.play(Script())
     yield made
     made.heal()  # whatever hangs in it may go
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Held]]:
+    """Make paths that do not answer until the test ends, or their disk is let go."""
+    held = []
+
+    def hold(*paths):
+        held.append(Held(*paths))
+        monkeypatch.setattr(files, "DISK", held[0])
+        return held[0]
+
+    yield hold
+    for disk in held:
+        disk.free.set()

@@ -23,11 +23,11 @@ from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.following import Place
 from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends.cli import main
-from jupyter_gpupredict.frontends.server import about, exports, metrics, replies, sessions
+from jupyter_gpupredict.frontends.server import handlers, metrics, replies
 from jupyter_gpupredict.frontends.server.base import Problem
-from jupyter_gpupredict.frontends.server.desk import Desk
 from jupyter_gpupredict.frontends.server.kernels import StopHandler
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, ref
+from jupyter_gpupredict.frontends.server.state import ServerState
 from jupyter_gpupredict.run import store_dir
 from tests.frontends.server import traces
 
@@ -198,7 +198,7 @@ class Everything:
         self.asked: Counter[str] = Counter()
         """What gave a reply, and what one line."""
         traces.whole_run(self.store, GOOD)
-        self.desk = Desk()
+        self.state = ServerState()
         self._wish = (b'{"preview":true,"name":"x","force":true}', True)
         self._verbs = itertools.cycle(VERBS)
         self._validators = {
@@ -216,13 +216,13 @@ class Everything:
 
     def ask_lists(self) -> dict[str, str]:
         """Ask what tells of all runs; returns the problem of each."""
-        stub = SimpleNamespace(desk=self.desk)
-        desk, runs = self.desk, self.desk.runs
-        page = self._reply("Sessions", lambda: sessions.SessionsHandler._page(stub, 200, None, ()))
+        stub = SimpleNamespace(state=self.state)
+        state, runs = self.state, self.state.runs
+        page = self._reply("Sessions", lambda: handlers.SessionsHandler._page(stub, 200, None, ()))
         problems = {run["session_id"]: run["problem"] for run in page["sessions"]}
         assert problems[GOOD] == ""
         found = self._reply(
-            "Sessions", lambda: sessions.SessionsHandler._page(stub, 200, None, ("h200",))
+            "Sessions", lambda: handlers.SessionsHandler._page(stub, 200, None, ("h200",))
         )
         assert GOOD in {run["session_id"] for run in found["sessions"]}
         assert "gpupredict_session" in metrics.MetricsHandler._text(stub)
@@ -230,9 +230,9 @@ class Everything:
         every = tuple(Place(run, -1) for run in problems)
         self._reply(
             "Runs",
-            lambda: replies.news(traces.KERNEL, runs.news(traces.KERNEL, every, 5000), desk.host),
+            lambda: replies.news(traces.KERNEL, runs.news(traces.KERNEL, every, 5000), state.host),
         )
-        assert about._surroundings()[1] == ""
+        assert handlers._surroundings()[1] == ""
         self.verb("sessions", "--limit", "1000")
         listed = json.loads(self.verb("sessions", "--limit", "1000", "--json")[1])
         assert {one["session_id"] for one in listed} >= set(problems)
@@ -250,21 +250,21 @@ class Everything:
 
     def ask(self, run: str, verbs: int = len(VERBS)) -> None:
         """Ask everything that takes one run, or the routes that read and so many verbs, in turn."""
-        stub = SimpleNamespace(desk=self.desk, root=str(self.folder))
-        desk = self.desk
-        self._reply("Session", lambda: sessions.SessionHandler._session(stub, run))
+        stub = SimpleNamespace(state=self.state, root=str(self.folder))
+        state = self.state
+        self._reply("Session", lambda: handlers.SessionHandler._session(stub, run))
         self._reply(
-            "Series", lambda: replies.series(desk.runs.summary(run), desk.runs.draw(run, 100))
+            "Series", lambda: replies.series(state.runs.summary(run), state.runs.draw(run, 100))
         )
         self._reply(
-            "Recommended", lambda: sessions.RecommendationHandler._recommendation(stub, run)
+            "Recommended", lambda: handlers.RecommendationHandler._recommendation(stub, run)
         )
         for _ in range(verbs):
             words = next(self._verbs)
             self.verb(*(word.format(run=run, path=self.store / f"{run}.jsonl") for word in words))
         if verbs < len(VERBS):
             return
-        self._reply("", lambda: exports.ExportHandler._export(stub, run, "lost", *self._wish)[0])
+        self._reply("", lambda: handlers.ExportHandler._export(stub, run, "lost", *self._wish)[0])
         with contextlib.suppress(GpuPredictError, Problem):
             StopHandler._stop(stub, traces.KERNEL, run)
 

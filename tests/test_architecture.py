@@ -33,20 +33,21 @@ DOORS = {
         "frontends/magic.py",
         "frontends/widget.py",
         "frontends/cellrun.py",
-        "frontends/interruption.py",
+        "frontends/cellrun.py",
         "frontends/isolated.py",
-        "frontends/leaving.py",
+        "frontends/cellrun.py",
         "frontends/running.py",
         "export/function/celltext.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["frontends/server/given.py"],
+    "jsonschema": ["frontends/server/requests.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
+        "run/alarm.py",
         "run/deadline.py",
         "run/sampler.py",
         "run/delivery.py",
@@ -55,10 +56,13 @@ DOORS = {
         "run/hooks.py",
         "frontends/running.py",
         "frontends/stopping.py",
+        "frontends/waiting.py",
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
-        "sources/engines/",
+        "sources/cluster.py",
+        "sources/node.py",
+        "sources/ipp.py",
         "mps/reading.py",
     ],
     "mmap": ["core/rows.py"],
@@ -80,14 +84,14 @@ DOORS = {
     "atexit": ["mps/process.py"],
     "concurrent": ["backtest/spread.py"],
     "multiprocessing": ["backtest/spread.py"],
-    "distributed": ["backtest/spread.py", "sources/engines/dask.py"],
-    "ipyparallel": ["sources/engines/ipp.py"],
+    "distributed": ["backtest/spread.py", "sources/dask.py"],
+    "ipyparallel": ["sources/ipp.py"],
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/columns.py"],
     "asyncio": [
         "frontends/running.py",
         "frontends/stopping.py",
-        "frontends/interruption.py",
+        "frontends/cellrun.py",
         "frontends/server/",
     ],
     "importlib": [
@@ -96,7 +100,6 @@ DOORS = {
         "registry.py",
         "frontends/doctor.py",
         "frontends/views.py",
-        "frontends/cli/__init__.py",
         "frontends/server/",
         "run/hooks.py",
         "export/function/requirements.py",
@@ -110,14 +113,13 @@ DOORS = {
         "mps/reading.py",
     ],
     "select": ["mps/daemon.py", "mps/inside.py"],
-    "ipykernel": ["sources/engines/ipp.py"],
-    "email": ["sources/driver/prometheus.py"],
+    "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
     "socket": ["mps/surroundings.py"],
-    "runpy": ["frontends/cli/run.py"],
+    "runpy": ["frontends/cli.py"],
     "uuid": ["sources/driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone, and
@@ -127,10 +129,10 @@ child has written, and nothing else."""
 FREE = {
     "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "errno", "functools", "glob", "hashlib", "html", "inspect", "io", "itertools", "json",
-    "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil", "stat",
-    "statistics", "struct", "symtable", "sys", "tempfile", "time", "tokenize", "types", "typing",
-    "weakref", "jupyter_gpupredict",
+    "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
+    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
+    "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 
@@ -160,8 +162,8 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/module.py", "export/function/package.py", "export/checks/",
         "export/function/requirements.py", "export/function/writing.py",
         "export/function/trial.py", "frontends/charts/",
-        "frontends/cli/__init__.py", "frontends/server/bokehjs.py", "frontends/widget.py",
-        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py",
+        "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
+        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py", "testing.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
@@ -200,7 +202,6 @@ def test_the_public_names_are_sorted_and_real():
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
         "sources/telemetry": registry.SOURCES,
-        "sources/telemetry/watches": registry.WATCHES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
         "export/platforms": registry.WORKLOADS,
@@ -210,6 +211,14 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
         named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
         assert named == files
+    classes = {
+        r"\w+Source": ("sources/telemetry", registry.SOURCES),
+        r"\w+Watch": ("sources/driver", registry.WATCHES),
+    }
+    for pattern, (folder, table) in classes.items():
+        text = "".join(path.read_text() for path in (PACKAGE / folder).glob("*.py"))
+        found = re.findall(rf"^class ({pattern})\b", text, re.MULTILINE)
+        assert {entry.partition(":")[2] for entry in table.values()} == set(found)
     for name in registry.SOURCES:
         registry.load("sources", name)(SourceOptions(environ={}), clock).close()
     for name in registry.WATCHES:

@@ -4,14 +4,20 @@ import dataclasses
 import re
 from pathlib import Path
 
-from docs.compatibility import TARGET, page
+from docs import compatibility, options
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_compatibility_page_is_the_targets_table():
-    assert TARGET.read_text(encoding="utf-8") == page()
+def test_the_generated_pages_are_up_to_date():
+    for made in (compatibility, options):
+        assert made.TARGET.read_text(encoding="utf-8") == made.page(), made.__name__
+
+
+def test_the_glossary_is_short():
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert 15 <= text.count("\n| ") - 1 <= 25
 
 
 def test_the_events_page_names_every_event_and_field():

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.recommendation import Estimate
-from jupyter_gpupredict.predict.counter import Counter
+from jupyter_gpupredict.predict.windows import Counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.backtest.score import Truth
-    from jupyter_gpupredict.predict.protocols import Predictor
-    from jupyter_gpupredict.predict.window import ClosedWindow
+    from jupyter_gpupredict.predict import Predictor
+    from jupyter_gpupredict.predict.windows import ClosedWindow
 
 _SLACK = 1e-9
 

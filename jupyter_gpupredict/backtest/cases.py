@@ -43,7 +43,7 @@ class Recorded:
         except OSError:
             return 0.0  # what is wrong with it is told when it is read
 
-    def load(self) -> tuple[Trace, tuple[Mark, ...]]:
+    def load(self) -> tuple[Trace, Sequence[Mark]]:
         """Return the trace and what was recorded of its progress.
 
         Raises:

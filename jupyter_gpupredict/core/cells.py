@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.options import option
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -33,20 +35,41 @@ class CodeRequest:
     """In the order of execution; one of them has the hash of the measured code."""
     folder: Path
     """Where the notebook stands: modules beside it are copied."""
-    params: tuple[str, ...] = ()
-    """Names that the caller will give, instead of what the notebook made."""
-    setup: tuple[str, ...] = ()
-    """Tags, or numbers, of cells that run again before the measured one."""
-    adapters: tuple[str, ...] = ()
-    """Adapters beside those that the workload needs."""
-    base_image: str = ""
-    """The image the Dockerfile starts from; empty: chosen by rule."""
-    drop_magics: bool = False
-    """Leave out what earlier cells have that works in a notebook only, instead of refusing it."""
-    secrets: str = ""
-    """Who gives what looks like a credential, of `SECRETS_FROM`; empty: nobody, it is refused."""
-    allow_secrets: bool = False
-    """Keep what looks like a credential and is still there."""
+    params: tuple[str, ...] = option(
+        (),
+        "a name that the function's caller gives, not the notebook",
+        metavar="NAME",
+        short=("--param",),
+        several="list",
+        longest=200,
+        pattern="^[A-Za-z_][0-9A-Za-z_]*$",
+    )
+    setup: tuple[str, ...] = option(
+        (),
+        "cells with this tag, or number, run again before the measured one",
+        metavar="TAG",
+        several="list",
+        longest=200,
+    )
+    adapters: tuple[str, ...] = option(
+        (),
+        "serve, functions-framework, runpod, openfaas, func or ray",
+        metavar="NAME",
+        short=("--adapter",),
+        several="list",
+        longest=100,
+    )
+    base_image: str = option("", "what the Dockerfile starts from", metavar="IMAGE")
+    drop_magics: bool = option(
+        False, "leave out what earlier cells have that works in a notebook only"
+    )
+    secrets: str = option(
+        "",
+        "who gives what looks like a credential: the environment, by a name in .env.example, or "
+        "the function's caller; by itself such code is refused",
+        choices=SECRETS_FROM,
+    )
+    allow_secrets: bool = option(False, "keep what looks like a credential")
     notes: tuple[str, ...] = ()
     """What is to be said about where the cells come from."""
     tried: bool = True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
+
+from jupyter_gpupredict.core.options import option, options_of, required
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -40,33 +42,77 @@ class Restriction(Enum):
     MEMORY_REQUIRED = "needs a memory limit"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """What the user asked for."""
+    """The options of an export; `core.cells.CodeRequest` has those of the function's code."""
 
-    workload: str
-    sharing: str
-    name: str
-    image: str = ""
-    node_selector: tuple[tuple[str, str], ...] = ()
-    force: bool = False
-    """Insist on what is otherwise refused (not converged, simulated, CPU only)."""
-    sm_percent: int | None = None
-    """The user's own SM share."""
-    memory_mib: int | None = None
-    """The user's own memory limit."""
-    headroom_percent: float = 0.0
-    """Added to the memory target before it is rounded up."""
-    per_process: bool = False
-    """Several CUDA processes share what a target grants to their container, and the user knows."""
-    max_timeout_s: int | None = None
-    """Longest run that the user's platform allows, where it is not the documented one."""
-    knative_features: tuple[str, ...] = ()
-    """Feature flags that the user's Knative has switched on."""
-    gpu_uuid: str = ""
-    """The GPU of the machine that an MPS start-up file is for."""
-    accelerator: str = "nvidia-l4"
-    """The accelerator that a target asks for by name (Cloud Run)."""
+    workload: str = option("job", "what runs the function", longest=100)
+    sharing: str = option(
+        "", "how its GPU is divided; by itself device-plugin, or what the workload has", longest=100
+    )
+    name: str = required("the function's name", longest=200)
+    output: str = required("the folder to write", metavar="DIR", short=("-o",))
+    image: str = option("", "its container image")
+    node_selector: tuple[tuple[str, str], ...] = option(
+        (),
+        "label of the nodes to run on (mps: those that run a daemon)",
+        metavar="KEY=VALUE",
+        several="pairs",
+        longest=200,
+    )
+    memory_mib: int | None = option(
+        None, "your own memory limit", metavar="N", low=1, high=1 << 24, unit="MiB"
+    )
+    sm_percent: int | None = option(
+        None, "your own share of the SMs", metavar="P", low=1, high=100, unit="percent of the SMs"
+    )
+    headroom_percent: float = option(
+        0.0,
+        "your own margin on memory, beside the 15 % that is in the target",
+        metavar="H",
+        low=0,
+        high=1000,
+        unit="percent",
+    )
+    per_process: bool = option(
+        False, "several CUDA processes share what the target grants to their container"
+    )
+    max_timeout_s: int | None = option(
+        None,
+        "longest run that your platform allows, in seconds",
+        metavar="S",
+        short=("--max-timeout",),
+        low=1,
+        high=1 << 31,
+        unit="seconds",
+    )
+    knative_features: tuple[str, ...] = option(
+        (), "feature flags that your Knative has on", metavar="A,B", several="list", longest=200
+    )
+    gpu_uuid: str = option("", "the GPU that an MPS file is for", metavar="GPU-...", longest=100)
+    accelerator: str = option("nvidia-l4", "the accelerator to ask Cloud Run for", longest=100)
+    force: bool = option(False, "insist on what is refused, and have it stamped")
+    overwrite: bool = option(False, "replace files that are there")
+
+    @classmethod
+    def of(cls, **options: Any) -> ExportRequest:
+        """Return a request from keywords as people give them: mappings, lists, paths, None.
+
+        Raises:
+            TypeError: No such option.
+        """
+        usual = {one.name: one for one in options_of(cls)}
+        given = {
+            name: value
+            for name, value in options.items()
+            if value is not None or usual[name].default is None
+        }
+        for name, value in given.items():
+            if usual[name].several == "pairs":
+                given[name] = tuple(sorted(dict(value).items()))
+            elif usual[name].several:
+                given[name] = tuple(value)
+        return cls(**given | {"output": str(given["output"])})
 
 
 Origin = Literal["verified", "estimate", "user"]

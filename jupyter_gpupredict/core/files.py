@@ -273,6 +273,14 @@ def _stuck_paths() -> set[str]:
     return {asked[0] for asked in waiting if asked is not None}
 
 
+def _open_wanted(path: Path) -> int:
+    """Open a stored file; one that nobody waits for any more is closed again."""
+    descriptor = DISK.open(path, _FLAGS | os.O_NOFOLLOW)
+    if threading.get_ident() in _abandoned:
+        os.close(descriptor)
+    return descriptor
+
+
 def _told(path: Path, call: Callable[..., _Value], *arguments: Any, **options: Any) -> _Value:
     """As `ask`, with every failure but a missing file in one line."""
     try:
@@ -322,7 +330,7 @@ class _Parts(io.RawIOBase):
             raise
 
     def _open(self, path: Path) -> None:
-        descriptor = _told(path, DISK.open, path, _FLAGS | os.O_NOFOLLOW)
+        descriptor = _told(path, _open_wanted, path)
         self._parts.append((path, descriptor, 0))
         size = _require_stored(path, _told(path, DISK.status, descriptor)).st_size
         self._parts[-1] = (path, descriptor, size)

@@ -41,7 +41,7 @@ class Trace:
     """`# key=value` lines of a CSV."""
     main: Series | None = None
     """The share that the run itself predicted, where it is one of our own traces."""
-    marks: tuple[Mark, ...] = ()
+    marks: Sequence[Mark] = ()
     """What was recorded of epochs, steps and phases, oldest first."""
 
     def share_series(self, metric: str | None = None) -> Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import mmap
 import struct
@@ -17,6 +18,8 @@ Row = tuple[float, tuple[float | None, ...]]
 """(time_s, one value for each series); None where nothing was recorded."""
 HELD_BYTES = 8 << 20
 """So much is kept in memory: some 200,000 rows of four series."""
+PIECE_ROWS = 50_000
+"""So many are sorted at once."""
 
 
 class Rows(Sequence[Row]):
@@ -96,6 +99,42 @@ class Rows(Sequence[Row]):
             self._file.flush()
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._mapped
+
+
+class Unsorted:
+    """Rows that come in any order, in the order of their times; equal ones as they came.
+
+    What is appended is sorted in pieces, which are merged when it is read.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._rows = Rows(width)
+        self._ends = [0]
+        self._piece: list[Row] = []
+
+    def append(self, time_s: float, values: tuple[float | None, ...]) -> None:
+        """Add a row, as `Rows` does."""
+        self._piece.append((time_s, values))
+        if len(self._piece) >= PIECE_ROWS:
+            self._sort()
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield them all."""
+        self._sort()
+        return heapq.merge(*map(self._between, self._ends, self._ends[1:]), key=_time_s)
+
+    def _sort(self) -> None:
+        for row in sorted(self._piece, key=_time_s):
+            self._rows.append(*row)
+        self._piece.clear()
+        self._ends.append(len(self._rows))
+
+    def _between(self, first: int, end: int) -> Iterator[Row]:
+        return (self._rows[number] for number in range(first, end))
+
+
+def _time_s(row: Row) -> float:
+    return row[0]
 
 
 def _as_row(cells: tuple[float, ...]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -214,4 +215,8 @@ class SourceOptions:
     """Label matchers that narrow what it is asked for."""
     limit_s: float | None = None
     """Seconds after which its driver counts as not answering; None: it is waited for."""
+    left_s: Callable[[], float] = lambda: math.inf
+    """Returns for how many seconds readings are still taken; infinite until the run ends."""
+    hand_over: Callable[[Batch], None] | None = None
+    """Takes what a read has found where the rest of it may take long; None: `read` returns all."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)

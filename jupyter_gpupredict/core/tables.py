@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
+from jupyter_gpupredict.core.marks import Marks
 from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio, largest
-from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress
+from jupyter_gpupredict.core.progress import OTHER, Phase, Progress
 from jupyter_gpupredict.core.recording import Trace
 from jupyter_gpupredict.core.rows import Rows
 from jupyter_gpupredict.core.series import Device, Series
@@ -96,7 +97,7 @@ def _read_csv(
     epoch_at = titles.index("epoch") if "epoch" in titles else -1
     phase_at = titles.index("phase") if "phase" in titles else -1
     total = _number(headers.get("epochs_total", ""), 1, name, 1.0)
-    course = _Course(total)
+    course = _Course(name, total)
     names = [metric.name for _, metric in columns]
     derived = None
     if {"sm_active_ratio", "gr_active_ratio"} <= set(names) and "breadth_ratio" not in names:
@@ -125,7 +126,7 @@ def _read_csv(
             course.add(before_s, epoch, None if phase_at < 0 else cells[phase_at].strip())
     device = "cpu" if columns[0][1].name.startswith(("cpu", "rss")) else "gpu"
     devices = (Device(device, headers.get("gpu", "recorded device")),)
-    return replace(builder.trace(devices, "csv", headers), marks=tuple(course.marks))
+    return replace(builder.trace(devices, "csv", headers), marks=course.marks)
 
 
 def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
@@ -196,8 +197,8 @@ def _number(text: str, number: int, name: str, scale: float) -> float | None:
 class _Course:
     """The columns `epoch` and `phase` as marks. A row describes the time before its stamp."""
 
-    def __init__(self, total: float | None) -> None:
-        self.marks: list[Mark] = []
+    def __init__(self, name: str, total: float | None) -> None:
+        self.marks = Marks(name)
         self._total = total
         self._first: float | None = None
         self._epoch: float | None = None

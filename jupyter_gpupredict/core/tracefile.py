@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +16,24 @@ from jupyter_gpupredict.core.events import (
     ShareApplied,
 )
 from jupyter_gpupredict.core.files import lines_of, open_given
+from jupyter_gpupredict.core.marks import Marks
 from jupyter_gpupredict.core.metrics import largest
-from jupyter_gpupredict.core.progress import Mark, Phase, Progress
+from jupyter_gpupredict.core.progress import Phase, Progress
 from jupyter_gpupredict.core.recording import Trace
+from jupyter_gpupredict.core.rows import Rows, Unsorted
 from jupyter_gpupredict.core.share import near
 from jupyter_gpupredict.core.tables import out_of_range, read_table
 from jupyter_gpupredict.core.trace import event_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from jupyter_gpupredict.core.progress import Unit
-    from jupyter_gpupredict.core.series import Series
+    from jupyter_gpupredict.core.series import Readings, Series
 
+MOST_SERIES = 1 << 14
+"""In one trace: a cluster of a thousand GPUs has ten each."""
 _DEVICE_MEMORY = ("process_memory_used_bytes", "memory_used_bytes")
 
 
@@ -80,10 +84,8 @@ def read_trace(lines: Iterable[str], name: str) -> Trace:
 
 def _read_events(lines: Iterable[str], name: str) -> Trace:
     started: SessionStarted | None = None
-    cells: dict[float, dict[Series, float]] = {}
-    marks: list[Mark] = []
+    cells, marks = _Cells(name), Marks(name)
     limit_bytes: int | None = None
-    wrong = 0
     for number, line in enumerate(lines, start=1):
         if not line.endswith("\n"):
             break  # a torn last line: the writer was killed in the middle of it
@@ -105,38 +107,79 @@ def _read_events(lines: Iterable[str], name: str) -> Trace:
             marks.append(Phase(event.t_s, event.name, event.hint))
         elif isinstance(event, SamplesTaken):
             for readings in event.readings:
-                top = largest(readings.series.metric)
-                for time_s, value in zip(readings.times_s, readings.values, strict=True):
-                    if 0.0 <= value <= top:
-                        cells.setdefault(time_s, {})[readings.series] = value
-                    else:
-                        wrong += not math.isnan(value)
+                cells.add(readings)
     if started is None:
         raise Truncated(f"{name} has no beginning", "it was cut before its first line ended")
-    if not cells:
+    if not cells.largest:
         raise Truncated(f"{name} holds no reading", "was the run long enough?")
-    seen = {one for row in cells.values() for one in row}
-    notes = [out_of_range(wrong)] if wrong else []
+    notes = [out_of_range(cells.wrong)] if cells.wrong else []
+    seen = set(cells.largest)
     memories = {one for one in seen if one.metric in _DEVICE_MEMORY}
-    if any(near(row.get(one, 0.0), limit_bytes) for one in memories for row in cells.values()):
+    if any(near(cells.largest[one], limit_bytes) for one in memories):
         seen -= memories
         notes.append("its memory came near to a limit, and is left out: it says nothing of need")
     late = sorted(seen - set(started.series), key=lambda one: (one.device, one.metric))
     series = (*(one for one in started.series if one in seen), *late)
-    rows = tuple(
-        (time_s, tuple(cells[time_s].get(one) for one in series)) for time_s in sorted(cells)
-    )
-    marks.sort(key=lambda mark: mark.time_s)
     return Trace(
         name,
-        rows,
+        cells.rows(series),
         series,
         started.devices,
         started.source,
         main=started.share,
-        marks=tuple(marks),
+        marks=marks.in_order(),
         notes=tuple(notes),
     )
+
+
+class _Cells:
+    """The readings of a trace, in whatever order they come, as rows of several series."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._column: dict[Series, int] = {}
+        self._cells = Unsorted(2)
+        """(time_s, (column, value)) of each."""
+        self.largest: dict[Series, float] = {}
+        """The largest reading of each series that has one."""
+        self.wrong = 0
+        """How many were out of range."""
+
+    def add(self, readings: Readings) -> None:
+        """Take the readings of a series.
+
+        Raises:
+            Malformed: There are more series than any run has.
+        """
+        series, top = readings.series, largest(readings.series.metric)
+        kept = [
+            (time_s, value)
+            for time_s, value in zip(readings.times_s, readings.values, strict=True)
+            if 0.0 <= value <= top
+        ]
+        self.wrong += len(readings.values) - len(kept) - sum(map(math.isnan, readings.values))
+        if not kept:
+            return
+        if len(self._column) >= MOST_SERIES and series not in self._column:
+            raise Malformed(f"{self._name} holds more than {MOST_SERIES} series", "no run has them")
+        column = float(self._column.setdefault(series, len(self._column)))
+        for time_s, value in kept:
+            self._cells.append(time_s, (column, value))
+        highest = max(value for _, value in kept)
+        self.largest[series] = max(highest, self.largest.get(series, highest))
+
+    def rows(self, series: Sequence[Series]) -> Rows:
+        """Return a row for each time; of two readings of one series then, the later one counts."""
+        place = {float(self._column[one]): at for at, one in enumerate(series)}
+        rows = Rows(len(series))
+        for time_s, readings in groupby(self._cells, key=lambda row: row[0]):
+            row: list[float | None] = [None] * len(series)
+            for _, (column, value) in readings:
+                at = place.get(column or 0.0)
+                if at is not None:
+                    row[at] = value
+            rows.append(time_s, row)
+        return rows
 
 
 def _progress(event: ProgressMade) -> Progress:

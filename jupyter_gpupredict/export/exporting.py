@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,13 @@ from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.run.stored import with_verified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jupyter_gpupredict.core.cells import CodeRequest
     from jupyter_gpupredict.core.deployment import Document
     from jupyter_gpupredict.core.run import Run
 
-WORKLOAD, SHARING = "job", "device-plugin"
+SHARING = "device-plugin"
 DEFAULT_SHARING = {
     "local": "mps",
     "ecs": "ecs-mps",
@@ -47,29 +47,21 @@ class ExportOutcome:
 def export_run(
     run: Run,
     *,
-    workload: str = WORKLOAD,
-    sharing: str | None = None,
-    name: str,
-    output: str | Path,
-    image: str = "",
-    node_selector: Mapping[str, str] | None = None,
-    force: bool = False,
-    overwrite: bool = False,
-    sm_percent: int | None = None,
-    memory_mib: int | None = None,
-    headroom_percent: float = 0.0,
-    per_process: bool = False,
-    max_timeout_s: int | None = None,
-    knative_features: Sequence[str] = (),
-    gpu_uuid: str = "",
-    accelerator: str = "nvidia-l4",
     dry_run: bool = False,
     code: CodeRequest | None = None,
+    before_write: Callable[[Collection[str]], None] | None = None,
+    **options: Any,
 ) -> ExportOutcome:
-    """Write a run as a function folder; arguments as `Result.export`, and `code`: the cells.
+    """Write a run as a function folder.
 
-    The measured cell is among them. Without `code` the folder holds the manifests, their record
-    and a README.
+    Args:
+        run: What is exported.
+        dry_run: Render and check, and write nothing.
+        code: The cells, with the measured one among them; without them the folder holds the
+            manifests, their record and a README.
+        before_write: Called with the paths in the folder once all is rendered; what it raises stops
+            the export.
+        **options: Those of `ExportRequest`.
 
     Raises:
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
@@ -85,37 +77,25 @@ def export_run(
             f"{run.session_id} was capped by MPS, which says nothing of what it needs",
             "measure the cell without --mps-percentage",
         )
-    sharing = sharing or DEFAULT_SHARING.get(workload, SHARING)
-    for kind, given in (("workloads", workload), ("sharing", sharing)):
-        registry.load(kind, given)  # an unknown name is refused before anything else
-    request = ExportRequest(
-        workload=workload,
-        sharing=sharing,
-        name=name,
-        image=image,
-        node_selector=tuple(sorted((node_selector or {}).items())),
-        force=force,
-        sm_percent=sm_percent,
-        memory_mib=memory_mib,
-        headroom_percent=headroom_percent,
-        per_process=per_process,
-        max_timeout_s=max_timeout_s,
-        knative_features=tuple(knative_features),
-        gpu_uuid=gpu_uuid,
-        accelerator=accelerator,
-    )
+    request = ExportRequest.of(**options)
+    usual = DEFAULT_SHARING.get(request.workload, SHARING)
+    request = replace(request, sharing=request.sharing or usual)
+    registry.load("workloads", request.workload)  # an unknown name is refused before anything else
+    registry.load("sharing", request.sharing)
     run = with_verified(run)
     if code is not None:
         code = up_to_measured(code, run.started.code_hash)
     composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)
     texts = {document.path: render(document) for document in composed.documents}
+    if before_write is not None:
+        before_write(texts)
     if dry_run:
         _try(composed.documents, texts, code)
         return ExportOutcome((), texts, composed.warnings)
-    with destination(Path(output)) as to:
-        check(to, composed.documents, overwrite=overwrite)
+    with destination(Path(request.output)) as to:
+        check(to, composed.documents, overwrite=request.overwrite)
         _try(composed.documents, texts, code)
-        paths = publish(to, composed.documents, overwrite=overwrite)
+        paths = publish(to, composed.documents, overwrite=request.overwrite)
     return ExportOutcome(paths, texts, composed.warnings)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
@@ -12,14 +14,12 @@ from IPython.display import display
 from jupyter_gpupredict.core.ending import UNREACHABLE, unreachable
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report, words
-from jupyter_gpupredict.frontends.interruption import quiet_interrupt
-from jupyter_gpupredict.frontends.leaving import release_on_shutdown
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, open_view
-from jupyter_gpupredict.mps import cell_share
-from jupyter_gpupredict.run import build_session, with_verified
+from jupyter_gpupredict.mps import cell_share, process_mps
+from jupyter_gpupredict.run import build_session, with_verified_in_time
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
@@ -28,6 +28,59 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
     from jupyter_gpupredict.mps import IsolatedRun
+
+
+def quiet_interrupt(shell: InteractiveShell, stop: ConvergenceStop) -> None:
+    """Until the next interrupt or the end of the run, show no traceback for our interrupt.
+
+    IPython offers one place for such a handler; what was there before is put back by the handler
+    itself and serves every exception that is not ours.
+    """
+    before = (shell.custom_exceptions, getattr(shell, "CustomTB", None))
+
+    def restore() -> None:
+        shell.custom_exceptions, custom = before
+        if custom is not None:
+            shell.CustomTB = custom
+
+    def handler(
+        self: InteractiveShell, kind: type[BaseException], value: BaseException, trace: Any
+    ) -> list[str] | None:
+        restore()
+        if stop.owns(value):
+            return []
+        if isinstance(value, before[0]) and before[1] is not None:
+            shown: list[str] | None = before[1](kind, value, trace)
+            return shown
+        self.showtraceback((kind, value, trace), running_compiled_code=True)
+        return None
+
+    shell.custom_exceptions = (KeyboardInterrupt, asyncio.CancelledError)
+    shell.CustomTB = types.MethodType(handler, shell)
+    stop.on_disarm = restore
+
+
+_MARK = "_gpupredict_leaves"
+
+
+def release_on_shutdown(shell: InteractiveShell) -> None:
+    """End this kernel's MPS contexts when it is told to shut down or restart; once per kernel.
+
+    The request arrives on the kernel's control thread, also while a cell keeps the main thread
+    busy. What follows it, unless the kernel ends in time, is SIGKILL; and a client that is killed
+    with work under way leaves its server undefined for all others (MPS documentation).
+    """
+    kernel: Any = getattr(shell, "kernel", None)
+    if kernel is None or getattr(kernel, _MARK, False):
+        return
+    shut_down = kernel.do_shutdown
+
+    def do_shutdown(restart: bool) -> Any:
+        process_mps().release()
+        return shut_down(restart)
+
+    kernel.do_shutdown = do_shutdown
+    setattr(kernel, _MARK, True)
 
 
 def warn(message: str) -> None:
@@ -140,7 +193,7 @@ class CellRun:
         try:
             if self._synchronize:
                 _wait_for_gpu()
-            result = Result(with_verified(session.stop(outcome)))
+            result = Result(with_verified_in_time(session.stop(outcome)))
             report.remember(result)
             if self._options.output is not None:
                 self._shell.user_ns[self._options.output] = result

@@ -12,6 +12,7 @@ from pathlib import Path
 from jupyter_core import paths
 
 from jupyter_gpupredict import run
+from jupyter_gpupredict.frontends.waiting import from_store
 from jupyter_gpupredict.mps import mps_status, mps_trial
 from jupyter_gpupredict.run import probe_sources, store_dir, store_problem
 
@@ -198,7 +199,7 @@ def _mps_trial() -> list[Line]:
 
 
 def _store() -> list[Line]:
-    problem = store_problem()
+    problem = from_store(store_problem)
     return [Line("session store", not problem, problem or str(store_dir()), "check its rights")]
 
 

@@ -17,19 +17,19 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import Bool, Float, Int, Unicode
 
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
-from jupyter_gpupredict.frontends import executed, isolated
+from jupyter_gpupredict.core.options import options_of
+from jupyter_gpupredict.frontends import executed, isolated, verifying
 from jupyter_gpupredict.frontends.cellrun import CellRun, warn
-from jupyter_gpupredict.frontends.line import run_line
-from jupyter_gpupredict.frontends.options import (
-    SESSION_OPTIONS,
-    MagicOptions,
-    magic_parser,
-    parse_magic,
-)
+from jupyter_gpupredict.frontends.options import MagicOptions, magic_parser, parse_magic
 from jupyter_gpupredict.frontends.running import Running
-from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.terminal import Parser, say
+from jupyter_gpupredict.frontends.verbs import IN_NOTEBOOK, Notebook
+from jupyter_gpupredict.frontends.views import draws_bokeh
+from jupyter_gpupredict.run import SessionConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from jupyter_gpupredict.mps import IsolatedRun
@@ -55,37 +55,21 @@ def transform(lines: list[str]) -> list[str]:
     return [f"get_ipython().run_line_magic({_BEGIN!r}, {arguments.strip()!r})\n", *lines[1:]]
 
 
+_TRAITS: dict[type, Any] = {bool: Bool, int: Int, float: Float, str: Unicode}
+_Defaults: Any = type(
+    "_Defaults",
+    (Magics,),
+    {
+        one.name: _TRAITS[one.kind](None, allow_none=True, help=one.described).tag(config=True)
+        for one in options_of(SessionConfig)
+    },
+)
+
+
 @magics_class
-class GpuPredictMagics(Magics):
+class GpuPredictMagics(_Defaults):  # type: ignore[misc]  # made above, from the table of options
     """The magics; every trait is the default of the option of the same name."""
 
-    source = Unicode(None, allow_none=True, help="Default of --source.").tag(config=True)
-    device = Unicode(None, allow_none=True, help="Default of --device.").tag(config=True)
-    interval = Float(None, allow_none=True, help="Default of --interval (s).").tag(config=True)
-    rule = Unicode(None, allow_none=True, help="Default of --rule.").tag(config=True)
-    window = Float(None, allow_none=True, help="Default of --window (s).").tag(config=True)
-    agree = Int(None, allow_none=True, help="Default of --agree.").tag(config=True)
-    tolerance = Float(None, allow_none=True, help="Default of --tolerance.").tag(config=True)
-    epochs = Int(None, allow_none=True, help="Default of --epochs.").tag(config=True)
-    prior = Bool(None, allow_none=True, help="False is the default --no-prior.").tag(config=True)
-    until_converged = Bool(None, allow_none=True, help="Default of --until-converged.").tag(
-        config=True
-    )
-    max_seconds = Float(None, allow_none=True, help="Default of --max-seconds.").tag(config=True)
-    mps = Bool(None, allow_none=True, help="Default of --mps.").tag(config=True)
-    mps_percentage = Int(None, allow_none=True, help="Default of --mps-percentage.").tag(
-        config=True
-    )
-    memory_limit = Int(None, allow_none=True, help="Default of --memory-limit (MiB).").tag(
-        config=True
-    )
-    cluster = Unicode(None, allow_none=True, help="Default of --cluster.").tag(config=True)
-    path = Unicode(None, allow_none=True, help="Default of --path.").tag(config=True)
-    speed = Float(None, allow_none=True, help="Default of --speed.").tag(config=True)
-    scenario = Unicode(None, allow_none=True, help="Default of --scenario.").tag(config=True)
-    seed = Int(None, allow_none=True, help="Default of --seed.").tag(config=True)
-    url = Unicode(None, allow_none=True, help="Default of --url.").tag(config=True)
-    match = Unicode(None, allow_none=True, help="Default of --match.").tag(config=True)
     quiet = Bool(False, help="Default of -q.").tag(config=True)
     synchronize = Bool(
         True, help="Wait for the GPU at both ends of the cell, when torch or cupy is in use."
@@ -268,7 +252,8 @@ class GpuPredictMagics(Magics):
         return run
 
     def _parse(self, line: str) -> Any:
-        defaults = {name: getattr(self, name) for name in (*SESSION_OPTIONS, "quiet")}
+        defaults = {one.name: getattr(self, one.name) for one in options_of(SessionConfig)}
+        defaults["quiet"] = self.quiet
         try:
             return parse_magic(_words(line), defaults)
         except GpuPredictError as error:
@@ -328,3 +313,42 @@ def _loaded(shell: Any) -> GpuPredictMagics | None:
         if isinstance(configurable, GpuPredictMagics):
             return configurable
     return None
+
+
+class _Parser(Parser):
+    ask = "%gpupredict -h lists the commands"
+
+
+def run_line(words: Sequence[str], live: Sequence[CellRun], shell: Any) -> Any:
+    """Do what the words after `%gpupredict` ask; returns what the cell shows.
+
+    Raises:
+        GpuPredictError: One clear line.
+    """
+    place = Notebook(live)
+    top = _Parser(prog="%gpupredict", add_help=False, description="Look at measured runs.")
+    top.add_argument("-h", "--help", action="store_true", help="show this")
+    verbs = top.add_subparsers(dest="verb", parser_class=_Parser)
+    for name, verb in IN_NOTEBOOK.items():
+        verb.options(verbs.add_parser(name, add_help=False, help=verb.help), place)
+    arguments = top.parse_args(list(words) or ["status"])
+    if arguments.help:
+        say(top.format_help())
+        return None
+    shown = IN_NOTEBOOK[arguments.verb].act(arguments, place)
+    if isinstance(shown, int):
+        return None
+    if isinstance(shown, verifying.Found) and shown.to_svg() and draws_bokeh(shell):
+        show_chart(shown)
+    return shown
+
+
+def show_chart(found: verifying.Found) -> None:
+    """Display a sweep's chart; without Bokeh or the widget the result's own SVG is all there is."""
+    try:
+        from jupyter_gpupredict.frontends.widget import show_still
+
+        show_still(found.to_item(), found.to_svg(), "speed against share of the SMs")
+    except ImportError:
+        return
+    found.folded = True

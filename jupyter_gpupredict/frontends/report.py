@@ -8,7 +8,10 @@ from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core.cells import CodeRequest
+from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
@@ -19,7 +22,7 @@ from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
@@ -218,33 +221,7 @@ class Result:
         frame.index.name = "time_s"
         return frame.reset_index()
 
-    def export(
-        self,
-        *,
-        workload: str = "job",
-        sharing: str | None = None,
-        name: str,
-        output: str | Path,
-        image: str = "",
-        node_selector: Mapping[str, str] | None = None,
-        force: bool = False,
-        overwrite: bool = False,
-        sm_percent: int | None = None,
-        memory_mib: int | None = None,
-        headroom_percent: float = 0.0,
-        per_process: bool = False,
-        max_timeout_s: int | None = None,
-        knative_features: Sequence[str] = (),
-        gpu_uuid: str = "",
-        accelerator: str = "nvidia-l4",
-        params: Sequence[str] = (),
-        setup: Sequence[str] = (),
-        adapters: Sequence[str] = (),
-        base_image: str = "",
-        drop_magics: bool = False,
-        secrets: str = "",
-        allow_secrets: bool = False,
-    ) -> list[Path]:
+    def export(self, **options: Any) -> list[Path]:
         """Write the function, its manifests and its container recipe; return the files' paths.
 
         The function is the measured cell with what it needs from the cells executed before it, so
@@ -253,64 +230,15 @@ class Result:
         folder's README.
 
         Args:
-            workload: What runs the function; see `jupyter gpupredict targets`.
-            sharing: How its GPU is divided; device-plugin, or what the workload has of its own.
-            name: The function's name.
-            output: The folder to write; must not exist, or hold none of the files.
-            image: Container image.
-            node_selector: Labels of the nodes to run on; for mps, of those that run a daemon.
-            force: Insist although the run has not converged, or is simulated or of a CPU.
-            overwrite: Replace files that are there.
-            sm_percent: Your own share of the SMs.
-            memory_mib: Your own memory limit.
-            headroom_percent: Your own margin on memory, beside what is in the target.
-            per_process: Several CUDA processes share what the target grants to their container.
-            max_timeout_s: Longest run that your platform allows.
-            knative_features: Feature flags that your Knative has on.
-            gpu_uuid: The GPU of the machine that an MPS start-up file is for.
-            accelerator: What to ask Cloud Run for.
-            params: Names that the caller of the function gives, instead of what the notebook made.
-            setup: Tags, or numbers as in `In [3]`, of cells to run again before the measured one.
-            adapters: Adapters beside those the workload needs: serve, functions-framework, runpod,
-                openfaas, func, ray.
-            base_image: What the Dockerfile starts from.
-            drop_magics: Leave out what earlier cells have that works in a notebook only.
-            secrets: Who gives what looks like a credential: `env`, a variable that `.env.example`
-                names; `param`, the function's caller. Without it such code is refused.
-            allow_secrets: Keep what looks like a credential and is still there.
+            **options: These, as on the command line.
+        {options}
 
         Raises:
             ExportError: One clear line; nothing is written.
         """
-        outcome = export_run(
-            self.run,
-            workload=workload,
-            sharing=sharing,
-            name=name,
-            image=image,
-            output=output,
-            node_selector=node_selector or {},
-            force=force,
-            overwrite=overwrite,
-            sm_percent=sm_percent,
-            memory_mib=memory_mib,
-            headroom_percent=headroom_percent,
-            per_process=per_process,
-            max_timeout_s=max_timeout_s,
-            knative_features=knative_features,
-            gpu_uuid=gpu_uuid,
-            accelerator=accelerator,
-            code=executed.code_of(
-                self.session_id,
-                params=params,
-                setup=setup,
-                adapters=adapters,
-                base_image=base_image,
-                drop_magics=drop_magics,
-                secrets=secrets,
-                allow_secrets=allow_secrets,
-            ),
-        )
+        of_code = {one.name for one in options_of(CodeRequest)} & options.keys()
+        code = executed.code_of(self.session_id, **{name: options.pop(name) for name in of_code})
+        outcome = export_run(self.run, code=code, **options)
         for note in outcome.warnings:
             say(f"gpupredict: {one_line(note)}", error=True)
         return list(outcome.paths)
@@ -320,6 +248,13 @@ class Result:
 
     def __repr__(self) -> str:
         return self.to_text()
+
+
+export: Any = Result.export
+export.__doc__ = export.__doc__.replace(
+    "        {options}", listed(ExportRequest, CodeRequest, indent=8)
+)
+export.__signature__ = signature(ExportRequest, CodeRequest, method=True)
 
 
 def remember(result: Result) -> None:
@@ -348,6 +283,24 @@ def history_text(headers: Iterable[RunHeader]) -> str:
         damage = f"  damaged: {header.problem}" if header.problem else ""
         lines.append(f"{header.session_id}  {source:<9}  {state:<15}  {share:>5}  {took}{damage}")
     return "\n".join(lines) or "no run is stored yet"
+
+
+def header_dict(header: RunHeader) -> dict[str, Any]:
+    """Return a stored run in short, as plain data."""
+    started, finished = header.started, header.finished
+    told = finished.recommendation if finished else None
+    return {
+        "session_id": header.session_id,
+        "started_at": started.started_at if started else None,
+        "source": started.source if started else None,
+        "simulated": started.simulated if started else None,
+        "metric": started.share.metric if started else None,
+        "outcome": finished.outcome if finished else None,
+        "state": told.state if told else None,
+        "target_ratio": told.target_ratio if told else None,
+        "duration_s": finished.duration_s if finished else None,
+        "problem": header.problem,
+    }
 
 
 def export_text(outcome: ExportOutcome) -> str:

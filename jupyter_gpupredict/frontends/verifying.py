@@ -14,7 +14,7 @@ from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import sweep as chart
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.predict.paired import KEPT
+from jupyter_gpupredict.predict.slowdown import KEPT
 
 if TYPE_CHECKING:
     import argparse

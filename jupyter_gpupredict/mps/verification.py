@@ -16,9 +16,10 @@ from jupyter_gpupredict.core.verified import Verified
 from jupyter_gpupredict.mps.child import Child
 from jupyter_gpupredict.mps.lease import Host, hosted
 from jupyter_gpupredict.mps.processes import members
-from jupyter_gpupredict.predict import paired
+from jupyter_gpupredict.predict import slowdown
+from jupyter_gpupredict.run.deadline import within
 from jupyter_gpupredict.run.ledger import Ledger
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.stored import STORE_S, build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +110,7 @@ class Verification:
     """Percentage -> speed as a part of the uncapped one; 100 is among them."""
     trials: tuple[Trial, ...]
     unit: Unit
-    knee: paired.Knee | None = None
+    knee: slowdown.Knee | None = None
     """Of a sweep."""
     stored: str = ""
     """Why it was not stored; empty when it was."""
@@ -147,8 +148,8 @@ def verify(
     with hosted(subject.device, host) as ready:
         runs = _Runs(subject, bound, ready, on_trial)
         speeds = runs.all((100, percent), pairs)
-    found = paired.compare(speeds[percent], speeds[100])
-    kept = found.low >= paired.KEPT
+    found = slowdown.compare(speeds[percent], speeds[100])
+    kept = found.low >= slowdown.KEPT
     record = runs.record("verify", percent, (found.value, found.low, found.high), kept=kept)
     ratios = {100: 1.0, percent: found.value}
     return Verification(record, ratios, tuple(runs.trials), runs.unit, stored=_store(record))
@@ -177,13 +178,13 @@ def sweep(
         speeds = runs.all(chosen, 2)
     means = {p: math.exp(sum(map(math.log, of)) / len(of)) for p, of in speeds.items()}
     ratios = {p: mean / means[100] for p, mean in means.items()}
-    knee = paired.knee(ratios)
+    knee = slowdown.knee(ratios)
 
     def found(percent: int, *, kept: bool) -> Verified:
         passes = [a / b for a, b in zip(speeds[percent], speeds[100], strict=True)]
         return runs.record("sweep", percent, (ratios[percent], min(passes), max(passes)), kept=kept)
 
-    failed = max((p for p, ratio in ratios.items() if ratio < paired.KEPT), default=None)
+    failed = max((p for p, ratio in ratios.items() if ratio < slowdown.KEPT), default=None)
     records = [] if failed is None else [found(failed, kept=False)]
     record = None
     if knee.measured is not None and knee.measured < 100:
@@ -338,10 +339,14 @@ class _Runs:
 def _store(*records: Verified) -> str:
     """Store what was found; returns why it could not be stored."""
     store = build_store()
-    try:
+
+    def add() -> None:
         store.prepare()
         for record in records:
             Ledger(store.root).add(record)
+
+    try:
+        within(STORE_S, add)
     except (OSError, TraceError) as error:
         return str(error)
     return ""

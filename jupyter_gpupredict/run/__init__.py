@@ -23,6 +23,7 @@ from jupyter_gpupredict.run.stored import (
     store_dir,
     store_problem,
     with_verified,
+    with_verified_in_time,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "store_dir",
     "store_problem",
     "with_verified",
+    "with_verified_in_time",
 ]

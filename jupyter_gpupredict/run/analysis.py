@@ -17,13 +17,11 @@ from jupyter_gpupredict.core.recommendation import (
     State,
 )
 from jupyter_gpupredict.core.rounding import sm_percent
-from jupyter_gpupredict.predict.confidence import confidence, regime_dependence_s
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.guard import ALLOWED, Guard
+from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence, regime_dependence_s
 from jupyter_gpupredict.predict.memory import MemoryPeak
 from jupyter_gpupredict.predict.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.predict.slowdown import bracket
-from jupyter_gpupredict.predict.warmup import ACTIVE_RATIO, FalseStart, is_active
+from jupyter_gpupredict.predict.windows import ACTIVE_RATIO, Counter, FalseStart, is_active
 from jupyter_gpupredict.run.course import Course
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile
     from jupyter_gpupredict.core.series import Readings, SourceInfo
-    from jupyter_gpupredict.predict.protocols import Predictor, ProgressPredictor
-    from jupyter_gpupredict.predict.window import ClosedWindow
+    from jupyter_gpupredict.predict import Predictor, ProgressPredictor
+    from jupyter_gpupredict.predict.windows import ClosedWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +298,7 @@ class Analysis:
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
         self._start_s, self._sampled_s, self._breadth = math.nan, 0.0, Counter()
-        self._false_start.settled = True  # once is enough: see predict/warmup.py
+        self._false_start.settled = True  # once is enough: see predict/windows.py
         self._forget_windows()
         self._course.begin_anew(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")

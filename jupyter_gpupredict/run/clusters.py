@@ -132,7 +132,7 @@ def make_engine(text: str, found: object, session: str) -> Engine | None:
 
 def _dask(cluster: Any, session: str) -> Engine:
     try:
-        from jupyter_gpupredict.sources.engines.dask import DaskEngine
+        from jupyter_gpupredict.sources.dask import DaskEngine
     except ImportError as error:
         raise MissingExtra("--cluster", "Dask distributed", "dask") from error
     return DaskEngine(cluster, session)
@@ -140,7 +140,7 @@ def _dask(cluster: Any, session: str) -> Engine:
 
 def _ipyparallel(target: Any, session: str) -> Engine:
     try:
-        from jupyter_gpupredict.sources.engines.ipp import IppEngine
+        from jupyter_gpupredict.sources.ipp import IppEngine
     except ImportError as error:
         raise MissingExtra("--cluster", "ipyparallel", "ipyparallel") from error
     return IppEngine(target, session)

@@ -15,13 +15,13 @@ from jupyter_gpupredict.core.progress import (
     Progress,
     Remaining,
 )
-from jupyter_gpupredict.predict.pace import StepPace
+from jupyter_gpupredict.predict.epochs import StepPace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jupyter_gpupredict.core.recommendation import Estimate
-    from jupyter_gpupredict.predict.protocols import ProgressPredictor
+    from jupyter_gpupredict.predict import ProgressPredictor
 
 
 class Course:

@@ -19,7 +19,7 @@ from jupyter_gpupredict.run.environment import environment
 from jupyter_gpupredict.run.options import code_hash
 from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
 from jupyter_gpupredict.run.sources import make_source
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.stored import STORE_S, build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         TelemetrySource,
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.series import SourceInfo
+    from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.run.hooks import Hooks
     from jupyter_gpupredict.run.options import SessionConfig
     from jupyter_gpupredict.run.progress import Board
@@ -43,11 +43,9 @@ if TYPE_CHECKING:
 
     Ends = tuple[SessionStarted, SessionFinished]
 
-STORE_S = 2.0
-"""How long a cell waits for the session store before it begins without."""
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
-OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.25
+OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.75
 """What a driver that does not answer may cost a cell: before it, after it, and in all."""
 
 
@@ -73,7 +71,7 @@ def build_session(
         subscribers: Views; the trace's recorder is added.
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
-        on_limit: Called there when `max_seconds` are over.
+        on_limit: Called when `max_seconds` are over, on a thread of its own.
         child: The process to measure, with what it starts; None: this one.
         share: What applies MPS limits to this process; None: nothing does.
         cluster: The value of the variable that `config.cluster` names, where it names one.
@@ -107,6 +105,12 @@ def build_session(
         except (OSError, TraceError) as error:
             session.errors.append(f"earlier runs were not looked at: {error}")
             return None
+
+    def left_s() -> float:
+        return session.left_s()
+
+    def hand_over(batch: Batch) -> None:
+        session.hand_over(batch)
 
     def make_analysis(info: SourceInfo) -> Analysis | Ranks:
         if info.ranks:
@@ -161,7 +165,7 @@ def build_session(
         )
 
     session = Session(
-        source=_source(config, cluster, session_id, clock, child),
+        source=_source(config, cluster, session_id, clock, child, left_s, hand_over),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
@@ -176,7 +180,7 @@ def build_session(
         own_process=child is None,
         max_seconds=config.max_seconds,
         # asked each second: `exists` makes and drops an exception, `access` does not
-        stop_requested=(lambda: False)
+        stop_requested=None
         if warnings
         else functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
         on_state=on_state,
@@ -197,15 +201,18 @@ def _source(
     session_id: str,
     clock: Clock,
     child: ChildProcess | None,
+    left_s: Callable[[], float],
+    hand_over: Callable[[Batch], None],
 ) -> TelemetrySource:
     """Return this machine's source, or that of a cluster's workers."""
     if config.cluster is not None:
         engine = make_engine(config.cluster, cluster, session_id)
         if engine is not None:
-            from jupyter_gpupredict.sources.engines.cluster import ClusterSource
+            from jupyter_gpupredict.sources.cluster import ClusterSource
 
             return ClusterSource(engine, WorkerSources(config), clock)
-    return make_source(config, clock, None if child is None else child.pid)
+    pid = None if child is None else child.pid
+    return make_source(config, clock, pid, left_s=left_s, hand_over=hand_over)
 
 
 def _prepare(store: Store) -> None:

@@ -10,7 +10,7 @@ from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import Readings, SourceInfo
 from jupyter_gpupredict.predict.prior import ProfileBuilder
-from jupyter_gpupredict.predict.warmup import is_active
+from jupyter_gpupredict.predict.windows import is_active
 from jupyter_gpupredict.run.analysis import Analysis
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
     from jupyter_gpupredict.core.recording import Trace
-    from jupyter_gpupredict.predict.protocols import Predictor, ProgressPredictor
+    from jupyter_gpupredict.predict import Predictor, ProgressPredictor
 
 LOOKS = 400
 """How often `watch` is called over a trace, at the least: as many points as a plot is wide."""

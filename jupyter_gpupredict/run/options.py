@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import InvalidOption, UnknownName
+from jupyter_gpupredict.core.options import check, option
 
 EPOCH_RULE = "epoch_mix"
 """The rule that takes over by itself where epochs and their number are known."""
@@ -22,46 +22,121 @@ class SessionConfig:
         UnknownName: No such source or rule.
     """
 
-    source: str = "auto"
-    device: str | None = None
-    """Device UUID, unique prefix or index; None: the first visible one."""
-    interval_s: float | None = None
-    """Seconds between readings where the source polls; None: the source's own."""
-    rule: str = "default"
-    window_s: float | None = None
-    """Length of a sliding window; None: the rule's own."""
-    agree: int | None = None
-    """How many windows must agree."""
-    tolerance_points: float | None = None
-    """How far agreeing windows may lie apart, in percentage points."""
-    epochs: int | None = None
-    """Total number of epochs, when known."""
-    coverage: float = 0.95
-    max_seconds: float | None = None
-    """Stop measuring after so long; None: with the cell."""
-    prior: bool = True
-    """Use an earlier run of the same code while this one goes alike."""
-    until_converged: bool = False
-    """Stop the cell itself when the prediction has converged."""
-    mps: bool = False
-    """Run as a client of MPS."""
-    mps_percentage: int | None = None
-    """Share of the SMs under MPS, 1..100; below 100 the run is capped and predicts nothing."""
-    memory_limit_mib: int | None = None
-    """Device memory of the process under MPS, in binary MiB."""
-    path: str | None = None
-    """The trace that `replay` plays."""
-    speed: float | None = None
-    """Replay so many times faster; 0 as fast as possible; None at its own pace."""
-    scenario: str = "epochs"
-    """What `synthetic` plays."""
-    seed: int = 0
-    cluster: str | None = None
-    """Where the cell's work runs: a Dask scheduler's address, or `auto`."""
-    url: str | None = None
-    """The server that `prometheus` asks; credentials come from the environment alone."""
-    match: str | None = None
-    """Label matchers that say which of its GPUs."""
+    source: str = option(
+        "auto",
+        "auto, gpm (SM activity, Hopper and later), nvml (busy time), cpu (this process tree), "
+        "prometheus (a DCGM exporter's series), replay or synthetic",
+        metavar="NAME",
+    )
+    device: str | None = option(
+        None,
+        "which GPU, or several: 0,1; by itself the first visible one",
+        metavar="UUID|INDEX|all",
+    )
+    interval_s: float | None = option(
+        None,
+        "seconds between readings where we poll",
+        metavar="S",
+        short=("--interval",),
+        low=0.02,
+        high=60.0,
+        unit="seconds",
+    )
+    rule: str = option("default", "default, quick or accurate", metavar="NAME")
+    window_s: float | None = option(
+        None,
+        "length of a sliding window in seconds",
+        metavar="S",
+        short=("--window",),
+        low=1.0,
+        high=86_400.0,
+        unit="seconds",
+    )
+    agree: int | None = option(
+        None, "how many windows in a row must agree", metavar="K", low=2, high=100, unit="windows"
+    )
+    tolerance_points: float | None = option(
+        None,
+        "how far agreeing windows may lie apart, in percentage points",
+        metavar="POINTS",
+        short=("--tolerance",),
+        low=0.0,
+        high=50.0,
+        unit="percentage points",
+    )
+    epochs: int | None = option(
+        None,
+        "total number of epochs, when known",
+        metavar="N",
+        low=1,
+        high=1_000_000,
+        unit="epochs",
+    )
+    coverage: float = option(
+        0.95,
+        "share of the time that the predicted share has to cover",
+        metavar="RATIO",
+        low=0.5,
+        high=0.999,
+        unit="of the time",
+    )
+    max_seconds: float | None = option(
+        None,
+        "measure no longer than this; with --until-converged the cell stops then, too",
+        metavar="S",
+        low=0.1,
+        high=1e9,
+        unit="seconds",
+    )
+    prior: bool = option(
+        True, "converge sooner when an earlier run of the same code went like this one"
+    )
+    until_converged: bool = option(False, "stop the cell cleanly once the prediction has converged")
+    mps: bool = option(
+        False, "run as a client of NVIDIA MPS, if CUDA has not started in this process yet"
+    )
+    mps_percentage: int | None = option(
+        None,
+        "limit it to so much of the SMs; below 100 the run predicts nothing",
+        metavar="P",
+        low=1,
+        high=100,
+        unit="percent of the SMs",
+    )
+    memory_limit_mib: int | None = option(
+        None,
+        "limit its device memory under MPS, in MiB",
+        metavar="MIB",
+        short=("--memory-limit",),
+        low=1,
+        high=1 << 30,
+        unit="MiB",
+    )
+    cluster: str | None = option(
+        None,
+        "measure the workers of a cluster: a Dask scheduler's address, a variable that holds a "
+        "Dask or ipyparallel client, or auto",
+        metavar="ADDRESS|NAME",
+    )
+    path: str | None = option(None, "the trace that --source replay plays", metavar="TRACE")
+    speed: float | None = option(
+        None,
+        "replay so many times faster; 0: at once",
+        metavar="X",
+        low=0.0,
+        high=1e6,
+        unit="times",
+    )
+    scenario: str = option("epochs", "what --source synthetic plays", metavar="NAME")
+    seed: int = option(0, "seed of --source synthetic", metavar="N")
+    url: str | None = option(
+        None,
+        "the server of --source prometheus; credentials come from the environment alone",
+        metavar="URL",
+    )
+    match: str | None = option(
+        None, "which of its GPUs, such as 'Hostname=\"gpu7\"'", metavar="MATCHERS"
+    )
 
     def __post_init__(self) -> None:
         """Check every value on its own and the few combinations that make no sense."""
@@ -69,19 +144,10 @@ class SessionConfig:
             raise UnknownName("source", self.source, ("auto", *registry.names("sources")))
         if self.rule not in rule_names():
             raise UnknownName("rule", self.rule, rule_names())
-        _require_range("interval", self.interval_s, 0.02, 60.0, "seconds")
-        _require_range("window", self.window_s, 1.0, 86_400.0, "seconds")
-        _require_range("agree", self.agree, 2, 100, "windows")
-        _require_range("tolerance", self.tolerance_points, 0.0, 50.0, "percentage points")
-        _require_range("epochs", self.epochs, 1, 1_000_000, "epochs")
-        _require_range("coverage", self.coverage, 0.5, 0.999, "a share of the time")
-        _require_range("max-seconds", self.max_seconds, 0.1, 1e9, "seconds")
-        _require_range("speed", self.speed, 0.0, 1e6, "times")
-        _require_range("mps-percentage", self.mps_percentage, 1, 100, "percent of the SMs")
-        _require_range("memory-limit", self.memory_limit_mib, 1, 1 << 30, "MiB")
+        check(self)
         for name, given in (
             ("mps-percentage", self.mps_percentage),
-            ("memory-limit", self.memory_limit_mib),
+            ("memory-limit-mib", self.memory_limit_mib),
         ):
             if given is not None and not self.mps:
                 raise InvalidOption(f"--{name} is a limit of MPS", "add --mps")
@@ -106,13 +172,6 @@ class SessionConfig:
     def simulated(self) -> bool:
         """Whether the readings are not those of this process."""
         return self.source in ("replay", "synthetic")
-
-
-def _require_range(name: str, value: float | None, low: float, high: float, unit: str) -> None:
-    if value is None:
-        return
-    if not math.isfinite(value) or not low <= value <= high:
-        raise InvalidOption(f"--{name} {value:g} is out of range", f"{low:g} to {high:g} {unit}")
 
 
 def rule_names() -> tuple[str, ...]:

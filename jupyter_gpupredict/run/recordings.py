@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
     from jupyter_gpupredict.core.recording import Trace
-    from jupyter_gpupredict.predict.protocols import Predictor
+    from jupyter_gpupredict.predict import Predictor
 
 
 def predict_trace(

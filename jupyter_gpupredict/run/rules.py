@@ -9,7 +9,7 @@ from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.run.options import EPOCH_RULE
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.predict.protocols import Predictor, ProgressPredictor
+    from jupyter_gpupredict.predict import Predictor, ProgressPredictor
     from jupyter_gpupredict.run.options import SessionConfig
 
 

@@ -44,7 +44,6 @@ class Sampler:
         """Free once the thread shall end. An `Event` waits in Python, which costs several times as
         much at each wake-up."""
         self._stop.acquire()
-        self._stopping = False
         self._thread: threading.Thread | None = None
         self.cpu_s = 0.0
         """CPU time of the ticks."""
@@ -55,9 +54,8 @@ class Sampler:
         self._thread.start()
 
     def ask_to_end(self) -> None:
-        """Have the thread end by itself; idempotent."""
-        if not self._stopping:
-            self._stopping = True
+        """Have the thread end by itself, after one tick at least; from any thread, idempotent."""
+        with contextlib.suppress(RuntimeError):  # it is free already
             self._stop.release()
 
     def stop(self, timeout_s: float) -> bool:

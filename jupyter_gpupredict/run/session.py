@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.series import Batch, Gap
 from jupyter_gpupredict.run import allocator
+from jupyter_gpupredict.run.alarm import Alarm
 from jupyter_gpupredict.run.delivery import Channel, Delivery
 from jupyter_gpupredict.run.sampler import Sampler
 from jupyter_gpupredict.run.telling import Teller
@@ -38,6 +39,8 @@ BUFFERED_WAKE_S = 1.0
 LIVE_WAKE_S = 0.25
 """While a view is attached: its frame period."""
 MAX_BACKOFF_S = 10.0
+ALARM_STOP_S = 0.1
+"""For the alarm's threads, which end at once unless the session store hangs."""
 LATE = "the driver has not answered for {:g} s: the code starts, and is measured once it does"
 LATE_HINT = "the driver did not answer; nvidia-smi may hang too"
 
@@ -78,7 +81,7 @@ class Session:
         live: bool = False,
         own_process: bool = True,
         max_seconds: float | None = None,
-        stop_requested: Callable[[], bool] = lambda: False,
+        stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
         on_limit: Callable[[], None] | None = None,
     ) -> None:
@@ -99,9 +102,8 @@ class Session:
         self._share = share
         self._live = live
         self._own_process = own_process
-        self._max_seconds = max_seconds
-        self._stop_requested = stop_requested
         self._on_limit = on_limit
+        self._alarm = Alarm(max_seconds, stop_requested, self._time_is_up, self._end_early)
         self._channel = Channel(subscribers)
         self._teller = Teller(self._channel, delivery, clock, live=live, on_state=on_state)
         self._pid = 0
@@ -124,13 +126,15 @@ class Session:
         self._holding = False
         """The share has begun and not ended."""
         self._applied: AppliedShare | None = None
-        self._waited_s = 0.0
+        self._waited_s, self._until_s = 0.0, math.inf
         self._lost_since_s: float | None = None
-        self._retry_at_s = 0.0
-        self._backoff_s = 0.5
+        self._retry_at_s, self._backoff_s = 0.0, 0.5
         self._run: Run | None = None
         self._stop_lock = threading.Lock()
-        self._ended_early = ""
+        self._ended_early = False
+        """The measuring ends before the code does."""
+        self._read_out = False
+        """The source has no more to give, or must not be asked any more."""
 
     @property
     def errors(self) -> list[str]:
@@ -151,6 +155,16 @@ class Session:
     def applied(self) -> AppliedShare | None:
         """How the run stands to MPS; None where it was not asked for and not seen."""
         return self._teller.fold.applied
+
+    def left_s(self) -> float:
+        """Return for how many seconds readings are still taken; infinite until the run ends."""
+        return self._until_s - self._clock.monotonic_s()
+
+    def hand_over(self, batch: Batch) -> None:
+        """Take what a read has found before it is complete; on the sampler thread."""
+        with self._telling:
+            if not self._left:
+                self._take(batch)
 
     @property
     def measuring(self) -> bool:
@@ -175,6 +189,7 @@ class Session:
             in_time = self._opened.wait(self._patience.open_s)
             self._waited_s = self._clock.monotonic_s() - asked_s
             self._join(in_time=in_time)
+            self._alarm.start()
         except BaseException as error:  # such as an interrupt while MPS starts
             self._admitted.set()
             with contextlib.suppress(GpuPredictError):  # nothing was measured
@@ -214,7 +229,8 @@ class Session:
             self._opened.set()
             self._admitted.wait()
             with self._telling:
-                return None if self._left else self._begin(info, opened_s)
+                over = self._left or self._ended_early
+                return None if over else self._begin(info, opened_s)
         except BaseException as error:  # noqa: BLE001 - border: it is raised in `start` or `stop`
             self._refused = error
             return None
@@ -281,13 +297,16 @@ class Session:
     def _end(self, outcome: str) -> Run:
         sampler, teller = self._sampler, self._teller
         assert sampler is not None  # noqa: S101 - `stop` has checked
+        wait_s = self._stop_wait_s()
+        self._until_s = self._clock.monotonic_s() + wait_s
         sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
-            ended = sampler.stop(self._stop_wait_s())
+            ended = sampler.stop(wait_s)
             with self._telling:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting
             self._leave()
+            self._alarm.stop(ALARM_STOP_S)
         if self.started is None:
             raise self._refused or SourceUnavailable("nothing was measured", LATE_HINT, "timed_out")
         if not ended:
@@ -304,7 +323,10 @@ class Session:
     def _stop_wait_s(self) -> float:
         if not self._opened.is_set():
             return 0.0
-        return max(0.0, min(self._patience.stop_s, self._patience.whole_s - self._waited_s))
+        left_s = self._patience.whole_s - self._waited_s
+        if left_s > self._patience.stop_s:  # no `min`: the cell may have taken it out of builtins
+            return self._patience.stop_s
+        return left_s if left_s > 0.0 else 0.0
 
     def _leave(self) -> None:
         """Undo what `_join` has done, on the caller's thread."""
@@ -326,7 +348,7 @@ class Session:
             "its thread is left alone"
         )
         if what == "read":
-            self._ended_early = "the source stopped answering"
+            self._ended_early = True
             self._teller.source_lost("timed_out", f"no answer for the last {late_s:.1f} s")
 
     def _allocator_peak(self) -> AllocatorPeak | None:
@@ -347,7 +369,7 @@ class Session:
     def _finish(self) -> None:
         """Read once more, so that a cell of 50 ms has its readings, and close; on the sampler."""
         try:
-            if self.started is not None and not (self._ended_early or self._left):
+            if self.started is not None and not (self._read_out or self._left):
                 self._tick(True)
         except Exception as error:  # noqa: BLE001 - border: a bug of ours must not reach the cell
             self._crashed(error)
@@ -360,7 +382,6 @@ class Session:
     def _tick(self, slow: bool) -> bool:
         """Read, analyse and report; returns whether to go on. On the sampler thread."""
         self._asking = ("read", self._clock.monotonic_s())
-        stop_requested = slow and self._stop_requested()
         if slow and self._hooks is not None:
             self._hooks.poll()
         found = self._read(slow)
@@ -368,12 +389,6 @@ class Session:
             if self._left:
                 return False
             self._teller.detached()
-            if stop_requested:
-                self._ended_early = "stopped on request"
-            elif self._max_seconds is not None and self._teller.now_s() >= self._max_seconds:
-                self._ended_early = f"measured for the {self._max_seconds:g} s asked for"
-                if self._on_limit is not None:
-                    self._on_limit()
             self._take(found)
             return not self._ended_early
 
@@ -400,7 +415,7 @@ class Session:
             batch = found if self._lost_since_s is None else self._recovered(found)
             self._teller.take(batch, self._new_marks())
             if batch.exhausted:
-                self._ended_early = "the recording is at its end"
+                self._ended_early = self._read_out = True
 
     def _recovered(self, batch: Batch) -> Batch:
         """Tell that the source is back; returns its batch with the gap that it left."""
@@ -419,6 +434,18 @@ class Session:
         self._retry_at_s = now_s + self._backoff_s
         self._backoff_s = min(MAX_BACKOFF_S, 2 * self._backoff_s)
 
+    def _time_is_up(self) -> None:
+        self._end_early()
+        if self._on_limit is not None:
+            self._on_limit()
+
+    def _end_early(self) -> None:
+        """End the measuring, not the code; on a thread of the alarm."""
+        self._ended_early = True
+        self._until_s = min(self._until_s, self._clock.monotonic_s() + self._patience.stop_s)
+        if self._sampler is not None:
+            self._sampler.ask_to_end()
+
     def _new_marks(self) -> list[Mark]:
         """Return what hints reported since the last call."""
         queue, found = self._marks, []
@@ -430,6 +457,6 @@ class Session:
         """Take a bug of ours: the run ends early, the cell does not notice."""
         with self._telling:
             if not self._left:
-                self._ended_early = "an error in jupyter_gpupredict"
+                self._ended_early = self._read_out = True
                 self.errors.append(f"sampler: {type(error).__name__}: {error}")
                 self._teller.source_lost("no_data_yet", repr(error))

@@ -79,6 +79,8 @@ def make_source(
     root_pid: int | None = None,
     peers: Callable[[], Collection[int]] = tuple,
     limit_s: float | None = None,
+    left_s: Callable[[], float] = lambda: math.inf,
+    hand_over: Callable[[Batch], None] | None = None,
 ) -> TelemetrySource:
     """Return the source that is asked for, not opened yet; the rest as in `SourceOptions`."""
     options = SourceOptions(
@@ -93,6 +95,8 @@ def make_source(
         url=config.url,
         match=config.match,
         limit_s=limit_s,
+        left_s=left_s,
+        hand_over=hand_over,
     )
     if config.source == "auto":
         return _FirstThatOpens(options, clock)

@@ -175,7 +175,8 @@ class Store:
 
     def request_stop(self, session_id: str) -> None:
         """Leave a mark that ends the measuring of a live run; the cell goes on."""
-        self.stop_mark(session_id).touch(mode=0o600)
+        path = self.stop_mark(session_id)
+        files.ask(path, path.touch, mode=0o600)
 
     def stop_requested(self, session_id: str) -> bool:
         """Return whether the mark is there."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.verified import Verified
     from jupyter_gpupredict.run.store import Store
 
+STORE_S = 2.0
+"""How long a cell waits for the session store before it goes on without."""
+
 
 def store_dir() -> Path:
     """Return the directory of the stored sessions."""
@@ -63,6 +66,16 @@ def with_verified(run: Run) -> Run:
     Without one where none holds any more, or where it used several GPUs.
     """
     return replace(run, verified=_newest(run.started) if run.on_one_gpu else None)
+
+
+def with_verified_in_time(run: Run) -> Run:
+    """As `with_verified`, at a run's end: without one if the store does not answer."""
+    from jupyter_gpupredict.run.deadline import within
+
+    try:
+        return within(STORE_S, with_verified, run)
+    except (OSError, TraceError):
+        return run
 
 
 def verified_of(started: SessionStarted) -> Verified | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import rows as rows_module
-from jupyter_gpupredict.core.rows import Rows
+from jupyter_gpupredict.core.rows import Rows, Unsorted
 
 CELL = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 MANY = st.lists(st.tuples(st.floats(0, 1e9), st.tuples(CELL, CELL)), max_size=40)
@@ -31,6 +31,18 @@ def test_they_are_the_sequence_that_was_appended(given_rows, first, last):
         assert rows[first:last] == tuple(given_rows[first:last])
         assert [rows[k] for k in range(-len(rows), len(rows))] == given_rows + given_rows
         assert pickle.loads(pickle.dumps(rows)) == rows  # noqa: S301 - our own
+
+
+@given(MANY)
+def test_what_comes_in_any_order_is_sorted_and_equal_times_stay_as_they_came(given_rows):
+    rows_module.PIECE_ROWS, kept = 3, rows_module.PIECE_ROWS
+    try:
+        rows = Unsorted(2)
+        for row in given_rows:
+            rows.append(*row)
+    finally:
+        rows_module.PIECE_ROWS = kept
+    assert list(rows) == sorted(given_rows, key=lambda row: row[0])
 
 
 def test_they_grow_while_they_are_read(held):

@@ -1,9 +1,19 @@
+import pickle
+import tracemalloc
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core import marks as marks_module
+from jupyter_gpupredict.core import rows as rows_module
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
 from jupyter_gpupredict.core.tracefile import open_trace, read_trace
+
+STARTED = (Path(__file__).parents[1] / "data/events/every-kind.jsonl").read_text().partition("\n")[
+    0
+] + "\n"
 
 
 def trace(text):
@@ -51,6 +61,55 @@ def test_bad_files_give_one_clear_error(text, error):
     with pytest.raises(error) as caught:
         trace(text)
     assert "\n" not in str(caught.value)
+
+
+def events(count):
+    """Yield the lines of one of our traces; every seventh time is out of order."""
+    yield STARTED
+    for number in range(count):
+        t_s = count - number if number % 7 == 0 else number
+        for metric, value in (("gpu_util_ratio", 0.5), ("memory_used_bytes", 5.0)):
+            series = f'{{"metric":"{metric}","device":"g"}}'
+            readings = f'[{{"series":{series},"times_s":[{t_s}.5],"values":[{value}]}}]'
+            yield f'{{"event":"SamplesTaken","seq":1,"t_s":1,"readings":{readings}}}\n'
+        yield (
+            f'{{"event":"ProgressMade","seq":1,"t_s":{t_s}.25,"unit":"step","done":{number},'
+            '"total":null,"hint":"tqdm"}\n'
+        )
+
+
+def test_a_trace_of_ours_is_put_in_order_whatever_order_it_came_in(monkeypatch):
+    monkeypatch.setattr(rows_module, "PIECE_ROWS", 64)
+    found = read_trace(events(1000), "x.jsonl")
+    times_s = [time_s for time_s, _ in found.rows]
+    assert times_s == sorted(set(times_s))
+    assert {values for _, values in found.rows} == {(0.5, 5.0)}
+    marks = list(found.marks)
+    assert [mark.time_s for mark in marks] == sorted(mark.time_s for mark in marks)
+    assert {mark.done for mark in marks} == set(map(float, range(1000)))
+    assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301 - our own
+
+
+def test_a_trace_of_ours_is_read_in_constant_memory(monkeypatch):
+    monkeypatch.setattr(rows_module, "PIECE_ROWS", 500)
+    monkeypatch.setattr(rows_module, "HELD_BYTES", 1 << 10)
+    read_trace(events(10), "x.jsonl")  # what is made once
+    peaks = []
+    for count in (1000, 8000):
+        tracemalloc.start()
+        found = read_trace(events(count), "x.jsonl")
+        assert sum(1 for _ in found.rows) > count // 2
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_more_names_than_any_run_has_are_one_line(monkeypatch):
+    monkeypatch.setattr(marks_module, "WORDS_CHARACTERS", 100)
+    phase = '{"event":"PhaseEntered","seq":1,"t_s":1,"name":"NAME","hint":"api"}\n'
+    lines = [phase.replace("NAME", f"phase {number}") for number in range(100)]
+    with pytest.raises(Malformed, match="too many phases"):
+        read_trace([STARTED, *lines], "x.jsonl")
 
 
 def test_files_that_cannot_be_opened(tmp_path):

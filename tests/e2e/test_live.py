@@ -196,8 +196,8 @@ def test_a_sweeps_chart_is_bokeh_and_its_svg_is_kept(open_sheet):
     sheet = open_sheet(
         LOAD,
         "from types import SimpleNamespace\n"
-        "from jupyter_gpupredict.predict.paired import knee\n"
-        "from jupyter_gpupredict.frontends.line import show_chart\n"
+        "from jupyter_gpupredict.predict.slowdown import knee\n"
+        "from jupyter_gpupredict.frontends.magic import show_chart\n"
         "from jupyter_gpupredict.frontends.verifying import Found\n"
         "ratios = {100: 1.0, 50: 0.98, 25: 0.6}\n"
         "found = Found(SimpleNamespace(ratios=ratios, knee=knee(ratios), record=None, stored='', "

@@ -380,7 +380,7 @@ def test_a_late_rank_on_another_model_counts_too():
 
 
 def asked(found):
-    return figures(found, ExportRequest("job", "mps", "x"), "0")
+    return figures(found, ExportRequest(workload="job", sharing="mps", name="x", output="f"), "0")
 
 
 def two_gpus(**other):

@@ -132,4 +132,4 @@ def test_only_one_place_prints():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
     }
-    assert printing == {"frontends/terminal.py", "frontends/cli/run.py"}
+    assert printing == {"frontends/terminal.py", "frontends/cli.py"}

@@ -1,11 +1,13 @@
 """What a `%%gpupredict` line may ask for at once."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from jupyter_gpupredict.core.cells import CodeRequest
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends.options import code_options, export_arguments, parse_magic
+from jupyter_gpupredict.frontends.options import add_export_options, given_options, parse_magic
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,7 @@ def test_a_cluster_alone_is_fine():
 @pytest.mark.parametrize("given", [[], ["--secrets", "env"], ["--secrets", "param"]])
 def test_who_gives_credentials(given):
     parser = argparse.ArgumentParser()
-    export_arguments(parser)
-    options = code_options(parser.parse_args(["--name", "x", "-o", "f", *given]))
-    assert (options["secrets"], options["allow_secrets"]) == ("".join(given[1:]), False)
+    add_export_options(parser)
+    arguments = parser.parse_args(["--name", "x", "-o", "f", *given])
+    options = CodeRequest((), Path(), **given_options(arguments, CodeRequest))
+    assert (options.secrets, options.allow_secrets) == ("".join(given[1:]), False)

@@ -365,19 +365,19 @@ def test_two_sessions_on_one_cluster_do_not_meet(cluster):
 
 def test_a_sampler_that_nobody_asks_ends_by_itself(cluster, monkeypatch):
     """As after the notebook's kernel was killed: its lease runs out."""
-    from jupyter_gpupredict.sources.engines.node import Node
+    from jupyter_gpupredict.sources.node import Node
 
     def shorten():
-        from jupyter_gpupredict.sources.engines import node
+        from jupyter_gpupredict.sources import node
 
         node.LEASE_S = 1.0
 
     def lengthen():
-        from jupyter_gpupredict.sources.engines import node
+        from jupyter_gpupredict.sources import node
 
         node.LEASE_S = 30.0
 
-    from jupyter_gpupredict.sources.engines.dask import _NodePlugin
+    from jupyter_gpupredict.sources.dask import _NodePlugin
 
     cluster.client.run(shorten)
     try:

@@ -89,7 +89,7 @@ def test_a_driver_that_hangs_costs_the_measuring_alone(bench):
         "'mine'",
     )
     assert (reply.status, reply.result) == ("ok", "'mine'")
-    assert bench.ask("time.monotonic() - ended_s") < 10.0  # 2.25 s and what a busy machine adds
+    assert bench.ask("time.monotonic() - ended_s") < 10.0  # 2.75 s and what a busy machine adds
     found = bench.ask("run.to_dict()")
     assert any("its thread is left alone" in error for error in found["errors"])
     assert "left alone" in reply.text("stderr")

@@ -260,11 +260,12 @@ def test_a_foreign_daemon_gets_no_command(folder, machine, monkeypatch, place, u
                 monkeypatch.setattr(
                     "jupyter_gpupredict.mps.surroundings.daemon_in", lambda *_, **__: None
                 )
-            config = SessionConfig(source="nvml", mps=True)
-            session = build_session(config, share=cell_share(config))
+            asked = SessionConfig(source="nvml", mps=True)
+            session = build_session(asked, share=cell_share(asked))
             session.start()
             run = session.stop("completed")
             shutdown()
+            process_mps().leave()
             assert (run.applied.joined, "another user's" in run.applied.reason) == (
                 user == 0, user != 0
             )  # fmt: skip

@@ -471,8 +471,8 @@ def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
     ended = []
     monkeypatch.setattr(CellLease, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     monkeypatch.setattr(CellLease, "end", lambda self: ended.append(True))
-    config = SessionConfig(source="cpu")
-    session = build_session(config, share=cell_share(config))
+    asked = SessionConfig(source="cpu")
+    session = build_session(asked, share=cell_share(asked))
     with pytest.raises(KeyboardInterrupt):
         session.start()
     assert ended == [True]

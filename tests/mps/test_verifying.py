@@ -15,7 +15,7 @@ from jupyter_gpupredict.mps.child import Program
 from jupyter_gpupredict.mps.isolation import Subject
 from jupyter_gpupredict.mps.lease import Host, Lease
 from jupyter_gpupredict.mps.verification import Bound, Count, common_unit, sweep, verify
-from jupyter_gpupredict.predict import paired
+from jupyter_gpupredict.predict import slowdown
 from jupyter_gpupredict.run.ledger import NAME, Ledger
 from jupyter_gpupredict.run.stored import build_store
 
@@ -355,7 +355,7 @@ def test_an_interval_holds_what_it_should():
     for _ in range(400):
         base = [100.0 * math.exp(source.gauss(0, 0.05)) for _ in range(4)]
         capped = [b * 0.95 * math.exp(source.gauss(0, 0.03)) for b in base]
-        found = paired.compare(capped, base)
+        found = slowdown.compare(capped, base)
         hits += found.low <= 0.95 <= found.high
     assert 366 <= hits <= 394  # 380 expected, three standard deviations of 4.4 each way
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.frontends import words
-from jupyter_gpupredict.predict.counter import Counter
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.predict.slowdown import bracket
+from jupyter_gpupredict.predict.windows import Counter
 from jupyter_gpupredict.run import predict_trace
 from jupyter_gpupredict.run.analysis import Analysis
 

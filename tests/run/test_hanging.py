@@ -1,5 +1,6 @@
 """A driver that does not answer costs the measuring, never the code that is measured."""
 
+import math
 import os
 import signal
 import threading
@@ -9,13 +10,21 @@ import pytest
 
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
+from jupyter_gpupredict.frontends.measure import measure
 from jupyter_gpupredict.mps import mps_status
-from jupyter_gpupredict.run import SessionConfig, build_session, measuring, probe_sources, shutdown
+from jupyter_gpupredict.run import (
+    SessionConfig,
+    alarm,
+    build_session,
+    measuring,
+    probe_sources,
+    shutdown,
+)
 from jupyter_gpupredict.run.hooks import Hooks
 from jupyter_gpupredict.run.progress import Board
 from jupyter_gpupredict.run.session import Patience
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.driver.budget import Budget
+from jupyter_gpupredict.sources.driver.watch import Budget
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.run.test_session import ScriptedSource, session
 
@@ -88,6 +97,7 @@ def test_one_that_hangs_while_it_is_read(driver, function):
     assert stop_s < 2.0
     assert any("its thread is left alone" in error for error in found.errors)
     assert [loss.reason for loss in found.losses] == ["timed_out"]
+    assert found.samples > 0  # the share comes before what hangs
     assert (found.outcome, found.recommendation.state) == ("completed", "abstained")
 
 
@@ -156,6 +166,112 @@ def test_an_interrupt_ends_the_waiting(driver, monkeypatch, function):
     assert time.monotonic() - began_s < 5.0
 
 
+class Silent(ScriptedSource):
+    """Is opened or read, as its script says, and does not return before it is let go."""
+
+    def __init__(self, call):
+        super().__init__(SystemClock())
+        self.call, self.asked, self.free = call, threading.Event(), threading.Event()
+
+    def held(self, call):
+        if call == self.call:
+            self.asked.set()
+            self.free.wait()
+
+    def open(self):
+        self.held("open")
+        return super().open()
+
+    def read(self, *, slow):
+        self.held("read")
+        return super().read(slow=slow)
+
+
+@pytest.fixture(params=["open", "read"])
+def silent(request):
+    made = Silent(request.param)
+    yield made
+    made.free.set()
+    until(lambda: "gpupredict-sampler" not in names())
+
+
+def test_the_time_is_up_while_the_source_does_not_return(silent):
+    up = threading.Event()
+    run, delivery = session(
+        silent.clock, silent, patience=Patience(0.2, 0.2), max_seconds=0.3, on_limit=up.set
+    )
+    run.start()
+    silent.asked.wait()
+    assert up.wait(20.0)
+    assert not run.measuring
+    timed(run.stop, "stopped")
+    delivery.shutdown()
+
+
+@pytest.mark.parametrize("hangs", ["source", "store"])
+def test_a_request_to_end_never_waits_for_the_source_nor_the_source_for_it(monkeypatch, hangs):
+    monkeypatch.setattr(alarm, "LOOK_S", 0.05)
+    source = Silent("read" if hangs == "source" else "")
+    asked, free = threading.Event(), threading.Event()
+
+    def requested():
+        asked.set()
+        return hangs == "source" or free.wait() or True
+
+    run, delivery = session(
+        source.clock, source, patience=Patience(None, 0.2), stop_requested=requested
+    )
+    run.start()
+    assert asked.wait(20.0)
+    if hangs == "source":
+        until(lambda: not run.measuring)
+        source.free.set()
+    else:
+        until(lambda: run.recommendation is not None)
+        assert run.measuring
+    found, stop_s = timed(run.stop, "completed")
+    assert (found.samples > 0, found.errors) == (True, ())
+    assert stop_s < 5.0
+    free.set()
+    until(lambda: "gpupredict-alarm" not in names())
+    delivery.shutdown()
+
+
+def test_a_source_is_closed_when_the_time_is_up_not_when_the_code_ends():
+    source = ScriptedSource(SystemClock())
+    run, delivery = session(source.clock, source, max_seconds=0.1)
+    run.start()
+    until(lambda: source.closed)
+    assert not run.measuring
+    assert run.stop("completed").samples > 1  # one at the beginning and one at the end
+    delivery.shutdown()
+
+
+def test_one_that_opens_after_the_time_is_up_is_not_measured():
+    source, up = Silent("open"), threading.Event()
+    run, delivery = session(
+        source.clock, source, patience=Patience(0.05), max_seconds=0.1, on_limit=up.set
+    )
+    run.start()
+    assert up.wait(20.0)
+    source.free.set()
+    until(lambda: source.closed)
+    found, _ = timed(run.stop, "completed")
+    assert found.message == "nothing was measured"
+    delivery.shutdown()
+
+
+def test_the_block_stops_on_time_while_the_driver_hangs(driver):
+    driver.hang(READS[0])
+    began_s, whole = time.monotonic(), False
+    with measure(source="nvml", until_converged=True, max_seconds=0.5, quiet=True) as run:
+        time.sleep(60.0)
+        whole = True
+    assert not whole
+    assert time.monotonic() - began_s < 30.0
+    assert run.result.run.outcome == "stopped"
+
+
 class Stuck:
     """A hint that does not come back from its library."""
 
@@ -212,6 +328,70 @@ def test_calls_that_drag_cost_a_twentieth_of_the_time(driver, clock):
     assert sum(slow for _, slow in told) > len(told) / 2  # what is due meanwhile is made up for
     source.close()
     assert info.buffer_s is not None
+
+
+def dragging(driver, left_s=lambda: math.inf, hand_over=None):
+    """Return an open source whose first slow read took as long as many more may."""
+    from jupyter_gpupredict import registry
+    from jupyter_gpupredict.core.series import SourceOptions
+
+    options = SourceOptions(left_s=left_s, hand_over=hand_over)
+    source = registry.load("sources", "nvml")(options, driver.clock)
+    source.open()
+    read = source._read
+
+    def slowly(slow):
+        driver.tick(0.8)
+        return read(slow)
+
+    source._read = slowly
+    return source
+
+
+def metrics(batch):
+    return {one.series.metric for one in batch.readings}
+
+
+def test_the_first_read_and_the_last_are_made_whatever_was_spent(driver):
+    left_s = [math.inf]
+    source = dragging(driver, lambda: left_s[0])
+    assert "gpu_util_ratio" in metrics(source.read(slow=True))
+    while metrics(source.read(slow=True)):
+        pass  # until what was put by is spent
+    assert metrics(source.read(slow=True)) == set()
+    left_s[0] = 1.0  # the code has ended
+    assert {"gpu_util_ratio", "power_watts"} <= metrics(source.read(slow=True))
+    source.close()
+
+
+def test_the_last_read_leaves_out_what_would_come_too_late(driver):
+    left_s, handed = [math.inf], []
+
+    def hand_over(batch):
+        handed.append(metrics(batch))
+        left_s[0] = 0.4  # less than half of what was left when the read began
+
+    source = dragging(driver, lambda: left_s[0], hand_over)
+    left_s[0] = 1.0
+    assert metrics(source.read(slow=True)) == set()
+    assert handed == [{"gpu_util_ratio", "memory_used_bytes"}]
+    source.close()
+
+
+def test_a_short_cell_of_a_driver_that_drags_has_its_first_and_its_last_reading(
+    driver, monkeypatch
+):
+    monkeypatch.setattr(measuring, "OPEN_S", 60.0)
+    monkeypatch.setattr(measuring, "STOP_S", 60.0)
+    monkeypatch.setattr(measuring, "WHOLE_S", 60.0)
+    driver.slow("*", 0.03)
+    run = begun()
+    until(lambda: run.recommendation is not None)
+    time.sleep(2.0)
+    driver.tick(2.0)
+    found = run.stop("completed")
+    assert found.errors == ()
+    assert found.share[-1][0] - found.share[0][0] > 1.0
 
 
 def test_quick_calls_are_never_left_out(driver, clock):

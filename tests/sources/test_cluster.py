@@ -7,9 +7,9 @@ import pytest
 from jupyter_gpupredict.core.clock import SystemClock
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.run import SessionConfig, clusters
+from jupyter_gpupredict.sources.cluster import HELLO_S, ClusterSource
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.engines.cluster import HELLO_S, ClusterSource
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources.node import Node
 
 
 class Near:

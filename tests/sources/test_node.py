@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.nodes import Bye, Duty, Hello, NodeBatch, batch_s, parse
 from jupyter_gpupredict.run import SessionConfig, clusters
 from jupyter_gpupredict.run.clusters import WorkerSources
+from jupyter_gpupredict.sources import node as module
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.engines import node as module
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources.node import Node
 from tests.fake_nvml.scenario import UUID
 
 
@@ -106,7 +106,7 @@ def test_without_a_word_from_the_notebook_it_ends(worker, monkeypatch):
     monkeypatch.setattr(module, "LEASE_S", 0.5)
     worker.start()
     wait(lambda: not names())
-    assert "nobody asked" in worker.of(Bye)[-1].why
+    assert "the notebook did not ask for" in worker.of(Bye)[-1].why
 
 
 def test_the_lease_does_not_run_while_the_worker_cannot_hear(worker, monkeypatch):

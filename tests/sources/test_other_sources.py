@@ -9,8 +9,7 @@ from jupyter_gpupredict.core.errors import SourceUnavailable, UnknownName
 from jupyter_gpupredict.core.series import SourceOptions
 from jupyter_gpupredict.run import SessionConfig, build_session, build_store, predict_trace
 from jupyter_gpupredict.sources.telemetry.cpu import CpuSource
-from jupyter_gpupredict.sources.telemetry.replay import ReplaySource
-from jupyter_gpupredict.sources.telemetry.synthetic import SCENARIOS, SyntheticSource
+from jupyter_gpupredict.sources.telemetry.simulated import SCENARIOS, ReplaySource, SyntheticSource
 
 
 def burn(seconds):

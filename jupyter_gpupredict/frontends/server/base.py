@@ -23,15 +23,15 @@ from jupyter_gpupredict.core.errors import (
     TraceError,
     UnknownName,
 )
-from jupyter_gpupredict.frontends.server import given
-from jupyter_gpupredict.frontends.server.inside import without_places
+from jupyter_gpupredict.frontends.server import requests
+from jupyter_gpupredict.frontends.server.requests import without_places
 from jupyter_gpupredict.frontends.server.schemas import QUERIES
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.frontends.server.desk import Desk
+    from jupyter_gpupredict.frontends.server.state import ServerState
     from jupyter_gpupredict.frontends.server.worker import Worker
 
 _Value = TypeVar("_Value")
@@ -66,9 +66,9 @@ class ApiHandler(APIHandler):
     _track_activity = False
 
     @property
-    def desk(self) -> Desk:
+    def state(self) -> ServerState:
         """What all routes share."""
-        return cast("Desk", self.settings["gpupredict"])
+        return cast("ServerState", self.settings["gpupredict"])
 
     @property
     def root(self) -> str:
@@ -119,7 +119,7 @@ class ApiHandler(APIHandler):
         """
         try:
             return {
-                name: given.query(operation, name, self.get_query_argument(name, None))
+                name: requests.query(operation, name, self.get_query_argument(name, None))
                 for name in QUERIES[operation]
             }
         except InvalidOption as error:

@@ -1,4 +1,4 @@
-"""`kernels/{id}/runs` and `.../stop`: a kernel's runs, live, from the server's side."""
+"""The runs of a kernel: news as they come, a request to stop, and what administrators are told."""
 
 from __future__ import annotations
 
@@ -12,15 +12,49 @@ from tornado import iostream, web
 
 from jupyter_gpupredict.core.errors import TraceError, UnknownName
 from jupyter_gpupredict.core.following import parse_cursor
-from jupyter_gpupredict.frontends.server import records, replies
+from jupyter_gpupredict.frontends.server import replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of
-from jupyter_gpupredict.frontends.server.devices import GLANCE_S, KEEP_S
-from jupyter_gpupredict.frontends.server.inside import without_places
+from jupyter_gpupredict.frontends.server.requests import without_places
+from jupyter_gpupredict.frontends.server.state import GLANCE_S, KEEP_S
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
+    from jupyter_events import EventLogger
+
     from jupyter_gpupredict.core.following import Cursor, News
     from jupyter_gpupredict.core.summary import Summary
+
+SCHEMA_ID = "https://events.jupyter.org/jupyter_gpupredict/run/v1"
+SCHEMA = {
+    "$id": SCHEMA_ID,
+    "version": "1",
+    "title": "A measured run",
+    "personal-data": True,
+    "description": "A run was first seen live, was asked to stop, or was exported.",
+    "type": "object",
+    "properties": {
+        "action": {
+            "type": "string",
+            "enum": ["start", "stop", "export"],
+            "description": "What happened.",
+        },
+        "session_id": {"type": "string", "description": "The run's id: start, host, process."},
+    },
+    "required": ["action", "session_id"],
+    "additionalProperties": False,
+}
+
+
+def register(logger: EventLogger) -> None:
+    """Make the schema known; once a server."""
+    if SCHEMA_ID not in logger.schemas:
+        logger.register_event_schema(SCHEMA)
+
+
+def emit(logger: EventLogger, action: str, session_id: str) -> None:
+    """Tell that something happened to a run."""
+    logger.emit(schema_id=SCHEMA_ID, data={"action": action, "session_id": session_id})
+
 
 MAX_WAIT_S = 10.0
 NO_RUN = (
@@ -40,7 +74,7 @@ class _KernelHandler(ApiHandler):
         Raises:
             Problem: It is none.
         """
-        if not self.desk.serves(kernel_id, lambda one: one in self.kernel_manager):
+        if not self.state.serves(kernel_id, lambda one: one in self.kernel_manager):
             raise Problem(404, "this server has no such kernel", "was it restarted under a new id?")
 
 
@@ -58,7 +92,7 @@ class RunsHandler(_KernelHandler):
         asked = self.query("runs")
         limit, since = asked["limit"], asked["since"]
         if since is None:
-            found = await self.on(self.desk.files, self.desk.runs.first, kernel_id)
+            found = await self.on(self.state.files, self.state.runs.first, kernel_id)
         else:
             cursor = parse_cursor(since)
             if asked["stream"] > 0:
@@ -120,7 +154,7 @@ class RunsHandler(_KernelHandler):
     async def _news(
         self, kernel_id: str, cursor: Cursor, limit: int, wait_s: float, *, look_first: bool = True
     ) -> News:
-        ask = self.desk.pulse.news if look_first else self.desk.pulse.next
+        ask = self.state.poller.news if look_first else self.state.poller.next
         self._held = asyncio.ensure_future(ask(kernel_id, cursor, limit, wait_s))
         try:
             return await self._held
@@ -138,15 +172,15 @@ class RunsHandler(_KernelHandler):
             self._held = None
 
     async def _devices(self) -> str:
-        reading = await self.desk.devices.now(GLANCE_S)
-        return replies.dumps(replies.devices(reading, self.desk.host))
+        reading = await self.state.devices.now(GLANCE_S)
+        return replies.dumps(replies.devices(reading, self.state.host))
 
     def _told(self, kernel_id: str, found: News) -> str:
         for run in found.runs:
-            if run.summary.outcome == "running" and self.desk.is_new(run.summary.session_id):
-                records.emit(self.event_logger, "start", run.summary.session_id)
+            if run.summary.outcome == "running" and self.state.is_new(run.summary.session_id):
+                emit(self.event_logger, "start", run.summary.session_id)
         reason = "" if found.runs or found.cursor else NO_RUN
-        return replies.news(kernel_id, found, self.desk.host, reason)
+        return replies.news(kernel_id, found, self.state.host, reason)
 
 
 class StopHandler(_KernelHandler):
@@ -157,14 +191,14 @@ class StopHandler(_KernelHandler):
     async def post(self, kernel_id: str, session_id: str) -> None:
         """Ask the run to end its measuring."""
         self.require(kernel_id)
-        await self.on(self.desk.files, self._stop, kernel_id, session_id)
-        records.emit(self.event_logger, "stop", session_id)
+        await self.on(self.state.files, self._stop, kernel_id, session_id)
+        emit(self.event_logger, "stop", session_id)
         self.reply(replies.dumps({"session_id": session_id, "stopping": True}), 202)
 
     def _stop(self, kernel_id: str, session_id: str) -> None:
-        run: Summary = self.desk.runs.summary(session_id)
+        run: Summary = self.state.runs.summary(session_id)
         if run.kernel_id != kernel_id:
-            raise UnknownName("session", session_id, self.desk.runs.of_kernel(kernel_id)[:5])
+            raise UnknownName("session", session_id, self.state.runs.of_kernel(kernel_id)[:5])
         if run.over:
             raise Problem(409, f"the run is over: {run.outcome}", "there is nothing to stop")
-        self.desk.runs.stop(session_id)
+        self.state.runs.stop(session_id)

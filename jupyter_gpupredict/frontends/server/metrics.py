@@ -46,11 +46,11 @@ class MetricsHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Write the runs in Prometheus's text format."""
-        text = await self.on(self.desk.files, self._text)
+        text = await self.on(self.state.files, self._text)
         self.reply(text, media="text/plain; version=0.0.4; charset=utf-8")
 
     def _text(self) -> str:
-        return exposition(self.desk.runs.current(NEWEST, ENDED_S))
+        return exposition(self.state.runs.current(NEWEST, ENDED_S))
 
 
 def exposition(runs: Sequence[tuple[Summary, float]]) -> str:

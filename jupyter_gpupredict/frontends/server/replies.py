@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.summary import Page
     from jupyter_gpupredict.core.verified import Verified
-    from jupyter_gpupredict.frontends.server.devices import Reading
+    from jupyter_gpupredict.frontends.server.state import Reading
 
 _DIGITS = 9
 _FIELDS = tuple(field.name for field in fields(Summary))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_gpupredict.core.cells import SECRETS_FROM
+from jupyter_gpupredict.core.cells import CodeRequest
+from jupyter_gpupredict.core.deployment import ExportRequest
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.metrics import METRICS, REASONS
+from jupyter_gpupredict.core.options import options_of, schema
 
 Schema = dict[str, Any]
 
@@ -100,6 +102,11 @@ QUERIES: dict[str, dict[str, Schema]] = {
     "series": {"width": between(10, 4000, 600, "Rows of a series, at most")},
 }
 """Operation -> query argument -> its schema."""
+
+EXPORT_OPTIONS = {
+    one.name: schema(one) for owner in (ExportRequest, CodeRequest) for one in options_of(owner)
+}
+"""What an export takes, as everywhere; `preview`, cells and notebook are this route's own."""
 
 COMPONENTS: dict[str, Schema] = {
     "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
@@ -280,36 +287,11 @@ COMPONENTS: dict[str, Schema] = {
         "type": "object",
         "properties": {
             "preview": {"type": "boolean", "default": False},
-            "workload": {"type": "string", "default": "job", "maxLength": 100},
-            "sharing": {"type": "string", "default": "", "maxLength": 100},
-            "name": {"type": "string", "minLength": 1, "maxLength": 200},
-            "output": {"type": "string", "default": "", "maxLength": 1000},
-            "image": {"type": "string", "default": "", "maxLength": 1000},
-            "node_selector": {
-                "type": "object",
-                "propertyNames": {"maxLength": 400},
-                "additionalProperties": {"type": "string", "maxLength": 200},
-                "maxProperties": 50,
-                "default": {},
-            },
-            "force": {"type": "boolean", "default": False},
-            "overwrite": {"type": "boolean", "default": False},
-            "sm_percent": maybe({"type": "integer", "minimum": 1, "maximum": 100}),
-            "memory_mib": maybe({"type": "integer", "minimum": 1, "maximum": 1 << 24}),
+            **EXPORT_OPTIONS,
+            "output": {**EXPORT_OPTIONS["output"], "default": ""},
+            "name": {**EXPORT_OPTIONS["name"], "minLength": 1},
             "cells": {"type": "array", "maxItems": 2000, "items": ref("Cell")},
             "notebook": {"type": "string", "minLength": 1, "maxLength": 1000},
-            "params": {
-                "type": "array",
-                "maxItems": 50,
-                "items": {
-                    "type": "string",
-                    "pattern": "^[A-Za-z_][0-9A-Za-z_]*$",
-                    "maxLength": 200,
-                },
-                "default": [],
-            },
-            "secrets": {"enum": ["", *SECRETS_FROM], "default": ""},
-            "allow_secrets": {"type": "boolean", "default": False},
         },
         "required": ["name"],
         "dependentRequired": {"cells": ["notebook"], "notebook": ["cells"]},

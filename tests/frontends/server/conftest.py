@@ -27,10 +27,10 @@ def jp_base_url():
 @pytest.fixture
 def server(jp_serverapp):
     """The server, with the kernel of the made-up traces among its own."""
-    desk = jp_serverapp.web_app.settings["gpupredict"]
-    desk.serves(KERNEL, lambda _: True)
+    state = jp_serverapp.web_app.settings["gpupredict"]
+    state.serves(KERNEL, lambda _: True)
     yield jp_serverapp
-    desk.close()
+    state.close()
 
 
 @pytest.fixture

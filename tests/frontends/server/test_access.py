@@ -6,8 +6,8 @@ import pytest
 import tornado.httpclient
 from jupyter_server.auth import Authorizer
 
+from jupyter_gpupredict.frontends.server.handlers import PREFIX, ROUTES, patterns
 from jupyter_gpupredict.frontends.server.openapi import PATHS
-from jupyter_gpupredict.frontends.server.routes import PREFIX, ROUTES, patterns
 from tests.frontends.server import traces
 
 IDS = {

@@ -7,8 +7,8 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends.server import about, given
-from jupyter_gpupredict.frontends.server.inside import without_places
+from jupyter_gpupredict.frontends.server import handlers, requests
+from jupyter_gpupredict.frontends.server.requests import without_places
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, QUERIES
 from tests.frontends.server import traces
 from tests.frontends.server.test_export import CELL, EXPORT, RUN, WISH
@@ -56,7 +56,7 @@ def body(**changes):
 
 
 def test_what_is_left_out_is_as_the_document_says():
-    made = given.body(b'{"name": "a", "preview": true}', "ExportRequest")
+    made = requests.body(b'{"name": "a", "preview": true}', "ExportRequest")
     assert made == {
         **{name: one["default"] for name, one in FIELDS.items() if "default" in one},
         "name": "a",
@@ -66,9 +66,9 @@ def test_what_is_left_out_is_as_the_document_says():
 
 @pytest.mark.parametrize(("name", "keyword", "value"), WRONG, ids=lambda one: str(one)[:20])
 def test_every_bound_of_the_document_is_held(name, keyword, value):
-    given.body(body(), "ExportRequest")
+    requests.body(body(), "ExportRequest")
     with pytest.raises(InvalidOption) as caught:
-        given.body(body(**{name: value}), "ExportRequest")
+        requests.body(body(**{name: value}), "ExportRequest")
     assert name in str(caught.value)
     assert len(str(caught.value)) < 350
 
@@ -76,23 +76,23 @@ def test_every_bound_of_the_document_is_held(name, keyword, value):
 @pytest.mark.parametrize(("name", "keyword", "value"), WRONG_CELLS, ids=lambda one: str(one)[:20])
 def test_every_bound_of_a_cell_is_held(name, keyword, value):
     with pytest.raises(InvalidOption, match=rf"cells\[1\].*{name}"):
-        given.body(body(cells=[CELL, {**CELL, name: value}]), "ExportRequest")
+        requests.body(body(cells=[CELL, {**CELL, name: value}]), "ExportRequest")
 
 
 @pytest.mark.parametrize("operation", QUERIES)
 def test_every_bound_of_a_query_is_held(operation):
     for name, schema in QUERIES[operation].items():
-        assert given.query(operation, name, None) == schema.get("default")
+        assert requests.query(operation, name, None) == schema.get("default")
         for keyword, value in broken(schema):
             text = "[]" if keyword == "type" and schema["type"] != "string" else str(value)
             if keyword == "type" and schema["type"] == "string":
                 continue  # all that a query holds is a string
             with pytest.raises(InvalidOption):
-                given.query(operation, name, text)
+                requests.query(operation, name, text)
         for text in ("nan", "inf", "1e999", "1_0", "true", ""):
             if schema["type"] != "string":
                 with pytest.raises(InvalidOption):
-                    given.query(operation, name, text)
+                    requests.query(operation, name, text)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_bound_of_a_query_is_held(operation):
         '{"name": "x", "preview": true, "sm_percent": 1e400}',
         '{"name": "x", "preview": true, "sm_percent": NaN}',
         '{"name": "\\ud800", "preview": true}',
-        '{"name": "' + (given.LONGEST_BODY + 1) * "x" + '"}',
+        '{"name": "' + (requests.LONGEST_BODY + 1) * "x" + '"}',
     ],
     ids=range(9),
 )
@@ -121,7 +121,7 @@ async def test_a_hostile_body_is_refused_in_one_line(client, store, sent):
 @drawn(st.recursive(st.none() | st.integers() | st.text(), st.lists), st.sampled_from([*FIELDS]))
 def test_no_value_of_a_field_is_more_than_refused(value, name):
     try:
-        made = given.body(body(**{name: value}), "ExportRequest")
+        made = requests.body(body(**{name: value}), "ExportRequest")
     except InvalidOption:
         return
     assert made[name] == value
@@ -171,7 +171,7 @@ async def test_no_answer_names_a_place_of_the_machine(
     assert [status for status, _ in said[-4:]] == [422, 422, 409, 400]
     assert said[-2][1]["message"].startswith("full already holds README.md")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(about, "store_problem", lambda: f"not a folder: '{store}'")
+    monkeypatch.setattr(handlers, "store_problem", lambda: f"not a folder: '{store}'")
     said.append(await client.get("status"))
     assert said[-1][1]["store"]["message"] == "not a folder: 'sessions'"
     for _, reply in said:

@@ -2,13 +2,11 @@
 
 import os
 import stat
-import threading
 import time
 from random import Random
 
 import pytest
 
-from jupyter_gpupredict.core import files
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
@@ -105,47 +103,6 @@ def test_five_hundred_mutations(data_dir):
             every.put(run, mutated(Random(first + number), run))
             every.ask(run, verbs=1)
         every.ask_lists()
-
-
-class Held(files.Disk):
-    """A disk that does not answer for some paths until it is let go."""
-
-    def __init__(self, *paths):
-        self.paths, self.free = {str(path) for path in paths}, threading.Event()
-
-    def _wait(self, path):
-        if str(path) in self.paths:
-            assert self.free.wait(30)
-
-    def open(self, path, flags):
-        self._wait(path)
-        return files.Disk.open(path, flags)
-
-    def status(self, path, **options):
-        self._wait(path)
-        return files.Disk.status(path, **options)
-
-    def names(self, path):
-        self._wait(path)
-        return files.Disk.names(path)
-
-    def private(self, path):
-        self._wait(path)
-        files.Disk.private(path)
-
-
-@pytest.fixture
-def hold(monkeypatch):
-    held = []
-
-    def hold(*paths):
-        held.append(Held(*paths))
-        monkeypatch.setattr(files, "DISK", held[0])
-        return held[0]
-
-    yield hold
-    for disk in held:
-        disk.free.set()
 
 
 async def test_a_file_that_does_not_answer_costs_no_other_route(client, store, hold):

@@ -295,27 +295,27 @@ async def test_a_stream_brings_a_long_past_first(client, store, jp_fetch):
 
 async def test_whoever_leaves_a_stream_is_forgotten(client, store, server, jp_base_url):
     begin(store)
-    pulse = server.web_app.settings["gpupredict"].pulse
+    poller = server.web_app.settings["gpupredict"].poller
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     token = server.identity_provider.token
     url = f"{jp_base_url}gpupredict/v1/{RUNS}?since={RUN}:1&stream=60&token={token}"
     writer.write(f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-    await soon(lambda: len(pulse._waiters) == 1)
+    await soon(lambda: len(poller._waiters) == 1)
     writer.close()
     await writer.wait_closed()
-    await soon(lambda: not pulse._waiters)
-    await soon(pulse._task.done)
+    await soon(lambda: not poller._waiters)
+    await soon(poller._task.done)
 
 
 async def test_whoever_leaves_a_held_request_is_forgotten(client, store, server, jp_base_url):
     begin(store)
-    pulse = server.web_app.settings["gpupredict"].pulse
+    poller = server.web_app.settings["gpupredict"].poller
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     token = server.identity_provider.token
     url = f"{jp_base_url}gpupredict/v1/{RUNS}?since={RUN}:2&token={token}"
     writer.write(f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
-    await soon(lambda: len(pulse._waiters) == 1)
+    await soon(lambda: len(poller._waiters) == 1)
     writer.close()
     await writer.wait_closed()
-    await soon(lambda: not pulse._waiters)
+    await soon(lambda: not poller._waiters)

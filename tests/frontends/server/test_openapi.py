@@ -4,8 +4,8 @@ import jsonschema
 import pytest
 
 from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.frontends.server.handlers import ROUTES
 from jupyter_gpupredict.frontends.server.openapi import PATHS, document
-from jupyter_gpupredict.frontends.server.routes import ROUTES
 from jupyter_gpupredict.run.store import SESSION_ID as STORED_ID
 from tests.frontends.server import traces
 from tests.frontends.server.test_access import filled

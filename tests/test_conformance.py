@@ -1,0 +1,208 @@
+"""The shipped checks: our own adapters pass them, and what is broken does not."""
+
+import io
+import itertools
+
+import pytest
+from tqdm import tqdm
+from tqdm.std import tqdm as base
+
+from jupyter_gpupredict.core.clock import SystemClock
+from jupyter_gpupredict.core.errors import SourceUnavailable
+from jupyter_gpupredict.core.series import (
+    Batch,
+    Device,
+    Readings,
+    Series,
+    SourceInfo,
+    SourceOptions,
+    Unavailable,
+)
+from jupyter_gpupredict.predict.rules.histogram import HistogramRule
+from jupyter_gpupredict.predict.rules.windows import WindowsRule
+from jupyter_gpupredict.run.hints.tqdm import TqdmHint
+from jupyter_gpupredict.sources.telemetry.cpu import CpuSource
+from jupyter_gpupredict.sources.telemetry.nvml import GpmSource, NvmlSource
+from jupyter_gpupredict.sources.telemetry.simulated import ReplaySource, SyntheticSource
+from jupyter_gpupredict.testing import check_hint, check_rule, check_source
+from tests.fake_nvml.scenario import FakeGpu, Script
+
+
+def burn():
+    sum(range(2_000_000))
+
+
+def test_the_machines_own_source():
+    info = check_source(lambda: CpuSource(SourceOptions(), SystemClock()), between=burn)
+    assert (info.source, info.scope) == ("cpu", "process_tree")
+
+
+def test_made_and_recorded_readings(clock, tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("t_s,gpu_util_pct\n" + "".join(f"{t},{40 + t % 3}\n" for t in range(9)))
+    replayed = SourceOptions(path=str(trace), speed=0.0)
+    for make in (
+        lambda: SyntheticSource(SourceOptions(), clock),
+        lambda: ReplaySource(replayed, clock),
+    ):
+        assert check_source(make, between=lambda: clock.advance(1.0)).simulated
+
+
+@pytest.mark.parametrize("kind", [NvmlSource, GpmSource])
+def test_the_drivers_sources(driver, clock, kind):
+    driver.play(Script([FakeGpu(gpm=True)]))
+    check_source(lambda: kind(SourceOptions(), clock), between=lambda: driver.tick(0.5))
+
+
+def test_a_source_that_cannot_be_used_refuses(driver, clock):
+    driver.play(Script([]))
+    check_source(lambda: NvmlSource(SourceOptions(), clock), works=False)
+
+
+class Broken:
+    """A source with one thing wrong."""
+
+    share = Series("gpu_util_ratio", "GPU-1")
+
+    def __init__(self, **wrong):
+        self.wrong = wrong
+        self.now_s = itertools.count(1.0)
+
+    def open(self):
+        if "refuses" in self.wrong:
+            raise SourceUnavailable("no such device", "no_device")
+        return SourceInfo(
+            source="broken",
+            devices=(Device("GPU-1", "a device"),),
+            series=(self.wrong.get("series", self.share),),
+            share=self.share,
+            memory=None,
+            period_s=self.wrong.get("period_s", 1.0),
+        )
+
+    def read(self, *, slow):
+        readings = Readings(
+            self.wrong.get("of", self.share),
+            (self.wrong.get("time_s", next(self.now_s)),),
+            (self.wrong.get("value", 0.5),),
+        )
+        lacks = (Unavailable(self.share, self.wrong["reason"]),) if "reason" in self.wrong else ()
+        return Batch((readings,) if "silent" not in self.wrong else (), lacks)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"refuses": True}, "does not open"),
+        ({"period_s": 0.0}, "period_s is 0"),
+        ({"series": Series("gpu_util_ratio", "GPU-2")}, "not among the series"),
+        ({"of": Series("memory_used_bytes", "GPU-1")}, "was not announced"),
+        ({"value": 47.0}, "a ratio is 0 to 1"),
+        ({"value": float("inf")}, "a ratio is 0 to 1"),
+        ({"time_s": float("nan")}, "a stamp is nan"),
+        ({"silent": True}, "no reading of gpu_util_ratio"),
+        ({"reason": "because"}, "is no reason"),
+    ],
+)
+def test_a_broken_source_is_told_what_is_wrong(wrong, said):
+    check_source(Broken)
+    with pytest.raises(AssertionError, match=said):
+        check_source(lambda: Broken(**wrong))
+
+
+def test_stamps_that_go_back():
+    source = Broken()
+    source.now_s = iter((5.0, 4.0))
+    with pytest.raises(AssertionError, match="stamps go back"):
+        check_source(lambda: source)
+
+
+@pytest.mark.parametrize("rule", [WindowsRule, HistogramRule])
+def test_our_rules(rule):
+    check_rule(rule)
+
+
+class Hasty(WindowsRule):
+    def predict(self):
+        return super().predict() or self.update(1.0, 0.5, 1.0) or object()
+
+
+class Never(WindowsRule):
+    def update(self, *_, **__):
+        return None
+
+
+def test_a_broken_rule_is_told_what_is_wrong():
+    with pytest.raises(AssertionError, match="before the first reading"):
+        check_rule(Hasty)
+    with pytest.raises(AssertionError, match="does not make it fire in 900 s"):
+        check_rule(Never, fires_within_s=900.0)
+
+
+@pytest.fixture
+def no_monitor():
+    """tqdm's own thread would be a leak."""
+    before, base.monitor_interval = base.monitor_interval, 0
+    yield
+    base.monitor_interval = before
+
+
+class Polled(TqdmHint):
+    """Looks at each step of the loop below, as the sampler does once a second."""
+
+    attached = None
+
+    def attach(self, sink):
+        super().attach(sink)
+        Polled.attached = self
+
+    def detach(self):
+        super().detach()
+        Polled.attached = None
+
+
+def loop():
+    found = 0
+    for number in tqdm(range(20), desc="epoch", file=io.StringIO(), mininterval=0, miniters=1):
+        found += number
+        if Polled.attached is not None:
+            try:
+                Polled.attached.poll()
+            except RuntimeError:
+                Polled.attached.detach()
+    return found
+
+
+def test_a_hint_of_ours(no_monitor):
+    heard = check_hint(Polled, loop)
+    assert heard.progressed[-1][:3] == ("epoch", 20, 20)
+
+
+class Changing:
+    """A hint that changes what the loop computes."""
+
+    module = "tests"
+    changed = 0
+
+    def attach(self, sink):
+        Changing.changed = 1
+        sink.progress("epoch", 1.0, 1.0, "changing")
+
+    def poll(self):
+        pass
+
+    def detach(self):
+        Changing.changed = 0
+
+
+def test_a_hint_that_changes_the_loop_is_told():
+    with pytest.raises(AssertionError, match="gives something else"):
+        check_hint(Changing, lambda: Changing.changed)
+
+
+def test_a_hint_that_hears_nothing_is_told():
+    with pytest.raises(AssertionError, match="no step was heard"):
+        check_hint(Changing, lambda: 0, unit="step")
