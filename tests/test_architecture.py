@@ -73,7 +73,7 @@ DOORS = {
     "signal": [
         "frontends/stopping.py",
         "backtest/spread.py",
-        "mps/ending.py",
+        "mps/daemon.py",
         "mps/child.py",
         "mps/inside.py",
         "mps/reading.py",
@@ -100,8 +100,8 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
-        "mps/inside.py",
     ],
+    "pkgutil": ["mps/inside.py"],
     "subprocess": [
         "export/function/writing.py",
         "mps/control.py",
@@ -109,7 +109,7 @@ DOORS = {
         "mps/child.py",
         "mps/reading.py",
     ],
-    "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
+    "select": ["mps/daemon.py", "mps/inside.py"],
     "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
@@ -155,7 +155,7 @@ def test_every_library_enters_by_its_door():
 def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
-        "backtest/files.py", "sources/driver/", "mps/", "run/adapters.py", "mps/tenancy.py",
+        "backtest/files.py", "sources/driver/", "mps/", "run/adapters.py",
         "export/function/container.py", "export/shapes.py",
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",

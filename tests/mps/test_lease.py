@@ -8,7 +8,7 @@ import pytest
 
 from jupyter_gpupredict.core.ending import Ended
 from jupyter_gpupredict.core.share import AppliedShare
-from jupyter_gpupredict.mps.tenancy import ChildShare, Tenancy
+from jupyter_gpupredict.mps.lease import ChildLease, Lease
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
 H100 = {"cores": (132 * 128, "9.0")}
@@ -28,7 +28,7 @@ def daemon(tmp_path, monkeypatch):
 
 def ended(sm_count, outcome="completed", changes=None):
     child = SimpleNamespace(pid=os.getpgid(0), ended=Ended(outcome, 1.0, None, sm_count))
-    return ChildShare(Tenancy(changes or {}, FOREIGN), child).end()
+    return ChildLease(Lease(changes or {}, FOREIGN), child).end()
 
 
 def test_a_child_that_found_a_foreign_daemon_by_itself_is_capped(driver, daemon):

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from jupyter_gpupredict.core.errors import LimitRefused
-from jupyter_gpupredict.mps.daemon import start
-from jupyter_gpupredict.mps.limiter import (
+from jupyter_gpupredict.mps.client import (
     MEMORY_COMMAND,
     Limits,
     apply,
@@ -17,13 +16,14 @@ from jupyter_gpupredict.mps.limiter import (
     own_client,
     require_known,
 )
+from jupyter_gpupredict.mps.daemon import start
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID
 
 ASK = """
 import ctypes, os
 from jupyter_gpupredict.sources.driver import cuda
-from jupyter_gpupredict.mps.limiter import apply
+from jupyter_gpupredict.mps.client import apply
 from jupyter_gpupredict.core.errors import ContextExists
 print(repr(cuda.initialised_because()), cuda.visible_sm_count())
 library = ctypes.CDLL("libcuda.so.1")
@@ -58,7 +58,7 @@ def test_loading_cuda_is_not_initialising_it():
 @pytest.mark.live_server
 def test_a_client_gets_its_share(machine):
     daemon = start(UUID)
-    changes = own_client(daemon.pipe_directory, UUID, Limits(37, 5874))
+    changes = own_client(daemon.directory.pipe, UUID, Limits(37, 5874))
     told = asked(merged(os.environ, changes))
     daemon.quit()
     # 37 % of 132 SMs is 48.84; the stand-in rounds down to steps of two

@@ -13,12 +13,11 @@ from jupyter_gpupredict.mps import (
     mps_stop_detached,
     mps_trial,
     process_mps,
-    waiting,
+    processes,
 )
-from jupyter_gpupredict.mps.control import OPTIONAL
+from jupyter_gpupredict.mps.control import OPTIONAL, require_server
 from jupyter_gpupredict.mps.daemon import start
-from jupyter_gpupredict.mps.preflight import require_server
-from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.mps.lease import hosted
 from tests.fake_nvml.scenario import UUID
 from tests.mps.test_control import RECORDED
 from tests.mps.test_run import WORK, measured
@@ -64,7 +63,7 @@ def test_a_server_that_dies_at_once_is_told_at_once(daemon):
 
 
 def test_the_servers_own_last_words_are_the_reason(daemon):
-    (daemon.log_directory / "server.log").write_text(
+    (daemon.directory.log / "server.log").write_text(
         "[2026-01-01 00:00:00.000 Other     1] Starting up\n"
         "[2026-01-01 00:00:00.000 Server 1234] Failed to start: no device\n"
     )
@@ -92,7 +91,7 @@ def test_a_server_that_is_at_fault_is_refused(machine, daemon):
 
 
 def test_the_wait_is_told_and_has_an_end(machine, daemon, monkeypatch, capfd):
-    monkeypatch.setattr(waiting, "TOLD_AFTER_S", 0.2)
+    monkeypatch.setattr(processes, "TOLD_AFTER_S", 0.2)
     machine.misbehave("say get_server_list 4194303", "say get_server_status INITIALIZING")
     daemon.directory = dataclasses.replace(daemon.directory, commands=frozenset(OPTIONAL))
     with pytest.raises(ControlTimeout):
@@ -149,7 +148,7 @@ def test_a_memory_limit_that_the_driver_has_not_costs_only_mps(machine, stand_in
     assert found["mps"]["memory_limit_bytes"] is None
     assert machine.directories() == []
     with pytest.raises(LimitRefused), hosted() as host:
-        host.tenancy(None, 512)
+        host.lease(None, 512)
 
 
 def test_a_client_of_an_old_driver_is_shown_too(machine, stand_in, monkeypatch):
