@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test test-long test-mps coverage test-frameworks test-serve lab lab-build lab-test lint clean
+.PHONY: help demo test test-long test-mps coverage test-frameworks test-serve lab types lab-build lab-test lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -19,6 +19,7 @@ help:
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lab-build   build JupyterLab's panel from labextension/"
+	@echo "make types  write the panel's types anew, from the OpenAPI document"
 	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make clean  remove .venv and build/"
 
@@ -60,7 +61,20 @@ lab-build: $(PANEL)/package.json
 	@mkdir -p .venv/share/jupyter/labextensions
 	@cp -R $(PANEL) .venv/share/jupyter/labextensions/jupyter_gpupredict
 
-lab-test: $(PANEL)/package.json
+OPENAPI := $(BIN)/python -m jupyter_gpupredict.frontends.server.openapi
+SCHEMA := labextension/src/schema.json
+
+build/openapi.json: .venv/.node FORCE
+	@mkdir -p build
+	@$(OPENAPI) >$@
+
+types: build/openapi.json
+	$(OPENAPI) --panel >$(SCHEMA)
+	$(JLPM) types
+
+lab-test: $(PANEL)/package.json build/openapi.json
+	@$(OPENAPI) --panel | cmp - $(SCHEMA) || { echo "$(SCHEMA) is out of date: make types" >&2; exit 1; }
+	@$(JLPM) types --check || { echo "schema.d.ts is out of date: make types" >&2; exit 1; }
 	$(JLPM) check
 	$(JLPM) test
 
@@ -114,3 +128,5 @@ build/serve/.made: pyproject.toml .venv/.made
 
 clean:
 	rm -rf .venv build dist $(PANEL) labextension/lib labextension/node_modules
+
+FORCE:

@@ -29,15 +29,8 @@ from benchmarks.machine import header, interval
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring
-from jupyter_gpupredict.sources.engines import cluster as source_module
-from jupyter_gpupredict.sources.messages import (
-    Hello,
-    NodeBatch,
-    Offer,
-    Taken,
-    batch_s,
-    message_of,
-)
+from jupyter_gpupredict.sources import cluster as source_module
+from jupyter_gpupredict.sources.messages import Hello, NodeBatch, Offer, Taken, batch_s, message_of
 from tests.integration.test_dask_cluster import (
     STEP_S,
     WORKERS,
@@ -116,7 +109,7 @@ def recovery(cluster: Cluster, kills: int) -> tuple[list[float], int]:
         killed_s = kill(cluster, victim)
         while time.monotonic() - killed_s < 60.0:
             pairs = heard.readings()[uuid(victim)]
-            if pairs[-1][0] + session._teller.began_s > killed_s + 0.2:
+            if pairs[-1][0] + session._emitter.began_s > killed_s + 0.2:
                 break
             time.sleep(0.01)
         found.append(time.monotonic() - killed_s)  # a minute: it never came
@@ -145,6 +138,7 @@ class Simulated:
             (),
             METRICS,
             1 / HZ,
+            True,
             False,
             "",
             "device",

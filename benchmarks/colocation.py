@@ -25,7 +25,8 @@ from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy, hosted
+from jupyter_gpupredict.mps.lease import Host, Lease, hosted
+from jupyter_gpupredict.mps.processes import members
 
 PAIRED = ("at their shares", "MPS, no limits", "time-slicing")
 
@@ -76,8 +77,8 @@ def speeds(clients: Sequence[Client], warm_s: float, seconds: float) -> list[flo
                     raise Lacking("a function ended before it was measured: give it more to do")
         for client in clients:
             client.for_seconds(0.3)  # marks that are under way
-            active = client.tenancy.share.active
-            if active and client.tenancy.attached(client.child.pid) is False:
+            attached, _ = client.lease.attached(members(client.child.pid))
+            if client.lease.share.active and attached is False:
                 raise Lacking("a function ran without MPS, so its share was not applied")
         found = [client.steps_per_s(from_s, until_s) for client in clients]
     if any(one is None for one in found):
@@ -86,17 +87,17 @@ def speeds(clients: Sequence[Client], warm_s: float, seconds: float) -> list[flo
 
 
 def compare(
-    pair: Sequence[Function], host: Grounds, rounds: int, warm_s: float, seconds: float
+    pair: Sequence[Function], host: Host, rounds: int, warm_s: float, seconds: float
 ) -> dict[str, list[list[float]]]:
     """Return condition -> rounds of steps a second of both functions."""
 
-    def both(tenancies: Callable[[Function], Tenancy]) -> list[float]:
-        return speeds([Client(one.text, tenancies(one)) for one in pair], warm_s, seconds)
+    def both(leases: Callable[[Function], Lease]) -> list[float]:
+        return speeds([Client(one.text, leases(one)) for one in pair], warm_s, seconds)
 
     conditions: dict[str, Callable[[], list[float]]] = {
         "alone": lambda: [speeds([Client(one.text, alone())], warm_s, seconds)[0] for one in pair],
-        "at their shares": lambda: both(lambda one: host.tenancy(one.percent, None)),
-        "MPS, no limits": lambda: both(lambda _: host.tenancy(None, None)),
+        "at their shares": lambda: both(lambda one: host.lease(one.percent, None)),
+        "MPS, no limits": lambda: both(lambda _: host.lease(None, None)),
         "time-slicing": lambda: both(lambda _: alone()),
     }
     found: dict[str, list[list[float]]] = {name: [] for name in conditions}

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from jupyter_gpupredict.export.deployment import Cell
-from jupyter_gpupredict.export.function import celltext
 from jupyter_gpupredict.export.function.secrets import literals, suspects
+from jupyter_gpupredict.export.function.statements import read_cell
 
 LISTED = Path(__file__).with_suffix(".tsv")
 
@@ -29,7 +29,7 @@ def count(path: Path) -> tuple[int, list[str]]:
     sources = ("".join(one["source"]) for one in cells if one["cell_type"] == "code")
     for number, source in enumerate(sources, start=1):
         try:
-            code = celltext.read(Cell(f"cell {number}", source))
+            code = read_cell(Cell(f"cell {number}", source))
         except SyntaxError:
             continue
         found += sum(1 for _ in literals(ast.parse(code.source)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.export import export_run, read_notebook
 from jupyter_gpupredict.export.deployment import CodeRequest
-from jupyter_gpupredict.export.function import trial
+from jupyter_gpupredict.export.function.writing import trial
 from jupyter_gpupredict.run import code_hash
 from tests.frontends import runs
 
@@ -48,7 +48,7 @@ def nothing() -> float:
         (Path(folder) / "train_fn.py").write_text("def train():\n    pass\n")
         (Path(folder) / "handler.py").write_text("import train_fn\n")
         began_s = time.perf_counter()
-        trial.trial(Path(folder))
+        trial(Path(folder))
         return time.perf_counter() - began_s
 
 

@@ -27,9 +27,8 @@ import distributed
 import psutil
 
 from benchmarks.machine import header, interval
-from jupyter_gpupredict.backtest import fleet
 from jupyter_gpupredict.backtest.cases import folder, recorded
-from jupyter_gpupredict.backtest.run import backtest
+from jupyter_gpupredict.backtest.run import backtest, predictions
 from jupyter_gpupredict.backtest.spread import Where
 
 RULES = ("default", "accurate", "quick")
@@ -99,7 +98,7 @@ def cost(cases, rounds: int) -> list[float]:
     found = []
     for _ in range(rounds):
         began = time.process_time()
-        for _ in fleet.predict(cases, {}, Where(1)):
+        for _ in predictions(cases, {}, Where(1)):
             pass
         found.append(1000 * (time.process_time() - began) / len(cases))
     return found

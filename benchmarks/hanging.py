@@ -8,14 +8,12 @@ Run: python -m benchmarks.hanging
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import stand_in
 from benchmarks.machine import header
 from tests.fake_nvml.build import SOURCES, library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
@@ -51,9 +49,7 @@ def turn(source: str, how: str) -> tuple[float, float, int]:
             "FAKE_NVML_CONTROL": str(control),
             "JUPYTER_DATA_DIR": home,
         }
-        command = [sys.executable, "-c", TURN, source]
-        done = subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE, timeout=60)
-        growth, samples, ended = json.loads(done.stdout)
+        growth, samples, ended = stand_in.turn(TURN, environ, source, timeout_s=60)
         return growth, time.time() - ended, samples
 
 

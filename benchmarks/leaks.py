@@ -8,9 +8,6 @@ Run: python -m benchmarks.leaks
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 
 from benchmarks import stand_in
@@ -42,10 +39,8 @@ print(json.dumps([b - a for a, b in zip(before, census())]))
 def left(turns: int, warm_up: int) -> tuple[int, int, float]:
     """Return the threads, descriptors and MiB that so many turns have added."""
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-c", LOOP, str(warm_up), str(turns)]
         environ = stand_in.environ(home)
-        done = subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE)
-    threads, descriptors, mib = json.loads(done.stdout)
+        threads, descriptors, mib = stand_in.turn(LOOP, environ, str(warm_up), str(turns))
     return threads, descriptors, mib
 
 

@@ -14,15 +14,15 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.machine import header
+from benchmarks.paired import paired_difference
 from jupyter_gpupredict.backtest import tables
-from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import INDEX, folder, simulated
-from jupyter_gpupredict.backtest.run import Report, backtest
-from jupyter_gpupredict.backtest.score import Score, Summary, paired_difference
+from jupyter_gpupredict.backtest.run import BASELINES, Report, backtest
+from jupyter_gpupredict.backtest.score import Score, Summary
 
 TARGET = Path(__file__).with_suffix(".md")
 RULES = ["default", "accurate", "quick", "default+hints", *BASELINES]
@@ -99,9 +99,9 @@ def page(recorded: Report, synthetic: Report, seeds: int, origin: str) -> str:
             "Difference with its 95 % bootstrap interval; groups are drawn.",
             differences(recorded, "groups"),
             "### Each group",
-            crossed(ours, tables.by_group),
+            crossed(ours),
             "### Each family",
-            crossed(ours, tables.by_family),
+            crossed(ours, "families"),
             "## Synthetic runs",
             f"{len(synthetic.runs)} runs, {made_hours:.0f} h: {len(some_groups(made))} scenarios "
             f"with the seeds 0 to {seeds - 1}. No rule is told of epochs unless its name says so.",
@@ -111,23 +111,26 @@ def page(recorded: Report, synthetic: Report, seeds: int, origin: str) -> str:
             "Difference with its 95 % bootstrap interval; runs are drawn within their scenario.",
             differences(synthetic, "runs"),
             "### Each scenario",
-            crossed(ours_made, tables.by_group),
+            crossed(ours_made),
             *(
-                f"#### `{rule}`\n\n{tables.groups_of(summary)}"
+                f"#### `{rule}`\n\n{every_group(summary)}"
                 for rule, summary in ours_made.items()
             ),
         ]
     ) + "\n"  # fmt: skip
 
 
+def every_group(summary: Summary) -> str:
+    rows = [(group, summary.group_runs[group], means) for group, means in summary.groups.items()]
+    return tables.table("group", rows)
+
+
 def some_groups(summaries: Mapping[str, Summary]) -> list[str]:
     return list(next(iter(summaries.values())).groups)
 
 
-def crossed(
-    summaries: dict[str, Summary], table: Callable[[dict[str, Summary], Sequence[str]], str]
-) -> str:
-    return "\n\n".join(table(summaries, [measure]) for measure in CROSSED)
+def crossed(summaries: dict[str, Summary], part: str = "groups") -> str:
+    return "\n\n".join(tables.by_group(summaries, [measure], part) for measure in CROSSED)
 
 
 def differences(report: Report, draw: str) -> str:

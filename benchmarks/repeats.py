@@ -17,20 +17,39 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.machine import header
+from benchmarks.paired import paired_difference
 from jupyter_gpupredict.backtest.cases import Recorded, folder
 from jupyter_gpupredict.backtest.score import (
     Answer,
     Scored,
-    paired_difference,
     score,
     summarise,
     truth,
 )
+from jupyter_gpupredict.core.recommendation import Profile
+from jupyter_gpupredict.predict.prior import ProfileBuilder
+from jupyter_gpupredict.predict.windows import is_active
 from jupyter_gpupredict.run import predict_recording
-from jupyter_gpupredict.run.offline import profile
+from jupyter_gpupredict.sources.recording import Trace
 
 RULES = ("default", "accurate", "quick")
 SHOWN = ("watched_ratio", "fc", "fccov", "guarded_fccov", "slack_points", "mean_error_points")
+
+
+def profile(trace: Trace, coverage: float, metric: str | None = None) -> Profile | None:
+    """Return what a recorded run used when; None when it was never active."""
+    share = trace.share_series(metric)
+    period_s = trace.period_s(share)
+    builder: ProfileBuilder | None = None
+    last_s = None
+    for time_s, value in trace.points(share):
+        gap_s = period_s if last_s is None else time_s - last_s
+        last_s, weight_s = time_s, min(gap_s, 2.0 * period_s)
+        if builder is None and is_active(value):
+            builder = ProfileBuilder(time_s - weight_s, period_s, coverage)
+        if builder is not None:
+            builder.add(time_s, value, weight_s)
+    return None if builder is None else builder.profile()
 
 
 def pairs(cases: Sequence[Recorded], rule: str) -> tuple[list[Scored], list[Scored]]:

@@ -10,9 +10,6 @@ Run: python -m benchmarks.start_stop
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 
 from benchmarks import stand_in
@@ -52,9 +49,7 @@ def main() -> None:
         found: dict[str, list[list[float]]] = {"nothing": [], "notebook": [], "script": []}
         for number in range(ROUNDS):
             for what in sorted(found, reverse=number % 2 == 1):  # the middle one stays there
-                command = [sys.executable, "-c", TURN, what]
-                done = subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE)
-                found[what].append(json.loads(done.stdout))
+                found[what].append(stand_in.turn(TURN, environ, what))
     for at, name in enumerate(NAMES):
         for what, turns in found.items():
             print(f"{name:<16} {what:<10} {interval([one[at] for one in turns])}")

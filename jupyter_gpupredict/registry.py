@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 SOURCES = {
-    "gpm": "sources.telemetry.gpm:GpmSource",
+    "gpm": "sources.telemetry.nvml:GpmSource",
     "nvml": "sources.telemetry.nvml:NvmlSource",
     "cpu": "sources.telemetry.cpu:CpuSource",
     "prometheus": "sources.telemetry.prometheus:PrometheusSource",
-    "replay": "sources.telemetry.replay:ReplaySource",
-    "synthetic": "sources.telemetry.synthetic:SyntheticSource",
+    "replay": "sources.telemetry.simulated:ReplaySource",
+    "synthetic": "sources.telemetry.simulated:SyntheticSource",
 }
 WATCHES = {
-    "nvml": "sources.telemetry.watches.nvml:NvmlWatch",
-    "host": "sources.telemetry.watches.host:HostWatch",
+    "nvml": "sources.driver.inventory:NvmlWatch",
+    "host": "sources.driver.processes:HostWatch",
 }
 HINTS = {
     "keras": "run.hints.keras:KerasHint",
@@ -59,10 +59,10 @@ SHARING = {
     "dra": "export.sharing.dra:Dra",
     "kai": "export.sharing.kai:Kai",
     "volcano": "export.sharing.volcano:Volcano",
-    "ecs-mps": "export.sharing.ecs_mps:EcsMps",
-    "fast-gshare": "export.sharing.fast_gshare:FastGshare",
-    "mps-v3": "export.sharing.mps_v3:MpsV3",
-    "none": "export.sharing.none:NoSharing",
+    "ecs-mps": "export.platforms.ecs:EcsMps",
+    "fast-gshare": "export.platforms.fastpod:FastGshare",
+    "mps-v3": "export.platforms.local:MpsV3",
+    "none": "export.platforms.cloudrun:NoSharing",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
     "default": ("windows", {"window_s": 300.0, "agree": 2, "tolerance_points": 2.0}),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.protocols import HintSource, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
-    from jupyter_gpupredict.predict.protocols import Predictor
+    from jupyter_gpupredict.predict import Predictor
 
 __all__ = ["FakeClock", "Heard", "check_hint", "check_rule", "check_source"]
 

@@ -205,7 +205,7 @@ class Everything:
             name: jsonschema.Draft202012Validator(
                 {**ref(name), "components": {"schemas": COMPONENTS}}
             )
-            for name in ("Sessions", "Session", "Series", "Recommended", "Runs")
+            for name in ("Sessions", "Session", "Drawing", "Recommended", "Runs")
         }
 
     def put(self, run: str, data: bytes) -> Path:
@@ -254,7 +254,7 @@ class Everything:
         state = self.state
         self._reply("Session", lambda: handlers.SessionHandler._session(stub, run))
         self._reply(
-            "Series", lambda: replies.series(state.runs.summary(run), state.runs.draw(run, 100))
+            "Drawing", lambda: replies.series(state.runs.summary(run), state.runs.draw(run, 100))
         )
         self._reply(
             "Recommended", lambda: handlers.RecommendationHandler._recommendation(stub, run)

@@ -20,11 +20,11 @@ TOP_LEVEL = {
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
     "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
-    "psutil": ["sources/driver/processes.py", "sources/telemetry/cpu.py"],
+    "psutil": ["run/tail.py", "sources/driver/processes.py", "sources/telemetry/cpu.py"],
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
-    "bokeh": ["frontends/charts/bokeh.py", "backtest/plots.py"],
+    "bokeh": ["frontends/charts/figures.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
@@ -37,30 +37,29 @@ DOORS = {
         "frontends/isolated.py",
         "frontends/cellrun.py",
         "frontends/running.py",
-        "export/function/celltext.py",
+        "export/function/statements.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["frontends/server/requests.py"],
+    "jsonschema": ["export/shapes.py", "frontends/server/requests.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
-        "run/alarm.py",
-        "run/deadline.py",
-        "run/sampler.py",
-        "run/delivery.py",
+        "run/threads.py",
         "run/session.py",
         "sources/driver/nvml.py",
-        "run/hooks.py",
+        "run/progress.py",
         "frontends/running.py",
         "frontends/stopping.py",
         "frontends/waiting.py",
         "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
-        "sources/engines/",
+        "sources/cluster.py",
+        "sources/node.py",
+        "sources/ipp.py",
         "mps/reading.py",
     ],
     "mmap": ["sources/recording.py"],
@@ -74,7 +73,7 @@ DOORS = {
     "signal": [
         "frontends/stopping.py",
         "backtest/spread.py",
-        "mps/ending.py",
+        "mps/daemon.py",
         "mps/child.py",
         "mps/inside.py",
         "mps/reading.py",
@@ -82,10 +81,10 @@ DOORS = {
     "atexit": ["mps/process.py"],
     "concurrent": ["backtest/spread.py"],
     "multiprocessing": ["backtest/spread.py"],
-    "distributed": ["backtest/spread.py", "sources/engines/dask.py"],
-    "ipyparallel": ["sources/engines/ipp.py"],
+    "distributed": ["backtest/spread.py", "sources/dask.py"],
+    "ipyparallel": ["sources/ipp.py"],
     "fsspec": ["backtest/files.py"],
-    "pyarrow": ["backtest/columns.py"],
+    "pyarrow": ["backtest/files.py"],
     "asyncio": [
         "frontends/running.py",
         "frontends/stopping.py",
@@ -99,20 +98,19 @@ DOORS = {
         "frontends/doctor.py",
         "frontends/views.py",
         "frontends/server/",
-        "run/hooks.py",
+        "run/progress.py",
         "export/function/requirements.py",
-        "mps/inside.py",
     ],
+    "pkgutil": ["mps/inside.py"],
     "subprocess": [
-        "export/function/trial.py",
+        "export/function/writing.py",
         "mps/control.py",
         "mps/daemon.py",
         "mps/child.py",
         "mps/reading.py",
     ],
-    "select": ["mps/daemon.py", "mps/keeper.py", "mps/inside.py"],
-    "ipykernel": ["sources/engines/ipp.py"],
-    "email": ["sources/driver/prometheus.py"],
+    "select": ["mps/daemon.py", "mps/inside.py"],
+    "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
     "prometheus_client": ["frontends/server/metrics.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
@@ -122,7 +120,7 @@ DOORS = {
     "uuid": ["sources/driver/cuda.py"],
 }
 """Library -> where it may enter. `socket` is for the host's name alone, and
-for one connection to an MPS daemon. `run/hooks.py` imports
+for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
@@ -157,12 +155,12 @@ def test_every_library_enters_by_its_door():
 def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
-        "backtest/files.py", "sources/driver/", "mps/", "run/clusters.py", "mps/tenancy.py",
-        "export/function/module.py", "export/function/package.py", "export/checks/",
+        "backtest/files.py", "sources/driver/", "mps/", "run/adapters.py",
+        "export/function/container.py", "export/shapes.py",
         "export/function/requirements.py", "export/function/writing.py",
-        "export/function/trial.py", "frontends/charts/",
+        "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/ledger.py", "run/liveness.py", "run/recorder.py", "backtest/rows.py",
+        "run/store.py", "testing.py",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
@@ -201,16 +199,24 @@ def test_the_public_names_are_sorted_and_real():
 def test_every_adapter_file_is_registered_and_made_without_effect(clock):
     folders = {
         "sources/telemetry": registry.SOURCES,
-        "sources/telemetry/watches": registry.WATCHES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
-        "export/platforms": registry.WORKLOADS,
+        "export/platforms": registry.WORKLOADS | registry.SHARING,
         "export/sharing": registry.SHARING,
     }
     for folder, table in folders.items():
         files = {p.stem for p in (PACKAGE / folder).glob("*.py")} - {"__init__"}
-        named = {entry.partition(":")[0].rsplit(".", 1)[-1] for entry in table.values()}
-        assert named == files
+        modules = {entry.partition(":")[0].replace(".", "/") for entry in table.values()}
+        assert {one.rpartition("/")[2] for one in modules if one.startswith(f"{folder}/")} == files
+        assert all((PACKAGE / f"{one}.py").is_file() for one in modules)
+    classes = {
+        r"\w+Source": ("sources/telemetry", registry.SOURCES),
+        r"\w+Watch": ("sources/driver", registry.WATCHES),
+    }
+    for pattern, (folder, table) in classes.items():
+        text = "".join(path.read_text() for path in (PACKAGE / folder).glob("*.py"))
+        found = re.findall(rf"^class ({pattern})\b", text, re.MULTILINE)
+        assert {entry.partition(":")[2] for entry in table.values()} == set(found)
     for name in registry.SOURCES:
         registry.load("sources", name)(SourceOptions(environ={}), clock).close()
     for name in registry.WATCHES:

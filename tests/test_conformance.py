@@ -22,10 +22,8 @@ from jupyter_gpupredict.predict.rules.histogram import HistogramRule
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run.hints.tqdm import TqdmHint
 from jupyter_gpupredict.sources.telemetry.cpu import CpuSource
-from jupyter_gpupredict.sources.telemetry.gpm import GpmSource
-from jupyter_gpupredict.sources.telemetry.nvml import NvmlSource
-from jupyter_gpupredict.sources.telemetry.replay import ReplaySource
-from jupyter_gpupredict.sources.telemetry.synthetic import SyntheticSource
+from jupyter_gpupredict.sources.telemetry.nvml import GpmSource, NvmlSource
+from jupyter_gpupredict.sources.telemetry.simulated import ReplaySource, SyntheticSource
 from jupyter_gpupredict.testing import check_hint, check_rule, check_source
 from tests.fake_nvml.scenario import FakeGpu, Script
 

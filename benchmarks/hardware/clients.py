@@ -12,8 +12,8 @@ from benchmarks.hardware.record import Lacking
 from jupyter_gpupredict.core.progress import Mark, Progress
 from jupyter_gpupredict.mps.child import Child, Program
 from jupyter_gpupredict.mps.isolation import SM_COUNT
+from jupyter_gpupredict.mps.lease import Host, Lease
 from jupyter_gpupredict.mps.states import Ended
-from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy
 
 PROGRESS = "jupyter_gpupredict.mps.isolation:Listening"
 
@@ -24,11 +24,11 @@ class Client:
     def __init__(
         self,
         text: str,
-        tenancy: Tenancy,
+        lease: Lease,
         params: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.tenancy = tenancy
+        self.lease = lease
         self.marks: list[Progress] = []
         self.output: list[str] = []
         program = Program(
@@ -36,10 +36,10 @@ class Client:
         )
         self.child = Child(
             program,
-            {**tenancy.environment(os.environ), **(environ or {})},
+            {**lease.environment(os.environ), **(environ or {})},
             on_output=lambda _, said: self.output.append(said),
             on_mark=self._mark,
-            before_signal=tenancy.before_signal,
+            before_signal=lease.before_signal,
         )
 
     def _mark(self, mark: Mark) -> None:
@@ -86,10 +86,10 @@ def started(*clients: Client) -> Iterator[None]:
 
 
 def answer(
-    text: str, tenancy: Tenancy, params: Mapping[str, Any] | None = None, limit_s: float = 120.0
+    text: str, lease: Lease, params: Mapping[str, Any] | None = None, limit_s: float = 120.0
 ) -> dict[str, Any]:
     """Run a function to its end and return what it returned, or how it failed."""
-    client = Client(text, tenancy, params)
+    client = Client(text, lease, params)
     with started(client):
         ended = client.for_seconds(limit_s)
         if ended is None:
@@ -100,11 +100,11 @@ def answer(
     return {"value": value, "sm_count": ended.sm_count, "took_s": ended.took_s}
 
 
-def alone() -> Tenancy:
+def alone() -> Lease:
     """Return what a process gets that is no client."""
-    return Tenancy()
+    return Lease()
 
 
-def uncapped(host: Grounds) -> Tenancy:
+def uncapped(host: Host) -> Lease:
     """Return what a client gets that is not held to anything."""
-    return host.tenancy(None, None)
+    return host.lease(None, None)

@@ -12,8 +12,8 @@ from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.door import asked, opened
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.sources.driver import gpm
-from jupyter_gpupredict.sources.driver.gpm import Gpm
+from jupyter_gpupredict.sources.telemetry import nvml as gpm
+from jupyter_gpupredict.sources.telemetry.nvml import Gpm
 
 METRICS = (gpm.ENGINE, gpm.SM, gpm.OCCUPANCY, gpm.TENSOR, gpm.DRAM)
 PARAMETERS = Path("/proc/driver/nvidia/params")

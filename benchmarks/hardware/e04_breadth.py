@@ -10,8 +10,9 @@ from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.door import opened
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking, main
-from jupyter_gpupredict.sources.driver import gpm, inventory
-from jupyter_gpupredict.sources.driver.gpm import Gpm
+from jupyter_gpupredict.sources.driver import inventory
+from jupyter_gpupredict.sources.telemetry import nvml as gpm
+from jupyter_gpupredict.sources.telemetry.nvml import Gpm
 
 CYCLES = 20_000_000
 IDLE_S = {100: 0.0, 50: 0.012, 25: 0.036}

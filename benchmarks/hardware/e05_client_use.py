@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.hardware.clients import Client, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.mps.lease import hosted
 from jupyter_gpupredict.run import device_watch
 
 

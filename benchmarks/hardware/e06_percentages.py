@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.hardware.clients import answer
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.mps.lease import hosted
 
 COUNT = """
 import ctypes
@@ -26,8 +26,8 @@ def train(params):
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Count in one fresh client for each percentage."""
     with hosted(options.device) as host:
-        found = {p: answer(COUNT, host.tenancy(p, None)) for p in range(1, 101, options.step)}
-        found["none"] = answer(COUNT, host.tenancy(None, None))
+        found = {p: answer(COUNT, host.lease(p, None)) for p in range(1, 101, options.step)}
+        found["none"] = answer(COUNT, host.lease(None, None))
     return {"sms": {str(percent): one for percent, one in found.items()}}
 
 

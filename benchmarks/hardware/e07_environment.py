@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.hardware.clients import alone, answer
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.mps.lease import hosted
 
 LATE = """
 import ctypes, os
@@ -42,9 +42,9 @@ MOMENTS = ("before_load", "after_load", "after_init", "after_context")
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Set the client's variables at each moment, in a process of its own."""
     with hosted(options.device) as host:
-        limits = {k: v for k, v in host.tenancy(40, 2048).changes.items() if v is not None}
+        limits = {k: v for k, v in host.lease(40, 2048).changes.items() if v is not None}
         found = {when: answer(LATE, alone(), {"when": when, "environ": limits}) for when in MOMENTS}
-        found["at_start"] = answer(LATE, host.tenancy(40, 2048), {"when": "", "environ": {}})
+        found["at_start"] = answer(LATE, host.lease(40, 2048), {"when": "", "environ": {}})
     return {"limits": {k: v for k, v in limits.items() if "LIMIT" in k or "PERCENT" in k}} | found
 
 

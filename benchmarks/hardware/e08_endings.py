@@ -16,7 +16,7 @@ from benchmarks.hardware.clients import Client, answer, started, uncapped
 from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking, main
-from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.mps.lease import hosted
 
 WAYS = {
     "asked": None,
@@ -43,9 +43,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _one(host: Any, number: int | None, *, gently: bool) -> dict[str, Any]:
-    tenancy = uncapped(host)
-    witness = Client(work(8, idle_s=0.001), tenancy)
-    victim = Client(work(8, cycles=LONG), tenancy)
+    lease = uncapped(host)
+    witness = Client(work(8, idle_s=0.001), lease)
+    victim = Client(work(8, cycles=LONG), lease)
     with started(witness, victim):
         witness.running()
         victim.for_seconds(5.0)
@@ -53,14 +53,14 @@ def _one(host: Any, number: int | None, *, gently: bool) -> dict[str, Any]:
         if number is None:
             victim.child.interrupt()
         else:
-            if gently and tenancy.before_signal is not None:
-                refused = tenancy.before_signal(pid)
+            if gently and lease.before_signal is not None:
+                refused = lease.before_signal(pid)
             os.kill(pid, number)
         ended = victim.for_seconds(60.0)
         after_s = time.monotonic()
         died = witness.for_seconds(5.0)
         fresh_s = time.monotonic()
-        fresh = answer(COUNT, tenancy, limit_s=60.0)
+        fresh = answer(COUNT, lease, limit_s=60.0)
         return {
             "refused": refused,
             "ended": None if ended is None else ended.outcome,

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.hardware.clients import answer
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.mps.tenancy import hosted
+from jupyter_gpupredict.mps.lease import hosted
 
 FILL = """
 import ctypes
@@ -48,10 +48,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for mib in (1024, 2048, 4096, 8192):
             for how in WAYS:
                 given = {"how": how, "most": 2 * mib << 20}
-                found[f"{mib} MiB, {how}"] = answer(FILL, host.tenancy(None, mib), given)
+                found[f"{mib} MiB, {how}"] = answer(FILL, host.lease(None, mib), given)
         for percent in (10, 25, 50, 75, 100):  # the context's own size
             given = {"how": "plain", "most": 0}
-            found[f"context at {percent} %"] = answer(FILL, host.tenancy(percent, None), given)
+            found[f"context at {percent} %"] = answer(FILL, host.lease(percent, None), given)
     return found
 
 

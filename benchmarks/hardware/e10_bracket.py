@@ -10,9 +10,9 @@ from benchmarks.hardware.clients import PROGRESS, Client, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.core.events import SamplesTaken
-from jupyter_gpupredict.mps import Subject, bound, verify
+from jupyter_gpupredict.mps import Bound, Subject, verify
 from jupyter_gpupredict.mps.child import Program
-from jupyter_gpupredict.mps.tenancy import Grounds, hosted
+from jupyter_gpupredict.mps.lease import Host, hosted
 from jupyter_gpupredict.run import SessionConfig, build_session
 
 SHARES = (70, 50, 35, 20)
@@ -27,7 +27,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             subject = Subject(Program(text, progress=PROGRESS), None)
             tried = {}
             for share in SHARES:
-                done = verify(subject, share, bound(seconds=options.seconds), 4, grounds=host)
+                done = verify(subject, share, Bound(seconds=options.seconds), 4, host=host)
                 tried[str(share)] = {
                     "ratio": done.ratios[share],
                     "trials": [[t.percent, t.speed(done.unit), t.sm_count] for t in done.trials],
@@ -36,7 +36,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _activity(text: str, host: Grounds, options: argparse.Namespace) -> dict[str, Any]:
+def _activity(text: str, host: Host, options: argparse.Namespace) -> dict[str, Any]:
     """Return mean SM activity and engine activity while the loop runs without a cap."""
     session_config = SessionConfig(source="auto", device=options.device)
     client = Client(text, uncapped(host))

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.hardware.clients import Client, alone, started, uncapped
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
-from jupyter_gpupredict.mps.tenancy import Tenancy, hosted
+from jupyter_gpupredict.mps.lease import Lease, hosted
 from jupyter_gpupredict.run import device_watch
 
 
@@ -18,13 +18,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     with hosted(options.device) as host:
         for name in ("with", "without", "without", "with") * options.rounds:
-            tenancy = uncapped(host) if name == "with" else alone()
-            rows.append({"mps": name, **_one(tenancy, options.seconds)})
+            lease = uncapped(host) if name == "with" else alone()
+            rows.append({"mps": name, **_one(lease, options.seconds)})
     return {"rows": rows}
 
 
-def _one(tenancy: Tenancy, seconds: float) -> dict[str, Any]:
-    client = Client(work(200, idle_s=0.0005), tenancy)
+def _one(lease: Lease, seconds: float) -> dict[str, Any]:
+    client = Client(work(200, idle_s=0.0005), lease)
     watch = device_watch()
     reads = []
     try:

@@ -11,9 +11,9 @@ from benchmarks.hardware.clients import answer, uncapped
 from benchmarks.hardware.e06_percentages import COUNT
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.mps import daemon, limiter, surroundings
-from jupyter_gpupredict.mps.preflight import require_server
-from jupyter_gpupredict.mps.tenancy import Tenancy, hosted
+from jupyter_gpupredict.mps import client, daemon, surroundings
+from jupyter_gpupredict.mps.control import require_server
+from jupyter_gpupredict.mps.lease import Lease, hosted
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _two(options: argparse.Namespace) -> dict[str, Any]:
             running.append(daemon.start(device.uuid))
             require_server(running[-1].directory)
         return {
-            str(number): answer(COUNT, Tenancy(limiter.own_client(one.pipe_directory, device.uuid)))
+            str(number): answer(COUNT, Lease(client.own_client(one.directory.pipe, device.uuid)))
             for number, one in enumerate(running)
         }
     except GpuPredictError as error:

@@ -15,16 +15,16 @@ from benchmarks.hardware.e05_client_use import _row
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import main
 from jupyter_gpupredict.core.errors import MpsError
+from jupyter_gpupredict.mps.lease import hosted
 from jupyter_gpupredict.mps.process import process_mps
-from jupyter_gpupredict.mps.tenancy import hosted
 from jupyter_gpupredict.run import device_watch
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Read every list while one client works, then end it through MPS by its own number."""
     with hosted(options.device) as host:
-        tenancy = uncapped(host)
-        client = Client(work(8, idle_s=0.001), tenancy)
+        lease = uncapped(host)
+        client = Client(work(8, idle_s=0.001), lease)
         watch = device_watch()
         try:
             with started(client):
@@ -35,7 +35,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 devices = [_row(one) for one in watch.read().devices]
                 status = Path(f"/proc/{pid}/status").read_text()
                 try:
-                    said = tenancy.before_signal(pid) if tenancy.before_signal else "no MPS"
+                    said = lease.before_signal(pid) if lease.before_signal else "no MPS"
                 except MpsError as error:
                     said = str(error)
         finally:

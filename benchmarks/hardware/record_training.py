@@ -22,7 +22,7 @@ from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking, main
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.progress import Mark
-from jupyter_gpupredict.run import SessionConfig, build_session, progress_board, store_dir
+from jupyter_gpupredict.run import SessionConfig, build_session, progress_hub, store_dir
 
 MODELS = ("mlp", "cnn", "transformer", "spin")
 """`spin` is no model: one kernel of known width and duty, which needs no framework."""
@@ -87,7 +87,7 @@ class Trained(Client):
 
     def _mark(self, mark: Mark) -> None:
         super()._mark(mark)
-        progress_board().relay(mark)
+        progress_hub().relay(mark)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import csv
 import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from jupyter_gpupredict.backtest import columns, files, synthetic
+from jupyter_gpupredict.backtest import files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import open_given
 from jupyter_gpupredict.sources.traces import open_trace, read_trace, text_of
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.sources.recording import Trace
+
+    Conditions = Sequence[tuple[str, str]]
 
 INDEX = "INDEX.tsv"
 """Tab separated: `id` (a file's name without its ending), `group` and any other columns."""
@@ -32,7 +34,7 @@ class Recorded:
     group: str
     family: str
     path: str
-    part: columns.Part | None = None
+    part: files.Part | None = None
     """Which rows, where it is a Parquet file."""
 
     @property
@@ -41,16 +43,12 @@ class Recorded:
         try:
             return 0.0 if self.part or files.is_url(self.path) else Path(self.path).stat().st_size
         except OSError:
-            return 0.0  # what is wrong with it is told when it is read
+            return 0.0  # reading it says what is wrong
 
     def load(self) -> tuple[Trace, Sequence[Mark]]:
-        """Return the trace and what was recorded of its progress.
-
-        Raises:
-            TraceError: It cannot be read.
-        """
+        """Return the trace and its progress as recorded; raise `TraceError` if it is unreadable."""
         if self.part is not None:
-            trace = columns.read(self.part)
+            trace = files.read(self.part)
         elif files.is_url(self.path):
             name = self.path.rpartition("/")[2]
             with files.open_binary(self.path) as file:
@@ -66,21 +64,13 @@ class Simulated:
 
     group: str
     seed: int
+    family: ClassVar[str] = "synthetic"
+    weight: ClassVar[float] = 1.0
 
     @property
     def id(self) -> str:
         """Scenario and seed."""
         return f"{self.group}-{self.seed}"
-
-    @property
-    def family(self) -> str:
-        """All of them are one."""
-        return "synthetic"
-
-    @property
-    def weight(self) -> float:
-        """They are all as long."""
-        return 1.0
 
     def load(self) -> tuple[Trace, tuple[Mark, ...]]:
         """Generate the run; returns its trace and what exact hints would have said."""
@@ -100,7 +90,7 @@ class Folder:
     """Rows of the index that have no file."""
 
 
-def folder(path: str | Path, where: Sequence[tuple[str, str]] = ()) -> Folder:
+def folder(path: str | Path, where: Conditions = ()) -> Folder:
     """Return the traces of a folder, in the order of its index, else by name.
 
     Args:
@@ -114,12 +104,10 @@ def folder(path: str | Path, where: Sequence[tuple[str, str]] = ()) -> Folder:
         MissingExtra: It takes a library that is not installed.
     """
     place = Path(path)
-    if not place.is_dir():
-        if not files.is_url(str(path)) and not glob.has_magic(str(path)):
-            raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
-        return Folder(_grouped(recorded([str(path)]), where))
+    if not (place.is_dir() or files.is_url(str(path)) or glob.has_magic(str(path))):
+        raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
     if not (place / INDEX).is_file():
-        return Folder(_grouped(recorded([str(path)]), where))
+        return Folder(_alone(recorded([str(path)]), where))
     cases: list[Recorded] = []
     missing: list[str] = []
     for row in _chosen(_read_index(place / INDEX), where):
@@ -150,33 +138,26 @@ def _cases(path: str) -> list[Recorded]:
     name = path.rpartition("/")[2].rpartition(".")[0] or path
     if not path.endswith(".parquet"):
         return [Recorded(name, name, name, path)]
-    found = []
-    for part in columns.parts(path):
-        one = part.name or name
-        found.append(Recorded(one, one, one, path, part))
-    return found
+    named = ((part.name or name, part) for part in files.parts(path))
+    return [Recorded(one, one, one, path, part) for one, part in named]
 
 
-def _grouped(cases: Sequence[Recorded], where: Sequence[tuple[str, str]]) -> tuple[Recorded, ...]:
+def _alone(cases: Sequence[Recorded], where: Conditions) -> tuple[Recorded, ...]:
     """Return those cases that are asked for, each a group of its own."""
     rows = [{"id": case.id, "group": case.group} for case in cases]
     kept = {row["id"] for row in _chosen(rows, where)}
-    chosen = tuple(case for case in cases if case.id in kept)
-    if not chosen:
+    if not kept:
         raise InvalidOption("no trace to score", "see --where")
-    return chosen
+    return tuple(case for case in cases if case.id in kept)
 
 
-def simulated(
-    seeds: Iterable[int],
-    where: Sequence[tuple[str, str]] = (),
-    scenarios: Sequence[str] = tuple(synthetic.SCENARIOS),
-) -> tuple[Simulated, ...]:
+def simulated(seeds: Iterable[int], where: Conditions = ()) -> tuple[Simulated, ...]:
     """Return every scenario with every seed; `where` may name `group` (the scenario) or `seed`."""
-    rows = [{"group": name, "seed": str(seed)} for name in scenarios for seed in seeds]
+    names = synthetic.SCENARIOS
+    rows = [{"group": name, "seed": str(seed)} for name in names for seed in seeds]
     chosen = tuple(Simulated(row["group"], int(row["seed"])) for row in _chosen(rows, where))
     if not chosen:
-        raise InvalidOption("no synthetic run is left", "scenarios: " + ", ".join(scenarios))
+        raise InvalidOption("no synthetic run is left", "scenarios: " + ", ".join(names))
     return chosen
 
 
@@ -194,9 +175,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _chosen(
-    rows: Sequence[dict[str, str]], where: Sequence[tuple[str, str]]
-) -> Iterator[dict[str, str]]:
+def _chosen(rows: Sequence[dict[str, str]], where: Conditions) -> Iterator[dict[str, str]]:
     columns = set().union(*rows) if rows else set()
     for column, _ in where:
         if column not in columns:

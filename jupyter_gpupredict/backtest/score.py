@@ -8,8 +8,9 @@ What lies behind the moment of convergence is the *rest*: the part that was pred
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,10 @@ from jupyter_gpupredict.core.errors import NotEnoughSamples
 from jupyter_gpupredict.core.rounding import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from jupyter_gpupredict.core.series import Series
     from jupyter_gpupredict.sources.recording import Trace
 
 COVERAGE = 0.95
@@ -35,6 +35,8 @@ MIN_REST_READINGS = 20
 MIN_REST_SHARE = 0.02
 """A shorter rest is nothing that a prediction could still get wrong."""
 _SLACK = 1e-9
+Means = dict[str, float | None]
+"""Measure -> its mean; None where it never applies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,27 +95,17 @@ def truth(trace: Trace, metric: str | None = None) -> Truth:
     step_s = max(MIN_STEP_S, float(np.median(np.diff(stamps_s))))
     grid_s = np.arange(stamps_s[0], stamps_s[-1], step_s)
     newest = np.searchsorted(stamps_s, grid_s + _SLACK, side="right") - 1
-    values = np.clip(np.rint(percent[np.maximum(newest, 0)]), 0, 100).astype(np.int64)
-    busy = np.flatnonzero(values > 0)
-    first, end = (int(busy[0]), int(busy[-1]) + 1) if busy.size else (0, len(values))
-    memory_times_s, memory_mib = _memory(trace, memory, column)
-    return Truth(grid_s[first:end], values[first:end], step_s, memory_times_s, memory_mib)
-
-
-def _memory(
-    trace: Trace, memory: Series | None, share_column: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (stamps, MiB) of the memory readings in the rows that also hold the share."""
-    if memory is None:
-        return np.empty(0), np.empty(0)
-    column = trace.series.index(memory)
-    found = [
-        (time_s, used / MIB)
-        for time_s, values in trace.rows
-        if (used := values[column]) is not None and values[share_column] is not None
-    ]
-    pairs = np.array(found, dtype=float).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+    held_pct = np.clip(np.rint(percent[np.maximum(newest, 0)]), 0, 100).astype(np.int64)
+    busy = np.flatnonzero(held_pct > 0)
+    first, end = (int(busy[0]), int(busy[-1]) + 1) if busy.size else (0, len(held_pct))
+    pairs = np.array(
+        [
+            (time_s, used / MIB)
+            for time_s, values in rows
+            if memory is not None and (used := values[trace.series.index(memory)]) is not None
+        ]
+    ).reshape(-1, 2)
+    return Truth(grid_s[first:end], held_pct[first:end], step_s, pairs[:, 0], pairs[:, 1])
 
 
 def covering_pct(values_pct: NDArray[np.int64], coverage: float = COVERAGE) -> int:
@@ -212,8 +204,6 @@ def score(run: Truth, answer: Answer) -> Score:
         rest_mean_error = abs(answer.mean_pct - float(rest.mean()))
         missed = coverage < COVERAGE - MISSED
         wrong = missed or rest_mean_error > MEAN_OFF_POINTS
-    memory_miss, memory_over = _memory_measures(run, answer)
-    guard = _Guarded.judge(run, answer, watched, coverage)
     return Score(
         abstained=float(not converged),
         watched_ratio=watched / len(values),
@@ -225,62 +215,43 @@ def score(run: Truth, answer: Answer) -> Score:
         coverage_ratio=coverage,
         slack_points=slack,
         rest_mean_error_points=rest_mean_error,
-        memory_miss=memory_miss,
-        memory_over_ratio=memory_over,
-        guarded_coverage_ratio=guard.coverage_ratio,
-        guarded_fccov=guard.fccov,
-        alarms=guard.alarms,
-        false_alarm=guard.false_alarm,
-        uncapped_ratio=guard.uncapped_ratio,
+        **_memory_measures(run, answer),
+        **_guard_measures(run, answer, watched, coverage),
     )
 
 
-def _memory_measures(run: Truth, answer: Answer) -> tuple[float | None, float | None]:
-    """Return (whether memory rose above its target later, target over peak less 1)."""
+def _memory_measures(run: Truth, answer: Answer) -> Means:
     target, peak = answer.mem_target_mib, run.memory_peak_mib()
     if target is None or not peak:
-        return None, None
+        return {}
     later = None if answer.converged_at_s is None else run.memory_peak_mib(answer.converged_at_s)
-    return float(later is not None and later > target * (1 + 1e-9)), target / peak - 1
+    missed = later is not None and later > target * (1 + 1e-9)
+    return {"memory_miss": float(missed), "memory_over_ratio": target / peak - 1}
 
 
-@dataclass(frozen=True, slots=True)
-class _Guarded:
-    """The measures that only an answer with a guard has."""
-
-    coverage_ratio: float | None = None
-    fccov: float | None = None
-    alarms: float | None = None
-    false_alarm: float | None = None
-    uncapped_ratio: float | None = None
-
-    @classmethod
-    def judge(cls, run: Truth, answer: Answer, watched: int, coverage: float | None) -> _Guarded:
-        at_s = answer.converged_at_s
-        if answer.alarms_s is None:
-            return cls()
-        if at_s is None:
-            return cls(fccov=0.0)
-        later = sorted(time_s for time_s in answer.alarms_s if time_s > at_s)
-        if coverage is None:
-            return cls(None, 0.0, float(len(later)), None, answer.uncapped_ratio)
-        held = run.values_pct[watched:] <= answer.target_pct
-        if later:
-            held = held | (run.times_s[watched:] > later[0])
-        guarded = float(held.mean())
-        return cls(
-            coverage_ratio=guarded,
-            fccov=float(guarded < COVERAGE - MISSED),
-            alarms=float(len(later)),
-            false_alarm=float(bool(later) and coverage >= COVERAGE),
-            uncapped_ratio=answer.uncapped_ratio,
-        )
+def _guard_measures(run: Truth, answer: Answer, watched: int, coverage: float | None) -> Means:
+    at_s = answer.converged_at_s
+    if answer.alarms_s is None:
+        return {}
+    if at_s is None:
+        return {"guarded_fccov": 0.0}
+    later = sorted(time_s for time_s in answer.alarms_s if time_s > at_s)
+    found: Means = {"alarms": float(len(later)), "uncapped_ratio": answer.uncapped_ratio}
+    if coverage is None:
+        return {**found, "guarded_fccov": 0.0}
+    held = run.values_pct[watched:] <= answer.target_pct
+    if later:
+        held = held | (run.times_s[watched:] > later[0])
+    guarded = float(held.mean())
+    return {
+        **found,
+        "guarded_coverage_ratio": guarded,
+        "guarded_fccov": float(guarded < COVERAGE - MISSED),
+        "false_alarm": float(bool(later) and coverage >= COVERAGE),
+    }
 
 
 # ---- averages ----------------------------------------------------------------------------------
-
-Means = dict[str, float | None]
-"""Measure -> its mean; None where it never applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,116 +285,49 @@ def summarise(scored: Sequence[Scored]) -> Summary:
 
     Runs of one group are repeats of one configuration and not independent: they share one vote.
     """
-    rows: list[Means] = [_measures(one.score) for one in scored]
-    by_group: dict[str, list[Means]] = {}
-    family_of: dict[str, str] = {}
-    for one, row in zip(scored, rows, strict=True):
-        by_group.setdefault(one.group, []).append(row)
-        family_of.setdefault(one.group, one.family)
-    groups = {group: _means(held) for group, held in by_group.items()}
-    by_family: dict[str, list[Means]] = {}
-    for group, means in groups.items():
-        by_family.setdefault(family_of[group], []).append(means)
-    families = {family: _means(held) for family, held in by_family.items()}
+    rows = [(one.group, asdict(one.score)) for one in scored]
+    groups = _means_by(rows)
+    family_of = {one.group: one.family for one in reversed(scored)}
+    families = _means_by((family_of[group], means) for group, means in groups.items())
     macro = _means(groups.values())
-    macro[LOW_COVERAGE] = _low(scored, lambda one: one.coverage_ratio)
-    macro[LOW_GUARDED] = _low(scored, lambda one: one.guarded_coverage_ratio)
+    macro[LOW_COVERAGE] = _low(scored, "coverage_ratio")
+    macro[LOW_GUARDED] = _low(scored, "guarded_coverage_ratio")
     return Summary(
         runs=len(scored),
         macro=macro,
         by_family=_means(families.values()),
-        pooled=_means(rows),
+        pooled=_means(row for _, row in rows),
         groups=groups,
         families=families,
-        group_runs={group: len(held) for group, held in by_group.items()},
+        group_runs=Counter(group for group, _ in rows),
     )
 
 
-def _measures(one: Score) -> Means:
-    return {name: getattr(one, name) for name in MEASURES}
+def _means_by(rows: Iterable[tuple[str, Means]]) -> dict[str, Means]:
+    held: dict[str, list[Means]] = {}
+    for name, row in rows:
+        held.setdefault(name, []).append(row)
+    return {name: _means(some) for name, some in held.items()}
 
 
 def _means(rows: Iterable[Means]) -> Means:
-    held = list(rows)
-    return {name: _mean(row[name] for row in held) for name in MEASURES}
+    held, means = list(rows), Means()
+    for name in MEASURES:
+        known = [value for row in held if (value := row[name]) is not None]
+        means[name] = float(np.mean(known)) if known else None
+    return means
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _low(
-    scored: Sequence[Scored], measure: Callable[[Score], float | None], share: float = 0.05
-) -> float | None:
+def _low(scored: Sequence[Scored], measure: str, share: float = 0.05) -> float | None:
     """Return the quantile of a measure over runs, every group with the same total weight."""
-    judged = [(one.group, found) for one in scored if (found := measure(one.score)) is not None]
+    judged = [
+        (one.group, found) for one in scored if (found := getattr(one.score, measure)) is not None
+    ]
     if not judged:
         return None
-    count: dict[str, int] = {}
-    for group, _ in judged:
-        count[group] = count.get(group, 0) + 1
+    count = Counter(group for group, _ in judged)
     ratios = np.array([ratio for _, ratio in judged])
     order = np.argsort(ratios)
     weight = np.cumsum(np.array([1.0 / count[group] for group, _ in judged])[order])
     place = int(np.searchsorted(weight, share * weight[-1] - 1e-12))
     return float(ratios[order][min(place, len(ratios) - 1)])
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much one rule's measure lies above another's, on the same runs."""
-
-    mean: float
-    low: float
-    high: float
-    """Bounds of the 95 % bootstrap interval."""
-
-
-def paired_difference(
-    ours: Sequence[Scored],
-    theirs: Sequence[Scored],
-    measure: Callable[[Score], float | None],
-    *,
-    draw: Literal["groups", "runs"] = "groups",
-    repeats: int = 2000,
-    seed: int = 0,
-) -> Difference | None:
-    """Return the macro difference of a measure with its interval; None where it never applies.
-
-    Args:
-        ours: One rule's scores.
-        theirs: Another's, of the same runs.
-        measure: Takes the measure from a score.
-        draw: What is drawn again, with replacement. `groups`, each with all its runs: these are
-            repeats of each other, and other groups might have been recorded. `runs`, within their
-            groups: these are independent, and the groups are what they are.
-        repeats: Bootstrap samples.
-        seed: Of the resampling.
-    """
-    other = {one.id: measure(one.score) for one in theirs}
-    by_group: dict[str, list[float]] = {}
-    for one in ours:
-        a, b = measure(one.score), other.get(one.id)
-        if a is not None and b is not None:
-            by_group.setdefault(one.group, []).append(a - b)
-    if not by_group:
-        return None
-    generator = np.random.default_rng(seed)
-    held = [np.array(values) for values in by_group.values()]
-    means = np.array([values.mean() for values in held])
-    if draw == "groups":
-        drawn = _redrawn(means, generator, repeats)
-    else:
-        drawn = np.mean([_redrawn(values, generator, repeats) for values in held], axis=0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Difference(float(means.mean()), float(low), float(high))
-
-
-def _redrawn(
-    values: NDArray[np.float64], generator: np.random.Generator, repeats: int
-) -> NDArray[np.float64]:
-    """Return the means of so many samples with replacement, shape (repeats,)."""
-    places = generator.integers(0, len(values), (repeats, len(values)))
-    means: NDArray[np.float64] = values[places].mean(axis=1)
-    return means

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,11 +19,16 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import GpuPredictError, InvalidOption, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Work = Callable[[Sequence[_Item]], list[_Result]]
+_Lost = Callable[[_Item, str], _Result]
+_Weigh = Callable[[_Item], float] | None
+_Chunk = tuple[int, Sequence[_Item]]
+"""(place of the first item, some items in a row)."""
+_Results = Iterator[tuple[int, list[_Result]]]
 
 LOCAL = "local"
 """The `--scheduler` that starts a cluster on this machine for the time of the command."""
@@ -61,14 +67,14 @@ class Where:
 
 
 def spread(
-    work: Callable[[Sequence[_Item]], list[_Result]],
+    work: _Work[_Item, _Result],
     items: Sequence[_Item],
     where: Where,
-    lost: Callable[[_Item, str], _Result],
+    lost: _Lost[_Item, _Result],
     *,
     at_once: int = 1,
-    weigh: Callable[[_Item], float] | None = None,
-) -> Iterator[tuple[int, list[_Result]]]:
+    weigh: _Weigh[_Item] = None,
+) -> _Results[_Result]:
     """Yield (place of the first item, results of some items in a row), in any order, each once.
 
     Args:
@@ -92,27 +98,19 @@ def spread(
         for place, chunk in _chunks(items, at_once):
             yield place, work(chunk)
     else:
-        yield from _side_by_side(work, _ordered(_chunks(items, at_once), weigh), workers)
+        yield from _side_by_side(work, _chunks(items, at_once, weigh), workers)
 
 
-def _chunks(items: Sequence[_Item], size: int) -> Iterator[tuple[int, Sequence[_Item]]]:
-    for place in range(0, len(items), size):
-        yield place, items[place : place + size]
-
-
-def _ordered(
-    chunks: Iterator[tuple[int, Sequence[_Item]]], weigh: Callable[[_Item], float] | None
-) -> list[tuple[int, Sequence[_Item]]]:
+def _chunks(items: Sequence[_Item], size: int, weigh: _Weigh[_Item] = None) -> list[_Chunk[_Item]]:
+    found = [(place, items[place : place + size]) for place in range(0, len(items), size)]
     if weigh is None:
-        return list(chunks)
-    return sorted(chunks, key=lambda one: -sum(map(weigh, one[1])))
+        return found
+    return sorted(found, key=lambda one: -sum(map(weigh, one[1])))
 
 
 def _side_by_side(
-    work: Callable[[Sequence[_Item]], list[_Result]],
-    chunks: Sequence[tuple[int, Sequence[_Item]]],
-    workers: int,
-) -> Iterator[tuple[int, list[_Result]]]:
+    work: _Work[_Item, _Result], chunks: Sequence[_Chunk[_Item]], workers: int
+) -> _Results[_Result]:
     others = active_children()
     pool = ProcessPoolExecutor(
         workers,
@@ -129,10 +127,9 @@ def _side_by_side(
         raise GpuPredictError(
             "a worker process was killed", "too little memory? --jobs 1"
         ) from error
-    except BaseException:  # such as Ctrl-C: nobody takes what they are working on
-        pool.shutdown(
-            wait=False, cancel_futures=True
-        )  # alone, this may never end: CPython issue 115634
+    except BaseException:  # such as Ctrl-C: nobody wants what they are working on
+        # Alone, this may never end: CPython issue 115634.
+        pool.shutdown(wait=False, cancel_futures=True)
         for worker in active_children():
             if worker not in others:
                 worker.kill()
@@ -151,8 +148,8 @@ def _interrupts_held() -> Iterator[None]:
     came: list[tuple[int, FrameType | None]] = []
     handler: Any = None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with contextlib.suppress(ValueError):  # not the main thread, which alone is told
-        handler = signal.signal(signal.SIGINT, lambda *told: came.append(told))
+    with contextlib.suppress(ValueError):  # not the main thread, which alone gets signals
+        handler = signal.signal(signal.SIGINT, lambda *caught: came.append(caught))
     try:
         yield
     finally:
@@ -179,12 +176,12 @@ def _start_worker(parent: int) -> None:
 
 
 def _on_dask(
-    work: Callable[[Sequence[_Item]], list[_Result]],
+    work: _Work[_Item, _Result],
     items: Sequence[_Item],
     where: Where,
-    lost: Callable[[_Item, str], _Result],
-    weigh: Callable[[_Item], float] | None,
-) -> Iterator[tuple[int, list[_Result]]]:
+    lost: _Lost[_Item, _Result],
+    weigh: _Weigh[_Item],
+) -> _Results[_Result]:
     """A task whose worker dies goes to another.
 
     Where four have died, each item has its turn alone: Dask blames all that waited on a worker
@@ -197,7 +194,7 @@ def _on_dask(
     with _cluster(where) as cluster, _client(cluster, where) as client:
         threads = _checked(client)
         size = max(1, min(MOST_ITEMS, -(-len(items) // (TASKS_A_THREAD * threads))))
-        chunks = _ordered(_chunks(items, size), weigh)
+        chunks = _chunks(items, size, weigh)
         futures = client.map(work, [chunk for _, chunk in chunks], pure=False, retries=_RETRIES)
         places = dict(zip(futures, chunks, strict=True))
         del futures  # a result is let go of as soon as it is here
@@ -219,10 +216,7 @@ def _on_dask(
 
 
 def _alone(
-    client: Any,
-    work: Callable[[Sequence[_Item]], list[_Result]],
-    item: _Item,
-    lost: Callable[[_Item, str], _Result],
+    client: Any, work: _Work[_Item, _Result], item: _Item, lost: _Lost[_Item, _Result]
 ) -> _Result:
     """Return the result of an item with nothing beside it on the cluster."""
     import distributed
@@ -252,7 +246,7 @@ def _cluster(where: Where) -> Any:
         n_workers=where.workers,
         threads_per_worker=1,
         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-        silence_logs=50,  # logging.CRITICAL: a killed worker is told of by us
+        silence_logs=50,  # logging.CRITICAL: a killed worker is our own message
         security=security,
         host="127.0.0.1",
     )

@@ -28,7 +28,7 @@ SHARE = Series("gpu_util_ratio", UUID)
 MEMORY = Series("memory_used_bytes", UUID)
 TOTAL_BYTES = 40 << 30
 HINT = "trace"
-"""Who says the marks."""
+"""The source that the marks name."""
 DRIVER_WINDOWS_S = (1 / 6, 0.25, 0.5, 1.0)
 """Over how long NVML averages, by device (nvmlDeviceGetUtilizationRates)."""
 POLLS_S = (0.1, 0.2, 0.5, 1.0)
@@ -47,15 +47,7 @@ class Synthetic:
 
 
 def run(scenario: str, seed: int) -> Synthetic:
-    """Return the run of a scenario and a seed.
-
-    Args:
-        scenario: A name of `SCENARIOS`.
-        seed: Any whole number from 0.
-
-    Raises:
-        UnknownName: No such scenario.
-    """
+    """Return the run of one of `SCENARIOS`, else raise `UnknownName`; seeds count from 0."""
     if scenario not in SCENARIOS:
         raise UnknownName("scenario", scenario, SCENARIOS)
     draw = np.random.default_rng([seed, list(SCENARIOS).index(scenario)])
@@ -88,19 +80,22 @@ class _Timeline:
         self.now_s = 0.0
         self.iteration_s = _log_uniform(draw, 0.08, 0.8)
         """Usual length of an iteration."""
-        self.spread = float(draw.uniform(0.03, 0.1))
+        self.spread = self.uniform(0.03, 0.1)
         """Coefficient of variation of both parts of an iteration."""
         self.marks: list[Mark] = []
         self.epochs_total: int | None = None
         self._from_s: list[NDArray[np.float64]] = []
         self._to_s: list[NDArray[np.float64]] = []
-        self._held: list[tuple[float, float]] = [(0.0, float(draw.uniform(0.3, 0.6)) * _GIB)]
+        self._held: list[tuple[float, float]] = [(0.0, self.uniform(0.3, 0.6) * _GIB)]
         """(from when, bytes of memory)."""
         self.model_bytes = _log_uniform(draw, 2.0, 24.0) * _GIB
 
     @property
     def left_s(self) -> float:
         return self.length_s - self.now_s
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.draw.uniform(low, high))
 
     # ---- parts of a run ------------------------------------------------------------------------
 
@@ -117,14 +112,10 @@ class _Timeline:
         iteration_s: float | None = None,
         stall_every: int = 0,
     ) -> None:
-        """Add iterations.
+        """Add iterations, at most until the end of the run.
 
-        Args:
-            seconds: How long; cut at the end of the run.
-            duty: Busy share of an iteration, 0..1.
-            until_duty: What it has moved to by the end.
-            iteration_s: Length of an iteration, when not the usual.
-            stall_every: One iteration in so many waits 0.2 to 2 s more; 0: none does.
+        `duty` is the busy share of an iteration, which moves to `until_duty` by the end. One
+        iteration in `stall_every` waits 0.2 to 2 s more; 0: none does.
         """
         seconds = min(seconds, self.left_s)
         if seconds <= 0.0:
@@ -151,20 +142,20 @@ class _Timeline:
 
     def lead_in(self) -> None:
         """Idle before the work, then a warm-up in which the work stutters or is compiled."""
-        self.idle(self.draw.uniform(1.0, 15.0))
-        warm_s = float(self.draw.uniform(5.0, 75.0))
+        self.idle(self.uniform(1.0, 15.0))
+        warm_s = self.uniform(5.0, 75.0)
         self.hold(0.35 * self.model_bytes)
         if self.draw.random() < 0.4:
             self.idle(0.4 * warm_s)
-            slow_s = float(self.draw.uniform(3.0, 8.0)) * self.iteration_s
-            self.work(0.6 * warm_s, float(self.draw.uniform(0.1, 0.4)), iteration_s=slow_s)
+            slow_s = self.uniform(3.0, 8.0) * self.iteration_s
+            self.work(0.6 * warm_s, self.uniform(0.1, 0.4), iteration_s=slow_s)
         else:
             every = int(self.draw.integers(2, 6))
-            self.work(warm_s, float(self.draw.uniform(0.4, 0.9)), stall_every=every)
+            self.work(warm_s, self.uniform(0.4, 0.9), stall_every=every)
         self.hold(self.model_bytes)
         if self.left_s > 0.0:  # the allocator's cache settles
-            grown = 1.0 + float(self.draw.uniform(0.0, 0.06))
-            at_s = self.now_s + min(0.2 * self.left_s, float(self.draw.uniform(10.0, 200.0)))
+            grown = 1.0 + self.uniform(0.0, 0.06)
+            at_s = self.now_s + min(0.2 * self.left_s, self.uniform(10.0, 200.0))
             self._held.append((at_s, self.model_bytes * grown))
             self.model_bytes *= grown
 
@@ -213,44 +204,46 @@ def _log_uniform(draw: np.random.Generator, low: float, high: float) -> float:
 
 def _steady(line: _Timeline) -> None:
     """Iterations with hardly a pause."""
-    gap = float(line.draw.uniform(0.0, 0.12))
+    gap = line.uniform(0.0, 0.12)
     line.work(line.left_s, 1.0 / (1.0 + gap))
 
 
 def _sawtooth(line: _Timeline) -> None:
     """Iterations about as long as the driver's window, which beats against them."""
-    iteration_s = float(line.draw.uniform(0.5, 3.3)) * line.window_s
-    line.work(line.left_s, float(line.draw.uniform(0.3, 0.85)), iteration_s=iteration_s)
+    iteration_s = line.uniform(0.5, 3.3) * line.window_s
+    line.work(line.left_s, line.uniform(0.3, 0.85), iteration_s=iteration_s)
 
 
 def _stalls(line: _Timeline) -> None:
     """A loader that now and then is late."""
     every = int(line.draw.integers(2, 17))
-    line.work(line.left_s, float(line.draw.uniform(0.6, 0.97)), stall_every=every)
+    line.work(line.left_s, line.uniform(0.6, 0.97), stall_every=every)
 
 
-def _epochs(line: _Timeline, train: float, validation: float) -> None:
-    """Epochs of training, validation and a checkpoint; the first one is slower."""
-    draw = line.draw
-    epoch_s = min(_log_uniform(draw, 40.0, 600.0), line.length_s / 3)
-    validation_s = float(draw.uniform(0.08, 0.25)) * epoch_s
-    checkpoint_s = float(draw.uniform(1.0, 12.0))
+def _epochs(
+    line: _Timeline, training: tuple[float, float], validating: tuple[float, float]
+) -> None:
+    """Epochs of training, validation and a checkpoint, at such duties; the first one is slower."""
+    train, validation = line.uniform(*training), line.uniform(*validating)
+    epoch_s = min(_log_uniform(line.draw, 40.0, 600.0), line.length_s / 3)
+    validation_s = line.uniform(0.08, 0.25) * epoch_s
+    checkpoint_s = line.uniform(1.0, 12.0)
     train_s = max(0.2 * epoch_s, epoch_s - validation_s - checkpoint_s)
-    first = float(draw.uniform(1.0, 1.5))
+    first = line.uniform(1.0, 1.5)
     cycle_s = train_s + validation_s + checkpoint_s
     total = max(2, 1 + int((line.left_s - first * train_s - cycle_s + train_s) // cycle_s))
-    validating = line.model_bytes * float(draw.uniform(0.9, 1.25))
+    held_bytes = line.model_bytes * line.uniform(0.9, 1.25)
     line.epochs_total = total
     line.marks.append(Progress(line.now_s, "epoch", 0.0, float(total), HINT))
     for epoch in range(1, total + 1):
-        jitter = float(draw.normal(1.0, 0.01))
+        jitter = float(line.draw.normal(1.0, 0.01))
         line.marks.append(Phase(line.now_s, "train", HINT))
         if epoch == 1:
             line.work(first * train_s, 0.8 * train)
         else:
             line.work(jitter * train_s, train)
         line.marks.append(Phase(line.now_s, "validation", HINT))
-        line.hold(max(validating, line.model_bytes))  # the cache keeps what validation needed
+        line.hold(max(held_bytes, line.model_bytes))  # the cache keeps what validation needed
         line.work(jitter * validation_s, validation)
         line.marks.append(Phase(line.now_s, "checkpoint", HINT))
         line.idle(checkpoint_s)
@@ -259,64 +252,49 @@ def _epochs(line: _Timeline, train: float, validation: float) -> None:
     line.length_s = line.now_s  # the run ends with its last epoch
 
 
-def _epoch_low(line: _Timeline) -> None:
-    """Validation uses less than training."""
-    _epochs(line, float(line.draw.uniform(0.7, 0.98)), float(line.draw.uniform(0.2, 0.6)))
-
-
-def _epoch_high(line: _Timeline) -> None:
-    """Validation uses more than training."""
-    _epochs(line, float(line.draw.uniform(0.35, 0.75)), float(line.draw.uniform(0.85, 0.99)))
-
-
 def _phase(line: _Timeline) -> None:
     """Two or three regimes that never come back."""
-    draw = line.draw
-    parts = int(draw.integers(2, 4))
-    cuts_s = np.sort(draw.uniform(0.12, 0.88, parts - 1)) * line.length_s
-    duty = float(draw.uniform(0.2, 0.97))
+    parts = int(line.draw.integers(2, 4))
+    cuts_s = np.sort(line.draw.uniform(0.12, 0.88, parts - 1)) * line.length_s
+    duty = line.uniform(0.2, 0.97)
     for end_s in [*cuts_s.tolist(), line.length_s]:
         line.work(end_s - line.now_s, duty)
         before = duty
         while abs(duty - before) < 0.15:
-            duty = float(draw.uniform(0.2, 0.97))
-        line.hold(line.model_bytes * float(draw.uniform(0.9, 1.4)))
+            duty = line.uniform(0.2, 0.97)
+        line.hold(line.model_bytes * line.uniform(0.9, 1.4))
 
 
 def _drift(line: _Timeline) -> None:
     """Use that moves slowly from the first minute to the last."""
-    draw = line.draw
-    moved = float(draw.uniform(0.12, 0.3)) * (1.0 if draw.random() < 0.5 else -1.0)
+    moved = line.uniform(0.12, 0.3) * (1.0 if line.draw.random() < 0.5 else -1.0)
     low, high = max(0.2, 0.2 - moved), min(0.97, 0.97 - moved)
-    duty = float(draw.uniform(low, high))
+    duty = line.uniform(low, high)
     line.work(line.left_s, duty, until_duty=duty + moved)
 
 
 def _rl(line: _Timeline) -> None:
     """Rollouts that hardly use the device, then updates that do."""
-    draw = line.draw
-    rollout_s, update_s = float(draw.uniform(4.0, 45.0)), float(draw.uniform(3.0, 25.0))
-    rolling, updating = float(draw.uniform(0.05, 0.35)), float(draw.uniform(0.8, 0.99))
+    rollout_s, update_s = line.uniform(4.0, 45.0), line.uniform(3.0, 25.0)
+    rolling, updating = line.uniform(0.05, 0.35), line.uniform(0.8, 0.99)
     while line.left_s > 1e-6:
-        line.work(rollout_s * float(draw.normal(1.0, 0.05)), rolling)
-        line.work(update_s * float(draw.normal(1.0, 0.05)), updating)
+        line.work(rollout_s * float(line.draw.normal(1.0, 0.05)), rolling)
+        line.work(update_s * float(line.draw.normal(1.0, 0.05)), updating)
 
 
 def _notebook(line: _Timeline) -> None:
     """Someone works by hand: bursts, and pauses to think."""
-    draw = line.draw
     while line.left_s > 1e-6:
-        line.work(float(draw.uniform(20.0, 180.0)), float(draw.uniform(0.5, 0.97)))
-        line.idle(float(draw.lognormal(math.log(25.0), 1.0)))
+        line.work(line.uniform(20.0, 180.0), line.uniform(0.5, 0.97))
+        line.idle(float(line.draw.lognormal(math.log(25.0), 1.0)))
 
 
 def _rare_heavy(line: _Timeline) -> None:
     """A light base with rare bursts at full use, such as a large evaluation."""
-    draw = line.draw
-    base = 0.8 * float(draw.uniform(0.35, 0.75))
-    every_s = float(draw.uniform(0.1, 0.22)) * line.length_s
-    burst_s = float(draw.uniform(0.008, 0.03)) * line.length_s
-    heavier = line.model_bytes * float(draw.uniform(1.0, 1.3))
+    base = 0.8 * line.uniform(0.35, 0.75)
+    every_s = line.uniform(0.1, 0.22) * line.length_s
+    burst_s = line.uniform(0.008, 0.03) * line.length_s
+    heavier = line.model_bytes * line.uniform(1.0, 1.3)
     while line.left_s > 1e-6:
         line.work(every_s, base)
         line.hold(heavier)
@@ -328,8 +306,8 @@ SCENARIOS: dict[str, Callable[[_Timeline], None]] = {
     "steady": _steady,
     "sawtooth": _sawtooth,
     "stalls": _stalls,
-    "epoch_vlow": _epoch_low,
-    "epoch_vhigh": _epoch_high,
+    "epoch_vlow": lambda line: _epochs(line, (0.7, 0.98), (0.2, 0.6)),
+    "epoch_vhigh": lambda line: _epochs(line, (0.35, 0.75), (0.85, 0.99)),
     "phase": _phase,
     "drift": _drift,
     "rl": _rl,

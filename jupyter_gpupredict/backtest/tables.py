@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.backtest.baselines import BASELINES
+from jupyter_gpupredict.backtest.run import BASELINES
 from jupyter_gpupredict.backtest.score import (
     COVERAGE,
     LOW_COVERAGE,
@@ -56,33 +56,28 @@ LEGEND = (
 
 
 def by_rule(summaries: Mapping[str, Summary], part: str = "macro") -> str:
-    """Return one line for each rule.
-
-    Args:
-        summaries: Rule -> its averages.
-        part: `macro`, `by_family` or `pooled`.
-    """
-    return _table(
-        "rule",
-        [(marked(rule), one.runs, _part(one, part)) for rule, one in summaries.items()],
-    )
+    """Return one line for each rule; `part` is `macro`, `by_family` or `pooled`."""
+    rows = [(marked(rule), one.runs, getattr(one, part)) for rule, one in summaries.items()]
+    return table("rule", rows)
 
 
-def by_group(summaries: Mapping[str, Summary], measures: Sequence[str]) -> str:
-    """Return one line for each group and, side by side, every rule's figures."""
-    return _crossed("group", {rule: one.groups for rule, one in summaries.items()}, measures)
-
-
-def by_family(summaries: Mapping[str, Summary], measures: Sequence[str]) -> str:
-    """Return one line for each family and, side by side, every rule's figures."""
-    return _crossed("family", {rule: one.families for rule, one in summaries.items()}, measures)
-
-
-def groups_of(summary: Summary) -> str:
-    """Return one line for each group with every measure of one rule."""
-    return _table(
-        "group",
-        [(group, summary.group_runs[group], means) for group, means in summary.groups.items()],
+def by_group(
+    summaries: Mapping[str, Summary], measures: Sequence[str], part: str = "groups"
+) -> str:
+    """Return one line for each group (or of `families`) and, side by side, every rule's figures."""
+    known = {key: (heading, places) for key, heading, places in COLUMNS + GUARD_COLUMNS}
+    held = {rule: getattr(one, part) for rule, one in summaries.items()}
+    names = dict.fromkeys(name for means in held.values() for name in means)
+    pairs = [(measure, rule) for measure in measures for rule in held]
+    return grid(
+        [
+            "group" if part == "groups" else "family",
+            *(f"{marked(rule)} {known[measure][0]}" for measure, rule in pairs),
+        ],
+        [
+            [name, *(_figure(held[rule].get(name, {}).get(m), known[m][1]) for m, rule in pairs)]
+            for name in names
+        ],
     )
 
 
@@ -107,27 +102,27 @@ def as_json(report: Report) -> dict[str, Any]:
         "coverage_target": COVERAGE,
         "missed_below": round(COVERAGE - MISSED, 9),
         "rules": {
-            rule: {
-                "knows_length": marked(rule) != rule,
-                "runs": summary.runs,
-                "macro": summary.macro,
-                "by_family": summary.by_family,
-                "pooled": summary.pooled,
-                "groups": {
-                    group: {"runs": summary.group_runs[group], **means}
-                    for group, means in summary.groups.items()
-                },
-                "families": summary.families,
-                "errors": _errors(report.outcomes(rule)),
-                "answers": [_answer(outcome) for outcome in report.outcomes(rule)],
-            }
+            rule: _rule_as_json(rule, summary, report.outcomes(rule))
             for rule, summary in summaries(report).items()
         },
     }
 
 
-def _errors(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
-    return [{"id": one.scored.id, "error": one.error} for one in outcomes if one.error]
+def _rule_as_json(rule: str, summary: Summary, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "knows_length": marked(rule) != rule,
+        "runs": summary.runs,
+        "macro": summary.macro,
+        "by_family": summary.by_family,
+        "pooled": summary.pooled,
+        "groups": {
+            group: {"runs": summary.group_runs[group], **means}
+            for group, means in summary.groups.items()
+        },
+        "families": summary.families,
+        "errors": [{"id": one.scored.id, "error": one.error} for one in outcomes if one.error],
+        "answers": [_answer(outcome) for outcome in outcomes],
+    }
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:
@@ -147,12 +142,7 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
 
 
 ROW_KINDS = {
-    "trace": "text",
-    "rule": "text",
-    "group": "text",
-    "family": "text",
-    "problem": "text",
-    "state": "text",
+    **dict.fromkeys(("trace", "rule", "group", "family", "problem", "state"), "text"),
     "converged_at_s": "number",
     "target_pct": "whole",
     "mean_pct": "number",
@@ -160,85 +150,50 @@ ROW_KINDS = {
     "alarm_times_s": "[number]",
     **{f"score_{measure}": "number" for measure in MEASURES},
 }
-"""Column of a row -> what is in it, as `columns.ParquetRows` has it."""
+"""Column of a row -> what is in it, as `files.row_file` takes it."""
 
 
 def as_rows(report: Report) -> list[dict[str, Any]]:
     """Return one row for each run and rule, and one for each trace that was left out."""
     rows = []
-    for one in report.taken:
+    for one in report.results:
         if not one.outcomes:
             why = one.problem or "the device was never used"
             rows.append({**dict.fromkeys(ROW_KINDS), "trace": one.id, "problem": why})
         for outcome in one.outcomes:
-            told = _answer(outcome)
-            told |= {f"score_{name}": value for name, value in told.pop("score").items()}
-            told |= {"trace": told.pop("id"), "alarm_times_s": told.pop("alarms")}
-            told |= {"rule": outcome.rule, "problem": outcome.error}
-            rows.append({name: told[name] for name in ROW_KINDS})
+            row = _answer(outcome)
+            row |= {f"score_{name}": value for name, value in row.pop("score").items()}
+            row |= {"trace": row.pop("id"), "alarm_times_s": row.pop("alarms")}
+            row |= {"rule": outcome.rule, "problem": outcome.error}
+            rows.append({name: row[name] for name in ROW_KINDS})
     return rows
 
 
-def _part(summary: Summary, part: str) -> Means:
-    parts = {
-        "macro": summary.macro,
-        "by_family": summary.by_family,
-        "pooled": summary.pooled,
-    }
-    return parts[part]
-
-
-def _table(first: str, rows: Sequence[tuple[str, int, Means]]) -> str:
+def table(first: str, rows: Sequence[tuple[str, int, Means]]) -> str:
+    """Return one line for each (name, number of runs, means); `first` heads the names."""
     guarded = any(means.get("alarms") is not None for _, _, means in rows)
-    columns = [
-        column
-        for column in COLUMNS + (GUARD_COLUMNS if guarded else ())
-        if any(column[0] in means for _, _, means in rows)
-    ]
+    every = COLUMNS + (GUARD_COLUMNS if guarded else ())
+    columns = [one for one in every if any(one[0] in means for _, _, means in rows)]
     return grid(
         [first, "n", *(heading for _, heading, _ in columns)],
         [
-            [name, str(count), *(figure(means.get(key), places) for key, _, places in columns)]
+            [name, str(count), *(_figure(means.get(key), places) for key, _, places in columns)]
             for name, count, means in rows
         ],
     )
 
 
-def _crossed(first: str, held: Mapping[str, dict[str, Means]], measures: Sequence[str]) -> str:
-    known = {key: (heading, places) for key, heading, places in COLUMNS + GUARD_COLUMNS}
-    names = list(dict.fromkeys(name for means in held.values() for name in means))
-    titles = [f"{marked(rule)} {known[measure][0]}" for measure in measures for rule in held]
-    rows = [
-        [
-            name,
-            *(
-                figure(held[rule].get(name, {}).get(measure), known[measure][1])
-                for measure in measures
-                for rule in held
-            ),
-        ]
-        for name in names
-    ]
-    return grid([first, *titles], rows)
-
-
-def figure(value: float | None, places: int) -> str:
-    """Return a number for a table; a dash where there is none."""
+def _figure(value: float | None, places: int) -> str:
     return "-" if value is None else f"{value:.{places}f}"
 
 
 def grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns also line up as plain text."""
-    widths = [max(len(row[k]) for row in (titles, *rows)) for k in range(len(titles))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if k == 0 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [
-        "-" * (width + 2) if k == 0 else "-" * (width + 1) + ":" for k, width in enumerate(widths)
+    first, *others = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    lines = [
+        " | ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)])
+        for row in (titles, *rows)
     ]
-    return "\n".join([line(titles), f"|{'|'.join(rule)}|", *(line(row) for row in rows)])
+    rule = "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in others)])
+    head, *body = [f"| {line} |" for line in lines]
+    return "\n".join([head, f"|{rule}|", *body])

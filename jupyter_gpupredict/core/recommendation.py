@@ -135,7 +135,7 @@ class Recommendation:
     """UUID of the device whose share this is; empty: a distributed run's function."""
     slowdown: tuple[float, float] | None = None
     """Of an SM share: run time under it over run time on all SMs, low and high; see
-    `core.slowdown`. None where SM activity is not known."""
+    `predict.slowdown`. None where SM activity is not known."""
     capped: bool = False
     """MPS gave the run less than all SMs: there is nothing to recommend."""
     rank: int | None = None

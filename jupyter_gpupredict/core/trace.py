@@ -33,7 +33,7 @@ LARGEST_SEQ = 10**12 - 1
 """A cursor holds as many digits."""
 LONGEST_TEXT = 1 << 16
 
-_NAMESPACE = {
+NAMESPACE = {
     name: value
     for module in (metrics, series, share, recommendation, events)
     for name, value in vars(module).items()
@@ -156,11 +156,11 @@ def _reader(kind: Hashable) -> Callable[[Any], Any]:
 
 
 def _object_reader(kind: type[Any]) -> Callable[[Any], Any]:
-    hints = typing.get_type_hints(kind, localns=_NAMESPACE)
+    hints = typing.get_type_hints(kind, localns=NAMESPACE)
     readers = {name: _ranged(name, _reader(hint)) for name, hint in hints.items()}
     readers |= {
         name: functools.partial(_known, known=known)
-        for (of, name), known in _NAMES_OF.items()
+        for (of, name), known in NAMES_OF.items()
         if of is kind
     }
     rule = _RULES.get(kind)
@@ -171,7 +171,7 @@ def _object_reader(kind: type[Any]) -> Callable[[Any], Any]:
             for name, one in _typed(value, dict).items():  # noqa: B007 - told where one fails
                 if name in readers:
                     found[name] = readers[name](one)
-                    if one is None and type(found[name]) is float and name not in _MAY_BE_MISSING:
+                    if one is None and type(found[name]) is float and name not in MAY_BE_MISSING:
                         raise ValueError("it is missing")
             made = kind(**found)
         except TypeError as error:
@@ -266,9 +266,9 @@ _RANGES = {
     "_s": (-MAX_TIME_S, MAX_TIME_S),
 }
 """End of a field's name, which is its unit -> what it can hold, a little more than is right."""
-_MAY_BE_MISSING = ("peak_bytes", "covering_ratio", "mean_ratio")
+MAY_BE_MISSING = ("peak_bytes", "covering_ratio", "mean_ratio")
 """Single numbers that null stands for: before the first reading, and of an empty window."""
-_NAMES_OF: dict[tuple[type, str], Collection[str]] = {
+NAMES_OF: dict[tuple[type, str], Collection[str]] = {
     (series.Series, "metric"): METRICS,
     (recommendation.Recommendation, "metric"): METRICS,
     (events.SessionFinished, "outcome"): ("completed", "failed", "interrupted", "stopped"),

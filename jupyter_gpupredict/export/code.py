@@ -30,7 +30,7 @@ def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
     Cells that never ran are left out; in a notebook without any count, all are taken as they stand.
 
     Raises:
-        InvalidOption: The file cannot be read, or is no notebook.
+        InvalidOption: The file cannot be read, or is not a notebook.
     """
     try:
         raw = read_given(path)
@@ -43,7 +43,7 @@ def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
     except TraceError as error:
         raise InvalidOption(error.message, error.hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidOption(f"{path} is no notebook", "a file that Jupyter saved") from error
+        raise InvalidOption(f"{path} is not a notebook", "a file that Jupyter saved") from error
     return in_order(taken)
 
 

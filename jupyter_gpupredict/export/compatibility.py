@@ -1,102 +1,124 @@
-"""What goes with what: capabilities carried against capabilities needed, and one table of reasons.
+"""What goes with what: the adapters, and capabilities carried against capabilities needed.
 
-A pair is supported when the workload carries all that the sharing backend needs. `REASONS` puts a
-refusal in the platform's own terms; a pair that is in no line of it is refused in general ones.
+A pair is supported when the workload carries all that the sharing backend needs. Both may put a
+refusal in their own terms; one that they have no words for is refused in general ones.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.export.deployment import Capability
+from jupyter_gpupredict import registry
+from jupyter_gpupredict.export.deployment import Capability, Sharing, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from jupyter_gpupredict.export.deployment import Sharing, Workload
+    from jupyter_gpupredict.export.findings import Manifest
 
-FEATURES = {
-    Capability.HOST_IPC: "kubernetes.podspec-hostipc",
-    Capability.HOST_PATH: "kubernetes.podspec-volumes-hostpath",
-    Capability.NODE_SELECTOR: "kubernetes.podspec-nodeselector",
-    Capability.SCHEDULER_NAME: "kubernetes.podspec-schedulername",
-    Capability.RUNTIME_CLASS: "kubernetes.podspec-runtimeclassname",
-    Capability.TOLERATIONS: "kubernetes.podspec-tolerations",
-}
-"""Capability -> the flag of Knative's config-features that switches it on."""
-_FISSION = (
-    "Fission's admission refuses host IPC and host paths, and newdeploy ignores the function's pod "
-    "spec"
-)
-_OPENFAAS = "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings"
-_CLOUDRUN = "Cloud Run gives a whole GPU: it neither shares one nor runs an MPS daemon"
-_ECS = "ECS divides a GPU by fields of its own"
-_WHOLE = "a whole GPU needs no share; none is for Cloud Run, which cannot divide one"
-_FASTPOD = "a FaSTPod's GPU is divided by its own annotations"
-_LOCAL = "a local run asks no scheduler: it is divided by the MPS daemon of its machine"
-REASONS: Mapping[tuple[str, str], str] = {
-    ("knative", "dra"): "a Knative Service has no resource claims",
-    ("kserve", "dra"): "a KServe predictor becomes a Knative Service, which has no resource claims",
-    ("nuclio", "dra"): "Nuclio's function spec has no resource claims",
-    ("nuclio", "kai"): "Nuclio's function spec has no scheduler name",
-    ("nuclio", "volcano"): "Nuclio's function spec has no scheduler name",
-    ("fission", "*"): _FISSION,
-    ("openfaas", "*"): _OPENFAAS,
-    ("cloudrun", "*"): _CLOUDRUN,
-    ("ecs", "*"): _ECS,
-    ("fastpod", "*"): _FASTPOD,
-    ("local", "*"): _LOCAL,
-    ("*", "none"): _WHOLE,
-    ("*", "ecs-mps"): "the fields are those of an ECS task definition",
-    ("*", "fast-gshare"): "the annotations are those of a FaSTPod",
-    ("*", "mps-v3"): "the file starts an MPS daemon on one machine, which a cluster does not do",
-}
-"""(workload, sharing) -> why they do not go together; `*` stands for any other."""
+EXPRESSES = ("sm_pct", "time_pct", "memory_mib", "timeout_s")
+"""What a pair can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """All workloads and sharing backends by name, third parties' among them."""
+
+    workloads: Mapping[str, Workload]
+    sharings: Mapping[str, Sharing]
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Yield the documents that they write."""
+        for workload in self.workloads.values():
+            yield from workload.manifests
+        for sharing in self.sharings.values():
+            yield from sharing.manifests
+
+    def refusal(self, workload: str, sharing: str, features: Iterable[str] = ()) -> str:
+        """Return why a pair does not go together; empty when it does."""
+        runs, divides = self.workloads[workload], self.sharings[sharing]
+        missing = divides.needs - carried(runs, features)
+        if not missing:
+            return ""
+        if missing <= set(runs.switchable):
+            flags = ",".join(sorted(runs.switchable[one] for one in missing))
+            return (
+                f"needs {_words(missing)}, which a stock Knative switches off; where it is on, "
+                f"say so with --knative-features {flags}"
+            )
+        own = dict(runs.refuses)
+        reasons = (own.get(sharing), divides.refuses, own.get("*"))
+        general = f"{workload} cannot carry {_words(missing)}"
+        return next((reason for reason in reasons if reason), general)
+
+    def nearest(self, workload: str, sharing: str) -> str:
+        """Return the nearest supported pair: the same workload first, then the same sharing.
+
+        Of several, one that applies the same kinds of figures.
+        """
+        wanted = self.sharings[sharing].expresses
+        others = [name for name in self.sharings if not self.refusal(workload, name)]
+        if others:
+            best = max(others, key=lambda name: len(wanted & self.sharings[name].expresses))
+            return f"{workload} with {best}"
+        return next(
+            (f"{one} with {sharing}" for one in self.workloads if not self.refusal(one, sharing)),
+            "none",
+        )
+
+
+def adapters() -> Adapters:
+    """Return every registered adapter.
+
+    Raises:
+        ConfigError: A third party's adapter does not import.
+    """
+    return Adapters(_made("workloads", Workload), _made("sharing", Sharing))
+
+
+def _made(kind: str, protocol: type) -> dict[str, Any]:
+    """Return one of each; one that does not inherit the protocol gets its defaults, too."""
+    found = {}
+    for name in registry.names(kind):
+        adapter = registry.load(kind, name)
+        if protocol not in adapter.__mro__:
+            adapter = types.new_class(adapter.__name__, (adapter, protocol))
+        found[name] = adapter()
+    return found
 
 
 def carried(workload: Workload, features: Iterable[str]) -> frozenset[Capability]:
     """Return what a workload carries where its platform has these feature flags on."""
     allowed = set(features)
-    on = {one for one in workload.switchable if FEATURES.get(one) in allowed}
+    on = {one for one, flag in workload.switchable.items() if flag in allowed}
     return workload.carries | on
 
 
-def refusal(
-    names: tuple[str, str], workload: Workload, sharing: Sharing, features: Iterable[str] = ()
-) -> str:
-    """Return why a pair does not go together; empty when it does."""
-    missing = sharing.needs - carried(workload, features)
-    if not missing:
-        return ""
-    if missing <= workload.switchable:
-        flags = sorted(FEATURES[one] for one in missing)
-        return (
-            f"needs {_words(missing)}, which a stock Knative switches off; where it is on, say so "
-            f"with --knative-features {','.join(flags)}"
-        )
-    for key in (names, ("*", names[1]), (names[0], "*")):
-        if key in REASONS:
-            return REASONS[key]
-    return f"{names[0]} cannot carry {_words(missing)}"
+def targets() -> list[dict[str, Any]]:
+    """Return every pair of workload and sharing backend, with the reason where it is refused.
 
-
-def nearest(
-    workload: str, sharing: str, workloads: Mapping[str, Workload], sharings: Mapping[str, Sharing]
-) -> str:
-    """Return the nearest supported pair in words: the same workload first, then the same sharing.
-
-    Of several, one that applies the same kinds of figures.
+    `default` marks the backend that is meant where none is named.
     """
-    wanted = sharings[sharing].expresses
-
-    def fits(w: str, s: str) -> bool:
-        return not refusal((w, s), workloads[w], sharings[s])
-
-    others = [name for name in sharings if fits(workload, name)]
-    if others:
-        best = max(others, key=lambda name: len(wanted & sharings[name].expresses))
-        return f"{workload} with {best}"
-    return next((f"{w} with {sharing}" for w in workloads if fits(w, sharing)), "none")
+    known = adapters()
+    pairs = []
+    for workload, runs in known.workloads.items():
+        for sharing, divides in known.sharings.items():
+            reason = known.refusal(workload, sharing)
+            timed = {"timeout_s"} if Capability.TIME_LIMIT in runs.carries else set()
+            can = divides.expresses | timed
+            pairs.append(
+                {
+                    "workload": workload,
+                    "sharing": sharing,
+                    "supported": not reason,
+                    "reason": reason,
+                    "expresses": [one for one in EXPRESSES if one in can and not reason],
+                    "default": sharing == runs.sharing,
+                }
+            )
+    return pairs
 
 
 def _words(missing: Iterable[Capability]) -> str:

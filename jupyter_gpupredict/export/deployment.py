@@ -7,9 +7,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from jupyter_gpupredict.core.options import option, options_of, required
+from jupyter_gpupredict.export.findings import PodRules
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from jupyter_gpupredict.export.findings import Manifest
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -96,6 +100,8 @@ class ExportRequest:
     accelerator: str = option("nvidia-l4", "the accelerator to ask Cloud Run for", longest=100)
     force: bool = option(False, "insist on what is refused, and have it stamped")
     overwrite: bool = option(False, "replace files that are there")
+    scheduled: bool = True
+    """As `Workload.scheduled`; no option."""
 
     @classmethod
     def of(cls, **options: Any) -> ExportRequest:
@@ -269,6 +275,24 @@ class SharePatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosting:
+    """What the function's folder and image hold so that a workload can run it."""
+
+    deploy: str = ""
+    """The command that deploys the folder; empty: `kubectl apply` of the first manifest."""
+    adapters: tuple[str, ...] = ()
+    """Names of adapters that call the function in the workload's way; none: `handler.py`."""
+    rank_adapters: tuple[str, ...] = ()
+    """More of them for a run of several ranks."""
+    serves: bool = False
+    """Its container listens, and does not run to its end."""
+    requirement: str = ""
+    """The line of `requirements.txt` without which its platform does not start the image."""
+    packages: tuple[tuple[str, str], ...] = ()
+    """Debian packages of the image, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One file to write."""
 
@@ -283,34 +307,64 @@ class Document:
     """YAML documents of the same file that come before the content."""
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a workload writes down: figures, as the user asks, with what the sharing adds."""
+
+    figures: Figures
+    request: ExportRequest
+    patch: SharePatch
+
+    @property
+    def image(self) -> str:
+        """The image to run."""
+        return image(self.figures, self.request)
+
+
 def image(figures: Figures, request: ExportRequest) -> str:
     """Return the image to run; a placeholder where the user named none."""
     return request.image or f"registry.example.com/{figures.name}:0.1.0"
 
 
 class Workload(Protocol):
-    """What runs the exported function."""
+    """What runs the exported function. Whoever inherits gets the defaults."""
 
     carries: frozenset[Capability]
-    switchable: frozenset[Capability]
-    """What its platform can do and switches off, unless the user says that theirs has it on."""
-    restricts: frozenset[Restriction]
-    max_run_s: int | None
+    switchable: Mapping[Capability, str] = {}
+    """What its platform can do and switches off, with the flag that the user says is on."""
+    restricts: frozenset[Restriction] = frozenset()
+    max_run_s: int | None = None
     """Longest run that a stock platform allows; None: any."""
+    sharing: str = "device-plugin"
+    """The sharing backend where none is named."""
+    refuses: Sequence[tuple[str, str]] = ()
+    """Sharing backend, or `*` for any, and why it cannot carry what that needs."""
+    scheduled: bool = True
+    """A scheduler chooses the machine, and mounts what the function needs."""
+    hosting: Hosting = Hosting()
+    """What the function's folder and image hold for it."""
+    manifests: Sequence[Manifest] = ()
+    """The documents it writes, with their schemas and rules; `validate` judges by these."""
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the files of this workload with the sharing backend's patch applied."""
+        ...
 
 
-class Sharing(Protocol):
-    """How the function's GPU is divided."""
+class Sharing(PodRules, Protocol):
+    """How the function's GPU is divided. Whoever inherits gets the defaults."""
 
     needs: frozenset[Capability]
-    restricts: frozenset[Restriction]
+    restricts: frozenset[Restriction] = frozenset()
     expresses: frozenset[str]
     """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
+    refuses: str = ""
+    """Why it does not go with a workload that carries too little; empty: what is missing."""
+    as_root: bool = False
+    """Its MPS daemon runs as root, so its clients have to."""
+    manifests: Sequence[Manifest] = ()
+    """The documents beside the workload, as `Workload.manifests`."""
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what a workload must carry so that the share is applied."""
+        ...

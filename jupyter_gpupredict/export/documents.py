@@ -181,7 +181,7 @@ def _toml(table: dict[str, Json], path: tuple[str, ...]) -> Iterator[str]:
             yield f"[{'.'.join(_toml_key(part) for part in path)}]"
         for key, value in values.items():
             if not isinstance(value, str):
-                raise Unrepresentable(f"{key} is no text", "this file holds text alone")
+                raise Unrepresentable(f"{key} is not text", "this file holds nothing else")
             yield f"{_toml_key(key)} = {_toml_text(value)}"
         yield ""
     for key, inner in table.items():

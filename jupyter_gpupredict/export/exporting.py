@@ -1,35 +1,27 @@
-"""A run written as a function folder, and what goes with what."""
+"""A run written as a function folder: workload, sharing backend and figures composed."""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOption, Refused
 from jupyter_gpupredict.export.code import up_to_measured
-from jupyter_gpupredict.run.stored import with_verified
+from jupyter_gpupredict.export.compatibility import adapters, carried
+from jupyter_gpupredict.export.deployment import Capability, ExportRequest, Plan, Workload
+from jupyter_gpupredict.run import with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.export.deployment import CodeRequest, Document
-
-SHARING = "device-plugin"
-DEFAULT_SHARING = {
-    "local": "mps",
-    "ecs": "ecs-mps",
-    "fastpod": "fast-gshare",
-    "cloudrun": "none",
-}
-"""Workload -> the sharing backend that is meant when none is named, where it is not `SHARING`."""
-
-EXPRESSES = ("sm_pct", "time_pct", "memory_mib", "timeout_s")
-"""What a pair can carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +57,8 @@ def export_run(
     Raises:
         UnknownName, InvalidOption, ExportError: One clear line; nothing is written.
     """
-    from jupyter_gpupredict.core.errors import Refused
-    from jupyter_gpupredict.export.deployment import ExportRequest
     from jupyter_gpupredict.export.documents import render
     from jupyter_gpupredict.export.function.writing import check, destination, publish
-    from jupyter_gpupredict.export.manifest import compose
 
     if run.capped:
         raise Refused(
@@ -77,25 +66,83 @@ def export_run(
             "measure the cell without --mps-percentage",
         )
     request = ExportRequest.of(**options)
-    usual = DEFAULT_SHARING.get(request.workload, SHARING)
-    request = replace(request, sharing=request.sharing or usual)
-    registry.load("workloads", request.workload)  # an unknown name is refused before anything else
+    runs = registry.load("workloads", request.workload)  # an unknown name is refused first
+    usual = str(getattr(runs, "sharing", Workload.sharing))
+    request = dataclasses.replace(request, sharing=request.sharing or usual)
     registry.load("sharing", request.sharing)
     run = with_verified(run)
     if code is not None:
         code = up_to_measured(code, run.started.code_hash)
-    composed = compose(run, request, _made("workloads"), _made("sharing"), __version__, code)
-    texts = {document.path: render(document) for document in composed.documents}
+    written, warnings = _compose(run, request, code)
+    texts = {document.path: render(document) for document in written}
     if before_write is not None:
         before_write(texts)
     if dry_run:
-        _try(composed.documents, texts, code)
-        return ExportOutcome((), texts, composed.warnings)
+        _try(written, texts, code)
+        return ExportOutcome((), texts, warnings)
     with destination(Path(request.output)) as to:
-        check(to, composed.documents, overwrite=request.overwrite)
-        _try(composed.documents, texts, code)
-        paths = publish(to, composed.documents, overwrite=request.overwrite)
-    return ExportOutcome(paths, texts, composed.warnings)
+        check(to, written, overwrite=request.overwrite)
+        _try(written, texts, code)
+        paths = publish(to, written, overwrite=request.overwrite)
+    return ExportOutcome(paths, texts, warnings)
+
+
+def _compose(
+    run: Run, request: ExportRequest, code: CodeRequest | None
+) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+    """Return the checked documents of a folder, and warnings.
+
+    Raises:
+        Incompatible: The pair does not go together; the nearest one is named.
+        Refused: The run's data needs the user to insist, or the pair cannot carry it.
+        Unrepresentable: The target has no way to say this figure.
+        InvalidOption: Something the pair needs was not given.
+        ExportError: A rendered document breaks a rule (a bug of ours): nothing is written.
+    """
+    from jupyter_gpupredict.export.figures import bounded
+    from jupyter_gpupredict.export.figures import figures as make_figures
+    from jupyter_gpupredict.export.function.package import folder
+    from jupyter_gpupredict.export.stamps import applied
+    from jupyter_gpupredict.export.validating import check
+
+    known = adapters()
+    workload, sharing = known.workloads[request.workload], known.sharings[request.sharing]
+    names = (request.workload, request.sharing)
+    if reason := known.refusal(*names, request.knative_features):
+        near = known.nearest(*names)
+        raise Incompatible(f"{' with '.join(names)}: {reason}", f"nearest: {near}")
+    carries = carried(workload, request.knative_features)
+    if request.node_selector and Capability.NODE_SELECTOR not in carries:
+        raise InvalidOption(f"{request.workload} holds no node selector", "leave it out")
+    request = dataclasses.replace(request, scheduled=workload.scheduled)
+    figures = bounded(
+        make_figures(run, request, __version__),
+        request,
+        workload.restricts | sharing.restricts,
+        workload.max_run_s,
+        request.accelerator if Capability.WHOLE_GPU in carries else None,
+    )
+    patch = sharing.patch(figures, request)
+    origin = figures.time_from if patch.basis == "time_share" else figures.sm_from
+    figures = dataclasses.replace(figures, share_from=origin)
+    manifests = workload.render(Plan(figures, request, patch))
+    if findings := check(manifests, figures, request, known):
+        first = findings[0]
+        raise ExportError(f"{first.file} breaks rule {first.rule}: {first.message}", "not written")
+    basis = applied(figures, patch.basis)
+    forced = list(figures.warnings) if request.force else []
+    written, notes = folder(
+        manifests,
+        run,
+        figures,
+        request,
+        basis,
+        forced,
+        code,
+        workload.hosting,
+        as_root=sharing.as_root,
+    )
+    return written, (*figures.warnings, *patch.comments, *notes)
 
 
 def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequest | None) -> None:
@@ -105,8 +152,7 @@ def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequ
         TrialFailed: It does not import.
     """
     from jupyter_gpupredict.export.function.secrets import environment_names
-    from jupyter_gpupredict.export.function.trial import trial
-    from jupyter_gpupredict.export.function.writing import destination, publish
+    from jupyter_gpupredict.export.function.writing import destination, publish, trial
 
     if code is None or not code.tried:
         return
@@ -115,37 +161,3 @@ def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequ
         with destination(Path(folder)) as to:
             publish(to, documents, overwrite=False)
         trial(Path(folder), {n for one in sources for n in environment_names(ast.parse(one))})
-
-
-def targets() -> list[dict[str, Any]]:
-    """Return every pair of workload and sharing backend, with the reason where it is refused.
-
-    `default` marks the backend that is meant where none is named.
-    """
-    from jupyter_gpupredict.export import compatibility
-    from jupyter_gpupredict.export.deployment import Capability
-
-    workloads, sharings = _made("workloads"), _made("sharing")
-    pairs = []
-    for workload, runs in workloads.items():
-        usual = DEFAULT_SHARING.get(workload, SHARING)
-        for sharing, divides in sharings.items():
-            reason = compatibility.refusal((workload, sharing), runs, divides)
-            timed = Capability.TIME_LIMIT in runs.carries
-            can = divides.expresses | ({"timeout_s"} if timed else set())
-            expresses = [one for one in EXPRESSES if one in can]
-            pairs.append(
-                {
-                    "workload": workload,
-                    "sharing": sharing,
-                    "supported": not reason,
-                    "reason": reason,
-                    "expresses": [] if reason else expresses,
-                    "default": sharing == usual,
-                }
-            )
-    return pairs
-
-
-def _made(kind: str) -> dict[str, Any]:
-    return {name: registry.load(kind, name)() for name in registry.names(kind)}

@@ -6,14 +6,15 @@ caps, and the share of the time, which HAMi and Volcano cap. A backend takes the
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal
 
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
-from jupyter_gpupredict.export.deployment import Figures
-from jupyter_gpupredict.export.function.naming import IMAGE, slug
+from jupyter_gpupredict.export.deployment import Figures, Restriction
+from jupyter_gpupredict.export.function.container import IMAGE, slug
 from jupyter_gpupredict.predict.memory import MARGIN
 
 if TYPE_CHECKING:
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 MemoryFrom = Literal["target", "observed", "user"]
 HOST_MARGIN = 1.2
 """Host memory is the peak of the resident size and a fifth more."""
+CARDS_MIB = {
+    "nvidia-l4": 23034,
+    "nvidia-rtx-pro-6000": 97887,
+    "nvidia-tesla-t4": 15360,
+    "nvidia-tesla-v100": 16384,
+    "nvidia-tesla-a100": 40960,
+    "nvidia-a100-80gb": 81920,
+    "nvidia-h100-80gb": 81559,
+    "nvidia-h200-141gb": 143771,
+}
+"""Names under which platforms offer accelerators -> memory as the driver reports it."""
+ACCELERATOR_LABELS = ("cloud.google.com/gke-accelerator", "run.googleapis.com/accelerator")
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+"""The label that GPU feature discovery puts on nodes: the model's name with hyphens."""
 
 
 def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
@@ -35,8 +50,8 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         Refused: The run's data is not what a deployment should rest on, and nobody insisted.
         InvalidOption: The user's own figure is out of range.
     """
-    told = run.recommendation
-    if told is None:
+    main = run.recommendation
+    if main is None:
         raise Refused("nothing was measured, so there is nothing to export", "run the cell again")
     started = run.started
     warnings: list[str] = []
@@ -60,9 +75,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     time_ratio = None if cpu else _settled(run, "time_share")
     time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
     memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
-    expected_s, high_s = _runtime(run, told)
-    certified = told.confidence.certified_ratio if told.confidence else None
-    host_mib, cpu_count = _host(told, device) if cpu else (None, None)
+    expected_s, high_s = _runtime(run, main)
+    certified = main.confidence.certified_ratio if main.confidence else None
+    host_mib, cpu_count = _host(main, device) if cpu else (None, None)
     return Figures(
         name=slug(request.name),
         sm_percent=sm_percent,
@@ -71,14 +86,14 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         timeout_s=None if expected_s is None else rounding.timeout_s(expected_s, high_s),
         host_memory_mib=host_mib,
         cpu_count=cpu_count,
-        state=told.state,
+        state=main.state,
         source=started.source,
         share_from=sm_from if sm_percent is not None else "estimate",
         memory_from=memory_from,
         tool_version=tool_version,
-        coverage_ratio=told.coverage_target_ratio,
+        coverage_ratio=main.coverage_target_ratio,
         certified_percent=None if certified is None else math.floor(100 * certified + 1e-9),
-        watched_s=told.watched_s,
+        watched_s=main.watched_s,
         gpu_name=gpu.name if gpu else None,
         gpu_total_mib=_total_mib(gpu),
         sm_count=gpu.sm_count if gpu else None,
@@ -112,19 +127,19 @@ def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int
 def _settled(run: Run, basis: Basis) -> float | None:
     """Return the share of one basis; None where the run has none that may be deployed.
 
-    Of several GPUs it is the largest, since a function's limits hold for each of them alike. The
+    Of several GPUs it is the largest, since a function's limits hold for each of them. The
     main share has passed the refusals before. One beside it must have converged too: no stamp in
     the manifest would tell that it had not.
     """
     main = run.each_gpu()
     beside = (one for one in run.beside if one.state == "converged" and one not in main)
     here = {one.device for one in main}
-    told = [*main, *(one for one in beside if one.device in here)]
-    ratios = [one.target_ratio for one in told if one.basis == basis]
+    settled = [*main, *(one for one in beside if one.device in here)]
+    ratios = [one.target_ratio for one in settled if one.basis == basis]
     return max((ratio for ratio in ratios if ratio is not None), default=None)
 
 
-def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None]:
+def _runtime(run: Run, main: Recommendation) -> tuple[float | None, float | None]:
     """Return the seconds of a whole run and an upper bound of them.
 
     A run that went to its end is its own measurement; before, the prediction from its progress.
@@ -133,19 +148,17 @@ def _runtime(run: Run, told: Recommendation) -> tuple[float | None, float | None
     """
     if run.outcome == "completed" and not run.started.simulated:
         return run.duration_s, None
-    return told.total_s, told.total_high_s
+    return main.total_s, main.total_high_s
 
 
-def _host(told: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
+def _host(main: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
     """Return host memory in MiB and CPUs, from a run that measured them."""
-    memory, cpus = told.memory, device.cpu_count if device else None
+    memory, cpus = main.memory, device.cpu_count if device else None
     peak = memory.peak_bytes if memory is not None and memory.basis == "rss" else math.nan
-    return (
-        None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak),
-        None
-        if cpus is None or told.target_ratio is None
-        else rounding.cpus(told.target_ratio, cpus),
-    )
+    size_mib = None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak)
+    if cpus is None or main.target_ratio is None:
+        return size_mib, None
+    return size_mib, rounding.cpus(main.target_ratio, cpus)
 
 
 def _memory(
@@ -158,9 +171,8 @@ def _memory(
         return None, None
     headroom = 1.0 + request.headroom_percent / 100.0
     if request.headroom_percent:
-        warnings.append(
-            f"Memory includes a headroom of {request.headroom_percent:g} % that the user added."
-        )
+        added = f"{request.headroom_percent:g} %"
+        warnings.append(f"Memory includes a headroom of {added} that the user added.")
     memory = _largest(run)
     if memory is not None and memory.target_bytes is not None:
         return rounding.mib(memory.target_bytes * headroom), "target"
@@ -168,10 +180,8 @@ def _memory(
     if memory is None or math.isnan(memory.peak_bytes):
         raise Refused(f"no memory figure can be given: {reason}", "state one with --memory-mib N")
     if not request.force:
-        raise Refused(
-            f"the memory figure has not settled: {reason}",
-            "state one with --memory-mib N, or insist with --force",
-        )
+        hint = "state one with --memory-mib N, or insist with --force"
+        raise Refused(f"the memory figure has not settled: {reason}", hint)
     seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
     warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
     if total_mib is not None and seen > total_mib:
@@ -195,20 +205,17 @@ def _insist(request: ExportRequest, why: str) -> None:
 
 
 def _check_user(request: ExportRequest) -> None:
-    if request.sm_percent is not None and not 1 <= request.sm_percent <= 100:
-        raise InvalidOption(f"--sm-percent {request.sm_percent} is out of range", "1 to 100")
     if request.image and not IMAGE.fullmatch(request.image):
-        raise InvalidOption(
-            f"{request.image[:80]!r} is no image reference", "such as registry.example.com/train:1"
-        )
-    if request.memory_mib is not None and not 1 <= request.memory_mib <= 1 << 24:
-        raise InvalidOption(f"--memory-mib {request.memory_mib} is out of range", "MiB, at least 1")
-    if not 0.0 <= request.headroom_percent <= 1000.0:
-        raise InvalidOption(
-            f"--headroom-percent {request.headroom_percent:g} is out of range", "0 to 1000"
-        )
-    if request.max_timeout_s is not None and request.max_timeout_s < 1:
-        raise InvalidOption(f"--max-timeout {request.max_timeout_s} is out of range", "seconds")
+        said = f"{request.image[:80]!r} is not an image reference"
+        raise InvalidOption(said, "such as registry.example.com/train:1")
+    for option, value, least, most, hint in (
+        ("--sm-percent", request.sm_percent, 1, 100, "1 to 100"),
+        ("--memory-mib", request.memory_mib, 1, 1 << 24, "MiB, at least 1"),
+        ("--headroom-percent", request.headroom_percent, 0, 1000, "0 to 1000"),
+        ("--max-timeout", request.max_timeout_s, 1, math.inf, "seconds"),
+    ):
+        if value is not None and not least <= value <= most:
+            raise InvalidOption(f"{option} {value:.10g} is out of range", hint)
 
 
 def _device(run: Run) -> Device | None:
@@ -225,13 +232,123 @@ def _same_model(run: Run) -> None:
     names = {one.uuid: one.name for one in run.started.devices}
     models = sorted({names[one.device] for one in run.ranks if one.device in names})
     if len(models) > 1:
-        raise Refused(
-            f"the ranks ran on different GPU models: {', '.join(models)}",
-            "run the ranks of one model at a time and export each",
-        )
+        hint = "run the ranks of one model at a time and export each"
+        raise Refused(f"the ranks ran on different GPU models: {', '.join(models)}", hint)
 
 
 def _total_mib(device: Device | None) -> int | None:
     if device is None or device.memory_total_bytes is None:
         return None
     return device.memory_total_bytes // rounding.MIB
+
+
+def bounded(
+    figures: Figures,
+    request: ExportRequest,
+    restrictions: frozenset[Restriction],
+    max_run_s: int | None,
+    accelerator: str | None,
+) -> Figures:
+    """Return the figures as this pair may carry them, with its warnings.
+
+    Args:
+        figures: The run's figures.
+        request: What the user asked for.
+        restrictions: Of the workload and the sharing backend together.
+        max_run_s: Longest run of a stock platform; None: any.
+        accelerator: The accelerator that the target asks for by name.
+
+    Raises:
+        Refused: The pair cannot carry them; the line says what would.
+    """
+    several = (
+        f"{request.workload} starts one function at a time, and the run had {figures.ranks} ranks"
+    )
+    one_gpu = (
+        f"{request.workload} with {request.sharing} holds one GPU, the run used {figures.gpus}"
+    )
+    indexed = "job starts them together, as an Indexed Job"
+    mig = f"{request.sharing} does not share MIG instances, and the run was measured on one"
+    memory = f"{request.sharing} needs a memory limit, and no GPU was read"
+    for restriction, wanted, said, hint in (
+        (Restriction.MEMORY_REQUIRED, figures.memory_mib is None, memory, "--memory-mib N"),
+        (Restriction.ONE_GPU, figures.gpus > 1, one_gpu, "job with mps, dra or hami holds several"),
+        (Restriction.ONE_RANK, figures.ranks > 1, several, indexed),
+        (Restriction.NO_MIG, figures.mig, mig, "job with mps, or job with hami"),
+    ):
+        if wanted and restriction in restrictions:
+            raise Refused(said, hint)
+    warnings = list(figures.warnings)
+    if figures.ranks > 1:
+        warnings.append(_replicas(figures))
+    if figures.processes > 1:
+        warnings.append(_several(figures.processes, request, restrictions))
+    _fits_card(figures, request, accelerator)
+    warnings.extend(_other_card(figures, request, accelerator))
+    limit_s = _within_time(figures, request, max_run_s)
+    return dataclasses.replace(figures, timeout_s=limit_s, warnings=tuple(warnings))
+
+
+def _replicas(figures: Figures) -> str:
+    if figures.processes > 1:
+        return (
+            f"The run's processes were on {figures.ranks} GPUs, up to {figures.processes} on one: "
+            "each replica is a GPU, with the limits of all that ran on it, and not a rank."
+        )
+    return f"The run had {figures.ranks} ranks: each replica is one, with all of these limits."
+
+
+def _several(count: int, request: ExportRequest, restrictions: frozenset[Restriction]) -> str:
+    if Restriction.PER_CONTAINER not in restrictions:
+        return (
+            f"{count} CUDA processes were seen: the limits, which all of them together would fill, "
+            "hold for each."
+        )
+    if not request.per_process:
+        raise Refused(
+            f"{count} CUDA processes were seen, and {request.sharing} limits the container",
+            "--per-process gives it what all of them together used, or use job with device-plugin",
+        )
+    return f"{count} CUDA processes were seen: the container gets what they used together."
+
+
+def _card(request: ExportRequest, accelerator: str | None) -> str | None:
+    selector = dict(request.node_selector)
+    named = (selector[label] for label in ACCELERATOR_LABELS if label in selector)
+    return next(named, accelerator)
+
+
+def _fits_card(figures: Figures, request: ExportRequest, accelerator: str | None) -> None:
+    card = _card(request, accelerator)
+    total = CARDS_MIB.get(card) if card else figures.gpu_total_mib
+    if figures.memory_mib is not None and total is not None and figures.memory_mib > total:
+        raise Refused(
+            f"{figures.memory_mib} MiB is more than {card or figures.gpu_name} has ({total} MiB)",
+            f"another GPU, or --memory-mib N up to {total}",
+        )
+
+
+def _other_card(figures: Figures, request: ExportRequest, accelerator: str | None) -> list[str]:
+    """Return the warning that percents of one GPU model were written for another."""
+    if figures.gpu_name is None:
+        return []
+    product = dict(request.node_selector).get(PRODUCT_LABEL)
+    card = product or _card(request, accelerator)
+    measured = figures.gpu_name.lower().replace("-", " ").split()
+    wanted = [word for word in (card or "").lower().replace("-", " ").split() if word != "tesla"]
+    if card is None or all(word in measured or word.endswith("gb") for word in wanted):
+        return []
+    return [f"The share was measured on {figures.gpu_name}, and the target asks for {card}."]
+
+
+def _within_time(figures: Figures, request: ExportRequest, max_run_s: int | None) -> int | None:
+    cap_s = request.max_timeout_s if request.max_timeout_s is not None else max_run_s
+    runtime_s = figures.predicted_runtime_s
+    if cap_s is None or figures.timeout_s is None or runtime_s is None:
+        return figures.timeout_s
+    if runtime_s > cap_s:
+        raise Refused(
+            f"the run takes {runtime_s:.0f} s, and {request.workload} ends one after {cap_s} s",
+            "use job, or --max-timeout N where the platform allows more",
+        )
+    return min(figures.timeout_s, cap_s)

@@ -1,17 +1,44 @@
-"""The pod that most workloads share: image, container, resources, and what a patch adds."""
+"""What several workloads and sharing backends write: container, pod, stamped object, MPS variables.
+
+The variables of several ranks are those that torch.distributed reads (its `env://`
+initialisation).
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.deployment import Capability, image
+from jupyter_gpupredict.export.deployment import Capability, Restriction
+from jupyter_gpupredict.export.stamps import stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, Plan, SharePatch
 
+FUNCTION = frozenset(
+    {Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION, Capability.TIME_LIMIT}
+)
+"""What a function of a cluster carries at least."""
+REVISION = FUNCTION | {Capability.POD_ANNOTATION}
+"""What a revision of Knative carries."""
+FEATURES = {
+    Capability.HOST_IPC: "kubernetes.podspec-hostipc",
+    Capability.HOST_PATH: "kubernetes.podspec-volumes-hostpath",
+    Capability.NODE_SELECTOR: "kubernetes.podspec-nodeselector",
+    Capability.SCHEDULER_NAME: "kubernetes.podspec-schedulername",
+    Capability.RUNTIME_CLASS: "kubernetes.podspec-runtimeclassname",
+    Capability.TOLERATIONS: "kubernetes.podspec-tolerations",
+}
+"""Capability -> the flag of Knative's config-features that switches it on."""
+POD = REVISION | {*FEATURES, Capability.RESOURCE_CLAIM}
+"""What a whole pod template carries."""
+ONE_GPU, ONE_RANK = frozenset({Restriction.ONE_GPU}), frozenset({Restriction.ONE_RANK})
+OWN_LIMITS = ONE_GPU | {Restriction.PER_CONTAINER, Restriction.MEMORY_REQUIRED}
+"""What platforms restrict that limit the container by fields of their own."""
+SM_SHARE, TIME_SHARE = frozenset({"sm_pct", "memory_mib"}), frozenset({"time_pct", "memory_mib"})
+"""What backends apply that divide SMs, and those that divide time."""
 SAFE_CPUS, SAFE_MEMORY_MIB = 2.0, 8192
 """Host requests where the run did not measure them; the file says so."""
 OPTIONAL = {
@@ -23,6 +50,34 @@ OPTIONAL = {
 RUN = ("python", "handler.py")
 SERVE = ("python", "adapters/serve.py")
 PORT = 8080
+RENDEZVOUS_PORT = 29500
+"""The default of torch.distributed; a pod's ports are its own."""
+PIPE = "/tmp/nvidia-mps"  # noqa: S108 - the daemon's documented default, not a file of ours
+PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
+PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
+PIPE_POD: dict[str, Json] = {
+    "hostIPC": True,
+    "runtimeClassName": "nvidia",
+    "volumes": [{"name": "mps", "hostPath": {"path": PIPE, "type": "Directory"}}],
+}
+"""Pod fields that reach a daemon on the node. A directory that is not there must fail: a client
+that finds no daemon runs without limits."""
+PIPE_MOUNT: dict[str, Json] = {"volumeMounts": [{"name": "mps", "mountPath": PIPE}]}
+"""Container fields beside them."""
+MPS_CLIENT = frozenset({Capability.ENV, Capability.HOST_IPC, Capability.HOST_PATH})
+"""What they need."""
+GPU, SHARED_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared"
+LOCAL_RANK: Json = {"name": "LOCAL_RANK", "value": "0"}
+"""Each rank is alone in its pod, with a GPU of its own."""
+ALONE = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": str(RENDEZVOUS_PORT),
+}
+"""The variables of one rank that runs by itself, as by hand."""
 
 
 def python_version() -> str:
@@ -41,15 +96,15 @@ def cpus(figures: Figures) -> str:
     return f"{figures.cpu_count or SAFE_CPUS:g}"
 
 
-def resources(figures: Figures, patch: SharePatch) -> dict[str, Json]:
+def resources(plan: Plan) -> dict[str, Json]:
     """Return requests and limits: memory equal in both, so that no node overcommits it."""
-    size = memory(figures)
+    size = memory(plan.figures)
     found: dict[str, Json] = {
-        "requests": {"cpu": cpus(figures), "memory": size},
-        "limits": {"memory": size, **dict(patch.limits)},
+        "requests": {"cpu": cpus(plan.figures), "memory": size},
+        "limits": {"memory": size, **dict(plan.patch.limits)},
     }
-    if patch.claims:
-        found["claims"] = [{"name": name, "request": name} for name in patch.claims]
+    if plan.patch.claims:
+        found["claims"] = [{"name": name, "request": name} for name in plan.patch.claims]
     return found
 
 
@@ -64,28 +119,22 @@ def secrets(figures: Figures) -> list[Json]:
 
 
 def container(
-    figures: Figures,
-    request: ExportRequest,
-    patch: SharePatch,
+    plan: Plan,
     *,
     name: str = "train",
     command: tuple[str, ...] = RUN,
     port: int | None = None,
     env: Sequence[Json] = (),
 ) -> dict[str, Json]:
-    """Return the one container of the function; `env` is what it is told beside the share."""
-    found: dict[str, Json] = {
-        "name": name,
-        "image": image(figures, request),
-        "command": list(command),
-    }
+    """Return the one container of the function; `env` stands behind the share's variables."""
+    found: dict[str, Json] = {"name": name, "image": plan.image, "command": list(command)}
     if port is not None:
         found["ports"] = [{"containerPort": port}]
-    if patch.env or env:
-        found["env"] = [*variables(patch), *env]
-    found["envFrom"] = secrets(figures)
-    found["resources"] = resources(figures, patch)
-    return {**found, **patch.container}
+    if plan.patch.env or env:
+        found["env"] = [*variables(plan.patch), *env]
+    found["envFrom"] = secrets(plan.figures)
+    found["resources"] = resources(plan)
+    return {**found, **plan.patch.container}
 
 
 def fields(patch: SharePatch, carries: frozenset[Capability]) -> dict[str, Json]:
@@ -97,41 +146,69 @@ def fields(patch: SharePatch, carries: frozenset[Capability]) -> dict[str, Json]
     }
 
 
-def template(patch: SharePatch, spec: dict[str, Json]) -> dict[str, Json]:
-    """Return a pod template with the patch's labels and annotations."""
+def revision_fields(plan: Plan) -> dict[str, Json]:
+    """Return the pod fields of a Knative revision, with what the user's Knative has on."""
+    on = {one for one, flag in FEATURES.items() if flag in plan.request.knative_features}
+    return fields(plan.patch, REVISION | on)
+
+
+def template(
+    patch: SharePatch, spec: Mapping[str, Json], annotations: Mapping[str, Json] | None = None
+) -> dict[str, Json]:
+    """Return a pod template with the patch's labels and annotations, and more annotations."""
     metadata: dict[str, Json] = {}
     if patch.labels:
-        metadata["labels"] = _mapping(patch.labels)
-    if patch.annotations:
-        metadata["annotations"] = _mapping(patch.annotations)
-    return {"metadata": metadata, "spec": spec} if metadata else {"spec": spec}
+        metadata["labels"] = {**dict(patch.labels)}
+    if annotations or patch.annotations:
+        metadata["annotations"] = {**(annotations or {}), **dict(patch.annotations)}
+    return {"metadata": metadata, "spec": dict(spec)} if metadata else {"spec": dict(spec)}
 
 
-def metadata(
-    figures: Figures, patch: SharePatch, stamps: Mapping[str, str], **more: Json
+def workload(
+    type_: tuple[str, str],
+    plan: Plan,
+    spec: Mapping[str, Json],
+    annotations: Mapping[str, str] | None = None,
+    *,
+    namespace: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Json]:
-    """Return the metadata of the workload object."""
-    notes: dict[str, Json] = {**dict(patch.object_annotations), **stamps}
-    return {"name": figures.name, **more, "annotations": notes}
+    """Return the workload's object with its stamps.
+
+    Args:
+        type_: apiVersion and kind.
+        plan: Whose name, figures and annotations it carries.
+        spec: Its `spec`.
+        annotations: More of them, behind the stamps.
+        namespace: Where it stands; empty: where the user applies it.
+        labels: Its labels.
+    """
+    metadata: dict[str, Json] = {"name": plan.figures.name}
+    if namespace:
+        metadata["namespace"] = namespace
+    if labels:
+        metadata["labels"] = {**labels}
+    own = {**dict(plan.patch.object_annotations), **stamps(plan.figures, plan.patch)}
+    metadata["annotations"] = {**own, **(annotations or {})}
+    return {"apiVersion": type_[0], "kind": type_[1], "metadata": metadata, "spec": dict(spec)}
 
 
-def notes(
-    figures: Figures, request: ExportRequest, patch: SharePatch, *, default_limit: str = ""
-) -> tuple[str, ...]:
+def notes(plan: Plan, *, default_limit: str = "", endless: str = "") -> tuple[str, ...]:
     """Return the sentences for the top of a workload's file.
 
     Args:
-        figures: The figures that it carries.
-        request: What the user asked for.
-        patch: What the sharing backend adds.
+        plan: What it carries.
         default_limit: What ends a run on this platform when the file sets no limit.
+        endless: What to say instead where the platform knows no time limit.
     """
-    found = [*figures.warnings, *patch.comments]
-    if figures.timeout_s is None:
+    found = [*plan.figures.warnings, *plan.patch.comments]
+    if endless:
+        found.append(endless)
+    elif plan.figures.timeout_s is None:
         found.append(f"No time limit is set: the run time is not known. {default_limit}".strip())
-    if figures.host_memory_mib is None:
+    if plan.figures.host_memory_mib is None:
         found.append("CPU and host memory are round figures, not measured ones.")
-    if not request.image:
+    if not plan.request.image:
         found.append("The image is a placeholder: none was named.")
     return tuple(found)
 
@@ -148,5 +225,68 @@ def duration(seconds: int) -> str:
     return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
 
 
-def _mapping(pairs: tuple[tuple[str, str], ...]) -> dict[str, Json]:
-    return dict(pairs)
+def selected(request: ExportRequest) -> dict[str, Json]:
+    """Return the pod fields with the user's node selector, where there is one."""
+    return {"nodeSelector": dict(request.node_selector)} if request.node_selector else {}
+
+
+def mps_env(figures: Figures) -> tuple[tuple[str, str], ...]:
+    """Return the two limits of an MPS client.
+
+    Memory is given for exactly the visible GPUs, by ordinal: an entry for a GPU that the process
+    cannot see drops every limit.
+    """
+    env = []
+    if figures.sm_percent is not None:
+        env.append((PERCENTAGE, str(figures.sm_percent)))
+    if figures.memory_mib is not None:
+        entries = (f"{ordinal}={figures.memory_mib}M" for ordinal in range(figures.gpus))
+        env.append((MEMORY, ",".join(entries)))
+    return tuple(env)
+
+
+def time_limits(
+    figures: Figures, count: tuple[str, int], cores: str, memory: str
+) -> tuple[tuple[str, int], ...]:
+    """Return the resources of a backend that holds kernel launches back, memory in plain MiB."""
+    amounts = (count, (cores, figures.time_percent), (memory, figures.memory_mib))
+    return tuple((name, amount) for name, amount in amounts if amount is not None)
+
+
+def information(figures: Figures) -> tuple[tuple[str, str], ...]:
+    """Return the figures as variables that inform the function and limit nothing."""
+    pairs = (
+        ("GPUPREDICT_SM_PERCENT", figures.sm_percent),
+        ("GPUPREDICT_TIME_PERCENT", figures.time_percent),
+        ("GPUPREDICT_MEM_MIB", figures.memory_mib),
+    )
+    return tuple((name, str(value)) for name, value in pairs if value is not None)
+
+
+def open_share(figures: Figures, basis: str) -> tuple[str, ...]:
+    """Return the sentence that says why a target applies no share; none where it does."""
+    own, other, name = figures.sm_percent, figures.time_percent, "SM"
+    said = "the run gave a time share, which is no share of the SMs"
+    if basis == "time_share":
+        own, other, name = other, own, "time"
+        said = "a share of the SMs is known, which is no share of time"
+    if own is not None:
+        return ()
+    return (f"No {name} share is set: {said if other is not None else 'none is known'}.",)
+
+
+def given_by_user(names: Iterable[str], figures: Figures) -> list[str]:
+    """Return the variables whose values the user has to give: of several ranks, not these."""
+    return [name for name in names if figures.ranks == 1 or name not in ALONE]
+
+
+def apart(label: str, value: str) -> dict[str, Json]:
+    """Return the affinity that keeps the pods of this label on nodes of their own.
+
+    Where no scheduler counts GPUs, each would take the first one of its node.
+    """
+    term: Json = {
+        "labelSelector": {"matchLabels": {label: value}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}

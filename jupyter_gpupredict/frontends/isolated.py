@@ -12,7 +12,6 @@ from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.cellrun import warn
 from jupyter_gpupredict.mps import isolate
-from jupyter_gpupredict.mps.tenancy import tenancy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +50,8 @@ def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Meas
         isolated = isolate(code, isolation.returns)
         for note in isolated.notes:
             warn(note)
-        with tenancy(options.config) as share:
-            child = mps.IsolatedRun(isolated, share, on_output=_write, on_note=warn)
+        with mps.child_lease(options.config) as lease:
+            child = mps.IsolatedRun(isolated, lease, on_output=_write, on_note=warn)
             try:
                 child.start()
                 ended, ours = _attend(child, lambda: measure(options, cell, child))

@@ -20,7 +20,7 @@ from jupyter_gpupredict.mps import cell_share
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
-    progress_board,
+    progress_hub,
     with_verified_in_time,
 )
 
@@ -68,7 +68,7 @@ class Tracked(Generic[_Item]):
         self._unit = unit
 
     def __iter__(self) -> Iterator[_Item]:
-        tell, total, unit = progress_board().progress, self._total, self._unit
+        tell, total, unit = progress_hub().progress, self._total, self._unit
         done = 0
         tell(unit, done, total, HINT)
         for item in self._iterable:
@@ -117,7 +117,7 @@ class phase:  # noqa: N801 - reads as a verb: `with phase("validation"):`
     def _enter(name: str) -> None:
         # Set, not reset by token: a generator may be closed in another context than it began in.
         _current.set(name)
-        progress_board().phase(name, HINT)
+        progress_hub().phase(name, HINT)
 
 
 class _Count:
@@ -137,14 +137,14 @@ def epoch(total: float | None = None) -> None:
     Args:
         total: How many there will be, when known.
     """
-    board = progress_board()
-    if not board.listening:
+    hub = progress_hub()
+    if not hub.listening:
         return
-    if board.joined_count != _count.session:
-        _count.session, _count.done = board.joined_count, 0
-        board.begin(_number(total), HINT)  # only the end of the first epoch tells that there is one
+    if hub.joined_count != _count.session:
+        _count.session, _count.done = hub.joined_count, 0
+        hub.begin(_number(total), HINT)  # only the end of the first epoch tells that there is one
     _count.done += 1
-    board.progress("epoch", _count.done, _number(total), HINT)
+    hub.progress("epoch", _count.done, _number(total), HINT)
 
 
 def _length(iterable: Any) -> int | None:

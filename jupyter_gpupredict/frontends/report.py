@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.export import export_run
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import executed, words
-from jupyter_gpupredict.frontends.charts import svg, text
+from jupyter_gpupredict.frontends.charts import figures, text
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
 
@@ -102,7 +102,7 @@ class Result:
 
     def to_svg(self) -> str:
         """Return the chart as SVG."""
-        return svg.draw(self.run)
+        return figures.run_svg(self.run)
 
     def to_html(self) -> str:
         """Return table and chart, without any script."""

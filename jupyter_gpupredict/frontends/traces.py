@@ -20,7 +20,6 @@ from jupyter_gpupredict.run import (
     SessionConfig,
     check_recording_options,
     fetch_recording,
-    open_recording,
     predict_recording,
 )
 
@@ -128,26 +127,28 @@ def _many(options: argparse.Namespace) -> bool:
 
 
 def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
-    from jupyter_gpupredict.backtest import fleet
+    from jupyter_gpupredict.backtest import run
     from jupyter_gpupredict.backtest.cases import recorded
-    from jupyter_gpupredict.backtest.rows import RowFile, line
+    from jupyter_gpupredict.backtest.files import line, row_file
     from jupyter_gpupredict.backtest.spread import Where
 
     if options.prometheus is not None:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
     check_recording_options(rule)
     cases = recorded(options.traces)
-    few = len(cases) < fleet.FEW and options.jobs is None
+    few = len(cases) < run.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
     bar = _Bar(sys.stderr.isatty())
     states: Counter[str] = Counter()
     try:
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(RowFile(options.out, fleet.KINDS)) if options.out else None
+            write = None
+            if options.out:
+                write = stack.enter_context(row_file(options.out, run.PREDICTION_KINDS))
             bar.show(0, len(cases))
-            for done, rows in fleet.predict(cases, rule, where):
-                if file is not None:
-                    file.write(rows)
+            for done, rows in run.predictions(cases, rule, where):
+                if write is not None:
+                    write(rows)
                 else:
                     say("\n".join(map(line, rows)))
                 states.update(row["state"] or "not readable" for row in rows)
@@ -159,11 +160,11 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     return 0
 
 
-def _recording(options: argparse.Namespace) -> Trace:
+def _recording(options: argparse.Namespace) -> Trace | str:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return open_recording(options.traces[0])
+        return str(options.traces[0])
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
@@ -233,8 +234,7 @@ def backtest_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
 def backtest(options: argparse.Namespace, _: Any = None) -> int:
     """Score the rules and print the tables."""
     from jupyter_gpupredict.backtest import plots, run, tables
-    from jupyter_gpupredict.backtest.baselines import BASELINES
-    from jupyter_gpupredict.backtest.rows import RowFile
+    from jupyter_gpupredict.backtest.files import row_file
 
     rules = [name.strip() for name in options.rules.split(",") if name.strip()]
     run.check_rules(rules)
@@ -250,12 +250,12 @@ def backtest(options: argparse.Namespace, _: Any = None) -> int:
     if not report.runs:
         raise InvalidOption("no trace could be scored", _why(report))
     if folder is not None:
-        ours = next((rule for rule in rules if rule not in BASELINES), "default")
+        ours = next((rule for rule in rules if rule not in run.BASELINES), "default")
         written = plots.write(folder, report, cases, ours)
         say(f"{len(written)} files written to {folder}", error=True)
     if options.out:
-        with RowFile(options.out, tables.ROW_KINDS) as file:
-            file.write(tables.as_rows(report))
+        with row_file(options.out, tables.ROW_KINDS) as write:
+            write(tables.as_rows(report))
     if options.json:
         told = {"missing": list(missing), **tables.as_json(report)}
         say(json.dumps(told, allow_nan=False))

@@ -12,10 +12,9 @@ from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends import words
-from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.mps import PAIRS, sweep, sweep_shares, verify
-from jupyter_gpupredict.predict.paired import KEPT
+from jupyter_gpupredict.predict.slowdown import KEPT
 
 if TYPE_CHECKING:
     import argparse
@@ -30,16 +29,16 @@ def arguments(parser: argparse.ArgumentParser, *, sweeps: bool) -> None:
     """Add the options of a verify, or of a sweep."""
     add = parser.add_argument
     if sweeps:
-        default = ",".join(map(str, sweep_shares()))
+        default = ",".join(map(str, mps.SHARES))
         add("--at", metavar="P,P,...", help=f"the shares, in percent (default: {default})")
     else:
         add("--at", type=int, metavar="P", help="the share, in percent (default: the predicted)")
         add(
             "--pairs",
             type=int,
-            default=PAIRS,
+            default=mps.PAIRS,
             metavar="K",
-            help=f"runs at the share and without it (default: {PAIRS} each)",
+            help=f"runs at the share and without it (default: {mps.PAIRS} each)",
         )
     add("--steps", type=int, metavar="N", help="count so many steps in each run")
     add("--seconds", type=float, metavar="S", help="or count for so long (default: 30)")
@@ -59,12 +58,12 @@ def run(options: argparse.Namespace, subject: Subject, run_: Run | None, *, swee
     Raises:
         GpuPredictError: One clear line.
     """
-    bound = mps.bound(options.steps, options.seconds)
+    bound = mps.Bound(options.steps, options.seconds)
     if sweeps:
-        shares = sweep_shares() if options.at is None else _shares(options.at)
-        return Found(sweep(subject, shares, bound, on_trial=_tell))
+        shares = mps.SHARES if options.at is None else _shares(options.at)
+        return Found(mps.sweep(subject, shares, bound, on_trial=_tell))
     percent = _predicted(run_) if options.at is None else options.at
-    return Found(verify(subject, percent, bound, options.pairs, on_trial=_tell))
+    return Found(mps.verify(subject, percent, bound, options.pairs, on_trial=_tell))
 
 
 class Found:
@@ -120,13 +119,15 @@ class Found:
     def to_svg(self) -> str:
         """Return speed against share; empty for a single share."""
         knee = self.found.knee
-        return "" if knee is None else chart.svg(self.found.ratios, knee.between, KEPT, "the GPU")
+        return (
+            ""
+            if knee is None
+            else figures.sweep_svg(self.found.ratios, knee.between, KEPT, "the GPU")
+        )
 
     def to_item(self) -> dict[str, Any]:
         """Return the figure as the JSON that BokehJS embeds; errors as `to_bokeh`."""
-        from jupyter_gpupredict.frontends.charts import bokeh
-
-        return bokeh.item(self.to_bokeh())
+        return figures.item(self.to_bokeh())
 
     def to_bokeh(self) -> Any:
         """Return speed against share as a figure for `bokeh.io.show`.
@@ -134,10 +135,8 @@ class Found:
         Raises:
             ImportError: Bokeh is not installed.
         """
-        from jupyter_gpupredict.frontends.charts import bokeh
-
         knee = self.found.knee
-        return bokeh.sweep_figure(dict(self.found.ratios), knee.between if knee else None, KEPT)
+        return figures.sweep_figure(dict(self.found.ratios), knee.between if knee else None, KEPT)
 
     def _knee(self) -> str:
         knee = self.found.knee

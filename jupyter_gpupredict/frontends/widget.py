@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 from IPython.display import display
 
-from jupyter_gpupredict.frontends.charts import bokeh
+from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
     def push(self, frame: dict[str, Any]) -> None:
         """Send one frame, before the first one BokehJS; the last also renews the synced trait."""
         if self.pushes and frame["seq"] == 0:
-            self.send({"kind": "bokehjs"}, [bokeh.script()])
+            self.send({"kind": "bokehjs"}, [figures.script()])
         self.send(frame)
         if frame["finished"]:
             self.send_state("frame")
@@ -86,7 +86,7 @@ class StillChart(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
 
 def show_still(figure: dict[str, Any], svg: str, words: str) -> None:
     """Display a chart that does not change; `svg` is what is seen where there is no BokehJS."""
-    chart = StillChart(figure=figure, bokeh_version=bokeh.version(), still=svg, words=words)
+    chart = StillChart(figure=figure, bokeh_version=figures.version(), still=svg, words=words)
     display(chart)  # type: ignore[no-untyped-call]  # IPython
 
 
@@ -101,8 +101,8 @@ class WidgetView:
         self.subscribers: Sequence[Subscriber] = (self._publisher,)
         self._widget = LiveWidget(
             lambda: self._publisher,
-            figure=bokeh.figure_item("share, %", "MiB") if ui == "bokeh" else {},
-            bokeh_version=bokeh.version() if ui == "bokeh" else "",
+            figure=figures.live_item() if ui == "bokeh" else {},
+            bokeh_version=figures.version() if ui == "bokeh" else "",
             ui=ui,
             pushes=pushes,
         )

@@ -5,12 +5,21 @@ The only part that changes anything on the machine, on request, and puts it back
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.mps.isolation import Isolated, IsolatedRun, isolate
+    from jupyter_gpupredict.mps.isolation import (
+        Isolated,
+        IsolatedRun,
+        Subject,
+        isolate,
+        subject,
+        subject_of_folder,
+        subject_of_notebook,
+    )
+    from jupyter_gpupredict.mps.lease import Lease, cell_share, child_lease
     from jupyter_gpupredict.mps.process import (
-        cell_share,
         mps_daemon,
         mps_start,
         mps_start_detached,
@@ -20,55 +29,40 @@ if TYPE_CHECKING:
         mps_trial,
         process_mps,
     )
-    from jupyter_gpupredict.mps.tenancy import Tenancy, tenancy
     from jupyter_gpupredict.mps.verification import (
         PAIRS,
-        Subject,
+        SHARES,
+        Bound,
         Verification,
-        bound,
-        subject,
-        subject_of_folder,
-        subject_of_notebook,
         sweep,
-        sweep_shares,
         verify,
     )
 
 __all__ = [
-    "PAIRS",
-    "Isolated",
-    "IsolatedRun",
-    "Subject",
-    "Tenancy",
-    "Verification",
-    "bound",
-    "cell_share",
-    "isolate",
-    "mps_daemon",
-    "mps_start",
-    "mps_start_detached",
-    "mps_status",
-    "mps_stop",
-    "mps_stop_detached",
-    "mps_trial",
-    "process_mps",
-    "subject",
-    "subject_of_folder",
-    "subject_of_notebook",
-    "sweep",
-    "sweep_shares",
-    "tenancy",
-    "verify",
-]
+    "PAIRS", "SHARES", "Bound", "Isolated", "IsolatedRun", "Lease", "Subject", "Verification",
+    "cell_share", "child_lease", "isolate", "mps_daemon", "mps_start", "mps_start_detached",
+    "mps_status", "mps_stop", "mps_stop_detached", "mps_trial", "process_mps", "subject",
+    "subject_of_folder", "subject_of_notebook", "sweep", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is asked for: the keeper, a process of its own, needs none."""
-    if name in __all__:
-        import importlib
+    """Load a public name when it is used, and a function not before it is called.
 
-        for module in ("process", "tenancy", "isolation", "verification"):
-            loaded = importlib.import_module(f"{__name__}.{module}")
-            if hasattr(loaded, name):
-                return getattr(loaded, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Most kernels never need MPS, and the keeper, a process of its own, needs no more than its part.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return functools.partial(_call, name) if name.islower() else _loaded(name)
+
+
+def _call(name: str, /, *args: Any, **options: Any) -> Any:
+    return _loaded(name)(*args, **options)
+
+
+def _loaded(name: str) -> Any:
+    import importlib
+
+    modules = ("process", "lease", "isolation", "verification")
+    loaded = (importlib.import_module(f"{__name__}.{module}") for module in modules)
+    return next(getattr(module, name) for module in loaded if hasattr(module, name))

@@ -20,15 +20,14 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.mps.identity import members
+from jupyter_gpupredict.mps.processes import Patience, members
 from jupyter_gpupredict.mps.reading import TICK_S, Reader
 from jupyter_gpupredict.mps.states import Ended, Fault, Fetched
-from jupyter_gpupredict.mps.waiting import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +55,7 @@ class Program:
     keep_of: str = ""
     """The function whose names can be fetched; empty: its value alone."""
     progress: str = ""
-    """`module:function` that makes what tells of progress in the child; empty: nothing does."""
+    """`module:function` that makes what reports progress in the child; empty: nothing does."""
     sm_count: str = ""
     """`module:function` that counts the SMs the child was given; empty: nobody asks."""
 
@@ -76,41 +75,33 @@ class ChildFailed(GpuPredictError):
     """A child process could not be started, or did not answer."""
 
 
+@dataclass(eq=False)
 class Child:
     """One function in one child process: `start`, `go`, `wait`, perhaps `fetch`; always `stop`.
 
-    A thread reads what the child tells, so that an interrupt here cannot tear a frame; callbacks
-    are called by `wait`, on the caller's thread.
-
-    Args:
-        program: What to run.
-        environ: The child's whole environment.
-        on_output: Takes each piece of output and the stream it was written to.
-        on_mark: Takes each mark of progress; its time is this machine's monotonic clock.
-        on_note: Takes what is to be said about the child's own machinery.
-        before_signal: Called with the process group before a signal goes to it; returns why none
-            may be sent, or an empty string. None: the child is no MPS client.
-        waits: Patience of the ladder.
+    A thread reads what the child reports, so that an interrupt here cannot tear a frame; `wait`
+    calls the callbacks on the caller's thread.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        environ: Mapping[str, str],
-        *,
-        on_output: Callable[[Stream, str], None],
-        on_mark: Callable[[Mark], None] = lambda _: None,
-        on_note: Callable[[str], None] = lambda _: None,
-        before_signal: Callable[[int], str] | None = None,
-        waits: Waits | None = None,
-    ) -> None:
-        self._program = program
-        self._environ = dict(environ)
-        self._on_output = on_output
-        self._on_mark = on_mark
-        self._on_note = on_note
-        self._before_signal = before_signal
-        self._waits = waits or Waits()
+    program: Program
+    environ: Mapping[str, str]
+    """The child's whole environment."""
+    _: KW_ONLY
+    on_output: Callable[[Stream, str], None]
+    """Takes each piece of output and the stream it was written to."""
+    on_mark: Callable[[Mark], None] = lambda _: None
+    """Takes each mark of progress; its time is this machine's monotonic clock."""
+    on_note: Callable[[str], None] = lambda _: None
+    """Takes what is to be said about the child's own machinery."""
+    before_signal: Callable[[int], str] | None = None
+    """Takes the process group before a signal goes to it; returns why none may be sent, or an
+    empty string. None: the child is not a client of MPS."""
+    waits: Waits | None = None
+    """Patience of the ladder."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing started."""
+        self._waits = self.waits or Waits()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests = -1
         self._folder = ""
@@ -162,18 +153,18 @@ class Child:
         ends: list[int] = []
         try:
             self._folder = tempfile.mkdtemp(prefix="gpupredict-child-")
-            program = self._program
+            program = self.program
             Path(self._folder, f"{program.module}.py").write_text(program.text, encoding="utf-8")
             ends += os.pipe()
             ends += os.pipe()
-            requests, self._requests, reports, told = ends
+            requests, self._requests, reports, childs = ends
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(INSIDE), str(requests), str(told)],
+                [sys.executable, "-P", str(INSIDE), str(requests), str(childs)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=self._environ,
-                pass_fds=(requests, told),
+                env=self.environ,
+                pass_fds=(requests, childs),
                 process_group=0,  # an interrupt of the kernel's group must not reach it
             )
             os.close(ends.pop(3))
@@ -181,16 +172,10 @@ class Child:
             self._reader = Reader(self._process, reports)
             ends.remove(reports)  # the reader's from here on
             self._reader.start()
-            self._send(
-                path=[one for one in sys.path if isinstance(one, str)],  # others find nothing
-                folder=self._folder,
-                module=program.module,
-                entry=program.entry,
-                params=dict(program.params),
-                keep_of=program.keep_of,
-                progress=program.progress,
-                sm_count=program.sm_count,
-            )
+            path = [one for one in sys.path if isinstance(one, str)]  # others find nothing
+            facts = asdict(program)
+            del facts["text"]  # it is in the folder
+            self._send(path=path, folder=self._folder, **facts)
         except (OSError, ValueError, TypeError) as error:  # resources, text or parameters
             for fd in ends:  # without our end of its pipe, a child ends itself
                 os.close(fd)
@@ -206,7 +191,7 @@ class Child:
         self._send(do="go")
 
     def raised(self, fault: Fault, namespace: Mapping[str, Any]) -> BaseException | None:
-        """Return the exception itself; None where it cannot be had here."""
+        """Return the exception itself; None where it cannot be made here."""
         found = self._unpacked(fault.pickled, "" if fault.pickled else "none", namespace)
         return found.value if isinstance(found.value, BaseException) else None
 
@@ -229,14 +214,10 @@ class Child:
             left_s = TICK_S if until_s is None else min(TICK_S, until_s - time.monotonic())
             if left_s <= 0.0:
                 return None
-            try:
-                news = reader.news.get(timeout=left_s)
-            except queue.Empty:
-                if enough():
-                    return None
-                continue
+            news: tuple[Any, ...] | None = ("nothing",)
+            with contextlib.suppress(queue.Empty):
+                news = _next(reader, left_s)
             if news is None:
-                reader.news.put(None)  # for whoever waits again
                 return reader.ended
             self._hand_on(news)
             if news[0] == "ended":
@@ -252,22 +233,14 @@ class Child:
     def fetch(
         self, names: Iterable[str], namespace: Mapping[str, Any], limit_s: float = 60.0
     ) -> dict[str, Fetched]:
-        """Bring names of the function back, pickled; the empty name is its value.
+        """Bring names of the function back, or say why not; the empty name is its value.
 
-        Args:
-            names: What to bring; bound by the function, or said to be not.
-            namespace: Where classes and functions of the module are known under their names here.
-            limit_s: How long the child may take.
+        `namespace` holds here what classes and functions of the child's module are called.
         """
         return self._answers("fetch", list(names), namespace, limit_s)
 
     def shown(self, namespace: Mapping[str, Any], limit_s: float = 60.0) -> Fetched:
-        """Bring the function's value as a notebook shows it: plain data, else its repr.
-
-        Args:
-            namespace: As for `fetch`.
-            limit_s: As for `fetch`.
-        """
+        """Bring the function's value as a notebook shows it: plain data, else its repr."""
         return self._answers("show", [_SHOWN], namespace, limit_s)[_SHOWN]
 
     def _answers(
@@ -275,17 +248,16 @@ class Child:
     ) -> dict[str, Fetched]:
         found: dict[str, Fetched] = {}
         reader = self._reader
-        if reader is None or reader.ended is None or reader.ended.outcome == "died" or not wanted:
+        if reader is None or reader.ended is None or reader.ended.outcome == "died":
             return {name: Fetched(reason="its process has ended") for name in wanted}
         self._send(do=do, names=wanted)
         until_s = time.monotonic() + limit_s
         while len(found) < len(wanted) and time.monotonic() < until_s:
             try:
-                news = reader.news.get(timeout=TICK_S)
+                news = _next(reader, TICK_S)
             except queue.Empty:
                 continue
             if news is None:
-                reader.news.put(None)
                 break
             if news[0] == "result":
                 found[news[1]] = self._unpacked(news[2], news[3], namespace)
@@ -329,18 +301,19 @@ class Child:
         refusal = self._leave_to_signal(process.pid)
         if refusal:
             self._left = True
-            self._on_note(f"process {process.pid} does not end, and is left running: {refusal}")
+            self.on_note(f"process {process.pid} does not end, and is left running: {refusal}")
             return "left running"
-        for rung, number, patience_s in (
-            ("SIGTERM", signal.SIGTERM, self._waits.terminated_s),
-            ("SIGKILL", signal.SIGKILL, self._waits.killed_s),
-        ):
-            _signal_group(process.pid, number)
+        rungs: tuple[tuple[Rung, float], ...] = (
+            ("SIGTERM", self._waits.terminated_s),
+            ("SIGKILL", self._waits.killed_s),
+        )
+        for rung, patience_s in rungs:
+            _signal_group(process.pid, signal.Signals[rung])
             if self._gone(patience_s):
                 _signal_group(process.pid, signal.SIGKILL)  # what did not end with it
-                return rung  # type: ignore[return-value]  # a literal, as above
+                return rung
         self._left = True
-        self._on_note(f"process {process.pid} does not end, not even killed")
+        self.on_note(f"process {process.pid} does not end, not even killed")
         return "left running"
 
     def _end_rest(self, group: int) -> None:
@@ -351,17 +324,17 @@ class Child:
         refusal = self._leave_to_signal(group)
         if refusal:
             self._left = True
-            told = ", ".join(map(str, rest))
-            self._on_note(f"what the cell has started, {told}, is left running: {refusal}")
+            pids = ", ".join(map(str, sorted(rest)))
+            self.on_note(f"what the cell has started, {pids}, is left running: {refusal}")
         else:
             _signal_group(group, signal.SIGKILL)
 
     def _leave_to_signal(self, group: int) -> str:
         """Return why no signal may be sent; an empty string when one may."""
-        if self._before_signal is None:
+        if self.before_signal is None:
             return ""
         try:
-            return self._before_signal(group)
+            return self.before_signal(group)
         except GpuPredictError as error:
             return str(error)
         except KeyboardInterrupt:
@@ -384,18 +357,14 @@ class Child:
         if reader is None:
             return True
         while True:
-            left_s = until_s - time.monotonic()
             try:
-                news = reader.news.get(timeout=left_s) if left_s > 0 else reader.news.get_nowait()
+                news = _next(reader, until_s - time.monotonic())
             except queue.Empty:
                 return False
             if news is None:
-                reader.news.put(None)
                 return True
             with contextlib.suppress(Exception):  # whoever took the output has failed before
                 self._hand_on(news)
-
-    # ---- talking ------------------------------------------------------------------------------
 
     def _send(self, **asked: Any) -> None:
         if self._requests < 0:
@@ -404,23 +373,21 @@ class Child:
         try:
             while left:
                 left = left[os.write(self._requests, left) :]
-        except BrokenPipeError:  # it is gone: its end is told by `wait`
+        except BrokenPipeError:  # it is gone: `wait` returns how it ended
             return
 
     def _hand_on(self, news: tuple[Any, ...]) -> None:
         match news:
             case ("out", stream, text):
-                self._on_output(stream, text)
+                self.on_output(stream, text)
             case ("mark", mark):
-                self._on_mark(mark)
+                self.on_mark(mark)
             case ("note", text):
-                self._on_note(text)
+                self.on_note(text)
             case ("unwinding",):
                 self.unwinding = True
             case ("began", time_s):
                 self.began_s = time_s
-            case _:
-                pass
 
     def _unpacked(self, payload: bytes, reason: str, namespace: Mapping[str, Any]) -> Fetched:
         if reason == "text":
@@ -428,9 +395,21 @@ class Child:
         if reason:
             return Fetched(reason=reason)
         try:
-            return Fetched(_Unpickler(payload, self._program.module, namespace).load())
+            return Fetched(_Unpickler(payload, self.program.module, namespace).load())
         except Exception as error:  # noqa: BLE001 - classes raise what they like when made again
             return Fetched(reason=f"cannot be read here: {type(error).__name__}: {error}")
+
+
+def _next(reader: Reader, limit_s: float) -> tuple[Any, ...] | None:
+    """Return the next news; None at the end, also to whoever asks again.
+
+    Raises:
+        queue.Empty: There is none for so long.
+    """
+    news: tuple[Any, ...] | None = reader.news.get(limit_s > 0, limit_s)
+    if news is None:
+        reader.news.put(None)
+    return news
 
 
 class _Unpickler(pickle.Unpickler):

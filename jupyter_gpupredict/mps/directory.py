@@ -1,4 +1,4 @@
-"""The directories that we made for a daemon: fresh, private, marked, and told from all others.
+"""The directories that we made for a daemon: fresh, private, and marked as ours.
 
 No command goes to a pipe directory that is not one of these, so `Control` takes nothing else.
 """
@@ -12,10 +12,13 @@ import stat
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import MpsError
-from jupyter_gpupredict.mps.identity import Identity, daemon_in, identify, pid_namespace
+from jupyter_gpupredict.mps.processes import Identity, daemon_in, identify, pid_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARKER = "gpupredict-mps.json"
 PREFIX = "gpupredict-mps-"
@@ -53,14 +56,21 @@ class OwnDirectory:
         """`CUDA_MPS_LOG_DIRECTORY`."""
         return self.path / "log"
 
+    def said(self, name: str) -> str:
+        """Return a log of its daemon; empty where there is none."""
+        try:
+            return (self.log / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
     @property
     def orphaned(self) -> bool:
-        """Whether the owner is certainly dead; in another PID namespace that cannot be told."""
+        """Whether the owner is certainly dead; in another PID namespace nobody knows."""
         return self.here and not self.owner.alive
 
     @property
     def here(self) -> bool:
-        """Whether its processes are counted in this PID namespace; elsewhere they only look dead.
+        """Whether its processes count in this PID namespace; else they only look dead from here.
 
         So it is with a temporary directory that is mounted into a container.
         """
@@ -72,7 +82,7 @@ class OwnDirectory:
         return daemon_in(self.pipe) if self.here else None
 
     def marked(self, **changes: Any) -> OwnDirectory:
-        """Return it with changes, which its marker tells from now on."""
+        """Return it with changes, which its marker has from now on."""
         changed = replace(self, **changes)
         _mark(changed)
         return changed
@@ -82,22 +92,16 @@ class OwnDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def root() -> Path:
-    """Return where the directories are made.
+def place() -> Path:
+    """Return where a directory can be made.
 
     Not the user's runtime directory: it is removed when the last login ends, and a notebook may go
     on.
-    """
-    return Path(tempfile.gettempdir())
-
-
-def place() -> Path:
-    """Return where a directory can be made.
 
     Raises:
         MpsError: The place is too deep for a socket, or on a network.
     """
-    base = root()
+    base = Path(tempfile.gettempdir())
     kind = _filesystem(base)
     if kind.startswith(_NETWORK):
         raise MpsError(
@@ -118,30 +122,28 @@ def make(base: Path, gpu_uuid: str, owner_pid: int) -> OwnDirectory:
     """
     owner = identify(owner_pid)
     if owner is None:
-        raise MpsError(
-            f"process {owner_pid} is not to be seen in /proc", "MPS runs on Linux, and needs /proc"
-        )
+        message = f"process {owner_pid} does not show in /proc"
+        raise MpsError(message, "MPS runs on Linux, and needs /proc")
+    made: OwnDirectory | None = None
     try:
         path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.geteuid()}-", dir=base))
-    except OSError as error:
-        raise MpsError(
-            f"no directory for MPS can be made in {base}: {error.strerror}",
-            "set TMPDIR to a directory that can be written",
-        ) from error
-    made = OwnDirectory(path, owner, gpu_uuid, pid_namespace())
-    try:
+        made = OwnDirectory(path, owner, gpu_uuid, pid_namespace())
         made.pipe.mkdir(mode=0o700)
         made.log.mkdir(mode=0o700)
         _mark(made)
     except OSError as error:
-        made.remove()
-        raise MpsError(f"{base} cannot be written: {error.strerror}") from error
+        if made is not None:
+            made.remove()
+        raise MpsError(
+            f"no directory for MPS can be made in {base}: {error.strerror}",
+            "set TMPDIR to a directory that can be written",
+        ) from error
     return made
 
 
 def found() -> list[OwnDirectory]:
     """Return the directories that carry our marker and belong to this user, by path."""
-    places = sorted(root().glob(f"{PREFIX}{os.geteuid()}-*"))
+    places = sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.geteuid()}-*"))
     return [one for one in map(read, places) if one is not None]
 
 
@@ -155,32 +157,25 @@ def read(path: Path) -> OwnDirectory | None:
     """Return a directory of ours; None for one that is not, or not only ours."""
     marker = path / MARKER
     try:
-        if not _private(path) or not _private(marker, directory=False):
+        if not _private(path, stat.S_ISDIR) or not _private(marker, stat.S_ISREG):
             return None
         with marker.open("rb") as file:
-            told = json.loads(file.read(_LARGEST_MARKER_BYTES))
+            facts = json.loads(file.read(_LARGEST_MARKER_BYTES))
         return OwnDirectory(
             path,
-            Identity(int(told["owner"]["pid"]), int(told["owner"]["start_ticks"])),
-            str(told["gpu_uuid"]),
-            str(told["namespace"]),
-            frozenset(map(str, told["commands"])),
-            bool(told["detached"]),
+            Identity(int(facts["owner"]["pid"]), int(facts["owner"]["start_ticks"])),
+            str(facts["gpu_uuid"]),
+            str(facts["namespace"]),
+            frozenset(map(str, facts["commands"])),
+            bool(facts["detached"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _mark(directory: OwnDirectory) -> None:
-    text = json.dumps(
-        {
-            "owner": asdict(directory.owner),
-            "gpu_uuid": directory.gpu_uuid,
-            "namespace": directory.namespace,
-            "commands": sorted(directory.commands),
-            "detached": directory.detached,
-        }
-    )
+    facts = {**asdict(directory), "commands": sorted(directory.commands)}
+    text = json.dumps({name: fact for name, fact in facts.items() if name != "path"})
     fresh = directory.path / f"{MARKER}.new"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -188,18 +183,14 @@ def _mark(directory: OwnDirectory) -> None:
     fresh.replace(directory.path / MARKER)
 
 
-def _private(path: Path, *, directory: bool = True) -> bool:
+def _private(path: Path, is_kind: Callable[[int], bool]) -> bool:
     """Return whether a path itself, not a link, is ours and closed to everybody else."""
-    try:
-        state = path.lstat()
-    except OSError:
-        return False
-    kind = stat.S_ISDIR if directory else stat.S_ISREG
-    return kind(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
+    state = path.lstat()
+    return is_kind(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
 
 
 def _filesystem(path: Path) -> str:
-    """Return the type of the filesystem that holds a path; empty where it is not told.
+    """Return the type of the filesystem that holds a path; empty where it is not known.
 
     Source: /proc/self/mountinfo, proc(5).
     """

@@ -1,20 +1,19 @@
-"""The child's side of `child.py`: runs one module's function and tells its parent over a pipe.
+"""The child's side of `child.py`: runs one module's function and reports to its parent over a pipe.
 
 Started by its path, so that nothing of ours is imported before the parent's `sys.path` is in place.
-Everything told is a frame: one line of JSON whose `bytes` says how many bytes follow it.
+Every report is a frame: one line of JSON whose `bytes` says how many bytes follow it.
 """
 
 from __future__ import annotations
 
 import _thread
 import ast
-import builtins
 import contextlib
-import importlib
 import io
 import json
 import os
 import pickle
+import pkgutil
 import select
 import signal
 import sys
@@ -26,13 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FLUSH_BYTES = 8 << 10
 QUIET_S = 0.02
 """After so much silence a line is sent at once; in a flood of them, with its neighbours."""
 POLL_S = 0.2
-"""Unfinished lines and progress are told this often."""
+"""Unfinished lines and progress are sent this often."""
 DELIVERY_S = 0.3
 """A main thread that has not noticed an interrupt by then sits in a system call, and is woken."""
 ORPHAN_S = 10.0
@@ -45,29 +44,32 @@ _KEEP = "_gpupredict_keep"
 class Reports:
     """The way to the parent; frames from any thread come whole, and no interrupt tears one."""
 
-    def __init__(self, fd: int, interrupt: Interrupt) -> None:
+    def __init__(self, fd: int, requests: int, interrupt: Interrupt) -> None:
         self._fd = fd
+        self._requests = requests
         self._interrupt = interrupt
         self._lock = threading.RLock()
-        self._pending: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        self._size = 0
+        self._stream = "stdout"
+        self._waiting = bytearray()
+        """What was written to that stream, and is not sent yet."""
         self._sent_s = 0.0
+        os.register_at_fork(after_in_child=self._in_fork)
 
-    def in_fork(self) -> None:
-        """Write to the process's own descriptors from now on, and tell the parent nothing.
+    def _in_fork(self) -> None:
+        """Write to the process's own descriptors from now on: two writers would tear frames.
 
-        Two writers would tear each other's frames. Whatever has kept `sys.stdout`, such as a
-        logging handler, keeps this object, so it is the object that changes.
+        Whatever has kept `sys.stdout`, such as a logging handler, keeps this object.
         """
         self._lock = threading.RLock()  # another thread may have held it
-        self._pending = {"stdout": [], "stderr": []}  # what waits is the forking process's
-        self._size = 0
-        fd, self._fd = self._fd, -1
-        if fd >= 0:  # once: a fork of this fork may have a file of its own there
-            with contextlib.suppress(OSError):  # the cell has closed all that it found
-                os.close(fd)
+        self._waiting = bytearray()  # what waits is the forking process's
+        fds, self._fd, self._requests = (self._fd, self._requests), -1, -1
+        for fd in fds:
+            if fd >= 0:  # once: a fork of this fork may have a file of its own there
+                with contextlib.suppress(OSError):  # the cell has closed all that it found
+                    os.close(fd)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def tell(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
+    def send(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
         """Send a frame, after the output that was written before it."""
         with self._interrupt.held(), self._lock:
             self._flush()
@@ -75,14 +77,13 @@ class Reports:
 
     def write(self, stream: str, data: bytes) -> None:
         """Take output; it is sent soon after the end of a line, and before the other stream's."""
-        other = "stderr" if stream == "stdout" else "stdout"
         with self._interrupt.held(), self._lock:
-            if self._pending[other]:
+            if stream != self._stream:
                 self._flush()
-            self._pending[stream].append(data)
-            self._size += len(data)
+            self._stream = stream
+            self._waiting += data
             due = b"\n" in data and (self._fd < 0 or time.monotonic() - self._sent_s > QUIET_S)
-            if due or self._size >= FLUSH_BYTES:
+            if due or len(self._waiting) >= FLUSH_BYTES:
                 self._flush()
 
     def flush(self) -> None:
@@ -91,13 +92,10 @@ class Reports:
             self._flush()
 
     def _flush(self) -> None:
-        for stream, parts in self._pending.items():
-            if parts:
-                data = b"".join(parts)
-                parts.clear()
-                self._size = 0
-                self._sent_s = time.monotonic()
-                self._send("out", data, {"stream": stream})
+        if self._waiting:
+            data, self._waiting = bytes(self._waiting), bytearray()
+            self._sent_s = time.monotonic()
+            self._send("out", data, {"stream": self._stream})
 
     def _send(self, kind: str, payload: bytes, facts: dict[str, Any]) -> None:
         fd = self._fd
@@ -108,16 +106,14 @@ class Reports:
             fd = _DESCRIPTORS[facts["stream"]]
         else:
             return
-        left = memoryview(payload)
-        while left:
-            try:
+        with contextlib.suppress(OSError):  # the parent is gone; `listen` sees to the rest
+            left = memoryview(payload)
+            while left:
                 left = left[os.write(fd, left) :]
-            except OSError:  # the parent is gone; `Listener` sees to the rest
-                return
 
 
 class _Bytes(io.RawIOBase):
-    """`sys.stdout.buffer`."""
+    """`sys.stdout.buffer`; what a program below writes has a pipe of its own."""
 
     def __init__(self, reports: Reports, stream: str) -> None:
         super().__init__()
@@ -135,30 +131,11 @@ class _Bytes(io.RawIOBase):
     def flush(self) -> None:
         self._reports.flush()
 
-
-class _Text(io.TextIOBase):
-    """`sys.stdout` and `sys.stderr`: in one order. What a program below writes has its own pipe."""
-
-    encoding = "utf-8"
-    errors = "backslashreplace"
-
-    def __init__(self, reports: Reports, stream: str) -> None:
-        super().__init__()
-        self.buffer = _Bytes(reports, stream)
-        self._fd = _DESCRIPTORS[stream]
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self.buffer.write(text.encode("utf-8", "backslashreplace"))
-        return len(text)
-
-    def flush(self) -> None:
-        self.buffer.flush()
-
     def fileno(self) -> int:
-        return self._fd
+        return _DESCRIPTORS[self._stream]
+
+    def close(self) -> None:
+        """Stay open: the cell may let go of a wrapper of its own, and write on."""
 
 
 class Interrupt:
@@ -218,59 +195,31 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-class Listener(threading.Thread):
-    """Reads what the parent asks for, and tells it of progress meanwhile."""
-
-    def __init__(self, fd: int, rest: bytes, session: _Session) -> None:
-        super().__init__(name="gpupredict-listener", daemon=True)
-        self._fd = fd
-        self._rest = rest
-        self._session = session
-
-    def run(self) -> None:
-        """Listen until the parent says `quit`, or is gone."""
-        while True:
-            while b"\n" in self._rest:
-                line, _, self._rest = self._rest.partition(b"\n")
-                if not self._session.obey(json.loads(line)):
-                    return
-            ready, _, _ = select.select([self._fd], [], [], POLL_S)
-            self._session.poll()
-            if ready:
-                data = os.read(self._fd, 65536)
-                if not data:
-                    self._session.orphaned()
-                self._rest += data
-
-
 class _Session:
     """One run of one function."""
 
     def __init__(self, request: dict[str, Any], reports: Reports, interrupt: Interrupt) -> None:
-        self.reports = reports
-        self.interrupt = interrupt
+        self._request, self.reports, self.interrupt = request, reports, interrupt
         self._unwinding = False
-        self._request = request
-        self._go = threading.Event()
-        self._over = threading.Event()
+        self._go, self._over = threading.Event(), threading.Event()
         self._module = types.ModuleType(request["module"])
         self._kept: dict[str, Any] = {}
         self._value: Any = None
-        self._progress: Any = None
+        self._marks: Callable[[], Iterable[dict[str, Any]]] = tuple
+        """What is new of the progress; nothing until somebody reports it."""
 
     def run(self) -> None:
         """Get ready, wait for the parent's word, call the function and say how it ended."""
         request = self._request
         if request["progress"]:
-            module, _, name = request["progress"].partition(":")
             try:
-                self._progress = getattr(importlib.import_module(module), name)()
+                self._marks = pkgutil.resolve_name(request["progress"])().poll
             except Exception as error:  # noqa: BLE001 - border: the cell runs without hints
-                self.reports.tell("note", text=f"no progress: {type(error).__name__}: {error}")
+                self._without_progress(error)
         path = Path(request["folder"], f"{request['module']}.py")
         self._go.wait()
         began_s = time.monotonic()
-        self.reports.tell("began", time_s=began_s)
+        self.reports.send("began", time_s=began_s)
         outcome, fault = "completed", None
         try:
             self.interrupt.armed = True
@@ -281,7 +230,7 @@ class _Session:
                 _synchronize()
             finally:
                 self.interrupt.armed = False
-        except BaseException as raised:  # noqa: BLE001 - whatever the cell raises is told
+        except BaseException as raised:  # noqa: BLE001 - whatever the cell raises is reported
             self.interrupt.armed = False
             asked = self.interrupt.asked and isinstance(raised, KeyboardInterrupt)
             outcome, fault = "interrupted" if asked else "failed", raised
@@ -290,8 +239,8 @@ class _Session:
         if fault is not None:
             with contextlib.suppress(BaseException):
                 _synchronize()  # unwound, and idle before anybody ends this process
-            self.reports.tell("error", _pickled(fault), **_described(fault, path))
-        self.reports.tell("ended", outcome=outcome, took_s=took_s, sm_count=self._sm_count())
+            self.reports.send("error", _pickled(fault), **_described(fault, path))
+        self.reports.send("ended", outcome=outcome, took_s=took_s, sm_count=self._sm_count())
         self._over.set()
 
     def poll(self) -> None:
@@ -299,20 +248,33 @@ class _Session:
         self.interrupt.wake()
         if self.interrupt.noticed and not self._unwinding:
             self._unwinding = True
-            self.reports.tell("unwinding")
+            self.reports.send("unwinding")
         self.reports.flush()
-        progress = self._progress
-        if progress is None:
-            return
         try:
-            for mark in progress.poll():
-                self.reports.tell("mark", **mark)
+            for mark in self._marks():
+                self.reports.send("mark", **mark)
         except Exception as error:  # noqa: BLE001 - border: a hint of ours or a third party's
-            self._progress = None
-            self.reports.tell("note", text=f"no progress: {type(error).__name__}: {error}")
+            self._without_progress(error)
 
-    def obey(self, asked: dict[str, Any]) -> bool:
-        """Do what the parent asks; returns whether to go on listening."""
+    def _without_progress(self, error: Exception) -> None:
+        self._marks = tuple
+        self.reports.send("note", text=f"no progress: {type(error).__name__}: {error}")
+
+    def listen(self, requests: io.FileIO) -> None:
+        """Do what the parent asks, and report progress meanwhile, until it says `quit` or is gone.
+
+        On a thread of its own: the main one runs the function.
+        """
+        more = True
+        while more:
+            ready, _, _ = select.select([requests], [], [], POLL_S)
+            self.poll()
+            if ready:
+                asked = _next(requests)
+                more = self._end() if asked is None else self._obey(asked)
+
+    def _obey(self, asked: dict[str, Any]) -> bool:
+        """Do one thing; returns whether to go on listening."""
         match asked["do"]:
             case "go":
                 self._go.set()
@@ -320,58 +282,50 @@ class _Session:
                 self.interrupt.ask()
             case "fetch":
                 self._over.wait()
+                known = vars(self._module) | self._kept | {"": self._value}
                 for name in asked["names"]:
-                    self._send_result(name)
+                    if name in known:
+                        self._send_pickled(name, known[name])
+                    else:
+                        self.reports.send("result", name=name, reason="the cell has not bound it")
             case "show":
                 self._over.wait()
                 self._send_shown(*asked["names"])
             case "quit":
                 if not self._over.is_set():
-                    self.interrupt.ask()
-                    self._go.set()
-                    while not self._over.wait(POLL_S):
-                        self.poll()
+                    self._unwind()
                 return False
         return True
 
-    def orphaned(self) -> NoReturn:
-        """The parent is gone: unwind, then end with everything that was started here."""
+    def _unwind(self, limit_s: float = float("inf")) -> None:
         self.interrupt.ask()
         self._go.set()
-        until_s = time.monotonic() + ORPHAN_S
+        until_s = time.monotonic() + limit_s
         while not self._over.wait(POLL_S) and time.monotonic() < until_s:
-            self.interrupt.wake()
+            self.poll()
+
+    def _end(self) -> NoReturn:
+        """Unwind, as the parent is gone, then end with everything that was started here."""
+        self._unwind(ORPHAN_S)
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
     def _call(self, path: Path) -> Any:
-        request = self._request
+        request, module = self._request, self._module
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-        if request["keep_of"]:
-            _keep_names(tree, request["keep_of"])
-        module = self._module
-        module.__file__ = str(path)
-        vars(module)[_KEEP] = self._kept.update
-        vars(module)[_LOCALS] = builtins.locals
+        _keep_names(tree, request["keep_of"])
+        vars(module).update({"__file__": str(path), _KEEP: self._kept.update, _LOCALS: locals})
         sys.modules[module.__name__] = module
         exec(compile(tree, str(path), "exec"), vars(module))  # noqa: S102 - the user's own cell
         return getattr(module, request["entry"])(request["params"])
-
-    def _send_result(self, name: str) -> None:
-        """Send one name of the function; the empty name is its value."""
-        known = vars(self._module) | self._kept | {"": self._value}
-        if name not in known:
-            self.reports.tell("result", name=name, reason="the cell has not bound it")
-            return
-        self._send_pickled(name, known[name])
 
     def _send_shown(self, name: str) -> None:
         """Send the value as it is, where it is plain data, else what it prints."""
         if not _is_plain(self._value):
             with contextlib.suppress(Exception):
                 text = repr(self._value).encode("utf-8", "replace")
-                self.reports.tell("result", text, name=name, reason="text")
+                self.reports.send("result", text, name=name, reason="text")
                 return
         self._send_pickled(name, self._value)
 
@@ -380,18 +334,14 @@ class _Session:
             payload = pickle.dumps(value)
         except Exception as error:  # noqa: BLE001 - objects raise what they like
             reason = f"cannot be pickled: {type(error).__name__}: {error}"
-            self.reports.tell("result", name=name, reason=reason[:500])
+            self.reports.send("result", name=name, reason=reason[:500])
         else:
-            self.reports.tell("result", payload, name=name)
+            self.reports.send("result", payload, name=name)
 
     def _sm_count(self) -> int | None:
         """Return how many SMs this process was given; None where CUDA is not in use."""
-        if not self._request["sm_count"]:
-            return None
-        module, _, name = self._request["sm_count"].partition(":")
-        with contextlib.suppress(Exception):
-            count = getattr(importlib.import_module(module), name)()
-            return None if count is None else int(count)
+        with contextlib.suppress(Exception):  # nobody counts them, or there are none to count
+            return int(pkgutil.resolve_name(self._request["sm_count"])())
         return None
 
 
@@ -399,33 +349,13 @@ def _keep_names(tree: ast.Module, function: str) -> None:
     """Have a function's names kept when it ends, however it ends; its lines stay as they are."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function:
-            call = ast.Expr(
-                ast.Call(ast.Name(_KEEP, ast.Load()), [_call_of(_LOCALS)], []),
-            )
-            declared = [one for one in node.body if isinstance(one, ast.Global)]
-            for name in (name for one in declared for name in one.names):
-                call = _with_global(call, name)
-            whole = ast.Try(body=node.body, handlers=[], orelse=[], finalbody=[call])
-            ast.copy_location(whole, node.body[0])
-            node.body = [whole]
-    ast.fix_missing_locations(tree)
-
-
-def _with_global(call: ast.Expr, name: str) -> ast.Expr:
-    """Return the call with one of the module's names beside the function's own."""
-    inner = call.value
-    assert isinstance(inner, ast.Call)  # noqa: S101 - as made above
-    read = ast.Call(
-        ast.Attribute(ast.Call(ast.Name("globals", ast.Load()), [], []), "get", ast.Load()),
-        [ast.Constant(name)],
-        [],
-    )
-    inner.keywords.append(ast.keyword(name, read))
-    return call
-
-
-def _call_of(name: str) -> ast.Call:
-    return ast.Call(ast.Name(name, ast.Load()), [], [])
+            own = {name for one in node.body if isinstance(one, ast.Global) for name in one.names}
+            of_module = "".join(f", {name}=globals().get({name!r})" for name in own)
+            keep = ast.parse(f"{_KEEP}({_LOCALS}(){of_module})").body[0]
+            for part in ast.walk(keep):
+                ast.copy_location(part, node.body[0])
+            whole = ast.Try(body=node.body, handlers=[], orelse=[], finalbody=[keep])
+            node.body = [ast.copy_location(whole, node.body[0])]
 
 
 def _synchronize() -> None:
@@ -447,10 +377,9 @@ def _described(error: BaseException, path: Path) -> dict[str, Any]:
         lines = traceback.format_exception(type(error), error, trace)
     except Exception as fault:  # noqa: BLE001 - an exception's own __str__ may raise
         lines = [f"{type(error).__name__} (not to be shown: {fault!r})\n"]
-    try:
+    message = ""
+    with contextlib.suppress(Exception):  # as above
         message = str(error)
-    except Exception:  # noqa: BLE001 - as above
-        message = ""
     kinds = [f"{one.__module__}.{one.__qualname__}" for one in type(error).__mro__]
     text = "".join(lines).replace(f"{path.parent}{os.sep}", "")
     return {"name": type(error).__name__, "kinds": kinds, "message": message, "traceback": text}
@@ -458,17 +387,16 @@ def _described(error: BaseException, path: Path) -> dict[str, Any]:
 
 def _pickled(error: BaseException) -> bytes:
     """Return the exception, if it comes out of a pickle as it went in."""
-    try:
+    with contextlib.suppress(Exception):  # those with arguments of their own often do not
         data = pickle.dumps(error)
         pickle.loads(data)  # noqa: S301 - our own, a line above
-    except Exception:  # noqa: BLE001 - exceptions with arguments of their own often do not
-        return b""
-    return data
+        return data
+    return b""
 
 
-def _is_plain(value: Any, room: int = 10_000) -> bool:
+def _is_plain(value: Any) -> bool:
     """Whether a value is plain data, and not much of it: some 100 kB."""
-    waiting: list[Any] = [value]
+    room, waiting = 10_000, [value]
     while waiting and room > 0:
         one = waiting.pop()
         room -= 1
@@ -483,50 +411,37 @@ def _is_plain(value: Any, room: int = 10_000) -> bool:
     return room > 0
 
 
-def _read_request(fd: int) -> tuple[dict[str, Any], bytes]:
-    data = b""
-    while b"\n" not in data:
-        more = os.read(fd, 65536)
-        if not more:
-            sys.exit(1)
-        data += more
-    line, _, rest = data.partition(b"\n")
-    request: dict[str, Any] = json.loads(line)
-    return request, rest
-
-
-def _part_in_forks(reports: Reports, requests: int) -> None:
-    """Keep forked processes from speaking to the parent, and from hearing it."""
-    heard = [requests]
-
-    def after() -> None:
-        reports.in_fork()
-        if heard:
-            with contextlib.suppress(OSError):
-                os.close(heard.pop())
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    os.register_at_fork(after_in_child=after)
+def _next(requests: io.FileIO) -> dict[str, Any] | None:
+    """Return what the parent asks for next, a line of JSON; None when it is gone."""
+    line = requests.readline()
+    return json.loads(line) if line.endswith(b"\n") else None
 
 
 def main() -> None:
     """Run what the parent sends; returns when it says `quit`."""
-    requests, told = int(sys.argv[1]), int(sys.argv[2])
-    for fd in (requests, told):
+    requests, reports_fd = int(sys.argv[1]), int(sys.argv[2])
+    for fd in (requests, reports_fd):
         os.set_inheritable(fd, False)
-    request, rest = _read_request(requests)
+    asked = io.FileIO(requests, closefd=False)
+    request = _next(asked)
+    if request is None:
+        sys.exit(1)
     sys.argv[:] = [""]
     sys.path[:] = [request["folder"], *request["path"]]
     interrupt = Interrupt()
-    reports = Reports(told, interrupt)
-    sys.stdout, sys.stderr = _Text(reports, "stdout"), _Text(reports, "stderr")
-    _part_in_forks(reports, requests)
+    reports = Reports(reports_fd, requests, interrupt)
+    for stream in _DESCRIPTORS:  # what is written to both arrives in one order
+        raw: Any = _Bytes(reports, stream)
+        text = io.TextIOWrapper(raw, "utf-8", "backslashreplace", newline="", write_through=True)
+        setattr(sys, stream, text)
     session = _Session(request, reports, interrupt)
-    listener = Listener(requests, rest, session)
+    listener = threading.Thread(
+        target=session.listen, args=(asked,), name="gpupredict-listener", daemon=True
+    )
     listener.start()
     session.run()
     listener.join()
-    reports.tell("bye")
+    reports.send("bye")
 
 
 if __name__ == "__main__":

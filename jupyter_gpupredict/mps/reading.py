@@ -1,8 +1,9 @@
-"""Reads what a child tells and writes, on a thread of its own, until the child is gone."""
+"""Reads what a child reports and writes, on a thread of its own, until the child is gone."""
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import fcntl
 import json
 import os
@@ -29,7 +30,7 @@ TICK_S = 0.25
 
 
 class Reader(threading.Thread):
-    """Reads what the child tells and writes, until it is gone; it is collected after `finish`."""
+    """Reads until the child is gone, and collects it after `finish`."""
 
     def __init__(self, process: subprocess.Popen[bytes], reports: int) -> None:
         super().__init__(name="gpupredict-child", daemon=True)
@@ -70,7 +71,7 @@ class Reader(threading.Thread):
                 while left > 0 and fd in selector.get_map():
                     left -= self._read(selector, fd, stream)
             if self.ended is None:
-                self.ended = Ended("died", time.monotonic() - self._began_s, self._cause())
+                self.ended = self._died(self._cause())
             self.dead.set()
             self._put(None)
             while selector.get_map() and (self._left or not self._finishing.is_set()):
@@ -84,11 +85,7 @@ class Reader(threading.Thread):
         self._process.wait()
 
     def finish(self, *, left: bool) -> None:
-        """Do not wait for anybody to take the news any more, and end.
-
-        Args:
-            left: Something is left running: take from its pipes until it has closed them.
-        """
+        """End, and wait for nobody to take the news; what is `left` running is read to its end."""
         self._left = left
         self._finishing.set()
         self.join(2 * TICK_S + 1.0)
@@ -99,16 +96,14 @@ class Reader(threading.Thread):
         if not data:
             selector.unregister(fd)
         elif stream:
-            self._tell_output(stream, data, f"{stream} below")
+            self._put_output(stream, data, f"{stream} below")
         else:
             self._data += data
             try:
                 self._take_frames()
             except (ValueError, KeyError, TypeError) as error:  # something else has written there
                 selector.unregister(fd)
-                message = f"the cell's process broke its pipe: {error}"
-                fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
-                self.ended = Ended("died", time.monotonic() - self._began_s, fault)
+                self.ended = self._died(f"the cell's process broke its pipe: {error}")
                 self._put(("ended",))
         return len(data)
 
@@ -128,7 +123,7 @@ class Reader(threading.Thread):
     def _take(self, head: dict[str, Any], payload: bytes) -> None:
         match head["kind"]:
             case "out":
-                self._tell_output(head["stream"], payload, head["stream"])
+                self._put_output(head["stream"], payload, head["stream"])
             case "mark":
                 self._put(("mark", _mark(head)))
             case "note":
@@ -138,44 +133,35 @@ class Reader(threading.Thread):
             case "began":
                 self._put(("began", head["time_s"]))
             case "error":
-                self._error = Fault(
-                    head["name"],
-                    head["message"],
-                    head["traceback"],
-                    tuple(head["kinds"]),
-                    payload,
-                )
+                kinds = tuple(head["kinds"])
+                facts = (head["name"], head["message"], head["traceback"], kinds, payload)
+                self._error = Fault(*facts)
             case "ended":
                 self.ended = Ended(head["outcome"], head["took_s"], self._error, head["sm_count"])
                 self._put(("ended",))
             case "result":
                 self._put(("result", head["name"], payload, head.get("reason", "")))
 
-    def _tell_output(self, stream: str, data: bytes, channel: str) -> None:
-        decoder = self._decoders.get(channel)
-        if decoder is None:
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-            self._decoders[channel] = decoder
-        text = decoder.decode(data)
+    def _put_output(self, stream: str, data: bytes, channel: str) -> None:
+        fresh = codecs.getincrementaldecoder("utf-8")("replace")
+        text = self._decoders.setdefault(channel, fresh).decode(data)
         if text:
             self._put(("out", stream, text))
 
     def _put(self, news: tuple[Any, ...] | None) -> None:
         """Queue news; while nobody takes them the child is held up, unless we are finishing."""
         while True:
-            try:
+            with contextlib.suppress(queue.Full):
                 self.news.put(news, timeout=TICK_S)
-            except queue.Full:
-                if self._finishing.is_set():
-                    return
-            else:
+                return
+            if self._finishing.is_set():
                 return
 
     def _is_dead(self) -> bool:
         """Whether the process has ended.
 
-        It is not collected yet: while it is a zombie, nobody else can get its group's number, which
-        what it has left behind is ended by.
+        It is not collected yet: while it is a zombie, nobody else can get its group's number, by
+        which what it has left behind is ended.
         """
         try:
             found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -187,19 +173,21 @@ class Reader(threading.Thread):
         self._status = status if found.si_code == os.CLD_EXITED else -status
         return True
 
-    def _cause(self) -> Fault:
+    def _died(self, message: str) -> Ended:
+        fault = Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+        return Ended("died", time.monotonic() - self._began_s, fault)
+
+    def _cause(self) -> str:
         status = self._status
-        if status < 0:
-            try:
-                name = signal.Signals(-status).name
-            except ValueError:
-                name = f"signal {-status}"
-            message = f"the cell's process was ended by {name}"
-            if -status == signal.SIGKILL:
-                message += "; when nobody did it, the machine ran out of memory"
-        else:
-            message = f"the cell's process ended itself with status {status}"
-        return Fault("ProcessDied", message, f"ProcessDied: {message}\n")
+        if status >= 0:
+            return f"the cell's process ended itself with status {status}"
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        killed = "; when nobody did it, the machine ran out of memory"
+        by_kernel = killed if -status == signal.SIGKILL else ""
+        return f"the cell's process was ended by {name}{by_kernel}"
 
 
 def _bytes_in(pipe: int) -> int:

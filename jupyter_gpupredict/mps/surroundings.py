@@ -18,9 +18,8 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
-from jupyter_gpupredict.mps.identity import daemon_in, owner_uid
-from jupyter_gpupredict.mps.records import loaded_driver
-from jupyter_gpupredict.sources.driver import cuda, inventory
+from jupyter_gpupredict.mps.processes import daemon_in, owner_uid
+from jupyter_gpupredict.sources.driver import inventory
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, translated
 
 if TYPE_CHECKING:
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Device
 
 DEFAULT_PIPE_DIRECTORY = Path("/tmp/nvidia-mps")  # noqa: S108 - the driver's own default
-_PROHIBITED, _EXCLUSIVE_PROCESS = 2, 3
-"""nvmlComputeMode_t."""
 _MODES = ("default", "exclusive thread", "prohibited", "exclusive process")
+"""nvmlComputeMode_t."""
 _CONNECT_S = 2.0
 _PEER = struct.Struct("3i")
 """struct ucred: PID, user, group."""
@@ -55,22 +53,13 @@ class Running:
         user = "another user's" if self.foreign else "this user's, not ours"
         return f"{user}, {f'process {self.pid}' if self.pid else 'in another container'}"
 
-    @property
-    def text(self) -> str:
-        """Whose it is and where, in words."""
-        return f"{self.whose}, in {self.pipe_directory}"
-
 
 def running_daemon(environ: Mapping[str, str], *, connect: bool = False) -> Running | None:
     """Return the daemon that a program started here becomes a client of without being asked to.
 
     It is found by its own process. One that cannot be seen, in another container or of another
     user, is found by a connection to its socket, which leaves two lines in its log and nothing
-    else: no command is ever sent.
-
-    Args:
-        environ: Names its pipe directory, else the driver's default holds.
-        connect: Whether the connection may be made: once in a run that asked for MPS.
+    else: no command is ever sent. Only a run that asked for MPS may `connect`, once.
     """
     folder = control_socket(environ)
     if folder is None:
@@ -120,9 +109,7 @@ def control_socket(environ: Mapping[str, str]) -> Path | None:
 
 
 def joinable(environ: Mapping[str, str]) -> Path | None:
-    """Return the pipe directory of a daemon of this user that is to be joined as it is.
-
-    May connect to it: see `running_daemon`.
+    """Return the pipe directory of a daemon of this user to join as it is; may connect to it.
 
     Raises:
         ForeignDaemon: There is one, and it is another user's.
@@ -154,14 +141,14 @@ def device(wanted: str | None, environ: Mapping[str, str]) -> Device:
 
 
 def first_device(environ: Mapping[str, str], sm_count: int | None, uuid: str = "") -> Device | None:
-    """Return the GPU that CUDA numbers 0 in a process; None where that cannot be told.
+    """Return the GPU that CUDA numbers 0 in a process; None where it is not known.
 
     Args:
         environ: The environment in which the process started CUDA.
         sm_count: SMs that it was given.
         uuid: What CUDA says there, as `driver.cuda.first_uuid`; empty: it was not asked.
 
-    On a machine with several models the environment does not always tell. Then it is the one with
+    On a machine with several models the environment does not always say. Then it is the one with
     just so many SMs, or, where a daemon may have taken some away, the one with most: a cap that is
     suspected costs a prediction, and one that is missed makes a false one.
     """
@@ -181,11 +168,6 @@ def first_device(environ: Mapping[str, str], sm_count: int | None, uuid: str = "
     return max(devices, key=lambda device: device.sm_count or 0)
 
 
-def own_first_device(environ: Mapping[str, str], sm_count: int) -> Device | None:
-    """Return `first_device` of this process, whose CUDA can be asked."""
-    return first_device(environ, sm_count, cuda.first_uuid())
-
-
 def _devices() -> tuple[Device, ...]:
     with Nvml() as nvml:
         try:
@@ -195,25 +177,13 @@ def _devices() -> tuple[Device, ...]:
 
 
 def driver_version() -> str:
-    """Return the driver's version.
-
-    Raises:
-        SourceUnavailable: There is no driver.
-    """
+    """Return the driver's version; raises `SourceUnavailable` where there is none."""
     with Nvml() as nvml:
         return nvml.driver_version()
 
 
-def driver_version_or_none() -> str:
-    """Return the same, or what the kernel says of its driver; empty where there is none."""
-    try:
-        return driver_version()
-    except TelemetryError:
-        return loaded_driver()
-
-
 def compute_mode(gpu_uuid: str) -> str:
-    """Return the device's compute mode in words; empty where the driver does not say.
+    """Return the device's compute mode, of `_MODES`; empty where the driver does not say.
 
     Raises:
         SourceUnavailable: There is no driver.
@@ -221,10 +191,9 @@ def compute_mode(gpu_uuid: str) -> str:
     with Nvml() as nvml:
         try:
             inventory.devices(nvml)
-            mode = nvml.compute_mode(gpu_uuid)
-        except (NvmlError, KeyError):
+            return _MODES[nvml.compute_mode(gpu_uuid)]
+        except (NvmlError, KeyError, IndexError):
             return ""
-    return _MODES[mode] if mode < len(_MODES) else ""
 
 
 def require_room(gpu_uuid: str) -> None:
@@ -238,14 +207,14 @@ def require_room(gpu_uuid: str) -> None:
     with Nvml() as nvml:
         try:
             inventory.devices(nvml)
-            mode = nvml.compute_mode(gpu_uuid)
-            alone = mode == _EXCLUSIVE_PROCESS
+            mode = _MODES[nvml.compute_mode(gpu_uuid)]
+            alone = mode == "exclusive process"
             held = sorted(nvml.process_memory_bytes(gpu_uuid)) if alone else []
         except KeyError as error:
             raise MpsError(f"there is no GPU {gpu_uuid}") from error
-        except NvmlError:
-            return  # not told here; then the daemon's own start tells
-    if mode == _PROHIBITED:
+        except (NvmlError, IndexError):
+            return  # not known here; the daemon's own start will show it
+    if mode == "prohibited":
         raise MpsError(
             "the GPU's compute mode prohibits any use of it", "nvidia-smi -c DEFAULT, as root"
         )

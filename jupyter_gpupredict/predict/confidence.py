@@ -1,8 +1,10 @@
-"""What the watched seconds certify: effective sample size and an anytime-valid test of coverage.
+"""What the watched seconds certify, and whether the run still fits the prediction afterwards.
 
-The test is the one-sided beta-binomial mixture e-process of Howard, Ramdas, McAuliffe and Sekhon
-(Annals of Statistics 49, 2021), valid at whatever moment the rule chose to stop. Dependence between
-seconds is paid for by an effective sample size.
+Both are tests by e-values. The first is the one-sided beta-binomial mixture e-process of Howard,
+Ramdas, McAuliffe and Sekhon (Annals of Statistics 49, 2021), valid at whatever moment the rule
+chose to stop; dependence between seconds is paid for by an effective sample size. The second, the
+guard, is a CUSUM over blocks of five seconds: each block's factor has expectation at most one while
+exceedance stays at most 10 %, so false alarms are rare whatever the dependence inside it.
 """
 
 from __future__ import annotations
@@ -19,24 +21,29 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-REQUIRED = 0.90
-LEVEL = 0.95
+REQUIRED, LEVEL = 0.90, 0.95
 TUNED_FOR = 150.0
 """Effective draws at which the mixture is sharpest."""
+BLOCK_S = 5.0
+ALLOWED = 0.10
+"""Exceedance that a prediction may have."""
+BET = 0.25
+"""Stake of a block: an empty one always shrinks the wealth by a quarter."""
+UNTESTABLE = 0.95
+"""A block that may exceed nearly always says nothing."""
+ALARM = math.log(1 / 0.05) + math.log(20)
+"""5.991: mean time to a false alarm of at least 400 blocks even exactly at 10 %."""
 
 
 def confidence(
-    times_s: Sequence[float],
-    values: Sequence[float],
-    target_ratio: float,
-    coverage: float = 0.95,
+    times_s: Sequence[float], values: Sequence[float], target_ratio: float, coverage: float = 0.95
 ) -> Confidence:
     """Return what the pooled readings certify about a target chosen from them.
 
     Args:
         times_s: Stamps of the pooled readings, shape (n,), rising.
         values: The readings, shape (n,), ratio.
-        target_ratio: The target.
+        target_ratio: The target that was chosen.
         coverage: Share of the time that the covering usage covers, for its bounds.
     """
     pooled = Exceedance(times_s, values)
@@ -91,11 +98,9 @@ def covering_bounds(
 ) -> tuple[float | None, float | None]:
     """Return (lower, upper) bound of the covering usage, each right with 1 - alpha.
 
-    The same test, asked at every level: where "more than 1 - coverage lies above" is rejected, the
-    covering usage is not higher; where "less than that lies above" is rejected, it is higher.
-
-    Returns:
-        Whole percents as ratios; None where the watched seconds bound nothing.
+    They are whole percents as ratios; None where the watched seconds bound nothing. The same test,
+    asked at every level: where "more than 1 - coverage lies above" is rejected, the covering usage
+    is not higher; where "less than that lies above" is rejected, it is higher.
     """
     if pooled.above(0.0).size == 0:
         return None, None
@@ -111,9 +116,8 @@ def covering_bounds(
     percents = range(101)
     covered = bisect_left(percents, True, key=lambda percent: evidence(percent)[0] >= threshold)
     exceeded = bisect_left(percents, True, key=lambda percent: evidence(percent)[1] < threshold)
-    upper = covered / 100.0 if covered <= 100 else None
     lower = exceeded / 100.0 if exceeded > 0 else None
-    return lower, upper
+    return lower, covered / 100.0 if covered <= 100 else None
 
 
 def dependence_s(shares: NDArray[np.float64]) -> float:
@@ -172,10 +176,7 @@ def batch_means(shares: NDArray[np.float64]) -> float:
 def certified_ratio(n_eff: float, k: float, alpha: float) -> float | None:
     """Return the largest whole percent of coverage certified, as a ratio; None below one half.
 
-    Args:
-        n_eff: Effective number of seconds.
-        k: How many of them exceed the target.
-        alpha: Chance of being wrong at any time.
+    Of `n_eff` effective seconds `k` exceed the target; `alpha` is the chance of ever being wrong.
     """
     best: float | None = None
     for percent in range(50, 0, -1):
@@ -188,11 +189,7 @@ def certified_ratio(n_eff: float, k: float, alpha: float) -> float | None:
 def log_evidence(k: float, n: float, p0: float, alpha: float) -> float:
     """Return the log of the evidence against "exceedance is at least p0"; -inf when none.
 
-    Args:
-        k: Seconds in exceedance, of `n` effective ones.
-        n: Effective number of seconds.
-        p0: Exceedance probability to reject.
-        alpha: Level the mixture is tuned for.
+    Of `n` effective seconds `k` are in exceedance; the mixture is tuned for the level `alpha`.
     """
     deviation = p0 * n - k
     if deviation <= 0.0 or n <= 0.0:
@@ -212,12 +209,8 @@ def tuned_for(variance: float, g: float, h: float, alpha: float) -> float:
 def log_mixture(deviation: float, variance: float, g: float, h: float, r: float) -> float:
     """Return the log of the one-sided beta-binomial mixture (Howard et al. 2021, proposition 7).
 
-    Args:
-        deviation: How far the sum lies from its mean under the hypothesis.
-        variance: Its intrinsic variance.
-        g: Largest step down.
-        h: Largest step up.
-        r: The mixture's parameter.
+    `deviation` is how far the sum lies from its mean under the hypothesis, `variance` its intrinsic
+    variance, `g` and `h` the largest steps down and up, `r` the mixture's parameter.
     """
     constant = (
         variance / (g * h) * math.log(g + h)
@@ -267,3 +260,42 @@ def _continued_fraction(a: float, b: float, x: float) -> float:
         if abs(c * d - 1.0) < 1e-14:
             break
     return result
+
+
+class Guard:
+    """Watches, after convergence, the share of seconds above the target."""
+
+    def __init__(self, target_ratio: float, start_s: float, dependence_s: float) -> None:
+        self._target_ratio = target_ratio
+        self._block_end_s = start_s + BLOCK_S
+        self._power = min(1.0, BLOCK_S / max(1.0, dependence_s))
+        """Never above one: then the factor would be no e-value any more."""
+        self._sum = 0.0
+        self._seen_s = self._above_s = self._allowed_s = 0.0
+
+    def update(
+        self, time_s: float, value: float, weight_s: float, allowed: float = ALLOWED
+    ) -> bool:
+        """Take a reading, whose phase may exceed by `allowed`; True when the prediction fails."""
+        alarm = False
+        if time_s > self._block_end_s + 1e-9:
+            alarm = self._close()
+            # blocks that nothing was read in say nothing, however many there are
+            passed = math.ceil((time_s - self._block_end_s - 1e-9) / BLOCK_S)
+            self._block_end_s += max(0, passed) * BLOCK_S
+        self._seen_s += weight_s
+        self._allowed_s += allowed * weight_s
+        if value > self._target_ratio + 1e-9:
+            self._above_s += weight_s
+        return alarm
+
+    def _close(self) -> bool:
+        if self._seen_s > 0.0:
+            exceedance = self._above_s / self._seen_s
+            allowed = self._allowed_s / self._seen_s
+            if allowed < UNTESTABLE:
+                factor = 1.0 + BET / allowed * (exceedance - allowed)
+                self._sum = max(0.0, self._sum) + self._power * math.log(factor)
+        self._seen_s = self._above_s = self._allowed_s = 0.0
+        self._block_end_s += BLOCK_S
+        return self._sum >= ALARM

@@ -21,25 +21,14 @@ PREALLOCATED_ADVICE = (
 
 
 class MemoryPeak:
-    """Running peak of a memory series.
-
-    >>> peak = MemoryPeak(age_s=10.0)
-    >>> peak.update(1.0, 100.0)
-    >>> peak.estimate(now_s=20.0, total_bytes=None, basis="process").target_bytes
-    114.99999999999999
-    """
+    """Running peak of a memory series; believed when it has stood for `age_s`."""
 
     def __init__(self, age_s: float = 300.0) -> None:
         self._age_s = age_s
-        self._peak_bytes = math.nan
-        self._settled_bytes = math.nan
-        self._settled_s = math.nan
-        self._begin_s = math.nan
+        self._peak_bytes = self._settled_bytes = self._settled_s = self._begin_s = math.nan
         self._newest = (math.nan, math.nan)
-        self._first_bytes = math.nan
-        """The first reading of the active span."""
-        self._early_bytes = math.nan
-        """The highest in its first minute."""
+        self._first_bytes = self._early_bytes = math.nan
+        """The first reading of the active span, and the highest in its first minute."""
 
     def begin(self, start_s: float) -> None:
         """Say when the active span began; again after a false start."""
@@ -78,13 +67,12 @@ class MemoryPeak:
             return MemoryEstimate(peak, None, basis, "no memory reading yet")
         if basis != "rss" and self._preallocated(now_s, total_bytes):
             return MemoryEstimate(peak, None, basis, PREALLOCATED_ADVICE, preallocated=True)
+        stood_s = now_s - self._settled_s
+        if stood_s < self._age_s and not unready:
+            unready = f"the peak is {stood_s:.0f} s old; believed after {self._age_s:.0f} s"
         if unready:
             return MemoryEstimate(peak, None, basis, unready)
-        settled_for_s = now_s - self._settled_s
-        if settled_for_s < self._age_s:
-            reason = f"the peak is {settled_for_s:.0f} s old; believed after {self._age_s:.0f} s"
-            return MemoryEstimate(peak, None, basis, reason)
-        reason = f"1.15 x the peak, which has stood for {settled_for_s:.0f} s"
+        reason = f"1.15 x the peak, which has stood for {stood_s:.0f} s"
         return MemoryEstimate(peak, MARGIN * peak, basis, reason)
 
     def _watch_beginning(self, time_s: float, value_bytes: float) -> None:

@@ -1,4 +1,4 @@
-"""What an earlier run of the same code used, minute by minute, and whether this run goes alike.
+"""What an earlier run of the same code used, minute by minute, and whether this run repeats it.
 
 The whole of an earlier run says what no watching can: which regimes are still to come. It is used
 only while this run repeats its minutes, and it never silences the guard.
@@ -7,28 +7,28 @@ only while this run repeats its minutes, and it never silences the guard.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.recommendation import Block, Estimate, Profile
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.window import MIN_FILL, SlidingWindows
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.predict.window import ClosedWindow
+from jupyter_gpupredict.predict.windows import (
+    MIN_FILL,
+    MIN_READINGS,
+    ClosedWindow,
+    Counter,
+    SlidingWindows,
+    agree,
+    pooled,
+)
 
 BLOCK_S = 30.0
-MIN_READINGS = 10
-"""A slow log gets longer blocks, so that each holds at least this many readings."""
 MAX_BLOCKS = 30
 """Blocks kept one by one: a quarter of an hour, by when most runs converge without a prior."""
 AGREE = 2
-"""So many blocks in a row must be like the earlier run's at the same time."""
+"""So many blocks in a row must agree with the earlier run's at the same time."""
 TOLERANCE_RATIO = 0.02
 """How far apart they may lie, in covering usage and in mean. The target gets as much on top: a run
-that is alike within two points need not be alike within less."""
+that agrees within two points need not agree within less."""
 SO_FAR_TOLERANCE_RATIO = 0.05
-"""The same for all since the beginning: one minute of two different runs can be alike by chance."""
-_SLACK = 1e-9
+"""The same for all since the beginning: one minute of two different runs can agree by chance."""
 
 
 class ProfileBuilder:
@@ -40,7 +40,6 @@ class ProfileBuilder:
         self._start_s = self._last_s = start_s
         self._closed: list[Block] = []
         self._rest = Counter()
-        self._open = Counter()
 
     def add(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
@@ -53,21 +52,14 @@ class ProfileBuilder:
                 self._closed.append(_block(block.counter))
             else:
                 self._rest.merge(block.counter)
-            self._open = Counter()
-        self._open.add(value, weight_s)
         return closed
 
     def profile(self) -> Profile:
         """Return the run so far; the block that is open belongs to the rest."""
-        rest = Counter()
-        rest.merge(self._rest)
-        rest.merge(self._open)
-        return Profile(
-            self._windows.window_s,
-            tuple(self._closed),
-            _block(rest) if rest.seconds > 0.0 else None,
-            self._last_s - self._start_s,
-        )
+        both = Counter.total((self._rest, self._windows.counter))
+        rest = _block(both) if both.seconds > 0.0 else None
+        active_s, block_s = self._last_s - self._start_s, self._windows.window_s
+        return Profile(block_s, tuple(self._closed), rest, active_s)
 
 
 class PriorTest:
@@ -81,66 +73,47 @@ class PriorTest:
         self._profile = profile
         self._coverage = coverage
         self._number = 0
-        self._alike: deque[ClosedWindow] = deque(maxlen=AGREE)
+        self._agreeing: deque[ClosedWindow] = deque(maxlen=AGREE)
         self._so_far = Counter()
         self._former_so_far = Counter()
 
     def update(self, block: ClosedWindow) -> Estimate | None:
-        """Take the next block of this run; returns the estimate once enough of them are alike."""
+        """Take the next block of this run; returns the estimate once enough of them agree."""
         number, self._number = self._number, self._number + 1
         blocks = self._profile.blocks
         if number >= len(blocks):
             return None
         self._so_far.merge(block.counter)
-        self._former_so_far.merge(counter_of(blocks[number]))
-        if block.empty or not self._like(block, blocks[number]):
-            self._alike.clear()
+        self._former_so_far.merge(_counter(blocks[number]))
+        if block.empty or not self._repeats(block, blocks[number]):
+            self._agreeing.clear()
             return None
-        self._alike.append(block)
-        to_come = self._to_come(number + 1)
-        if len(self._alike) < AGREE or to_come.seconds <= 0.0:
+        self._agreeing.append(block)
+        rest = () if self._profile.rest is None else (self._profile.rest,)
+        to_come = Counter.total(_counter(one) for one in (*blocks[number + 1 :], *rest))
+        if len(self._agreeing) < AGREE or to_come.seconds <= 0.0:
             return None
-        if self._apart(self._so_far, self._former_so_far) > SO_FAR_TOLERANCE_RATIO + _SLACK:
+        if not self._near(self._so_far, self._former_so_far, SO_FAR_TOLERANCE_RATIO):
             return None
-        highest = max(
-            to_come.covering_ratio(self._coverage), *(one.covering_ratio for one in self._alike)
-        )
-        return Estimate(
-            converged_at_s=block.to_s,
-            target_ratio=max(0.01, min(1.0, round(highest + TOLERANCE_RATIO, 2))),
-            mean_ratio=to_come.mean_ratio(),
-            times_s=tuple(t for one in self._alike for t in one.times_s),
-            values=tuple(v for one in self._alike for v in one.values),
-        )
+        covering_ratio, mean_ratio = to_come.figures(self._coverage)
+        highest = max(covering_ratio, *(one.covering_ratio for one in self._agreeing))
+        target = max(0.01, min(1.0, round(highest + TOLERANCE_RATIO, 2)))
+        return Estimate(block.to_s, target, mean_ratio, *pooled(self._agreeing))
 
-    def _like(self, block: ClosedWindow, former: Block) -> bool:
+    def _repeats(self, block: ClosedWindow, former: Block) -> bool:
         length_s = block.to_s - block.from_s
         if block.void or abs(length_s - self._profile.block_s) > 1e-6:
             return False  # not as long: the readings came more slowly
         if former.seconds < MIN_FILL * length_s:
             return False
-        return self._apart(block.counter, counter_of(former)) <= TOLERANCE_RATIO + _SLACK
+        return self._near(block.counter, _counter(former), TOLERANCE_RATIO)
 
-    def _apart(self, one: Counter, other: Counter) -> float:
-        return max(
-            abs(one.covering_ratio(self._coverage) - other.covering_ratio(self._coverage)),
-            abs(one.mean_ratio() - other.mean_ratio()),
-        )
-
-    def _blocks(self, first: int) -> list[Block]:
-        rest = self._profile.rest
-        return [*self._profile.blocks[first:], *([rest] if rest is not None else [])]
-
-    def _to_come(self, first: int) -> Counter:
-        counter = Counter()
-        for block in self._blocks(first):
-            counter.merge(counter_of(block))
-        return counter
+    def _near(self, one: Counter, other: Counter, tolerance_ratio: float) -> bool:
+        return agree((one.figures(self._coverage), other.figures(self._coverage)), tolerance_ratio)
 
 
-def counter_of(block: Block) -> Counter:
-    """Return a stored block as a counter, with the mean that was measured."""
-    return Counter.of(block.bins, block.mean_ratio)
+def _counter(block: Block) -> Counter:
+    return Counter(block.bins, block.mean_ratio)
 
 
 def _block(counter: Counter) -> Block:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.run.environment import environment
-from jupyter_gpupredict.run.measuring import build_session, progress_board, shutdown
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
+from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
+from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
-    open_recording,
     predict_recording,
-    predict_trace,
 )
-from jupyter_gpupredict.run.serving import Runs, device_watch
-from jupyter_gpupredict.run.sources import SourceProbe, host, probe_sources
-from jupyter_gpupredict.run.stored import (
+from jupyter_gpupredict.run.store import (
     build_store,
     list_runs,
     read_events,
@@ -25,6 +24,9 @@ from jupyter_gpupredict.run.stored import (
     with_verified,
     with_verified_in_time,
 )
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.run.index import Runs
 
 __all__ = [
     "Runs",
@@ -39,11 +41,10 @@ __all__ = [
     "fetch_recording",
     "host",
     "list_runs",
-    "open_recording",
     "predict_recording",
-    "predict_trace",
     "probe_sources",
-    "progress_board",
+    "progress_hooks",
+    "progress_hub",
     "read_events",
     "read_run",
     "request_stop",
@@ -54,3 +55,12 @@ __all__ = [
     "with_verified",
     "with_verified_in_time",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the index of runs when it is asked for: a kernel never does."""
+    if name == "Runs":
+        from jupyter_gpupredict.run.index import Runs
+
+        return Runs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.events import WindowClosed
+from jupyter_gpupredict.core.events import StateChanged, WindowClosed
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.progress import OTHER, Authority, EpochGate, Phase
 from jupyter_gpupredict.core.recommendation import (
     Confidence,
     Estimate,
@@ -17,36 +18,86 @@ from jupyter_gpupredict.core.recommendation import (
     State,
 )
 from jupyter_gpupredict.core.rounding import sm_percent
-from jupyter_gpupredict.predict.confidence import confidence, regime_dependence_s
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.guard import ALLOWED, Guard
+from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence, regime_dependence_s
+from jupyter_gpupredict.predict.epochs import StepPace
 from jupyter_gpupredict.predict.memory import MemoryPeak
 from jupyter_gpupredict.predict.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.predict.slowdown import bracket
-from jupyter_gpupredict.predict.warmup import ACTIVE_RATIO, FalseStart, is_active
-from jupyter_gpupredict.run.course import Course
+from jupyter_gpupredict.predict.windows import ACTIVE_RATIO, Counter, FalseStart, is_active
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.progress import Mark, Progress, Remaining
     from jupyter_gpupredict.core.recommendation import Profile
     from jupyter_gpupredict.core.series import Readings, SourceInfo
-    from jupyter_gpupredict.predict.protocols import Predictor, ProgressPredictor
-    from jupyter_gpupredict.predict.window import ClosedWindow
+    from jupyter_gpupredict.predict import Predictor, ProgressPredictor
+    from jupyter_gpupredict.predict.windows import ClosedWindow
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of state."""
-
-    at_s: float
-    old: State
-    new: State
-    reason: str
+Change = StateChanged | WindowClosed
+"""Events that the emitter numbers."""
+MEMORY_BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
 
 
-Change = Transition | WindowClosed
+class _Course:
+    """How far the loop is, and the rule that learns from it.
+
+    Marks are held back until a reading passes them, so that each reading lands in its own phase.
+    """
+
+    def __init__(self, make_mix: Callable[[], ProgressPredictor]) -> None:
+        self._make_mix = make_mix
+        self.mix = make_mix()
+        self.gate = EpochGate()
+        self.phase = OTHER
+        self._authority = Authority()
+        self._pace = StepPace()
+        self._waiting: deque[Mark] = deque()
+        self._last: dict[str, Progress] = {}
+
+    def expect(self, mark: Mark) -> None:
+        """Queue a mark, if its hint is the one to believe."""
+        if self._authority.accepts(mark):
+            self._waiting.append(mark)
+
+    def pass_marks(self, time_s: float) -> Iterator[tuple[float, Estimate | None]]:
+        """Let the marks before a time take effect; yields when, and what the rule fires with it."""
+        while self._waiting and self._waiting[0].time_s < time_s:
+            mark = self._waiting.popleft()
+            self.gate.update(mark)
+            if isinstance(mark, Phase):
+                self.phase = mark.name
+            else:
+                self._last[mark.unit] = mark
+                if mark.unit == "step":
+                    self._pace.update(mark.time_s, mark.done, mark.total)
+            yield mark.time_s, self.mix.mark(mark)
+
+    def begin_anew(self, time_s: float) -> None:
+        """Forget what was learned; where the loop is now is still known."""
+        self.mix = self._make_mix()
+        self.mix.mark(Phase(time_s, self.phase, "again"))
+        for progress in self._last.values():
+            self.mix.mark(replace(progress, time_s=time_s))
+
+    def remaining(self, now_s: float) -> Remaining | None:
+        """Return the predicted rest: from whole epochs, else from steps; None while unknown."""
+        epoch = self._last.get("epoch")
+        if epoch is None or epoch.total == 1:  # else steps may count one epoch's, not the run's
+            return self.mix.remaining(now_s) or self._pace.remaining(now_s)
+        return self.mix.remaining(now_s)
+
+    def words(self) -> str:
+        """Return how far the loop is; empty when nothing reports it."""
+        last = self._last.get("epoch") or self._last.get("step")
+        if last is None:
+            return ""
+        total = "" if last.total is None else f" of {last.total:.0f}"
+        phase = "" if self.phase == OTHER else f", in {self.phase}"
+        lacking = ", ".join(self.mix.lacking())
+        unseen = f"; {lacking} not learned yet" if lacking else ""
+        return f"{last.done:.0f}{total} {last.unit}s complete{phase} (from {last.hint}){unseen}"
 
 
 class Analysis:
@@ -65,13 +116,14 @@ class Analysis:
         begin_s: float = math.nan,
     ) -> None:
         self._info = info
+        self._devices = {one.uuid: one for one in info.devices}
         self._begin_s = begin_s
         """When the measuring began, if that is known: the first reading speaks for no more."""
         self._make_rule = make_rule
         self._coverage = coverage
         self._guarded = guard
         self._rule = make_rule()
-        self._course = Course(make_mix)
+        self._course = _Course(make_mix)
         self._prior = None if prior is None else PriorTest(prior, coverage)
         self._profile: ProfileBuilder | None = None
         self._peaks = {
@@ -98,7 +150,6 @@ class Analysis:
         self._windows: deque[ClosedWindow] = deque(maxlen=2)
         self._changes: list[Change] = []
         self._uncapped_s = 0.0
-        self._first_converged_s = math.nan
         self.first: tuple[Estimate, Confidence] | None = None
         """The first convergence, which never changes afterwards."""
         self.first_memory_bytes: float | None = None
@@ -111,19 +162,22 @@ class Analysis:
         """Take the readings and marks of one batch; returns what changed, oldest first."""
         for mark in marks:
             self._course.expect(mark)
+        duty = self._info.duty
+        busy: dict[float, float] = {}
+        """Time -> how much of it was busy."""
         for one in readings:
             peak = self._peaks.get(one.series)
             if peak is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     peak.update(time_s, value)
-        duty = self._duty(readings)
+            elif duty is not None and one.series == duty:
+                busy.update(zip(one.times_s, one.values, strict=True))
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
                     self._pass_marks(time_s)
-                    self._add(time_s, value, 1.0 if duty is None else duty.get(time_s, math.nan))
-        changes, self._changes = self._changes, []
-        return changes
+                    self._add(time_s, value, 1.0 if duty is None else busy.get(time_s, math.nan))
+        return self._new_changes()
 
     def finish(self) -> Sequence[Change]:
         """End the run: what has not converged by now abstains."""
@@ -135,21 +189,26 @@ class Analysis:
                 words = "no activity was seen"
             else:
                 words = f"the run ended before the prediction settled; {self._reason}"
-            self._move("abstained", 0.0 if math.isnan(self._last_s) else self._last_s, words)
+            self._move("abstained", self._now_s, words)
+        return self._new_changes()
+
+    def _new_changes(self) -> Sequence[Change]:
         changes, self._changes = self._changes, []
         return changes
 
+    @property
+    def _now_s(self) -> float:
+        return 0.0 if math.isnan(self._last_s) else self._last_s
+
     def parts(self) -> tuple[Recommendation, ...]:
-        """Return what is recommended of parts of the run; here it is one."""
+        """Return what is recommended of each part of the run; here it is one."""
         return ()
 
     def lose(self, device: str) -> Sequence[Change]:
-        """Hear that a device is lost; here there is one, and the session knows."""
+        """Take note that a device is lost, or back; here there is one, and the session knows."""
         return ()
 
-    def regain(self, device: str) -> Sequence[Change]:
-        """Hear that a device is back."""
-        return ()
+    regain = lose
 
     def profile(self) -> Profile | None:
         """Return what the run used when; None before the active span."""
@@ -158,15 +217,18 @@ class Analysis:
     @property
     def uncapped_ratio(self) -> float:
         """Share of the time since the first convergence in which no target stood."""
-        if math.isnan(self._first_converged_s) or self._last_s <= self._first_converged_s:
-            return 0.0
-        return self._uncapped_s / (self._last_s - self._first_converged_s)
+        since_s = self._last_s - self.first[0].converged_at_s if self.first else 0.0
+        return self._uncapped_s / since_s if since_s > 0.0 else 0.0
 
     def recommendation(self) -> Recommendation:
         """Return what is recommended now."""
-        target, mean, stands = self._figures()
+        seen = estimate = self._estimate
+        if estimate is None and self._state != "stale":
+            mix = self._course.mix
+            seen = mix.predict() if mix.knows else self._rule.predict()
+        target = seen.target_ratio if seen else None
         active_s = 0.0 if math.isnan(self._start_s) else self._last_s - self._start_s
-        now_s = 0.0 if math.isnan(self._last_s) else self._last_s
+        now_s = self._now_s
         rest = None if self._state == "abstained" else self._course.remaining(now_s)
         return Recommendation(
             state=self._state,
@@ -175,12 +237,12 @@ class Analysis:
             basis=self._metric.basis or "time_share",
             coverage_target_ratio=self._coverage,
             target_ratio=target,
-            mean_ratio=mean,
+            mean_ratio=seen.mean_ratio if seen else None,
             coverage_ratio=self._coverage_now(),
             watched_s=active_s,
-            converged_at_s=self._estimate.converged_at_s if stands and self._estimate else None,
+            converged_at_s=estimate.converged_at_s if estimate else None,
             memory=self._memory(),
-            confidence=self._confidence if stands else None,
+            confidence=self._confidence,
             sampled_ratio=min(1.0, self._sampled_s / active_s) if active_s > 0.0 else 0.0,
             remaining_s=rest.expected_s if rest else None,
             remaining_low_s=rest.low_s if rest else None,
@@ -196,54 +258,30 @@ class Analysis:
         """Return what the share, as it would be given, may cost; only for a share while busy."""
         if target is None or self._info.duty is None:
             return None
-        here = self._info.share.device
-        sms = next((one.sm_count for one in self._info.devices if one.uuid == here), None)
-        return bracket(self._breadth, self._sampled_s, sm_percent(target, sms) / 100.0)
-
-    def _figures(self) -> tuple[float | None, float | None, bool]:
-        """Return (target, mean, whether they come from a convergence)."""
-        if self._estimate is not None:
-            return self._estimate.target_ratio, self._estimate.mean_ratio, True
-        if self._state == "stale":
-            return None, None, False
-        mix = self._course.mix
-        seen = mix.predict() if mix.knows else self._rule.predict()
-        return (None, None, False) if seen is None else (seen.target_ratio, seen.mean_ratio, False)
+        device = self._devices.get(self._info.share.device)
+        share = sm_percent(target, device.sm_count if device else None)
+        return bracket(self._breadth, self._sampled_s, share / 100.0)
 
     def _coverage_now(self) -> float | None:
-        if self._estimate is not None:
-            if self._since.seconds <= 0.0:
-                return None
-            return self._since.coverage_ratio(self._estimate.target_ratio)
-        return self._coverage_ratio
+        if self._estimate is None:
+            return self._coverage_ratio
+        if self._since.seconds <= 0.0:
+            return None
+        return self._since.coverage_ratio(self._estimate.target_ratio)
 
     def _memory(self) -> MemoryEstimate | None:
         """Return what the process tree needs, or what the device held where that is not known."""
-        now_s = 0.0 if math.isnan(self._last_s) else self._last_s
+        now_s = self._now_s
         unready = self._course.gate.reason(now_s)
         estimate: MemoryEstimate | None = None
         for series, peak in self._peaks.items():
-            total = next(
-                (d.memory_total_bytes for d in self._info.devices if d.uuid == series.device), None
-            )
-            basis = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}.get(
-                series.metric, "device-wide"
-            )
+            device = self._devices.get(series.device)
+            total = device.memory_total_bytes if device else None
+            basis = MEMORY_BASIS.get(series.metric, "device-wide")
             estimate = peak.estimate(now_s, total, basis, unready)
             if not math.isnan(estimate.peak_bytes):
                 break
         return estimate
-
-    def _duty(self, readings: Sequence[Readings]) -> dict[float, float] | None:
-        """Return when how much of the time was busy; None for a share of all time."""
-        if self._info.duty is None:
-            return None
-        return {
-            time_s: value
-            for one in readings
-            if one.series == self._info.duty
-            for time_s, value in zip(one.times_s, one.values, strict=True)
-        }
 
     def _add(self, time_s: float, value: float, duty: float) -> None:
         """Take a reading. Of a share while busy, an idle one is known and weighs nothing."""
@@ -271,15 +309,15 @@ class Analysis:
         assert self._profile is not None  # noqa: S101 - begun with the span
         blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
-            self._course.add(time_s, value, weight_s, span_s)
+            self._course.mix.update(time_s, value, weight_s, span_s)
             self._guard_reading(time_s, value, weight_s)
             return
-        if not math.isnan(self._first_converged_s):
+        if self.first is not None:
             self._uncapped_s += time_s - previous_s
         elif not self._false_start.settled and self._false_start.update(value, span_s):
             self._begin_anew(time_s)
             return
-        self._course.add(time_s, value, weight_s, span_s)
+        self._course.mix.update(time_s, value, weight_s, span_s)
         if self._repeats(blocks, time_s):
             self._guard_reading(time_s, value, weight_s)
             return
@@ -300,22 +338,22 @@ class Analysis:
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
         self._start_s, self._sampled_s, self._breadth = math.nan, 0.0, Counter()
-        self._false_start.settled = True  # once is enough: see predict/warmup.py
-        self._forget_windows()
-        self._course.begin_anew(time_s)
+        self._false_start.settled = True  # once is enough: see predict/windows.py
+        self._forget(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")
 
-    def _forget_windows(self) -> None:
+    def _forget(self, time_s: float) -> None:
+        """Forget what was learned of the run."""
         self._rule = self._make_rule()
         self._windows.clear()
         self._coverage_ratio = None
+        self._course.begin_anew(time_s)
 
     def _pass_marks(self, time_s: float) -> None:
         """Let the marks before a reading take effect."""
-        for mark in self._course.due(time_s):
-            fired = self._course.take(mark)
+        for at_s, fired in self._course.pass_marks(time_s):
             if fired is not None and self._estimate is None and not math.isnan(self._start_s):
-                self._converge(fired, mark.time_s, "the last two epochs agree")
+                self._converge(fired, at_s, "the last two epochs agree")
 
     def _learn(self, time_s: float, value: float, weight_s: float, span_s: float) -> None:
         fired = self._rule.update(time_s, value, weight_s, span_s)
@@ -379,7 +417,6 @@ class Analysis:
             self.first = (estimate, self._confidence)
             memory = self._memory()
             self.first_memory_bytes = memory.target_bytes if memory else None
-            self._first_converged_s = estimate.converged_at_s
         else:
             self.relearned.append((estimate.converged_at_s, estimate.target_ratio))
         self._move("converged", time_s, reason)
@@ -394,11 +431,10 @@ class Analysis:
             return
         self.alarms.append(time_s)
         self._estimate = self._confidence = self._guard = self._prior = None
-        self._forget_windows()
-        self._course.begin_anew(time_s)
+        self._forget(time_s)
         words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"
         self._move("stale", time_s, words)
 
     def _move(self, new: State, at_s: float, reason: str) -> None:
-        self._changes.append(Transition(at_s, self._state, new, reason))
+        self._changes.append(StateChanged(-1, at_s, self._state, new, reason))
         self._state, self._reason = new, reason

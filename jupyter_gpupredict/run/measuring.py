@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import os
 import platform
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
 from jupyter_gpupredict.core.protocols import SystemClock
-from jupyter_gpupredict.run.clusters import DRIVEN, WorkerSources, make_engine
-from jupyter_gpupredict.run.environment import environment
+from jupyter_gpupredict.run.adapters import (
+    DRIVEN,
+    WorkerSources,
+    make_engine,
+    make_mix,
+    make_rule,
+    make_source,
+    rule_options,
+)
 from jupyter_gpupredict.run.options import code_hash
-from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
-from jupyter_gpupredict.run.sources import make_source
-from jupyter_gpupredict.run.stored import STORE_S, build_store
+from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
+from jupyter_gpupredict.run.store import STORE_S, Recorder, build_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,21 +35,23 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
         Clock,
-        HintSource,
         ShareHold,
         Subscriber,
         TelemetrySource,
     )
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.core.series import Batch, SourceInfo
-    from jupyter_gpupredict.run.hooks import Hooks
+    from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.run.options import SessionConfig
-    from jupyter_gpupredict.run.progress import Board
     from jupyter_gpupredict.run.session import Session
     from jupyter_gpupredict.run.store import Store
 
     Ends = tuple[SessionStarted, SessionFinished]
 
+OF_SOURCE = (
+    "source", "simulated", "share", "memory", "period_s", "devices", "series", "scope", "origin",
+    "buffer_s", "hosts",
+)  # fmt: skip
+"""What a run's first event takes from its source, field by field."""
 ISOLATED = "ran isolated, as the function that an export would write, in a process of its own"
 
 OPEN_S, STOP_S, WHOLE_S = 2.0, 1.5, 2.75
@@ -80,11 +89,9 @@ def build_session(
         ConfigError: `config.cluster` names no cluster, or its library is not installed.
     """
     from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.run.deadline import within
-    from jupyter_gpupredict.run.delivery import shared
     from jupyter_gpupredict.run.ranks import Ranks
-    from jupyter_gpupredict.run.recorder import Recorder
     from jupyter_gpupredict.run.session import Patience, Session
+    from jupyter_gpupredict.run.threads import shared_delivery, within
 
     clock = SystemClock()
     store = build_store()
@@ -106,25 +113,18 @@ def build_session(
             session.errors.append(f"earlier runs were not looked at: {error}")
             return None
 
-    def left_s() -> float:
-        return session.left_s()
-
-    def hand_over(batch: Batch) -> None:
-        session.hand_over(batch)
-
     def make_analysis(info: SourceInfo) -> Analysis | Ranks:
         if info.ranks:
-            return Ranks(info, make_one, config.coverage)
+            return Ranks(info, make_one)
         return make_one(info)
 
     def make_one(info: SourceInfo) -> Analysis:
-        options = rule_options(config, info.period_s)
-        memory_age_s = min(300.0, options.window_s or 300.0)
+        memory_age_s = min(300.0, rule_options(config, info.period_s).window_s or 300.0)
         before = earlier(info)
         known = before[1].profile if before else None
         return Analysis(
             info,
-            lambda: make_rule(config.rule, options),
+            lambda: make_rule(config, info.period_s),
             lambda: make_mix(config, info.period_s),
             config.coverage,
             memory_age_s=memory_age_s,
@@ -138,13 +138,6 @@ def build_session(
             t_s=0.0,
             session_id=session_id,
             started_at=clock.wall().isoformat(timespec="milliseconds"),
-            source=info.source,
-            simulated=info.simulated,
-            share=info.share,
-            memory=info.memory,
-            period_s=info.period_s,
-            devices=info.devices,
-            series=info.series,
             config={k: v for k, v in asdict(config).items() if k not in ("path", "url")},
             versions={
                 "jupyter_gpupredict": __version__,
@@ -152,28 +145,27 @@ def build_session(
                 **dict(info.versions),
             },
             notes=info.notes if child is None else (*info.notes, ISOLATED),
-            scope=info.scope,
-            origin=info.origin,
-            buffer_s=info.buffer_s,
             kernel_id=kernel_id,
             host=platform.node(),
-            hosts=info.hosts,
             pid=os.getpid(),
             code_hash=None if code is None else code_hash(code),
             last_time=_last_time(earlier(info)),
             environment=environment(),
+            **{name: getattr(info, name) for name in OF_SOURCE},
         )
 
+    # this machine's driver may hang; other sources have limits of their own
+    may_hang = config.source in DRIVEN and config.cluster is None
     session = Session(
-        source=_source(config, cluster, session_id, clock, child, left_s, hand_over),
+        source=_source(config, cluster, session_id, clock, child, lambda: session),
         make_analysis=make_analysis,
         make_header=make_header,
         subscribers=[*recorders, *subscribers],
-        delivery=shared(),
+        delivery=shared_delivery(),
         clock=clock,
         session_id=session_id,
-        patience=Patience(OPEN_S, STOP_S, WHOLE_S) if _asks_driver(config) else Patience(),
-        board=progress_board(),
+        patience=Patience(OPEN_S, STOP_S, WHOLE_S) if may_hang else Patience(),
+        progress=progress_hub(),
         hooks=progress_hooks() if child is None else None,
         share=child.share if share is None and child is not None else share,
         live=live,
@@ -190,29 +182,29 @@ def build_session(
     return session
 
 
-def _asks_driver(config: SessionConfig) -> bool:
-    """Whether the source may hang in this machine's driver; others have limits of their own."""
-    return config.source in DRIVEN and config.cluster is None
-
-
 def _source(
     config: SessionConfig,
     cluster: object,
     session_id: str,
     clock: Clock,
     child: ChildProcess | None,
-    left_s: Callable[[], float],
-    hand_over: Callable[[Batch], None],
+    session: Callable[[], Session],
 ) -> TelemetrySource:
     """Return this machine's source, or that of a cluster's workers."""
     if config.cluster is not None:
         engine = make_engine(config.cluster, cluster, session_id)
         if engine is not None:
-            from jupyter_gpupredict.sources.engines.cluster import ClusterSource
+            from jupyter_gpupredict.sources.cluster import ClusterSource
 
             return ClusterSource(engine, WorkerSources(config), clock)
     pid = None if child is None else child.pid
-    return make_source(config, clock, pid, left_s=left_s, hand_over=hand_over)
+    return make_source(
+        config,
+        clock,
+        pid,
+        left_s=lambda: session().left_s(),
+        hand_over=lambda batch: session().hand_over(batch),
+    )
 
 
 def _prepare(store: Store) -> None:
@@ -226,9 +218,10 @@ def _earlier_run(store: Store, code: str, info: SourceInfo) -> Ends | None:
     One that was measured to its end comes before newer ones that were not.
     """
     newest: Ends | None = None
+    wanted = _kind(info)
     for started, finished in store.of_code(code):
-        told = finished.recommendation
-        if told is None or told.capped or not _alike(started, info):
+        advice = finished.recommendation
+        if advice is None or advice.capped or wanted is None or _kind(started) != wanted:
             continue
         if finished.profile is not None:
             return started, finished
@@ -236,58 +229,37 @@ def _earlier_run(store: Store, code: str, info: SourceInfo) -> Ends | None:
     return newest
 
 
-def _alike(started: SessionStarted, info: SourceInfo) -> bool:
-    """Return whether a run was measured on the same kind of device in the same way."""
-    device = {one.uuid: one for one in info.devices}.get(info.share.device)
-    former = {one.uuid: one for one in started.devices}.get(started.share.device)
-    return (
-        device is not None
-        and former is not None
-        and former.name == device.name
-        and started.source == info.source
-        and started.share.metric == info.share.metric
-        and started.origin == info.origin
-        and started.versions.get("driver") == dict(info.versions).get("driver")
-    )
+def _kind(of: SourceInfo | SessionStarted) -> tuple[str | None, ...] | None:
+    """Return what must be the same for two runs to be compared; None: its device is not known."""
+    device = {one.uuid: one.name for one in of.devices}.get(of.share.device)
+    driver = dict(of.versions).get("driver")
+    return None if device is None else (device, of.source, of.share.metric, of.origin, driver)
 
 
 def _last_time(before: Ends | None) -> str:
-    """Return what an earlier run said, in words; empty when there is none."""
+    """Return the figures of an earlier run in words; empty when there is none."""
     if before is None:
         return ""
     started, finished = before
-    told = finished.recommendation
-    if told is None or told.target_ratio is None:
+    advice = finished.recommendation
+    if advice is None or advice.target_ratio is None:
         return ""
-    memory = told.memory.peak_bytes if told.memory else math.nan
+    memory = advice.memory.peak_bytes if advice.memory else math.nan
     peak = "" if math.isnan(memory) else f", memory peak {memory / (1 << 20):.0f} MiB"
     return (
-        f"{started.started_at[:10]}: {told.target_ratio:.0%} ({told.state}), "
-        f"mean {told.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
+        f"{started.started_at[:10]}: {advice.target_ratio:.0%} ({advice.state}), "
+        f"mean {advice.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
     )
 
 
-def progress_board() -> Board:
-    """Return where progress is told in this process; free to call while nothing is measured."""
-    from jupyter_gpupredict.run.progress import shared
-
-    return shared()
-
-
-@functools.cache
-def progress_hooks() -> Hooks:
-    """Return this process's progress hints; none is made before the first session starts."""
-    from jupyter_gpupredict.run.hooks import Hooks
-
-    def make(name: str) -> HintSource:
-        made: HintSource = registry.load("hints", name)()
-        return made
-
-    return Hooks(lambda: registry.names("hints"), make, progress_board())
+def environment() -> str:
+    """Return a digest of host, installation and Python: equal where the packages are the same."""
+    installed = "\0".join((platform.node(), sys.prefix, platform.python_version()))
+    return hashlib.sha256(installed.encode()).hexdigest()[:16]
 
 
 def shutdown() -> None:
     """End the delivery thread, if there is one (on unload)."""
-    from jupyter_gpupredict.run.delivery import shared
+    from jupyter_gpupredict.run.threads import shared_delivery
 
-    shared().shutdown()
+    shared_delivery().shutdown()

@@ -11,14 +11,14 @@ import contextlib
 import json
 import re
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jupyter_gpupredict.core import files
-from jupyter_gpupredict.core.errors import TraceError, UnknownName
+from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SamplesTaken, SessionFinished, SessionStarted
 from jupyter_gpupredict.core.metrics import largest
 from jupyter_gpupredict.core.series import Series
@@ -31,14 +31,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.run.store import Store
 
 BLOCK_BYTES = 64 << 10
 """Parsed at once: about half a millisecond, in which no other thread of the server runs."""
 CAPACITY = 8192
 """Rows kept; a full set is merged in pairs, so at least half as many are there."""
 MARKS = 100
-MAX_PICTURES = 12
 MAX_SERIES = 64
 _SAMPLES = b'{"event":"SamplesTaken",'
 _READINGS = re.compile(rb'"series":(\{[^}]*\}),"times_s":\[([^]]*)\],"values":\[([^]]*)\]')
@@ -171,8 +169,12 @@ class TracePicture:
         """
         complete = self._read(time.monotonic() + limit_s)
         marks = sorted((m for kept in self._marks.values() for m in kept), key=lambda m: m[0])
+        pictures = [
+            Picture(series, rows.samples, *map(tuple, rows.rows(width).tolist()))
+            for series, rows in self._drawn.values()
+        ]
         return Drawing(
-            tuple(_picture(*one, width) for one in self._drawn.values()),
+            tuple(pictures),
             tuple(text for _, text in marks),
             self._seq,
             self._time_s,
@@ -285,37 +287,6 @@ class TracePicture:
         kept.append((event.seq, line.decode()))
 
 
-class Pictures:
-    """The traces that were looked at last. One thread's at a time."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: OrderedDict[str, TracePicture] = OrderedDict()
-
-    def draw(self, session_id: str, width: int, limit_s: float) -> Drawing:
-        """Return a run's series; arguments as `TracePicture.draw`.
-
-        Raises:
-            UnknownName: There is no such run (any more).
-        """
-        picture = self._kept.get(session_id)
-        if picture is None:
-            picture = self._kept[session_id] = TracePicture(self._store.path(session_id))
-        self._kept.move_to_end(session_id)
-        while len(self._kept) > MAX_PICTURES:
-            self._kept.popitem(last=False)
-        try:
-            return picture.draw(width, limit_s)
-        except OSError as error:
-            self._kept.pop(session_id, None)
-            raise UnknownName("session", session_id, ["last"]) from error
-
-
-def _picture(series: Series, envelope: Envelope, width: int) -> Picture:
-    ends, low, high = envelope.rows(width).tolist()
-    return Picture(series, envelope.samples, tuple(ends), tuple(low), tuple(high))
-
-
 def _by_series(
     found: Sequence[tuple[bytes, bytes, bytes]],
 ) -> list[tuple[bytes, Sequence[bytes], Sequence[bytes]]]:
@@ -346,7 +317,8 @@ def _stamps(texts: Iterable[bytes]) -> list[float | bytes]:
         ValueError: They hold what is in no number.
     """
     joined = b",".join(filter(None, texts))
-    _require(joined, _OF_NUMBERS)
+    if joined.translate(None, _OF_NUMBERS):
+        raise ValueError
     return list(joined.split(b",")) if joined else []
 
 
@@ -354,20 +326,11 @@ def _numbers(texts: Iterable[bytes]) -> list[float]:
     """Return the numbers of lists without their brackets; null is NaN.
 
     Raises:
-        ValueError: One of them is no number.
+        ValueError: One of them is not a number.
     """
     joined = b",".join(filter(None, texts))
-    _require(joined, _OF_NUMBERS + b"nul")
+    if joined.translate(None, _OF_NUMBERS + b"nul"):
+        raise ValueError
     joined = joined.replace(b"null", b"NaN")
     found: list[float] = json.loads(b"[" + joined + b"]", parse_int=float)
     return found
-
-
-def _require(text: bytes, allowed: bytes) -> None:
-    """Let only text of these bytes pass.
-
-    Raises:
-        ValueError: It holds another.
-    """
-    if text.translate(None, allowed):
-        raise ValueError

@@ -1,4 +1,4 @@
-"""One analysis for each rank of a distributed run, and what they say together of the function.
+"""One analysis for each rank of a distributed run, and one recommendation for the function.
 
 All replicas of a function get the same share, so its share is the largest of its ranks, and so is
 its memory. It has converged when every rank that is still heard has; a rank that lags behind the
@@ -11,17 +11,20 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.core.recommendation import Recommendation
-from jupyter_gpupredict.run.analysis import Analysis, Transition
+from jupyter_gpupredict.core.events import StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.recommendation import MemoryEstimate, Profile, State
+    from jupyter_gpupredict.core.recommendation import (
+        MemoryEstimate,
+        Profile,
+        Recommendation,
+        State,
+    )
     from jupyter_gpupredict.core.series import Readings, Series, SourceInfo
-    from jupyter_gpupredict.run.analysis import Change
+    from jupyter_gpupredict.run.analysis import Analysis, Change
 
 STRAGGLER_RATIO = 0.10
 """A mean this far from the median of all makes a rank a straggler."""
@@ -30,12 +33,9 @@ STRAGGLER_RATIO = 0.10
 class Ranks:
     """As `Analysis`, of a source whose share is that of several devices, which come and go."""
 
-    def __init__(
-        self, info: SourceInfo, make: Callable[[SourceInfo], Analysis], coverage: float
-    ) -> None:
+    def __init__(self, info: SourceInfo, make: Callable[[SourceInfo], Analysis]) -> None:
         self._info = info
         self._make = make
-        self._coverage = coverage
         self._ranks: dict[str, Analysis] = {}
         """Device -> its analysis."""
         self._series: dict[str, Series] = {}
@@ -55,7 +55,7 @@ class Ranks:
         for device, analysis in self._ranks.items():
             found = analysis.ingest(of_device.get(device, ()), marks)
             if device == self._info.share.device:  # the one whose windows are drawn
-                changes += [one for one in found if not isinstance(one, Transition)]
+                changes += [one for one in found if not isinstance(one, StateChanged)]
         return [*changes, *self._moved()]
 
     def finish(self) -> Sequence[Change]:
@@ -95,21 +95,8 @@ class Ranks:
         """Return what is recommended for the function, of which each rank is a replica."""
         parts = self.parts()
         if not parts:
-            return Recommendation(
-                state="warming",
-                reason="waiting for the first reading",
-                metric=self._info.share.metric,
-                basis=METRICS[self._info.share.metric].basis or "time_share",
-                coverage_target_ratio=self._coverage,
-                target_ratio=None,
-                mean_ratio=None,
-                coverage_ratio=None,
-                watched_s=0.0,
-                converged_at_s=None,
-                memory=None,
-                confidence=None,
-                sampled_ratio=0.0,
-            )
+            first = self._make(self._info).recommendation()
+            return replace(first, device="", memory=None)
         state = _state(parts)
         widest = max(parts, key=lambda one: one.target_ratio or 0.0)
         slowest = max(parts, key=lambda one: one.remaining_s or 0.0)
@@ -135,11 +122,10 @@ class Ranks:
 
     def _begin(self, series: Series) -> None:
         """Begin the analysis of a device that is seen for the first time."""
-        known = self._series.get(series.device)
+        info, known = self._info, series.device in self._series
         self._series[series.device] = series
-        if known is not None:
+        if known:
             return
-        info = self._info
 
         def own(one: Series | None) -> Series | None:
             return None if one is None else replace(one, device=series.device, rank=series.rank)
@@ -162,7 +148,7 @@ class Ranks:
         if now.state == self._state:
             return []
         old, self._state = self._state, now.state
-        return [Transition(self._last_s, old, now.state, now.reason)]
+        return [StateChanged(-1, self._last_s, old, now.state, now.reason)]
 
 
 def _state(parts: Sequence[Recommendation]) -> State:
@@ -210,5 +196,5 @@ def stragglers(parts: Sequence[Recommendation]) -> list[Recommendation]:
 
 
 def name(one: Recommendation) -> str:
-    """Return what a rank is called."""
-    return f"{one.device[:12]}" if one.rank is None else f"rank {one.rank}"
+    """Return the name of a rank."""
+    return one.device[:12] if one.rank is None else f"rank {one.rank}"

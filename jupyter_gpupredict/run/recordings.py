@@ -1,80 +1,31 @@
-"""What a rule would have predicted from a recording."""
+"""What a rule would have predicted from a recording, read causally as a live run is."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.protocols import SystemClock
-from jupyter_gpupredict.core.series import SourceOptions
+from jupyter_gpupredict.core.recommendation import Confidence
+from jupyter_gpupredict.core.rounding import MIB
+from jupyter_gpupredict.core.series import Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
-from jupyter_gpupredict.run.rules import make_mix, make_rule, rule_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
-    from jupyter_gpupredict.predict.protocols import Predictor
+    from jupyter_gpupredict.predict import Predictor
+    from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.sources.recording import Trace
 
-
-def predict_trace(
-    path: str,
-    *,
-    rule: str = "default",
-    metric: str | None = None,
-    guard: bool = True,
-    epochs: int | None = None,
-    window_s: float | None = None,
-    agree: int | None = None,
-    tolerance_points: float | None = None,
-    coverage: float = 0.95,
-) -> dict[str, Any]:
-    """Return what a rule would have predicted from a recorded trace, reading it causally.
-
-    Args:
-        path: Our own `.jsonl`, a CSV in our columns, or a log of `nvidia-smi --query-gpu`.
-        rule: A preset or predictor name.
-        metric: Name of a share metric, ours or the CSV's; None: the trace's best.
-        guard: Whether to watch for a stale prediction after convergence.
-        epochs: Total number of epochs, when known.
-        window_s: Overrides the rule's own window, in seconds.
-        agree: Overrides how many windows must agree.
-        tolerance_points: Overrides how far they may lie apart, in percentage points.
-        coverage: Share of the time to cover, 0..1.
-
-    Returns:
-        The JSON object of `jupyter gpupredict predict --json`.
-
-    Raises:
-        TraceError: The file is unreadable, in one line.
-        InvalidOption, UnknownName: An option is wrong.
-    """
-    return predict_recording(
-        open_recording(path),
-        rule=rule,
-        metric=metric,
-        guard=guard,
-        epochs=epochs,
-        window_s=window_s,
-        agree=agree,
-        tolerance_points=tolerance_points,
-        coverage=coverage,
-    )
-
-
-def open_recording(path: str) -> Trace:
-    """Return the trace in a file: our own `.jsonl`, a CSV in our columns, or a log of `nvidia-smi`.
-
-    Raises:
-        TraceError: The file is unreadable, in one line.
-    """
-    from jupyter_gpupredict.sources.traces import open_trace
-
-    return open_trace(path)
+LOOKS = 400
+"""How often `watch` is called over a trace, at the least: as many points as a plot is wide."""
 
 
 def fetch_recording(
@@ -94,9 +45,8 @@ def fetch_recording(
         InvalidOption: An option is wrong.
     """
     options = SourceOptions(url=url, match=match, device=device)
-    recorded: Trace = registry.load("sources", "prometheus")(options, SystemClock()).record(
-        from_s, to_s
-    )
+    source = registry.load("sources", "prometheus")(options, SystemClock())
+    recorded: Trace = source.record(from_s, to_s)
     return recorded
 
 
@@ -114,7 +64,7 @@ def check_recording_options(options: dict[str, Any]) -> None:
 
 
 def predict_recording(
-    trace: Trace,
+    trace: Trace | str,
     *,
     rule: str | Callable[[float], Predictor] = "default",
     metric: str | None = None,
@@ -128,12 +78,13 @@ def predict_recording(
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
 ) -> dict[str, Any]:
-    """Return what a rule would have predicted from a trace in memory; as `predict_trace`.
+    """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace.
+        trace: The trace, or the path of one: our own `.jsonl`, a CSV in our columns, or a log of
+            `nvidia-smi`.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
-        metric: As `predict_trace`, and so are the options down to `coverage`.
+        metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
         epochs: Total number of epochs, when known.
         window_s: Overrides the rule's own window, in seconds.
@@ -142,13 +93,18 @@ def predict_recording(
         coverage: Share of the time to cover, 0..1.
         prior: What an earlier run of the same code used.
         marks: What hints said during the run, in order of time; None: what the trace holds.
-        watch: Called with the time and what is recommended, a few hundred times and at each change.
+        watch: Called with the time and what is recommended, at each change of state or window and
+            `LOOKS` times in between.
+
+    Returns:
+        The JSON object of `jupyter gpupredict predict --json`.
 
     Raises:
-        TraceError: The trace does not hold the metric.
+        TraceError: The file is unreadable, or does not hold the metric, in one line.
         InvalidOption, UnknownName: An option is wrong.
     """
-    from jupyter_gpupredict.run.offline import predict
+    from jupyter_gpupredict.run.analysis import Analysis
+    from jupyter_gpupredict.sources.traces import open_trace
 
     config = SessionConfig(
         rule=rule if isinstance(rule, str) else "default",
@@ -158,20 +114,111 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
+    trace = open_trace(trace) if isinstance(trace, str) else trace
+    info = _source_info(trace, metric)
+    period_s = info.period_s
 
-    def rule_of(period_s: float) -> Predictor:
+    def new_rule() -> Predictor:
         if isinstance(rule, str):
-            return make_rule(rule, rule_options(config, period_s))
+            return make_rule(config, period_s)
         return rule(period_s)
 
-    return predict(
-        trace,
-        rule_of,
-        lambda period_s: make_mix(config, period_s),
-        metric=metric,
-        guard=guard,
-        coverage=coverage,
-        prior=prior,
-        marks=marks,
-        watch=watch,
+    analysis = Analysis(
+        info, new_rule, lambda: make_mix(config, period_s), coverage, guard=guard, prior=prior
     )
+    waiting = list(reversed(trace.marks if marks is None else marks))
+    first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
+    look_s = first_s if watch else math.inf
+    for time_s, readings in _batches(trace, info):
+        due: list[Mark] = []
+        while waiting and waiting[-1].time_s <= time_s:
+            due.append(waiting.pop())
+        changes = analysis.ingest(readings, due)
+        if watch and (changes or time_s >= look_s):
+            watch(time_s, analysis.recommendation())
+            look_s = time_s + (last_s - first_s) / LOOKS
+    analysis.finish()
+    return _result(analysis, trace, coverage, guard)
+
+
+def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
+    share = trace.share_series(metric)
+    return SourceInfo(
+        source="replay",
+        devices=trace.devices,
+        series=trace.series,
+        share=share,
+        memory=trace.memory_series(),
+        period_s=trace.period_s(share),
+        duty=trace.duty_series(share),
+        simulated=True,
+        origin=trace.origin,
+    )
+
+
+def _batches(trace: Trace, info: SourceInfo) -> Iterator[tuple[float, list[Readings]]]:
+    """Yield the time of each row with its readings of memory, duty and share."""
+    wanted = [one for one in (info.memory, info.duty, info.share) if one is not None]
+    columns = [(one, trace.series.index(one)) for one in wanted]
+    at_duty = None if info.duty is None else trace.series.index(info.duty)
+    for time_s, values in trace.rows:
+        busy = at_duty is not None and values[at_duty] is not None
+        batch = []
+        for series, column in columns:
+            value = values[column]
+            if value is None and busy and series == info.share:
+                value = math.nan  # idle: known, and no share while busy
+            if value is not None:
+                batch.append(Readings(series, (time_s,), (value,)))
+        yield time_s, batch
+
+
+def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> dict[str, Any]:
+    final = analysis.recommendation()
+    first, memory = analysis.first, final.memory
+    if first is not None:
+        estimate, confidence = first
+        target, mean = estimate.target_ratio, estimate.mean_ratio
+        at_s: float | None = round(estimate.converged_at_s, 6)
+        memory_bytes = analysis.first_memory_bytes
+    else:
+        target, mean = final.target_ratio or 0.01, final.mean_ratio or 0.0
+        at_s, confidence = None, Confidence(0.0, 1.0, None)
+        memory_bytes = memory.target_bytes if memory else None
+    return {
+        "state": "converged" if first else "abstained",
+        "converged_at_s": at_s,
+        "metric": METRICS[final.metric].csv,
+        "basis": final.basis,
+        "target_pct": max(1, round(100 * target)),
+        "mean_pct": round(100 * mean, 3),
+        "mem_target_mib": None if memory_bytes is None else round(memory_bytes / MIB, 1),
+        "mem_basis": memory.basis if memory else None,
+        "mem_reason": memory.reason if memory else "the trace holds no memory",
+        "preallocated": bool(memory and memory.preallocated),
+        "coverage_target": coverage,
+        "confidence": {
+            "n_eff": round(confidence.n_eff, 3),
+            "g_s": round(confidence.g_s, 3),
+            "certified_pct": _whole_percent(confidence.certified_ratio),
+            "certified": confidence.certified,
+            "required_pct": round(100 * confidence.required_ratio),
+            "level": confidence.level,
+            "lower_pct": _whole_percent(confidence.lower_ratio),
+            "upper_pct": _whole_percent(confidence.upper_ratio),
+        },
+        "guard": {
+            "alarms": [round(t, 6) for t in analysis.alarms],
+            "relearned": [[round(t, 6), round(100 * r)] for t, r in analysis.relearned],
+            "uncapped_fraction": round(analysis.uncapped_ratio, 6),
+        }
+        if first and guard
+        else None,
+        "reason": final.reason,
+        "source": trace.origin,
+        "notes": list(trace.notes),
+    }
+
+
+def _whole_percent(ratio: float | None) -> int | None:
+    return None if ratio is None else round(100 * ratio)

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import GpuPredictError, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.series import Batch, Gap
-from jupyter_gpupredict.run import allocator
-from jupyter_gpupredict.run.alarm import Alarm
-from jupyter_gpupredict.run.delivery import Channel, Delivery
-from jupyter_gpupredict.run.sampler import Sampler
-from jupyter_gpupredict.run.telling import Teller
+from jupyter_gpupredict.run.emitter import Emitter
+from jupyter_gpupredict.run.threads import Alarm, Channel, Sampler
 
 if TYPE_CHECKING:
     from collections import deque
@@ -24,14 +21,14 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.run.hooks import Hooks
-    from jupyter_gpupredict.run.progress import Board
+    from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
+    from jupyter_gpupredict.run.threads import Delivery
 
 BUFFERED_WAKE_S = 1.0
 """The driver keeps the readings meanwhile, so waking more often would only cost."""
@@ -74,7 +71,7 @@ class Session:
         clock: Clock,
         session_id: str = "",
         patience: Patience = Patience(),  # noqa: B008 - frozen
-        board: Board | None = None,
+        progress: ProgressHub | None = None,
         hooks: Hooks | None = None,
         share: ShareHold | None = None,
         live: bool = False,
@@ -94,7 +91,7 @@ class Session:
         self._make_header = make_header
         self._delivery = delivery
         self._clock = clock
-        self._board = board
+        self._progress = progress
         self._marks: deque[Mark] | None = None
         self._hooks = hooks
         self._hook_problems: deque[str] | None = None
@@ -104,7 +101,7 @@ class Session:
         self._on_limit = on_limit
         self._alarm = Alarm(max_seconds, stop_requested, self._time_is_up, self._end_early)
         self._channel = Channel(subscribers)
-        self._teller = Teller(self._channel, delivery, clock, live=live, on_state=on_state)
+        self._emitter = Emitter(self._channel, delivery, clock, live=live, on_state=on_state)
         self._pid = 0
         self._sampler: Sampler | None = None
         self._opened = threading.Event()
@@ -118,8 +115,8 @@ class Session:
         """When the code began, where that was not as soon as the source was open."""
         self._asking = ("open", clock.monotonic_s())
         """What the source does, or did last, and since when."""
-        self._telling = threading.Lock()
-        """Held by whoever tells of the run: never while the source is asked."""
+        self._lock = threading.Lock()
+        """Held by whoever changes the run: never while the source is asked."""
         self._left = False
         """The source did not return in time, and nothing that it brings is taken any more."""
         self._holding = False
@@ -138,22 +135,22 @@ class Session:
     @property
     def errors(self) -> list[str]:
         """What went wrong in our own machinery."""
-        return self._teller.errors
+        return self._emitter.errors
 
     @property
     def started(self) -> SessionStarted | None:
         """The first event; None before `start`."""
-        return self._teller.fold.started
+        return self._emitter.fold.started
 
     @property
     def recommendation(self) -> Recommendation | None:
         """The newest recommendation; None before the first reading."""
-        return self._teller.fold.recommendation
+        return self._emitter.fold.recommendation
 
     @property
     def applied(self) -> AppliedShare | None:
         """How the run stands to MPS; None where it was not asked for and not seen."""
-        return self._teller.fold.applied
+        return self._emitter.fold.applied
 
     def left_s(self) -> float:
         """Return for how many seconds readings are still taken; infinite until the run ends."""
@@ -161,7 +158,7 @@ class Session:
 
     def hand_over(self, batch: Batch) -> None:
         """Take what a read has found before it is complete; on the sampler thread."""
-        with self._telling:
+        with self._lock:
             if not self._left:
                 self._take(batch)
 
@@ -202,8 +199,8 @@ class Session:
         if self._share is not None:
             self._holding = True
             self._applied = self._share.begin()
-        if self._board is not None and not (in_time and self._brings_progress):
-            self._marks = self._board.join()
+        if self._progress is not None and not (in_time and self._brings_progress):
+            self._marks = self._progress.join()
         if self._hooks is not None:
             self._hook_problems = self._hooks.join()
         if self._applied is not None or not in_time:
@@ -227,7 +224,7 @@ class Session:
             self._brings_progress = info.brings_progress
             self._opened.set()
             self._admitted.wait()
-            with self._telling:
+            with self._lock:
                 over = self._left or self._ended_early
                 return None if over else self._begin(info, opened_s)
         except BaseException as error:  # noqa: BLE001 - border: it is raised in `start` or `stop`
@@ -245,25 +242,23 @@ class Session:
             note = f"measured from {late_s:.1f} s on: the driver had not answered before"
             info = replace(info, notes=(*info.notes, note))
         analysis = self._make_analysis(info)
-        others = tuple(
-            self._make_analysis(
-                replace(
-                    info,
-                    share=share.series,
-                    duty=share.duty,
-                    memory=share.memory,
-                    process_memory=share.process_memory,
-                    also=(),
-                )
+        others = [
+            replace(
+                info,
+                share=one.series,
+                duty=one.duty,
+                memory=one.memory,
+                process_memory=one.process_memory,
+                also=(),
             )
-            for share in info.also
-        )
+            for one in info.also
+        ]
         header = self._make_header(info)
         self._delivery.attach(self._channel)
-        self._teller.begin(header, analysis, others, began_s)
-        self._teller.share(self._applied)
+        self._emitter.begin(header, analysis, tuple(map(self._make_analysis, others)), began_s)
+        self._emitter.share(self._applied)
         if late_s > 0.0:
-            self._teller.take(Batch(gaps=(Gap(began_s, opened_s, "source"),)), ())
+            self._emitter.take(Batch(gaps=(Gap(began_s, opened_s, "source"),)), ())
         if info.buffer_s is None:
             return info.period_s
         return (info.live_s or LIVE_WAKE_S) if self._live else BUFFERED_WAKE_S
@@ -277,16 +272,14 @@ class Session:
             outcome: `completed`, `failed`, `interrupted` or `stopped`.
 
         Raises:
-            SourceUnavailable: Nothing was measured: the session was never started, or its source
-                has not answered until now.
+            SourceUnavailable: Nothing was measured, or the source has not answered until now.
         """
         with self._stop_lock:
             if self._run is None:
                 if self._sampler is None or (self._forked and self.started is None):
                     raise SourceUnavailable("nothing was measured", "start the session first")
-                self._run = (
-                    self._teller.fold.record(live=True) if self._forked else self._end(outcome)
-                )
+                fold = self._emitter.fold
+                self._run = fold.record(live=True) if self._forked else self._end(outcome)
             return self._run
 
     @property
@@ -294,14 +287,14 @@ class Session:
         return os.getpid() != self._pid
 
     def _end(self, outcome: str) -> Run:
-        sampler, teller = self._sampler, self._teller
+        sampler, emitter = self._sampler, self._emitter
         assert sampler is not None  # noqa: S101 - `stop` has checked
         wait_s = self._stop_wait_s()
         self._until_s = self._clock.monotonic_s() + wait_s
         sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
             ended = sampler.stop(wait_s)
-            with self._telling:
+            with self._lock:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting
             self._leave()
@@ -310,14 +303,14 @@ class Session:
             raise self._refused or SourceUnavailable("nothing was measured", LATE_HINT, "timed_out")
         if not ended:
             self._leave_behind()
-        teller.settle()
-        teller.share(self._applied)
-        peak = self._allocator_peak()
-        teller.finish(outcome, sampler.cpu_s, peak, whole=self._whole(outcome))
+        emitter.settle()
+        emitter.share(self._applied)
+        whole = outcome == "completed" and not self._ended_early and not emitter.capped
+        emitter.finish(outcome, sampler.cpu_s, whole=whole, own_process=self._own_process)
         if not self._delivery.finish(self._channel):
             self.errors.append("a view did not take its last frame in time")
-        teller.detached()
-        return replace(teller.fold.record(), errors=tuple(self.errors))
+        emitter.detached()
+        return replace(emitter.fold.record(), errors=tuple(self.errors))
 
     def _stop_wait_s(self) -> float:
         if not self._opened.is_set():
@@ -329,8 +322,8 @@ class Session:
 
     def _leave(self) -> None:
         """Undo what `_join` has done, on the caller's thread."""
-        if self._board is not None and self._marks is not None:
-            self._board.leave(self._marks)
+        if self._progress is not None and self._marks is not None:
+            self._progress.leave(self._marks)
         if self._hooks is not None and self._hook_problems is not None:
             self._hooks.leave(self._hook_problems)
             self.errors.extend(self._hook_problems)
@@ -339,7 +332,7 @@ class Session:
             self._applied = self._share.end()
 
     def _leave_behind(self) -> None:
-        """Tell of a source that does not return; its thread ends when it does."""
+        """Report a source that does not return; its thread ends when it does."""
         what, since_s = self._asking
         late_s = self._clock.monotonic_s() - since_s
         self.errors.append(
@@ -348,22 +341,7 @@ class Session:
         )
         if what == "read":
             self._ended_early = True
-            self._teller.source_lost("timed_out", f"no answer for the last {late_s:.1f} s")
-
-    def _allocator_peak(self) -> AllocatorPeak | None:
-        """Ask the framework; what it raises is told and costs its figure alone."""
-        started = self._teller.fold.started
-        if not self._own_process:
-            return None  # what this process has allocated is not the run's
-        try:
-            return None if started is None else allocator.peak(started.share.device)
-        except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
-            self.errors.append(f"no allocator peak: {type(error).__name__}: {error}")
-            return None
-
-    def _whole(self, outcome: str) -> bool:
-        """Whether the code ran to its end and was measured to its end."""
-        return outcome == "completed" and not self._ended_early and not self._teller.capped
+            self._emitter.source_lost("timed_out", f"no answer for the last {late_s:.1f} s")
 
     def _finish(self) -> None:
         """Read once more, so that a cell of 50 ms has its readings, and close; on the sampler."""
@@ -384,10 +362,10 @@ class Session:
         if slow and self._hooks is not None:
             self._hooks.poll()
         found = self._read(slow)
-        with self._telling:
+        with self._lock:
             if self._left:
                 return False
-            self._teller.detached()
+            self._emitter.detached()
             self._take(found)
             return not self._ended_early
 
@@ -396,7 +374,7 @@ class Session:
 
         This may take as long as the driver does: nothing is held meanwhile.
         """
-        now_s = self._teller.now_s()
+        now_s = self._emitter.now_s()
         if self._lost_since_s is not None and now_s < self._retry_at_s:
             return None
         try:
@@ -409,18 +387,21 @@ class Session:
 
     def _take(self, found: Batch | TelemetryError | None) -> None:
         if isinstance(found, TelemetryError):
-            self._lost(found, self._teller.now_s())
+            self._lost(found, self._emitter.now_s())
         elif found is not None:
             batch = found if self._lost_since_s is None else self._recovered(found)
-            self._teller.take(batch, self._new_marks())
+            queue, marks = self._marks, []
+            while queue:
+                marks.append(queue.popleft())
+            self._emitter.take(batch, marks)
             if batch.exhausted:
                 self._ended_early = self._read_out = True
 
     def _recovered(self, batch: Batch) -> Batch:
-        """Tell that the source is back; returns its batch with the gap that it left."""
-        now_s, began_s = self._teller.now_s(), self._teller.began_s
+        """Emit that the source is back; returns its batch with the gap that it left."""
+        now_s, began_s = self._emitter.now_s(), self._emitter.began_s
         lost_s = self._lost_since_s or 0.0
-        self._teller.source_recovered(now_s - lost_s)
+        self._emitter.source_recovered(now_s - lost_s)
         self._lost_since_s, self._backoff_s = None, 0.5
         gap = Gap(began_s + lost_s, began_s + now_s, "source")
         return replace(batch, gaps=(*batch.gaps, gap))
@@ -428,7 +409,7 @@ class Session:
     def _lost(self, error: TelemetryError, now_s: float) -> None:
         if self._lost_since_s is None:
             self._lost_since_s = now_s
-            self._teller.source_lost(error.reason, str(error))
+            self._emitter.source_lost(error.reason, str(error))
             self._delivery.wake()  # nothing else will, until it is back
         self._retry_at_s = now_s + self._backoff_s
         self._backoff_s = min(MAX_BACKOFF_S, 2 * self._backoff_s)
@@ -445,17 +426,10 @@ class Session:
         if self._sampler is not None:
             self._sampler.ask_to_end()
 
-    def _new_marks(self) -> list[Mark]:
-        """Return what hints reported since the last call."""
-        queue, found = self._marks, []
-        while queue:
-            found.append(queue.popleft())
-        return found
-
     def _crashed(self, error: Exception) -> None:
         """Take a bug of ours: the run ends early, the cell does not notice."""
-        with self._telling:
+        with self._lock:
             if not self._left:
                 self._ended_early = self._read_out = True
                 self.errors.append(f"sampler: {type(error).__name__}: {error}")
-                self._teller.source_lost("no_data_yet", repr(error))
+                self._emitter.source_lost("no_data_yet", repr(error))

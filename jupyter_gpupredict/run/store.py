@@ -1,37 +1,48 @@
-"""The session store: where traces lie, what they are called, how they are listed and found."""
+"""Where a user's traces and verified shares are stored, and how they are written and found.
+
+A trace is one JSON line an event, appended, and survives kill -9 up to the last delivery. A run
+that is too long for one file goes on in a second one, after a whole line.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import platform
 import re
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
-from jupyter_gpupredict.core.run import Advising, Ends, RunHeader
-from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.run.lines import numbered
+from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
+from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.trace import event_from_json, event_to_json, read_as
+from jupyter_gpupredict.run.threads import within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from jupyter_gpupredict.core.events import Event
 
-
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
-KEEP_DAYS = 90
-KEEP_BYTES = 2 << 30
+KEEP_DAYS, KEEP_BYTES = 90, 2 << 30
+STORE_S = 2.0
+"""How long a cell waits for the session store before it goes on without."""
+VERIFIED_NAME = "verified.jsonl"
+VERIFIED_BYTES = 4 << 20
+"""Read of the end of that file: some ten thousand entries."""
 _TAIL_BYTES = 64 << 10
 """Enough for the last line, the summary; it grows with the number of errors only."""
 _FINISHED, _UPDATED = b'{"event":"SessionFinished"', b'{"event":"RecommendationUpdated"'
+_NUMBERED = re.compile(rb'\{"event":"\w+","seq":(\d{1,12}),')
 
 
 class Store:
@@ -50,7 +61,7 @@ class Store:
         return f"{now:%Y%m%dT%H%M%SZ}-{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def path(self, session_id: str) -> Path:
-        """Return where the trace of this session lies.
+        """Return where the trace of this session is stored.
 
         Raises:
             UnknownName: The id is not of our form; it cannot lead out of the store.
@@ -62,21 +73,19 @@ class Store:
     def resolve(self, wanted: str) -> str:
         """Return the full id of `last`, of a full id, or of a beginning or end that is unique.
 
-        `last` is the newest one that begins as a trace: whatever else lies there was no run.
+        `last` is the newest one that begins as a trace; other files are passed over.
 
         Raises:
             UnknownName: There is none, or more than one.
         """
-        ids = self.ids()
         if wanted == "last":
-            found = next((one for one in self.headers() if one.started is not None), None)
-            if found is not None:
-                return found.session_id
-        if wanted in ids:
-            return wanted
+            for found in self.headers():
+                if found.started is not None:
+                    return found.session_id
+        ids = self.ids()
         matches = [one for one in ids if one.startswith(wanted) or one.endswith(wanted)]
-        if len(matches) == 1:
-            return matches[0]
+        if wanted in ids or len(matches) == 1:
+            return wanted if wanted in ids else matches[0]
         raise UnknownName("session", wanted, ["last", *ids[:5]])
 
     def ids(self) -> list[str]:
@@ -97,25 +106,17 @@ class Store:
         for session_id in self.ids():
             path = self.path(session_id)
             try:
-                yield self.header(session_id)
+                found = self.ends(session_id)
             except FileNotFoundError:
                 continue
             except TraceError as error:
                 yield RunHeader(session_id, None, None, path, str(error))
-
-    def header(self, session_id: str) -> RunHeader:
-        """Return the first and last event of a trace; errors as `ends`."""
-        found = self.ends(session_id)
-        finished = found.newest if isinstance(found.newest, SessionFinished) else None
-        return RunHeader(session_id, found.started, finished, self.path(session_id), found.problem)
-
-    def began(self, session_id: str) -> SessionStarted:
-        """Return the first event of a trace; errors as `ends`."""
-        with files.open_stored(self.path(session_id)) as file:
-            return _began(session_id, file.readline(files.LINE_BYTES + 1))
+            else:
+                finished = found.newest if isinstance(found.newest, SessionFinished) else None
+                yield RunHeader(session_id, found.started, finished, path, found.problem)
 
     def ends(self, session_id: str) -> Ends:
-        """Return the ends of a trace.
+        """Return the first event of a trace, and the last that holds a recommendation.
 
         Raises:
             FileNotFoundError: There is none.
@@ -123,7 +124,7 @@ class Store:
         """
         with files.open_stored(self.path(session_id)) as file:
             first = file.readline(files.LINE_BYTES + 1)
-            started = _began(session_id, first)
+            started = _first_event(session_id, first)
             file.seek(max(len(first), file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return _ends(started, file.read(_TAIL_BYTES))
 
@@ -132,11 +133,7 @@ class Store:
     ) -> Iterator[tuple[SessionStarted, SessionFinished]]:
         """Yield the ends of this code's runs that have both, newest first.
 
-        Only the newest traces are looked at.
-
-        Args:
-            code_hash: SHA-256 of the cell's source.
-            look_at: How many traces to open: a cell must not wait for a long history.
+        Only the newest `look_at` traces are opened: a cell must not wait for a long history.
         """
         wanted = f'"code_hash":"{code_hash}"'.encode()
         for session_id in self.ids()[:look_at]:
@@ -155,7 +152,7 @@ class Store:
 
         Raises:
             UnknownName: There is no such session.
-            TraceError: A whole line is no event.
+            TraceError: A whole line is not an event.
         """
         try:
             file = files.open_stored(self.path(session_id))
@@ -170,7 +167,7 @@ class Store:
                     yield event
 
     def stop_mark(self, session_id: str) -> Path:
-        """Return the file whose being there asks a live run to end its measuring."""
+        """Return the file that asks a live run, by being there, to end its measuring."""
         return self.path(session_id).with_suffix(".stop")
 
     def request_stop(self, session_id: str) -> None:
@@ -182,22 +179,13 @@ class Store:
         """Return whether the mark is there."""
         return self.stop_mark(session_id).exists()
 
-    def clear_stop(self, session_id: str) -> None:
-        """Remove the mark."""
-        self.stop_mark(session_id).unlink(missing_ok=True)
-
     def prune(self) -> int:
-        """Delete traces that are too old, and the oldest when they take too much room.
-
-        Returns:
-            How many were deleted.
-        """
+        """Delete old traces, and the oldest of too many bytes; returns how many were deleted."""
         oldest_kept_s = time.time() - KEEP_DAYS * 86_400
         total_bytes, deleted = 0, 0
         for session_id in self.ids():
-            path = self.path(session_id)
             try:
-                status = files.status_of(path)
+                status = files.status_of(self.path(session_id))
             except (TraceError, FileNotFoundError):
                 continue  # it is none of ours, or already gone
             total_bytes += status.size
@@ -207,21 +195,233 @@ class Store:
         return deleted
 
     def _delete(self, session_id: str) -> None:
-        path, part = self.path(session_id), 1
         with contextlib.suppress(FileNotFoundError):
-            while True:
-                files.part_of(path, part).unlink()
-                part += 1
-        self.clear_stop(session_id)
+            for part in itertools.count(1):
+                files.part_of(self.path(session_id), part).unlink()
+        self.stop_mark(session_id).unlink(missing_ok=True)
 
 
-def _began(session_id: str, first: bytes) -> SessionStarted:
+class Recorder:
+    """Subscriber that appends events to a trace file that did not exist before."""
+
+    name = "trace"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._part, self._size = 0, 0
+        """Number and bytes of the file that is written."""
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Append the events with one write, or with one for each part.
+
+        Raises:
+            OSError: The disk is full, read-only or gone.
+            ValueError: An event is too long to be read again.
+        """
+        first = self._part == 0
+        if first:
+            self._begin()
+        held: list[bytes] = []
+        for event in events:
+            line = f"{event_to_json(event)}\n".encode()
+            if len(line) > files.LINE_BYTES:
+                raise ValueError(f"an event of {len(line)} bytes is too long")
+            if self._size + len(line) > files.STORED_BYTES:
+                self._write(held)
+                held = []
+                self._begin()
+            held.append(line)
+            self._size += len(line)
+        self._write(held)
+        if first or isinstance(events[-1], SessionFinished):
+            os.fsync(self._descriptor)
+
+    def _begin(self) -> None:
+        self.close()
+        self._part, self._size = self._part + 1, 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(files.part_of(self._path, self._part), flags, 0o600)
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        data = b"".join(lines)
+        while data:  # a write may be cut short (disk nearly full, signals)
+            data = data[os.write(self._descriptor, data) :]
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class VerifiedStore:
+    """The verified shares of one user, a line of JSON each.
+
+    They are beside the traces, not in them: they come after a run's end, and hold for later runs.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / VERIFIED_NAME
+
+    def add(self, record: Verified) -> None:
+        """Append an entry, whole: two processes may do so at once.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags |= os.O_NONBLOCK | os.O_NOFOLLOW  # a FIFO would wait for its reader
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def newest(
+        self, code_hash: str | None, device: str, driver: str, session_id: str = ""
+    ) -> Verified | None:
+        """Return the share that is known to keep the speed of a code on a device.
+
+        A later try in which a share lost speed takes back that share and smaller ones.
+
+        Args:
+            code_hash: SHA-256 of the code; None: only what was tried of the session itself.
+            device: The device's name.
+            driver: The driver's version.
+            session_id: A run that may have been tried itself.
+        """
+        refuted = 0
+        for record in self._entries():
+            of_code = code_hash is not None and record.code_hash == code_hash
+            of_run = bool(session_id) and record.session_id == session_id
+            if not (of_code or of_run) or (record.device, record.driver) != (device, driver):
+                continue
+            if not record.kept:
+                refuted = max(refuted, record.percent)
+            elif record.percent > refuted:
+                return record
+        return None
+
+    def _entries(self) -> Iterator[Verified]:
+        """Yield the entries that can be read, newest first."""
+        try:
+            with files.open_stored(self._path) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - VERIFIED_BYTES))
+                lines = file.read(VERIFIED_BYTES).split(b"\n")
+        except (OSError, TraceError):
+            return
+        for line in reversed(lines):
+            with contextlib.suppress(TraceError):
+                record = read_as(Verified, line)
+                ratios = (record.speed_ratio, record.low_ratio, record.high_ratio)
+                if 1 <= record.percent <= 100 and all(one > 0.0 for one in ratios):
+                    yield record
+
+
+def store_dir() -> Path:
+    """Return the directory of the stored sessions."""
+    from jupyter_core.paths import jupyter_data_dir
+
+    return Path(jupyter_data_dir()) / "gpupredict" / "sessions"
+
+
+def build_store() -> Store:
+    """Return the session store of this user."""
+    return Store(store_dir())
+
+
+def store_problem() -> str:
+    """Return why runs cannot be stored; empty when they can."""
+    try:
+        build_store().prepare()
+    except (OSError, TraceError) as error:
+        return str(error)
+    return ""
+
+
+def list_runs(limit: int | None = None) -> list[RunHeader]:
+    """Return the stored runs, newest first; a damaged one says what is wrong with it."""
+    return list(itertools.islice(build_store().headers(), limit))
+
+
+def read_events(session_id: str) -> Iterator[Event]:
+    """Yield the events of a stored run.
+
+    Args:
+        session_id: A full id, a unique beginning or end of one, or `last`.
+
+    Raises:
+        UnknownName: There is no such run.
+        TraceError: The trace is damaged.
+    """
+    store = build_store()
+    return store.events(store.resolve(session_id))
+
+
+def read_run(session_id: str) -> Run:
+    """Return a stored run; arguments and errors as `read_events`."""
+    return with_verified(fold(read_events(session_id)))
+
+
+def request_stop(session_id: str) -> None:
+    """End the measuring of a live run, in whatever process it is; its cell goes on.
+
+    Raises:
+        UnknownName: There is no such run.
+    """
+    store = build_store()
+    store.request_stop(store.resolve(session_id))
+
+
+def with_verified(run: Run) -> Run:
+    """Return a run with the share that was verified of it, or of the same code on this device.
+
+    Without one where none holds any more, or where it used several GPUs.
+    """
+    return replace(run, verified=_verified(run.started) if run.on_one_gpu else None)
+
+
+def with_verified_in_time(run: Run) -> Run:
+    """As `with_verified`, at a run's end: without one if the store does not answer."""
+    try:
+        return within(STORE_S, with_verified, run)
+    except (OSError, TraceError):
+        return run
+
+
+def verified_of(started: SessionStarted) -> Verified | None:
+    """Return the share that holds for a run, as far as its first event tells.
+
+    None where none was verified, or where it did not watch exactly one GPU.
+    """
+    return _verified(started) if len(started.devices) == 1 else None
+
+
+def _verified(started: SessionStarted) -> Verified | None:
+    device = {one.uuid: one.name for one in started.devices}.get(started.share.device)
+    driver = started.versions.get("driver")
+    if device is None or driver is None or started.simulated:
+        return None
+    verified = VerifiedStore(store_dir())
+    return verified.newest(started.code_hash, device, driver, started.session_id)
+
+
+def sequence_number(line: bytes) -> int | None:
+    """Return the number of the event in a line; None when it does not look like one."""
+    found = _NUMBERED.match(line)
+    return None if found is None else int(found[1])
+
+
+def _first_event(session_id: str, line: bytes) -> SessionStarted:
     where = f"{session_id} line 1"
-    if len(first) > files.LINE_BYTES:
+    if len(line) > files.LINE_BYTES:
         raise Malformed(f"{where} is longer than {files.LINE_BYTES >> 20} MiB", "no run writes it")
-    if not first.endswith(b"\n"):
-        raise Truncated(f"{session_id} is no trace", "was it cut before its first line ended?")
-    started = event_from_json(first, where)
+    if not line.endswith(b"\n"):
+        raise Truncated(f"{session_id} is not a trace", "was it cut before its first line ended?")
+    started = event_from_json(line, where)
     if not isinstance(started, SessionStarted):
         raise Malformed(f"{session_id} does not begin with SessionStarted", "is it a trace?")
     return replace(started, session_id=session_id)
@@ -233,8 +433,9 @@ def _ends(started: SessionStarted, tail: bytes) -> Ends:
     for line in reversed(tail[: tail.rfind(b"\n") + 1].splitlines()):
         if line.startswith((_FINISHED, _UPDATED)):
             ended = ended or line.startswith(_FINISHED)
+            where = f"{started.session_id} event {sequence_number(line)}"
             try:
-                event = event_from_json(line, f"{started.session_id} event {numbered(line)}")
+                event = event_from_json(line, where)
             except TraceError as error:
                 problem = problem or str(error)
                 continue

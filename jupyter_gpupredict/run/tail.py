@@ -1,9 +1,14 @@
-"""The growing end of a trace, read once for all who follow it."""
+"""The growing end of a trace, read once for all who follow it, and whether its writer is there.
+
+Events are numbered without a gap and each is one line, so a place is found by halving the file.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import platform
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -12,17 +17,22 @@ from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.run import Advising
 from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.run.lines import place_after
+from jupyter_gpupredict.run.store import sequence_number
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from jupyter_gpupredict.core.events import Event
+    from typing import BinaryIO
 
 KEEP_BYTES = 256 << 10
 """Newest lines kept in memory; who is further behind reads the file."""
 READ_BYTES = 1 << 20
 """Read at once; the rest comes with the next look."""
+SILENT_S = 120.0
+"""On another machine only silence tells; a live run writes at least every ten seconds, unless a
+call holds the interpreter for longer."""
+CLOCK_SLACK_S = 10.0
+"""How exactly a process's start is known: the time of boot moves with the clock."""
+_STEP = 8192
 _END = b'{"event":"SessionFinished"'
 
 
@@ -47,7 +57,7 @@ class Tail:
         self.ended = False
         """`SessionFinished` was read, or what is left of one."""
         self.problem = ""
-        """The first line that was no event, and why; empty: all that were read are."""
+        """The first line that is not an event, and why; empty: all that were read are."""
 
     def look(self) -> bool:
         """Read what was appended since the last look; return whether there was anything."""
@@ -111,9 +121,13 @@ class Tail:
                 self._offset = size - KEEP_BYTES + len(file.readline(files.LINE_BYTES))
 
     def _take(self, line: bytes) -> None:
-        event = self._event(line)
-        if event is None:
-            self.ended = self.ended or line.startswith(_END)
+        self.ended = self.ended or line.startswith(_END)
+        try:
+            event = event_from_json(line, f"{self._path.stem} after event {self.last_seq}")
+        except TraceError as error:
+            self.problem = self.problem or str(error)
+            return
+        if event.seq <= self.last_seq:
             return
         text = line.decode()
         self.last_seq = event.seq
@@ -145,11 +159,62 @@ class Tail:
             self.gone = True
         return found
 
-    def _event(self, line: bytes) -> Event | None:
-        """Return the event of a line; None where it is none, or not later than the last one."""
-        try:
-            event = event_from_json(line, f"{self._path.stem} after event {self.last_seq}")
-        except TraceError as error:
-            self.problem = self.problem or str(error)
+
+def place_after(file: BinaryIO, seq: int, size: int) -> int:
+    """Return where the first line with a greater sequence number begins, in O(log size) reads."""
+    low, high = 0, size
+    while high - low > _STEP:
+        middle = (low + high) // 2
+        begin = _next_line(file, middle, high)
+        number = None
+        if begin is not None:
+            file.seek(begin)
+            number = sequence_number(file.read(96))
+        if begin is None or number is None or number > seq:
+            high = middle  # the wanted line begins at or before the one looked at
+        else:
+            low = begin
+    file.seek(low)
+    while low < size:
+        line = file.readline(files.LINE_BYTES)
+        number = sequence_number(line)
+        if not line.endswith(b"\n") or (number is not None and number > seq):
+            break
+        low += len(line)
+    return low
+
+
+def _next_line(file: BinaryIO, offset: int, limit: int) -> int | None:
+    """Return where the first line begins behind an offset; None: not before the limit."""
+    file.seek(offset)
+    while offset < limit:
+        block = file.read(_STEP)
+        at = block.find(b"\n")
+        if at >= 0:
+            begin = offset + at + 1
+            return begin if begin < limit else None
+        if not block:
             return None
-        return event if event.seq > self.last_seq else None
+        offset += len(block)
+    return None
+
+
+def is_alive(host: str, pid: int, written_s: float) -> bool:
+    """Return whether the process that writes a trace is still there.
+
+    Args:
+        host: The machine that it runs on.
+        pid: Its process there.
+        written_s: When its trace was last written, seconds since 1970.
+    """
+    if host != platform.node():
+        return time.time() - written_s < SILENT_S
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        # a number used again belongs to a process that began after the last line was written
+        return not ended and process.create_time() <= written_s + CLOCK_SLACK_S
+    except (psutil.Error, ValueError):
+        return False

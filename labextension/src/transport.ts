@@ -9,7 +9,6 @@ import type {
   IExported,
   IExportRequest,
   IPicture,
-  IRecommended,
   IRuns,
   ISession,
   ISessions,
@@ -125,10 +124,6 @@ export class Transport implements IApi {
 
   picture(id: string, width: number, signal?: AbortSignal): Promise<IPicture> {
     return this.get(`sessions/${encodeURIComponent(id)}/series`, { width: String(width) }, signal);
-  }
-
-  recommendation(id: string): Promise<IRecommended> {
-    return this.get(`sessions/${encodeURIComponent(id)}/recommendation`);
   }
 
   export(id: string, request: IExportRequest): Promise<IExported> {

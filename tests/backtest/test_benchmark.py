@@ -1,12 +1,12 @@
 from benchmarks.prediction import page, sources
 from jupyter_gpupredict.backtest.cases import folder, simulated
 from jupyter_gpupredict.backtest.run import backtest
+from tests.traces import write_csv
 
 
 def test_the_page_has_every_part(tmp_path):
     for name, level in (("a", 50), ("b", 60)):
-        rows = (f"{second},{level}\n" for second in range(900))
-        (tmp_path / f"{name}.csv").write_text("t_s,gpu_util_pct\n" + "".join(rows))
+        write_csv(tmp_path / f"{name}.csv", [level] * 900)
     (tmp_path / "INDEX.tsv").write_text(
         "id\tgroup\tfamily\trepo\tgpu\tlicence\na\tg1\tf\to/r\tX\tMIT\nb\tg2\tf\to/s\tX\tMIT\n"
     )

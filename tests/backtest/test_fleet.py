@@ -5,12 +5,13 @@ import math
 
 import pytest
 
-from jupyter_gpupredict.backtest import cases, columns, files, fleet
-from jupyter_gpupredict.backtest.rows import RowFile
+from jupyter_gpupredict.backtest import cases, files, run
+from jupyter_gpupredict.backtest.files import row_file
 from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
 from jupyter_gpupredict.frontends.cli import main
-from jupyter_gpupredict.run import predict_trace
+from jupyter_gpupredict.run import predict_recording
+from tests.traces import write_csv
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -19,12 +20,6 @@ OPTIONS = {"rule": "quick"}
 
 def level(value, seconds=900):
     return [0] * 10 + [value] * seconds
-
-
-def write_csv(path, values, memory=None):
-    cells = [f"{n},{v}" + ("" if memory is None else f",{memory}") for n, v in enumerate(values)]
-    head = "t_s,gpu_util_pct" + ("" if memory is None else ",mem_used_mib")
-    path.write_text("\n".join([head, *cells, ""]))
 
 
 def write_packed(path, traces, group_rows=700):
@@ -43,7 +38,7 @@ def write_packed(path, traces, group_rows=700):
 def place(tmp_path):
     folder = tmp_path / "traces"
     folder.mkdir()
-    write_csv(folder / "a.csv", level(50), memory=1000)
+    write_csv(folder / "a.csv", level(50), memory_mib=1000)
     write_csv(folder / "b.csv", level(70))
     (folder / "torn.csv").write_text("t_s,gpu_util_pct\n0,50\n1\n")
     (folder / "notes.txt").write_text("not a trace")
@@ -51,14 +46,14 @@ def place(tmp_path):
 
 
 def predicted(found):
-    return [row for _, rows in fleet.predict(found, OPTIONS, Where(1)) for row in rows]
+    return [row for _, rows in run.predictions(found, OPTIONS, Where(1)) for row in rows]
 
 
 def test_a_row_says_what_predict_says(place):
     rows = predicted(cases.recorded([str(place)]))
     assert [row["trace"] for row in rows] == ["a", "b", "torn"]
-    assert all(list(row) == list(fleet.KINDS) for row in rows)
-    whole = predict_trace(str(place / "a.csv"), **OPTIONS)
+    assert all(list(row) == list(run.PREDICTION_KINDS) for row in rows)
+    whole = predict_recording(str(place / "a.csv"), **OPTIONS)
     flat = {
         **{name: value for name, value in whole.items() if name not in ("confidence", "guard")},
         **{f"confidence_{name}": value for name, value in whole["confidence"].items()},
@@ -111,7 +106,7 @@ def test_a_file_that_is_written_again_is_read_again(tmp_path):
 
 def test_parquet_that_is_none_is_one_line(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(Malformed, match="no Parquet"):
+    with pytest.raises(Malformed, match=r"x\.parquet is not Parquet"):
         cases.recorded([str(tmp_path / "x.parquet")])
     pq.write_table(pa.table({"other": [1]}), tmp_path / "y.parquet")
     (row,) = predicted(cases.recorded([str(tmp_path / "y.parquet")]))
@@ -157,8 +152,8 @@ def test_rows_come_in_order_however_they_were_made(place, monkeypatch):
         for start in reversed(range(0, len(items), 2)):
             yield start, work(items[start : start + 2])
 
-    monkeypatch.setattr(fleet, "spread", backwards)
-    told = list(fleet.predict(found, OPTIONS, Where(1)))
+    monkeypatch.setattr(run, "spread", backwards)
+    told = list(run.predictions(found, OPTIONS, Where(1)))
     assert told[-1][0] == len(found)
     assert [row["trace"] for _, rows in told for row in rows] == ["a", "b", "torn"] * 3
 
@@ -177,9 +172,9 @@ def test_every_item_once(at_once):
 def test_rows_are_written_whole_or_not_at_all(tmp_path, place, ending):
     path = tmp_path / f"rows.{ending}"
     rows = predicted(cases.recorded([str(place)]))
-    with RowFile(str(path), fleet.KINDS) as file:
+    with row_file(str(path), run.PREDICTION_KINDS) as write:
         for row in rows:
-            file.write([row])
+            write([row])
     if ending == "jsonl":
         assert [json.loads(line) for line in path.read_text().splitlines()] == rows
     else:
@@ -187,8 +182,8 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path, place, ending):
     before = path.read_bytes()
 
     def fail():
-        with RowFile(str(path), fleet.KINDS) as file:
-            file.write(rows)
+        with row_file(str(path), run.PREDICTION_KINDS) as write:
+            write(rows)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -198,12 +193,12 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path, place, ending):
 
 
 def test_the_same_parquet_however_the_rows_came(tmp_path, monkeypatch):
-    monkeypatch.setattr(columns, "GROUP_ROWS", 7)
+    monkeypatch.setattr(files, "GROUP_ROWS", 7)
     rows = [{"trace": str(n)} for n in range(23)]
     for name, step in (("one", 1), ("many", 23), ("some", 10)):
-        with RowFile(str(tmp_path / f"{name}.parquet"), {"trace": "text"}) as file:
+        with row_file(str(tmp_path / f"{name}.parquet"), {"trace": "text"}) as write:
             for start in range(0, 23, step):
-                file.write(rows[start : start + step])
+                write(rows[start : start + step])
     files_ = {(tmp_path / f"{name}.parquet").read_bytes() for name in ("one", "many", "some")}
     assert len(files_) == 1
 

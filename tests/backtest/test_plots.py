@@ -3,10 +3,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from jupyter_gpupredict.backtest import plots, story, svg
+from jupyter_gpupredict.backtest import plots
 from jupyter_gpupredict.backtest.cases import Simulated
+from jupyter_gpupredict.backtest.plots import FrontierPoint, follow, frontier
 from jupyter_gpupredict.backtest.run import backtest
-from jupyter_gpupredict.backtest.story import Spot, follow, frontier
+from jupyter_gpupredict.core import svg
 
 
 @pytest.fixture(scope="module")
@@ -24,28 +25,33 @@ def test_a_story_tells_what_the_prediction_did(phase):
     # while stale there is no figure, and it is drawn as none
     after = next(one for one in phase.steps if one.time_s >= phase.alarms_s[0])
     assert after.target_pct != after.target_pct  # noqa: PLR0124 - NaN
-    assert len(phase.usage) <= story.USAGE_ROWS
+    assert len(phase.usage) <= plots.USAGE_ROWS
     assert len(phase.steps) >= 100
 
 
 def test_the_frontier_is_what_nobody_beats_in_both():
     places = [
-        Spot("a", 0.5, 0.1, 0.0, "ours"),
-        Spot("b", 0.6, 0.2, 0.0, "ours"),  # a watches less and errs less
-        Spot("c", 0.2, 0.5, 0.0, "baseline"),
-        Spot("d", 0.1, 0.0, 0.0, "length"),  # knows the length: does not count
+        FrontierPoint("a", 0.5, 0.1, 0.0, "ours"),
+        FrontierPoint("b", 0.6, 0.2, 0.0, "ours"),  # a watches less and errs less
+        FrontierPoint("c", 0.2, 0.5, 0.0, "baseline"),
+        FrontierPoint("d", 0.1, 0.0, 0.0, "length"),  # knows the length: does not count
     ]
     assert [one.rule for one in frontier(places)] == ["c", "a"]
 
 
 def test_the_svg_is_wellformed_small_and_says_it_in_words(phase):
-    places = [Spot("a<b", 0.5, 0.1, 0.0, "ours"), Spot("c", 0.2, 0.5, 0.0, "length")]
-    for text in (svg.story_svg(phase), svg.frontier_svg(places, "x & y"), svg.frontier_svg([], "")):
+    places = [
+        FrontierPoint("a<b", 0.5, 0.1, 0.0, "ours"),
+        FrontierPoint("c", 0.2, 0.5, 0.0, "length"),
+    ]
+    told = plots.trajectory_plot(phase).svg()
+    frontiers = (plots.frontier_plot(places, "x & y"), plots.frontier_plot([], ""))
+    for text in (told, *(one.svg() for one in frontiers)):
         root = ET.fromstring(text)
         assert root.find("{http://www.w3.org/2000/svg}desc") is not None
         assert "nan" not in text
         assert len(text) < 60_000
-    assert phase.words in svg.story_svg(phase)
+    assert phase.words in told
 
 
 def luminance(colour):

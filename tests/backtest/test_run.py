@@ -4,11 +4,11 @@ from multiprocessing import resource_tracker
 import pytest
 
 from jupyter_gpupredict.backtest import spread, synthetic
-from jupyter_gpupredict.backtest.baselines import BASELINES
 from jupyter_gpupredict.backtest.cases import Simulated, folder, simulated
-from jupyter_gpupredict.backtest.run import backtest, check_rules
+from jupyter_gpupredict.backtest.run import BASELINES, backtest, check_rules
 from jupyter_gpupredict.core.errors import InvalidOption, UnknownName
-from jupyter_gpupredict.run import predict_trace
+from jupyter_gpupredict.run import predict_recording
+from tests.traces import write_csv
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -17,18 +17,13 @@ def tracker():
     resource_tracker.ensure_running()
 
 
-def write(path, values):
-    rows = (f"{second},{value}\n" for second, value in enumerate(values))
-    path.write_text("t_s,gpu_util_pct\n" + "".join(rows))
-
-
 @pytest.fixture
 def traces(tmp_path):
     place = tmp_path / "traces"
     place.mkdir()
-    write(place / "a.csv", [0] * 10 + [50] * 900)
-    write(place / "b.csv", [0] * 10 + [50] * 400 + [90] * 900)
-    write(place / "idle.csv", [0] * 100)
+    write_csv(place / "a.csv", [0] * 10 + [50] * 900)
+    write_csv(place / "b.csv", [0] * 10 + [50] * 400 + [90] * 900)
+    write_csv(place / "idle.csv", [0] * 100)
     (place / "torn.csv").write_text("t_s,gpu_util_pct\n0,50\n1\n")
     (place / "noise.csv").write_bytes(b"\x00\x01\xff")
     (place / "notes.txt").write_text("not a trace")
@@ -54,7 +49,7 @@ def test_what_cannot_be_read_is_named_and_ends_nothing(traces):
 def test_answers_are_those_of_predict(traces):
     for rule in ("default", "accurate", "quick"):
         (one, *_) = backtest(folder(traces).cases[:1], [rule], jobs=1).outcomes(rule)
-        found = predict_trace(str(traces / "a.csv"), rule=rule)
+        found = predict_recording(str(traces / "a.csv"), rule=rule)
         assert one.answer.converged_at_s == found["converged_at_s"]
         assert one.answer.target_pct == found["target_pct"]
         assert one.answer.mean_pct == found["mean_pct"]
@@ -153,7 +148,7 @@ def test_no_rule_looks_ahead(name, scenario):
 
 
 def test_baselines_say_what_they_are_worth_on_a_steady_run(tmp_path):
-    write(tmp_path / "s.csv", [0] * 10 + [50] * 1000)
+    write_csv(tmp_path / "s.csv", [0] * 10 + [50] * 1000)
     report = backtest(folder(tmp_path).cases, list(BASELINES), jobs=1)
     answers = {name: report.outcomes(name)[0].answer for name in BASELINES}
     assert answers["krr"].converged_at_s == 109.0  # readings 10 to 109 are the first hundred
@@ -168,7 +163,7 @@ def test_baselines_say_what_they_are_worth_on_a_steady_run(tmp_path):
 
 def test_the_heaviest_tasks_begin_first_and_none_is_lost(tmp_path):
     for name, rows in (("a", 3), ("b", 400), ("c", 40)):
-        write(tmp_path / f"{name}.csv", [50] * rows)
+        write_csv(tmp_path / f"{name}.csv", [50] * rows)
     cases = folder(tmp_path).cases
     begun = []
 

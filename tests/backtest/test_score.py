@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.paired import paired_difference
 from jupyter_gpupredict.backtest.cases import folder
 from jupyter_gpupredict.backtest.run import backtest
 from jupyter_gpupredict.backtest.score import (
@@ -14,7 +15,6 @@ from jupyter_gpupredict.backtest.score import (
     Answer,
     Scored,
     covering_pct,
-    paired_difference,
     score,
     summarise,
     truth,

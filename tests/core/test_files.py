@@ -13,10 +13,8 @@ from jupyter_gpupredict.core import files, jsontext
 from jupyter_gpupredict.core.errors import Malformed, TraceError
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.run.ledger import Ledger
 from jupyter_gpupredict.run.picture import TracePicture
-from jupyter_gpupredict.run.recorder import Recorder
-from jupyter_gpupredict.run.store import Store
+from jupyter_gpupredict.run.store import Recorder, Store, VerifiedStore
 from jupyter_gpupredict.run.tail import Tail
 from jupyter_gpupredict.sources.traces import open_trace
 from tests.frontends.server import traces
@@ -100,9 +98,9 @@ def test_a_store_of_someone_else_is_refused(tmp_path):
         store.prepare()
 
 
-def test_a_ledger_that_is_a_fifo_is_none(tmp_path):
+def test_a_verified_store_that_is_a_fifo_is_none(tmp_path):
     os.mkfifo(tmp_path / "verified.jsonl")
-    assert Ledger(tmp_path).newest("ab" * 32, "H200", "580") is None
+    assert VerifiedStore(tmp_path).newest("ab" * 32, "H200", "580") is None
 
 
 @pytest.mark.parametrize("what", ["fifo", "folder", "device"])
@@ -138,13 +136,13 @@ def test_the_standard_input(tmp_path, monkeypatch):
 def test_what_expands_too_far_is_refused(tmp_path):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
-    from jupyter_gpupredict.backtest import columns
+    from jupyter_gpupredict.backtest import files
 
     path = tmp_path / "x.parquet"
     table = pa.table({"t_s": [0.0] * 1_000_000, "gpu_util_pct": [1.0] * 1_000_000})
     pq.write_table(table, path, compression="zstd", use_dictionary=False)
     with pytest.raises(Malformed, match="expands to"):
-        columns.parts(str(path))
+        files.parts(str(path))
 
 
 json_values = st.recursive(

@@ -151,7 +151,7 @@ def test_another_bokehjs_in_the_tab_is_left_alone(open_sheet):
 def test_a_server_with_another_bokeh_than_the_kernel(open_sheet):
     """The kernel's document wants a version that the server's route does not have."""
     pretend = (
-        "import jupyter_gpupredict.frontends.charts.bokeh as charts\n"
+        "import jupyter_gpupredict.frontends.charts.figures as charts\n"
         "charts.version = lambda: '3.0.77'"
     )
     sheet = open_sheet(LOAD, pretend, spin())
@@ -196,7 +196,7 @@ def test_a_sweeps_chart_is_bokeh_and_its_svg_is_kept(open_sheet):
     sheet = open_sheet(
         LOAD,
         "from types import SimpleNamespace\n"
-        "from jupyter_gpupredict.predict.paired import knee\n"
+        "from jupyter_gpupredict.predict.slowdown import knee\n"
         "from jupyter_gpupredict.frontends.magic import show_chart\n"
         "from jupyter_gpupredict.frontends.verifying import Found\n"
         "ratios = {100: 1.0, 50: 0.98, 25: 0.6}\n"

@@ -333,7 +333,7 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     dialog.get_by_label("Name of the function").fill(name)
     dialog.get_by_label("Folder, below the server’s root").fill(f"exports/{name}")
     dialog.get_by_label("Labels of the nodes").fill("gpu=h200")
-    insist = dialog.get_by_label("Export all the same")
+    insist = dialog.get_by_label("Insist on what is refused")
     preview = dialog.locator("pre")
     preview.or_(insist).first.wait_for(timeout=15_000)
     if insist.count():
@@ -343,6 +343,17 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
         "name => document.querySelector('.jp-GpuPredict-exportDialog pre')?.textContent"
         ".includes(name)",
         arg=name,
+    )
+    more = dialog.get_by_text("More options")
+    more.focus()
+    sheet.page.keyboard.press("Enter")
+    sheet.page.keyboard.press("Tab")
+    sheet.page.keyboard.type("2048")  # the first of them: a memory limit of one's own
+    dialog.get_by_label("several CUDA processes").focus()
+    sheet.page.keyboard.press("Space")
+    sheet.page.wait_for_function(
+        "() => document.querySelector('.jp-GpuPredict-exportDialog pre')?.textContent"
+        ".includes('2048')"
     )
     shot(sheet, "panel-export.png")
     assert serious(sheet, ".jp-GpuPredict-exportDialog") == []
@@ -378,7 +389,7 @@ def test_code_that_was_changed_since_is_refused_and_can_be_left_out(open_panel):
     dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
     dialog.get_by_role("alert").filter(has_text="no cell has the code").wait_for(timeout=15_000)
     dialog.get_by_label("With the function’s code").uncheck()
-    dialog.get_by_label("Export all the same").or_(dialog.locator("pre")).first.wait_for()
+    dialog.get_by_label("Insist on what is refused").or_(dialog.locator("pre")).first.wait_for()
     assert "no cell has the code" not in dialog.inner_text()
 
 
@@ -401,7 +412,7 @@ def test_a_credential_in_the_cells_is_named_and_given_by_the_environment(open_pa
     gives.focus()
     sheet.page.keyboard.press("ArrowDown")
     alert.wait_for(state="detached", timeout=15_000)
-    insist, preview = dialog.get_by_label("Export all the same"), dialog.locator("pre")
+    insist, preview = dialog.get_by_label("Insist on what is refused"), dialog.locator("pre")
     preview.or_(insist).first.wait_for(timeout=15_000)
     if insist.count():
         insist.check()

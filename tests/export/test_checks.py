@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from jupyter_gpupredict.export.checks import Allowed, inspect
+from jupyter_gpupredict.export import validating
+from jupyter_gpupredict.export.compatibility import adapters
 from jupyter_gpupredict.export.documents import parse_json, parse_yaml
+from jupyter_gpupredict.export.findings import Allowed
+from jupyter_gpupredict.export.shapes import SCHEMAS
 from tests.export.golden import FOLDER, files
 from tests.export.mutants import mutants
 
@@ -61,6 +65,13 @@ HARMLESS = (
     (r"twice .*podAntiAffinity.*", "the same twice"),
 )
 """(what was done where, why it changes nothing that is limited or promised)."""
+
+
+ADAPTERS = adapters()
+
+
+def inspect(name, text, allowed):
+    return validating.inspect(name, text, allowed, ADAPTERS)
 
 
 def read(path):
@@ -156,6 +167,98 @@ def test_a_bad_file_breaks_the_rule_it_is_named_after(path):
         assert "\n" not in str(finding)
 
 
+JOB = "spec.template.spec"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            ("image: registry.example.com/train-resnet:0.1.0", "image: [a]"),
+            ("error", "schema", f"{JOB}.containers[0].image", "must be text, not a list"),
+        ),
+        (
+            ("memory: 8Gi", "memory: [8]"),
+            (
+                "error", "schema", f"{JOB}.containers[0].resources.requests.memory",
+                "must be text or a number, not a list",
+            ),
+        ),
+        (
+            ("backoffLimit: 0", "backofLimit: 0"),
+            ("error", "schema", "spec.backofLimit", "unknown field; did you mean backoffLimit?"),
+        ),
+        (
+            ("backoffLimit: 0", "backoffLimit: -1"),
+            ("error", "schema", "spec.backoffLimit", "must be a whole number from 0, not -1"),
+        ),
+        (
+            ("operator: Exists", "operator: Exist"),
+            (
+                "error", "schema", f"{JOB}.tolerations[0].operator",
+                "must be 'Exists' or 'Equal', not 'Exist'",
+            ),
+        ),
+        (
+            ("restartPolicy: Never", "restartPolicy: Always"),
+            ("error", "job-restart", f"{JOB}.restartPolicy", "must be Never or OnFailure"),
+        ),
+        (
+            ("name: train-resnet\n", "name: Train\n"),
+            (
+                "error", "name", "metadata.name",
+                "'Train' is not a DNS label (63 characters at most)",
+            ),
+        ),
+        (
+            ('value: "37"', "value: 37"),
+            ("error", "env", f"{JOB}.containers[0].env[0].value", "must be quoted text, not 37"),
+        ),
+        (
+            ("    - secretRef:\n", "    - secretRf:\n"),
+            (
+                "error", "env", f"{JOB}.containers[0].envFrom[0]",
+                "needs one of secretRef and configMapRef",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_shape_says_where_and_what_is_wrong(change, expected):
+    text = (FOLDER / "job-device-plugin" / "job.yaml").read_text(encoding="utf-8")
+    assert change[0] in text
+    report, _ = inspect("job.yaml", text.replace(*change, 1), EXPECTED)
+    found = [(one.level, one.rule, one.where, one.message) for one in report.findings]
+    assert expected in found
+
+
+def test_a_backend_says_where_and_what_is_wrong():
+    text = (FOLDER / "job-hami" / "job.yaml").read_text(encoding="utf-8")
+    changed = text.replace("nvidia.com/gpucores: 82", "nvidia.com/gpucores: 820")
+    report, _ = inspect("job.yaml", changed, EXPECTED)
+    where = f'{JOB}.containers[0].resources.limits."nvidia.com/gpucores"'
+    message = "820 is not a whole percent from 1 to 100"
+    assert ("hami", where, message) in {
+        (one.rule, one.where, one.message) for one in report.findings
+    }
+
+
+def test_no_message_is_a_dump():
+    for path in bad_files():
+        ledger, _ = inspect(path.name, path.read_text(encoding="utf-8"), Allowed())
+        for one in ledger.findings:
+            assert len(one.message) <= 200, one
+            assert not re.search(r"[{}]|properties|is not valid under|pattern", one.message), one
+
+
+@pytest.mark.parametrize("path", sorted(SCHEMAS.iterdir()), ids=lambda path: path.name)
+def test_a_schema_is_one_and_its_references_resolve(path):
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    common = json.loads((SCHEMAS / "kubernetes.json").read_text(encoding="utf-8"))["$defs"]
+    for name in re.findall(r'"\$ref": "[^"#]*#/\$defs/([^"]+)"', path.read_text()):
+        assert name in common
+
+
 def test_a_kind_that_nothing_is_known_of_is_unchecked():
     text = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n"
     ledger, unknown = inspect("x.yaml", text, Allowed())
@@ -201,3 +304,18 @@ def test_doubtful_examples_are_warned_of(shared):
         ledger, _ = inspected(path)
         assert ledger.findings
         assert not ledger.failed
+
+
+def test_a_name_with_a_newline_at_its_end_is_found():
+    text = (FOLDER / "job-device-plugin" / "job.yaml").read_text(encoding="utf-8")
+    changed = text.replace("name: train-resnet\n", 'name: "train-resnet\\n"\n', 1)
+    assert "name" in {one.rule for one in inspect("job.yaml", changed, EXPECTED)[0].findings}
+
+
+def test_a_record_is_known_by_its_name():
+    report, unknown = inspect("f/gpupredict.json", '{"export": {"sm_percent": 101}}', Allowed())
+    assert {(one.where, one.message) for one in report.findings} == {
+        ("export.sm_percent", "must be a whole percent from 1 to 100, not 101"),
+        ("observation", "is missing"),
+    }
+    assert unknown == ()

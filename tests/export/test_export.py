@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.errors import (
     OutputExists,
     Refused,
 )
-from jupyter_gpupredict.export.function.naming import slug
+from jupyter_gpupredict.export.function.container import slug
 from tests.export.runs import export as export_pair
 from tests.export.runs import run
 

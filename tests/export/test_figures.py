@@ -14,8 +14,7 @@ from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.deployment import ExportRequest
 from jupyter_gpupredict.export.figures import figures
-from jupyter_gpupredict.run.ledger import Ledger
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.store import VerifiedStore, build_store
 from tests.export.golden import example
 from tests.export.runs import PAIRS, SELECTOR, breadth, export, manifests, ranked, run
 from tests.frontends import runs as hand_made
@@ -101,7 +100,7 @@ def test_a_verified_share_goes_before_an_estimate_and_the_users_before_both():
     )  # fmt: skip
     store = build_store()
     store.prepare()
-    Ledger(store.root).add(tried)  # what counts when it is exported
+    VerifiedStore(store.root).add(tried)  # what counts when it is exported
     assert stamps(verified)["sm-percent"] == "25"
     assert stamps(verified)["share-from"] == "verified"
     own = stamps(verified, sm_percent=50)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption
-from jupyter_gpupredict.export.function.naming import slug
+from jupyter_gpupredict.export.function.container import slug
 from tests.export.runs import PAIRS, UUID, breadth, export, manifests, ranked, run
 
 FEATURES = tuple(

@@ -75,6 +75,8 @@ def test_a_literal_keeps_its_value(before, after, in_f_string):
             "x = (('https://me:' + os.environ['URL_PASSWORD'] + '@a.example'\n))",
         ),
         ("pwd = 'hunter2'", 'pwd = os.environ["PWD_2"]'),
+        (f"u = n * 2 + {TOKEN!r} + end", "u = (n * 2 + os.environ['HF_TOKEN'] + end)"),
+        (f"u = head + {TOKEN.encode()!r}", "u = (head + os.environ['HF_TOKEN'].encode())"),
     ],
 )  # fmt: skip
 def test_the_environment_gives_it(code, changed):

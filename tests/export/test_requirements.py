@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
-from jupyter_gpupredict.export.function.requirements import is_editable, requirements
+from jupyter_gpupredict.export.function.requirements import editable_folder, requirements
 
 
 def needs(*modules, optional=(), installed=(), extra=()):
@@ -95,9 +95,9 @@ def test_a_local_file_is_refused_without_its_path(site, link):
 def test_an_editable_install_is_found_where_its_code_is(site, tmp_path):
     link = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
     site("developed", files=["developed/__init__.py"], link=link)
-    assert is_editable("developed") == tmp_path
-    assert is_editable("numpy") is None
-    assert is_editable("nothing_like_this") is None
+    assert editable_folder("developed") == tmp_path
+    assert editable_folder("numpy") is None
+    assert editable_folder("nothing_like_this") is None
 
 
 def test_a_module_of_nobody():

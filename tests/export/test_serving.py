@@ -19,7 +19,7 @@ import urllib.request
 
 import pytest
 
-from jupyter_gpupredict.export.function.adapters import ADAPTERS
+from jupyter_gpupredict.export.function.container import ADAPTERS
 from tests.export.test_folder import clean, export
 
 SERVE_PYTHON = os.environ.get("GPUPREDICT_SERVE_PYTHON", sys.executable)

@@ -8,7 +8,7 @@ from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.module import indent, module_text
-from jupyter_gpupredict.export.function.renaming import rename
+from jupyter_gpupredict.export.function.names import rename
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
 
@@ -304,7 +304,7 @@ def test_lines_are_counted_as_the_author_sees_them():
 
 
 def test_a_cell_that_is_no_python_is_left_out_and_told():
-    assert any("In [1] is no Python" in note for note in module("x = = 1", "1")[1].notes)
+    assert any("In [1] is not valid Python" in note for note in module("x = = 1", "1")[1].notes)
 
 
 # ---- what cannot be rebuilt ----------------------------------------------------------------------

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from jupyter_gpupredict.core.errors import TrialFailed
-from jupyter_gpupredict.export.function.trial import trial
+from jupyter_gpupredict.export.function.writing import trial
 
 
 def folder(path, source, **files):
@@ -24,7 +24,7 @@ def test_a_good_folder_passes(tmp_path):
         ("import nothing_like_this", r"ModuleNotFoundError.*train_fn\.py line 1"),
         ("def train(:", r"SyntaxError"),
         ("x = 1\n\n1 / 0", r"ZeroDivisionError.*train_fn\.py line 3"),
-        ("train = 3", r"train is no function"),
+        ("train = 3", r"train is not a function"),
         ("raise SystemExit(4)", r"no reason|4"),
         ("import os\nos._exit(3)", r"no reason was given"),
     ],

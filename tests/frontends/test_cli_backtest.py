@@ -3,6 +3,7 @@ import json
 import pytest
 
 from jupyter_gpupredict.frontends.cli import main
+from tests.traces import write_csv
 
 
 @pytest.fixture
@@ -10,8 +11,7 @@ def traces(tmp_path):
     place = tmp_path / "traces"
     place.mkdir()
     for name, level in (("a", 50), ("b", 60)):
-        rows = (f"{second},{level}\n" for second in range(900))
-        (place / f"{name}.csv").write_text("t_s,gpu_util_pct\n" + "".join(rows))
+        write_csv(place / f"{name}.csv", [level] * 900)
     (place / "bad.csv").write_text("nonsense\n")
     return place
 

@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_gpupredict.core.devices import Host
 from jupyter_gpupredict.frontends import doctor
-from jupyter_gpupredict.sources.telemetry.watches.host import HostWatch
+from jupyter_gpupredict.sources.driver.processes import HostWatch
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 
@@ -63,7 +63,7 @@ def seen(driver, monkeypatch):
 
 
 def test_what_each_source_gives_is_listed(seen, monkeypatch):
-    monkeypatch.setattr("jupyter_gpupredict.sources.driver.tenants.sees_host_pids", lambda: True)
+    monkeypatch.setattr("jupyter_gpupredict.sources.driver.processes.sees_host_pids", lambda: True)
     lines = seen(FakeGpu(gpm=True), FakeGpu(uuid="GPU-bbbb", gpm=True))
     assert "GPU-bbbb" in lines["source nvml"].found
     assert lines["nvml driver"].found == "580.00"
@@ -79,7 +79,7 @@ def test_what_each_source_gives_is_listed(seen, monkeypatch):
 
 def test_what_has_no_figure_is_not_given(seen, monkeypatch):
     """In a container nobody can tell whose the processes are: there is no figure, only NaN."""
-    monkeypatch.setattr("jupyter_gpupredict.sources.driver.tenants.sees_host_pids", lambda: False)
+    monkeypatch.setattr("jupyter_gpupredict.sources.driver.processes.sees_host_pids", lambda: False)
     given = seen(FakeGpu(processes=[(1, 5000)]))["nvml metrics"].found.split(", ")
     assert "device memory" in given
     assert "compute processes of others" not in given

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 import jupyter_gpupredict as gp
 from jupyter_gpupredict.core.events import PhaseEntered, ProgressMade
-from jupyter_gpupredict.run import progress_board, read_events, shutdown
+from jupyter_gpupredict.run import progress_hub, read_events, shutdown
 
 
 @pytest.fixture
-def board():
-    return progress_board()
+def hub():
+    return progress_hub()
 
 
 @pytest.fixture
-def queue(board):
-    queue = board.join()
+def queue(hub):
+    queue = hub.join()
     yield queue
-    board.leave(queue)
+    hub.leave(queue)
 
 
 def told(queue):
@@ -176,26 +176,26 @@ def test_a_phase_closed_in_another_context_does_not_raise(queue):
     assert told(queue) == ["train", "other"]
 
 
-def test_epochs_are_counted_from_the_start_of_each_session(board):
+def test_epochs_are_counted_from_the_start_of_each_session(hub):
     for _ in range(2):
-        queue = board.join()
+        queue = hub.join()
         gp.epoch(total=9)
         gp.epoch(total=9)
         # the first call tells that there are epochs, and so that one began with the session
         assert queue[0].time_s <= queue[1].time_s
         assert told(queue) == [("epoch", 0, 9), ("epoch", 1, 9), ("epoch", 2, 9)]
-        board.leave(queue)
+        hub.leave(queue)
         gp.epoch()  # nobody listens
 
 
-def test_without_a_session_nothing_is_kept(board):
-    assert not board.listening
+def test_without_a_session_nothing_is_kept(hub):
+    assert not hub.listening
     assert list(gp.track(range(3))) == [0, 1, 2]
     with gp.phase("train"):
         gp.epoch()
-    queue = board.join()
+    queue = hub.join()
     assert not queue
-    board.leave(queue)
+    hub.leave(queue)
 
 
 def test_they_reach_a_measured_runs_events():

@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device, Series
 from jupyter_gpupredict.frontends import words
-from jupyter_gpupredict.frontends.charts import bokeh, svg, text
+from jupyter_gpupredict.frontends.charts import figures, text
 from jupyter_gpupredict.frontends.publisher import MAX_FAILURES, MAX_ROWS, Publisher
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.views import TerminalLine, choose
@@ -28,14 +28,14 @@ DAY = 24 * 3600
 def test_sizes_do_not_grow_with_the_run(seconds):
     found = runs.run(seconds)
     result = Result(found)
-    assert len(svg.draw(found)) <= 20_000
+    assert len(figures.run_svg(found)) <= 20_000
     assert len(result.to_html()) - len(result.to_svg()) <= 10_000
     assert len(result.to_text()) <= 2_000
     assert len(pickle.dumps(result)) < 200_000
 
 
 def test_the_figure_is_at_most_10_kb():
-    assert len(json.dumps(bokeh.figure_item("share, %", "MiB"))) <= 10_000
+    assert len(json.dumps(figures.live_item())) <= 10_000
 
 
 def test_the_view_is_at_most_30_kb():
@@ -60,7 +60,7 @@ def test_every_view_says_what_the_readings_are(change, label):
     publisher.deliver(runs.events(**change))
     assert label in Result(found).to_text()
     assert label in Result(found).to_html()
-    assert label in svg.draw(found)
+    assert label in figures.run_svg(found)
     assert label in frames.sent[-1]["label"]
 
 
@@ -109,7 +109,7 @@ def test_a_run_without_readings_is_shown_with_the_reason():
 
 @pytest.mark.parametrize("seconds", [1, 60, 5000])
 def test_the_svg_is_well_formed_and_never_draws_over_a_hole(seconds):
-    root = ET.fromstring(svg.draw(runs.run(seconds)))
+    root = ET.fromstring(figures.run_svg(runs.run(seconds)))
     titles = [node.text for node in root.iter() if node.tag.endswith("title")]
     assert "87 %" in titles[0]
 
@@ -184,11 +184,11 @@ def test_further_ranks_are_drawn_beside_the_first(seconds):
     assert [words.rank(series) for series, _ in run.further] == [f"rank {n}" for n in range(1, 9)]
     assert all(len(rows) <= 60 and rows[-1][1] == rows[-1][2] for _, rows in run.further)
     assert [rows[-1][2] for _, rows in run.further] == [k / 20 for k in range(2, 10)]
-    drawn = svg.draw(run)
+    drawn = figures.run_svg(run)
     assert len(drawn) <= 20_000
     names = ["GPU GPU-1", *(f"rank {number}" for number in range(1, 9))]
     assert all(f"{name}<" in drawn for name in names)
-    assert "rank" not in svg.draw(runs.run(seconds))
+    assert "rank" not in figures.run_svg(runs.run(seconds))
     ET.fromstring(drawn)
 
 

@@ -10,7 +10,7 @@ from jupyter_gpupredict.core import files
 from jupyter_gpupredict.frontends import waiting
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.frontends.measure import measure
-from jupyter_gpupredict.run import SessionConfig, build_session, shutdown, store_dir, stored
+from jupyter_gpupredict.run import SessionConfig, build_session, shutdown, store, store_dir
 
 
 @pytest.fixture
@@ -117,9 +117,9 @@ def test_the_command_ends_though_its_thread_does_not(runs):
 
 
 def test_the_end_of_a_cell_does_not_wait_for_it(hold, monkeypatch):
-    monkeypatch.setattr(stored, "STORE_S", 0.2)
+    monkeypatch.setattr(store, "STORE_S", 0.2)
     with measure(source="synthetic", quiet=True) as run:
-        monkeypatch.setattr(stored, "_newest", lambda _: files.names_in(store_dir()))
+        monkeypatch.setattr(store, "_verified", lambda _: files.names_in(store_dir()))
         hold(store_dir())
     assert run.result is not None
     shutdown()

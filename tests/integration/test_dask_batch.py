@@ -16,6 +16,7 @@ from jupyter_gpupredict.backtest.spread import Where, spread
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.frontends.cli import main
 from tests.integration.processes import start_script
+from tests.traces import write_csv
 
 distributed = pytest.importorskip("distributed", reason="Dask distributed is not installed")
 pytestmark = [
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def nannies():
     """Two worker processes with nannies, as a user would have them."""
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
@@ -36,12 +37,19 @@ def cluster():
 
 
 @pytest.fixture
+def cluster(nannies):
+    """The same, once the workers that a test before has killed are back."""
+    with distributed.Client(nannies, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+    return nannies
+
+
+@pytest.fixture
 def traces(tmp_path):
     place = tmp_path / "traces"
     place.mkdir()
     for n in range(12):
-        rows = (f"{second},{0 if second < 10 else 30 + n}\n" for second in range(600 + n))
-        (place / f"t{n:02d}.csv").write_text("t_s,gpu_util_pct\n" + "".join(rows))
+        write_csv(place / f"t{n:02d}.csv", [0] * 10 + [30 + n] * (590 + n))
     (place / "torn.csv").write_text("nonsense\n")
     return place
 

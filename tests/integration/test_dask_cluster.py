@@ -14,7 +14,7 @@ import pytest
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import SourceUnavailable
-from jupyter_gpupredict.run import SessionConfig, build_session, build_store, clusters
+from jupyter_gpupredict.run import SessionConfig, adapters, build_session, build_store
 from jupyter_gpupredict.sources.driver.processes import sees_host_pids
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
@@ -215,7 +215,7 @@ def test_merged_series_are_those_of_the_scripts_to_the_sample(cluster):
     session, heard = begin(cluster)
     work = busy(cluster, 5.0)
     cluster.client.gather(work)
-    began_wall_s = time.time() - time.monotonic() + session._teller.began_s
+    began_wall_s = time.time() - time.monotonic() + session._emitter.began_s
     run = session.stop("completed")
     found = heard.readings()
     assert set(found) == {uuid(n) for n in range(WORKERS)}
@@ -267,7 +267,7 @@ def test_a_killed_worker_loses_nothing_that_was_sent_and_comes_back(cluster):
     killed_s = kill(cluster, 2)
     last_s = before[-1][0]
     wait(
-        lambda: heard.readings()[uuid(2)][-1][0] > killed_s - session._teller.began_s + 0.2, "back"
+        lambda: heard.readings()[uuid(2)][-1][0] > killed_s - session._emitter.began_s + 0.2, "back"
     )
     run = session.stop("completed")
     after = heard.readings()[uuid(2)]
@@ -317,7 +317,7 @@ def test_workers_that_share_a_gpu_are_one_series_and_no_strangers(cluster, tmp_p
         addresses = shared.client.run(lambda: int(os.environ["RANK"]))
         sampling = addresses[min(addresses)]
         before = heard.count(uuid(0))
-        killed_s = kill(shared, sampling) - session._teller.began_s
+        killed_s = kill(shared, sampling) - session._emitter.began_s
         wait(lambda: heard.readings()[uuid(0)][-1][0] > killed_s + 0.2, "the other takes over")
         wait(lambda: heard.count(uuid(0)) > before + 5, "and goes on")
         run = session.stop("completed")
@@ -365,23 +365,23 @@ def test_two_sessions_on_one_cluster_do_not_meet(cluster):
 
 def test_a_sampler_that_nobody_asks_ends_by_itself(cluster, monkeypatch):
     """As after the notebook's kernel was killed: its lease runs out."""
-    from jupyter_gpupredict.sources.engines.node import Node
+    from jupyter_gpupredict.sources.node import Node
 
     def shorten():
-        from jupyter_gpupredict.sources.engines import node
+        from jupyter_gpupredict.sources import node
 
         node.LEASE_S = 1.0
 
     def lengthen():
-        from jupyter_gpupredict.sources.engines import node
+        from jupyter_gpupredict.sources import node
 
         node.LEASE_S = 30.0
 
-    from jupyter_gpupredict.sources.engines.dask import _NodePlugin
+    from jupyter_gpupredict.sources.dask import _NodePlugin
 
     cluster.client.run(shorten)
     try:
-        sources = clusters.WorkerSources(SessionConfig(source="nvml"))
+        sources = adapters.WorkerSources(SessionConfig(source="nvml"))
         cluster.client.register_plugin(_NodePlugin("orphan", Node(sources)), name="orphan")
         wait(lambda: all(threads(cluster).values()), "samplers began")
         wait(lambda: not any(threads(cluster).values()), "their leases ran out")

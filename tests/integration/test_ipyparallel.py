@@ -72,7 +72,7 @@ def test_engines_are_heard_while_the_cell_holds_them(engines):
 def wait_until_given(session, count=ENGINES):
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
-        told = session._teller.fold.others
+        told = session._emitter.fold.others
         if len([one for one in told if one.device]) == count:
             return
         time.sleep(0.05)
@@ -100,12 +100,12 @@ def test_a_killed_engine_is_partial_and_the_others_go_on(engines):
     session = begin(engines)
     wait_until_given(session)
     victim = engines[1].apply_sync(os.getpid)
-    before = session._teller.fold.samples
+    before = session._emitter.fold.samples
     os.kill(victim, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while not session._teller.fold.losses and time.monotonic() < deadline:
+    while not session._emitter.fold.losses and time.monotonic() < deadline:
         time.sleep(0.05)
-    while session._teller.fold.samples < before + 20 and time.monotonic() < deadline:
+    while session._emitter.fold.samples < before + 20 and time.monotonic() < deadline:
         time.sleep(0.05)
     run = session.stop("completed")
     assert len(run.partial) == 1

@@ -36,7 +36,8 @@ def test_it_holds_what_it_should_and_no_more(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "jupyter_gpupredict/py.typed" in names
     assert "jupyter_gpupredict/frontends/charts/view.js" in names
-    assert "jupyter_gpupredict/exporters/templates/handler.py.txt" in names
+    assert "jupyter_gpupredict/export/function/templates/handler.py.txt" in names
+    assert "jupyter_gpupredict/export/schemas/job.json" in names
     assert any(name.endswith("jupyter_server_config.d/jupyter_gpupredict.json") for name in names)
     panel = [name for name in names if "/share/jupyter/labextensions/jupyter_gpupredict/" in name]
     stems = {name.rpartition("/jupyter_gpupredict/")[2] for name in panel}

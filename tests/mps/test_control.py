@@ -16,11 +16,10 @@ from jupyter_gpupredict.core.errors import (
     MpsError,
     ServerFault,
 )
-from jupyter_gpupredict.mps import waiting
-from jupyter_gpupredict.mps.control import OPTIONAL, Control
+from jupyter_gpupredict.mps import processes
+from jupyter_gpupredict.mps.control import OPTIONAL, Control, by_driver
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.directory import make, place, read
-from jupyter_gpupredict.mps.records import by_driver
 from tests.fake_mps import FOLDER
 from tests.fake_nvml.scenario import UUID
 
@@ -54,7 +53,7 @@ def test_the_life_of_a_client(machine, daemon):
     control = daemon.control
     assert control.get_server_list() == []
     with machine.client(
-        CUDA_MPS_PIPE_DIRECTORY=str(daemon.pipe_directory), CUDA_VISIBLE_DEVICES=UUID
+        CUDA_MPS_PIPE_DIRECTORY=str(daemon.directory.pipe), CUDA_VISIBLE_DEVICES=UUID
     ) as client:
         (server,) = control.get_server_list()
         assert control.get_server_status(server) == "ACTIVE"
@@ -150,7 +149,7 @@ def test_a_refusal_is_quoted(machine, daemon):
 
 def test_waiting_for_an_answer_is_told(machine, monkeypatch, capfd):
     """NVIDIA's daemon, halted, answers nothing at all."""
-    monkeypatch.setattr(waiting, "TOLD_AFTER_S", 0.3)
+    monkeypatch.setattr(processes, "TOLD_AFTER_S", 0.3)
     daemon = start(UUID)
     os.kill(daemon.pid, signal.SIGSTOP)
     with pytest.raises(ControlTimeout):

@@ -26,14 +26,12 @@ from jupyter_gpupredict.core.errors import (
 )
 from jupyter_gpupredict.mps import daemon as daemons
 from jupyter_gpupredict.mps import directory as directories
-from jupyter_gpupredict.mps import ending, surroundings
+from jupyter_gpupredict.mps import surroundings
 from jupyter_gpupredict.mps.control import environment
-from jupyter_gpupredict.mps.daemon import detach, start, sweep
+from jupyter_gpupredict.mps.daemon import end, start, sweep
 from jupyter_gpupredict.mps.directory import MARKER, found, make, place, read
-from jupyter_gpupredict.mps.ending import end
-from jupyter_gpupredict.mps.identity import daemon_in, identify
+from jupyter_gpupredict.mps.processes import daemon_in, identify, until
 from jupyter_gpupredict.mps.surroundings import joinable, running_daemon
-from jupyter_gpupredict.mps.waiting import until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
 OWNER = """
@@ -64,7 +62,7 @@ def test_start_and_quit_leave_nothing(machine):
     daemon = start(UUID)
     assert daemon.alive
     (path,) = machine.directories()
-    for one in (path, daemon.pipe_directory, daemon.log_directory):
+    for one in (path, daemon.directory.pipe, daemon.directory.log):
         assert stat.S_IMODE(one.stat().st_mode) == 0o700
     told = json.loads((path / MARKER).read_text())
     assert told["owner"]["pid"] == os.getpid()
@@ -109,7 +107,7 @@ def test_two_at_once_have_a_daemon_each(machine):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert len({daemon.pipe_directory for daemon in started}) == 4
+    assert len({daemon.directory.pipe for daemon in started}) == 4
     started[0].quit()
     assert [daemon.alive for daemon in started] == [False, True, True, True]
     for daemon in started:
@@ -151,8 +149,8 @@ def test_the_fresh_daemon_answers_rubbish(machine):
 
 @pytest.mark.parametrize("how", ["fail quit 1 no", "hang quit", "say quit ???"])
 def test_a_daemon_that_does_not_quit_is_told_to_end(machine, monkeypatch, how):
-    monkeypatch.setattr(ending, "ANSWER_S", 0.3)
-    monkeypatch.setattr(ending, "QUIT_S", 0.3)
+    monkeypatch.setattr(daemons, "ANSWER_S", 0.3)
+    monkeypatch.setattr(daemons, "QUIT_S", 0.3)
     daemon = start(UUID)
     machine.misbehave(how)
     daemon.quit()
@@ -165,8 +163,8 @@ def test_a_daemon_that_never_ends_keeps_its_directory(machine, monkeypatch):
     machine.misbehave("say quit ???")
     with monkeypatch.context() as patched:
         for name in ("ANSWER_S", "QUIT_S", "TERMINATED_S", "KILLED_S"):
-            patched.setattr(ending, name, 0.1)
-        patched.setattr(ending, "_signal", lambda *_: None)
+            patched.setattr(daemons, name, 0.1)
+        patched.setattr(daemons, "_signal", lambda *_: None)
         with pytest.raises(ServerFault, match=f"process {daemon.pid}, does not end"):
             end(daemon.directory)
     assert machine.directories() == [daemon.directory.path]
@@ -547,7 +545,7 @@ def test_a_daemon_that_cannot_be_seen_is_found_by_its_socket(machine, monkeypatc
 
 
 def test_a_detached_daemon_lives_until_it_is_ended(machine):
-    directory = detach(start(UUID))
+    directory = start(UUID).detach()
     assert directory.owner.alive
     assert directory.owner.pid != os.getpid()
     assert sweep() == []
@@ -557,7 +555,7 @@ def test_a_detached_daemon_lives_until_it_is_ended(machine):
 
 
 def test_a_detached_daemon_that_is_killed_is_tidied_up_after(machine):
-    directory = detach(start(UUID))
+    directory = start(UUID).detach()
     os.kill(directory.daemon.pid, signal.SIGKILL)
     assert until(lambda: machine.directories() == [], 10.0)
     os.waitpid(directory.owner.pid, 0)

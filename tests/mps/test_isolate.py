@@ -9,8 +9,7 @@ import textwrap
 
 import pytest
 
-from jupyter_gpupredict.mps.identity import identify
-from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.mps.processes import identify, until
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.kernels import Kernel

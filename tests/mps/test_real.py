@@ -28,11 +28,10 @@ from jupyter_gpupredict.mps import (
     mps_stop_detached,
     process_mps,
 )
+from jupyter_gpupredict.mps.control import by_driver
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.directory import found
-from jupyter_gpupredict.mps.identity import daemon_in
-from jupyter_gpupredict.mps.records import by_driver
-from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.mps.processes import daemon_in, until
 from jupyter_gpupredict.run import SessionConfig, build_session, shutdown
 from tests.fake_mps import FETCHED, real_environment, real_libraries
 from tests.fake_nvml.build import library_dir
@@ -139,10 +138,10 @@ def test_a_daemon_that_does_not_answer_any_more(folder, machine, how):
     if how == "replaced":
         subprocess.run(
             ["nvidia-cuda-mps-control", "-d"],
-            env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": str(daemon.pipe_directory)},
+            env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": str(daemon.directory.pipe)},
             check=True,
         )
-        assert until(lambda: daemon_in(daemon.pipe_directory) is not None, 5.0)
+        assert until(lambda: daemon_in(daemon.directory.pipe) is not None, 5.0)
     began_s = time.monotonic()
     daemon.quit()
     assert time.monotonic() - began_s < 10.0

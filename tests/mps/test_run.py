@@ -14,14 +14,13 @@ from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import cell_share, mps_start_detached, mps_stop_detached
-from jupyter_gpupredict.mps.identity import identify
-from jupyter_gpupredict.mps.process import CellShare
-from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.mps.lease import CellLease
+from jupyter_gpupredict.mps.processes import identify, until
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
     list_runs,
-    predict_trace,
+    predict_recording,
     read_run,
     shutdown,
     store_dir,
@@ -35,8 +34,8 @@ SCRIPT = """
 import ctypes, json, os, signal, sys, time
 from jupyter_gpupredict import measure
 from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached, process_mps
-from jupyter_gpupredict.run import SessionConfig, build_session, list_runs, predict_trace, read_run
-from jupyter_gpupredict.run import shutdown, store_dir
+from jupyter_gpupredict.run import SessionConfig, build_session, list_runs, predict_recording
+from jupyter_gpupredict.run import read_run, shutdown, store_dir
 def cuda():
     ctypes.CDLL("libcuda.so.1").cuInit(0)
 def daemon():
@@ -123,7 +122,7 @@ def test_a_capped_client_predicts_nothing(machine, tmp_path):
     assert not (tmp_path / "f").exists()
     trace = store_dir() / f"{found['session_id']}.jsonl"
     with pytest.raises(Capped, match="capped at 37 % of the SMs"):
-        predict_trace(str(trace))
+        predict_recording(str(trace))
     assert not any(
         '"StateChanged"' in line and '"converged"' in line
         for line in trace.read_text().splitlines()
@@ -167,7 +166,7 @@ def test_cuda_that_did_not_find_the_daemon_is_seen(machine):
     ((found,), _) = measured(({"mps": True}, elsewhere))
     assert found["mps"]["attached"] is False
     assert machine.directories() == []  # no client, so nothing is kept for it
-    assert "the daemon does not know this process" in found["mps"]["reason"]
+    assert "the daemon does not know its process" in found["mps"]["reason"]
     assert "ran without MPS" in words.mps(AppliedShare(**found["mps"]))
     assert gone(machine)
 
@@ -470,8 +469,8 @@ def test_the_live_view_says_capped(recording):
 
 def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):
     ended = []
-    monkeypatch.setattr(CellShare, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr(CellShare, "end", lambda self: ended.append(True))
+    monkeypatch.setattr(CellLease, "begin", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(CellLease, "end", lambda self: ended.append(True))
     asked = SessionConfig(source="cpu")
     session = build_session(asked, share=cell_share(asked))
     with pytest.raises(KeyboardInterrupt):

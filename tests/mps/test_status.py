@@ -11,8 +11,7 @@ from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.mps import directory as directories
 from jupyter_gpupredict.mps import mps_start, mps_status, mps_stop
-from jupyter_gpupredict.mps.identity import identify
-from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.mps.processes import identify, until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
 
@@ -46,7 +45,7 @@ def test_a_terminal_starts_shows_and_stops_a_daemon(machine, capsys):
         assert f"clients {client.pid}" in shown
         status, _, err = told(capsys, "stop")
         assert status == 2
-        assert f"processes {client.pid} are clients of its daemon" in err
+        assert f"processes {client.pid} are clients of this daemon" in err
     assert told(capsys, "stop")[1] == f"stopped {own['pipe_directory']}\n"
     assert until(lambda: identify(own["owner_pid"]) is None, 10.0)
     os.waitpid(own["owner_pid"], 0)

@@ -12,12 +12,11 @@ from jupyter_gpupredict.core.errors import InvalidOption, MpsError, VerifyRefuse
 from jupyter_gpupredict.core.progress import Phase, Progress
 from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.mps.child import Program
-from jupyter_gpupredict.mps.tenancy import Grounds, Tenancy
-from jupyter_gpupredict.mps.trials import Bound, Count, common_unit
-from jupyter_gpupredict.mps.verification import Subject, bound, sweep, verify
-from jupyter_gpupredict.predict import paired
-from jupyter_gpupredict.run.ledger import NAME, Ledger
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.mps.isolation import Subject
+from jupyter_gpupredict.mps.lease import Host, Lease
+from jupyter_gpupredict.mps.verification import Bound, Count, common_unit, sweep, verify
+from jupyter_gpupredict.predict import slowdown
+from jupyter_gpupredict.run.store import VERIFIED_NAME, VerifiedStore, build_store
 
 SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 NEEDS_40 = f"""
@@ -57,13 +56,13 @@ def sms():
 PROGRESS = "jupyter_gpupredict.mps.isolation:Listening"
 
 
-def grounds(attached=True):
-    def tenancy(percent, memory_mib):
+def a_host(attached=True):
+    def lease(percent, memory_mib):
         share = AppliedShare(active=True, percentage=percent)
         changes = {SHARE: None if percent is None else str(percent)}
-        return Tenancy(changes, share, attached=lambda _: attached)
+        return Lease(changes, share, attached=lambda _: (attached, ""))
 
-    return Grounds(tenancy, "A fake GPU", "1.2.3", 132)
+    return Host(lease, "A fake GPU", "1.2.3", 132)
 
 
 def subject(text, code_hash="c0de", sms=SMS):
@@ -73,14 +72,12 @@ def subject(text, code_hash="c0de", sms=SMS):
 
 
 def ledger():
-    return Ledger(build_store().root)
+    return VerifiedStore(build_store().root)
 
 
 def test_a_share_that_is_wide_enough_is_verified_and_kept():
     told = []
-    found = verify(
-        subject(STAMPED), 60, bound(seconds=1.0), 3, on_trial=told.append, grounds=grounds()
-    )
+    found = verify(subject(STAMPED), 60, Bound(seconds=1.0), 3, on_trial=told.append, host=a_host())
     assert found.unit == "step"
     assert [trial.percent for trial in told] == [100, 60, 60, 100, 100, 60]
     assert found.record.kept
@@ -95,8 +92,8 @@ def test_a_share_that_is_wide_enough_is_verified_and_kept():
 
 
 def test_a_share_that_is_too_narrow_is_not_kept_and_takes_back_what_was_said():
-    wide = verify(subject(STAMPED), 80, bound(seconds=1.0), 2, grounds=grounds())
-    narrow = verify(subject(STAMPED), 20, bound(seconds=1.0), 2, grounds=grounds())
+    wide = verify(subject(STAMPED), 80, Bound(seconds=1.0), 2, host=a_host())
+    narrow = verify(subject(STAMPED), 20, Bound(seconds=1.0), 2, host=a_host())
     assert not narrow.record.kept
     assert narrow.record.slowdown == pytest.approx(2.0)  # 40 / 20
     assert ledger().newest("c0de", "A fake GPU", "1.2.3") == wide.record
@@ -105,20 +102,20 @@ def test_a_share_that_is_too_narrow_is_not_kept_and_takes_back_what_was_said():
 
 
 def test_a_real_loop_is_counted_by_the_clock():
-    found = verify(subject(NEEDS_40), 10, bound(seconds=2.0), 2, grounds=grounds())
+    found = verify(subject(NEEDS_40), 10, Bound(seconds=2.0), 2, host=a_host())
     assert found.unit == "step"
     assert not found.record.kept
     assert 2.0 < found.record.slowdown < 5.0  # 40 / 10 on a machine with nothing else to do
 
 
 def test_steps_bound_the_runs_too():
-    found = verify(subject(NEEDS_40), 50, bound(steps=30), 2, grounds=grounds())
+    found = verify(subject(NEEDS_40), 50, Bound(steps=30), 2, host=a_host())
     assert found.unit == "step"
     assert all(trial.runs_per_s is None for trial in found.trials)
 
 
 def test_a_function_without_steps_is_timed_to_its_end():
-    found = verify(subject(FINISHES), 20, bound(seconds=20.0), 2, grounds=grounds())
+    found = verify(subject(FINISHES), 20, Bound(seconds=20.0), 2, host=a_host())
     assert found.unit == "run"
     assert found.record.speed_ratio == pytest.approx(0.5, abs=0.1)
 
@@ -126,20 +123,20 @@ def test_a_function_without_steps_is_timed_to_its_end():
 def test_neither_steps_nor_an_end_is_refused_with_the_way_out():
     text = "import time\ndef train(p):\n    time.sleep(60)\n"
     with pytest.raises(VerifyRefused, match=r"its speed is not known.*track"):
-        verify(subject(text), 50, bound(seconds=0.5), 2, grounds=grounds())
-    assert not (build_store().root / NAME).exists()
+        verify(subject(text), 50, Bound(seconds=0.5), 2, host=a_host())
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_a_function_that_fails_verifies_nothing():
     text = "def train(p):\n    raise RuntimeError('CUDA out of memory')\n"
     with pytest.raises(VerifyRefused, match="at 100 % the function raised RuntimeError: CUDA out"):
-        verify(subject(text), 50, bound(seconds=5.0), 2, grounds=grounds())
+        verify(subject(text), 50, Bound(seconds=5.0), 2, host=a_host())
 
 
 def test_a_process_that_is_no_client_verifies_nothing():
     with pytest.raises(VerifyRefused, match="was not seen as a client of MPS"):
-        verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=grounds(attached=False))
-    assert not (build_store().root / NAME).exists()
+        verify(subject(STAMPED), 60, Bound(seconds=1.0), 2, host=a_host(attached=False))
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 @pytest.mark.parametrize("attached", [True, None])
@@ -155,12 +152,12 @@ def test_a_share_that_was_not_shown_to_be_applied_verifies_nothing(attached, giv
     """Without its daemon CUDA runs on uncapped: a ratio of 1 would mean nothing."""
     told = f"\ndef sms():\n    return {gives}\n"
     for find in (
-        lambda of: verify(of, 60, bound(seconds=1.0), 2, grounds=grounds(attached)),
-        lambda of: sweep(of, (60, 25), bound(seconds=1.0), grounds=grounds(attached)),
+        lambda of: verify(of, 60, Bound(seconds=1.0), 2, host=a_host(attached)),
+        lambda of: sweep(of, (60, 25), Bound(seconds=1.0), host=a_host(attached)),
     ):
         with pytest.raises(VerifyRefused, match=refused):
             find(subject(STAMPED, sms=told))
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_runs_that_were_given_other_sms_than_the_ones_before_verify_nothing(tmp_path):
@@ -178,30 +175,30 @@ def sms():
 """
     )
     with pytest.raises(VerifyRefused, match="at 60 % the runs were given 52 and 79 SMs"):
-        verify(subject(STAMPED, sms=told), 60, bound(seconds=1.0), 2, grounds=grounds())
-    assert not (build_store().root / NAME).exists()
+        verify(subject(STAMPED, sms=told), 60, Bound(seconds=1.0), 2, host=a_host())
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_a_device_whose_sms_are_not_known_verifies_nothing():
-    unknown = dataclasses.replace(grounds(), device_sm_count=None)
+    unknown = dataclasses.replace(a_host(), device_sm_count=None)
     with pytest.raises(VerifyRefused, match="not known how many SMs the device has"):
-        verify(subject(STAMPED), 60, bound(seconds=1.0), 2, grounds=unknown)
+        verify(subject(STAMPED), 60, Bound(seconds=1.0), 2, host=unknown)
 
 
 def test_the_uncapped_runs_ask_for_all_of_the_sms():
     """Else a percentage in the kernel's own environment, or the daemon's default, would stand."""
     asked = []
 
-    def tenancy(percent, memory_mib):
+    def lease(percent, memory_mib):
         asked.append(percent)
-        return grounds().tenancy(percent, memory_mib)
+        return a_host().lease(percent, memory_mib)
 
     verify(
         subject(STAMPED),
         60,
-        bound(seconds=1.0),
+        Bound(seconds=1.0),
         2,
-        grounds=dataclasses.replace(grounds(), tenancy=tenancy),
+        host=dataclasses.replace(a_host(), lease=lease),
     )
     assert asked == [100, 60, 60, 100]
 
@@ -209,15 +206,15 @@ def test_the_uncapped_runs_ask_for_all_of_the_sms():
 def test_the_function_sees_the_device_that_is_asked_for():
     """Also where a daemon that serves several was joined."""
     shows = "\nassert os.environ['CUDA_VISIBLE_DEVICES'] == 'GPU-7'\n"
-    named = dataclasses.replace(grounds(), device_uuid="GPU-7")
-    found = verify(subject(STAMPED + shows), 60, bound(seconds=1.0), 2, grounds=named)
+    named = dataclasses.replace(a_host(), device_uuid="GPU-7")
+    found = verify(subject(STAMPED + shows), 60, Bound(seconds=1.0), 2, host=named)
     assert found.record.kept
 
 
 def test_a_sweep_finds_the_knee_between_measured_shares():
     told = []
     found = sweep(
-        subject(STAMPED), (70, 50, 25), bound(seconds=1.0), on_trial=told.append, grounds=grounds()
+        subject(STAMPED), (70, 50, 25), Bound(seconds=1.0), on_trial=told.append, host=a_host()
     )
     assert [trial.percent for trial in told] == [100, 70, 50, 25, 25, 50, 70, 100]
     # 25 % gives 25/40 = 0.625 of the speed; the line from (50, 1) to (25, 0.625) is at 0.9
@@ -231,7 +228,7 @@ def test_a_sweep_finds_the_knee_between_measured_shares():
 
 def test_a_sweep_of_what_needs_everything_keeps_nothing():
     text = STAMPED.replace("40 / share", "100 / share")
-    found = sweep(subject(text), (50,), bound(seconds=1.0), grounds=grounds())
+    found = sweep(subject(text), (50,), Bound(seconds=1.0), host=a_host())
     assert (found.record, found.knee.measured) == (None, 100)
     assert ledger().newest("c0de", "A fake GPU", "1.2.3") is None
 
@@ -239,13 +236,13 @@ def test_a_sweep_of_what_needs_everything_keeps_nothing():
 def test_a_sweep_takes_back_what_it_refutes():
     """The code is the same and its data has grown: 15 % was enough once."""
     small = STAMPED.replace("40 / share", "10 / share")
-    sweep(subject(small), (70, 15), bound(seconds=1.0), grounds=grounds())
+    sweep(subject(small), (70, 15), Bound(seconds=1.0), host=a_host())
     assert ledger().newest("c0de", "A fake GPU", "1.2.3").percent == 15
-    found = sweep(subject(STAMPED), (70, 30, 15), bound(seconds=1.0), grounds=grounds())
+    found = sweep(subject(STAMPED), (70, 30, 15), Bound(seconds=1.0), host=a_host())
     assert found.record.percent == 70
     assert ledger().newest("c0de", "A fake GPU", "1.2.3") == found.record
     whole = STAMPED.replace("40 / share", "100 / share")
-    sweep(subject(whole), (80, 15), bound(seconds=1.0), grounds=grounds())
+    sweep(subject(whole), (80, 15), Bound(seconds=1.0), host=a_host())
     assert ledger().newest("c0de", "A fake GPU", "1.2.3") is None
 
 
@@ -254,15 +251,15 @@ def test_an_interrupt_ends_the_run_and_stores_nothing():
     timer = threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        verify(subject(NEEDS_40), 60, bound(seconds=20.0), 2, grounds=grounds())
+        verify(subject(NEEDS_40), 60, Bound(seconds=20.0), 2, host=a_host())
     timer.join()
-    assert not (build_store().root / NAME).exists()
+    assert not (build_store().root / VERIFIED_NAME).exists()
 
 
 def test_without_mps_one_line_says_what_is_missing(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MpsError) as refused:
-        verify(subject(NEEDS_40), 60, bound(), 2)
+        verify(subject(NEEDS_40), 60, Bound(), 2)
     assert "\n" not in str(refused.value)
     assert refused.value.hint
 
@@ -270,24 +267,24 @@ def test_without_mps_one_line_says_what_is_missing(monkeypatch):
 @pytest.mark.parametrize("at", [0, 100, 101])
 def test_shares_out_of_range_are_refused(at):
     with pytest.raises(InvalidOption):
-        verify(subject(NEEDS_40), at, bound(), 2, grounds=grounds())
+        verify(subject(NEEDS_40), at, Bound(), 2, host=a_host())
 
 
 @pytest.mark.parametrize("shares", [(), (100,), (0, 50), (50, 101)])
 def test_sweeps_of_nothing_are_refused(shares):
     with pytest.raises(InvalidOption):
-        sweep(subject(NEEDS_40), shares, bound(), grounds=grounds())
+        sweep(subject(NEEDS_40), shares, Bound(), host=a_host())
 
 
 @pytest.mark.parametrize(("steps", "seconds"), [(1, None), (None, 0.1), (None, math.inf)])
 def test_bounds_out_of_range_are_refused(steps, seconds):
     with pytest.raises(InvalidOption):
-        bound(steps, seconds)
+        Bound(steps, seconds)
 
 
 def test_one_pair_is_refused():
     with pytest.raises(InvalidOption, match="one has no interval"):
-        verify(subject(NEEDS_40), 50, bound(), 1, grounds=grounds())
+        verify(subject(NEEDS_40), 50, Bound(), 1, host=a_host())
 
 
 # ---- counting ------------------------------------------------------------------------------------
@@ -339,15 +336,17 @@ def test_nothing_heard_is_no_speed():
 
 
 def test_the_ledger_passes_over_what_is_no_entry(tmp_path):
-    found = Ledger(tmp_path)
+    found = VerifiedStore(tmp_path)
     assert found.newest("c0de", "GPU", "1") is None
-    (tmp_path / NAME).write_bytes(b'rubbish\n{"percent": 5}\n[1]\n\xff\xfe\n{"percent":"x"}\n')
+    (tmp_path / VERIFIED_NAME).write_bytes(
+        b'rubbish\n{"percent": 5}\n[1]\n\xff\xfe\n{"percent":"x"}\n'
+    )
     assert found.newest("c0de", "GPU", "1") is None
 
 
 def test_the_ledger_is_its_owners_alone():
-    sweep(subject(STAMPED), (80,), bound(seconds=1.0), grounds=grounds())
-    assert (build_store().root / NAME).stat().st_mode & 0o777 == 0o600
+    sweep(subject(STAMPED), (80,), Bound(seconds=1.0), host=a_host())
+    assert (build_store().root / VERIFIED_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_an_interval_holds_what_it_should():
@@ -357,7 +356,7 @@ def test_an_interval_holds_what_it_should():
     for _ in range(400):
         base = [100.0 * math.exp(source.gauss(0, 0.05)) for _ in range(4)]
         capped = [b * 0.95 * math.exp(source.gauss(0, 0.03)) for b in base]
-        found = paired.compare(capped, base)
+        found = slowdown.compare(capped, base)
         hits += found.low <= 0.95 <= found.high
     assert 366 <= hits <= 394  # 380 expected, three standard deviations of 4.4 each way
 
@@ -371,6 +370,6 @@ def train(params):
         time.sleep(0.02)
 """
     pytest.importorskip("tqdm")
-    found = verify(subject(text), 50, bound(seconds=2.0), 2, grounds=grounds())
+    found = verify(subject(text), 50, Bound(seconds=2.0), 2, host=a_host())
     assert found.unit in ("step", "epoch")  # a single bar is taken for epochs
     assert found.ratios[50] == pytest.approx(1.0, abs=0.3)

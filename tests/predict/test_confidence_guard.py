@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.certification import chain, ever_certified
 from jupyter_gpupredict.predict import confidence as c
-from jupyter_gpupredict.predict.guard import ALARM, Guard
+from jupyter_gpupredict.predict.confidence import ALARM, Guard
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import NotEnoughSamples
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.window import SlidingWindows
+from jupyter_gpupredict.predict.windows import Counter, SlidingWindows, agree
 
 ratios = st.floats(0, 1)
 coverages = st.one_of(st.sampled_from([0.5, 0.95, 0.999, 1.0]), st.floats(0, 1))
@@ -126,7 +125,7 @@ def test_windows_do_not_overlap_and_keep_the_boundary_on_the_left():
     windows = SlidingWindows(10.0, 0.0, 0.95)
     closed = [w for t in range(1, 22) for w in windows.add(float(t), 0.5, 1.0)]
     # t = 10 belongs to (0, 10], t = 11 closes it; t = 21 closes (10, 20]
-    assert [(w.from_s, w.to_s, len(w.values)) for w in closed] == [(0, 10, 10), (10, 20, 10)]
+    assert [(w.from_s, w.to_s, len(w.readings)) for w in closed] == [(0, 10, 10), (10, 20, 10)]
     assert all(w.fill_ratio == 1.0 and not w.void for w in closed)
 
 
@@ -136,3 +135,9 @@ def test_a_hole_makes_void_windows():
     closed = windows.add(35.0, 0.5, 1.0)
     assert [w.void for w in closed] == [True, True, True]
     assert math.isnan(closed[1].mean_ratio)
+
+
+def test_figures_agree_up_to_the_tolerance_and_no_further():
+    assert agree([(0.50, 0.40), (0.52, 0.42)], 0.02)
+    assert not agree([(0.50, 0.40), (0.53, 0.40)], 0.02)  # covering usages
+    assert not agree([(0.50, 0.40), (0.50, 0.43)], 0.02)  # means

@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.progress import OTHER, Authority, EpochGate, Phase, Progress
-from jupyter_gpupredict.predict.pace import StepPace, rest_of_epochs
-from jupyter_gpupredict.predict.phases import MAX_PHASES, PhaseLedger, Spread
+from jupyter_gpupredict.predict.epochs import (
+    MAX_PHASES,
+    PhaseLedger,
+    Spread,
+    StepPace,
+    rest_of_epochs,
+)
 
 
 def epoch(time_s, done, total=None, hint="api"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.predict.memory import MemoryPeak
-from jupyter_gpupredict.predict.warmup import FalseStart
+from jupyter_gpupredict.predict.windows import FalseStart
 
 GIB = float(1 << 30)
 

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from jupyter_gpupredict.run import SessionConfig, allocator, build_session
+from jupyter_gpupredict.run import SessionConfig, build_session
+from jupyter_gpupredict.run.emitter import allocator_peak
 
 UUIDS = ("11111111-aaaa", "22222222-bbbb")
 
@@ -47,16 +48,16 @@ def torch(monkeypatch):
 
 def test_the_measured_device_is_asked(torch):
     torch()
-    found = allocator.peak("GPU-11111111-aaaa")
+    found = allocator_peak("GPU-11111111-aaaa")
     assert (found.framework, found.allocated_bytes, found.reserved_bytes) == ("torch", 100, 200)
-    assert allocator.peak("GPU-unknown").allocated_bytes == 200  # the current device
+    assert allocator_peak("GPU-unknown").allocated_bytes == 200  # the current device
 
 
 def test_a_framework_that_is_not_there_or_has_not_started_says_nothing(torch, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert allocator.peak("GPU-1") is None
+    assert allocator_peak("GPU-1") is None
     torch(initialized=False)
-    assert allocator.peak("GPU-1") is None
+    assert allocator_peak("GPU-1") is None
 
 
 def test_a_framework_that_fails_costs_its_figure_alone(torch, data_dir):

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core.events import StateChanged
 from jupyter_gpupredict.core.progress import Progress
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.predict.prior import ProfileBuilder
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
-from jupyter_gpupredict.run.analysis import Analysis, Transition
-from jupyter_gpupredict.run.offline import predict
+from jupyter_gpupredict.run import predict_recording
+from jupyter_gpupredict.run.analysis import Analysis
 from jupyter_gpupredict.sources.traces import read_trace
 
 SHARE = Series("gpu_util_ratio", "g")
@@ -33,7 +34,7 @@ def feed(run, values, start=1):
 
 
 def states(changes):
-    return [change.new for change in changes if isinstance(change, Transition)]
+    return [change.new for change in changes if isinstance(change, StateChanged)]
 
 
 def test_steady_use_converges_and_stays():
@@ -143,13 +144,8 @@ def test_a_trace_predicts_the_same_bytes_twice_and_causally():
     text = ["t_s,gpu_util_pct,mem_used_mib\n", *rows]
 
     def predicted(lines):
-        return predict(
-            read_trace(lines, "x"),
-            lambda period: WindowsRule(OPTIONS),
-            lambda period: EpochMix(OPTIONS),
-            metric=None,
-            guard=True,
-            coverage=0.95,
+        return predict_recording(
+            read_trace(lines, "x"), rule=lambda period: WindowsRule(OPTIONS), tolerance_points=2.0
         )
 
     whole, again = predicted(text), predicted(text)
@@ -161,13 +157,10 @@ def test_a_trace_predicts_the_same_bytes_twice_and_causally():
 
 
 def test_an_idle_trace_abstains_as_the_contract_says():
-    found = predict(
+    found = predict_recording(
         read_trace(["t_s,gpu_util_pct\n", "0,0\n", "1,0\n", "2,0\n"], "x"),
-        lambda period: WindowsRule(OPTIONS),
-        lambda period: EpochMix(OPTIONS),
-        metric=None,
-        guard=True,
-        coverage=0.95,
+        rule=lambda period: WindowsRule(OPTIONS),
+        tolerance_points=2.0,
     )
     assert (found["state"], found["target_pct"], found["mean_pct"]) == ("abstained", 1, 0.0)
     assert found["confidence"]["n_eff"] == 0
@@ -176,9 +169,7 @@ def test_an_idle_trace_abstains_as_the_contract_says():
 
 @pytest.mark.parametrize("name", ["gaissa_cloud_vgg16_20230310T133818", "plato_fl", "miris_v100s"])
 def test_recorded_traces_are_read(shared, name):
-    from jupyter_gpupredict.run import predict_trace
-
-    found = predict_trace(str(shared / "traces" / f"{name}.csv"))
+    found = predict_recording(str(shared / "traces" / f"{name}.csv"))
     assert found["state"] in ("converged", "abstained")
     assert 1 <= found["target_pct"] <= 100
 
@@ -209,14 +200,7 @@ def epochs(*, total, count=12):
 
 
 def read(lines, rule=OPTIONS):
-    return predict(
-        read_trace(list(lines), "x"),
-        lambda period: WindowsRule(rule),
-        lambda period: EpochMix(RuleOptions(period_s=1.0)),
-        metric=None,
-        guard=True,
-        coverage=0.95,
-    )
+    return predict_recording(read_trace(lines, "x"), rule=lambda period: WindowsRule(rule))
 
 
 def test_epochs_with_their_total_make_the_mix_decide():

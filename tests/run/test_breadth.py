@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.frontends import words
-from jupyter_gpupredict.predict.counter import Counter
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.predict.slowdown import bracket
-from jupyter_gpupredict.run import predict_trace
+from jupyter_gpupredict.predict.windows import Counter
+from jupyter_gpupredict.run import predict_recording
 from jupyter_gpupredict.run.analysis import Analysis
 
 BREADTH, DUTY = Series("breadth_ratio", "g"), Series("gr_active_ratio", "g")
@@ -91,9 +91,9 @@ def test_both_shares_are_kept_and_replayed_apart(tmp_path, data_dir):
     rows = "".join(f"{second},20,80\n" for second in range(1, 41))
     file = tmp_path / "run.csv"
     file.write_text("t_s,sm_active_pct,gr_active_pct\n" + rows)
-    found = predict_trace(
+    found = predict_recording(
         str(file), metric="breadth_pct", window_s=10.0, agree=2, tolerance_points=2.0
     )
     assert (found["basis"], found["target_pct"], found["mean_pct"]) == ("sm_share", 25, 25.0)
-    time_share = predict_trace(str(file), window_s=10.0, agree=2)
+    time_share = predict_recording(str(file), window_s=10.0, agree=2)
     assert (time_share["metric"], time_share["target_pct"]) == ("gr_active_pct", 80)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from jupyter_gpupredict.frontends.server.worker import Worker
-from jupyter_gpupredict.run.catalog import Catalog
+from jupyter_gpupredict.run.index import Runs
 from jupyter_gpupredict.run.store import Store
 from tests.frontends.server import traces
 
@@ -49,45 +49,45 @@ OPENED = Opened()
 
 
 def test_a_page_of_many_is_there_at_once(many):
-    catalog = Catalog(many)
-    page = catalog.page(50, None, (), 10.0)
+    index = Runs(many)
+    page = index.page(50, None, (), 10.0)
     assert (len(page.found), page.total) == (50, COUNT)
     assert page.found[0].session_id == traces.session_id(COUNT - 1)
-    assert OPENED.during(many, lambda: Catalog(many).page(50, None, (), 10.0)) <= 2 * 50
-    assert OPENED.during(many, lambda: catalog.page(50, None, (), 10.0)) == 0
+    assert OPENED.during(many, lambda: Runs(many).page(50, None, (), 10.0)) <= 2 * 50
+    assert OPENED.during(many, lambda: index.page(50, None, (), 10.0)) == 0
     last = traces.session_id(10)
-    assert len(catalog.page(50, last, (), 10.0).found) == 10
+    assert len(index.page(50, last, (), 10.0).found) == 10
 
 
 def test_a_search_goes_on_where_its_time_was_over(many):
-    catalog = Catalog(many)
-    first = catalog.page(50, None, ("nothing-has-this",), 0.0)
+    index = Runs(many)
+    first = index.page(50, None, ("nothing-has-this",), 0.0)
     assert (first.searched, first.found) == (0, ())
 
     def search():
         limit_s = 0.05
-        while catalog.page(50, None, ("nothing-has-this",), limit_s).searched < COUNT:
+        while index.page(50, None, ("nothing-has-this",), limit_s).searched < COUNT:
             limit_s *= 1.5  # however slow the machine is
 
     assert OPENED.during(many, search) <= 2 * COUNT  # head and tail of each, and none again
-    again = lambda: catalog.page(50, None, ("nothing-has-this",), 60.0)  # noqa: E731
+    again = lambda: index.page(50, None, ("nothing-has-this",), 60.0)  # noqa: E731
     assert OPENED.during(many, again) == 0
-    found = catalog.page(200, None, ("node7",), 10.0).found
+    found = index.page(200, None, ("node7",), 10.0).found
     assert len(found) == 200
     assert {run.devices[0][1] for run in found} == {"node7"}
 
 
 def test_a_kernels_runs_are_found_again_without_a_search(many):
-    catalog = Catalog(many)
-    assert len(catalog.of_kernel(traces.KERNEL)) == 500  # the newest that are looked at
-    assert OPENED.during(many, lambda: catalog.of_kernel(traces.KERNEL)) == 0
+    index = Runs(many)
+    assert len(index.of_kernel(traces.KERNEL)) == 500  # the newest that are looked at
+    assert OPENED.during(many, lambda: index.of_kernel(traces.KERNEL)) == 0
 
 
 def test_the_event_loop_goes_on_meanwhile(many):
     async def turns():
         worker, count = Worker("test", 60.0), 0
         searching = asyncio.ensure_future(
-            worker.do(Catalog(many).page, 50, None, ("nothing-has-this",), 60.0)
+            worker.do(Runs(many).page, 50, None, ("nothing-has-this",), 60.0)
         )
         while not searching.done():
             await asyncio.sleep(0.001)

@@ -1,17 +1,20 @@
 """Who follows a kernel's runs gets every event once, whatever the trace does meanwhile."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
+import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.summary import NOTHING, cursor_text, parse_cursor
 from jupyter_gpupredict.run import tail
-from jupyter_gpupredict.run.catalog import LOOK_AT, Catalog
-from jupyter_gpupredict.run.feed import MAX_TAILS, Feed
-from jupyter_gpupredict.run.lines import place_after
-from jupyter_gpupredict.run.picture import MAX_PICTURES, Pictures
+from jupyter_gpupredict.run.index import LOOK_AT, MAX_PICTURES, MAX_TAILS, Runs
 from jupyter_gpupredict.run.store import Store
+from jupyter_gpupredict.run.tail import place_after
 from tests.frontends.server import traces
 
 RUNS = [
@@ -41,8 +44,7 @@ class World:
 
     def open(self):
         """A server begins (again): it knows nothing but the files."""
-        catalog = Catalog(self.store, lambda *_: True)
-        self.feed = Feed(self.store, catalog, lambda *_: True)
+        self.index = Runs(self.store, lambda *_: True)
 
     def append(self, run, count, size, cut):
         """Write some events; the last one only in part when `cut`."""
@@ -58,7 +60,7 @@ class World:
             file.write(kept)
 
     def ask(self, limit):
-        news = self.feed.news(traces.KERNEL, parse_cursor(self.cursor), limit)
+        news = self.index.news(traces.KERNEL, parse_cursor(self.cursor), limit)
         for run in news.runs:
             self.got[run.summary.session_id] += [json.loads(one)["seq"] for one in run.lines]
         self.cursor = cursor_text(news.cursor)
@@ -146,21 +148,19 @@ def test_nothing_grows_with_the_runs_that_come_and_go(tmp_path):
     """A server that runs for weeks: kernels and runs come, are followed, and are pruned."""
     store = Store(tmp_path)
     store.prepare()
-    catalog = Catalog(store, lambda *_: True)
-    feed, pictures = Feed(store, catalog, lambda *_: True), Pictures(store)
+    index = Runs(store, lambda *_: True)
     for number in range(200):
         run, kernel = traces.session_id(number), f"kernel-{number}"
         traces.whole_run(tmp_path, run, kernel_id=kernel)
-        assert [one.summary.session_id for one in feed.first(kernel).runs] == [run]
-        pictures.draw(run, 100, 10.0)
+        assert [one.summary.session_id for one in index.first(kernel).runs] == [run]
+        index.draw(run, 100, 10.0)
         if number >= 10:
             store.path(traces.session_id(number - 10)).unlink()
-    catalog.page(50, None, (), 1.0)
-    assert len(feed._followed) == MAX_TAILS == 64
-    assert len(pictures._kept) == MAX_PICTURES == 12
-    assert len(catalog._entries) <= 11
-    assert len(catalog._kernels) <= 11
-    assert len(catalog._found) <= LOOK_AT
+    index.page(50, None, (), 1.0)
+    assert len(index._followed) == MAX_TAILS == 64
+    assert len(index._pictures) == MAX_PICTURES == 12
+    assert len(index._entries) <= 11
+    assert len(index._found) <= LOOK_AT
 
 
 def test_a_line_too_long_for_any_event_does_not_stop_the_reading(tmp_path):
@@ -170,3 +170,16 @@ def test_a_line_too_long_for_any_event_does_not_stop_the_reading(tmp_path):
     for _ in range(6):
         followed.look()
     assert followed.last_seq == 1
+
+
+def test_whether_the_writer_of_a_trace_is_there():
+    here, now_s = platform.node(), time.time()
+    assert tail.is_alive(here, os.getpid(), now_s)
+    assert not tail.is_alive(here, os.getpid(), 1e9)  # its number was another's by then
+    with subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not tail.is_alive(here, child.pid, now_s)  # ended, and nobody has asked how
+    for number in (child.pid, 0, -1, 1 << 80):
+        assert not tail.is_alive(here, number, now_s)
+    assert tail.is_alive("elsewhere", 1, now_s)
+    assert not tail.is_alive("elsewhere", 1, now_s - 121.0)

@@ -14,17 +14,16 @@ from jupyter_gpupredict.frontends.measure import measure
 from jupyter_gpupredict.mps import mps_status
 from jupyter_gpupredict.run import (
     SessionConfig,
-    alarm,
     build_session,
     measuring,
     probe_sources,
     shutdown,
+    threads,
 )
-from jupyter_gpupredict.run.hooks import Hooks
-from jupyter_gpupredict.run.progress import Board
+from jupyter_gpupredict.run.progress import Hooks, ProgressHub
 from jupyter_gpupredict.run.session import Patience
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.driver.budget import Budget
+from jupyter_gpupredict.sources.driver.watch import Budget
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.run.test_session import ScriptedSource, session
 
@@ -210,7 +209,7 @@ def test_the_time_is_up_while_the_source_does_not_return(silent):
 
 @pytest.mark.parametrize("hangs", ["source", "store"])
 def test_a_request_to_end_never_waits_for_the_source_nor_the_source_for_it(monkeypatch, hangs):
-    monkeypatch.setattr(alarm, "LOOK_S", 0.05)
+    monkeypatch.setattr(threads, "LOOK_S", 0.05)
     source = Silent("read" if hangs == "source" else "")
     asked, free = threading.Event(), threading.Event()
 
@@ -292,7 +291,7 @@ class Stuck:
 
 def test_a_hint_that_hangs_is_left_alone_too():
     hint = Stuck()
-    hooks = Hooks(lambda: ["stuck"], lambda _: hint, Board())
+    hooks = Hooks(lambda: ["stuck"], lambda _: hint, ProgressHub())
     source = ScriptedSource(SystemClock())
     run, delivery = session(source.clock, source, hooks=hooks, patience=Patience(None, 0.2))
     run.start()
@@ -440,11 +439,11 @@ def test_a_list_that_grows_while_it_is_fetched_costs_nothing(driver, function, a
 
 
 def test_what_asks_the_driver_on_the_way_does_not_wait_for_it(driver, monkeypatch):
-    from jupyter_gpupredict.run import sources
+    from jupyter_gpupredict.run import adapters
 
     monkeypatch.setattr(nvml, "LOAD_S", 0.2)
     monkeypatch.setattr(nvml, "ANSWER_S", 0.1)
-    monkeypatch.setattr(sources, "PROBE_S", 0.2)
+    monkeypatch.setattr(adapters, "PROBE_S", 0.2)
     driver.hang("nvmlDeviceGetCount_v2")
     status, took_s = timed(mps_status)
     assert (status.compute_mode, took_s < 2.0) == ("", True)

@@ -10,9 +10,9 @@ import types
 import pytest
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.hooking import Voice, Wrap
 from jupyter_gpupredict.run import SessionConfig, build_session, measuring
-from jupyter_gpupredict.run.hooks import Hooks
+from jupyter_gpupredict.run.hints import Reporter, Wrap
+from jupyter_gpupredict.run.progress import Hooks
 from tests.run.sinks import Exploding, Recorder
 
 
@@ -397,24 +397,24 @@ def test_a_wrap_of_what_is_not_there_is_refused():
         Wrap(Owner, "missing", lambda former: former)
 
 
-def test_a_voice_keeps_a_failure_from_the_loop_and_gives_it_up_once():
-    voice = Voice("keras")
-    voice.open(Exploding())
-    voice.listen(voice.phase, "train")
-    voice.listen(voice.progress, "epoch", 0, 1)  # silent by now
+def test_a_reporter_keeps_a_failure_from_the_loop_and_gives_it_up_once():
+    reporter = Reporter("keras")
+    reporter.open(Exploding())
+    reporter.call(reporter.phase, "train")
+    reporter.call(reporter.progress, "epoch", 0, 1)  # silent by now
     with pytest.raises(RuntimeError, match="no phase"):
-        voice.check()
-    voice.check()
+        reporter.check()
+    reporter.check()
 
 
-def test_a_voice_says_a_phase_once_and_nothing_when_closed():
-    sink, voice = Recorder(), Voice("keras")
-    voice.phase("train")
-    voice.open(sink)
+def test_a_reporter_reports_a_phase_once_and_nothing_when_closed():
+    sink, reporter = Recorder(), Reporter("keras")
+    reporter.phase("train")
+    reporter.open(sink)
     for name in ("train", "train", "other"):
-        voice.phase(name)
-    voice.close()
-    voice.phase("train")
-    voice.listen(lambda: 1 / 0)
-    voice.check()
+        reporter.phase(name)
+    reporter.close()
+    reporter.phase("train")
+    reporter.call(lambda: 1 / 0)
+    reporter.check()
     assert sink.heard == [("train", "keras"), ("other", "keras")]

@@ -4,11 +4,12 @@ import math
 
 import pytest
 
+from jupyter_gpupredict.core.events import StateChanged
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
-from jupyter_gpupredict.run.analysis import Analysis, Transition
+from jupyter_gpupredict.run.analysis import Analysis
 from jupyter_gpupredict.run.ranks import Ranks, stragglers
 
 SHARE, MEMORY = "gpu_util_ratio", "memory_used_bytes"
@@ -43,13 +44,13 @@ def feed(made, levels, seconds, start=0):
             used = (10.0 + n) * 1e9
             readings.append(Readings(Series(MEMORY, f"GPU-{n}", n), (float(second),), (used,)))
         found = made.ingest(readings)
-        changes += [one for one in found if isinstance(one, Transition)]
+        changes += [one for one in found if isinstance(one, StateChanged)]
     return changes
 
 
 @pytest.fixture
 def ranks():
-    return Ranks(info(3), analysis, 0.95)
+    return Ranks(info(3), analysis)
 
 
 def test_each_rank_says_what_its_trace_alone_says_and_the_function_the_most(ranks):

@@ -21,8 +21,8 @@ from jupyter_gpupredict.run import (
     store_dir,
 )
 from jupyter_gpupredict.run.analysis import Analysis
-from jupyter_gpupredict.run.delivery import Channel, Delivery
 from jupyter_gpupredict.run.session import Session
+from jupyter_gpupredict.run.threads import Channel, Delivery
 
 SHARE = Series("gpu_util_ratio", "g")
 

@@ -12,12 +12,11 @@ from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRef
 from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.frontends import verifying, words
-from jupyter_gpupredict.frontends.charts import sweep as chart
+from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import subject_of_folder, subject_of_notebook
 from jupyter_gpupredict.run import code_hash, with_verified
-from jupyter_gpupredict.run.ledger import Ledger
-from jupyter_gpupredict.run.stored import build_store
+from jupyter_gpupredict.run.store import VerifiedStore, build_store
 from tests.export.runs import breadth, export, manifests, run
 
 
@@ -42,7 +41,7 @@ def driven(found):
 def keep(record):
     store = build_store()
     store.prepare()
-    Ledger(store.root).add(record)
+    VerifiedStore(store.root).add(record)
 
 
 def test_an_export_takes_the_share_that_was_verified_after_its_run():
@@ -182,16 +181,17 @@ def test_a_folder_and_a_notebook_are_read(tmp_path):
 
 
 def test_the_chart_holds_every_share_and_hostile_names_do_no_harm():
-    drawn = chart.svg({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9, '<script>alert("x")</script>')
+    drawn = figures.sweep_svg(
+        {100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9, '<script>alert("x")</script>'
+    )
     assert drawn.count("<circle") == 3
     assert "<script>" not in drawn
     assert ">43 %<" in drawn
 
 
 def test_the_bokeh_figure_has_the_same_points():
-    bokeh = pytest.importorskip("jupyter_gpupredict.frontends.charts.bokeh")
     pytest.importorskip("bokeh")
-    figure = bokeh.sweep_figure({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9)
+    figure = figures.sweep_figure({100: 1.0, 50: 0.98, 25: 0.6}, 43.0, 0.9)
     (line, points) = figure.renderers
     assert list(points.data_source.data["x"]) == [25, 50, 100]
     assert list(line.data_source.data["y"]) == pytest.approx([60.0, 98.0, 100.0])

@@ -6,10 +6,10 @@ import pytest
 
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.protocols import SystemClock
-from jupyter_gpupredict.run import SessionConfig, clusters
+from jupyter_gpupredict.run import SessionConfig, adapters
+from jupyter_gpupredict.sources.cluster import HELLO_S, ClusterSource
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.engines.cluster import HELLO_S, ClusterSource
-from jupyter_gpupredict.sources.engines.node import Node
+from jupyter_gpupredict.sources.node import Node
 
 
 class Near:
@@ -29,9 +29,9 @@ class Near:
 
 
 def test_workers_whose_drivers_do_not_answer_are_not_waited_for(driver, monkeypatch):
-    monkeypatch.setattr(clusters, "HELLO_S", 0.1)
+    monkeypatch.setattr(adapters, "HELLO_S", 0.1)
     monkeypatch.setattr(nvml, "ANSWER_S", 0.1)
-    sources = clusters.WorkerSources(SessionConfig(source="nvml"))
+    sources = adapters.WorkerSources(SessionConfig(source="nvml"))
     source = ClusterSource(Near(), sources, SystemClock())
     driver.hang("nvmlInitWithFlags")
     began_s = time.monotonic()

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from jupyter_gpupredict.sources.driver.processes import Family
-from jupyter_gpupredict.sources.driver.tenants import Tenants
+from jupyter_gpupredict.sources.driver.processes import DeviceProcesses, Family
 
 
 @pytest.fixture
@@ -54,14 +53,14 @@ def test_a_peer_that_has_ended_is_left_out():
 
 
 def test_a_peer_outside_the_tree_is_no_stranger(sleeper):
-    tenants = Tenants(Listing(os.getpid(), sleeper.pid), "GPU-1")
+    users = DeviceProcesses(Listing(os.getpid(), sleeper.pid), "GPU-1")
     peers = []
     family = Family(root_pid=sleeper.pid, peers=lambda: peers)
-    alone = tenants.census(family.trees(), 0.0)
+    alone = users.count(family.trees(), 0.0)
     assert alone["own_process_count"] == 1
     assert alone["process_memory_used_bytes"] == 100.0
     peers.append(os.getpid())
-    together = tenants.census(family.trees(), 100.0)
+    together = users.count(family.trees(), 100.0)
     family.close()
     assert together["own_process_count"] == 2
     assert together["process_memory_used_bytes"] == 200.0

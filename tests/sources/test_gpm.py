@@ -8,7 +8,7 @@ import pytest
 from jupyter_gpupredict.core.errors import SourceLost, SourceUnavailable, TelemetryError
 from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
-from jupyter_gpupredict.sources.telemetry.gpm import GpmSource
+from jupyter_gpupredict.sources.telemetry.nvml import GpmSource
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.sources.test_nvml import CODES, GONE, values
 

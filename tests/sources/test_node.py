@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.run import SessionConfig, clusters
-from jupyter_gpupredict.run.clusters import WorkerSources
+from jupyter_gpupredict.run import SessionConfig, adapters
+from jupyter_gpupredict.run.adapters import WorkerSources
+from jupyter_gpupredict.sources import node as module
 from jupyter_gpupredict.sources.driver import nvml
-from jupyter_gpupredict.sources.engines import node as module
-from jupyter_gpupredict.sources.engines.node import Node
 from jupyter_gpupredict.sources.messages import Bye, Duty, Hello, NodeBatch, batch_s, parse
+from jupyter_gpupredict.sources.node import Node
 from tests.fake_nvml.scenario import UUID
 
 
@@ -106,7 +106,7 @@ def test_without_a_word_from_the_notebook_it_ends(worker, monkeypatch):
     monkeypatch.setattr(module, "LEASE_S", 0.5)
     worker.start()
     wait(lambda: not names())
-    assert "nobody asked" in worker.of(Bye)[-1].why
+    assert "the notebook did not ask for" in worker.of(Bye)[-1].why
 
 
 def test_the_lease_does_not_run_while_the_worker_cannot_hear(worker, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_bug_of_ours_ends_the_sampler_and_says_so(worker, monkeypatch):
 
 
 def test_a_worker_whose_driver_does_not_answer_says_so_and_comes_when_it_does(driver, monkeypatch):
-    monkeypatch.setattr(clusters, "HELLO_S", 0.1)
+    monkeypatch.setattr(adapters, "HELLO_S", 0.1)
     monkeypatch.setattr(nvml, "ANSWER_S", 0.1)
     monkeypatch.setattr(module, "HELLO_S", 0.1)
     driver.hang("nvmlDeviceGetCount_v2")

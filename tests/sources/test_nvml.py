@@ -18,9 +18,9 @@ from jupyter_gpupredict.core.errors import (
 )
 from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
-from jupyter_gpupredict.mps.waiting import until
+from jupyter_gpupredict.mps.processes import until
 from jupyter_gpupredict.sources.driver import inventory, nvml
-from jupyter_gpupredict.sources.driver.tenants import Tenants
+from jupyter_gpupredict.sources.driver.processes import DeviceProcesses
 from jupyter_gpupredict.sources.telemetry.nvml import NvmlSource
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 
@@ -202,11 +202,11 @@ def test_the_process_tree_is_walked_only_when_the_device_lists_others():
             return frozenset()
 
     tree, listing = Tree(), Listing()
-    tenants = Tenants(listing, "GPU-1")
+    users = DeviceProcesses(listing, "GPU-1")
     walks = []
     for now_s in (1.0, 1.5, 2.0, 3.0, 4.0):
         listing.pids = (7,) if now_s < 2.0 else (7, 8)
-        tenants.census((tree,), now_s)
+        users.count((tree,), now_s)
         walks.append(tree.walks)
     assert walks == [1, 1, 2, 3, 3]
 

@@ -7,10 +7,9 @@ import pytest
 from jupyter_gpupredict.core.errors import SourceUnavailable, UnknownName
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import SourceOptions
-from jupyter_gpupredict.run import SessionConfig, build_session, build_store, predict_trace
+from jupyter_gpupredict.run import SessionConfig, build_session, build_store, predict_recording
 from jupyter_gpupredict.sources.telemetry.cpu import CpuSource
-from jupyter_gpupredict.sources.telemetry.replay import ReplaySource
-from jupyter_gpupredict.sources.telemetry.synthetic import SCENARIOS, SyntheticSource
+from jupyter_gpupredict.sources.telemetry.simulated import SCENARIOS, ReplaySource, SyntheticSource
 
 
 def burn(seconds):
@@ -115,7 +114,7 @@ def test_a_replay_brings_the_progress_that_was_recorded(tmp_path, data_dir):
     ]
     file = tmp_path / "run.csv"
     file.write_text("# epochs_total=8\nt_s,gpu_util_pct,epoch\n" + "".join(rows))
-    first = predict_trace(str(file))
+    first = predict_recording(str(file))
     assert first["converged_at_s"] == 60.0
 
     def replayed(path):

@@ -255,12 +255,12 @@ def test_credentials_stay_out_of_errors_and_of_redirects(fleet, clock):
     ("url", "environ", "words"),
     [
         ("https://me:pw@h:9090", {}, "holds a user or password"),
-        ("ftp://h", {}, "no server's URL"),
-        ("h:9090", {}, "no server's URL"),
-        ("http://", {}, "no server's URL"),
+        ("ftp://h", {}, "not a server's URL"),
+        ("h:9090", {}, "not a server's URL"),
+        ("http://", {}, "not a server's URL"),
         ("http://[::1", {}, "cannot be read"),
         ("http://h:99999999", {}, "cannot be read"),
-        ("http://h/?x=1", {}, "no server's URL"),
+        ("http://h/?x=1", {}, "not a server's URL"),
         ("http://h/a b", {}, "blanks"),
         ("http://prom.example", {api.TOKEN: "x"}, "not https"),
         ("http://127.0.0.1", {api.TOKEN: "x\ny"}, "no header"),
@@ -448,7 +448,7 @@ def test_a_series_of_another_form_is_one_line(fleet, clock, series):
     source = opened(fleet, clock)
     fleet.fault = Reply({"status": "success", "data": {"resultType": "matrix", "result": [series]}})
     clock.advance(15.0)
-    with pytest.raises(SourceLost, match="no answer of Prometheus: a series of another form"):
+    with pytest.raises(SourceLost, match="not one of Prometheus's API: a series of another form"):
         source.read(slow=True)
     source.close()
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
 from jupyter_gpupredict.export.deployment import SECRETS_FROM
-from jupyter_gpupredict.export.function.beside import modules
-from jupyter_gpupredict.export.function.module import module_text
+from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
-from jupyter_gpupredict.export.function.requirements import Requirements, requirements, unpinned
+from jupyter_gpupredict.export.function.requirements import (
+    Requirements,
+    modules,
+    requirements,
+    unpinned,
+)
 from jupyter_gpupredict.export.function.secrets import Suspect, environment_names, suspects
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from jupyter_gpupredict.export.deployment import CodeRequest
-    from jupyter_gpupredict.export.function.beside import Modules
+    from jupyter_gpupredict.export.function.requirements import Modules
     from jupyter_gpupredict.export.function.slicing import Slice
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -30,8 +34,6 @@ _SYSTEM = frozenset(
      "TEMP", "TMP", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"}
 )  # fmt: skip
 """Variables that a container has of its own; an empty line in a file would take them away."""
-
-
 _HINT = (
     "read it from os.environ with --secrets env, let the caller give it with --secrets param "
     "(secrets='env', 'param'), or insist with --allow-secrets (allow_secrets=True)"
@@ -55,20 +57,17 @@ class Code:
 
 
 def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
-    """Return the code of the last of the request's cells.
-
-    Args:
-        request: Cells in the order of execution, the measured one last.
-        name: The function's name.
-        extra: Requirements of the adapters.
+    """Return the code of the last of the request's cells; `extra` are adapters' requirements.
 
     Raises:
         UnsupportedCell: The cell needs what a folder cannot hold.
         SecretFound: The code holds what looks like a credential.
-        InvalidOption: There is no such remedy for one.
+        InvalidOption: `secrets` names another way than the known ones.
     """
-    label = request.cells[-1].label
-    remedy = _remedy(request.secrets)
+    label, way = request.cells[-1].label, request.secrets
+    if way and way not in SECRETS_FROM:
+        raise InvalidOption(f"secrets={way[:40]!r} is unknown", " or ".join(SECRETS_FROM))
+    remedy = Remedy(way, set(_SYSTEM)) if way else None
     found = slice_cells(
         request.cells,
         request.params,
@@ -79,11 +78,10 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     module = module_text(found, name, label)
     roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]
     roots += [(one.node, one.place) for one in found.placed.kept]
-    roots = [(root, place) for root, place in roots if not _is_ours(root)]
-    beside = modules(roots, request.folder, installed=request.pinned)
-    if _through_tqdm(roots):
-        beside.names["tqdm.auto"] = beside.names.pop("tqdm.notebook.tqdm", label)
-    if remedy is not None and remedy.way == "env":
+    beside = modules(
+        (one for one in roots if not is_ours(one[0])), request.folder, installed=request.pinned
+    )
+    if remedy is not None and way == "env":
         _remedied(beside, remedy)
     if request.pinned:
         needs = requirements(beside.names, beside.optional, found.pip, extra)
@@ -93,50 +91,21 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
     texts = [*files, ("requirements.txt", needs.text), ("README.md", "\n".join(notes))]
     notes += _secrets(found, module, texts, label, allow=request.allow_secrets)
-    _refuse_home(found, module, files, label, request.folder)
+    _refuse_home(found, [*files, ("train_fn.py", module)], label, request.folder)
     trees = [ast.parse(module), *(ast.parse(source) for _, source in files)]
     read = [one for tree in trees for one in environment_names(tree)]
     variables = sorted({*found.environment, *read} - _SYSTEM)
-    parameters, required = _parameters(found)
+    defaults, required, optional = parameters(found)
     notes += _taken_out(remedy, {*read, *required}, found)
     return Code(
         module=module,
         files=files,
         requirements=needs,
         environment=tuple(one for one in variables if _VARIABLE.fullmatch(one)),
-        parameters=parameters,
-        required=required,
+        parameters=tuple(dict.fromkeys((*required, *defaults, *optional))),
+        required=tuple(required),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _parameters(found: Slice) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = [name for name, _ in found.placed.defaults]
-    required = list(found.placed.required)
-    if found.entry is not None:
-        names += [n for n in found.entry.names if n not in required and n != "params"]
-        required += [n for n in found.entry.required if n not in required]
-    return tuple(dict.fromkeys((*required, *names))), tuple(required)
-
-
-def _is_ours(root: ast.AST) -> bool:
-    match root:
-        case ast.ImportFrom(module=str(module), level=0):
-            return module.split(".")[0] == "jupyter_gpupredict"
-        case ast.Import(names=[ast.alias(name=name)]):
-            return name.split(".")[0] == "jupyter_gpupredict"
-        case _:
-            return False
-
-
-def _through_tqdm(roots: Iterable[tuple[ast.AST, str]]) -> bool:
-    return any(isinstance(r, ast.ImportFrom) and r.module == "tqdm.notebook" for r, _ in roots)
-
-
-def _remedy(way: str) -> Remedy | None:
-    if way and way not in SECRETS_FROM:
-        raise InvalidOption(f"secrets={way[:40]!r} is unknown", " or ".join(SECRETS_FROM))
-    return Remedy(way, set(_SYSTEM)) if way else None
 
 
 def _remedied(beside: Modules, remedy: Remedy) -> None:
@@ -149,17 +118,15 @@ def _remedied(beside: Modules, remedy: Remedy) -> None:
 
 
 def _taken_out(remedy: Remedy | None, used: set[str], found: Slice) -> list[str]:
-    """Return what is to be said of the credentials that the function would have held."""
+    """Return a note for each credential that was taken out of what the function holds."""
     if remedy is None:
         return []
-    gives = "the environment gives it as" if remedy.way == "env" else "the caller gives it as"
-    lines = (
-        (one.cell, n) for one in found.placed.kept for n in range(one.span[0], one.span[1] + 1)
-    )
-    places = {cell.place(line) for cell, line in lines}
+    giver = "environment" if remedy.way == "env" else "caller"
+    spans = [(one.cell, *one.span) for one in found.placed.kept]
+    places = {cell.place(n) for cell, first, last in spans for n in range(first, last + 1)}
     return [
         f"{one.place} held what looks like {one.kind}: "
-        + (f"{gives} {one.name}" if one.name else "the comment was left out")
+        + (f"the {giver} gives it as {one.name}" if one.name else "the comment was left out")
         for one in remedy.taken
         if one.name in used or (not one.name and one.place in places)
     ]
@@ -188,21 +155,21 @@ def _suspicious(
 def _secrets(
     found: Slice, module: str, texts: Iterable[tuple[str, str]], label: str, *, allow: bool
 ) -> list[str]:
-    """Return what is to be said of credentials that stay.
+    """Return a note for each credential that stays.
 
     Raises:
-        SecretFound: There are some, and nobody said that they may.
+        SecretFound: One stays that neither a pragma nor the request allows.
     """
-    told: dict[str, tuple[str, Suspect]] = {}
+    seen: dict[str, tuple[str, Suspect]] = {}
     for place, one in _suspicious(found, module, texts, label):
-        told.setdefault(one.value, (f"{place} holds what looks like {one.kind}", one))
-    refused = [words for words, one in told.values() if not (one.allowed or allow)]
+        seen.setdefault(one.value, (f"{place} holds what looks like {one.kind}", one))
+    refused = [words for words, one in seen.values() if not (one.allowed or allow)]
     if refused:
         more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
         raise SecretFound("; ".join(refused[:3]) + more, _HINT)
     return [
         f"{words}, kept {'as its pragma says' if one.allowed else 'on request'}"
-        for words, one in told.values()
+        for words, one in seen.values()
     ]
 
 
@@ -212,28 +179,22 @@ def _values(found: Slice) -> Iterator[tuple[str, ast.expr]]:
         yield from found.entry.defaults
 
 
-def _refuse_home(
-    found: Slice, module: str, files: Iterable[tuple[str, str]], label: str, folder: Path
-) -> None:
-    """A path into the user's home, or to the notebook, leads nowhere on another machine."""
+def _refuse_home(found: Slice, files: Iterable[tuple[str, str]], label: str, folder: Path) -> None:
+    """Refuse paths into the user's home, or to the notebook: another machine lacks them."""
     private = {str(Path.home()), str(folder.resolve())} - {"/", "."}
-    hint = "make it relative, or let the caller give it with --param NAME (params=[NAME])"
-
-    def private_line(text: str) -> int | None:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if any(re.search(rf"{re.escape(one)}(?![\w.-])", line) for one in private):
-                return number
-        return None
-
-    for statement in found.placed.kept:
-        line = private_line(statement.text)
-        if line is not None:
-            raise UnsupportedCell(f"{statement.place} names a path of this machine's user", hint)
-    for name, value in _values(found):
-        if private_line(ast.unparse(value)) is not None:
-            place = found.placed.places.get(name, label)
-            raise UnsupportedCell(f"{place}: {name} is a path of this machine's user", hint)
-    for path, source in [*files, ("train_fn.py", module)]:
-        line = private_line(source)
-        if line is not None:
-            raise UnsupportedCell(f"{path} line {line} names a path of this machine's user", hint)
+    texts = [(f"{one.place} names", one.text) for one in found.placed.kept]
+    texts += [
+        (f"{found.placed.places.get(name, label)}: {name} is", ast.unparse(value))
+        for name, value in _values(found)
+    ]
+    texts += [
+        (f"{path} line {number} names", line)
+        for path, source in files
+        for number, line in enumerate(source.splitlines(), start=1)
+    ]
+    for what, text in texts:
+        if any(re.search(rf"{re.escape(one)}(?![\w.-])", text) for one in private):
+            raise UnsupportedCell(
+                f"{what} a path of this machine's user",
+                "make it relative, or let the caller give it with --param NAME (params=[NAME])",
+            )

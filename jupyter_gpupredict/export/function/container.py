@@ -1,64 +1,114 @@
-"""The recipe of the container image: small, explicit, and not root where that is possible."""
+"""How platforms name, build and call the function: slug, image, adapters and Dockerfile."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.adapters import SERVERS
+from jupyter_gpupredict.core.errors import UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_gpupredict.export.deployment import ExportRequest
+    from jupyter_gpupredict.export.deployment import Hosting
 
-ROOT_SHARING = frozenset({"device-plugin"})
-"""Sharing backends whose MPS daemon runs as root: its clients have to be the daemon's user."""
+
+MAX_NAME = 47
+"""The shortest limit among the targets (RayJob)."""
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+"""The letters of an image reference: registry, path, tag and digest."""
+
+
+def slug(name: str) -> str:
+    """Return a DNS label, letter first, at most 47 characters, the same for the same name.
+
+    A name that had to be cut, or of which nothing was left, gets six hex digits of its SHA-256.
+
+    >>> slug("train_resnet"), slug("Train ResNet 50!")
+    ('train-resnet', 'train-resnet-50')
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    plain = re.sub(r"^[^a-z]+", "", plain)
+    if plain and len(plain) <= MAX_NAME:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    cut = plain[: MAX_NAME - 7].strip("-") or "function"
+    return f"{cut}-{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One file of the folder, which calls the function as a platform's convention wants it."""
+
+    path: str
+    template: str
+    requirement: str = ""
+    """The line it adds to the requirements."""
+
+
+RAY_VERSION = "2.49.0"
+RAY = f"ray[default]=={RAY_VERSION}"
+RANKS = Adapter("adapters/ranks.py", "ranks.py.txt", RAY)
+ADAPTERS = {
+    "serve": Adapter("adapters/serve.py", "serve.py.txt"),
+    "functions-framework": Adapter(
+        "adapters/main.py", "main.py.txt", "functions-framework==3.10.2"
+    ),
+    "runpod": Adapter("adapters/rp_handler.py", "rp_handler.py.txt", "runpod==1.12.0"),
+    "openfaas": Adapter("function/handler.py", "openfaas.py.txt"),
+    "func": Adapter("function/func.py", "func.py.txt", "func-python==0.7.0"),
+    "ray": RANKS,
+}
+"""Versions are those that `make test-serve` runs the folder with."""
+
+
+def chosen_adapters(hosting: Hosting, ranks: int, also: tuple[str, ...]) -> tuple[Adapter, ...]:
+    """Return the adapters of a workload for so many ranks, and those asked for by name.
+
+    Raises:
+        UnknownName: There is no adapter of that name.
+    """
+    names = dict.fromkeys((*hosting.adapters, *hosting.rank_adapters * (ranks > 1), *also))
+    for name in names:
+        if name not in ADAPTERS:
+            raise UnknownName("adapter", name, ADAPTERS)
+    return tuple(ADAPTERS[name] for name in names)
+
+
 _USER = "65532:65532"
 """The number that distroless images gave to `nonroot`."""
 
 
 def dockerfile(
-    sources: Sequence[str], python: str, request: ExportRequest, base_image: str = ""
+    sources: Sequence[str], python: str, hosting: Hosting, *, as_root: bool, base_image: str = ""
 ) -> str:
-    """Return the Dockerfile.
+    """Return the Dockerfile that copies the sources beside the requirements.
 
-    Args:
-        sources: What to copy beside the requirements.
-        python: The notebook's Python, such as `3.11`.
-        request: What was asked for: the workload decides on the command, the sharing on the user.
-        base_image: The user's own base; the default brings no CUDA, as wheels bring their own.
+    `python` is the notebook's, such as `3.11`; without a base image of the user's own, its slim
+    image is taken, which brings no CUDA, as wheels bring their own. `as_root`: the MPS daemon runs
+    as root, so its clients have to.
     """
-    base = base_image or f"python:{python}-slim"
-    top = sorted(path for path in sources if "/" not in path)
+    tools = "".join(f"# {reason}\n" for _, reason in hosting.packages)
+    if hosting.packages and not base_image:  # which may not be Debian, or may have them
+        packages = " ".join(name for name, _ in hosting.packages)
+        tools += (
+            f"RUN apt-get update && apt-get install -y --no-install-recommends {packages} \\\n"
+            "    && rm -rf /var/lib/apt/lists/*\n"
+        )
     folders = sorted({path.partition("/")[0] for path in sources if "/" in path})
-    command = "adapters/serve.py" if request.workload in SERVERS else "handler.py"
-    tools = []
-    if request.workload == "rayjob":
-        tools = ["# KubeRay asks with wget whether Ray is well."]
-        if not base_image:  # which is no Debian, perhaps, or has it
-            tools += [
-                "RUN apt-get update && apt-get install -y --no-install-recommends wget \\",
-                "    && rm -rf /var/lib/apt/lists/*",
-            ]
-    lines = [
-        f"FROM {base}",
-        "# Wheels of torch and of CUDA bring their runtime; code that is compiled against CUDA",
-        "# needs a base image that has it: --base-image.",
-        "ENV PYTHONUNBUFFERED=1",
-        *tools,
-        "WORKDIR /app",
-        "COPY requirements.txt ./",
-        "RUN pip install --no-cache-dir -r requirements.txt",
-        f"COPY {' '.join(top)} gpupredict.json ./",
-        *(f"COPY {name} ./{name}" for name in folders),
-        *([] if request.sharing in ROOT_SHARING else [f"USER {_USER}"]),
-        f'CMD ["python", "{command}"]',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def dockerignore() -> str:
-    """Return what stays out of the image: above all `.env`."""
-    return "".join(
-        f"{one}\n" for one in (".env", ".env.*", ".git", "__pycache__", "*.pyc", "deploy")
+    return template("Dockerfile.txt").format(
+        base=base_image or f"python:{python}-slim",
+        tools=tools,
+        files=" ".join(sorted(path for path in sources if "/" not in path)),
+        folders="".join(f"COPY {name} ./{name}\n" for name in folders),
+        user="" if as_root else f"USER {_USER}\n",
+        command="adapters/serve.py" if hosting.serves else "handler.py",
     )
+
+
+def template(name: str) -> str:
+    """Return a text that the folder is made from."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")

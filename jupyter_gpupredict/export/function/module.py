@@ -5,25 +5,61 @@ from __future__ import annotations
 import ast
 import copy
 import io
+import itertools
 import sys
 import tokenize
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ExportError, UnsupportedCell
 from jupyter_gpupredict.export.function import names
-from jupyter_gpupredict.export.function.renaming import rename
-from jupyter_gpupredict.export.function.standins import stand_in
+from jupyter_gpupredict.export.function.container import template
+from jupyter_gpupredict.export.function.names import rename
+from jupyter_gpupredict.export.function.placing import mentioned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from jupyter_gpupredict.export.function.slicing import Slice
     from jupyter_gpupredict.export.function.statements import Statement
 
-TEMPLATES = Path(__file__).parent / "templates"
+
+_PACKAGE = "jupyter_gpupredict"
 RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQUIRED", "_OPTIONAL")
 _INDENT = "    "
+_STAND_INS = ("track", "phase", "epoch")
+
+
+def is_ours(node: ast.AST) -> bool:
+    """Whether a statement imports one name of this package."""
+    match node:
+        case ast.ImportFrom(module=str(name), level=0) | ast.Import(names=[ast.alias(name=name)]):
+            return name.partition(".")[0] == _PACKAGE
+        case _:
+            return False
+
+
+def _stand_in(node: ast.Import | ast.ImportFrom, name: str, place: str) -> str | None:
+    """Return the text that takes the place of an import of ours; None for any other import."""
+    wanted = node.names[0].name
+    if not is_ours(node):
+        return None
+    if isinstance(node, ast.Import):
+        methods = "".join(f"@staticmethod\n{_function(one)}" for one in _STAND_INS)
+        return f'class {name}:\n    """Nothing is measured here."""\n\n{indent(methods)}'
+    if wanted in _STAND_INS:
+        return _function(wanted, name)
+    raise UnsupportedCell(
+        f"{place}: {_PACKAGE} is there for notebooks, not for functions",
+        f"of it, {', '.join(_STAND_INS)} may stand in the cell",
+    )
+
+
+def _function(wanted: str, name: str = "") -> str:
+    """Return one of our own functions as one that does nothing, under this name."""
+    body = ast.parse(template("standins.py.txt")).body
+    functions = {one.name: one for one in body if isinstance(one, ast.FunctionDef)}
+    functions[wanted].name = name or wanted
+    return ast.unparse(functions[wanted]) + "\n"
 
 
 def module_text(found: Slice, name: str, label: str, *, measured: bool = False) -> str:
@@ -33,37 +69,29 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
         found: The slice.
         name: The function's name, for the docstring.
         label: The measured cell, as the user knows it.
-        measured: It runs under our eyes: what it says of its progress is heard.
+        measured: It runs while it is measured, so that `track` and its like keep their effect.
 
     Raises:
-        ExportError: The module does not compile, or reads one it does not have: our fault.
+        ExportError: The module does not compile, or reads a name it lacks: a bug of ours.
     """
     renamed = _renamed(found)
     standing, imports = _imports(found, renamed, measured=measured)
     parts = [
         f'"""{name}: the code of {label} and what it needs, as one function."""\n',
-        _future_line(found.futures),
+        f"\nfrom __future__ import {', '.join(found.futures)}\n" if found.futures else "",
         "".join(f"{line}\n" for line in imports),
     ]
     if found.displays:
-        parts.append(
-            "\n\ndef display(*objects, **_options):\n"
-            '    """Print what a notebook would show."""\n'
-            "    print(*objects)\n"
-        )
+        parts.append("\n\n" + _function("display"))
     parts += [f"\n\n{text}" for text in standing]
     block = True  # a definition stands apart from what is before and after it
     for statement in found.placed.module:
         apart = block or hasattr(statement.node, "body")
-        parts.append("\n\n" * apart + _rename_all(_plain_text(statement), renamed))
+        parts.append("\n\n" * apart + _text(statement, renamed))
         block = hasattr(statement.node, "body")
-    parts += ["\n\n", _parameters(found), "\n\n", _cell(found, renamed), "\n\n"]
-    parts.append((TEMPLATES / "train.py.txt").read_text(encoding="utf-8"))
-    if found.waits:
-        tail = (TEMPLATES / "train_async.py.txt").read_text(encoding="utf-8")
-    else:
-        tail = (TEMPLATES / "train_sync.py.txt").read_text(encoding="utf-8")
-    text = "".join([*parts, "\n\n", tail])
+    parts += ["\n\n", _tables(found), "\n\n", _cell(found, renamed), "\n\n"]
+    tail = template("train_async.py.txt" if found.waits else "train_sync.py.txt")
+    text = "".join([*parts, template("train.py.txt"), "\n\n", tail])
     _check(text)
     return text
 
@@ -93,10 +121,6 @@ def indent(text: str) -> str:
     )
 
 
-def _future_line(futures: Sequence[str]) -> str:
-    return f"\nfrom __future__ import {', '.join(futures)}\n" if futures else ""
-
-
 def _imports(
     found: Slice, renamed: Mapping[str, str], *, measured: bool
 ) -> tuple[list[str], list[str]]:
@@ -104,7 +128,7 @@ def _imports(
     standing: list[str] = []
     nodes: dict[str, ast.Import | ast.ImportFrom] = {}
     for one in found.placed.imports:
-        text = stand_in(one.node, renamed.get(one.name, one.name), one.place)
+        text = _stand_in(one.node, renamed.get(one.name, one.name), one.place)
         if text is not None and not measured:
             standing.append(text)
             continue
@@ -121,11 +145,10 @@ def _imports(
     others: list[str] = []
     for node in nodes.values():
         module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-        root = (module or "").split(".")[0]
+        root = (module or "").partition(".")[0]
         (standard if root in sys.stdlib_module_names else others).append(ast.unparse(node))
-    gap = [""] if standard and others else []
-    lines = [*standard, *gap, *others]
-    return standing, ["", *lines] if lines else []
+    groups = [["", *group] for group in (standard, others) if group]
+    return standing, list(itertools.chain(*groups))
 
 
 def _under(node: ast.Import | ast.ImportFrom, name: str, place: str) -> ast.Import | ast.ImportFrom:
@@ -158,18 +181,16 @@ def absolute(node: ast.Import | ast.ImportFrom) -> ast.Import | ast.ImportFrom:
     return ast.Import(node.names)
 
 
-def _plain_text(statement: Statement) -> str:
-    """Return a statement's source, with the imports inside it made absolute."""
+def _text(statement: Statement, renamed: Mapping[str, str]) -> str:
+    """Return a statement's source, its imports absolute, and names renamed that the module has."""
     text = statement.text
-    inner = [
-        n
-        for n in ast.walk(statement.node)
-        if isinstance(n, ast.ImportFrom) and absolute(n) is not n
-    ]
-    if not inner:
-        return text
-    tree = ast.parse(text)
-    return ast.unparse(_Absolute().visit(tree)) + "\n"
+    inner = [node for node in ast.walk(statement.node) if isinstance(node, ast.ImportFrom)]
+    if any(absolute(node) is not node for node in inner):
+        text = ast.unparse(_Absolute().visit(ast.parse(text))) + "\n"
+    for old, new in renamed.items():
+        if old in text:
+            text = rename(text, old, new)
+    return text
 
 
 class _Absolute(ast.NodeTransformer):
@@ -177,137 +198,99 @@ class _Absolute(ast.NodeTransformer):
         return absolute(node)
 
 
-def _parameters(found: Slice) -> str:
-    """Return the tables of parameters."""
+def parameters(found: Slice) -> tuple[dict[str, ast.expr], list[str], list[str]]:
+    """Return the defaults, the required names, and those that need neither."""
     defaults = dict(found.placed.defaults)
     required = list(found.placed.required)
-    optional: list[str] | None = []
     entry = found.entry
-    if entry is not None:
-        defaults |= {n: v for n, v in entry.defaults if n not in found.placed.required}
-        required += [name for name in entry.required if name not in required]
-        optional = [n for n in entry.names if n not in defaults and n not in required]
-        if entry.takes_any or entry.takes_params:
-            optional = None
-        if entry.takes_params:
-            value = defaults.pop("params", None)
-            given = value if isinstance(value, ast.Dict) else ast.Dict([], [])
-            if all(isinstance(key, ast.Constant) for key in given.keys):
-                pairs = zip(given.keys, given.values, strict=True)
-                defaults |= {str(k.value): v for k, v in pairs if isinstance(k, ast.Constant)}
-    lines = ["_DEFAULTS = {"] if defaults else ["_DEFAULTS = {}"]
-    for name, value in defaults.items():
-        lines.append(f"{_INDENT}{name!r}: {ast.unparse(value)},")
-    if defaults:
-        lines.append("}")
-    lines.append(f"_REQUIRED = {tuple(required)!r}")
-    lines.append(f"_OPTIONAL = {None if optional is None else tuple(optional)!r}")
-    return "\n".join(lines) + "\n"
+    if entry is None:
+        return defaults, required, []
+    defaults |= {n: v for n, v in entry.defaults if n not in found.placed.required}
+    required += [name for name in entry.required if name not in required]
+    if not entry.takes_params:
+        known = {*defaults, *required}
+        return defaults, required, [name for name in entry.names if name not in known]
+    value = defaults.pop("params", None)
+    if isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys):
+        pairs = zip(value.keys, value.values, strict=True)
+        defaults |= {str(k.value): v for k, v in pairs if isinstance(k, ast.Constant)}
+    return defaults, required, []
 
 
-def _cell(found: Slice, renamed: dict[str, str]) -> str:
+def _tables(found: Slice) -> str:
+    """Return the tables of parameters."""
+    defaults, required, optional = parameters(found)
+    rows = [f"{_INDENT}{name!r}: {ast.unparse(value)},\n" for name, value in defaults.items()]
+    table = "".join(["\n", *rows]) if rows else ""
+    known = None if found.entry is not None and found.entry.takes_any else tuple(optional)
+    return f"_DEFAULTS = {{{table}}}\n_REQUIRED = {tuple(required)!r}\n_OPTIONAL = {known!r}\n"
+
+
+def _cell(found: Slice, renamed: Mapping[str, str]) -> str:
     """Return the function that holds the cell."""
-    head = "async def _cell(_values):\n" if found.waits else "def _cell(_values):\n"
+    placed, entry = found.placed, found.entry
     lines = ['"""Run the cell; its names are this call\'s alone, unless they are declared."""\n']
-    shared = sorted(renamed.get(name, name) for name in found.placed.shared)
+    shared = sorted(renamed.get(name, name) for name in placed.shared)
     if shared:
         lines.append(f"global {', '.join(shared)}\n")
-    if any(_reads(one, "__name__") for one in found.placed.body):
+    read = mentioned(placed.body)
+    if "__name__" in read:
         lines.append('__name__ = "__main__"  # as in a notebook\n')
-    if any(_reads(one, "locals") for one in found.placed.body):
+    if "locals" in read:
         lines.append("locals = globals  # as in a notebook\n")
-    names_given = [*(name for name, _ in found.placed.defaults), *found.placed.required]
-    entry = found.entry
-    own = set() if entry is None else set(entry.names)
-    given = [
-        f"{_target(n, found, renamed)} = _values[{n!r}]\n" for n in names_given if n not in own
-    ]
-    prelude = [_local(one, found, renamed) for one in found.placed.prelude]
-    lines += [*given, *prelude]
-    if entry is not None:
-        lines += [_local(one, found, renamed) for one in found.placed.body]
-        lines.append(_call_entry(found, renamed, [n for n in names_given if n not in own]))
-    else:
+    own = () if entry is None else entry.names
+    names_given = [*(name for name, _ in placed.defaults), *placed.required]
+    given = [name for name in names_given if name not in own]
+    for name in given:
+        target = renamed.get(name, name) if name in placed.shared else name
+        lines.append(f"{target} = _values[{name!r}]\n")
+    lines += [_text(one, renamed) for one in placed.prelude]
+    if entry is None:
         lines += _body(found, renamed)
+    else:
+        lines += [_text(one, renamed) for one in placed.body]
+        values = "_values" if entry.takes_params else "**_values"
+        if given and not entry.takes_params:
+            values = f"**{{n: v for n, v in _values.items() if n not in {tuple(given)!r}}}"
+        called = f"{renamed.get(entry.name, entry.name)}({values})"
+        lines.append(f"return {'await ' if entry.waits else ''}{called}\n")
+    head = "async def _cell(_values):\n" if found.waits else "def _cell(_values):\n"
     return head + indent("".join(lines))
 
 
-def _call_entry(found: Slice, renamed: dict[str, str], taken: Sequence[str]) -> str:
-    entry = found.entry
-    assert entry is not None  # noqa: S101 - the caller has looked
-    name = renamed.get(entry.name, entry.name)
-    wait = "await " if entry.waits else ""
-    if entry.takes_params:
-        return f"return {wait}{name}(_values)\n"
-    given = "_values"
-    if taken:
-        given = f"{{n: v for n, v in _values.items() if n not in {tuple(taken)!r}}}"
-    return f"return {wait}{name}(**{given})\n"
-
-
-def _body(found: Slice, renamed: dict[str, str]) -> list[str]:
+def _body(found: Slice, renamed: Mapping[str, str]) -> list[str]:
     """Return the cell's statements, the last expression as the value."""
-    lines = [_local(one, found, renamed) for one in found.placed.body[:-1]]
-    last = found.placed.body[-1] if found.placed.body else None
-    if last is None:
-        return [*lines, "return {}\n"]
-    if not isinstance(last.node, ast.Expr) or found.silenced:
-        lines.append(_local(last, found, renamed))
-        lines.append("return result\n" if found.placed.returns_result else "return {}\n")
-        return lines
-    text = _local(last, found, renamed)
+    placed = found.placed
+    lines = [_text(one, renamed) for one in placed.body]
+    if not lines:
+        return ["return {}\n"]
+    if not isinstance(placed.body[-1].node, ast.Expr) or found.silenced:
+        return [*lines, "return result\n" if placed.returns_result else "return {}\n"]
+    text = lines.pop()
     node = ast.parse(text).body[-1]
     rows = text.splitlines(keepends=True)
     above, expression = rows[: node.lineno - 1], "".join(rows[node.lineno - 1 :])
-    if found.placed.returns_result:
+    tail = f"return {expression}"
+    if placed.returns_result:
         result = renamed.get("result", "result")
         tail = f"_value = {expression}return {result} if _value is None else _value\n"
-    else:
-        tail = f"return {expression}"
     return [*lines, *above, tail]
-
-
-def _local(statement: Statement, found: Slice, renamed: dict[str, str]) -> str:
-    """Return a statement of the call, in which only shared or module names are renamed."""
-    outer = {n for one in found.placed.module for n in one.names.binds} | found.placed.shared
-    outer |= {one.name for one in found.placed.imports}
-    return _rename_all(
-        _plain_text(statement), {old: new for old, new in renamed.items() if old in outer}
-    )
-
-
-def _target(name: str, found: Slice, renamed: dict[str, str]) -> str:
-    return renamed.get(name, name) if name in found.placed.shared else name
 
 
 def _renamed(found: Slice) -> dict[str, str]:
     """Return new spellings of the notebook's names that the module needs for itself."""
-    taken = {n for one in found.placed.kept for n in one.names.binds} | set(found.placed.shared)
-    taken |= {name for name, _ in found.placed.defaults} | {
-        one.name for one in found.placed.imports
-    }
-    outer = {n for one in found.placed.module for n in one.names.binds} | found.placed.shared
-    outer |= {one.name for one in found.placed.imports}
+    placed = found.placed
+    outer = placed.shared | {one.name for one in placed.imports}
+    outer |= {name for one in placed.module for name in one.names.binds}
+    taken = outer | {name for one in placed.kept for name in one.names.binds}
+    taken |= {name for name, _ in placed.defaults}
     renamed = {}
-    for old in RESERVED:
-        if old not in outer:
-            continue
+    for old in sorted(outer.intersection(RESERVED)):
         new = f"notebook_{old.lstrip('_').lower()}"
         while new in taken:
             new += "_"
         renamed[old] = new
     return renamed
-
-
-def _rename_all(text: str, renamed: dict[str, str]) -> str:
-    for old, new in renamed.items():
-        if old in text:
-            text = rename(text, old, new)
-    return text
-
-
-def _reads(statement: Statement, name: str) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(statement.node))
 
 
 def _check(text: str) -> None:
@@ -318,17 +301,8 @@ def _check(text: str) -> None:
     except SyntaxError as error:
         raise ExportError(f"the module would not compile: {error}", "not written") from error
     flow = names.of_statements(tree.body)
-    bound = flow.binds | _declared(tree.body)
+    declared = (node.names for node in ast.walk(tree) if isinstance(node, ast.Global))
+    bound = flow.binds.union(*declared)
     open_names = (flow.strong | flow.later) - bound
     if open_names:
         raise ExportError(f"the module would lack {', '.join(sorted(open_names))}", "not written")
-
-
-def _declared(body: Iterable[ast.stmt]) -> set[str]:
-    return {
-        name
-        for one in body
-        for node in ast.walk(one)
-        if isinstance(node, ast.Global)
-        for name in node.names
-    }

@@ -1,4 +1,7 @@
-"""Which names a statement reads, binds and changes; scopes are `symtable`'s."""
+"""Which names a statement reads, binds and changes, and a way to rename them.
+
+Scopes are those of `symtable`.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+
 _IPYTHON = frozenset({"display", "get_ipython", "__IPYTHON__"})
 """What IPython puts among the builtins of its process, and a function does not find there."""
-BUILTIN = (frozenset(dir(builtins)) - _IPYTHON) | {
-    "__name__",
-    "__doc__",
-    "__builtins__",
-    "__spec__",
-    "__loader__",
-    "__package__",
-}
+BUILTIN = (frozenset(dir(builtins)) - _IPYTHON) | frozenset(
+    {"__name__", "__doc__", "__builtins__", "__spec__", "__loader__", "__package__"}
+)
 _LOOKING = re.compile(
     r"head|tail|sample|describe|info|mean|std|sum|min|max|median|plot|hist|show|print|display|item"
     r"|count|index|copy|keys|values|items|value_counts|unique|nunique|summary|__\w+__"
@@ -33,8 +32,10 @@ _CHANGING = re.compile(
     r"|seed|set|fit|train|step|load|compile|register|to$|cuda$|half$|eval$|\w+_$"
 )
 """Beginnings of methods that change their object; PyTorch ends such names with a line."""
+_HARMLESS = frozenset({"print", "display", "len", "repr", "str", "type", "help"})
+"""Functions that leave what they are given as it is."""
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,11 @@ class Names:
 def of_statements(statements: Iterable[ast.stmt], *, lazy: bool = False) -> Names:
     """Return the names of statements that run one after another.
 
-    Args:
-        statements: In their order.
-        lazy: `from __future__ import annotations` is on: what annotations name need not exist.
+    `lazy`: `from __future__ import annotations` is on; what annotations name need not exist.
     """
     flow = _Flow(lazy=lazy)
-    for statement in statements:
-        flow.statement(statement)
+    flow.block(statements)
     return flow.names()
-
-
-def of_statement(statement: ast.stmt, *, lazy: bool = False) -> Names:
-    """Return the names of one statement; `lazy` as above."""
-    return of_statements((statement,), lazy=lazy)
 
 
 @dataclass(slots=True)
@@ -107,69 +100,20 @@ class _Flow:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 self.read(node)
-                self.bind(node.name)
+                self.bound.add(node.name)
             case ast.ClassDef():
                 self.class_body(node)
-                self.bind(node.name)
+                self.bound.add(node.name)
             case ast.Import() | ast.ImportFrom():
                 if getattr(node, "module", "") == "__future__":
                     self.lazy |= any(alias.name == "annotations" for alias in node.names)
                 for alias in node.names:
-                    self.bind(alias.asname or alias.name.split(".")[0])
+                    self.bound.add(alias.asname or alias.name.split(".")[0])
             case ast.Expr():
                 self.read(node.value)
                 self.effect(node.value)
             case ast.Global():
                 self.declared.update(node.names)
-            case ast.Assign() | ast.AnnAssign() | ast.AugAssign() | ast.Delete():
-                self.assignment(node)
-            case _:
-                self.compound(node)
-
-    def compound(self, node: ast.stmt) -> None:
-        match node:
-            case ast.If():
-                self.read(node.test)
-                self.branches(node.body, node.orelse)
-            case ast.For() | ast.AsyncFor():
-                self.read(node.iter)
-                self.store(node.target)
-                self.block(node.body)
-                self.block(node.orelse)
-            case ast.While():
-                self.read(node.test)
-                self.block(node.body)
-                self.block(node.orelse)
-            case ast.With() | ast.AsyncWith():
-                for item in node.items:
-                    self.read(item.context_expr)
-                    if item.optional_vars is not None:
-                        self.store(item.optional_vars)
-                self.block(node.body)
-            case ast.Try() | ast.TryStar():
-                self.block(node.body)
-                for handler in node.handlers:
-                    if handler.type is not None:
-                        self.read(handler.type)
-                    if handler.name:
-                        self.bind(handler.name)
-                    self.block(handler.body)
-                self.block(node.orelse)
-                self.block(node.finalbody)
-            case ast.Match():
-                self.read(node.subject)
-                for case in node.cases:
-                    self.pattern(case.pattern)
-                    if case.guard is not None:
-                        self.read(case.guard)
-                    self.block(case.body)
-            case _:
-                for child in ast.iter_child_nodes(node):
-                    if isinstance(child, ast.expr):
-                        self.read(child)
-
-    def assignment(self, node: ast.stmt) -> None:
-        match node:
             case ast.AugAssign():
                 self.read(node.value)
                 self.read(_as_load(node.target))
@@ -188,15 +132,42 @@ class _Flow:
             case ast.Delete():
                 for target in node.targets:
                     self.store(target, binds=False)
+            case ast.If():
+                self.read(node.test)
+                self.branches(node.body, node.orelse)
+            case ast.For() | ast.AsyncFor():
+                self.read(node.iter)
+                self.store(node.target)
+                self.block([*node.body, *node.orelse])
             case _:
-                pass
+                self.compound(node)
+
+    def compound(self, node: ast.AST) -> None:
+        """Note what a statement is made of; its fields stand in the order in which they run."""
+        for child in ast.iter_child_nodes(node):
+            match child:
+                case ast.stmt():
+                    self.statement(child)
+                case ast.ExceptHandler():
+                    if child.type is not None:
+                        self.read(child.type)
+                    if child.name:
+                        self.bound.add(child.name)
+                    self.block(child.body)
+                case ast.pattern():
+                    self.pattern(child)
+                case ast.expr():
+                    stored = isinstance(getattr(child, "ctx", None), ast.Store)
+                    (self.store if stored else self.read)(child)
+                case _:
+                    self.compound(child)
 
     def block(self, statements: Iterable[ast.stmt]) -> None:
         for statement in statements:
             self.statement(statement)
 
     def branches(self, one: list[ast.stmt], other: list[ast.stmt]) -> None:
-        """What only one branch binds is bound perhaps."""
+        """Run two branches; what only one of them binds is perhaps bound."""
         before = set(self.bound)
         self.block(one)
         first, self.bound = self.bound, set(before)
@@ -226,9 +197,6 @@ class _Flow:
         else:
             self.read(node)
 
-    def bind(self, name: str) -> None:
-        self.bound.add(name)
-
     def read(self, node: ast.AST) -> None:
         """Note what evaluating a node reads, what it binds with `:=`, and what it defines."""
         if self.lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -245,13 +213,13 @@ class _Flow:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             for inner in ast.walk(node):
                 if isinstance(inner, ast.NamedExpr):
-                    self.bind(inner.target.id)
+                    self.bound.add(inner.target.id)
 
     def store(self, target: ast.expr, *, binds: bool = True) -> None:
         match target:
             case ast.Name():
                 if binds:
-                    self.bind(target.id)
+                    self.bound.add(target.id)
                 else:
                     self.changes.add(target.id)
                     self.read(ast.Name(target.id, ast.Load()))
@@ -271,18 +239,16 @@ class _Flow:
         for node in ast.walk(pattern):
             match node:
                 case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                    self.bind(name)
+                    self.bound.add(name)
                 case ast.MatchMapping(rest=str(name)):
-                    self.bind(name)
+                    self.bound.add(name)
                 case ast.MatchValue(value=value):
                     self.read(value)
                 case ast.MatchClass(cls=kind):
                     self.read(kind)
-                case _:
-                    pass
 
     def effect(self, node: ast.expr) -> None:
-        """A call whose value nobody takes is made for what it changes."""
+        """Note what a call may change whose value is not used."""
         if isinstance(node, ast.Await):
             node = node.value
         if not isinstance(node, ast.Call):
@@ -294,16 +260,7 @@ class _Flow:
                     word.arg == "inplace" for word in node.keywords
                 )
                 (self.changes if changing else self.lent).add(root)
-        harmless = isinstance(node.func, ast.Name) and node.func.id in (
-            "print",
-            "display",
-            "len",
-            "repr",
-            "str",
-            "type",
-            "help",
-        )
-        if not harmless:
+        if not (isinstance(node.func, ast.Name) and node.func.id in _HARMLESS):
             given = [*node.args, *(word.value for word in node.keywords)]
             self.lent.update(one.id for one in given if isinstance(one, ast.Name))
 
@@ -360,28 +317,24 @@ def _tables(
 
 def called_at_once(node: ast.stmt) -> set[str]:
     """Return the names that are called, or given to a call, while a definition runs."""
-    found: set[str] = set()
-
-    def walk(inner: ast.AST) -> None:
-        if isinstance(inner, ast.Call):
-            roots = [_root(inner.func), *(_root(one) for one in inner.args)]
-            roots += [_root(word.value) for word in inner.keywords]
-            found.update(root for root in roots if root is not None)
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            makers = list(inner.decorator_list)
-            if isinstance(inner, ast.ClassDef):
-                makers += [word.value for word in inner.keywords]  # above all, a metaclass
-            found.update(root for root in map(_root, makers) if root is not None)
+    found: set[str | None] = set()
+    queue: list[ast.AST] = [node]
+    while queue:
+        inner = queue.pop()
         children: Iterable[ast.AST] = ast.iter_child_nodes(inner)
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-            children = (*inner.decorator_list, inner.args)
-        elif isinstance(inner, ast.Lambda):
-            children = (inner.args,)
-        for child in children:
-            walk(child)
-
-    walk(node)
-    return found
+        called: list[ast.expr] = []
+        match inner:
+            case ast.Call():
+                called = [inner.func, *inner.args, *(word.value for word in inner.keywords)]
+            case ast.ClassDef():  # its keywords are above all a metaclass
+                called = [*inner.decorator_list, *(word.value for word in inner.keywords)]
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                called, children = inner.decorator_list, (*inner.decorator_list, inner.args)
+            case ast.Lambda():
+                children = (inner.args,)
+        found.update(map(_root, called))
+        queue += children
+    return {name for name in found if name is not None}
 
 
 def awaits(nodes: Iterable[ast.AST]) -> bool:
@@ -392,8 +345,79 @@ def awaits(nodes: Iterable[ast.AST]) -> bool:
             return True
         if isinstance(node, ast.comprehension) and node.is_async:
             return True
-        if isinstance(node, _SCOPES):
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             return False
         return any(walk(child) for child in ast.iter_child_nodes(node))
 
     return any(walk(node) for node in nodes)
+
+
+def rename(text: str, old: str, new: str) -> str:
+    """Return source in which the outer name `old` is called `new`.
+
+    Functions that have a parameter or variable of that name keep it. Comments stay, except in a
+    statement in which the name cannot be located: inside f-strings before Python 3.12.
+    """
+    tree = ast.parse(text)
+    lines = [line.encode() for line in text.splitlines(keepends=True)]
+    places = [_position(node, old, lines) for node in _outer(tree, old)]
+    if None not in places:
+        for row, column in sorted(filter(None, places), reverse=True):
+            line = lines[row - 1]
+            lines[row - 1] = line[:column] + new.encode() + line[column + len(old.encode()) :]
+        changed = b"".join(lines).decode()
+        if next(_outer(ast.parse(changed), old), None) is None:
+            return changed
+    for node in list(_outer(tree, old)):
+        if isinstance(node, ast.Name):
+            node.id = new
+        elif isinstance(node, ast.Global):
+            node.names = [new if name == old else name for name in node.names]
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            node.name = new
+    return ast.unparse(tree) + "\n"
+
+
+def _position(node: ast.AST, old: str, lines: list[bytes]) -> tuple[int, int] | None:
+    """Return row and column of a name; None where they cannot be found."""
+    row, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        word = b"class" if isinstance(node, ast.ClassDef) else b"def"
+        column = lines[row - 1].find(b" " + old.encode(), lines[row - 1].find(word)) + 1
+        if not column:
+            return None
+    elif not isinstance(node, ast.Name):
+        return None
+    return (row, column) if lines[row - 1][column:].startswith(old.encode()) else None
+
+
+def _outer(node: ast.AST, old: str) -> Iterator[ast.AST]:
+    """Yield the nodes that mean the outer name."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case (
+                ast.Name(id=name)
+                | ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ) if name == old:
+                yield child
+            case ast.Global(names=words) if old in words:
+                yield child
+        if isinstance(child, _FUNCTIONS) and _is_local(child, old):
+            for inner in getattr(child, "decorator_list", []) + child.args.defaults:
+                yield from _outer(ast.Expression(inner), old)
+            continue
+        yield from _outer(child, old)
+
+
+def _is_local(function: ast.AST, name: str) -> bool:
+    inside = list(ast.walk(function))
+    if any(isinstance(n, ast.Global) and name in n.names for n in inside):
+        return False
+    body = [n for n in inside if n is not function]
+    return any(
+        (isinstance(n, ast.arg) and n.arg == name)
+        or (isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store))
+        for n in body
+    )

@@ -2,24 +2,111 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.export import ranks
-from jupyter_gpupredict.export.deployment import Document, Json
-from jupyter_gpupredict.export.function import adapters, readme
+from jupyter_gpupredict.core.plain import code_span, markdown
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.deployment import Document, Json, image
 from jupyter_gpupredict.export.function.code import build
-from jupyter_gpupredict.export.function.container import dockerfile, dockerignore
-from jupyter_gpupredict.export.function.module import TEMPLATES
+from jupyter_gpupredict.export.function.container import (
+    chosen_adapters,
+    dockerfile,
+    template,
+)
+from jupyter_gpupredict.export.function.requirements import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest, Figures
-    from jupyter_gpupredict.export.function.adapters import Adapter
+    from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest, Figures, Hosting
     from jupyter_gpupredict.export.function.code import Code
+    from jupyter_gpupredict.export.function.container import Adapter
+
+
+def readme(
+    figures: Figures,
+    request: ExportRequest,
+    manifests: Sequence[Document],
+    code: Code | None,
+    hosting: Hosting,
+    *,
+    as_root: bool,
+) -> str:
+    """Return the README of a folder, with or without code."""
+    # the workload's own file comes first; companions are for the cluster's administrator
+    cluster = hosting.deploy or f"kubectl apply -f {manifests[0].path}"
+    memory = figures.memory_mib
+    return template("README.md.txt").format(
+        name=markdown(figures.name),
+        workload=request.workload,
+        sharing=request.sharing,
+        version=figures.tool_version,
+        commands="\n".join(_commands(figures, request, cluster, code)),
+        share=_share(figures),
+        memory="not limited" if memory is None else f"{memory} MiB",
+        state=figures.state,
+        source=code_span(figures.source),
+        warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
+        code="\n".join(_about(code, figures, as_root=as_root)),
+        manifests=", ".join(code_span(document.path) for document in manifests),
+    )
+
+
+def _commands(
+    figures: Figures, request: ExportRequest, cluster: str, code: Code | None
+) -> list[str]:
+    if code is None:
+        return [cluster]
+    example = json.dumps(dict.fromkeys(code.required, "..."))
+    named = image(figures, request)
+    options = ["--rm", "--gpus all"]
+    options += ["--env-file .env"] if pod.given_by_user(code.environment, figures) else []
+    pairs = [f"{name}={value}" for name, value in pod.ALONE.items() if figures.ranks > 1]
+    options += [f"-e {pair}" for pair in pairs]
+    python = " ".join([*pairs, f"python handler.py '{example}'"])
+    return [
+        f"pip install -r requirements.txt && {python}",
+        f"docker build -t {named} . && docker run {' '.join(options)} {named} "
+        f"python handler.py '{example}'",
+        cluster,
+    ]
+
+
+def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
+    if code is None:
+        return [
+            "No code was captured: put the function's entry point beside this file as",
+            "`handler.py`.",
+        ]
+    given = [
+        f"{code_span(name)}{' (required)' * (name in code.required)}" for name in code.parameters
+    ]
+    lines = ["Parameters: " + (", ".join(given) or "none") + "."]
+    if figures.ranks > 1:
+        lines.append("By hand, as above, one rank runs alone.")
+    if names := pod.given_by_user(code.environment, figures):
+        lines.append(
+            "Environment: " + ", ".join(map(code_span, names)) + "; names are "
+            "in `.env.example`, values are yours to give."
+        )
+    if as_root:
+        lines.append("The image runs as root: a client of MPS has to be the daemon's user.")
+    if code.notes:
+        notes = [f"- {markdown(note)}" for note in code.notes]
+        lines += ["", "Other than in the notebook:", "", *notes]
+    return lines
+
+
+def _share(figures: Figures) -> str:
+    if figures.sm_percent is not None:
+        return f"{figures.sm_percent} % of the SMs"
+    if figures.time_percent is not None:
+        return f"{figures.time_percent} % of the time (no share of the SMs is known)"
+    return "unknown"
+
 
 NO_CODE = (
     "no code was written: this run's cells are not known here. In its own kernel, from the "
@@ -34,22 +121,29 @@ def folder(
     request: ExportRequest,
     basis: str,
     forced: Sequence[str],
-    code: CodeRequest | None = None,
+    code: CodeRequest | None,
+    hosting: Hosting,
+    *,
+    as_root: bool,
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Return everything the folder holds, and what is to be said about its code.
+    """Return everything the folder holds, and notes on its code.
 
     Raises:
         ExportError: The code cannot become a folder.
     """
     files: list[Json] = [document.path for document in manifests]
-    record = _record(run, figures, request, basis, files, list(forced))
+    record = _record(run, figures, request, basis, files, forced)
     built, written = None, []
     if code is not None:
-        chosen = adapters.chosen(request.workload, figures.ranks, code.adapters)
-        extra = adapters.requirements(request.workload, chosen)
-        built = build(code, figures.name, extra)
-        written = _code_documents(built, chosen, figures, request, code)
-    text = readme.text(figures, request, manifests, built)
+        adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
+        lines = (hosting.requirement, *(one.requirement for one in adapters))
+        built = build(code, figures.name, filter(None, lines))
+        written = _code_documents(built, adapters)
+        sources = [one.path for one in written if one.path != "requirements.txt"]
+        python, base = built.requirements.python, code.base_image
+        build_file = dockerfile(sources, python, hosting, as_root=as_root, base_image=base)
+        written += _image_documents(built, build_file, figures)
+    text = readme(figures, request, manifests, built, hosting, as_root=as_root)
     documents = (
         *written,
         *manifests,
@@ -60,34 +154,24 @@ def folder(
     return documents, notes
 
 
-def _code_documents(
-    built: Code,
-    chosen: Sequence[Adapter],
-    figures: Figures,
-    request: ExportRequest,
-    code: CodeRequest,
-) -> list[Document]:
-    documents = [
+def _code_documents(built: Code, adapters: Sequence[Adapter]) -> list[Document]:
+    return [
         Document("train_fn.py", built.module),
-        Document("handler.py", _template("handler.py.txt")),
-        *(Document(one.path, _template(one.template)) for one in chosen),
+        Document("handler.py", template("handler.py.txt")),
+        *(Document(one.path, template(one.template)) for one in adapters),
         *(Document(path, source) for path, source in built.files),
         Document("requirements.txt", built.requirements.text),
     ]
-    sources = [one.path for one in documents if one.path != "requirements.txt"]
-    recipe = dockerfile(sources, built.requirements.python, request, code.base_image)
-    names = ranks.given_by_user(built.environment, figures)
+
+
+def _image_documents(built: Code, build_file: str, figures: Figures) -> list[Document]:
+    names = pod.given_by_user(built.environment, figures)
     variables = "".join(f"{name}=\n" for name in names)
     return [
-        *documents,
-        Document("Dockerfile", recipe),
-        Document(".dockerignore", dockerignore()),
+        Document("Dockerfile", build_file),
+        Document(".dockerignore", template("dockerignore.txt")),
         Document(".env.example", variables, ("What the code reads; copy to .env and fill in.",)),
     ]
-
-
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _record(
@@ -96,21 +180,21 @@ def _record(
     request: ExportRequest,
     basis: str,
     files: list[Json],
-    forced: list[str],
+    forced: Sequence[str],
 ) -> Json:
-    told, started = run.recommendation, run.started
-    assert told is not None  # noqa: S101 - `figures` refuses a run without one
-    found = told.confidence
-    memory = told.memory.target_bytes if told.memory else None
+    predicted, started = run.recommendation, run.started
+    assert predicted is not None  # noqa: S101 - `figures` refuses a run without one
+    found = predicted.confidence
+    memory = predicted.memory.target_bytes if predicted.memory else None
     prediction: dict[str, Json] = {
-        "state": told.state,
-        "converged_at_s": told.converged_at_s,
-        "metric": METRICS[told.metric].csv,
-        "basis": told.basis,
-        "target_pct": max(1, round(100 * (told.target_ratio or 0.01))),
-        "mean_pct": round(100 * (told.mean_ratio or 0.0), 3),
+        "state": predicted.state,
+        "converged_at_s": predicted.converged_at_s,
+        "metric": METRICS[predicted.metric].csv,
+        "basis": predicted.basis,
+        "target_pct": max(1, round(100 * (predicted.target_ratio or 0.01))),
+        "mean_pct": round(100 * (predicted.mean_ratio or 0.0), 3),
         "mem_target_mib": None if memory is None else round(memory / (1 << 20), 1),
-        "coverage_target": told.coverage_target_ratio,
+        "coverage_target": predicted.coverage_target_ratio,
         "confidence": None
         if found is None
         else {
@@ -155,7 +239,7 @@ def _record(
         "export": export,
         "observation": {
             "source": started.source,
-            "watched_s": round(told.watched_s, 3),
+            "watched_s": round(predicted.watched_s, 3),
             "runtime_s": None,
             "samples": run.samples,
             "hosts": figures.hosts,
@@ -166,6 +250,6 @@ def _record(
         "tool": {"name": "jupyter_gpupredict", "version": figures.tool_version},
         "cell": {
             "sha256": figures.code_hash or "0" * 64,
-            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "python": PYTHON,
         },
     }

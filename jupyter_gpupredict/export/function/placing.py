@@ -3,18 +3,105 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.statements import Kind, literals
+from jupyter_gpupredict.export.function.secrets import argument_defaults
+from jupyter_gpupredict.export.function.statements import Kind, Statement, is_literal, literals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.names import Names
     from jupyter_gpupredict.export.function.statements import Order, Statement
 
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A function that takes the parameters itself."""
+
+    name: str
+    names: tuple[str, ...]
+    """Its parameters that can be given by name."""
+    required: tuple[str, ...]
+    defaults: tuple[tuple[str, ast.expr], ...]
+    """Literals from its signature, and those of the cell's own call."""
+    takes_any: bool
+    """Any name can be given: it has a `**keywords` parameter, or takes the dictionary itself."""
+    takes_params: bool
+    """Its only parameter is the whole dictionary, `params`."""
+    waits: bool
+    call: Statement | None
+    """The cell's call, which the parameters replace."""
+
+
+def find_entry(statements: Sequence[Statement]) -> Entry | None:
+    """Return the entry point; None when the cell is straight-line code."""
+    nodes = [one.node for one in statements]
+    functions = [one for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    if len(functions) != 1:
+        return None
+    function = functions[0]
+    others = [one for one in statements if one.node is not function and not _is_declaration(one)]
+    call = others[0] if others else None
+    node = _call(call.node, function.name) if call is not None else None
+    if call is not None and (node is None or call is not statements[-1]):
+        return None
+    arguments = function.args
+    if arguments.posonlyargs or arguments.vararg or function.decorator_list:
+        return None
+    positional = [one.arg for one in arguments.args]
+    names = [*positional, *(one.arg for one in arguments.kwonlyargs)]
+    values: dict[str, ast.expr | None] = dict.fromkeys(names)
+    values |= argument_defaults(arguments)
+    if node is not None:
+        given = [*node.args, *(word.value for word in node.keywords)]
+        if not all(is_literal(one) for one in given) or any(not w.arg for w in node.keywords):
+            return None
+        if len(node.args) > len(positional):
+            return None
+        values |= dict(zip(positional, node.args, strict=False))
+        values |= {word.arg: word.value for word in node.keywords if word.arg}
+    if set(values) & {n for one in statements for n in literals(one.node)}:
+        return None  # the same name twice: as straight-line code each keeps its place
+    required = [n for n in names if values[n] is None]
+    defaults = [(n, v) for n, v in values.items() if v is not None and is_literal(v)]
+    only = names == ["params"] and arguments.kwarg is None
+    return Entry(
+        name=function.name,
+        names=tuple(names),
+        required=() if only else tuple(required),
+        defaults=tuple(defaults),
+        takes_any=arguments.kwarg is not None or only,
+        takes_params=only,
+        waits=isinstance(function, ast.AsyncFunctionDef),
+        call=call,
+    )
+
+
+def _is_declaration(statement: Statement) -> bool:
+    node = statement.node
+    if isinstance(node, ast.Expr):  # a docstring
+        return isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.ClassDef) or statement.kind in (Kind.IMPORT, Kind.LITERAL)
+
+
+def _call(node: ast.stmt, name: str) -> ast.Call | None:
+    """Return the call of the function that a statement is, awaited or assigned or neither."""
+    match node:
+        case ast.Expr(value=value) | ast.Assign(targets=[ast.Name()], value=value):
+            inner = value.value if isinstance(value, ast.Await) else value
+        case _:
+            return None
+    match inner:
+        case ast.Call(func=ast.Name(id=called)) if called == name:
+            return inner
+        case _:
+            return None
+
+
+_VALUES = (Kind.LITERAL, Kind.DERIVED)
 _DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
 
 
@@ -38,6 +125,15 @@ class Finding:
     entry: Entry | None
     latest: Callable[[str, Order], Statement | None]
     """The last earlier statement before this place that binds a name."""
+
+    @property
+    def again(self) -> set[str]:
+        """Names that the cell binds otherwise than by an import."""
+        return _bound(one for one in self.own if one.kind is not Kind.IMPORT)
+
+    def needed(self, one: Statement) -> frozenset[str]:
+        """Return the names that are needed of a chosen statement."""
+        return self.wanted.get(one.order, one.names.binds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,55 +181,41 @@ def place(found: Finding) -> Placed:
         one for one in found.chosen if one.kind is Kind.DEFINITION and one.order not in moved
     ]
     fixed = _fixed(found, [*definitions, *hoisted])
-    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
     imports = [  # a name that the cell binds again is imported where the cell does
-        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & again
+        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & found.again
     ]
     body = [one for one in found.own if one not in hoisted and one not in imports]
-    params = _Params()
+    params: dict[str, Statement] = {}
+    notes: list[str] = []
     prelude = [
         one
         for one in found.chosen
-        if one.order in moved or (one.kind in _VALUES and _is_prelude(one, found, fixed, params))
+        if one.order in moved
+        or (one.kind in _VALUES and _is_prelude(one, found, fixed, params, notes))
     ]
     own = [one for one in body if _is_own_parameter(one, found)]
-    for one in own:
-        params.add(one, literals(one.node))
-    taken = {name for one in own for name in one.names.binds}
+    params |= {name: one for one in own for name in literals(one.node)}
+    taken = _bound(own)
     prelude = [one for one in prelude if not (one.kind in _VALUES and one.names.binds <= taken)]
     body = [one for one in body if one not in own]
     for name in found.given:
-        params.defaults.pop(name, None)
+        params.pop(name, None)
     constants = [one for one in found.chosen if one.order in fixed]
     module = sorted([*definitions, *constants, *hoisted], key=lambda one: one.order)
     required = tuple(sorted(found.given))
-    bound = {*params.defaults, *required, *_bound(prelude), *_bound(body)}
+    bound = {*params, *required, *_bound(prelude), *_bound(body)}
     return Placed(
-        imports=_imports(found, moved, (*module, *prelude, *body), imports, params.notes),
+        imports=_imports(found, moved, (*module, *prelude, *body), imports, notes),
         module=tuple(module),
         prelude=tuple(prelude),
         body=tuple(body),
-        defaults=tuple(params.defaults.items()),
-        places=params.places,
+        defaults=tuple((name, literals(one.node)[name]) for name, one in params.items()),
+        places={name: one.place for name, one in params.items()},
         required=required,
         shared=_shared(bound, [*definitions, *hoisted], (*module, *prelude, *body)),
         returns_result="result" in _bound(body),
-        notes=tuple(params.notes),
+        notes=tuple(notes),
     )
-
-
-_VALUES = (Kind.LITERAL, Kind.DERIVED)
-
-
-@dataclass(slots=True)
-class _Params:
-    defaults: dict[str, ast.expr] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, statement: Statement, values: Mapping[str, ast.expr]) -> None:
-        self.defaults.update(values)
-        self.places.update(dict.fromkeys(values, statement.place))
 
 
 def _bound(statements: Iterable[Statement]) -> set[str]:
@@ -147,16 +229,17 @@ def _moved(found: Finding) -> set[Order]:
     again: each call begins as the cell did.
     """
     moved = {one.order for one in found.chosen if one.kind is Kind.SETUP}
-    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
+    again = found.again
     movable = [one for one in found.chosen if one.kind in (Kind.DEFINITION, Kind.IMPORT)]
     before = -1
     while before != len(moved):  # until nothing more has to follow
         before = len(moved)
         made = _made(found, moved)
-        for one in movable:
-            bound = found.wanted.get(one.order, one.names.binds)
-            if bound & (again | made) or found.at_once[one.order] & made:
-                moved.add(one.order)
+        moved |= {
+            one.order
+            for one in movable
+            if found.needed(one) & (again | made) or found.at_once[one.order] & made
+        }
         moved |= _versions(found, movable, moved)
     return moved
 
@@ -171,7 +254,7 @@ def _versions(found: Finding, movable: Iterable[Statement], moved: Collection[Or
     }
     versions: dict[str, set[Order]] = {}
     for one in movable:
-        for name in found.wanted.get(one.order, one.names.binds) & needed:
+        for name in found.needed(one) & needed:
             versions.setdefault(name, set()).add(one.order)
     return {order for orders in versions.values() if len(orders) > 1 for order in orders}
 
@@ -186,8 +269,7 @@ def _hoisted(found: Finding, moved: Collection[Order]) -> list[Statement]:
     There they can be pickled, as data loaders with workers need.
     """
     made = _made(found, moved)
-    again = _bound(one for one in found.own if one.kind is not Kind.IMPORT)
-    ready = _bound(one for one in found.own if one.kind is Kind.IMPORT) - again
+    ready = _bound(one for one in found.own if one.kind is Kind.IMPORT) - found.again
     hoisted: list[Statement] = []
     for one in found.own:
         if not isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -218,7 +300,11 @@ def _fixed(found: Finding, definitions: Iterable[Statement]) -> set[Order]:
 
 
 def _is_prelude(
-    statement: Statement, found: Finding, fixed: Collection[Order], params: _Params
+    statement: Statement,
+    found: Finding,
+    fixed: Collection[Order],
+    params: dict[str, Statement],
+    notes: list[str],
 ) -> bool:
     """Whether a constant of an earlier cell is assigned by the call; else it may be a parameter."""
     wanted = found.wanted.get(statement.order, frozenset())
@@ -229,7 +315,7 @@ def _is_prelude(
     if statement.kind is Kind.DERIVED:
         return not constant or touched
     if constant and not touched:
-        params.notes += [
+        notes += [
             f"{name} ({statement.place}) is read while a function or class is defined: it is a "
             "constant, not a parameter"
             for name in values
@@ -237,7 +323,7 @@ def _is_prelude(
         return False
     if touched or any(map(_is_empty, values.values())):
         return True
-    params.add(statement, values)
+    params |= dict.fromkeys(values, statement)
     return False
 
 
@@ -262,15 +348,19 @@ def _is_own_parameter(statement: Statement, found: Finding) -> bool:
 
 
 def _shared(
-    bound: Collection[str], definitions: Iterable[Statement], kept: Iterable[Statement]
+    bound: Collection[str], definitions: Iterable[Statement], kept: Sequence[Statement]
 ) -> frozenset[str]:
-    kept = tuple(kept)
-    nodes = (node for one in kept for node in ast.walk(one.node))
-    if any(isinstance(node, ast.Name) and node.id in _DYNAMIC for node in nodes):
+    if mentioned(kept) & _DYNAMIC:
         return frozenset(bound)
     read = {name for one in definitions for name in one.names.later}
     read |= {name for one in kept for name in one.names.declared}
     return frozenset(read.intersection(bound))
+
+
+def mentioned(statements: Iterable[Statement]) -> set[str]:
+    """Return every name that stands in statements."""
+    nodes = (node for one in statements for node in ast.walk(one.node))
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def _imports(
@@ -287,8 +377,7 @@ def _imports(
         if one.kind is Kind.IMPORT and one.order not in moved
         for binding in _bindings(one, found.wanted[one.order])
     ]
-    nodes = (node for one in kept for node in ast.walk(one.node))
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used = mentioned(kept)
     for one in own:
         taken = _bindings(one, used)
         bindings += taken
@@ -300,23 +389,19 @@ def _imports(
 
 def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
     node = statement.node
+    future = getattr(node, "module", "") == "__future__"
+    if future or not isinstance(node, ast.Import | ast.ImportFrom):
+        return []
     found: list[Binding] = []
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            name = alias.asname or alias.name.split(".")[0]
-            if name in wanted:
-                found.append(Binding(name, ast.Import([alias]), statement.place))
-    elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-        for alias in node.names:
-            name = alias.asname or alias.name
-            if name in wanted:
-                one = ast.ImportFrom(node.module, [alias], node.level)
-                found.append(Binding(name, one, statement.place))
+    for alias in node.names:
+        name = alias.asname or alias.name.partition(".")[0]
+        if name in wanted:
+            one = copy.copy(node)
+            one.names = [alias]
+            found.append(Binding(name, one, statement.place))
     return found
 
 
 def _is_empty(value: ast.expr) -> bool:
     """Whether a literal is there to be filled."""
-    if isinstance(value, ast.Dict):
-        return not value.keys
-    return isinstance(value, ast.List | ast.Set) and not value.elts
+    return ast.unparse(value) in ("[]", "{}")

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
+import itertools
 import re
-import tokenize
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function import secrets
+from jupyter_gpupredict.export.function.detectors import judge
+from jupyter_gpupredict.export.function.secrets import (
+    comment_tokens,
+    comments,
+    in_comment,
+    line_of,
+    literals,
+    pieces,
+    suspects,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from jupyter_gpupredict.export.function.detectors import Span
 
 _LEFT_OUT = "# left out: it held what looks like a credential"
 _Edit = tuple[int, int, str]
@@ -44,50 +56,45 @@ class Remedy:
     taken: list[Taken] = field(default_factory=list)
 
     def apply(self, source: str, place: Callable[[int], str]) -> str:
-        """Return source without its credentials, on the same lines; what cannot be had stays.
+        """Return Python without its credentials, on the same lines; what cannot be had stays.
 
-        Args:
-            source: Python.
-            place: Line -> how a message names it.
+        `place` returns how a message names a line.
         """
-        kept = {one.line for one in secrets.suspects(source) if one.allowed}
+        kept = {one.line for one in suspects(source) if one.allowed}
         tree = ast.parse(source)
         fixed = {id(node) for node in _fixed(tree)}
         assigned = dict(_assigned(tree)) if self.way == "param" else {}
         instead: dict[int, ast.expr] = {}
-        for one in secrets.literals(tree):
-            spans = secrets.judge(one.text, one.place)
-            if (
-                not spans
-                or id(one.node) in fixed
-                or kept & {secrets.line_of(one, s) for s in spans}
-            ):
+        for one in literals(tree):
+            spans = judge(one.text, one.place)
+            lines = [line_of(one, span) for span in spans]
+            if not spans or id(one.node) in fixed or kept.intersection(lines):
                 continue
             own = assigned.get(id(one.node))
             if own is not None and spans[0][:2] == (0, len(one.text)):
                 names = [own]  # the caller gives it instead of this statement
                 self.given.add(own)
             else:
-                values = [one.text[span.start : span.end] for span in spans]
-                names = [
-                    self._name(v, span.variable) for v, span in zip(values, spans, strict=True)
-                ]
+                names = [self._name(one.text[s.start : s.end], s.variable) for s in spans]
                 reads = [self._read(name) for name in names]
                 instead[id(one.node)] = _joined(one.node, spans, reads)
             self.taken += [
-                Taken(place(secrets.line_of(one, span)), span.kind, name)
-                for span, name in zip(spans, names, strict=True)
+                Taken(place(line), span.kind, name)
+                for line, span, name in zip(lines, spans, names, strict=True)
             ]
         edits = [*_edits(tree, source, instead), *self._comments(source, place, kept)]
-        return _edited(source, edits) if edits else source
+        data = source.encode()
+        for begin, end, text in sorted(edits, reverse=True):
+            data = data[:begin] + text.encode() + data[end:]
+        return data.decode()
 
     def _name(self, value: str, wanted: str) -> str:
         if value not in self.names:
             name = wanted if self.way == "env" else wanted.lower()
-            number, others = 1, {*self.names.values(), *self.reserved}
-            while (one := name if number == 1 else f"{name}_{number}") in others:
-                number += 1
-            self.names[value] = one
+            taken = {*self.names.values(), *self.reserved}
+            numbered = (f"{name}_{number}" for number in itertools.count(2))
+            free = (one for one in itertools.chain([name], numbered) if one not in taken)
+            self.names[value] = next(free)
         return self.names[value]
 
     def _read(self, name: str) -> ast.expr:
@@ -102,14 +109,14 @@ class Remedy:
     ) -> Iterator[_Edit]:
         found = {
             first + row: span.kind
-            for first, text in secrets.comments(source)
-            for rows, _, span in secrets.in_comment(text)
+            for first, text in comments(source)
+            for rows, _, span in in_comment(text)
             for row in rows
         }
         starts = _starts(source)
-        for token in _tokens(source):
+        for token in comment_tokens(source):
             line = token.start[0]
-            if token.type == tokenize.COMMENT and line in found and line not in kept:
+            if line in found and line not in kept:
                 begin = starts[line - 1] + len(token.line[: token.start[1]].encode())
                 self.taken.append(Taken(place(line), found[line], ""))
                 yield begin, begin + len(token.string.encode()), _LEFT_OUT
@@ -137,8 +144,6 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant() as value)
             ):
                 yield id(value), name
-            case _:
-                pass
 
 
 def _fixed(tree: ast.AST) -> Iterator[ast.AST]:
@@ -149,57 +154,38 @@ def _fixed(tree: ast.AST) -> Iterator[ast.AST]:
                 yield from ast.walk(value)
             case ast.FormattedValue(format_spec=ast.expr() as spec):
                 yield spec
-            case _:
-                pass
 
 
-def _joined(node: ast.expr, spans: Sequence[secrets.Span], reads: Sequence[ast.expr]) -> ast.expr:
+def _joined(node: ast.expr, spans: Sequence[Span], reads: Sequence[ast.expr]) -> ast.expr:
     """Return a string's expression in which other expressions stand for parts of it."""
-    atoms = list(_atoms(node))
-    raw = any(
-        isinstance(one, ast.Constant) and isinstance(one.value, bytes) for one in ast.walk(node)
-    )
-    pieces: list[ast.expr] = []
+    atoms: list[str | ast.expr] = []
+    for piece in pieces(node) or ():
+        atoms += [piece] if isinstance(piece, ast.expr) else piece
+    raw = any(isinstance(getattr(one, "value", None), bytes) for one in ast.walk(node))
+    parts: list[ast.expr] = []
     at = 0
     for span, read in zip(spans, reads, strict=True):
-        pieces += _string(atoms[at : span.start], raw=raw)
-        pieces.append(ast.Call(ast.Attribute(read, "encode", ast.Load()), [], []) if raw else read)
+        parts += _string(atoms[at : span.start], raw=raw)
+        parts.append(ast.Call(ast.Attribute(read, "encode", ast.Load()), [], []) if raw else read)
         at = span.end
-    pieces += _string(atoms[at:], raw=raw)
-    whole = pieces[0]
-    for piece in pieces[1:]:
-        whole = ast.BinOp(whole, ast.Add(), piece)
-    return whole
+    parts += _string(atoms[at:], raw=raw)
+    return functools.reduce(lambda left, right: ast.BinOp(left, ast.Add(), right), parts)
 
 
-def _atoms(node: ast.expr) -> Iterator[str | ast.FormattedValue]:
-    """Yield the characters of a string, and the values that are put between them."""
-    match node:
-        case ast.Constant(value=str(text)):
-            yield from text
-        case ast.Constant(value=bytes(content)):
-            yield from content.decode("latin-1")
-        case ast.JoinedStr(values=parts):
-            for part in parts:
-                yield from _atoms(part)
-        case ast.BinOp(left=left, right=right):
-            yield from _atoms(left)
-            yield from _atoms(right)
-        case ast.FormattedValue():
-            yield node
-        case _:
-            yield ast.FormattedValue(node, -1)
-
-
-def _string(atoms: Sequence[str | ast.FormattedValue], *, raw: bool) -> list[ast.expr]:
-    if not atoms:
-        return []
-    texts = [one for one in atoms if isinstance(one, str)]
-    if len(texts) == len(atoms):
-        text = "".join(texts)
-        return [ast.Constant(text.encode("latin-1") if raw else text)]
-    values: list[ast.expr] = [ast.Constant(one) if isinstance(one, str) else one for one in atoms]
-    return [ast.JoinedStr(values)]
+def _string(atoms: Sequence[str | ast.expr], *, raw: bool) -> Iterator[ast.expr]:
+    """Yield expressions for a part of a string: plain text, f-strings, what is added to them."""
+    inside = str | ast.FormattedValue
+    for quoted, group in itertools.groupby(atoms, lambda one: isinstance(one, inside)):
+        parts = list(group)
+        texts = [one for one in parts if isinstance(one, str)]
+        values = [one if isinstance(one, ast.expr) else ast.Constant(one) for one in parts]
+        if not quoted:
+            yield from values
+        elif len(texts) < len(parts):
+            yield ast.JoinedStr(values)
+        else:
+            text = "".join(texts)
+            yield ast.Constant(text.encode("latin-1") if raw else text)
 
 
 class _Replacing(ast.NodeTransformer):
@@ -239,23 +225,7 @@ def _edits(tree: ast.AST, source: str, instead: Mapping[int, ast.expr]) -> Itera
         yield begin, end, f"{apart[0]}{text}{apart[1]}"
 
 
-def _edited(source: str, edits: Sequence[_Edit]) -> str:
-    data = source.encode()
-    for begin, end, text in sorted(edits, reverse=True):
-        data = data[:begin] + text.encode() + data[end:]
-    return data.decode()
-
-
 def _starts(source: str) -> list[int]:
     """Return the byte at which each line begins, as Python counts lines."""
-    starts = [0]
-    for line in io.StringIO(source):
-        starts.append(starts[-1] + len(line.encode()))
-    return starts
-
-
-def _tokens(source: str) -> Iterator[tokenize.TokenInfo]:
-    try:
-        yield from tokenize.generate_tokens(io.StringIO(source).readline)
-    except (tokenize.TokenError, SyntaxError):
-        return
+    lengths = (len(line.encode()) for line in io.StringIO(source))
+    return list(itertools.accumulate(lengths, initial=0))

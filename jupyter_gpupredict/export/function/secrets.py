@@ -1,148 +1,37 @@
-"""Where code, or any text, holds what looks like a credential; and the variables that code reads.
-
-A literal is judged by the shapes that services publish of their tokens, by the name it stands under
-(assigned, passed, a header, a part of an address), and by whether its characters look drawn by
-chance. Nothing is sent anywhere to find out whether a credential is alive.
-"""
+"""Where code, or any text, holds what looks like a credential; which variables code reads."""
 
 from __future__ import annotations
 
 import ast
 import io
-import math
 import re
 import tokenize
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from jupyter_gpupredict.export.function.detectors import (
+    NOWHERE,
+    Place,
+    Span,
+    is_login,
+    is_secret_name,
+    judge,
+    letters,
+    may_be_secret_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_SHAPES = (
-    ("an AWS key", "AWS_ACCESS_KEY_ID", r"(?:AKIA|ASIA)[0-9A-Z]{16}"),
-    ("an AWS session token", "AWS_SESSION_TOKEN", r"(?:IQoJb3JpZ2lu|FwoGZXIvYXdz)[\w+/=%-]{80,}"),
-    ("a GitHub token", "GITHUB_TOKEN", r"gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22,}"),
-    ("a GitLab token", "GITLAB_TOKEN", r"gl[a-z]{2,5}-[A-Za-z0-9_-]{20,}"),
-    ("a Hugging Face token", "HF_TOKEN", r"(?:hf|api_org)_[A-Za-z0-9]{30,}"),
-    ("an Anthropic key", "ANTHROPIC_API_KEY", r"sk-ant-[A-Za-z0-9_-]{20,}"),
-    ("an API key", "OPENAI_API_KEY", r"sk-(?=[\w-]{0,40}\d)[A-Za-z0-9_-]{20,}"),
-    ("a Google key", "GOOGLE_API_KEY", r"AIza[\w-]{35}|GOCSPX-[\w-]{20,}|ya29\.[\w-]{20,}"),
-    ("a Stripe key", "STRIPE_API_KEY", r"(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,}"),
-    ("a Slack token", "SLACK_TOKEN", r"x(?:ox[a-z]|app)-[A-Za-z0-9-]{10,}"),
-    ("an index token", "INDEX_TOKEN", r"pypi-[A-Za-z0-9_-]{50,}|npm_[A-Za-z0-9]{36}"),
-    ("a SendGrid key", "SENDGRID_API_KEY", r"SG\.[\w-]{16,}\.[\w-]{16,}"),
-    ("a Discord token", "DISCORD_TOKEN", r"[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,}"),
-    ("a Telegram token", "TELEGRAM_TOKEN", r"\d{8,10}:[\w-]{35}"),
-    ("an Azure secret", "AZURE_CLIENT_SECRET", r"[\w~.-]{3}8Q~[\w~.-]{31,}"),
-    ("a signed token", "JWT", r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
-    (
-        "the hash of a password",
-        "PASSWORD_HASH",
-        r"\$(?:2[aby]|5|6|y|argon2\w*)\$[./A-Za-z0-9$=,+]{20,}",
-    ),
-    (
-        "a private key",
-        "PRIVATE_KEY",
-        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?-----END [A-Z0-9 ]*-----|.*)"
-        r"|AGE-SECRET-KEY-1[0-9A-Z]{50,}|PuTTY-User-Key-File-\d",
-    ),
-    (
-        "a webhook's address",
-        "WEBHOOK_URL",
-        r"(?i:(?:https?://[\w.-]{0,80}\b)?(?:hooks?|office|discord(?:app)?)\.[\w./-]{0,80}(?:hook|services)"
-        r"[\w-]{0,20}/[\w@/-]{16,})",
-    ),
-    (
-        "an access token",
-        "ACCESS_TOKEN",  # a prefix that its issuer chose so that it can be found
-        r"(?:dapi|r8_|gsk_|dop_v1_|shp[a-z]{2}_|ntn_|lin_api_|figd_|dckr_pat_|sbp_|gl(?:sa|c)_|pplx-"
-        r"|xai-|nvapi-|hv[sbr]\.|pcsk_|tvly-|lsv2_[a-z]{2}_|jina_|rpa_|NRAK-|PMAK-|xkeysib-|HRKU-"
-        r"|bkua_|ATBB|ATATT3|sntry[su]_|rubygems_|AKCp)[A-Za-z0-9][A-Za-z0-9_-]{22,}"
-        r"|(?:secret_|fw_|aio_|sk_|sl\.|dp\.[a-z]{2}\.|SK|key-|y0_|tfp_|pnu_|EAA)"
-        r"(?=[\w-]{0,22}\d)[A-Za-z0-9][A-Za-z0-9_-]{22,}",  # may begin a word, too
-    ),
-)
-"""Kind, the variable that is usual for it, and the shape that its service publishes."""
-_SHAPE = re.compile(
-    r"(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<s{n}>{one[2]})" for n, one in enumerate(_SHAPES)) + ")"
-)
-_ADDRESS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,20}://[^\s'\"<>`]+")
-_USERINFO = re.compile(r"://(?:([^\s/:@'\"{}\0]*):)?([^\s/'\"{}\0]+)@")
-_QUERY = re.compile(r"[?&;#]([\w.-]+)=([^\s&;#'\"{}\0]+)")
-_PAIR = re.compile(
-    r"\b([A-Za-z][\w.-]{0,60})[\"']?\s*(?:=>|:=|[:=])\s*"
-    r"(?:b?\"([^\"\n\0]+)\"|b?'([^'\n\0]+)'|([^\s'\"&;,<>{}()\[\]\0]+))"
-)
-_SAID = re.compile(
-    r"(?i)\b(pass(?:word|wd|phrase)|pwd|secret|token|api[-_ ]?key)(?:\s+is)?\s+([^\s'\"\0]{6,})"
-)
-_SCHEME = re.compile(r"(?i)\b(?:bearer|basic|token|apikey)\s+([\w.~+/=:-]{8,})")
-_WORD = re.compile(r"[A-Za-z0-9+/_.~-]{16,}={0,2}")
-_TYPED = re.compile(
-    r"(?<!\S)(?=\S{8,40}(?!\S))(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d\S*\d)(?=\S*[!@#$%^&*])[\w!@#$%^&*-]{8,40}(?!\S)"
-)
-"""A password as rules for passwords want it."""
-
-_STRONG = re.compile(
-    r"(pass(word|wd|phrase|code|wort)|pwd|secret|authorization|connectionstring|connstr"
-    r"|(secret|private|access|auth|account|sign(ing)?|encryption|shared|licen[cs]e|master|storage"
-    r"|subscription|service|api|wandb|openai|sas)key"
-    r"|(access|auth|api|bearer|refresh|private|hf|hub|github|gitlab|slack|bot|security)token)"
-    r"s?(value|str|string|text|default|prod|dev)?$|^(smtp|db|user|mail|root|admin)pass$"
-)
-"""Names, their letters alone, under which a literal is a credential whatever it looks like."""
-_WEAK = re.compile(
-    r"(token|key|auth|credential|cookie|session|sid|signature|sig|code|jwt|bearer|appid|pat|salt"
-    r"|pass|cred)s?$"
-)
-"""Names that everyday code has, too: there the value decides."""
-_SIGNS = re.compile(r"(token|sig|signature|auth|jwt|appid|sid)$")
-"""Those of them that an address has for nothing else."""
-_HARMLESS = re.compile(
-    r"(sha|hash|md|digest|checksum|integrity|commit|revision|rev|etag|fingerprint|u?uid|guid|id"
-    r"|path|file|filename|folder|dir|image|img|model|checkpoint|ckpt|dataset|vocab|sequence|smiles"
-    r"|address|tag|branch|checkout|hard|head|version|column|field|feature|label|name|title"
-    r"|(sort|primary|foreign|group|cache|state|dict|public|partition|index|join)key)(e?s)?$"
-)
-"""Names under which what looks drawn by chance is none the less no credential."""
-_LOGIN = re.compile(r"((log|sign)in|auth(enticate|orize)?|(basic|digest|proxy)auth|credentials?)$")
-_ASKS = re.compile(
-    r"(get|load|read|fetch|create|ask|input|prompt|find|list|delete|remove|check|has|is|validate"
-    r"|hash|encode|add|generate|count|num|drop|rename)"
-)
-"""Calls whose argument names a credential, or has nothing to do with one."""
 _SETS = re.compile(
     r"(set|get|put|pop)(attr|default|env|item)?|(add|put|set)header|addargument|option"
 )
 """Calls whose first argument names what the second is."""
-_PLACEHOLDER = re.compile(
-    r"(?i)^\W*$|^<.*>$|^\[.*\]$|^(.)\1*$|\*{3}|\.{3}|…|^\$\w+$|\$\{|%\(|%s|\{|x{4,}|:$|change_?me"
-    r"|(?<![a-z])(your?|my|insert|here|enter|change|replace|paste|placeholder|example|todo|dummy"
-    r"|fake|none|null|nan|true|false|redacted|default|please|string|str|test)(?![a-z])"
-)
-_FOLLOWS = (
-    "a:bcdgilmnprsty b:aeilo c:aehiklortu d:adeio e:acdefglmnprstvx f:afio g:er h:aeio "
-    "i:abcdefglmnoprst k:e l:adeilostu m:aeiop n:acdegiostuv o:cdlmnoprstuw p:aelort q:u "
-    "r:acdeimorst s:acehilopstu t:acehiorsty u:ilmnprst v:ae x:t"
-)
-_COMMON = frozenset(part[0] + letter for part in _FOLLOWS.split() for letter in part[2:])
-"""Pairs of letters: three quarters of those in words, a quarter of those that chance draws."""
-_APP_PASSWORD = re.compile(r"[a-z]{4}( [a-z]{4}){3}")
-_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_PATH = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:\\)|\.[A-Za-z]\w{0,4}$")
 _FILE = re.compile(
     r"(?i)\.(zip|t?[gx]z|tar|bz2|7z|rar|[ct]sv|txt|jsonl?|parquet|pth?|bin|ckpt|h5|hdf5|pkl|np[yz]"
     r"|onnx|safetensors|gguf|model|whl|png|jpe?g|mp4|wav)$"
 )
-_PICTURE = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|PHN2|PD94|JVBER|UEsDB|H4sI")
-"""How files begin in base64."""
-_BLOCK = re.compile(r"(?:^[A-Za-z0-9+/=]{60,}\n){2,}", re.MULTILINE)
 _PRAGMA = re.compile(r"pragma: ?(?:allow|white)list( nextline)? secret|gitleaks:allow")
-_MOST = 1000
-"""Findings in one text; with so many, the rest adds nothing but time."""
-_LONGEST = 256
-"""Longer than any credential without a shape of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,29 +45,6 @@ class Suspect:
     """A pragma on its line says that it may stay."""
 
 
-class Place(NamedTuple):
-    """What stands around a literal."""
-
-    name: str = ""
-    """What it is assigned to, passed as, or the value of."""
-    called: str = ""
-    """The function that takes it by position."""
-    alone: bool = True
-    """It is the only positional argument."""
-    is_key: bool = False
-    """It names something itself: a dictionary's key, a subscript."""
-
-
-class Span(NamedTuple):
-    """A part of a text that looks like a credential."""
-
-    start: int
-    end: int
-    kind: str
-    variable: str
-    """The variable of the environment that may hold it instead."""
-
-
 class Literal(NamedTuple):
     """A string in code, joined from its pieces; NUL stands where a value is put into it."""
 
@@ -187,54 +53,31 @@ class Literal(NamedTuple):
     place: Place
 
 
-NOWHERE = Place()
 _CHECKSUM = Place("checksum")
 
 
 def suspects(text: str) -> list[Suspect]:
     """Return where source, or any text, holds what looks like a credential, by line."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return _told(text, ((1 + _breaks(text, one), text, one) for one in judge(text)))
-    found = [
-        (line_of(one, span), one.text, span)
-        for one in literals(tree)
-        for span in judge(one.text, one.place)
-    ]
-    for first, comment in comments(text):
-        found += [(first + rows[0], holder, span) for rows, holder, span in in_comment(comment)]
-    return _told(text, found)
-
-
-def judge(text: str, place: Place = NOWHERE) -> list[Span]:
-    """Return the parts of a text that look like credentials, none within another, in order."""
-    spans = [*_shaped(text, place), *_in_addresses(text), *_in_pairs(text)]
-    if not place.is_key:
-        spans += [*_whole(text, place), *_drawn(text, place)]
-    kept: list[Span] = []
-    covered = bytearray(len(text))
-    for one in spans:
-        if not any(covered[one.start : one.end]):
-            covered[one.start : one.end] = b"\1" * (one.end - one.start)
-            kept.append(one)
-    return sorted(kept)[:_MOST]
+    tree = _parsed(text)
+    if tree is None:
+        found = [(1 + _breaks(text, span), text, span) for span in judge(text)]
+    else:
+        found = [(line_of(one, span), one.text, span) for one, span in _judged(tree)]
+        for first, comment in comments(text):
+            found += [(first + rows[0], holder, span) for rows, holder, span in in_comment(comment)]
+    lines = enumerate(text.splitlines(), start=1)
+    allowed = {n + bool(pragma[1]) for n, line in lines if (pragma := _PRAGMA.search(line))}
+    unique = {
+        Suspect(line, span.kind, holder[span.start : span.end], line in allowed)
+        for line, holder, span in found
+    }
+    return sorted(unique, key=lambda one: (one.line, one.kind))
 
 
 def line_of(one: Literal, span: Span) -> int:
     """Return the line on which a part of a literal stands, as far as the literal has lines."""
     as_written = (one.node.end_lineno or 0) - one.node.lineno == one.text.count("\n")
     return one.node.lineno + as_written * _breaks(one.text, span)
-
-
-def has_shape(text: str) -> bool:
-    """Whether any text holds what has the shape that a service publishes of its credentials."""
-    return _SHAPE.search(text) is not None
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a name says that its value is a credential."""
-    return _STRONG.search(_letters(name)) is not None
 
 
 def literals(tree: ast.AST) -> Iterator[Literal]:
@@ -249,24 +92,25 @@ def literals(tree: ast.AST) -> Iterator[Literal]:
             queue.extend(reversed(list(_children(node, place))))
 
 
-def comments(source: str) -> Iterator[tuple[int, str]]:
-    """Yield first line and text of each comment; lines of comments that follow one another are one.
-
-    What cannot be read as Python has none.
-    """
-    first, lines = 0, list[str]()
+def comment_tokens(source: str) -> Iterator[tokenize.TokenInfo]:
+    """Yield the comments of source, as far as it can be read as Python."""
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type != tokenize.COMMENT:
-                continue
-            if lines and token.start[0] != first + len(lines):
-                yield first, "\n".join(lines)
-                lines = []
-            if not lines:
-                first = token.start[0]
-            lines.append(token.string[1:].removeprefix(" "))
+            if token.type == tokenize.COMMENT:
+                yield token
     except (tokenize.TokenError, SyntaxError):
-        pass
+        return
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield first line and text of each comment; comments on consecutive lines are one."""
+    first, lines = 0, list[str]()
+    for token in comment_tokens(source):
+        if token.start[0] != first + len(lines):
+            if lines:
+                yield first, "\n".join(lines)
+            first, lines = token.start[0], []
+        lines.append(token.string[1:].removeprefix(" "))
     if lines:
         yield first, "\n".join(lines)
 
@@ -275,13 +119,8 @@ def in_comment(text: str) -> Iterator[tuple[range, str, Span]]:
     """Yield what looks like a credential in a comment, which may be code: rows, text and part."""
     for span in judge(text):
         yield range(_breaks(text, span), text.count("\n", 0, span.end) + 1), text, span
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return
-    for one in literals(tree):
-        for span in judge(one.text, one.place):
-            yield range(line_of(one, span) - 1, one.node.end_lineno or 1), one.text, span
+    for one, span in _judged(_parsed(text)):
+        yield range(line_of(one, span) - 1, one.node.end_lineno or 1), one.text, span
 
 
 def environment_names(tree: ast.AST) -> tuple[str, ...]:
@@ -297,9 +136,9 @@ def environment_names(tree: ast.AST) -> tuple[str, ...]:
                 is_environ(value) and method in ("get", "pop", "setdefault", "__getitem__")
             ):
                 pass
-            case ast.Call(func=ast.Attribute(attr="getenv"), args=[key, *_]):
-                pass
-            case ast.Call(func=ast.Name(id="getenv"), args=[key, *_]):
+            case ast.Call(
+                func=(ast.Attribute(attr="getenv") | ast.Name(id="getenv")), args=[key, *_]
+            ):
                 pass
             case ast.Compare(left=key, comparators=[value, *_]) if is_environ(value):
                 pass
@@ -310,203 +149,47 @@ def environment_names(tree: ast.AST) -> tuple[str, ...]:
     return tuple(found)
 
 
-# ---- what looks like a credential ----------------------------------------------------------------
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
-def _shaped(text: str, place: Place) -> Iterator[Span]:
-    for found in _SHAPE.finditer(text):
-        kind, variable, _ = _SHAPES[int((found.lastgroup or "s0")[1:])]
-        yield Span(*found.span(), kind, _variable(place) if place.name.isupper() else variable)
+def _judged(tree: ast.Module | None) -> Iterator[tuple[Literal, Span]]:
+    for one in literals(tree) if tree is not None else ():
+        for span in judge(one.text, one.place):
+            yield one, span
 
 
-def _in_addresses(text: str) -> Iterator[Span]:
-    for address in _ADDRESS.finditer(text):
-        for found in _USERINFO.finditer(address[0]):
-            if _is_password(found[2]) if found[1] is not None else _is_dense(found[2]):
-                yield _part(address, found.span(2), "an address with a password", "URL_PASSWORD")
-        for found in _QUERY.finditer(address[0]):
-            name, value = _letters(found[1]), found[2]
-            strong = _STRONG.search(name) and _is_password(value)
-            dense = _is_dense(value, 8) or (_SIGNS.search(name) and _is_mixed(value))
-            if strong or (_WEAK.search(name) and dense and not _is_placeholder(value)):
-                yield _part(address, found.span(2), "an address with a key", _upper(found[1]))
-    for found in _SCHEME.finditer(text):
-        if _is_dense(found[1], 12):
-            yield Span(*found.span(1), "an authorization", "AUTHORIZATION")
-
-
-def _part(around: re.Match[str], span: tuple[int, int], kind: str, variable: str) -> Span:
-    return Span(around.start() + span[0], around.start() + span[1], kind, variable)
-
-
-def _in_pairs(text: str) -> Iterator[Span]:
-    """Yield values that a text gives names to: JSON, connection strings, options, prose."""
-    for found in (*_PAIR.finditer(text), *_SAID.finditer(text)):
-        group = found.lastindex or 2
-        written = group in (2, 3) and found.re is _PAIR  # in quotation marks
-        value = found[group]
-        strong = is_secret_name(found[1]) and (written or _is_mixed(value))
-        if (strong and _is_password(value)) or (_is_weak(found[1]) and _is_dense(value)):
-            yield Span(*found.span(group), _value_of(found[1]), _upper(found[1]))
-
-
-def _whole(text: str, place: Place) -> Iterator[Span]:
-    """Yield a literal that its name, or the function it is given to, makes a credential."""
-    start = scheme.start(1) if (scheme := _SCHEME.fullmatch(text)) else 0
-    value, called = text[start:], _letters(place.called.rpartition(".")[2])
-    if place.name:
-        kind = _value_of(place.name)
-        found = is_secret_name(place.name) and _is_password(value)
-        found = found or (_is_weak(place.name) and _is_dense(value))
-    else:
-        kind = f"what {place.called[:60]}() is given"
-        told = not place.alone or _is_mixed(value) or " " in value
-        found = told and _is_password(value) and not _ASKS.match(called)
-        found = found and bool(_LOGIN.search(called) or _STRONG.search(called))
-    if found:
-        yield Span(start, len(text), kind, _variable(place))
-
-
-def _value_of(name: str) -> str:
-    """Return how a message names what a name stands for; never what may be a credential itself."""
-    plain = re.fullmatch(r"[A-Za-z_][\w. -]{0,60}", name) and not _is_dense(name)
-    return f"the value of {name}" if plain else "a credential"
-
-
-def _drawn(text: str, place: Place) -> Iterator[Span]:
-    """Yield the words of a text that look drawn by chance, unless they are said to be harmless."""
-    if any(_is_harmless(one) for one in (place.name, place.called.rpartition(".")[2]) if one):
-        return
-    for found in _TYPED.finditer(text):
-        yield Span(*found.span(), "a password", _variable(place))
-    if _APP_PASSWORD.fullmatch(text) and not _has_words(text):
-        yield Span(0, len(text), "a password", _variable(place))
-    rest = _ADDRESS.sub(lambda one: "\0" * len(one[0]), text)
-    rest = _BLOCK.sub(lambda one: "\0" * len(one[0]), rest)
-    for found in _WORD.finditer(rest):
-        before = re.search(
-            r"([A-Za-z]\w*)\W{0,3}$", rest[max(0, found.start() - 60) : found.start()]
-        )
-        if _is_drawn(found[0]) and not (before and _is_harmless(before[1])):
-            yield Span(*found.span(), "a random-looking string", _variable(place))
-
-
-def _is_drawn(word: str) -> bool:
-    """Whether characters look drawn by chance: many different ones, of several classes."""
-    word = word.strip("=./~")
-    bare = re.sub(r"[^A-Za-z0-9]", "", word)
-    if not 16 <= len(word) <= _LONGEST or _UUID.search(word) or _PICTURE.match(word):
-        return False
-    longest = max(map(len, re.split(r"[^A-Za-z0-9]", word)))
-    if (
-        longest < 8
-        or ("/" in word and len(word) < 32)
-        or _PATH.search(word)
-        or re.match(r"sha\d+[-_]", word)
-    ):
-        return False
-    digits, letters = sum(map(str.isdigit, bare)), sum(map(str.isalpha, bare))
-    if part := re.search(r"[0-9a-f]{32,}|[0-9A-F]{32,}", word):
-        return len(set(part[0])) >= 5 and not (part[0].isdigit() or part[0].isalpha())
-    mixed = not (bare.isupper() or bare.islower())
-    changes = len(re.findall(r"[a-z](?=[A-Z0-9])|[A-Z](?=[A-Z]*[a-z0-9])|[0-9](?=[A-Za-z])", bare))
-    enough = digits >= 1 if mixed else digits >= 2
-    return (
-        letters >= 4
-        and (enough or (mixed and changes >= len(bare) / 3))
-        and changes >= len(bare) / 5
-        and _bits(word) >= 3.4
-        and not _has_words(word)
-    )
-
-
-def _bits(word: str) -> float:
-    """Return the entropy of a character in bits."""
-    counts = Counter(word).values()
-    return -sum(n / len(word) * math.log2(n / len(word)) for n in counts)
-
-
-def _has_words(text: str) -> bool:
-    """Whether the pairs of letters speak for words: by the log of their odds, chance for a tie."""
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
-    pairs = [a + b for part in parts for a, b in zip(part.lower(), part.lower()[1:], strict=False)]
-    common = sum(pair in _COMMON for pair in pairs)
-    # 77 of 100 pairs in words are common, and 24 of 100 drawn ones
-    return common * math.log(0.77 / 0.24) + (len(pairs) - common) * math.log(0.23 / 0.76) > 2
-
-
-def _is_dense(value: str, least: int = 16) -> bool:
-    """Whether a value may be a token: long, letters and digits, no words."""
-    if len(value) < least or re.search(r"\s", value) or "://" in value or _is_placeholder(value):
-        return False
-    return _is_drawn(value) or (_is_mixed(value) and not _has_words(value))
-
-
-def _is_mixed(value: str) -> bool:
-    return bool(re.search(r"\d", value) and re.search(r"[A-Za-z]", value))
-
-
-def _is_password(value: str) -> bool:
-    """Whether a value may be a password, where its place says that one stands there."""
-    if len(value) < 4 or "\0" in value or "://" in value or "\n\n" in value:
-        return False
-    return _is_drawn(value) or not (_is_placeholder(value) or _PATH.search(value))
-
-
-def _is_placeholder(value: str) -> bool:
-    """Whether a value stands for one: `<key>`, `your-key`, `API_KEY`."""
-    name = re.fullmatch(r"[A-Za-z_ .-]+", value) and _letters(value)
-    return bool(
-        _PLACEHOLDER.search(value) or (name and (_STRONG.search(name) or _WEAK.search(name)))
-    )
-
-
-def _is_weak(name: str) -> bool:
-    return bool(_WEAK.search(_letters(name))) and not _is_harmless(name)
-
-
-def _is_harmless(name: str) -> bool:
-    return _HARMLESS.search(_letters(name)) is not None
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())
-
-
-def _variable(place: Place) -> str:
-    """Return what a variable is called that holds what stands in a place."""
-    if place.name:
-        known = is_secret_name(place.name) or _is_weak(place.name)
-        return _upper(place.name) if known else f"{_upper(place.name)}_SECRET"
-    root = place.called.partition(".")[0]
-    return f"{_upper(root)}_{'API_KEY' if place.alone else 'PASSWORD'}" if root else "SECRET"
-
-
-def _upper(name: str) -> str:
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name)
-    return re.sub(r"^(?=\d)", "_", snake.strip("_").upper()) or "SECRET"
+def _breaks(text: str, span: Span) -> int:
+    return text.count("\n", 0, span.start)
 
 
 # ---- what stands around a literal ----------------------------------------------------------------
 
 
-def _text(node: ast.AST) -> str | None:
+def pieces(node: ast.AST) -> list[str | ast.expr] | None:
+    """Return the texts of a string, and the values put between them; None: it is not a string."""
     match node:
         case ast.Constant(value=str(text)):
-            return text
+            return [text]
         case ast.Constant(value=bytes(raw)):
-            return raw.decode("latin-1")
+            return [raw.decode("latin-1")]
         case ast.JoinedStr(values=values):
-            return "".join(
-                "\0" if isinstance(v, ast.FormattedValue) else _text(v) or "" for v in values
-            )
+            return [one for value in values for one in pieces(value) or [value]]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            sides = _text(left), _text(right)
-            return (
-                None if sides == (None, None) else "".join("\0" if s is None else s for s in sides)
-            )
-        case _:
-            return None
+            sides = [(side, pieces(side)) for side in (left, right)]
+            if any(found is not None for _, found in sides):
+                return [one for side, found in sides for one in found or [side]]
+    return None
+
+
+def _text(node: ast.AST) -> str | None:
+    found = pieces(node)
+    if found is None:
+        return None
+    return "".join(one if isinstance(one, str) else "\0" for one in found)
 
 
 def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
@@ -514,9 +197,11 @@ def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
     match node:
         case ast.Assign(targets=targets, value=value):
             yield from _assigned(targets, value)
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
-            yield from _assigned([target], value)
-        case ast.AugAssign(target=target, value=value) | ast.NamedExpr(target=target, value=value):
+        case (
+            ast.AnnAssign(target=target, value=ast.expr() as value)
+            | ast.AugAssign(target=target, value=value)
+            | ast.NamedExpr(target=target, value=value)
+        ):
             yield from _assigned([target], value)
         case ast.keyword(arg=name, value=value):
             yield value, Place(name) if name else place
@@ -526,7 +211,7 @@ def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
                     yield key, Place(is_key=True)
                 yield value, Place(_text(key) or place.name) if key is not None else place
         case ast.arguments():
-            yield from _defaults(node)
+            yield from ((value, Place(name)) for name, value in argument_defaults(node))
         case ast.Call():
             yield from _arguments(node, place)
         case ast.Subscript(value=value, slice=key):
@@ -541,12 +226,11 @@ def _children(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
             yield from ((one, _CHECKSUM) for one in parts)
         case ast.Tuple(elts=[first, second]) if (name := _text(first)) is not None:
             yield first, place
-            known = is_secret_name(name) or _is_weak(name)
-            paired = _letters(place.name).endswith("auth")
-            yield second, Place(name if known else "password" if paired else place.name)
+            paired = "password" if letters(place.name).endswith("auth") else place.name
+            yield second, Place(name if may_be_secret_name(name) else paired)
         case ast.JoinedStr(values=values):
             yield from ((one, NOWHERE) for one in values if isinstance(one, ast.FormattedValue))
-        case ast.BinOp(left=left, right=right) if _text(node) is not None:  # told as a whole
+        case ast.BinOp(left=left, right=right) if _text(node) is not None:  # judged as a whole
             for side in (left, right):
                 if _text(side) is None:
                     yield side, NOWHERE
@@ -562,30 +246,30 @@ def _assigned(targets: Sequence[ast.expr], value: ast.expr) -> Iterator[tuple[as
     for target in targets:
         yield target, NOWHERE
         match target, value:
-            case ((ast.Tuple(elts=places) | ast.List(elts=places)), ast.Tuple(elts=values)) if len(
-                places
-            ) == len(values):
+            case (
+                (ast.Tuple(elts=places) | ast.List(elts=places)),
+                ast.Tuple(elts=values),
+            ) if len(places) == len(values):
                 for one, inner in zip(places, values, strict=True):
                     yield from _assigned([one], inner)
                 return
-            case _:
-                pass
     names = [name for name in map(_named, targets) if name]
     yield value, Place(next((n for n in names if is_secret_name(n)), names[0] if names else ""))
 
 
-def _defaults(node: ast.arguments) -> Iterator[tuple[ast.AST, Place]]:
+def argument_defaults(node: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the parameters that have a default, each with it."""
     given = [*node.posonlyargs, *node.args]
     for one, value in zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True):
-        yield value, Place(one.arg)
+        yield one.arg, value
     for one, default in zip(node.kwonlyargs, node.kw_defaults, strict=True):
         if default is not None:
-            yield default, Place(one.arg)
+            yield one.arg, default
 
 
 def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
     called = dotted(node.func)
-    last = _letters(called.rpartition(".")[2])
+    last = letters(called.rpartition(".")[2])
     on_text = isinstance(node.func, ast.Attribute) and _text(node.func.value) is not None
     yield (node.func.value, place) if on_text else (node.func, NOWHERE)  # type: ignore[attr-defined]
     name = ""
@@ -594,7 +278,7 @@ def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
             yield one, _CHECKSUM
         elif name:
             yield one, Place(name)
-        elif position + 1 < len(node.args) and last and (_LOGIN.search(last)):
+        elif position + 1 < len(node.args) and is_login(last):
             yield one, NOWHERE
         else:
             yield one, Place(called=called, alone=len(node.args) == 1)
@@ -609,10 +293,10 @@ def _arguments(node: ast.Call, place: Place) -> Iterator[tuple[ast.AST, Place]]:
 
 def _names_file(parts: Sequence[ast.expr]) -> bool:
     """Whether the first of several values is a file, or its address: a checksum may follow."""
-    texts = (
-        [one.value for one in ast.walk(parts[0]) if isinstance(one, ast.Constant)] if parts else []
-    )
-    last = texts[-1] if texts and isinstance(texts[-1], str) and len(parts) > 1 else ""
+    if len(parts) < 2:
+        return False
+    texts = [one.value for one in ast.walk(parts[0]) if isinstance(one, ast.Constant)]
+    last = texts[-1] if texts and isinstance(texts[-1], str) else ""
     return _FILE.search(re.sub(r"^\w+://[^/]*", "", last)) is not None
 
 
@@ -643,29 +327,4 @@ def dotted(node: ast.expr) -> str:
 
 def is_environ(node: ast.AST) -> bool:
     """Whether an expression is the environment: `os.environ`, `environ`."""
-    match node:
-        case ast.Attribute(attr="environ") | ast.Name(id="environ"):
-            return True
-        case _:
-            return False
-
-
-# ---- where it stands -----------------------------------------------------------------------------
-
-
-def _told(
-    source: str, found: Iterator[tuple[int, str, Span]] | Sequence[tuple[int, str, Span]]
-) -> list[Suspect]:
-    allowed = set[int]()
-    for number, line in enumerate(source.splitlines(), start=1):
-        if pragma := _PRAGMA.search(line):
-            allowed.add(number + bool(pragma[1]))
-    told = {
-        Suspect(line, span.kind, text[span.start : span.end], line in allowed)
-        for line, text, span in found
-    }
-    return sorted(told, key=lambda one: (one.line, one.kind))
-
-
-def _breaks(text: str, span: Span) -> int:
-    return text.count("\n", 0, span.start)
+    return "environ" in (getattr(node, "attr", ""), getattr(node, "id", ""))

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
-from jupyter_gpupredict.export.function import celltext, names
-from jupyter_gpupredict.export.function.entry import Entry, find_entry
-from jupyter_gpupredict.export.function.placing import Finding, Placed, place
+from jupyter_gpupredict.export.function import names
+from jupyter_gpupredict.export.function.placing import Entry, Finding, Placed, find_entry, place
 from jupyter_gpupredict.export.function.secrets import dotted
-from jupyter_gpupredict.export.function.statements import Kind, Order, Statement, literals, split
+from jupyter_gpupredict.export.function.statements import (
+    Kind,
+    Order,
+    Statement,
+    literals,
+    magic,
+    read_cell,
+    shown,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from jupyter_gpupredict.export.function.celltext import CellCode
     from jupyter_gpupredict.export.function.remedies import Remedy
+    from jupyter_gpupredict.export.function.statements import CellCode
 
 _SETTING = re.compile(
     r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"
@@ -34,7 +42,7 @@ _STATE = (ast.List, ast.Dict, ast.Set)
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What becomes a module, and what is to be said about it."""
+    """What becomes a module, and notes on it."""
 
     placed: Placed
     entry: Entry | None
@@ -71,11 +79,16 @@ def slice_cells(
     Raises:
         UnsupportedCell: The cell needs what a module cannot have; the message names cell and line.
     """
-    earlier, notes = _read_earlier(cells[:-1], tuple(setup))
-    try:
-        measured = celltext.read(cells[-1], tuple(setup))
-    except SyntaxError as error:
-        raise UnsupportedCell(f"{cells[-1].label} is no Python: {error.msg}") from error
+    earlier: list[CellCode] = []
+    notes: list[str] = []
+    for cell in cells:
+        try:
+            earlier.append(read_cell(cell, tuple(setup)))
+        except SyntaxError as error:
+            if cell is cells[-1]:
+                raise UnsupportedCell(f"{cell.label} is not valid Python: {error.msg}") from error
+            notes.append(f"{cell.label} is not valid Python and was left out")
+    measured = earlier.pop()
     measured.mark = None
     if remedy is not None:
         earlier = _remedied(earlier, measured, remedy)
@@ -86,7 +99,8 @@ def slice_cells(
     own = list(split(measured, len(earlier), lazy=lazy))
     asked = frozenset(params)
     given = asked | (remedy.given if remedy is not None else set())
-    slicer = _Slicer(statements, own, measured, given, lazy=lazy, drop_magics=drop_magics)
+    end = (len(earlier), -1)
+    slicer = _Slicer(statements, own, measured.label, end, given, lazy, drop_magics)
     found = slicer.run(asked)
     placed = place(found)
     notes += [note for code in codes for note in code.notes]
@@ -104,51 +118,44 @@ def slice_cells(
     )
 
 
+@dataclass(slots=True)
 class _Slicer:
     """Resolves the names that the measured cell reads, backwards."""
 
-    def __init__(
-        self,
-        earlier: Sequence[Statement],
-        own: Sequence[Statement],
-        measured: CellCode,
-        params: frozenset[str],
-        *,
-        lazy: bool,
-        drop_magics: bool,
-    ) -> None:
-        self.lazy = lazy
-        self.drop_magics = drop_magics
-        self.earlier = earlier
-        self.own = own
-        self.label = measured.label
-        self.params = params
-        self.end: Order = (own[0].order[0] if own else len(earlier), -1)
-        self.binding: dict[str, list[Statement]] = {}
-        for statement in earlier:
+    earlier: Sequence[Statement]
+    own: Sequence[Statement]
+    label: str
+    end: Order
+    """Where the measured cell begins."""
+    params: frozenset[str]
+    lazy: bool
+    drop_magics: bool
+    binding: dict[str, list[Statement]] = field(default_factory=dict)
+    chosen: dict[Order, Statement] = field(default_factory=dict)
+    wanted: dict[Order, set[str]] = field(default_factory=dict)
+    """Names that are needed of a chosen import or literal."""
+    live: dict[str, Statement] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)
+    """Names of `params` that are needed."""
+    own_binds: frozenset[str] = frozenset()
+    displays: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for statement in self.earlier:
             for name in statement.names.binds:
                 self.binding.setdefault(name, []).append(statement)
-        self.chosen: dict[Order, Statement] = {}
-        self.wanted: dict[Order, set[str]] = {}
-        """Names that are needed of a chosen import or literal."""
-        self.live: dict[str, Statement] = {}
-        self.missing: set[str] = set()
-        self.given: set[str] = set()
-        """Names of `params` that are needed."""
-        self.own_binds: frozenset[str] = frozenset()
-        self.displays = False
-        self.notes: list[str] = []
 
     def run(self, asked: frozenset[str]) -> Finding:
-        """Return what was found.
-
-        Args:
-            asked: Those of the params that the user named, each of which has to be needed.
+        """Return what was found; each param that was `asked` for by name has to be needed.
 
         Raises:
-            UnsupportedCell: Something cannot be had again.
+            UnsupportedCell: The cell needs what cannot be made again.
         """
-        self._refuse_own_magics()
+        for statement in self.own:
+            if statement.kind is Kind.MAGIC:
+                raise UnsupportedCell(_magic_words(statement), _IGNORE_HINT)
         entry = find_entry(self.own)
         own = [one for one in self.own if entry is None or one is not entry.call]
         replaced = [one for one in own if self._given_instead(one)]
@@ -160,15 +167,12 @@ class _Slicer:
                 self._choose(statement)
         for name in sorted(flow.strong):
             self._need(name, self.end)
-        for name in sorted(flow.weak):
-            if self._latest(name, self.end) is not None or name in self.params:
-                self._need(name, self.end)
+        self.given |= flow.weak & self.params
+        self._need_bound(flow.weak, self.end)
         for name in sorted(flow.later):
             self._need_later(name)
         early = self._read_early(own)
-        for name in sorted(early):
-            if self._latest(name, self.end) is not None:
-                self._need(name, self.end)
+        self._need_bound(early, self.end)
         self._refuse()
         self._refuse_changed()
         self._check_cells()
@@ -207,12 +211,16 @@ class _Slicer:
             if statement.kind is Kind.IMPORT:
                 self._need_submodules(name, statement)
 
+    def _need_bound(self, names: Iterable[str], order: Order) -> None:
+        """Need those of the names that an earlier statement binds."""
+        for name in sorted(names):
+            if self._latest(name, order) is not None:
+                self._need(name, order)
+
     def _need_later(self, name: str) -> None:
         """A name that a function reads when it is called: by then the cell may have bound it."""
-        if name not in self.own_binds:
-            self._need(name, self.end)
-            return
-        if self._can_be_had(name, self.end, set()):  # in case it is read before
+        # one that the cell binds, too, may be read before
+        if name not in self.own_binds or self._can_be_had(name, self.end, set()):
             self._need(name, self.end)
 
     def _can_be_had(self, name: str, order: Order, seen: set[Order]) -> bool:
@@ -231,11 +239,11 @@ class _Slicer:
     def _need_submodules(self, name: str, statement: Statement) -> None:
         """`import a.b` and `import a.c` bind the same `a`: each adds to what it offers."""
         for other in self.binding[name]:
-            if other.order < statement.order and isinstance(other.node, ast.Import):
-                dotted = [a for a in other.node.names if not a.asname and "." in a.name]
-                if any(a.name.split(".")[0] == name for a in dotted):
-                    self.wanted.setdefault(other.order, set()).add(name)
-                    self.chosen[other.order] = other
+            if other.order >= statement.order or not isinstance(other.node, ast.Import):
+                continue
+            if any(not a.asname and a.name.startswith(f"{name}.") for a in other.node.names):
+                self.wanted.setdefault(other.order, set()).add(name)
+                self.chosen[other.order] = other
 
     def _choose(self, statement: Statement) -> None:
         if statement.order in self.chosen:
@@ -243,14 +251,10 @@ class _Slicer:
         self.chosen[statement.order] = statement
         for name in sorted(statement.names.strong):
             self._need(name, statement.order)
-        for name in sorted(statement.names.weak):
-            if self._latest(name, statement.order) is not None:
-                self._need(name, statement.order)
+        self._need_bound(statement.names.weak, statement.order)
         for name in sorted(statement.names.later):
             self._need_later(name)
-        for name in sorted(self._at_once(statement) - statement.names.strong):
-            if self._latest(name, statement.order) is not None:
-                self._need(name, statement.order)
+        self._need_bound(self._at_once(statement) - statement.names.strong, statement.order)
 
     def _at_once(self, statement: Statement) -> frozenset[str]:
         """Return the names needed while a statement runs, those of functions it calls included.
@@ -258,12 +262,12 @@ class _Slicer:
         A decorator, or a call in a default value, runs when the function is defined, and reads then
         what it needs.
         """
-        needed = set(statement.names.strong | statement.names.weak)
-        if statement.kind is not Kind.DEFINITION:
-            return frozenset(needed)
-        return frozenset(needed | self._read_by_calls(statement))
+        needed = statement.names.strong | statement.names.weak
+        if statement.kind is Kind.DEFINITION:
+            needed |= self._read_by_calls(statement)
+        return needed
 
-    def _read_by_calls(self, statement: Statement) -> set[str]:
+    def _read_by_calls(self, statement: Statement) -> frozenset[str]:
         """Return what the functions read that a statement calls, and those that they may call."""
         needed: set[str] = set()
         queue, seen = list(names.called_at_once(statement.node)), set[str]()
@@ -272,16 +276,13 @@ class _Slicer:
             if name in seen:
                 continue
             seen.add(name)
-            found = [one for one in self.own if one.order < statement.order]
-            functions = [one for one in found if name in one.names.binds]
-            earlier = self._latest(name, statement.order)
-            if earlier is not None:
-                functions.append(earlier)
-            for one in functions:
-                if one.kind is Kind.DEFINITION:
+            own = [one for one in self.own if one.order < statement.order]
+            functions = [one for one in own if name in one.names.binds]
+            for one in (*functions, self._latest(name, statement.order)):
+                if one is not None and one.kind is Kind.DEFINITION:
                     needed |= one.names.later
                     queue += one.names.later
-        return needed
+        return frozenset(needed)
 
     def _read_early(self, own: Sequence[Statement]) -> set[str]:
         """Return what the cell binds, but only after a function that it calls has read it."""
@@ -294,16 +295,10 @@ class _Slicer:
 
     def _given_instead(self, statement: Statement) -> bool:
         """Whether a statement only makes what the caller is to give."""
-        node = statement.node
-        single = isinstance(node, ast.Assign | ast.AnnAssign)
-        return single and bool(statement.names.binds) and statement.names.binds <= self.params
+        assigns = isinstance(statement.node, ast.Assign | ast.AnnAssign)
+        return assigns and set() < statement.names.binds <= self.params
 
     # ---- refusing -----------------------------------------------------------------------------
-
-    def _refuse_own_magics(self) -> None:
-        for statement in self.own:
-            if statement.kind is Kind.MAGIC:
-                raise UnsupportedCell(_magic_words(statement), _IGNORE_HINT)
 
     def _refuse(self) -> None:
         self.displays = "display" in self.missing
@@ -318,9 +313,9 @@ class _Slicer:
                 f"{_listed(self.missing)} may come from the star import in {stars[-1].place}",
                 "import by name, so that it is known what the function needs",
             )
-        magics = {name: one for name, one in self.live.items() if one.kind is Kind.MAGIC}
-        for name, statement in magics.items():
-            raise UnsupportedCell(f"{_magic_words(statement)}, and made {name}", _LIVE_HINT)
+        for name, statement in self.live.items():
+            if statement.kind is Kind.MAGIC:
+                raise UnsupportedCell(f"{_magic_words(statement)}, and made {name}", _LIVE_HINT)
         if self.live:
             made = ", ".join(f"{name} ({one.place})" for name, one in sorted(self.live.items()))
             raise UnsupportedCell(
@@ -339,9 +334,8 @@ class _Slicer:
             bound = self.wanted.get(order, statement.names.binds)
             needed.update(dict.fromkeys(bound, statement))
         changed: dict[str, Statement] = {}
-        for statement in self.earlier:
-            if statement.order in self.chosen:
-                continue
+        others = [one for one in self.earlier if one.order not in self.chosen]
+        for statement in others:
             for name, source in needed.items():
                 if statement.order <= source.order:
                     continue
@@ -351,7 +345,10 @@ class _Slicer:
                         self._note_setting(name, statement)
                 elif name in statement.names.changes:
                     changed[name] = statement
-                elif lent and (source.kind is Kind.SETUP or _is_mutable(source.node)):
+                elif lent and (
+                    source.kind is Kind.SETUP
+                    or isinstance(getattr(source.node, "value", None), _STATE)
+                ):
                     self.notes.append(
                         f"{statement.place} may have changed {name}, which the function takes as "
                         f"{source.place} made it"
@@ -364,14 +361,13 @@ class _Slicer:
 
     def _note_setting(self, name: str, statement: Statement) -> None:
         node = statement.node
+        what = f"a setting of {name}"
         if isinstance(node, ast.Expr):
             value = node.value.value if isinstance(node.value, ast.Await) else node.value
             called = dotted(value.func) if isinstance(value, ast.Call) else ""
             if not _SETTING.search(called):
                 return
             what = f"{called}(...)"
-        else:
-            what = f"a setting of {name}"
         self.notes.append(
             f"{statement.place}: {what} is not part of the function; mark it "
             "`# gpupredict: setup` to keep it"
@@ -412,18 +408,6 @@ _DROP_HINT = "or leave all such lines of earlier cells out: --drop-magics (drop_
 _IGNORE_HINT = "take the line out, or mark it `# gpupredict: ignore`"
 
 
-def _read_earlier(
-    cells: Sequence[Cell], setup: tuple[str, ...]
-) -> tuple[list[CellCode], list[str]]:
-    codes, notes = [], []
-    for cell in cells:
-        try:
-            codes.append(celltext.read(cell, setup))
-        except SyntaxError:
-            notes.append(f"{cell.label} is no Python and was left out")
-    return codes, notes
-
-
 def _remedied(earlier: list[CellCode], measured: CellCode, remedy: Remedy) -> list[CellCode]:
     """Take the credentials out of all cells; returns the earlier ones, with what they need."""
     for code in (*earlier, measured) if remedy.way == "param" else ():
@@ -432,31 +416,24 @@ def _remedied(earlier: list[CellCode], measured: CellCode, remedy: Remedy) -> li
         code.source = remedy.apply(code.source, code.place)
         code.tree = ast.parse(code.source)
     needed = remedy.way == "env" and remedy.names
-    return [celltext.read(Cell("the export", "import os")), *earlier] if needed else earlier
+    return [read_cell(Cell("the export", "import os")), *earlier] if needed else earlier
 
 
 def _futures(codes: Iterable[CellCode]) -> tuple[str, ...]:
     """Return the features that were on: IPython keeps them on for the cells that follow."""
-    return tuple(
-        sorted(
-            {
-                alias.name
-                for code in codes
-                for node in code.tree.body
-                if isinstance(node, ast.ImportFrom) and node.module == "__future__"
-                for alias in node.names
-            }
-        )
-    )
-
-
-def _is_mutable(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, _STATE)
+    names = {
+        alias.name
+        for code in codes
+        for node in code.tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        for alias in node.names
+    }
+    return tuple(sorted(names))
 
 
 def _magic_words(statement: Statement) -> str:
-    found = next(one for n in ast.walk(statement.node) if (one := celltext.magic(n)))
-    return f"{statement.place}: {celltext.shown(found)} works in a notebook only"
+    found = next(one for n in ast.walk(statement.node) if (one := magic(n)))
+    return f"{statement.place}: {shown(found)} works in a notebook only"
 
 
 def _listed(found: Iterable[str]) -> str:

@@ -1,27 +1,242 @@
-"""What a top-level statement of a cell is to an export: an import, a definition, a constant, ..."""
+"""The top-level statements of a cell: what they are in plain Python, and to an export.
+
+The only importer of IPython's transformer. IPython's syntax becomes calls, which are translated,
+dropped or kept. A call that is kept here is one that a module cannot hold; whoever needs its
+statement refuses it.
+"""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+import re
+import shlex
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpupredict.export.function import celltext, names
-from jupyter_gpupredict.export.function.secrets import is_environ
+from IPython.core.inputtransformer2 import TransformerManager
+
+from jupyter_gpupredict.export.function import names
+from jupyter_gpupredict.export.function.secrets import comment_tokens, is_environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_gpupredict.export.function.celltext import CellCode
+    from jupyter_gpupredict.export.deployment import Cell
     from jupyter_gpupredict.export.function.names import Names
+
+Mark = Literal["setup", "ignore"]
+_MARK = re.compile(r"#\s*(?:gpupredict:\s*(setup|ignore)|(?:nuclio|mlrun):\s*(ignore))\s*$")
+_IGNORING = frozenset({"nuclio-ignore", "mlrun-ignore", "gpupredict-ignore"})
+_DROPPED = frozenset({"load_ext", "reload_ext", "matplotlib", "autoreload", "config", "precision"})
+"""Magics that set the kernel up for looking and reloading, and leave the code's meaning alone."""
+_INSPECTING = frozenset({"pinfo", "pinfo2", "psearch"})
+_UNWRAPPED = frozenset({"time", "capture"})
+"""Magics that run the code they are given in the same namespace."""
+_OURS = frozenset({"gpupredict", "gpupredict_begin"})
+_PIP = re.compile(r"^\s*(?:uv\s+)?(?:\S*python[\d.]*\s+-m\s+|\{sys\.executable\}\s+-m\s+)?pip3?\s")
+
+
+@dataclass(slots=True)
+class CellCode:
+    """A cell that parses as Python."""
+
+    label: str
+    source: str
+    """Python; translated and dropped magics are blank, or `pass` inside a block."""
+    tree: ast.Module
+    first_line: int = 1
+    """The cell's line that the source's first line is."""
+    mark: Mark | None = None
+    """The whole cell's mark."""
+    marks: dict[int, Mark] = field(default_factory=dict)
+    """Line of the source -> its own mark."""
+    failed: bool = False
+    silenced: bool = False
+    """The last expression ends with a semicolon, so that its value is not the cell's."""
+    pip: list[str] = field(default_factory=list)
+    """Words that were given to `pip install`."""
+    environment: list[str] = field(default_factory=list)
+    """Names that `%env` sets or reads."""
+    notes: list[str] = field(default_factory=list)
+
+    def place(self, line: int) -> str:
+        """Return how a message names a line of the source."""
+        return f"{self.label} line {line + self.first_line - 1}"
+
+
+def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
+    """Return a cell as Python; a tag, or its number as in `In [3]`, may mark it as `setup`.
+
+    Raises:
+        SyntaxError: The cell is not Python, even after IPython's transformations.
+    """
+    text, first_line = _without_wrappers(cell.source)
+    manager = TransformerManager()  # type: ignore[no-untyped-call]  # IPython
+    source = manager.transform_cell(text)
+    blank = len(text) - len(text.lstrip())
+    code = CellCode(
+        cell.label,
+        source,
+        ast.parse(source),
+        first_line + text[:blank].count("\n"),
+        failed=cell.failed,
+    )
+    if first_line > 1:
+        wrappers = re.findall(r"^%%(\w+)", cell.source, re.MULTILINE)
+        code.notes += [
+            f"{cell.label}: %%{name} was left out, its body kept"
+            for name in wrappers
+            if name not in _OURS
+        ]
+    numbers = set(re.findall(r"\d+", cell.label))
+    if set(cell.tags) & _IGNORING:
+        code.mark = "ignore"
+    elif set(cell.tags) & {"gpupredict-setup", *setup} or numbers & set(setup):
+        code.mark = "setup"
+    _read_marks(code)
+    _translate(code)
+    code.silenced = _silenced(code)
+    return code
+
+
+def magic(node: ast.AST) -> tuple[str, str] | None:
+    """Return kind or name, and argument, of a call that IPython's syntax became; else None."""
+    match node:
+        case ast.Name(id="get_ipython"):
+            return "get_ipython()", ""
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=method),
+            args=arguments,
+        ):
+            words = [one.value for one in arguments if isinstance(one, ast.Constant)]
+        case _:
+            return None
+    match method, [word for word in words if isinstance(word, str)]:
+        case "run_line_magic", [name, *rest]:
+            return f"%{name}", " ".join(rest)
+        case "run_cell_magic", [name, *rest]:
+            return f"%%{name}", " ".join(rest[:1])
+        case (("system" | "getoutput" | "system_piped"), [command, *_]):
+            return "!", command
+    return "get_ipython()", ""
+
+
+def shown(found: tuple[str, str]) -> str:
+    """Return a magic's name, or a command's first word: arguments may hold secrets."""
+    name, argument = found
+    return f"!{(argument.split() or [''])[0]}" if name == "!" else name
+
+
+def _without_wrappers(text: str) -> tuple[str, int]:
+    """Return the body below our own magic and those that merely run it, and its first line."""
+    first_line = 1
+    while True:
+        stripped = text.lstrip()
+        head, newline, body = stripped.partition("\n")
+        found = re.match(r"%%(\w+)(\s.*)?$", head)
+        if found is None or found[1] not in _UNWRAPPED | {"gpupredict"}:
+            return text, first_line
+        first_line += text[: len(text) - len(stripped)].count("\n") + bool(newline)
+        text = body
+
+
+def _read_marks(code: CellCode) -> None:
+    """Find `# gpupredict: setup` and `ignore`: behind a statement, above one, or atop the cell."""
+    starts = [node.lineno for node in code.tree.body]
+    for token in comment_tokens(code.source):
+        line, mark = token.start[0], _mark(token.string)
+        if mark is None:
+            continue
+        if not token.line[: token.start[1]].strip():  # a line of its own
+            if not starts or line < starts[0]:
+                code.mark = code.mark or mark
+                continue
+            line = min((start for start in starts if start > line), default=line)
+        code.marks[line] = mark
+    for node in ast.walk(code.tree):
+        found = magic(node)
+        if found is not None and isinstance(node, ast.Call):  # its comment is in its argument
+            mark = _mark(found[1])
+            if mark is not None:
+                code.marks[node.lineno] = mark
+
+
+def _mark(text: str) -> Mark | None:
+    found = _MARK.search(text)
+    if found is None:
+        return None
+    return "setup" if found[1] == "setup" else "ignore"
+
+
+def _translate(code: CellCode) -> None:
+    """Take out the magics that mean something else in a function, or nothing."""
+    lines = code.source.splitlines()
+    changed = False
+    for node in ast.walk(code.tree):
+        found = magic(node.value) if isinstance(node, ast.Expr) else None
+        if found is None or not isinstance(node, ast.Expr):
+            continue
+        instead = _instead(code, node.lineno, *found)
+        if instead is None:
+            continue
+        changed = True
+        first, last = node.lineno - 1, node.end_lineno or node.lineno
+        kept = instead or ("" if node in code.tree.body else "pass")
+        indent = lines[first][: node.col_offset] if kept else ""
+        lines[first:last] = [indent + kept, *[""] * (last - first - 1)]
+    if changed:
+        code.source = "\n".join(lines) + "\n"
+        code.tree = ast.parse(code.source)
+
+
+def _instead(code: CellCode, line: int, name: str, argument: str) -> str | None:
+    """Return the text that a magic becomes, empty for none; None when it has to stay."""
+    place, bare = code.place(line), name.lstrip("%")
+    if "ignore" in (code.mark, code.marks.get(line)):
+        code.notes.append(f"{place}: {shown((name, argument))} was left out, as it is marked")
+        return ""
+    if name in ("%env", "%set_env"):
+        code.environment += re.findall(r"^[^=\s]+", argument.strip())
+        return ""
+    pip = argument if name == "%pip" else ""
+    if name == "!" and _PIP.match(argument):
+        pip = argument[argument.index("pip") :].partition(" ")[2]
+    if pip.split()[:1] == ["install"]:
+        code.pip += _words(pip)[1:]
+        return ""
+    if name == "%time":
+        code.notes.append(f"{place}: %time was left out, its statement kept")
+        return argument
+    if name.startswith("%") and bare in _DROPPED | _INSPECTING:
+        what = f"%{bare}" if bare in _DROPPED else f"looking at {argument}"
+        code.notes.append(f"{place}: {what} was left out")
+        return ""
+    return "" if bare in _OURS else None
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text, comments=True)
+    except ValueError:
+        return text.split()
+
+
+def _silenced(code: CellCode) -> bool:
+    """Whether a semicolon ends the last expression, which IPython takes as: show no value."""
+    if not code.tree.body or not isinstance(code.tree.body[-1], ast.Expr):
+        return False
+    node = code.tree.body[-1]
+    line = code.source.encode().splitlines()[(node.end_lineno or node.lineno) - 1]
+    return line[node.end_col_offset :].lstrip().startswith(b";")
+
 
 Order = tuple[int, int]
 """(cell, statement), in the order of execution."""
 
 
 class Kind(Enum):
-    """How a statement can be had again elsewhere."""
+    """How the effect of a statement can be had elsewhere."""
 
     IMPORT = "import"
     DEFINITION = "definition"
@@ -52,13 +267,14 @@ class Statement:
     @property
     def span(self) -> tuple[int, int]:
         """Its first line in the source, that of the comments directly above it, and its last."""
-        lines = self.cell.source.splitlines()
-        others = [n for n in self.cell.tree.body if n is not self.node]
-        above = max((n.end_lineno or 0 for n in others if n.lineno < self.node.lineno), default=0)
-        first = _first_line(self.node)
+        lines, node = self.cell.source.splitlines(), self.node
+        others = [n for n in self.cell.tree.body if n is not node]
+        above = max((n.end_lineno or 0 for n in others if n.lineno < node.lineno), default=0)
+        decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+        first = min([node.lineno, *(one.lineno for one in decorators)])
         while first - 1 > above and lines[first - 2].lstrip().startswith("#"):
             first -= 1
-        return first, self.node.end_lineno or self.node.lineno
+        return first, node.end_lineno or node.lineno
 
     @property
     def text(self) -> str:
@@ -72,13 +288,7 @@ class Statement:
 
 
 def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statement]:
-    """Yield the statements of a cell; ignored ones are noted on the cell and left out.
-
-    Args:
-        code: The cell.
-        number: Its place in the order of execution.
-        lazy: Annotations are not evaluated, see `names`.
-    """
+    """Yield the statements of the cell with this number; ignored ones are noted and left out."""
     if code.mark == "ignore":
         code.notes.append(f"{code.label} was left out, as it is marked")
         return
@@ -87,7 +297,7 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
         if mark == "ignore":
             code.notes.append(f"{code.place(node.lineno)} was left out, as it is marked")
             continue
-        found = names.of_statement(node, lazy=lazy)
+        found = names.of_statements([node], lazy=lazy)
         kind = _kind(node)
         if found.perhaps and kind is Kind.DEFINITION:
             kind = Kind.LIVE  # what was before it may still count
@@ -97,14 +307,10 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
 
 
 def literals(node: ast.stmt) -> dict[str, ast.expr]:
-    """Return name -> value of an assignment of literals to plain names; empty if it is none."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            pass
-        case ast.AnnAssign(target=annotated, value=ast.expr() as value):
-            targets = [annotated]
-        case _:
-            return {}
+    """Return name -> value of an assignment of literals to plain names; else empty."""
+    targets, value = _assignment(node)
+    if value is None:
+        return {}
     found: dict[str, ast.expr] = {}
     for target in targets:
         match target, value:
@@ -120,9 +326,20 @@ def literals(node: ast.stmt) -> dict[str, ast.expr]:
     return found
 
 
+def _assignment(node: ast.stmt) -> tuple[list[ast.expr], ast.expr | None]:
+    """Return targets and value of an assignment; no value of any other statement."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            return targets, value
+        case ast.AnnAssign(target=target, value=value):
+            return [target], value
+        case _:
+            return [], None
+
+
 def is_literal(node: ast.expr) -> bool:
     """Whether an expression is made of constants alone."""
-    return _pure(node, with_names=False)
+    return all(isinstance(inner, _PURE) for inner in ast.walk(node))
 
 
 _PURE = (
@@ -130,43 +347,32 @@ _PURE = (
     ast.unaryop, ast.expr_context,
 )  # fmt: skip
 _NAMED = (
-    ast.Name, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue, ast.Subscript,
-    ast.Slice, ast.Starred, ast.boolop, ast.cmpop,
+    *_PURE, ast.Name, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue,
+    ast.Subscript, ast.Slice, ast.Starred, ast.boolop, ast.cmpop,
 )  # fmt: skip
 
 
-def _pure(node: ast.expr, *, with_names: bool) -> bool:
-    allowed = (*_PURE, *_NAMED) if with_names else _PURE
-    return all(
-        isinstance(inner, allowed) or (with_names and is_environ(inner)) for inner in ast.walk(node)
-    )
-
-
 def _kind(node: ast.stmt) -> Kind:
-    if any(celltext.magic(inner) for inner in ast.walk(node)):
+    if any(magic(inner) for inner in ast.walk(node)):
         return Kind.MAGIC
     match node:
         case ast.Import() | ast.ImportFrom():
             return Kind.IMPORT
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return Kind.DEFINITION
-        case ast.Assign(targets=targets, value=value):
-            return _assigned(node, targets, value)
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
-            return _assigned(node, [target], value)
         case ast.If() | ast.Try() if _guarded(node):
             return Kind.DEFINITION
-        case _:
-            return Kind.LIVE
-
-
-def _assigned(node: ast.stmt, targets: list[ast.expr], value: ast.expr) -> Kind:
+    targets, value = _assignment(node)
+    if value is None:
+        return Kind.LIVE
     if literals(node):
         return Kind.LITERAL
-    plain = all(isinstance(target, ast.Name) for target in targets)
-    if plain and isinstance(value, ast.Lambda):
+    if not all(isinstance(target, ast.Name) for target in targets):
+        return Kind.LIVE
+    if isinstance(value, ast.Lambda):
         return Kind.DEFINITION
-    return Kind.DERIVED if plain and _pure(value, with_names=True) else Kind.LIVE
+    derived = all(isinstance(inner, _NAMED) or is_environ(inner) for inner in ast.walk(value))
+    return Kind.DERIVED if derived else Kind.LIVE
 
 
 def _guarded(node: ast.stmt) -> bool:
@@ -183,8 +389,3 @@ def _guarded(node: ast.stmt) -> bool:
             return True
         case _:
             return _kind(node) in (Kind.IMPORT, Kind.DEFINITION, Kind.LITERAL)
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(one.lineno for one in decorators)])

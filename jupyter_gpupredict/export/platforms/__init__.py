@@ -1,1 +1,1 @@
-"""What runs the function: each one file, all alike; `registry` names them."""
+"""What runs the function: each is one file, with the rules that judge it; `registry` names them."""

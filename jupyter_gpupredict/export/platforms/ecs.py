@@ -1,51 +1,121 @@
-"""An Amazon ECS task definition, for RunTask: ECS has no time limit for a task."""
+"""Amazon ECS: a task definition for RunTask, and ECS's own sharing of a GPU through MPS.
+
+ECS has no time limit for a task, and sets both MPS variables itself.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export import pod, provenance
-from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
+from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.deployment import (
+    Capability,
+    Document,
+    ExportRequest,
+    Figures,
+    Hosting,
+    Json,
+    Plan,
+    SharePatch,
+    Sharing,
+    Workload,
+)
+from jupyter_gpupredict.export.findings import Manifest, Node, Report
+from jupyter_gpupredict.export.stamps import read_stamps, stamps
 
 CPU_UNITS = 1024
 """ECS counts a CPU as so many units."""
-NO_TAG = re.compile(r"[^\w .:/=+@-]")
+NOT_IN_TAG = re.compile(r"[^\w .:/=+@-]")
 """Signs that a tag's value may not hold."""
 
 
-class Ecs:
+def _check(found: Node, report: Report) -> None:
+    tags = [(str(one["key"].value), one["value"].value) for one in found["tags"]]
+    read_stamps(Node(dict(tags), "tags"), report)
+    keys = [key for key, _ in tags]
+    for key in sorted({key for key in keys if keys.count(key) > 1}):
+        report.add("ecs", found["tags"], f"{key} is given twice")
+    styles: set[str] = set()
+    containers = found["containerDefinitions"]
+    for container in containers:
+        mps = rules.check_environment(container, 1, report)
+        for need in container["resourceRequirements"]:
+            if need["type"].value == "GPU":
+                styles.add("shared" if "sharingStrategy" in need else "whole")
+            if "sharingStrategy" in need and mps:
+                report.add("mps-conflict", mps[0], "ECS sets both variables itself")
+            share = need.at("sharingStrategy.nvidiaMps")
+            if 1 <= (percent := share["maxComputePercent"].whole or 0) <= 100:
+                report.carry("sm", percent, need)
+            if memory := share["memory"].whole:
+                report.carry("mem", memory, need)
+    names = [str(container["name"].value) for container in containers]
+    if len(set(names)) < len(names):
+        report.add("name", containers, "one name is given twice")
+    if len(styles) > 1:
+        report.add("ecs", containers, "all containers with a GPU must be alike")
+    launch = {str(one.value) for one in found["requiresCompatibilities"]}
+    wrong = {"FARGATE"} | ({"EXTERNAL"} if "shared" in styles else set())
+    if styles and (not launch or launch & wrong):
+        message = "must be EC2 or MANAGED_INSTANCES: elsewhere no GPU is shared"
+        report.add("ecs", found["requiresCompatibilities"], message)
+
+
+class Ecs(Workload):
     """`deploy/ecs-task.json`."""
 
     carries = frozenset({Capability.ECS_FIELDS})
-    switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_GPU})
-    max_run_s = None
+    restricts = pod.ONE_GPU
+    sharing = "ecs-mps"
+    refuses = (("*", "ECS divides a GPU by fields of its own"),)
+    hosting = Hosting(
+        "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json"
+    )
+    manifests = (
+        Manifest(schema="ecs-task", check=_check, only=lambda one: "containerDefinitions" in one),
+    )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the task definition; the stamps are tags."""
+        figures, patch = plan.figures, plan.patch
         container: dict[str, Json] = {
             "name": "train",
-            "image": image(figures, request),
+            "image": plan.image,
             "essential": True,
             "command": list(pod.RUN),
             "cpu": int(CPU_UNITS * (figures.cpu_count or pod.SAFE_CPUS)),
             "memory": figures.host_memory_mib or pod.SAFE_MEMORY_MIB,
             **patch.container,
         }
-        stamps = provenance.stamps(figures, patch)
         task: dict[str, Json] = {
             "family": figures.name,
             "requiresCompatibilities": ["EC2"],  # Fargate has no GPU, EXTERNAL no sharing
             "networkMode": "awsvpc",
             "containerDefinitions": [container],
             "tags": [
-                {"key": key, "value": NO_TAG.sub("_", value)[:256]} for key, value in stamps.items()
+                {"key": key, "value": NOT_IN_TAG.sub("_", value)[:256]}
+                for key, value in stamps(figures, patch).items()
             ],
         }
         return (Document("deploy/ecs-task.json", task),)
+
+
+class EcsMps(Sharing):
+    """One part of one GPU; the percentage is a limit, not a reservation."""
+
+    needs = frozenset({Capability.ECS_FIELDS})
+    restricts = pod.OWN_LIMITS
+    expresses = pod.SM_SHARE
+    refuses = "the fields are those of an ECS task definition"
+
+    def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
+        """Return the container's GPU requirement."""
+        share: dict[str, Json] = {"memory": figures.memory_mib}
+        if figures.sm_percent is not None:
+            share["maxComputePercent"] = figures.sm_percent
+        requirement: Json = {"type": "GPU", "sharingStrategy": {"nvidiaMps": share}}
+        return SharePatch(
+            "sm_share",
+            container={"resourceRequirements": [requirement]},
+            comments=pod.open_share(figures, "sm_share"),
+        )

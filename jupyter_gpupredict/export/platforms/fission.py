@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from jupyter_gpupredict.export import pod, provenance
-from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
+from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.deployment import Document, Json, Plan, Workload
+from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 
 NAMESPACE = "default"
 
 
-class Fission:
+def _check(found: Node, report: Report) -> None:
+    spec, strategy = found["spec"], found.at("spec.InvokeStrategy.ExecutionStrategy")
+    executor = strategy["ExecutorType"].value or "poolmgr"
+    own = Pod(Node({}, spec.path), containers=(spec,))
+    if executor == "poolmgr" and (own.uses_gpu or "env" in spec or "envFrom" in spec):
+        message = "poolmgr's pods are generic: GPU and env are dropped"
+        report.add("fission", strategy, message)
+    rules.check_order("fission", strategy, "MinScale", "MaxScale", report)
+    timeout = spec["functionTimeout"]
+    report.limit(timeout.whole if timeout.value is not None else 60, timeout)
+    rules.check_pod(Pod(spec["podspec"]) if executor == "container" else own, report)
+
+
+class Fission(Workload):
     """`deploy/fission.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
+    carries = pod.FUNCTION
+    restricts = pod.ONE_GPU | pod.ONE_RANK
+    refuses = (
+        (
+            "*",
+            "Fission's admission refuses host IPC and host paths, and newdeploy ignores the "
+            "function's pod spec",
+        ),
     )
-    switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s = None
+    manifests = (
+        Manifest("fission.io/v1", "Function", "fission-function", _check),
+        Manifest("fission.io/v1", "Environment", "fission-environment", stamped=False),
+    )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return environment and function; the generic pods of poolmgr would drop GPU and env."""
+        figures, patch = plan.figures, plan.patch
         name = figures.name
         environment: dict[str, Json] = {
             "apiVersion": "fission.io/v1",
             "kind": "Environment",
             "metadata": {"name": f"{name}-env", "namespace": NAMESPACE},
-            "spec": {
-                "version": 3,
-                "poolsize": 1,
-                "runtime": {"image": image(figures, request)},
-            },
+            "spec": {"version": 3, "poolsize": 1, "runtime": {"image": plan.image}},
         }
         spec: dict[str, Json] = {
             "environment": {"name": f"{name}-env", "namespace": NAMESPACE},
@@ -65,26 +71,17 @@ class Fission:
                 },
             },
         }
+        comments = (
+            *pod.notes(plan, default_limit="Fission ends a call after 60 s by default."),
+            f"Upload the code first: fission package create --name {name}-pkg ...",
+        )
         if patch.env:
             spec["env"] = pod.variables(patch)
-        spec["resources"] = pod.resources(figures, patch)
-        function: dict[str, Json] = {
-            "apiVersion": "fission.io/v1",
-            "kind": "Function",
-            "metadata": pod.metadata(
-                figures, patch, provenance.stamps(figures, patch), namespace=NAMESPACE
-            ),
-            "spec": spec,
-        }
-        comments = [
-            *pod.notes(
-                figures, request, patch, default_limit="Fission ends a call after 60 s by default."
-            ),
-            f"Upload the code first: fission package create --name {name}-pkg ...",
-        ]
-        if patch.env:
-            comments.append("Fission of older versions does not know a function's env.")
+            comments = (*comments, "Fission of older versions does not know a function's env.")
+        spec["resources"] = pod.resources(plan)
+        type_ = ("fission.io/v1", "Function")
+        function = pod.workload(type_, plan, spec, namespace=NAMESPACE)
         return (
-            Document("deploy/fission.yaml", function, tuple(comments), before=(environment,)),
+            Document("deploy/fission.yaml", function, comments, before=(environment,)),
             *patch.companions,
         )

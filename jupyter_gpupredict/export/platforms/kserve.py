@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
 
-from jupyter_gpupredict.export import compatibility, pod, provenance
-from jupyter_gpupredict.export.deployment import Capability, Document, Restriction
+from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.deployment import Document, Hosting, Json, Plan, Workload
+from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
+RESPONSE_S = 300
+"""What ends a request when no limit is given."""
+MODE = "serving.kserve.io/deploymentMode"
 
 
-class KServe:
+def _check(found: Node, report: Report) -> None:
+    """Check the predictor as the revision that it becomes, unless KServe deploys it itself."""
+    predictor = found.at("spec.predictor")
+    inner, timeout = Pod(predictor, found["metadata"]), predictor["timeout"]
+    rules.check_order("kserve", predictor, "minReplicas", "maxReplicas", report)
+    if inner.annotations[MODE].value in ("RawDeployment", "Standard"):
+        report.limit(timeout.whole, timeout)
+    else:
+        rules.check_request_limit(timeout, RESPONSE_S, report)
+        rules.check_features(inner, report)
+    rules.check_concurrency(inner, "maxReplicas" in predictor, "maxReplicas", report)
+    rules.check_pod(inner, report)
+
+
+class KServe(Workload):
     """`deploy/kserve.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.POD_ANNOTATION,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
+    carries = pod.REVISION
+    switchable = pod.FEATURES
+    restricts = pod.ONE_GPU | pod.ONE_RANK
+    max_run_s = rules.KNATIVE_CAP_S  # the predictor becomes a Knative revision
+    refuses = (
+        ("dra", "a KServe predictor becomes a Knative Service, which has no resource claims"),
     )
-    switchable = frozenset(compatibility.FEATURES)
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s: int | None = 600
-    """The predictor becomes a Knative revision, with Knative's limit."""
+    hosting = Hosting(adapters=("serve",), serves=True)
+    manifests = (Manifest("serving.kserve.io/v1beta1", "InferenceService", "kserve", _check),)
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return the service; KServe hands its annotations and labels on to the pod."""
-        carries = compatibility.carried(self, request.knative_features)
+        figures, patch = plan.figures, plan.patch
         predictor: dict[str, Json] = {"minReplicas": 0, "maxReplicas": 1}
         if figures.timeout_s is not None:
             predictor["timeout"] = figures.timeout_s
         predictor["containerConcurrency"] = 1
-        predictor |= pod.fields(patch, carries)
+        predictor |= pod.revision_fields(plan)
         predictor["containers"] = [
-            pod.container(
-                figures, request, patch, name="kserve-container", command=pod.SERVE, port=pod.PORT
-            )
+            pod.container(plan, name="kserve-container", command=pod.SERVE, port=pod.PORT)
         ]
-        stamps = {**dict(patch.annotations), **provenance.stamps(figures, patch)}
-        metadata = pod.metadata(figures, patch, stamps)
-        if patch.labels:
-            metadata["labels"] = dict(patch.labels)
-        service: dict[str, Json] = {
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
-            "metadata": metadata,
-            "spec": {"predictor": predictor},
-        }
-        comments = pod.notes(
-            figures, request, patch, default_limit="KServe ends a request after 300 s by default."
+        passed = dataclasses.replace(patch, object_annotations=patch.annotations)
+        service = pod.workload(
+            ("serving.kserve.io/v1beta1", "InferenceService"),
+            dataclasses.replace(plan, patch=passed),
+            {"predictor": predictor},
+            labels=dict(patch.labels),
         )
+        comments = pod.notes(plan, default_limit="KServe ends a request after 300 s by default.")
         return (Document("deploy/kserve.yaml", service, comments), *patch.companions)

@@ -2,72 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.deployment import Capability, Document, Hosting, Json, Plan, Workload
+from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
+from jupyter_gpupredict.export.shapes import seconds
 
-from jupyter_gpupredict.export import pod, provenance
-from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
-
+API, KIND = "nuclio.io/v1beta1", "NuclioFunction"
 POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations")
 
 
-class Nuclio:
+def _check(found: Node, report: Report) -> None:
+    """Check a function, for nuctl or for kubectl."""
+    spec = found["spec"]
+    rules.check_order("nuclio", spec, "minReplicas", "maxReplicas", report)
+    report.limit(seconds(spec["eventTimeout"].value), spec["eventTimeout"])
+    volumes = {
+        key: [one[key].value for one in spec["volumes"]] for key in ("volume", "volumeMount")
+    }
+    container = {**spec.table, "volumeMounts": volumes["volumeMount"]}
+    whole_pod = {**spec.table, "volumes": volumes["volume"]}
+    containers = (Node(container, spec.path),)
+    inner = Pod(Node(whole_pod, spec.path), found["metadata"], containers)
+    if inner.uses_gpu:
+        strategy = spec["deploymentStrategy"]
+        if pod.GPU not in inner.limits and strategy["type"].value != "Recreate":
+            message = "without type Recreate a redeploy waits for a second share"
+            report.warn("nuclio-gpu", strategy, message)
+        for _, trigger in spec["triggers"].pairs():
+            if (trigger["numWorkers"].whole or trigger["maxWorkers"].whole or 1) > 1:
+                message = "several workers are several CUDA processes on one share"
+                report.warn("nuclio-gpu", trigger, message)
+    rules.check_pod(inner, report)
+
+
+class Nuclio(Workload):
     """`function.yaml` beside the code and `deploy/nuclio.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.NODE_SELECTOR,
-            Capability.TOLERATIONS,
-            Capability.HOST_IPC,
-            Capability.HOST_PATH,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
+    carries = pod.FUNCTION | {
+        Capability.NODE_SELECTOR,
+        Capability.TOLERATIONS,
+        Capability.HOST_IPC,
+        Capability.HOST_PATH,
+    }
+    restricts = pod.ONE_RANK
+    refuses = (
+        ("dra", "Nuclio's function spec has no resource claims"),
+        ("kai", "Nuclio's function spec has no scheduler name"),
+        ("volcano", "Nuclio's function spec has no scheduler name"),
     )
-    switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_RANK})
-    max_run_s = None
+    hosting = Hosting("nuctl deploy -f function.yaml --path .")
+    manifests = (
+        Manifest(
+            schema="nuclio",
+            check=_check,
+            only=lambda one: str(one["apiVersion"].value).startswith("nuclio.io/"),
+        ),
+    )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return both forms of the function.
 
         The controller ignores an object whose status is empty and never builds, so the kubectl
         form names an image and a state.
         """
-        comments = list(pod.notes(figures, request, patch))
+        patch = plan.patch
+        comments = pod.notes(plan)
         if "runtimeClassName" in patch.pod:
-            comments.append("Nuclio has no runtime class: nvidia must be the node's default one.")
+            said = "Nuclio has no runtime class: nvidia must be the node's default one."
+            comments = (*comments, said)
         build: dict[str, Json] = {
             "baseImage": f"python:{pod.python_version()}-slim",
             "commands": ["pip install -r /opt/nuclio/requirements.txt"],
         }
-        ready: dict[str, Json] = {"image": image(figures, request)}
+        spec, labels = self._spec(plan), {"nuclio.io/project-name": "default"}
+        built, ready = (
+            pod.workload((API, KIND), plan, {**spec, **source}, labels=labels)
+            for source in ({"build": build}, {"image": plan.image})
+        )
+        ready["status"] = {"state": "waitingForResourceConfiguration"}
+        said = "nuctl deploy -f function.yaml --path ."
         return (
-            Document(
-                "function.yaml",
-                self._function(figures, patch, {"build": build}),
-                (*comments, "nuctl deploy -f function.yaml --path ."),
-            ),
-            Document(
-                "deploy/nuclio.yaml",
-                {
-                    **self._function(figures, patch, ready),
-                    "status": {"state": "waitingForResourceConfiguration"},
-                },
-                tuple(comments),
-            ),
+            Document("function.yaml", built, (*comments, said)),
+            Document("deploy/nuclio.yaml", ready, comments),
             *patch.companions,
         )
 
-    def _function(
-        self, figures: Figures, patch: SharePatch, source: dict[str, Json]
-    ) -> dict[str, Json]:
+    def _spec(self, plan: Plan) -> dict[str, Json]:
+        figures, patch = plan.figures, plan.patch
         spec: dict[str, Json] = {
             "runtime": f"python:{pod.python_version()}",
             "handler": "handler:handler",
@@ -79,7 +100,7 @@ class Nuclio:
         if patch.env:
             spec["env"] = pod.variables(patch)
         spec["envFrom"] = pod.secrets(figures)
-        spec["resources"] = pod.resources(figures, patch)
+        spec["resources"] = pod.resources(plan)
         fields = pod.fields(patch, self.carries)
         spec |= {key: fields[key] for key in POD_FIELDS if key in fields}
         volumes, mounts = fields.get("volumes"), patch.container.get("volumeMounts")
@@ -94,14 +115,4 @@ class Nuclio:
         spec["triggers"] = {
             "http": {"kind": "http", "numWorkers": 1, "workerAvailabilityTimeoutMilliseconds": 0}
         }
-        return {
-            "apiVersion": "nuclio.io/v1beta1",
-            "kind": "NuclioFunction",
-            "metadata": pod.metadata(
-                figures,
-                patch,
-                provenance.stamps(figures, patch),
-                labels={"nuclio.io/project-name": "default"},
-            ),
-            "spec": {**spec, **source},
-        }
+        return spec

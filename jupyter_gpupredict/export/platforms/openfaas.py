@@ -3,90 +3,126 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export import limits, pod, provenance
-from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, image
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, SharePatch
+from jupyter_gpupredict.export import pod, rules
+from jupyter_gpupredict.export.deployment import (
+    Capability,
+    Document,
+    Figures,
+    Hosting,
+    Json,
+    Plan,
+    SharePatch,
+    Workload,
+)
+from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report, limits
+from jupyter_gpupredict.export.shapes import seconds
+from jupyter_gpupredict.export.stamps import read_stamps, stamps
 
 PROFILE = "com.openfaas.profile"
+TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
+"""They go together: the shortest ends the call."""
 
 
-class OpenFaas:
+def _check_function(found: Node, report: Report) -> None:
+    spec, profiles = found["spec"], report.named("Profile")
+    if spec["name"].value != found.at("metadata.name").value:
+        report.add("openfaas", spec["name"], "is not the object's name")
+    _check_one(spec, report)
+    profile = spec["annotations"][PROFILE].value
+    if not profiles:
+        report.carried |= report.informed  # the profile that limits is in another file
+    elif profile is not None and profile not in profiles:
+        report.add("openfaas", spec["annotations"], f"this file has no profile {profile!r}")
+
+
+def _check_profile(found: Node, report: Report) -> None:
+    spec = found["spec"]
+    inner = Pod(spec, containers=(spec,))
+    if not inner.uses_gpu:
+        report.add("openfaas", limits(spec), "the profile holds no GPU")
+    rules.check_pod(inner, report)
+
+
+def _check_stack(found: Node, report: Report) -> None:
+    for _, function in found["functions"].pairs():
+        read_stamps(function["annotations"], report)
+    for _, function in found["functions"].pairs():
+        _check_one(function, report)
+    report.carried |= report.informed
+
+
+def _check_one(spec: Node, report: Report) -> None:
+    mps = rules.check_environment(spec, 1, report)
+    informed = any(str(name).startswith("GPUPREDICT_") for name in spec["environment"].table)
+    needed = mps or informed or report.named("Profile")
+    if needed and not spec["annotations"][PROFILE].value:
+        report.add("openfaas", spec["annotations"], f"a share needs {PROFILE}")
+    for key in TIMEOUTS:
+        report.limit(seconds(spec["environment"][key].value), spec["environment"][key])
+
+
+class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
-    carries = frozenset(
-        {
-            Capability.ENV,
-            Capability.EXTENDED_RESOURCE,
-            Capability.RUNTIME_CLASS,
-            Capability.TOLERATIONS,
-            Capability.COMPANION,
-            Capability.TIME_LIMIT,
-        }
+    carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
+    restricts = pod.ONE_GPU | pod.ONE_RANK
+    refuses = (
+        (
+            "*",
+            "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings",
+        ),
     )
-    switchable: frozenset[Capability] = frozenset()
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.ONE_RANK})
-    max_run_s = None
+    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",))
+    manifests = (
+        Manifest("openfaas.com/v1", "Function", "openfaas-function", _check_function),
+        Manifest("openfaas.com/v1", "Profile", "openfaas-profile", _check_profile, stamped=False),
+        Manifest(
+            schema="openfaas-stack",
+            check=_check_stack,
+            only=lambda one: one.at("provider.name").value == "openfaas",
+        ),
+    )
 
-    def render(
-        self, figures: Figures, request: ExportRequest, patch: SharePatch
-    ) -> tuple[Document, ...]:
+    def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return both forms; a function's own limits know memory and CPU alone."""
+        figures, patch = plan.figures, plan.patch
         name, profile = figures.name, f"{figures.name}-gpu"
         environment: dict[str, Json] = {**dict(_variables(figures, patch))}
         if figures.timeout_s is not None:
-            wait = pod.duration(figures.timeout_s)
-            environment |= {f"{what}_timeout": wait for what in ("exec", "read", "write")}
-        stamps: dict[str, Json] = {**provenance.stamps(figures, patch)}
-        common: dict[str, Json] = {
-            "image": image(figures, request),
-            "environment": environment,
-        }
+            environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
+        common: dict[str, Json] = {"image": plan.image, "environment": environment}
         size: dict[str, Json] = {"memory": pod.memory(figures), "cpu": pod.cpus(figures)}
-        function: dict[str, Json] = {
-            "apiVersion": "openfaas.com/v1",
-            "kind": "Function",
-            "metadata": pod.metadata(
-                figures, patch, provenance.stamps(figures, patch), namespace="openfaas-fn"
-            ),
-            "spec": {
-                "name": name,
-                **common,
-                "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
-                "annotations": {PROFILE: profile},
-                "limits": size,
-            },
+        spec: dict[str, Json] = {
+            "name": name,
+            **common,
+            "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
+            "annotations": {PROFILE: profile},
+            "limits": size,
+        }
+        type_ = ("openfaas.com/v1", "Function")
+        function = pod.workload(type_, plan, spec, namespace="openfaas-fn")
+        stacked: dict[str, Json] = {
+            "lang": "python3-http-debian",
+            "handler": "./function",
+            **common,
+            "annotations": {PROFILE: profile, **stamps(figures, patch)},
+            "limits": size,
         }
         stack: dict[str, Json] = {
             "version": "1.0",
             "provider": {"name": "openfaas"},
-            "functions": {
-                name: {
-                    "lang": "python3-http-debian",
-                    "handler": "./function",
-                    **common,
-                    "annotations": {PROFILE: profile, **stamps},
-                    "limits": size,
-                }
-            },
+            "functions": {name: stacked},
         }
         comments = (
-            *pod.notes(figures, request, patch),
+            *pod.notes(plan),
             "Profiles and scaling to zero are features of OpenFaaS's paid editions.",
         )
+        before = (_profile(profile, patch, self.carries),)
+        after = (*comments, "Apply the profile in openfaas.yaml first.")
         return (
-            Document(
-                "deploy/openfaas.yaml",
-                function,
-                comments,
-                before=(_profile(profile, patch, self.carries),),
-            ),
-            Document(
-                "deploy/stack.yaml", stack, (*comments, "Apply the profile in openfaas.yaml first.")
-            ),
+            Document("deploy/openfaas.yaml", function, comments, before=before),
+            Document("deploy/stack.yaml", stack, after),
             *patch.companions,
         )
 
@@ -108,10 +144,9 @@ def _profile(name: str, patch: SharePatch, carries: frozenset[Capability]) -> di
 
 
 def _variables(figures: Figures, patch: SharePatch) -> tuple[tuple[str, str], ...]:
-    """Return the environment; where the profile alone limits, the function is told the figures."""
+    """Return the environment; where the profile alone limits, the figures inform the function."""
     if patch.basis != "time_share":
         return patch.env
-    told = figures
     if figures.time_percent is not None:
-        told = dataclasses.replace(figures, sm_percent=None)  # not applied, so not told
-    return limits.information(told) + patch.env
+        figures = dataclasses.replace(figures, sm_percent=None)  # the share that is not applied
+    return pod.information(figures) + patch.env

@@ -1,1 +1,1 @@
-"""How the GPU is divided: each one file, all alike; `registry` names them."""
+"""How the GPU is divided: each is one file, with the rules that judge it; `registry` names them."""

@@ -2,38 +2,86 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.export import limits
-from jupyter_gpupredict.export.deployment import Capability, Document, Restriction, SharePatch
-from jupyter_gpupredict.export.documents import yaml_text
-from jupyter_gpupredict.export.provenance import PREFIX
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.deployment import (
+    Capability,
+    Document,
+    ExportRequest,
+    Figures,
+    Json,
+    Restriction,
+    SharePatch,
+    Sharing,
+)
+from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
+from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
+from jupyter_gpupredict.export.shapes import check_shape
+from jupyter_gpupredict.export.stamps import PREFIX
 
 PATH = "deploy/device-plugin-configmap.yaml"
+RULE = "device-plugin"
+SHARED_GPU = pod.SHARED_GPU
 
 
-class DevicePlugin:
+def _check_config_map(found: Node, report: Report) -> None:
+    """Check a ConfigMap that holds configurations of the device plugin."""
+    configs = [one for _, one in found["data"].pairs() if "sharing:" in str(one.value)]
+    if report.stamps and not configs:
+        report.add(RULE, found["data"], "the stamped figures are in no configuration")
+    for text in configs:
+        try:
+            parsed = parse_yaml(str(text.value))
+        except ValueError as error:
+            report.add(RULE, text, f"cannot be read as YAML: {error}")
+            continue
+        if len(parsed) == 1 and isinstance(parsed[0], dict):
+            check_shape("device-plugin", Node(parsed[0], text.path), report)
+            _check_replicas(Node(parsed[0], text.path), report)
+        else:
+            report.add(RULE, text, "must be one mapping")
+
+
+def _check_replicas(config: Node, report: Report) -> None:
+    """Check that a replica holds the share."""
+    names = ("sm-percent", "memory-mib", "gpu-total-mib")
+    share, memory, total = (Node(report.stamps.get(name)).whole for name in names)
+    for resource in config.at("sharing.mps.resources"):
+        count = resource["replicas"].whole
+        if count and share and 100 // count < share:
+            message = f"{count} replicas get {100 // count} % each, below {share} %"
+            report.add(RULE, config, message)
+        elif count and total and memory and total // count < memory:
+            message = f"{count} replicas get {total // count} MiB each, below {memory} MiB"
+            report.add(RULE, config, message)
+
+
+class DevicePlugin(Sharing):
     """One `nvidia.com/gpu.shared`; the plugin brings pipe directory and /dev/shm.
 
     Every client gets an equal part of the GPU, and the two variables tighten it.
     """
 
     needs = frozenset({Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION})
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.NO_MIG})
-    expresses = frozenset({"sm_pct", "memory_mib"})
+    restricts = pod.ONE_GPU | {Restriction.NO_MIG}
+    expresses = pod.SM_SHARE
+    resources = (SHARED_GPU,)
+    as_root = True
+    manifests = (
+        Manifest("v1", "ConfigMap", "configmap", _check_config_map, stamped=False),
+        Manifest(
+            schema="device-plugin",
+            check=_check_replicas,
+            only=lambda one: (
+                one["version"].value == "v1" and "sharing" in one and "kind" not in one
+            ),
+            stamped=False,
+        ),
+    )
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return limit and environment, and the administrator's companion where it makes sense."""
-        pod: dict[str, Json] = {}
-        if request.node_selector:
-            pod["nodeSelector"] = dict(request.node_selector)
-        pod["tolerations"] = [
-            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-        ]
+        tolerated: Json = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
         count = rounding.replicas(figures.sm_percent, figures.memory_mib, figures.gpu_total_mib)
         companions: tuple[Document, ...] = ()
         if count is None:
@@ -52,24 +100,21 @@ class DevicePlugin:
             companions = (_companion(figures, count),)
         return SharePatch(
             "sm_share",
-            limits.mps_env(figures),
-            limits=(("nvidia.com/gpu.shared", 1),),
-            pod=pod,
+            pod.mps_env(figures),
+            limits=((SHARED_GPU, 1),),
+            pod={**pod.selected(request), "tolerations": [tolerated]},
             companions=companions,
-            comments=(*limits.open_share(figures, "sm_share"), said),
+            comments=(*pod.open_share(figures, "sm_share"), said),
         )
+
+    def judge(self, pod: Pod, report: Report) -> None:
+        """See whether the plugin brings the way to its daemon."""
+        pod.routed |= SHARED_GPU in pod.limits
 
 
 def _companion(figures: Figures, count: int) -> Document:
-    sharing: dict[str, Json] = {
-        "version": "v1",
-        "sharing": {
-            "mps": {
-                "renameByDefault": True,
-                "resources": [{"name": "nvidia.com/gpu", "replicas": count}],
-            }
-        },
-    }
+    resource: Json = {"name": "nvidia.com/gpu", "replicas": count}
+    sharing: Json = {"mps": {"renameByDefault": True, "resources": [resource]}}
     inputs = (
         ("sm-percent", figures.sm_percent),
         ("memory-mib", figures.memory_mib),
@@ -83,6 +128,6 @@ def _companion(figures: Figures, count: int) -> Document:
             "namespace": "gpu-operator",
             "annotations": {PREFIX + key: str(value) for key, value in inputs if value is not None},
         },
-        "data": {f"mps-{count}": yaml_text(sharing)},
+        "data": {f"mps-{count}": yaml_text({"version": "v1", "sharing": sharing})},
     }
     return Document(PATH, content, ("For the cluster's administrator: equal parts of each GPU.",))

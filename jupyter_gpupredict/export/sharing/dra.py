@@ -2,24 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.deployment import (
+    Capability,
+    ExportRequest,
+    Figures,
+    Json,
+    SharePatch,
+    Sharing,
+)
+from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
+from jupyter_gpupredict.export.shapes import MIB, check_shape, quantity
 
-from jupyter_gpupredict.export import limits
-from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
-
+API, KIND = "resource.k8s.io/v1", "ResourceClaimTemplate"
 DRIVER = "gpu.nvidia.com"
 CLAIM = "gpu"
 
 
-class Dra:
+def _devices(found: Node) -> Node:
+    """Return the devices of a claim or its template."""
+    spec = found["spec"]["spec"] if found["kind"].value == KIND else found["spec"]
+    return spec["devices"]
+
+
+def _requests(found: Node) -> list[str]:
+    return [str(one["name"].value) for one in _devices(found)["requests"]]
+
+
+def _check(found: Node, report: Report) -> None:
+    """Check a resource claim or its template, with the driver's own parameters."""
+    devices, names = _devices(found), _requests(found)
+    if len(set(names)) < len(names):
+        report.add("dra", devices, "one request is given twice")
+    configured: list[str] = []
+    for config in devices["config"]:
+        for one in [str(one.value) for one in config["requests"]] or names:
+            if one not in names:
+                report.add("dra", config, f"{one!r} is not a request of this claim")
+            if one in configured:
+                report.add("dra", config, f"{one!r} is configured twice")
+            configured.append(one)
+        if config.at("opaque.driver").value == DRIVER:
+            _check_parameters(config.at("opaque.parameters"), report)
+
+
+def _check_parameters(parameters: Node, report: Report) -> None:
+    check_shape("dra-gpu-config", parameters, report)
+    settings = parameters.at("sharing.mpsConfig")
+    if 1 <= (percent := settings["defaultActiveThreadPercentage"].whole or 0) <= 100:
+        report.carry("sm", percent, settings)
+    sizes = [settings["defaultPinnedDeviceMemoryLimit"].value]
+    sizes += settings["defaultPerDevicePinnedMemoryLimit"].table.values()
+    for size in (one for one in sizes if one is not None):
+        amount = quantity(size)
+        if amount is None or amount < MIB:
+            report.add("dra", settings, f"{size!r} is not a quantity of at least 1Mi")
+        else:
+            report.carry("mem", amount // MIB, settings)  # the driver drops the rest
+
+
+class Dra(Sharing):
     """A ResourceClaimTemplate in front of the workload (Kubernetes 1.34 or newer)."""
 
     needs = frozenset({Capability.RESOURCE_CLAIM})
-    restricts: frozenset[Restriction] = frozenset()
-    expresses = frozenset({"sm_pct", "memory_mib"})
+    expresses = pod.SM_SHARE
+    manifests = (
+        Manifest(API, KIND, "resourceclaimtemplate", _check, stamped=False),
+        Manifest(API, "ResourceClaim", "resourceclaim", _check, stamped=False),
+    )
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return the claim and the fields that use it."""
@@ -39,37 +89,51 @@ class Dra:
             "kind": "GpuConfig",
             "sharing": sharing,
         }
+        config: Json = {"requests": [CLAIM], "opaque": {"driver": DRIVER, "parameters": parameters}}
+        devices: Json = {"requests": [{"name": CLAIM, "exactly": exactly}], "config": [config]}
+        name = f"{figures.name}-gpu"
         template: dict[str, Json] = {
-            "apiVersion": "resource.k8s.io/v1",
-            "kind": "ResourceClaimTemplate",
-            "metadata": {"name": f"{figures.name}-gpu"},
-            "spec": {
-                "spec": {
-                    "devices": {
-                        "requests": [{"name": CLAIM, "exactly": exactly}],
-                        "config": [
-                            {
-                                "requests": [CLAIM],
-                                "opaque": {"driver": DRIVER, "parameters": parameters},
-                            }
-                        ],
-                    }
-                }
-            },
+            "apiVersion": API,
+            "kind": KIND,
+            "metadata": {"name": name},
+            "spec": {"spec": {"devices": devices}},
         }
-        pod: dict[str, Json] = {}
-        if request.node_selector:
-            pod["nodeSelector"] = dict(request.node_selector)
-        pod["resourceClaims"] = [
-            {"name": CLAIM, "resourceClaimTemplateName": f"{figures.name}-gpu"}
-        ]
+        claims: Json = [{"name": CLAIM, "resourceClaimTemplateName": name}]
         return SharePatch(
             "sm_share",
-            pod=pod,
+            pod={**pod.selected(request), "resourceClaims": claims},
             claims=(CLAIM,),
             before=(template,),
             comments=(
-                *limits.open_share(figures, "sm_share"),
+                *pod.open_share(figures, "sm_share"),
                 "The driver's feature gate MPSSupport must be on; it is alpha and off by default.",
             ),
         )
+
+    def judge(self, pod: Pod, report: Report) -> None:
+        """Check that claims and requests name one another."""
+        here, claims = report.named("ResourceClaim", KIND), pod.spec["resourceClaims"]
+        known: dict[str, list[str]] = {}
+        for claim in claims:
+            pod.routed, own = True, str(claim["name"].value)
+            fields = ("resourceClaimName", "resourceClaimTemplateName")
+            names = [str(claim[field].value) for field in fields if field in claim]
+            if len(names) != 1:
+                report.add("dra", claim, "one of claim and claim template is needed")
+            if own in known:
+                report.add("dra", claim, f"{own!r} is given twice")
+            known[own] = _requests(here.get(names[0], Node())) if names else []
+            if names and here and names[0] not in here:
+                report.add("dra", claim, f"this file has no claim {names[0]!r}")
+        used = set()
+        for one in (one for container in pod for one in container["resources"]["claims"]):
+            name, request = str(one["name"].value), one["request"].value
+            if name in used:
+                report.add("dra", one, f"{name!r} is used twice")
+            used.add(name)
+            if name not in known:
+                report.add("dra", one, f"{name!r} is not a claim of this pod")
+            elif request is not None and request not in (known[name] or [request]):
+                report.add("dra", one, f"{request!r} is not a request of that claim")
+        for name in sorted(set(known) - used):
+            report.warn("dra", claims, f"no container uses {name!r}")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.core.errors import Unrepresentable
-from jupyter_gpupredict.export import limits
-from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
-
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json
+from jupyter_gpupredict.export import pod
+from jupyter_gpupredict.export.deployment import (
+    Capability,
+    ExportRequest,
+    Figures,
+    Restriction,
+    SharePatch,
+    Sharing,
+)
+from jupyter_gpupredict.export.findings import Node, Pod, Report, variables
+from jupyter_gpupredict.export.shapes import check_shape
 
 STRATEGY = "cloud.google.com/gke-gpu-sharing-strategy"
 CLIENTS = "cloud.google.com/gke-max-shared-clients-per-gpu"
 FEWEST_CLIENTS = 2
+GPU, PERCENTAGE = pod.GPU, pod.PERCENTAGE
 
 
-class Gke:
+class Gke(Sharing):
     """Selects a node pool; GKE sets both limits to equal parts and the variables tighten them."""
 
     needs = frozenset(
@@ -28,8 +33,9 @@ class Gke:
             Capability.HOST_IPC,
         }
     )
-    restricts = frozenset({Restriction.ONE_GPU, Restriction.NO_MIG})
-    expresses = frozenset({"sm_pct", "memory_mib"})
+    restricts = pod.ONE_GPU | {Restriction.NO_MIG}
+    expresses = pod.SM_SHARE
+    resources = (GPU,)
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return node selectors, one GPU and the environment.
@@ -38,21 +44,38 @@ class Gke:
             Unrepresentable: Two such functions do not fit on one GPU.
         """
         count = rounding.replicas(figures.sm_percent, figures.memory_mib, figures.gpu_total_mib)
-        comments = [*limits.open_share(figures, "sm_share")]
+        comments = pod.open_share(figures, "sm_share")
         if count is None:
             count = FEWEST_CLIENTS
-            comments.append("How many clients fit on a GPU is not known: two are asked for.")
+            said = "How many clients fit on a GPU is not known: two are asked for."
+            comments = (*comments, said)
         if count < FEWEST_CLIENTS:
             raise Unrepresentable(
                 "gke divides a GPU into two equal parts at least, and this function needs more",
                 "job with dra or mps gives one function more than a half",
             )
-        selector: dict[str, Json] = dict(request.node_selector)
-        selector |= {STRATEGY: "mps", CLIENTS: str(count)}
+        selector = dict(request.node_selector) | {STRATEGY: "mps", CLIENTS: str(count)}
         return SharePatch(
             "sm_share",
-            limits.mps_env(figures),  # never above GKE's own part: whichever wins, it holds
-            limits=(("nvidia.com/gpu", 1),),
-            pod={"hostIPC": True, "nodeSelector": selector},
-            comments=tuple(comments),
+            pod.mps_env(figures),  # never above GKE's own part: whichever wins, it holds
+            limits=((GPU, 1),),
+            pod={"hostIPC": True, "nodeSelector": {**selector}},
+            comments=comments,
         )
+
+    def judge(self, pod: Pod, report: Report) -> None:
+        """Check the selectors, and that a client's part holds the share."""
+        selector = pod.spec["nodeSelector"]
+        if STRATEGY not in selector and CLIENTS not in selector:
+            return
+        pod.routed = True
+        check_shape("gke", pod.spec, report)
+        clients = selector[CLIENTS].whole or 1
+        if Node(pod.limits.get(GPU)).whole != 1:
+            report.add("gke", pod.spec, f"exactly one {GPU} is needed")
+        for container in pod:
+            for place, name, value in variables(container):
+                percent = Node(value).whole if name == PERCENTAGE else None
+                if percent is not None and 100 // clients < percent:
+                    message = f"{clients} clients get {100 // clients} % each, below {percent} %"
+                    report.add("gke", place, message)

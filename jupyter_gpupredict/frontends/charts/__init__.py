@@ -1,1 +1,1 @@
-"""Pictures of a run: Bokeh, SVG and text; they do not know each other."""
+"""A run as figures and in text."""

@@ -17,47 +17,47 @@ MAX_RANKS = 16
 
 def facts(run: Run) -> list[tuple[str, str]]:
     """Return the run's figures as (name, words), the same rows for text and table."""
-    started, told = run.started, run.recommendation
+    started, advice = run.started, run.recommendation
     rows = [("measured", words.label(started))]
     if run.verified is not None:
         rows.append(("verified", words.verified(run.verified)))
     if run.applied is not None:
         rows.append(("MPS", words.mps(run.applied)))
-    if told is None:
+    if advice is None:
         rows.append(("prediction", "not available: no reading was taken"))
     else:
-        sign = words.STATE_SIGNS[told.state]
+        sign = words.STATE_SIGNS[advice.state]
         rows += [
-            ("prediction", words.prediction(told)),
-            ("state", f"{sign} {told.state}: {told.reason}"),
-            ("mean", f"{words.percent(told.mean_ratio)} {METRICS[told.metric].label}"),
+            ("prediction", words.prediction(advice)),
+            ("state", f"{sign} {advice.state}: {advice.reason}"),
+            ("mean", f"{words.percent(advice.mean_ratio)} {METRICS[advice.metric].label}"),
             (
                 "coverage achieved",
-                f"{words.percent(told.coverage_ratio)} of readings not used to choose the figure"
-                if told.coverage_ratio is not None
+                f"{words.percent(advice.coverage_ratio)} of readings not used to choose the figure"
+                if advice.coverage_ratio is not None
                 else "not available: no readings beyond those that chose the figure",
             ),
             *(("beside it", words.beside(other, started)) for other in run.beside),
             *((words.rank(one), words.of_rank(one)) for one in run.ranks[:MAX_RANKS]),
             ("more ranks", _more(run)),
             ("partial", "; ".join(run.partial)),
-            ("at that share", words.slowdown(told)),
+            ("at that share", words.slowdown(advice)),
             ("SM share", words.sm_share_hint(run)),
-            ("certified", words.certified(told)),
-            ("bounds", words.bounds(told)),
-            ("memory", words.memory(told.memory)),
+            ("certified", words.certified(advice)),
+            ("bounds", words.bounds(advice)),
+            ("memory", words.memory(advice.memory)),
             (_framework(run), words.allocator(run.allocator)),
             (
                 "watched",
-                f"{words.span(told.watched_s)} active of {words.span(run.duration_s)}, readings "
-                f"for {words.percent(told.sampled_ratio)} of it ({run.samples})",
+                f"{words.span(advice.watched_s)} active of {words.span(run.duration_s)}, readings "
+                f"for {words.percent(advice.sampled_ratio)} of it ({run.samples})",
             ),
             ("readings", words.refresh(run)),
             ("shared", words.neighbors(run)),
             ("elsewhere", words.elsewhere(run)),
             ("throttled", words.throttled(run.throttled)),
-            ("progress", told.progress),
-            ("time left", words.time_left(told)),
+            ("progress", advice.progress),
+            ("time left", words.time_left(advice)),
             ("alarms", _alarms(run)),
             ("last time", started.last_time),
         ]
@@ -89,12 +89,12 @@ def _alarms(run: Run) -> str:
 
 def line(run: Run) -> str:
     """Return one line for a terminal, at most 160 characters."""
-    told = run.recommendation
-    if told is None:
+    advice = run.recommendation
+    if advice is None:
         return f"gpupredict {words.span(run.duration_s)}: no reading yet"
     now = words.percent(run.share[-1][2]) if run.share else "-"
     took = words.span(run.duration_s)
-    said = f"gpupredict {took}: {now} now, {told.state}: {words.prediction(told)}"
+    said = f"gpupredict {took}: {now} now, {advice.state}: {words.prediction(advice)}"
     return plain.one_line(said)[:160]
 
 

@@ -1,7 +1,13 @@
-"""The OpenAPI document of the routes; a test holds it and the handlers to one another."""
+"""The OpenAPI document of the routes; a test holds it and the handlers to one another.
+
+`python -m` with this module's name prints it, and with `--panel` the schemas that the panel reads
+when it runs; `make types` makes the panel's types of both.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 from jupyter_gpupredict._version import __version__
@@ -9,6 +15,7 @@ from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
     KERNEL_ID,
     QUERIES,
+    RECORDED,
     SESSION_ID,
     Schema,
     ref,
@@ -128,7 +135,7 @@ PATHS: dict[str, dict[str, Schema]] = {
         "get": _operation(
             "series",
             "The readings of a run, decimated with the extremes kept",
-            ref("Series"),
+            ref("Drawing"),
             _SESSION,
             errors=("400", "404", "422"),
         )
@@ -164,3 +171,14 @@ PATHS: dict[str, dict[str, Schema]] = {
     "/doctor": {"get": _operation("doctor", "What works here and what does not", ref("Doctor"))},
     "/openapi.json": {"get": _operation("openapi", "This document", {"type": "object"})},
 }
+
+
+def panel() -> dict[str, Schema]:
+    """Return the components that the panel reads: the events and the options of an export."""
+    names = [kind.__name__ for kind in RECORDED]
+    return {name: COMPONENTS[name] for name in ["Event", *names, "ExportRequest"]}
+
+
+if __name__ == "__main__":
+    asked = panel() if "--panel" in sys.argv else document("/")
+    sys.stdout.write(json.dumps(asked, indent=1) + "\n")

@@ -98,7 +98,7 @@ def session(run: Summary, ends: Ends, stopping: bool, host: str, tried: Verified
 
 
 def series(run: Summary, drawing: Drawing) -> str:
-    """Return the schema `Series`. Each part is dumped by itself: none holds the thread for long."""
+    """Return the schema `Drawing`, each part dumped by itself: none holds the thread for long."""
     parts = []
     for one in drawing.pictures:
         known = METRICS.get(one.series.metric)

@@ -1,13 +1,37 @@
-"""What the routes take and give, as JSON Schema: the components of the OpenAPI document."""
+"""What the routes take and give, as JSON Schema: the components of the OpenAPI document.
+
+What mirrors a dataclass is read off its fields; only what those do not say stands here.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING
+from typing import Any, Literal
 
-from jupyter_gpupredict.core.events import EVENTS
-from jupyter_gpupredict.core.metrics import METRICS, REASONS
+from jupyter_gpupredict.core.devices import DeviceNow, ProcessNow
+from jupyter_gpupredict.core.events import EVENTS, SCHEMA, SessionFinished, SessionStarted
+from jupyter_gpupredict.core.metrics import REASONS, Basis
 from jupyter_gpupredict.core.options import options_of, schema
+from jupyter_gpupredict.core.recommendation import (
+    AllocatorPeak,
+    Block,
+    Confidence,
+    MemoryEstimate,
+    Profile,
+    Recommendation,
+    State,
+)
+from jupyter_gpupredict.core.series import Device, Readings, Series
+from jupyter_gpupredict.core.share import AppliedShare, Verified
+from jupyter_gpupredict.core.summary import Summary
+from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.frontends.doctor import Line
+from jupyter_gpupredict.mps.states import MpsDaemon
 
 Schema = dict[str, Any]
 
@@ -21,7 +45,7 @@ SESSION_ID = r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9.-]{1,63}-[0-9]{1,10}-[0-9a-f]{4}"
 
 _PLACE = "[0-9A-Za-z.-]{1,128}:(-1|[0-9]{1,12})!?"
 CURSOR = f"^(-|{_PLACE}(,{_PLACE})*)$"
-"""The form of `core.summary`: places in runs."""
+"""The form of `core.following`: places in runs."""
 
 
 def ref(name: str) -> Schema:
@@ -39,11 +63,11 @@ def listed(schema: Schema) -> Schema:
     return {"type": "array", "items": schema}
 
 
-def closed(**properties: Schema) -> Schema:
-    """Return the schema of an object that has these properties, all of them and no other."""
+def closed(optional: Mapping[str, Schema] | None = None, **properties: Schema) -> Schema:
+    """Return the schema of an object with these properties: all but the optional ones, no other."""
     return {
         "type": "object",
-        "properties": properties,
+        "properties": {**properties, **(optional or {})},
         "required": list(properties),
         "additionalProperties": False,
     }
@@ -60,12 +84,74 @@ def one_of(*words: str) -> Schema:
     return {"type": "string", "enum": list(words)}
 
 
+_LEAVES: dict[Any, Schema] = {str: TEXT, bool: FLAG, int: COUNT, float: NUMBER}
+
+
+def of_type(kind: Any) -> Schema:
+    """Return the schema of an annotated type, as its values look in JSON.
+
+    A dataclass is a reference to the component of its name. A float among several may be NaN, and
+    so null.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return ref(typing.cast("type", kind).__name__)
+    if kind is types.NoneType:
+        return {"type": "null"}
+    if origin is Literal:
+        return one_of(*arguments)
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [of_type(one) for one in arguments]}
+    items = [maybe(NUMBER) if one is float else of_type(one) for one in arguments if one is not ...]
+    if origin is tuple and ... in arguments:
+        return listed(items[0])
+    if origin is tuple:
+        size = len(items)
+        return {"type": "array", "prefixItems": items, "minItems": size, "maxItems": size}
+    if origin in (dict, Mapping):
+        return {"type": "object", "additionalProperties": items[1]}
+    return _LEAVES[kind]
+
+
+_STRICTER: dict[tuple[type[Any], str], Schema] = {
+    **{of: one_of(*words) for of, words in NAMES_OF.items()},
+    (SessionStarted, "schema"): {"const": SCHEMA},
+    (Readings, "times_s"): listed(NUMBER),
+}
+"""Fields of which a reader of traces asks more than their types say."""
+
+
+def fields_of(kind: type[Any], *names: str) -> dict[str, Schema]:
+    """Return the schemas of a dataclass's fields, of all or of those that are named."""
+    hints = typing.get_type_hints(kind, localns=NAMESPACE | {"Mapping": Mapping})
+    return {name: _STRICTER.get((kind, name)) or of_type(hints[name]) for name in names or hints}
+
+
+def recorded(kind: type[Any]) -> Schema:
+    """Return the schema of a dataclass as traces hold it, those of older and newer writers too.
+
+    A field that has a default may be left out, and there may be fields that are not known here.
+    """
+    named = {"event": {"const": kind.__name__}} if kind.__name__ in EVENTS else {}
+    properties: dict[str, Schema] = {**named, **fields_of(kind)}
+    required = list(named)
+    for one in dataclasses.fields(kind):
+        found = properties[one.name]
+        if found == NUMBER and one.name in MAY_BE_MISSING:
+            properties[one.name] = maybe(NUMBER)
+        usual = one.default if one.default_factory is MISSING else one.default_factory()
+        if usual is MISSING or "const" in found:
+            required.append(one.name)
+        else:
+            properties[one.name] = {**found, "default": without_nan(usual)}
+    return {"type": "object", "properties": properties, "required": required}
+
+
 _REASON = one_of("", *REASONS)
 _SESSION: Schema = {"type": "string", "pattern": f"^{SESSION_ID}$"}
 _KERNEL: Schema = {"type": "string", "pattern": f"^{KERNEL_ID}$"}
-_OUTCOME = one_of("running", "completed", "failed", "interrupted", "stopped", "lost")
-_STATE = one_of("warming", "watching", "converged", "stale", "abstained")
-_BASIS = maybe(one_of("time_share", "sm_share"))
+_OUTCOME = one_of("running", *NAMES_OF[SessionFinished, "outcome"], "lost")
+_BASIS = maybe(of_type(Basis))
 
 QUERIES: dict[str, dict[str, Schema]] = {
     "runs": {
@@ -103,60 +189,42 @@ QUERIES: dict[str, dict[str, Schema]] = {
 """Operation -> query argument -> its schema."""
 
 EXPORT_OPTIONS = {
-    one.name: schema(one) for owner in (ExportRequest, CodeRequest) for one in options_of(owner)
+    **{one.name: schema(one) for one in options_of(ExportRequest)},
+    **{one.name: schema(one) | {"x-with": "cells"} for one in options_of(CodeRequest)},
 }
-"""What an export takes, as everywhere; `preview`, cells and notebook are this route's own."""
+"""What an export takes, as everywhere; `preview`, cells and notebook are this route's own.
+
+`x-with`: it concerns the function's code, and does nothing without the cells."""
+
+RECORDED: tuple[type[Any], ...] = (
+    *EVENTS.values(),
+    *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare),
+    *(AllocatorPeak, Profile, Block),
+)
+"""The events and what they hold."""
 
 COMPONENTS: dict[str, Schema] = {
     "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
     "Event": {
-        "type": "object",
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
-        "properties": {"event": one_of(*EVENTS), "seq": COUNT, "t_s": NUMBER},
-        "required": ["event", "seq", "t_s"],
-    },
-    "Recommendation": {
-        "type": "object",
-        "properties": {
-            "state": _STATE,
-            "reason": TEXT,
-            "metric": one_of(*METRICS),
-            "target_ratio": maybe(NUMBER),
-            "capped": FLAG,
+        "oneOf": [ref(name) for name in EVENTS],
+        "discriminator": {
+            "propertyName": "event",
+            "mapping": {name: ref(name)["$ref"] for name in EVENTS},
         },
-        "required": ["state", "reason", "metric", "target_ratio"],
     },
+    **{kind.__name__: recorded(kind) for kind in RECORDED},
     "Summary": closed(
-        session_id=_SESSION,
-        kernel_id=maybe(TEXT),
-        host=TEXT,
-        pid=COUNT,
-        remote=FLAG,
-        started_at=TEXT,
-        source=TEXT,
-        origin=TEXT,
-        simulated=FLAG,
-        scope=TEXT,
-        metric=TEXT,
-        label=TEXT,
-        basis=_BASIS,
-        devices=listed(closed(uuid=TEXT, name=TEXT)),
-        code_hash=maybe(TEXT),
-        outcome=_OUTCOME,
-        state=_STATE,
-        reason=TEXT,
-        target_ratio=maybe(NUMBER),
-        mean_ratio=maybe(NUMBER),
-        coverage_target_ratio=maybe(NUMBER),
-        coverage_ratio=maybe(NUMBER),
-        memory_peak_bytes=maybe(NUMBER),
-        memory_target_bytes=maybe(NUMBER),
-        memory_basis=maybe(TEXT),
-        duration_s=NUMBER,
-        samples=maybe(COUNT),
-        last_time=TEXT,
-        size_bytes=COUNT,
-        problem=TEXT,
+        **fields_of(Summary)
+        | {
+            "session_id": _SESSION,
+            "devices": listed(closed(uuid=TEXT, name=TEXT)),
+            "outcome": _OUTCOME,
+            "state": of_type(State),
+            "remote": FLAG,
+            "label": TEXT,
+            "basis": _BASIS,
+        }
     ),
     "Target": closed(
         workload=TEXT,
@@ -179,23 +247,19 @@ COMPONENTS: dict[str, Schema] = {
             driver_version=TEXT,
             stuck_threads=COUNT,
         ),
-        mps=closed(running=FLAG, pipe_directory=TEXT, message=TEXT),
+        mps=ref("MpsDaemon"),
         store=closed(works=FLAG, message=TEXT, stuck=listed(TEXT)),
         workers_replaced=COUNT,
         targets=listed(ref("Target")),
     ),
-    "Process": closed(pid=COUNT, name=TEXT, memory_bytes=maybe(NUMBER), mps=FLAG),
-    "Device": closed(
-        uuid=TEXT,
-        name=TEXT,
-        index=COUNT,
-        utilization_ratio=maybe({"type": "number", "minimum": 0, "maximum": 1}),
-        memory_used_bytes=maybe(NUMBER),
-        memory_total_bytes=maybe(NUMBER),
-        power_watts=maybe(NUMBER),
-        processes=maybe(listed(ref("Process"))),
-        mps_clients=maybe(COUNT),
-        reasons={"type": "object", "additionalProperties": one_of(*REASONS)},
+    "MpsDaemon": closed(**fields_of(MpsDaemon)),
+    "ProcessNow": closed(**fields_of(ProcessNow)),
+    "DeviceNow": closed(
+        **fields_of(DeviceNow)
+        | {
+            "utilization_ratio": maybe({**NUMBER, "minimum": 0, "maximum": 1}),
+            "reasons": {"type": "object", "additionalProperties": one_of(*REASONS)},
+        }
     ),
     "Devices": closed(
         host=TEXT,
@@ -205,7 +269,7 @@ COMPONENTS: dict[str, Schema] = {
         message=TEXT,
         hint=TEXT,
         driver_version=TEXT,
-        devices=listed(ref("Device")),
+        devices=listed(ref("DeviceNow")),
     ),
     "Runs": closed(
         kernel_id=_KERNEL,
@@ -214,6 +278,7 @@ COMPONENTS: dict[str, Schema] = {
         more=FLAG,
         reason=TEXT,
         runs=listed(closed(run=ref("Summary"), events=listed(ref("Event")))),
+        optional={"devices": ref("Devices")},  # in a stream that was asked for them
     ),
     "Stopping": closed(session_id=_SESSION, stopping={"const": True}),
     "Sessions": closed(
@@ -221,43 +286,36 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Session": closed(
         session=ref("Summary"),
-        started=ref("Event"),
-        finished=maybe(ref("Event")),
+        started=ref("SessionStarted"),
+        finished=maybe(ref("SessionFinished")),
         recommendation=maybe(ref("Recommendation")),
         others=listed(ref("Recommendation")),
         verified=maybe(ref("Verified")),
         stop_requested=FLAG,
     ),
     "Verified": closed(
+        **fields_of(Verified, "speed_ratio", "low_ratio", "high_ratio", "method", "at"),
         percent={"type": "integer", "minimum": 1, "maximum": 100},
-        speed_ratio=NUMBER,
-        low_ratio=NUMBER,
-        high_ratio=NUMBER,
-        method={"enum": ["verify", "sweep"]},
-        at=TEXT,
         text=TEXT,
     ),
-    "Series": closed(
+    "Drawing": closed(
         session_id=_SESSION,
         outcome=_OUTCOME,
         seq={"type": "integer", "minimum": -1},
         complete=FLAG,
         duration_s=NUMBER,
-        series=listed(
-            closed(
-                metric=TEXT,
-                device=TEXT,
-                rank=maybe({"type": "integer"}),
-                label=TEXT,
-                basis=_BASIS,
-                samples=COUNT,
-                reason=_REASON,
-                times_s=listed(NUMBER),
-                low=listed(maybe(NUMBER)),
-                high=listed(maybe(NUMBER)),
-            )
-        ),
+        series=listed(ref("Picture")),
         marks=listed(ref("Event")),
+    ),
+    "Picture": closed(
+        **fields_of(Series),
+        label=TEXT,
+        basis=_BASIS,
+        samples=COUNT,
+        reason=_REASON,
+        times_s=listed(NUMBER),
+        low=listed(maybe(NUMBER)),
+        high=listed(maybe(NUMBER)),
     ),
     "Words": closed(
         label=TEXT,
@@ -294,10 +352,8 @@ COMPONENTS: dict[str, Schema] = {
         },
         "required": ["name"],
         "dependentRequired": {"cells": ["notebook"], "notebook": ["cells"]},
-        "anyOf": [
-            {"properties": {"preview": {"const": True}}, "required": ["preview"]},
-            {"properties": {"output": {"minLength": 1}}, "required": ["output"]},
-        ],
+        "if": {"properties": {"preview": {"const": True}}, "required": ["preview"]},
+        "else": {"properties": {"output": {"minLength": 1}}, "required": ["output"]},
         "additionalProperties": False,
     },
     "Exported": closed(
@@ -307,5 +363,5 @@ COMPONENTS: dict[str, Schema] = {
         texts={"type": "object", "additionalProperties": TEXT},
         warnings=listed(TEXT),
     ),
-    "Doctor": closed(works=FLAG, lines=listed(closed(name=TEXT, works=FLAG, found=TEXT, fix=TEXT))),
+    "Doctor": closed(works=FLAG, lines=listed(closed(**fields_of(Line)))),
 }

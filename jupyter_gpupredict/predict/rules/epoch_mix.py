@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress, Remaining
 from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
-from jupyter_gpupredict.predict.counter import Counter
-from jupyter_gpupredict.predict.pace import rest_of_epochs
-from jupyter_gpupredict.predict.phases import PhaseLedger
+from jupyter_gpupredict.predict.epochs import PhaseLedger, PhaseUsage, rest_of_epochs
+from jupyter_gpupredict.predict.rules import tolerance_ratio
+from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from jupyter_gpupredict.predict.window import ClosedWindow
 
 MIN_EPOCHS = 3
 """The first is cold, and the two after it have to agree."""
@@ -29,7 +27,6 @@ MAX_POOLED = 20_000
 """Readings of the learned epochs kept for the confidence: over an hour of the driver's own."""
 GUARD_SLACK, GUARD_LEAST = 0.05, 0.10
 """A phase may exceed the target as often as it was seen to, and five points more."""
-_SLACK = 1e-9
 
 
 class EpochMix:
@@ -37,8 +34,7 @@ class EpochMix:
 
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
-        points = 2.0 if options.tolerance_points is None else options.tolerance_points
-        self._tolerance_ratio = points / 100.0
+        self._tolerance_ratio = tolerance_ratio(options)
         self._ledger = PhaseLedger(options.coverage)
         self._declared_total = options.epochs
         self._total: float | None = None
@@ -74,17 +70,15 @@ class EpochMix:
             validated = self._ledger.phase == "validation" and mark.name != "validation"
             self._ledger.enter(mark.name, mark.time_s)
             return self._end_cycle(mark.time_s) if validated else None
-        if mark.unit == "step":
-            self._step(mark)
-            return None
-        return self._epoch(mark)
+        if mark.unit == "epoch":
+            return self._epoch(mark)
+        self._step(mark)
+        return None
 
     def predict(self) -> Estimate | None:
         """Return the whole run's mix as of now: provisional until `mark` fires."""
         pool = self._mix()
-        if pool.seconds <= 0.0:
-            return None
-        return self._estimate(pool, self._last_s)
+        return None if pool.seconds <= 0.0 else self._estimate(pool, self._last_s)
 
     def remaining(self, now_s: float) -> Remaining | None:
         """Return the predicted rest of the loop; None before the first complete epoch."""
@@ -157,57 +151,46 @@ class EpochMix:
         recent = self._ledger.recent
         if self._ledger.complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
             return None
-        if not self.knows:
-            return None
-        former, last = recent
-        apart = max(
-            abs(last.covering_ratio - former.covering_ratio),
-            abs(last.mean_ratio - former.mean_ratio),
-        )
-        if apart > self._tolerance_ratio + _SLACK:
+        if not self.knows or not agree(recent, self._tolerance_ratio):
             return None
         found = self._estimate(self._mix(), time_s)
-        learned = Counter()
-        for law in self._ledger.learned.values():
-            learned.merge(law.counter)
+        learned = Counter.total(usage.counter for usage in self._ledger.learned.values())
         return found if abs(found.mean_ratio - learned.mean_ratio()) <= MAX_OFF_RATIO else None
 
     def _rest_s(self, now_s: float) -> dict[str, float]:
         """Return for each phase how many seconds of it are still to come."""
         left, ledger = self._epochs_left() or 0.0, self._ledger
-        laws, epochs = (ledger.learned, ledger.learned_epochs)
-        if not laws:
-            laws, epochs = (ledger.first, 1)
+        epochs = ledger.learned_epochs if ledger.learned else 1
         rest = {}
-        for name, law in laws.items():
-            each_s = law.seconds / epochs
+        for name, usage in self._usages().items():
+            each_s = usage.seconds / epochs
             begun_s = max(0.0, each_s - ledger.elapsed_s(name, now_s))
             rest[name] = begun_s * min(1.0, left) + each_s * max(0.0, left - 1.0)
         return rest
 
+    def _usages(self) -> dict[str, PhaseUsage]:
+        """Return what each phase used, of the first epoch while no other is known."""
+        return self._ledger.learned or self._ledger.first
+
     def _mix(self) -> Counter:
-        pool = Counter()
-        pool.merge(self._ledger.whole)
+        """Return what was seen, and each phase as often as it is still to come."""
+        pool = Counter.total((self._ledger.whole,))
         if self.knows:
-            laws = self._ledger.learned or self._ledger.first
+            usages = self._usages()
             for name, seconds in self._rest_s(self._last_s).items():
-                counter = laws[name].counter
+                counter = usages[name].counter
                 if counter.seconds > 0.0:
                     pool.merge(counter, seconds / counter.seconds)
         return pool
 
     def _estimate(self, pool: Counter, at_s: float) -> Estimate:
-        target = max(0.01, pool.covering_ratio(self._coverage))
+        covering_ratio, mean_ratio = pool.figures(self._coverage)
+        target = max(0.01, covering_ratio)
         allowed = {
-            name: max(GUARD_LEAST, 1.0 - law.counter.coverage_ratio(target) + GUARD_SLACK)
-            for name, law in self._ledger.learned.items()
-            if name != OTHER and law.counter.seconds > 0.0
+            name: max(GUARD_LEAST, 1.0 - usage.counter.coverage_ratio(target) + GUARD_SLACK)
+            for name, usage in self._ledger.learned.items()
+            if name != OTHER and usage.counter.seconds > 0.0
         }
-        return Estimate(
-            converged_at_s=at_s,
-            target_ratio=target,
-            mean_ratio=pool.mean_ratio(),
-            times_s=tuple(time_s for time_s, _ in self._pooled),
-            values=tuple(value for _, value in self._pooled),
-            allowed_exceedance=allowed,
-        )
+        times_s = tuple(time_s for time_s, _ in self._pooled)
+        values = tuple(value for _, value in self._pooled)
+        return Estimate(at_s, target, mean_ratio, times_s, values, allowed)

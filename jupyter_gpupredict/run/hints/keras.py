@@ -7,49 +7,30 @@ that belongs to it, and after Keras has decided whether batch callbacks may run 
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.hooking import Voice, Wrap
+from jupyter_gpupredict.run.hints import MethodHint, callback_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpupredict.core.protocols import ProgressSink
+    from jupyter_gpupredict.run.hints import Reporter
 
 
-class KerasHint:
+class KerasHint(MethodHint):
     """Progress of `fit`."""
 
-    module = "keras"
+    module = name = "keras"
+    _callback: type[Any] | None = None
 
-    def __init__(self) -> None:
-        self._voice = Voice("keras")
-        self._wrap: Wrap | None = None
-        self._callback: type[Any] | None = None
-
-    def attach(self, sink: ProgressSink) -> None:
-        """Wrap `CallbackList.on_train_begin`."""
-        library: Any = sys.modules[self.module]
+    def _find(self, library: Any) -> tuple[type[Any], str]:
         if self._callback is None:
-            self._callback = _make_class(library.callbacks.Callback, self._voice)
-        self._wrap = Wrap(library.callbacks.CallbackList, "on_train_begin", self._around)
-        self._voice.open(sink)
-
-    def poll(self) -> None:
-        """Raise what went wrong in a hook; there is nothing to look at."""
-        self._voice.check()
-
-    def detach(self) -> None:
-        """Unwrap; a fit that still runs goes on without us."""
-        self._voice.close()
-        if self._wrap is not None:
-            self._wrap.undo()
-            self._wrap = None
+            self._callback = _make_class(library.callbacks.Callback, self._reporter)
+        return library.callbacks.CallbackList, "on_train_begin"
 
     def _around(self, on_train_begin: Callable[..., Any]) -> Callable[..., Any]:
         def watched(callbacks: Any, *args: Any, **kwargs: Any) -> Any:
-            self._voice.listen(self._join, callbacks)
+            self._reporter.call(self._join, callbacks)
             return on_train_begin(callbacks, *args, **kwargs)
 
         return watched
@@ -63,73 +44,58 @@ class KerasHint:
 
 
 class _Fit:
-    """What one fit has come to."""
+    """The progress of one fit, reported from Keras's hooks of these names."""
 
-    def __init__(self, voice: Voice) -> None:
-        self._voice = voice
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._training = False
         self._before: float | None = None
         """Steps of the epochs before this one; None before the first."""
         self._done = 0.0
 
-    def train_begin(self, params: dict[str, Any], _index: int) -> None:
+    def on_train_begin(self, params: dict[str, Any], _index: int) -> None:
         self._training, self._before = True, None
 
-    def epoch_begin(self, params: dict[str, Any], epoch: int) -> None:
+    def on_epoch_begin(self, params: dict[str, Any], epoch: int) -> None:
         if self._before is None:  # `initial_epoch` is known only now
             self._before = self._done = epoch * (params.get("steps") or 0.0)
-            self._voice.progress("epoch", epoch, params.get("epochs"))
-        self._voice.phase("train")
+            self._reporter.progress("epoch", epoch, params.get("epochs"))
+        self._reporter.phase("train")
 
-    def batch_end(self, params: dict[str, Any], batch: int) -> None:
+    def on_train_batch_end(self, params: dict[str, Any], batch: int) -> None:
         epochs, steps = params.get("epochs"), params.get("steps")
         done = (self._before or 0.0) + batch + 1
         if done > self._done:  # Keras may call this from a pool of threads, and out of order
             self._done = done
-            self._voice.progress("step", done, epochs * steps if epochs and steps else None)
+            self._reporter.progress("step", done, epochs * steps if epochs and steps else None)
 
-    def epoch_end(self, params: dict[str, Any], epoch: int) -> None:
+    def on_epoch_end(self, params: dict[str, Any], epoch: int) -> None:
         self._before = self._done
-        self._voice.progress("epoch", epoch + 1, params.get("epochs"))
+        self._reporter.progress("epoch", epoch + 1, params.get("epochs"))
 
-    def validation_begin(self, params: dict[str, Any], _index: int) -> None:
+    def on_test_begin(self, params: dict[str, Any], _index: int) -> None:
         if self._training:
-            self._voice.phase("validation")
+            self._reporter.phase("validation")
 
-    def validation_end(self, params: dict[str, Any], _index: int) -> None:
+    def on_test_end(self, params: dict[str, Any], _index: int) -> None:
         if self._training:
-            self._voice.phase("train")
+            self._reporter.phase("train")
 
-    def train_end(self, params: dict[str, Any], _index: int) -> None:
+    def on_train_end(self, params: dict[str, Any], _index: int) -> None:
         self._training = False
-        self._voice.phase("other")
+        self._reporter.phase("other")
 
 
-_HOOKS = {
-    "on_train_begin": "train_begin",
-    "on_epoch_begin": "epoch_begin",
-    "on_train_batch_end": "batch_end",
-    "on_epoch_end": "epoch_end",
-    "on_test_begin": "validation_begin",
-    "on_test_end": "validation_end",
-    "on_train_end": "train_end",
-}
-"""Keras's hook -> ours."""
-
-
-def _make_class(base: type[Any], voice: Voice) -> type[Any]:
-    """Return the callback's class, which needs the library, and that only the user imports."""
-
+def _make_class(base: type[Any], reporter: Reporter) -> type[Any]:
     def __init__(callback: Any) -> None:
         base.__init__(callback)
-        callback._gpupredict = _Fit(voice)
+        callback._gpupredict = _Fit(reporter)
 
     def hook(name: str) -> Callable[..., None]:
         def called(callback: Any, index: Any = None, *_args: Any, **_kwargs: Any) -> None:
-            tell = getattr(callback._gpupredict, name)
-            voice.listen(tell, callback.params or {}, index)
+            report = getattr(callback._gpupredict, name)
+            reporter.call(report, callback.params or {}, index)
 
         return called
 
-    members: dict[str, Any] = {theirs: hook(ours) for theirs, ours in _HOOKS.items()}
-    return type("GpuPredictProgress", (base,), {"__init__": __init__, **members})
+    return callback_class(base, _Fit, hook, __init__=__init__)

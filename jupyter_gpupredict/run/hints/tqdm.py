@@ -25,7 +25,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.hooking import Voice
+from jupyter_gpupredict.run.hints import Reporter
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Unit
@@ -47,25 +47,26 @@ class TqdmHint:
     module = "tqdm.std"
 
     def __init__(self) -> None:
-        self._voice = Voice("tqdm")
+        self._reporter = Reporter("tqdm")
         self._kind: Any = None
         self._known: dict[int, _Bar] = {}
-        self._told: dict[Unit, tuple[float, float | None]] = {}
-        self._steps: _Steps | None = None
+        self._reported: dict[Unit, tuple[float, float | None]] = {}
+        self._steps: tuple[float, float, float] | None = None
+        """(steps in an epoch, epochs complete, steps done) as reported."""
         self._first_number: int | None = None
 
     def attach(self, sink: ProgressSink) -> None:
         """Note the bars that are there; each counts once it moves."""
         library: Any = sys.modules[self.module]
         self._kind = library.tqdm
-        self._known, self._told, self._steps, self._first_number = {}, {}, None, None
+        self._known, self._reported, self._steps, self._first_number = {}, {}, None, None
         for bar in self._bars():
             bar.moved = False
             self._known[bar.key] = bar
-        self._voice.open(sink)
+        self._reporter.open(sink)
 
     def poll(self) -> None:
-        """Tell what has changed since the last look."""
+        """Report what has changed since the last look."""
         if self._kind is None:
             return
         live = self._look()
@@ -77,11 +78,11 @@ class TqdmHint:
             (bar for bar in live.values() if bar.moved), key=lambda bar: (bar.place, bar.began_s)
         )
         if bars:
-            self._tell_of(bars)
+            self._report_bars(bars)
 
     def detach(self) -> None:
         """Forget the bars."""
-        self._voice.close()
+        self._reporter.close()
         self._kind = None
         self._known = {}
 
@@ -107,7 +108,7 @@ class TqdmHint:
             live[bar.key] = bar
         return live
 
-    def _tell_of(self, bars: list[_Bar]) -> None:
+    def _report_bars(self, bars: list[_Bar]) -> None:
         outer = next((bar for bar in bars if bar.says_epoch), bars[0])
         inner = next(
             (bar for bar in bars if bar.place > outer.place and bar.began_s >= outer.began_s), None
@@ -115,15 +116,15 @@ class TqdmHint:
         if inner is not None and outer.number is None:
             outer.nests = True
         if outer.counts_epochs:
-            self._tell("epoch", outer.done, outer.total)
+            self._report("epoch", outer.done, outer.total)
             if inner is not None:
-                self._tell_steps(inner, outer.done, outer.total)
+                self._report_steps(inner, outer.done, outer.total)
         elif outer.number is not None:
             done, total = self._numbered(outer)
-            self._tell("epoch", done, total)
-            self._tell_steps(outer, done, total)
+            self._report("epoch", done, total)
+            self._report_steps(outer, done, total)
         else:
-            self._tell("step", outer.done, outer.total)
+            self._report("step", outer.done, outer.total)
 
     def _numbered(self, bar: _Bar) -> tuple[float, float | None]:
         """Return the epochs complete before this bar's, and their total; counted from 0 or 1."""
@@ -132,20 +133,21 @@ class TqdmHint:
             self._first_number = min(number, 1)
         return number - self._first_number, count
 
-    def _tell_steps(self, bar: _Bar, epochs: float, total_epochs: float | None) -> None:
-        """Tell the steps of the whole run from those of an epoch's first kind of bar.
+    def _report_steps(self, bar: _Bar, epochs: float, total_epochs: float | None) -> None:
+        """Report the steps of the whole run, from those of an epoch's first kind of bar.
 
         Later bars of another length are its validation; one of the same length goes backwards.
         """
-        if self._steps is None or epochs < self._steps.epochs:
-            self._steps = _Steps(bar.total, epochs, -1.0)
+        if self._steps is None or epochs < self._steps[1]:
+            self._steps = (bar.total, epochs, -1.0)
+        in_epoch, _, reported = self._steps
         done = epochs * bar.total + bar.done
-        if bar.total == self._steps.in_epoch and done > self._steps.done:
-            self._steps = _Steps(bar.total, epochs, done)
-            self._tell("step", done, None if total_epochs is None else total_epochs * bar.total)
+        if bar.total == in_epoch and done > reported:
+            self._steps = (bar.total, epochs, done)
+            self._report("step", done, None if total_epochs is None else total_epochs * bar.total)
 
     def _end(self, bar: _Bar) -> None:
-        """Tell of a bar's last iteration, which it seldom lives long enough to show."""
+        """Report a bar's last iteration, which it seldom lives long enough to show."""
         if not bar.moved:
             return
         still = bar.bar()
@@ -153,27 +155,18 @@ class TqdmHint:
         if not complete:
             return
         if bar.counts_epochs:
-            self._tell("epoch", bar.total, bar.total)
+            self._report("epoch", bar.total, bar.total)
         elif bar.number is not None:
             done, total = self._numbered(bar)
             if total is not None and done + 1 >= total:
-                self._tell("epoch", total, total)
-        elif not self._told.get("epoch"):
-            self._tell("step", bar.total, bar.total)
+                self._report("epoch", total, total)
+        elif not self._reported.get("epoch"):
+            self._report("step", bar.total, bar.total)
 
-    def _tell(self, unit: Unit, done: float, total: float | None) -> None:
-        if self._told.get(unit) != (done, total):
-            self._told[unit] = (done, total)
-            self._voice.progress(unit, done, total)
-
-
-@dataclass(slots=True)
-class _Steps:
-    """Steps told so far."""
-
-    in_epoch: float
-    epochs: float
-    done: float
+    def _report(self, unit: Unit, done: float, total: float | None) -> None:
+        if self._reported.get(unit) != (done, total):
+            self._reported[unit] = (done, total)
+            self._reporter.progress(unit, done, total)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ Every event passes `CallbackHandler.call_event`. Wrapping that meets trainers ma
 which the list of default callbacks would not, and puts nothing of ours into a trainer. The control
 that an event returns says what comes next, so a validation or checkpoint begins exactly there. An
 epoch is complete when its evaluation and checkpoint are, which come after `on_epoch_end`: it is
-told when the next one begins, or at the end. A stream without a length has steps alone: its one
+reported when the next one begins, or at the end. A stream without a length has steps alone: its one
 epoch ends with the run.
 """
 
@@ -14,79 +14,60 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.hooking import Voice, Wrap
+from jupyter_gpupredict.run.hints import MethodHint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from jupyter_gpupredict.core.protocols import ProgressSink
 
 _SLACK = 1e-6
 """`state.epoch` is a sum of fractions."""
 
 
-class TransformersHint:
+class TransformersHint(MethodHint):
     """Progress of `Trainer.train`."""
 
     module = "transformers.trainer"
+    name = "transformers"
+    _training = False
 
-    def __init__(self) -> None:
-        self._voice = Voice("transformers")
-        self._wrap: Wrap | None = None
+    def _find(self, library: Any) -> tuple[type[Any], str]:
         self._training = False
-
-    def attach(self, sink: ProgressSink) -> None:
-        """Wrap `CallbackHandler.call_event`."""
-        library: Any = sys.modules[self.module]
-        self._training = False
-        self._wrap = Wrap(library.CallbackHandler, "call_event", self._around)
-        self._voice.open(sink)
-
-    def poll(self) -> None:
-        """Raise what went wrong in a hook; there is nothing to look at."""
-        self._voice.check()
-
-    def detach(self) -> None:
-        """Unwrap; a trainer that is still training goes on without us."""
-        self._voice.close()
-        if self._wrap is not None:
-            self._wrap.undo()
-            self._wrap = None
+        return library.CallbackHandler, "call_event"
 
     def _around(self, call_event: Callable[..., Any]) -> Callable[..., Any]:
         def watched(handler: Any, *args: Any, **kwargs: Any) -> Any:
             control = call_event(handler, *args, **kwargs)
-            self._voice.listen(self._heard, control, *args)
+            self._reporter.call(self._on_event, control, *args)
             return control
 
         return watched
 
-    def _heard(self, control: Any, event: str, args: Any, state: Any, *_: Any) -> None:
-        voice = self._voice
+    def _on_event(self, control: Any, event: str, args: Any, state: Any, *_: Any) -> None:
+        reporter = self._reporter
         if event == "on_train_begin":
             self._training = True
         if not self._training:  # a lone `evaluate` or `predict`
             return
         match event:
             case "on_epoch_begin":
-                self._tell_epochs(args, state)
-                voice.phase("train")
+                self._report_epochs(args, state)
+                reporter.phase("train")
             case "on_step_end":
-                voice.progress("step", state.global_step, state.max_steps)
-                voice.phase(_next_phase(control))
+                reporter.progress("step", state.global_step, state.max_steps)
+                reporter.phase(_next_phase(control))
             case "on_epoch_end" | "on_evaluate" | "on_save":
-                voice.phase(_next_phase(control))
+                reporter.phase(_next_phase(control))
             case "on_prediction_step":  # one that no control announced, as `eval_on_start`
-                voice.phase("validation")
+                reporter.phase("validation")
             case "on_train_end":
-                self._tell_epochs(args, state)
-                voice.phase("other")
+                self._report_epochs(args, state)
+                reporter.phase("other")
                 self._training = False
 
-    def _tell_epochs(self, args: Any, state: Any) -> None:
-        if state.num_train_epochs < sys.maxsize:  # what it says of a stream
+    def _report_epochs(self, args: Any, state: Any) -> None:
+        if state.num_train_epochs < sys.maxsize:  # its word for a stream
             done = math.floor((state.epoch or 0.0) + _SLACK)
-            self._voice.progress("epoch", done, _total_epochs(args, state))
+            self._reporter.progress("epoch", done, _total_epochs(args, state))
 
 
 def _next_phase(control: Any) -> str:

@@ -1,4 +1,4 @@
-"""The door to libcuda, by ctypes: what this process has done with CUDA, without doing anything.
+"""The door to libcuda, by ctypes: whether this process has initialised CUDA, and with what.
 
 Nothing here loads or initialises CUDA: a process becomes an MPS client, or not, when it does so
 itself, and its limits are fixed from then on (MPS documentation).
@@ -11,18 +11,15 @@ import os
 import uuid
 from pathlib import Path
 
-_NOT_INITIALIZED = 3
-_DEINITIALIZED = 4
-_MULTIPROCESSOR_COUNT = 16
+_NOT_INITIALIZED, _DEINITIALIZED, _MULTIPROCESSOR_COUNT = 3, 4, 16
 """CUDA_ERROR_NOT_INITIALIZED, ..._DEINITIALIZED, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT."""
 _UVM = "/dev/nvidia-uvm"
 
 
 def initialised_because() -> str:
-    """Return how it shows that CUDA is initialised in this process; empty when it is not.
+    """Return what shows that CUDA is initialised in this process; empty when it is not.
 
-    What cannot be told counts as initialised: asking too late for MPS would go unnoticed.
-
+    An unclear answer counts as initialised: asking too late for MPS would go unnoticed.
     Source: cuCtxGetCurrent of the library that is already loaded, /proc/self/maps, /proc/self/fd.
     """
     library = _loaded()
@@ -40,7 +37,6 @@ def visible_sm_count() -> int | None:
     """Return the SMs that this process may use; None while CUDA is not initialised here.
 
     Under MPS this is the number after its limits (MPS documentation, active thread percentage).
-
     Source: cuDeviceGetAttribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT) of the first device.
     """
     library = _loaded()
@@ -57,7 +53,6 @@ def first_uuid() -> str:
     """Return the UUID of the device that CUDA numbers 0 here, without `GPU-` or `MIG-`.
 
     Empty while CUDA is not initialised here, and with drivers that do not say.
-
     Source: cuDeviceGetUuid_v2, which gives that of a MIG instance where one is used.
     """
     library = _loaded()
@@ -69,7 +64,6 @@ def first_uuid() -> str:
 
 
 def _loaded() -> ctypes.CDLL | None:
-    """Return libcuda if this process has loaded it."""
     try:
         maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
     except OSError:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from jupyter_gpupredict.core.errors import (
@@ -21,36 +21,25 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.core.protocols import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _clock = SystemClock()
 ANSWER_S = 2.0
 """A library that is loaded answers sooner. Nobody waits longer behind a call that has not returned:
 one thread at most is lost to a driver that hangs."""
 LOAD_S = 5.0
-"""What loading may take on a machine that keeps no driver loaded, for those who can wait."""
+"""What loading may take on a machine that keeps no driver loaded, for callers who can wait."""
 UNANSWERED = -1
-"""Our own: the call has not returned."""
+"""A code of this module: the call has not returned."""
 CLOSE_S = 0.2
-"""For letting go, which may take longer: it then goes on by itself."""
-NO_PERMISSION = 4
-NOT_FOUND = 6
-INSUFFICIENT_SIZE = 7
-FUNCTION_NOT_FOUND = 13
-DEVICE_LOST = 15
+"""Shutting down may take longer: it then goes on by itself."""
+NO_PERMISSION, NOT_FOUND, INSUFFICIENT_SIZE, FUNCTION_NOT_FOUND, DEVICE_LOST = 4, 6, 7, 13, 15
 _REASONS = {
-    2: "not_supported",
-    3: "not_supported",
+    **dict.fromkeys((2, 3, 13, 25, 26), "not_supported"),
+    **dict.fromkeys((9, 12), "no_driver"),
+    **dict.fromkeys((15, 16, 28), "device_lost"),
     4: "no_permission",
-    9: "no_driver",
-    12: "no_driver",
-    13: "not_supported",
-    15: "device_lost",
-    16: "device_lost",
     18: "version_mismatch",
-    25: "not_supported",
-    26: "not_supported",
-    28: "device_lost",
 }
 """Return code -> reason; any other code is a passing failure: `timed_out`."""
 _PERMANENT = frozenset({2, 3, 4, 13, 25, 26})
@@ -71,12 +60,11 @@ class Sample(NamedTuple):
     """One reading of the driver's own buffer."""
 
     time_us: int
-    """The driver's clock: microseconds since 1970 as documented; see `NvmlSource` on offsets."""
+    """The driver's clock: microseconds since 1970 as documented, not always in fact."""
     percent: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSample:
+class ProcessSample(NamedTuple):
     """How busy one process kept the device, over one period of the driver."""
 
     time_us: int
@@ -90,32 +78,24 @@ class NvmlError(Exception):
     def __init__(self, code: int, call: str, text: str) -> None:
         super().__init__(f"{call}: {text}")
         self.code = code
-        self.call = call
-
-    @property
-    def reason(self) -> str:
+        self.reason = _REASONS.get(code, "timed_out")
         """One of `core.metrics.REASONS`."""
-        return _REASONS.get(self.code, "timed_out")
-
-    @property
-    def permanent(self) -> bool:
-        """Whether asking again is in vain."""
-        return self.code in _PERMANENT
-
-    @property
-    def gone(self) -> bool:
+        self.permanent = code in _PERMANENT
+        """Whether asking again would not help."""
+        self.gone = code in _GONE
         """Whether device or driver are lost."""
-        return self.code in _GONE
 
 
 def translated(error: NvmlError, *, was_open: bool) -> TelemetryError:
     """Return the error that callers outside the driver know."""
-    hint = _HINTS.get(error.reason, "")
-    if was_open:
-        return SourceLost(str(error), hint, error.reason)
-    if error.reason == "no_permission":
-        return PermissionDenied(str(error), hint, error.reason)
-    return SourceUnavailable(str(error), hint, error.reason)
+    denied = error.reason == "no_permission"
+    kind = SourceLost if was_open else PermissionDenied if denied else SourceUnavailable
+    return kind(str(error), _HINTS.get(error.reason, ""), error.reason)
+
+
+def ratio(percent: float) -> float:
+    """Return 0..1; what is above 100 is one of the driver's blank values, so NaN."""
+    return percent / 100.0 if 0.0 <= percent <= 100.0 else math.nan
 
 
 class _Door:
@@ -123,17 +103,13 @@ class _Door:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._call = ""
-        self._since_s = 0.0
+        self._call, self._since_s = "", 0.0
         self.loaded = 0
-        """Who has the library initialised."""
+        """How many have the library initialised."""
 
-    def enter(self, name: str) -> None:
-        """Wait for a call's turn.
-
-        Raises:
-            NvmlError: The call before it has not returned.
-        """
+    @contextlib.contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Wait for a call's turn; raises `NvmlError` when the call before it does not return."""
         if not self._lock.acquire(blocking=False):
             left_s = self._since_s + ANSWER_S - _clock.monotonic_s()
             if left_s <= 0.0 or not self._lock.acquire(timeout=left_s):
@@ -141,10 +117,10 @@ class _Door:
                 text = f"the driver has not answered {self._call} for {late_s:.0f} s"
                 raise NvmlError(UNANSWERED, name, text)
         self._call, self._since_s = name, _clock.monotonic_s()
-
-    def leave(self) -> None:
-        """Let the next one in."""
-        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 _door = _Door()
@@ -160,29 +136,18 @@ os.register_at_fork(after_in_child=_renew)
 
 
 def _ask(binding: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    """Call a function of the binding when it is its turn.
-
-    Raises:
-        NvmlError: It failed, or its turn did not come.
-    """
-    door = _door
-    door.enter(name)
-    try:
-        return getattr(binding, name)(*arguments)
-    except binding.NVMLError as error:
-        raise NvmlError(int(error.value), name, str(error)) from error
-    except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
-        raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
-    finally:
-        door.leave()
+    """Call a function of the binding when it is its turn."""
+    with _door.turn(name):
+        try:
+            return getattr(binding, name)(*arguments)
+        except binding.NVMLError as error:
+            raise NvmlError(int(error.value), name, str(error)) from error
+        except binding.NVMLLibraryMismatchError as error:  # its own word for code 13
+            raise NvmlError(13, name, "the driver is older than nvidia-ml-py") from error
 
 
 def _apart(ask: Callable[[], Any], name: str, limit_s: float) -> Any:
-    """Return what `ask` returns or raises, done on a thread that is left behind when it is late.
-
-    Raises:
-        NvmlError: It is late.
-    """
+    """Return what `ask` returns or raises, on a thread that is left behind when it is late."""
     found: list[Any] = []
     failed: list[Exception] = []
     done = threading.Event()
@@ -204,7 +169,7 @@ def _apart(ask: Callable[[], Any], name: str, limit_s: float) -> Any:
 
 
 class Nvml:
-    """An initialised library.
+    """An initialised library; everything that asks it raises `NvmlError` where it fails.
 
     Args:
         limit_s: Seconds that all calls may take together: each then runs on a thread of its own,
@@ -215,9 +180,11 @@ class Nvml:
     def __init__(self, limit_s: float | None = None) -> None:
         self._limit_s = limit_s
         self._until_s: float | None = None
-        self._nvml: Any = None
+        self.binding: Any = None
+        """The library's Python binding, for its structures; None while closed."""
         self._pid = 0
-        self._handles: dict[str, Any] = {}
+        self.handles: dict[str, Any] = {}
+        """UUID -> the library's handle, of the devices that `inventory.devices` has found."""
 
     def __enter__(self) -> Self:
         if self._limit_s is None:
@@ -229,52 +196,42 @@ class Nvml:
         self.close()
 
     def open(self) -> None:
-        """Load and initialise the library.
-
-        Raises:
-            SourceUnavailable: No library, no driver, or the wrong Python package.
-        """
+        """Load and initialise the library; raises `SourceUnavailable` where that cannot be done."""
         try:
             import pynvml
         except ImportError as error:
-            raise SourceUnavailable(
-                "nvidia-ml-py is not installed", "pip install nvidia-ml-py", "no_driver"
-            ) from error
+            hint = "pip install nvidia-ml-py"
+            raise SourceUnavailable("nvidia-ml-py is not installed", hint, "no_driver") from error
         if not hasattr(pynvml, "nvmlDeviceGetSamples"):
-            raise SourceUnavailable(
-                "another package named pynvml is in the way", _HINTS["wrong_pynvml"], "wrong_pynvml"
-            )
-        self._nvml = pynvml
+            message, reason = "another package named pynvml is in the way", "wrong_pynvml"
+            raise SourceUnavailable(message, _HINTS[reason], reason)
+        self.binding = pynvml
         if self._limit_s is not None:
             self._until_s = _clock.monotonic_s() + self._limit_s
         try:
             self.call("nvmlInit")
         except NvmlError as error:
-            self._nvml = None
+            self.binding = None
             raise translated(error, was_open=False) from error
         self._pid = os.getpid()
         _door.loaded += 1
 
     def close(self) -> None:
         """Shut the library down; may be called twice, and does nothing in a forked child."""
-        if self._nvml is not None and self._pid == os.getpid():
+        if self.binding is not None and self._pid == os.getpid():
             _door.loaded -= 1
             if self._until_s is not None:
                 self._until_s = _clock.monotonic_s() + CLOSE_S
             with contextlib.suppress(NvmlError):  # it may be lost already
                 self.call("nvmlShutdown")
-        self._nvml = None
-        self._handles.clear()
+        self.binding = None
+        self.handles.clear()
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call one function of the binding; a list that grew while it was fetched, once more.
-
-        Raises:
-            NvmlError: It failed, or did not return in time.
-        """
-        if self._nvml is None:
+        """Call one function of the binding; a list that grew while it was fetched, once more."""
+        if self.binding is None:
             raise NvmlError(1, name, "not initialised")
-        ask = functools.partial(_ask, self._nvml, name, arguments)
+        ask = functools.partial(_ask, self.binding, name, arguments)
         if self._until_s is not None:
             ask = functools.partial(_apart, ask, name, self._until_s - _clock.monotonic_s())
         try:
@@ -284,87 +241,50 @@ class Nvml:
                 raise
             return ask()
 
-    @property
-    def binding(self) -> Any:
-        """The library's Python binding, for its structures; only while open."""
-        return self._nvml
-
-    def keep(self, uuid: str, handle: Any) -> None:
-        """Know a device by its UUID from now on."""
-        self._handles[uuid] = handle
-
-    def handle(self, uuid: str) -> Any:
-        """Return the library's handle of a device that is known."""
-        return self._handles[uuid]
+    def _if_any(self, name: str, *arguments: Any) -> Any:
+        """Call a function that lists; None where there is nothing to list."""
+        try:
+            return self.call(name, *arguments)
+        except NvmlError as error:
+            if error.code not in (0, NOT_FOUND):  # 0: the binding's word for an empty list
+                raise
+            return None
 
     def driver_version(self) -> str:
         """Return the driver's version; empty when it does not say."""
-        try:
+        with contextlib.suppress(NvmlError):
             return str(self.call("nvmlSystemGetDriverVersion"))
-        except NvmlError:
-            return ""
+        return ""
 
     def utilization_samples(self, uuid: str, since_us: int) -> list[Sample]:
-        """Return the driver's own readings after a stamp, oldest first; [] when nothing is new.
-
-        Source: nvmlDeviceGetSamples(NVML_GPU_UTILIZATION_SAMPLES).
-
-        Raises:
-            NvmlError: The device does not have them, or is lost.
-        """
-        try:
-            kind, samples = self.call(
-                "nvmlDeviceGetSamples",
-                self._handles[uuid],
-                self._nvml.NVML_GPU_UTILIZATION_SAMPLES,
-                since_us,
-            )
-        except NvmlError as error:
-            if error.code in (0, NOT_FOUND):
-                return []
-            raise
+        """Return nvmlDeviceGetSamples' utilization after a stamp, oldest first; [] without news."""
+        which = self.binding.NVML_GPU_UTILIZATION_SAMPLES
+        found = self._if_any("nvmlDeviceGetSamples", self.handles[uuid], which, since_us)
+        kind, samples = found or (0, ())
         field = "dVal" if kind == 0 else "uiVal" if kind == 1 else "ullVal"
-        found = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
-        return sorted(s for s in found if s.time_us > since_us)
+        every = [Sample(int(s.timeStamp), float(getattr(s.sampleValue, field))) for s in samples]
+        return sorted(s for s in every if s.time_us > since_us)
 
     def utilization_percent(self, uuid: str) -> float:
-        """Return nvmlDeviceGetUtilizationRates().gpu.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
-        return float(self.call("nvmlDeviceGetUtilizationRates", self._handles[uuid]).gpu)
+        """Return nvmlDeviceGetUtilizationRates().gpu."""
+        return float(self.call("nvmlDeviceGetUtilizationRates", self.handles[uuid]).gpu)
 
     def memory_used_bytes(self, uuid: str) -> float:
-        """Return the device memory in use, without what the driver reserves where it says so.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
+        """Return the device memory in use, without what the driver reserves where it says so."""
         return float(self.memory(uuid).used)
 
     def power_watts(self, uuid: str) -> float:
-        """Return nvmlDeviceGetPowerUsage in watts.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
-        return float(self.call("nvmlDeviceGetPowerUsage", self._handles[uuid])) / 1000.0
+        """Return nvmlDeviceGetPowerUsage in watts."""
+        return float(self.call("nvmlDeviceGetPowerUsage", self.handles[uuid])) / 1000.0
 
     def throttle_bits(self, uuid: str) -> int:
-        """Return why the clocks are below what they could be, as NVML's bit mask.
-
-        Source: nvmlDeviceGetCurrentClocksEventReasons, before driver 535 under its older name.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
-        handle = self._handles[uuid]
+        """Return why the clocks are below what they could be, as NVML's bit mask."""
+        handle = self.handles[uuid]
         try:
             return int(self.call("nvmlDeviceGetCurrentClocksEventReasons", handle))
         except NvmlError as error:
             if error.code != FUNCTION_NOT_FOUND:
-                raise
+                raise  # drivers before 535 have it under its older name
             return int(self.call("nvmlDeviceGetCurrentClocksThrottleReasons", handle))
 
     def process_samples(self, uuid: str, since_us: int) -> list[ProcessSample]:
@@ -372,58 +292,33 @@ class Nvml:
 
         Only processes that did something are in it. Values that no percent can be are dropped.
         Source: nvmlDeviceGetProcessUtilization.
-
-        Raises:
-            NvmlError: It cannot be had.
         """
-        try:
-            samples = self.call("nvmlDeviceGetProcessUtilization", self._handles[uuid], since_us)
-        except NvmlError as error:
-            if error.code in (0, NOT_FOUND):  # 0: the binding's word for an empty list
-                return []
-            raise
+        name = "nvmlDeviceGetProcessUtilization"
+        samples = self._if_any(name, self.handles[uuid], since_us) or ()
         found = (ProcessSample(int(s.timeStamp), int(s.pid), float(s.smUtil)) for s in samples)
         kept = (one for one in found if one.time_us > since_us and 0.0 <= one.percent <= 100.0)
         return sorted(kept, key=lambda one: one.time_us)
 
     def process_memory_bytes(self, uuid: str) -> dict[int, float | None]:
-        """Return PID -> device memory of each compute process; None where the driver hides it.
-
-        Raises:
-            NvmlError: The list cannot be had.
-        """
-        listed = self.call("nvmlDeviceGetComputeRunningProcesses", self._handles[uuid])
-        return {
-            int(one.pid): None if one.usedGpuMemory is None else float(one.usedGpuMemory)
-            for one in listed
-        }
+        """Return PID -> device memory of each compute process; None where the driver hides it."""
+        listed = self.call("nvmlDeviceGetComputeRunningProcesses", self.handles[uuid])
+        sizes = ((int(one.pid), one.usedGpuMemory) for one in listed)
+        return {pid: None if size is None else float(size) for pid, size in sizes}
 
     def compute_mode(self, uuid: str) -> int:
-        """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
-        return int(self.call("nvmlDeviceGetComputeMode", self._handles[uuid]))
+        """Return nvmlComputeMode_t: 0 default, 2 prohibited, 3 one process at a time."""
+        return int(self.call("nvmlDeviceGetComputeMode", self.handles[uuid]))
 
     def mps_pids(self, uuid: str) -> frozenset[int]:
-        """Return the processes that use the device through an MPS server.
-
-        Raises:
-            NvmlError: The list cannot be had.
-        """
-        listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self._handles[uuid])
+        """Return the processes that use the device through an MPS server."""
+        listed = self.call("nvmlDeviceGetMPSComputeRunningProcesses", self.handles[uuid])
         return frozenset(int(one.pid) for one in listed)
 
     def memory(self, uuid: str) -> Any:
-        """Return nvmlDeviceGetMemoryInfo: total, used and free, in bytes.
-
-        Raises:
-            NvmlError: It cannot be had.
-        """
-        handle = self._handles[uuid]
+        """Return nvmlDeviceGetMemoryInfo: total, used and free, in bytes."""
+        handle = self.handles[uuid]
         try:
-            return self.call("nvmlDeviceGetMemoryInfo", handle, self._nvml.nvmlMemory_v2)
+            return self.call("nvmlDeviceGetMemoryInfo", handle, self.binding.nvmlMemory_v2)
         except NvmlError as error:
             if not error.permanent:
                 raise

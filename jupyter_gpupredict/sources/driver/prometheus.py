@@ -12,15 +12,13 @@ import base64
 import functools
 import http.client
 import io
-import json
 import math
 import re
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict.core import jsontext
 from jupyter_gpupredict.core.errors import (
@@ -32,7 +30,6 @@ from jupyter_gpupredict.core.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from email.message import Message
 
 TOKEN = "GPUPREDICT_PROMETHEUS_TOKEN"  # noqa: S105 - the variable's name
 USER = "GPUPREDICT_PROMETHEUS_USER"
@@ -50,29 +47,21 @@ _MATCHERS = re.compile(rf"{_MATCHER}(?:,{_MATCHER})*,?\s*")
 
 
 class Unanswered(SourceUnavailable):
-    """The server did not answer, or asked to be left alone: worth another try."""
+    """The server did not answer, or asked for a pause: worth another try."""
 
     def __init__(self, message: str, hint: str, after_s: float = 0.0) -> None:
         super().__init__(message, hint, "timed_out")
         self.after_s = after_s
-        """Seconds the server asked to be left alone."""
+        """Seconds for which the server wants no further request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """The raw samples of one series, oldest first."""
 
     labels: dict[str, str]
     times_s: tuple[float, ...]
     """The server's wall clock, seconds since 1970."""
     values: tuple[float, ...]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the credentials elsewhere."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
 
 
 class _Until(io.RawIOBase):
@@ -107,24 +96,29 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Until(sock, self.fp.detach(), until_s))
 
 
-def _in_time(kind: type[http.client.HTTPConnection]) -> Callable[..., http.client.HTTPConnection]:
-    def connection(host: str, **options: Any) -> http.client.HTTPConnection:
-        made = kind(host, **options)
-        until_s = time.monotonic() + options["timeout"]
-        made.response_class = functools.partial(_Response, until_s=until_s)  # type: ignore[assignment]
-        return made
+class _Handler(
+    urllib.request.HTTPSHandler, urllib.request.HTTPHandler, urllib.request.HTTPRedirectHandler
+):
+    """Bounds the time of an answer, and follows no redirect: it would carry credentials along."""
 
-    return connection
+    def redirect_request(self, *_: object) -> None:
+        return None
 
-
-class _Http(urllib.request.HTTPHandler):
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_in_time(http.client.HTTPConnection), request)
+        return self.do_open(self._kind(http.client.HTTPConnection), request)
 
-
-class _Https(urllib.request.HTTPSHandler):
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_in_time(http.client.HTTPSConnection), request)
+        return self.do_open(self._kind(http.client.HTTPSConnection), request)
+
+    @staticmethod
+    def _kind(kind: type[http.client.HTTPConnection]) -> Callable[..., http.client.HTTPConnection]:
+        def connection(host: str, **options: Any) -> http.client.HTTPConnection:
+            made = kind(host, **options)
+            until_s = time.monotonic() + options["timeout"]
+            made.response_class = functools.partial(_Response, until_s=until_s)  # type: ignore[assignment]
+            return made
+
+        return connection
 
 
 class PrometheusApi:
@@ -132,14 +126,10 @@ class PrometheusApi:
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         self._base, self._headers = _checked(url, environ)
-        self._open = urllib.request.build_opener(_NoRedirect, _Http, _Https).open
+        self._open = urllib.request.build_opener(_Handler).open
 
     def now_s(self) -> float:
-        """Return the server's wall clock, seconds since 1970.
-
-        Raises:
-            TelemetryError: As `streams`.
-        """
+        """Return the server's wall clock, seconds since 1970; raises as `streams`."""
         found = self._ask({"query": "time()"})
         try:
             return _stamp_s(found["result"][0], 0.0, LATEST_S)
@@ -147,12 +137,7 @@ class PrometheusApi:
             raise _nonsense("no time") from error
 
     def streams(self, selector: str, span_s: float, end_s: float) -> list[Stream]:
-        """Return the samples of all series that a selector finds in `(end - span, end]`.
-
-        Args:
-            selector: Such as `{__name__="DCGM_FI_DEV_GPU_UTIL"}`.
-            span_s: Length of the interval.
-            end_s: Its end, on the server's wall clock.
+        """Return the samples of all series found in `(end - span, end]`, by the server's clock.
 
         Raises:
             Unanswered: No answer in time, 408, 429 or 5xx: try again later.
@@ -180,16 +165,13 @@ class PrometheusApi:
                 raise self._refused(error) from error
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", None) or error
-            raise Unanswered(
-                f"Prometheus at {self._base} does not answer: {why or type(error).__name__}",
-                "is --url right, and is it reachable from here?",
-            ) from error
+            message = f"Prometheus at {self._base} does not answer: {why or type(error).__name__}"
+            hint = "is --url right, and is it reachable from here?"
+            raise Unanswered(message, hint) from error
         if len(body) > MAX_BYTES:
-            raise SourceUnavailable(
-                f"Prometheus answered with more than {MAX_BYTES >> 20} MiB",
-                "narrow --match, or a shorter time",
-                "no_data_yet",
-            )
+            message = f"Prometheus answered with more than {MAX_BYTES >> 20} MiB"
+            hint = "narrow --match, or choose a shorter time"
+            raise SourceUnavailable(message, hint, "no_data_yet")
         if not whole:
             raise Unanswered("Prometheus's answer was cut off", "is a proxy in between?")
         try:
@@ -206,84 +188,59 @@ class PrometheusApi:
     def _refused(self, error: urllib.error.HTTPError) -> TelemetryError:
         status = error.code
         if status in (401, 403):
-            return PermissionDenied(
-                f"Prometheus refuses us: HTTP {status}",
-                f"set {TOKEN}, or {USER} and {PASSWORD}",
-                "no_permission",
-            )
+            hint = f"set {TOKEN}, or {USER} and {PASSWORD}"
+            message = f"Prometheus refuses the request: HTTP {status}"
+            return PermissionDenied(message, hint, "no_permission")
         if status in (408, 429) or status >= 500:
-            return Unanswered(
-                f"Prometheus answers HTTP {status}", "it is tried again", _after(error.headers)
-            )
+            try:
+                after_s = max(0.0, float(error.headers.get("Retry-After", "0")))
+            except ValueError:
+                after_s = 0.0  # a date: our own back-off will do
+            return Unanswered(f"Prometheus answers HTTP {status}", "it is tried again", after_s)
         if 300 <= status < 400:
             place = urllib.parse.urlsplit(error.headers.get("Location", ""))
-            return SourceUnavailable(
-                f"Prometheus at {self._base} redirects to {place.netloc or 'another place'}",
-                "credentials do not follow redirects: give the final --url",
-            )
-        return SourceUnavailable(
-            f"Prometheus answers HTTP {status}: {_error_text(error)}",
-            "is --url a Prometheus server, and --match a list of label matchers?",
-            "not_supported",
-        )
+            message = f"Prometheus at {self._base} redirects to {place.netloc or 'another place'}"
+            hint = "credentials do not follow redirects: give the final --url"
+            return SourceUnavailable(message, hint)
+        message = f"Prometheus answers HTTP {status}: {_error_text(error)}"
+        hint = "is --url a Prometheus server, and --match a list of label matchers?"
+        return SourceUnavailable(message, hint, "not_supported")
 
 
 def matchers(text: str) -> str:
-    """Return label matchers as they go between the braces of a selector.
-
-    Raises:
-        InvalidOption: They are something else, such as the rest of a query.
-
-    >>> matchers('Hostname=~"gpu.*", namespace="train"')
-    'Hostname=~"gpu.*", namespace="train"'
-    """
+    """Return label matchers as they go into a selector; `InvalidOption` for anything else."""
     if not _MATCHERS.fullmatch(text):
-        raise InvalidOption(
-            f"--match {text!r} is no list of label matchers", "--match 'Hostname=~\"gpu.*\"'"
-        )
+        hint = "--match 'Hostname=~\"gpu.*\"'"
+        raise InvalidOption(f"--match {text!r} is not a list of label matchers", hint)
     return text.strip().rstrip(",").rstrip()
 
 
-def quoted(text: str) -> str:
-    """Return a label's value as PromQL writes it."""
-    return json.dumps(text)
-
-
-def check_url(url: str) -> str:
-    """Return the URL without a slash at its end.
-
-    Raises:
-        InvalidOption: It is none, or holds a user and password.
-    """
+def _checked(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the URL without a slash at its end, and the headers of a request."""
+    example = "--url https://HOST:9090"
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidOption(f"--url cannot be read: {error}", "--url https://HOST:9090") from error
+        raise InvalidOption(f"--url cannot be read: {error}", example) from error
     if parts.username is not None or parts.password is not None:
         raise InvalidOption("--url holds a user or password", f"set {USER} and {PASSWORD}")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise InvalidOption(f"--url {url!r} is no server's URL", "--url https://HOST:9090")
+        raise InvalidOption(f"--url {url!r} is not a server's URL", example)
     if any(sign.isspace() or not sign.isprintable() for sign in url):
-        raise InvalidOption("--url holds blanks", "--url https://HOST:9090")
-    return url.rstrip("/")
-
-
-def _checked(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    base = check_url(url)
-    headers = {"Accept": "application/json"}
+        raise InvalidOption("--url holds blanks", example)
+    base, headers = url.rstrip("/"), {"Accept": "application/json"}
     token, user = environ.get(TOKEN, ""), environ.get(USER, "")
     if not token and not user:
         return base, headers
-    parts = urllib.parse.urlsplit(base)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-        raise InvalidOption(
-            "credentials are set and --url is not https", f"use https, or unset {TOKEN}"
-        )
+        hint = f"use https, or unset {TOKEN}"
+        raise InvalidOption("credentials are set and --url is not https", hint)
     pair = f"{user}:{environ.get(PASSWORD, '')}"
     secret = f"Bearer {token}" if token else f"Basic {base64.b64encode(pair.encode()).decode()}"
     if not secret.isascii() or not secret.isprintable():
-        raise InvalidOption(f"{TOKEN} holds what no header can", "a line break at its end?")
+        message = f"{TOKEN} holds a character that no header may"
+        raise InvalidOption(message, "does it end with a line break?")
     return base, {**headers, "Authorization": secret}
 
 
@@ -299,23 +256,11 @@ def _stream(one: dict[str, Any], begin_s: float, end_s: float) -> Stream:
 
 
 def _stamp_s(given: Any, low_s: float, high_s: float) -> float:
-    """Return a time on the server's wall clock.
-
-    Raises:
-        ValueError: It is not a number in this range.
-    """
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise ValueError("a stamp that is not a number")
-    if not low_s <= given <= high_s:
-        raise ValueError("a stamp of another time")
+    """Return a time on the server's wall clock; raises `ValueError` outside of the range."""
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not number or not low_s <= given <= high_s:
+        raise ValueError("a stamp of another kind or time")
     return float(given)
-
-
-def _after(headers: Message) -> float:
-    try:
-        return max(0.0, float(headers.get("Retry-After", "0")))
-    except ValueError:
-        return 0.0  # a date: our own back-off will do
 
 
 def _error_text(error: urllib.error.HTTPError) -> str:
@@ -326,6 +271,5 @@ def _error_text(error: urllib.error.HTTPError) -> str:
 
 
 def _nonsense(what: str) -> SourceUnavailable:
-    return SourceUnavailable(
-        f"that is no answer of Prometheus: {what}", "is --url a Prometheus server?", "not_supported"
-    )
+    message = f"the answer is not one of Prometheus's API: {what}"
+    return SourceUnavailable(message, "is --url a Prometheus server?", "not_supported")

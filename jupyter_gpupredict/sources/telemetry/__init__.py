@@ -1,1 +1,1 @@
-"""Telemetry sources: each one file, all alike; `registry` names them."""
+"""Telemetry sources, as `registry` names them."""

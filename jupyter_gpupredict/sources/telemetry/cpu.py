@@ -27,8 +27,7 @@ MEMORY = Series("rss_bytes", "cpu")
 class CpuSource:
     """CPU seconds of the process tree / (wall seconds x CPUs it may use), and its resident memory.
 
-    A child that lived between two walks of the tree is counted by what its parent collected when it
-    ended.
+    A child that lived between two walks of the tree is counted by what its parent collected of it.
     """
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
@@ -76,12 +75,8 @@ class CpuSource:
         used_s = sum(counted.values()) - sum(self._cpu_s.values())
         self._cpu_s, self._last_s = counted, now_s
         ratio = min(1.0, max(0.0, used_s / (elapsed_s * self._cpus)))
-        return Batch(
-            (
-                Readings(SHARE, (now_s,), (ratio,)),
-                Readings(MEMORY, (now_s,), (tree.rss_bytes(),)),
-            )
-        )
+        found = ((SHARE, ratio), (MEMORY, tree.rss_bytes()))
+        return Batch(tuple(Readings(series, (now_s,), (value,)) for series, value in found))
 
     def close(self) -> None:
         """Forget the processes; may be called twice."""

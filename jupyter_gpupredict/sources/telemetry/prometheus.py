@@ -7,6 +7,7 @@ whichever is longer, and describe the whole device.
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from jupyter_gpupredict.core.series import (
     SourceOptions,
     Unavailable,
 )
-from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswered, matchers, quoted
+from jupyter_gpupredict.sources.driver.prometheus import PrometheusApi, Unanswered, matchers
 from jupyter_gpupredict.sources.recording import Trace
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ SCALES = {
 }
 """The exporter's unit -> ours, where they differ; the profiling fields are ratios already."""
 BREADTH, ENGINE, SM = "breadth_ratio", "gr_active_ratio", "sm_active_ratio"
-BUSY = "gpu_util_ratio"
-MEMORY = "memory_used_bytes"
+BUSY, MEMORY = "gpu_util_ratio", "memory_used_bytes"
 LOOK_BACK_S = 600.0
 """How much of the past shows which series there are and how often they are new."""
 MIN_POLL_S = 5.0
@@ -72,18 +72,16 @@ class PrometheusSource:
         self._options = options
         self._clock = clock
         self._api: PrometheusApi | None = None
-        self._selector = ""
-        self._uuid = ""
+        self._selector = self._uuid = self._share = ""
         self._to_monotonic_s = 0.0
         """Server's wall clock -> our monotonic one."""
-        self._share = ""
         self._scrape_s = MIN_POLL_S
         self._seen_s: dict[str, float] = {}
         """Metric -> newest stamp handed on, server's clock; outlives a loss."""
-        self._polled_s = -math.inf
-        self._answered_s = 0.0
+        self._polled_s, self._answered_s = -math.inf, 0.0
         self._backoff_s = 0.0
         self._quiet = False
+        """Whether the server's silence has been reported."""
 
     def open(self) -> SourceInfo:
         """Find the GPU, its series, their period and the offset of the server's clock.
@@ -97,40 +95,34 @@ class PrometheusSource:
         api = PrometheusApi(self._options.url or "", self._options.environ)
         self._to_monotonic_s, error_s = self._synchronise(api)
         now_s = self._clock.monotonic_s()
-        streams = self._choose(api, LOOK_BACK_S, now_s - self._to_monotonic_s)
-        points = _points(streams)
-        device, share = _device(streams[0].labels), _share(points)
-        pace = _Pace(points, share)
-        self._scrape_s, self._share = pace.scrape_s, share
-        self._api, self._uuid = api, device.uuid
-        self._polled_s, self._answered_s = now_s, now_s
-        for metric in points:  # what was before is not this run's
+        gpu = _Gpu(self._single(self._find(api, LOOK_BACK_S, now_s - self._to_monotonic_s)))
+        self._selector = self._select(f"UUID={json.dumps(gpu.device.uuid)}")
+        self._scrape_s, self._share = gpu.scrape_s, gpu.share
+        self._api, self._uuid = api, gpu.device.uuid
+        self._polled_s = self._answered_s = now_s
+        for metric in gpu.points:  # what was before is not this run's
             self._seen_s.setdefault(metric, now_s - self._to_monotonic_s - self._scrape_s)
-        of = {metric: Series(metric, device.uuid) for metric in points}
-        duty = of[ENGINE] if share == BREADTH else None
+        duty = gpu.series[ENGINE] if gpu.share == BREADTH else None
+        memory = gpu.series.get(MEMORY)
+        driver = gpu.labels.get("DCGM_FI_DRIVER_VERSION", "")
         return SourceInfo(
             source="prometheus",
-            devices=(device,),
-            series=tuple(of.values()),
-            share=of[share],
-            memory=of.get(MEMORY),
-            period_s=pace.period_s,
+            devices=(gpu.device,),
+            series=tuple(gpu.series.values()),
+            share=gpu.series[gpu.share],
+            memory=memory,
+            period_s=gpu.period_s,
             duty=duty,
-            also=() if duty is None else (Share(duty, memory=of.get(MEMORY)),),
+            also=() if duty is None else (Share(duty, memory=memory),),
             buffer_s=LOOK_BACK_S,  # it keeps what we have not fetched yet
-            versions=_versions(streams),
-            notes=(
-                _origin(streams[0].labels),
-                pace.words,
-                f"clocks compared to within {1000 * error_s:.0f} ms",
-            ),
+            versions=(("driver", driver),) if driver else (),
+            notes=(*gpu.notes(), f"clocks compared to within {1000 * error_s:.0f} ms"),
         )
 
     def read(self, *, slow: bool) -> Batch:
         """Return what was scraped since the last call; asks every 5 s or scrape at the most.
 
-        Raises:
-            SourceLost: The server refuses, or has not answered for five minutes.
+        Raises `SourceLost` when the server refuses, or has not answered for five minutes.
         """
         now_s = self._clock.monotonic_s()
         wait_s = max(MIN_POLL_S, self._scrape_s, self._backoff_s)
@@ -143,9 +135,8 @@ class PrometheusSource:
         try:
             streams = self._api.streams(self._selector, span_s, now_s - self._to_monotonic_s)
         except Unanswered as error:
-            self._backoff_s = min(
-                MAX_BACKOFF_S, max(error.after_s, 2.0 * self._backoff_s, MIN_POLL_S)
-            )
+            wait_s = max(error.after_s, 2.0 * self._backoff_s, MIN_POLL_S)
+            self._backoff_s = min(MAX_BACKOFF_S, wait_s)
             if now_s - self._answered_s > GIVE_UP_S:
                 raise SourceLost(error.message, error.hint, error.reason) from error
             quiet, self._quiet = self._quiet, True
@@ -161,40 +152,31 @@ class PrometheusSource:
         self._api = None
 
     def record(self, from_s: float, to_s: float) -> Trace:
-        """Return what was recorded of one GPU in `(from, to]`, seconds since 1970.
-
-        Raises:
-            SourceUnavailable, PermissionDenied, InvalidOption: As `open`.
-        """
+        """Return what was recorded of one GPU in `(from, to]`, Unix seconds; raises as `open`."""
         if not 0.0 < to_s - from_s <= LONGEST_S:
-            raise InvalidOption("--from to --to is no time of up to 31 days", "--from before --to")
+            message = "--from to --to is not a time of up to 31 days"
+            raise InvalidOption(message, "give a --from before --to")
         api = PrometheusApi(self._options.url or "", self._options.environ)
         streams: list[Stream] = []
-        chunks = math.ceil((to_s - from_s) / CHUNK_S)
-        for number in range(chunks):
+        for number in range(math.ceil((to_s - from_s) / CHUNK_S)):
             begin_s = from_s + number * CHUNK_S
             span_s = min(CHUNK_S, to_s - begin_s)
             streams += self._find(api, span_s, begin_s + span_s)
-        streams = self._single(streams)
-        points = _points(streams)
-        device, share = _device(streams[0].labels), _share(points)
-        of = [Series(metric, device.uuid) for metric in points]
-        stamps = sorted({stamp for values in points.values() for stamp in values})
+        gpu = _Gpu(self._single(streams))
+        columns = gpu.points.values()
+
+        def cell(values: dict[float, float], stamp: float) -> float | None:
+            value = values.get(stamp)
+            return None if value is None or math.isnan(value) else value
+
         rows = tuple(
-            (stamp - from_s, tuple(_finite(points[one.metric].get(stamp)) for one in of))
-            for stamp in stamps
+            (stamp - from_s, tuple(cell(values, stamp) for values in columns))
+            for stamp in sorted({stamp for values in columns for stamp in values})
         )
-        notes = (_origin(streams[0].labels), _Pace(points, share).words)
-        main = Series(share, device.uuid)
-        return Trace("prometheus", rows, tuple(of), (device,), "prometheus", notes, main=main)
-
-    # ---- finding one GPU ----------------------------------------------------------------------
-
-    def _choose(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
-        """Return the streams of the one GPU that is meant, and remember how to select them."""
-        streams = self._single(self._find(api, span_s, end_s))
-        self._selector = self._select(f"UUID={quoted(streams[0].labels['UUID'])}")
-        return streams
+        series, main = tuple(gpu.series.values()), gpu.series[gpu.share]
+        return Trace(
+            "prometheus", rows, series, (gpu.device,), "prometheus", gpu.notes(), main=main
+        )
 
     def _find(self, api: PrometheusApi, span_s: float, end_s: float) -> list[Stream]:
         return [
@@ -211,56 +193,41 @@ class PrometheusSource:
 
     def _single(self, streams: Sequence[Stream]) -> list[Stream]:
         wanted = self._options.device
-        named = {s.labels["UUID"]: s.labels for s in streams}
-        if wanted is not None:
-            named = {
-                uuid: labels
-                for uuid, labels in named.items()
-                if uuid.startswith(wanted) or labels.get("gpu") == wanted
-            }
-        if not named:
-            raise SourceUnavailable(
-                "Prometheus holds no series of such a GPU",
-                "does it scrape a DCGM exporter? see --match and --device",
-                "no_data_yet",
-            )
-        if len(named) > 1:
-            some = ", ".join(sorted(named)[:3])
-            raise SourceUnavailable(
-                f"{len(named)} GPUs match: {some}{', ...' if len(named) > 3 else ''}",
-                "name one with --device UUID, or narrow --match",
-            )
-        chosen = [s for s in streams if s.labels["UUID"] in named]
-        parts = {s.labels.get("GPU_I_ID", "") for s in chosen}
-        if len(parts) > 1:
-            raise SourceUnavailable(
-                f"GPU {next(iter(named))} is divided (MIG)",
-                "choose an instance: --match 'GPU_I_ID=\"1\"'",
-                "mig",
-            )
+        labels_of = {one.labels["UUID"]: one.labels for one in streams}
+        uuids = sorted(
+            uuid
+            for uuid, labels in labels_of.items()
+            if wanted is None or uuid.startswith(wanted) or labels.get("gpu") == wanted
+        )
+        if not uuids:
+            hint = "does it scrape a DCGM exporter? see --match and --device"
+            raise SourceUnavailable("Prometheus holds no series of such a GPU", hint, "no_data_yet")
+        if len(uuids) > 1:
+            some = ", ".join(uuids[:3]) + (", ..." if len(uuids) > 3 else "")
+            hint = "name one with --device UUID, or narrow --match"
+            raise SourceUnavailable(f"{len(uuids)} GPUs match: {some}", hint)
+        chosen = [one for one in streams if one.labels["UUID"] in uuids]
+        if len({one.labels.get("GPU_I_ID", "") for one in chosen}) > 1:
+            hint = "choose an instance: --match 'GPU_I_ID=\"1\"'"
+            raise SourceUnavailable(f"GPU {uuids[0]} is divided (MIG)", hint, "mig")
         return chosen
-
-    # ---- time ---------------------------------------------------------------------------------
 
     def _synchronise(self, api: PrometheusApi) -> tuple[float, float]:
         """Return (server's wall clock -> our monotonic one, its error), from the shortest trip."""
-        best = (0.0, math.inf)
+        trips = []
         for _ in range(_TRIPS):
-            sent_s = self._clock.monotonic_s()
-            server_s = api.now_s()
-            received_s = self._clock.monotonic_s()
-            error_s = (received_s - sent_s) / 2.0
-            if error_s < best[1]:
-                best = (sent_s + error_s - server_s, error_s)
-        return best
+            sent_s, server_s = self._clock.monotonic_s(), api.now_s()
+            error_s = (self._clock.monotonic_s() - sent_s) / 2.0
+            trips.append((sent_s + error_s - server_s, error_s))
+        return min(trips, key=lambda trip: trip[1])
 
     def _fresh(self, points: Points) -> Batch:
-        """Return what had not been handed on yet."""
+        """Return what is newer than what was returned before."""
         readings, gaps = [], []
         for metric, values in points.items():
             seen_s = self._seen_s.get(metric)
             if seen_s is None:
-                continue  # began after we did: nobody waits for it
+                continue  # it began after the run did
             stamps = sorted(stamp for stamp in values if stamp > seen_s)
             if not stamps:
                 continue
@@ -304,35 +271,27 @@ def _plausible(metric: str, value: float) -> float:
     return value if value < 2.0**62 else math.nan
 
 
-def _share(points: Points) -> str:
-    for metric in (BREADTH, BUSY, ENGINE):
-        if metric in points:
-            return metric
-    raise SourceUnavailable(
-        "Prometheus holds no utilization of that GPU",
-        "the exporter's list must name DCGM_FI_DEV_GPU_UTIL",
-        "not_supported",
-    )
-
-
-def _device(labels: dict[str, str]) -> Device:
-    index = labels.get("gpu", "")
-    return Device(
-        labels["UUID"],
-        labels.get("modelName", "") or "GPU",
-        int(index) if index.isascii() and index.isdecimal() else None,
-    )
-
-
-class _Pace:
-    """How often a share is scraped, and how often it is new.
+class _Gpu:
+    """What the streams of one GPU hold, how often its share is scraped, and how often it is new.
 
     An exporter that collects every 30 s and is scraped every 15 s says everything twice; the lower
     quartile of the times between changes tells.
     """
 
-    def __init__(self, points: Points, share: str) -> None:
-        values = points[ENGINE if share == BREADTH else share]  # a share while busy is often NaN
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.points = points = _points(streams)
+        self.labels = streams[0].labels
+        name, index = self.labels.get("modelName") or "GPU", self.labels.get("gpu", "")
+        number = int(index) if index.isascii() and index.isdecimal() else None
+        self.device = Device(self.labels["UUID"], name, number)
+        self.series = {metric: Series(metric, self.device.uuid) for metric in points}
+        self.share = next((one for one in (BREADTH, BUSY, ENGINE) if one in points), "")
+        if not self.share:
+            hint = "the exporter's list must name DCGM_FI_DEV_GPU_UTIL"
+            message = "Prometheus holds no utilization of that GPU"
+            raise SourceUnavailable(message, hint, "not_supported")
+        # a share while busy is often NaN
+        values = points[ENGINE if self.share == BREADTH else self.share]
         stamps = sorted(values)
         apart_s = sorted(b - a for a, b in pairwise(stamps))
         self.scrape_s = apart_s[len(apart_s) // 2] if apart_s else MIN_POLL_S
@@ -341,31 +300,16 @@ class _Pace:
         self._change_s = apart_s[len(apart_s) // 4] if len(apart_s) >= 4 else None
         self.period_s = max(self.scrape_s, self._change_s or 0.0)
 
-    @property
-    def words(self) -> str:
-        """What was seen."""
+    def notes(self) -> tuple[str, str]:
+        """Return whose figures they are and how often they are new, in words."""
+        labels, names = self.labels, ("namespace", "pod", "container")
+        where = labels.get("Hostname", "")
+        pod = "/".join(labels[name] for name in names if labels.get(name))
+        origin = "from a DCGM exporter: device-wide, memory holds other tenants, too"
+        origin += (f"; host {where}" if where else "") + (f"; pod {pod}" if pod else "")
+        new = f"new about every {self.period_s:g} s"
         if self._change_s is None:
-            return f"scraped every {self.scrape_s:g} s; how often it is new could not be seen"
-        if self.period_s >= 1.5 * self.scrape_s:
-            return f"scraped every {self.scrape_s:g} s, new about every {self.period_s:g} s"
-        return f"new about every {self.period_s:g} s"
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
-
-
-def _versions(streams: Sequence[Stream]) -> tuple[tuple[str, str], ...]:
-    driver = streams[0].labels.get("DCGM_FI_DRIVER_VERSION", "")
-    return (("driver", driver),) if driver else ()
-
-
-def _origin(labels: dict[str, str]) -> str:
-    """Return whose figures they are, in words."""
-    where = labels.get("Hostname", "")
-    pod = "/".join(labels[name] for name in ("namespace", "pod", "container") if labels.get(name))
-    return (
-        "from a DCGM exporter: device-wide, memory holds other tenants, too"
-        + (f"; host {where}" if where else "")
-        + (f"; pod {pod}" if pod else "")
-    )
+            new = f"scraped every {self.scrape_s:g} s; how often it is new could not be seen"
+        elif self.period_s >= 1.5 * self.scrape_s:
+            new = f"scraped every {self.scrape_s:g} s, {new}"
+        return origin, new

@@ -89,7 +89,7 @@ export function runs(events: unknown[], changed: Partial<IRuns> = {}, run = summ
     cursor: `${run.session_id}:0`,
     more: false,
     reason: '',
-    runs: [{ run, events }],
+    runs: [{ run, events: events as RunEvent[] }], // as they come, whatever they are
     ...changed
   };
 }
@@ -133,7 +133,7 @@ export function picture(changed: Partial<IPicture> = {}): IPicture {
         high: [0.3, 0.4, null]
       }
     ],
-    marks: lines().slice(2, 9),
+    marks: lines().slice(2, 9) as RunEvent[],
     ...changed
   };
 }
@@ -204,7 +204,6 @@ export function api(answers: Partial<IApi> = {}): IApi {
     sessions: never,
     session: async () => session(),
     picture: async () => picture(),
-    recommendation: never,
     export: never,
     doctor: never,
     ...answers

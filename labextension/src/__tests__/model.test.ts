@@ -60,7 +60,7 @@ describe('a run', () => {
     const further = Array.from({ length: 9 }, (_, rank) => ({
       series: { ...share, device: `GPU-${rank}`, rank }, times_s: [1, 2], values: [0.1 * rank, 0.2]
     }));
-    const other = { ...further[0]!, series: { ...further[0]!.series, metric: 'power_watts' } };
+    const other = { ...further[0]!, series: { ...further[0]!.series, metric: 'power_watts' as const } };
     run.take({ ...event, readings: [...event.readings, other, ...further] });
     expect([...run.further.keys()]).toEqual(further.slice(0, 7).map(one => one.series.device));
     expect(run.further.get('GPU-3')).toMatchObject({ device: 'GPU-3', rank: 3 });

@@ -3,11 +3,12 @@ import { act } from 'react';
 import { createRoot, Root } from 'react-dom/client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import type { IExportRequest } from '../api';
+import { IExportRequest, SCHEMAS } from '../api';
 import type { IRecommendation } from '../events';
 import type { ISource } from '../notebook';
 import type { Run } from '../run';
-import { asLabels, asName, asNames, ExportForm } from '../views/export';
+import { asName, ExportForm } from '../views/export';
+import { asLabels, asNames, OPTION_NAMES } from '../views/options';
 import { Compare } from '../views/compare';
 import { Devices } from '../views/devices';
 import { Doctor } from '../views/doctor';
@@ -89,7 +90,7 @@ describe('the devices', () => {
 
   it('say why a number is missing', async () => {
     const one = devices().devices[0]!;
-    const reasons = { utilization_ratio: 'mig', memory_used_bytes: 'no_permission', processes: 'timed_out' };
+    const reasons = { utilization_ratio: 'mig', memory_used_bytes: 'no_permission', processes: 'timed_out' } as const;
     const text = await showing(
       devices({
         devices: [{ ...one, utilization_ratio: null, memory_used_bytes: null, processes: null, reasons }]
@@ -101,7 +102,7 @@ describe('the devices', () => {
     expect(host.querySelector('[role=meter]')).toBeNull();
   });
 
-  it.each(['no_driver', 'no_device', 'version_mismatch', 'wrong_pynvml', 'no_permission', 'device_lost', 'timed_out'])(
+  it.each(['no_driver', 'no_device', 'version_mismatch', 'wrong_pynvml', 'no_permission', 'device_lost', 'timed_out'] as const)(
     'none, because of %s: reason and next step',
     async reason => {
       const text = await showing(devices({ devices: [], reason }));
@@ -170,7 +171,12 @@ describe('the running view', () => {
   it('what verification has found, in the server’s words', async () => {
     const model = watching(lines());
     model.run?.restore(
-      session({ verified: { percent: 40, text: '40 % of the SMs keep 97 % of the speed' } }),
+      session({
+        verified: {
+          percent: 40, speed_ratio: 0.97, low_ratio: 0.96, high_ratio: 0.98, method: 'verify', at: '',
+          text: '40 % of the SMs keep 97 % of the speed'
+        }
+      }),
       picture({ seq: 99 })
     );
     expect(await showing(model)).toContain('verified: 40 % of the SMs keep 97 % of the speed');
@@ -470,6 +476,20 @@ describe('the export form', () => {
   const cell = { source: 'train()', execution_count: 3, tags: [], failed: false };
   const notebook = { path: 'work/a.ipynb', own: true, cells: () => [cell] };
 
+  /** The control whose label has this text. */
+  function control(text: string): HTMLInputElement {
+    const found = [...host.querySelectorAll('label')].find(one => one.textContent?.includes(text));
+    expect(found, `a control ${text}`).toBeDefined();
+    return found!.querySelector('input, select') as HTMLInputElement;
+  }
+
+  async function enter(input: HTMLInputElement, value: string): Promise<void> {
+    await act(async () => {
+      Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')?.set?.call(input, value);
+      input.dispatchEvent(new Event('input', { bubbles: true }));
+    });
+  }
+
   async function settled(): Promise<void> {
     await act(async () => {
       await vi.advanceTimersByTimeAsync(500);
@@ -536,7 +556,7 @@ describe('the export form', () => {
     await settled();
     expect(host.querySelector('[role=alert]')?.textContent).toContain('nothing has converged');
     expect(button('Save').disabled).toBe(true);
-    await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+    await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
     await settled();
     expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
   });
@@ -546,14 +566,18 @@ describe('the export form', () => {
     const preview = vi.fn(async () => ({ ...files, texts: { ...files.texts, 'train_fn.py': 'def train' } }));
     await show(form({ export: preview }, vi.fn(), notebook));
     await settled();
-    const sent = { cells: [cell], notebook: 'work/a.ipynb', params: [] };
+    const sent = { cells: [cell], notebook: 'work/a.ipynb' };
     expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining(sent));
+    await enter(control('Names that the caller gives'), ' data, epochs ');
+    await settled();
+    const params = ['data', 'epochs'];
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ ...sent, params }));
     const shown = [...host.querySelectorAll('select:last-of-type option')].map(one => one.textContent);
     expect(shown.slice(-3)).toEqual(['deploy/job.yaml', 'train_fn.py', 'README.md']);
-    await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+    await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
     await settled();
     expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ cells: expect.anything() }));
-    expect(asNames(' data, epochs ')).toEqual(['data', 'epochs']);
+    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ params }));
   });
 
   it('sends no cells of another kernel’s notebook unless told to', async () => {
@@ -577,8 +601,8 @@ describe('the export form', () => {
     const told = host.querySelector('[role=alert]')?.textContent;
     expect(told).toContain('no cell has the code');
     expect(told).toContain('the manifests alone');
-    expect(host.querySelectorAll('.jp-GpuPredict-check')).toHaveLength(1);
-    await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+    expect(host.querySelectorAll('.jp-GpuPredict-export > .jp-GpuPredict-check')).toHaveLength(1);
+    await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
     await settled();
     expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
   });
@@ -622,7 +646,7 @@ describe('the export form', () => {
       expect([...chooser()!.options].map(one => one.value)).toEqual(['', 'env', 'param']);
       expect(keep().checked).toBe(false);
       expect(button('Save').disabled).toBe(true);
-      expect(host.textContent).not.toContain('Export all the same');
+      expect(host.textContent).not.toContain('Insist on what is refused');
     });
 
     it.each(['env', 'param'])('are given by %s once chosen, in the preview and when saved', async secrets => {
@@ -673,11 +697,79 @@ describe('the export form', () => {
       await show(form({ export: preview }, vi.fn(), notebook));
       await settled();
       await choose('env');
-      await press(host.querySelector('.jp-GpuPredict-check input') as HTMLElement);
+      await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
       await settled();
       expect(chooser()).toBeNull();
       expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ secrets: expect.anything() }));
     });
+  });
+
+  describe('the options', () => {
+    it('are all there, each with the help of the document', async () => {
+      vi.useFakeTimers();
+      const refused = new TransportError('refused', 422, 'nothing has converged', 'measure for longer');
+      await show(form({ export: async () => Promise.reject(refused) }, vi.fn(), notebook));
+      await settled();
+      const later = ['overwrite', 'secrets', 'allow_secrets']; // a button, and where credentials are found
+      for (const name of OPTION_NAMES.filter(one => !later.includes(one))) {
+        const said = SCHEMAS.ExportRequest.properties?.[name]?.description?.slice(1) ?? 'no help';
+        const shown = [...host.querySelectorAll<HTMLElement>('label')].filter(
+          one => one.textContent?.includes(said) || one.innerHTML.includes(said)
+        );
+        expect(shown.length, name).toBe(1);
+      }
+    });
+
+    it('begin as the document says, and are sent only where they were given', async () => {
+      vi.useFakeTimers();
+      const preview = vi.fn(async () => files);
+      await show(form({ export: preview }));
+      await settled();
+      expect(preview).toHaveBeenLastCalledWith(RUN, {
+        preview: true, workload: 'job', name: 'train', output: 'exports/train'
+      });
+      expect((control('accelerator') as HTMLInputElement).placeholder).toBe('nvidia-l4');
+    });
+
+    it('are sent as what they are: numbers, names, labels, ticks', async () => {
+      vi.useFakeTimers();
+      const preview = vi.fn(async () => files);
+      await show(form({ export: preview }));
+      const memory = control('memory_mib') as HTMLInputElement;
+      expect([memory.type, memory.min, memory.max, memory.step]).toEqual(['number', '1', '16777216', '1']);
+      await enter(memory, '2048');
+      await enter(control('headroom_percent'), '12.5');
+      await enter(control('knative_features'), 'one, two');
+      await enter(control('Labels of the nodes'), 'gpu=h200');
+      await enter(control('gpu_uuid'), '  ');
+      await press(control('Several CUDA processes'));
+      await settled();
+      expect(preview).toHaveBeenLastCalledWith(RUN, {
+        preview: true, workload: 'job', name: 'train', output: 'exports/train', memory_mib: 2048,
+        headroom_percent: 12.5, knative_features: ['one', 'two'], node_selector: { gpu: 'h200' },
+        per_process: true
+      });
+      await enter(memory, '');
+      await settled();
+      expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ memory_mib: expect.anything() }));
+    });
+
+    it('of the function’s code are there with the code, and sent with it', async () => {
+      vi.useFakeTimers();
+      const preview = vi.fn(async () => files);
+      await show(form({ export: preview }, vi.fn(), notebook));
+      await enter(control('base_image'), 'python:3.12');
+      await settled();
+      expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ base_image: 'python:3.12' }));
+      await press(control('With the function’s code'));
+      await settled();
+      expect(host.textContent).not.toContain('base_image');
+      expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ base_image: expect.anything() }));
+    });
+  });
+
+  it('names are read as they are written', () => {
+    expect(asNames(' data, epochs ')).toEqual(['data', 'epochs']);
   });
 
   it('node labels are read as they are written', () => {

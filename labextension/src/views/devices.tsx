@@ -3,7 +3,7 @@ import * as React from 'react';
 
 import type { IServerDevice } from '../api';
 import type { Words } from '../words';
-import { Empty, Meter } from './parts';
+import { Empty, Meter, sentence } from './parts';
 import type { IViewProps } from './view';
 
 const MAX_PROCESSES = 20;
@@ -116,8 +116,4 @@ function Tile(props: { device: IServerDevice; words: Words; own: number }): Reac
       )}
     </li>
   );
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -5,6 +5,7 @@ import type { IApi, IExported, IExportRequest, IStatus } from '../api';
 import type { ISource } from '../notebook';
 import { TransportError } from '../transport';
 import type { Words } from '../words';
+import { Entered, Field, given, help, ofCode, Option, OPTION_NAMES, OptionName, usual } from './options';
 import { told } from './parts';
 
 const TYPING_MS = 400;
@@ -40,39 +41,23 @@ export function asName(text: string): string {
   return name || 'train';
 }
 
-/** Labels as one writes them, `gpu=h200, mps=on`; a part without a value has an empty one. */
-export function asLabels(text: string): Record<string, string> {
-  const parts = text.split(/[,\s]+/).filter(Boolean);
-  return Object.fromEntries(
-    parts.map(part => {
-      const [key = '', ...value] = part.split('=');
-      return [key, value.join('=')];
-    })
-  );
-}
-
-/** Names as one writes them, `data, epochs`. */
-export function asNames(text: string): string[] {
-  return text.split(/[,\s]+/).filter(Boolean);
-}
+/** Options that have a place of their own in the form, or come when they are needed. */
+const PLACED: OptionName[] = [
+  ...(['workload', 'sharing', 'name', 'image', 'node_selector', 'output', 'params'] as const),
+  ...(['secrets', 'allow_secrets', 'force', 'overwrite'] as const)
+];
+const MORE = OPTION_NAMES.filter(name => !PLACED.includes(name));
 
 export function ExportForm(props: IExportProps): React.ReactElement {
   const { api, run, words, source } = props;
   const trans = words.trans;
   const [status, setStatus] = React.useState<IStatus | null>(null);
-  const [wish, setWish] = React.useState({
-    workload: 'job',
-    sharing: '', // the workload's default
+  const [entered, setEntered] = React.useState<Entered>({
+    workload: usual('workload'),
     name: props.name,
-    image: '',
-    nodes: '',
-    output: `exports/${props.name}`,
-    code: source?.own ?? false,
-    params: '',
-    secrets: '', // as the server has it: refused
-    keep: false
+    output: `exports/${props.name}`
   });
-  const [force, setForce] = React.useState(false);
+  const [code, setCode] = React.useState(source?.own ?? false);
   const [secretsFound, setSecretsFound] = React.useState(false);
   const [shown, setShown] = React.useState<Shown>({ at: 'loading' });
   const [file, setFile] = React.useState('');
@@ -90,24 +75,9 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   }, []);
 
   const request = (preview: boolean, overwrite = false): IExportRequest => ({
+    ...given({ ...entered, ...(overwrite ? { overwrite } : {}) }, code),
     preview,
-    workload: wish.workload,
-    ...(wish.sharing ? { sharing: wish.sharing } : {}),
-    name: wish.name,
-    output: wish.output,
-    ...(wish.image ? { image: wish.image } : {}),
-    ...(wish.nodes.trim() ? { node_selector: asLabels(wish.nodes) } : {}),
-    ...(force ? { force } : {}),
-    ...(overwrite ? { overwrite } : {}),
-    ...(source && wish.code
-      ? {
-          cells: source.cells(),
-          notebook: source.path,
-          params: asNames(wish.params),
-          ...(wish.secrets ? { secrets: wish.secrets } : {}),
-          ...(wish.keep ? { allow_secrets: true } : {})
-        }
-      : {})
+    ...(source && code ? { cells: source.cells(), notebook: source.path } : {})
   });
 
   const refuse = (error: unknown) => {
@@ -118,7 +88,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     }
   };
 
-  const key = JSON.stringify([wish, force]);
+  const key = JSON.stringify([entered, code]);
   React.useEffect(() => {
     let wanted = true;
     setSaved(null);
@@ -159,12 +129,15 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   };
 
   const targets = status?.targets ?? [];
-  const ours = targets.filter(one => one.workload === wish.workload);
-  const target = ours.find(one => (wish.sharing ? one.sharing === wish.sharing : one.default));
+  const ours = targets.filter(one => one.workload === entered.workload);
+  const target = ours.find(one => (entered.sharing ? one.sharing === entered.sharing : one.default));
   const texts = shown.at === 'there' ? shown.files.texts : {};
   const files = Object.keys(texts).sort(manifestFirst);
   const chosen = file in texts ? file : (files[0] ?? '');
-  const change = (part: Partial<typeof wish>) => setWish(now => ({ ...now, ...part }));
+  const change = (part: Entered) => setEntered(now => ({ ...now, ...part }));
+  const option = (name: OptionName, label?: string, placeholder?: string) => (
+    <Option key={name} {...{ name, label, placeholder, entered, change, words }} />
+  );
 
   return (
     <div className="jp-GpuPredict-export">
@@ -172,10 +145,11 @@ export function ExportForm(props: IExportProps): React.ReactElement {
         <Field label={trans.__('Runs as (workload)')}>
           <select
             className="jp-GpuPredict-input"
-            value={wish.workload}
+            title={help('workload')}
+            value={String(entered.workload)}
             onChange={event => change({ workload: event.target.value, sharing: '' })}
           >
-            {unique(targets.map(one => one.workload), wish.workload).map(one => (
+            {unique(targets.map(one => one.workload), entered.workload).map(one => (
               <option key={one}>{one}</option>
             ))}
           </select>
@@ -183,7 +157,8 @@ export function ExportForm(props: IExportProps): React.ReactElement {
         <Field label={trans.__('GPU divided by (sharing)')}>
           <select
             className="jp-GpuPredict-input"
-            value={target?.sharing ?? wish.sharing}
+            title={help('sharing')}
+            value={target?.sharing ?? String(entered.sharing ?? '')}
             onChange={event => change({ sharing: event.target.value })}
           >
             {ours.map(one => (
@@ -193,63 +168,18 @@ export function ExportForm(props: IExportProps): React.ReactElement {
             ))}
           </select>
         </Field>
-        <Field label={trans.__('Name of the function')}>
-          <input
-            className="jp-GpuPredict-input"
-            value={wish.name}
-            maxLength={63}
-            spellCheck={false}
-            onChange={event => change({ name: event.target.value })}
-          />
-        </Field>
-        <Field label={trans.__('Container image')}>
-          <input
-            className="jp-GpuPredict-input"
-            value={wish.image}
-            placeholder={trans.__('built from the folder')}
-            maxLength={1000}
-            spellCheck={false}
-            onChange={event => change({ image: event.target.value })}
-          />
-        </Field>
-        <Field label={trans.__('Labels of the nodes')}>
-          <input
-            className="jp-GpuPredict-input"
-            value={wish.nodes}
-            placeholder={trans.__('KEY=VALUE, …')}
-            maxLength={500}
-            spellCheck={false}
-            onChange={event => change({ nodes: event.target.value })}
-          />
-        </Field>
-        <Field label={trans.__('Folder, below the server’s root')}>
-          <input
-            className="jp-GpuPredict-input"
-            value={wish.output}
-            maxLength={1000}
-            spellCheck={false}
-            onChange={event => change({ output: event.target.value })}
-          />
-        </Field>
-        {source && wish.code && (
-          <Field label={trans.__('Names that the caller gives')}>
-            <input
-              className="jp-GpuPredict-input"
-              value={wish.params}
-              placeholder={trans.__('data, epochs, …')}
-              maxLength={500}
-              spellCheck={false}
-              onChange={event => change({ params: event.target.value })}
-            />
-          </Field>
-        )}
+        {option('name', trans.__('Name of the function'))}
+        {option('image', trans.__('Container image'), trans.__('built from the folder'))}
+        {option('node_selector', trans.__('Labels of the nodes'))}
+        {option('output', trans.__('Folder, below the server’s root'))}
+        {source && code && option('params', trans.__('Names that the caller gives'), 'data, epochs, …')}
       </div>
       {source ? (
         <label className="jp-GpuPredict-check">
           <input
             type="checkbox"
-            checked={wish.code}
-            onChange={event => change({ code: event.target.checked })}
+            checked={code}
+            onChange={event => setCode(event.target.checked)}
           />
           {trans.__('With the function’s code, from the cells of %1', source.path)}
         </label>
@@ -258,6 +188,12 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           {trans.__('No notebook is open: the folder holds the manifests without the function’s code.')}
         </p>
       )}
+      <details className="jp-GpuPredict-more">
+        <summary>{trans.__('More options')}</summary>
+        <div className="jp-GpuPredict-form">
+          {MORE.filter(name => code || !ofCode(name)).map(name => option(name))}
+        </div>
+      </details>
       {target && !target.supported && <p className="jp-GpuPredict-warning">{target.reason}</p>}
       {target?.supported && target.expresses.length > 0 && (
         <p className="jp-GpuPredict-small">
@@ -273,35 +209,13 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           )}
         </div>
       )}
-      {secretsFound && source && wish.code && (
+      {secretsFound && source && code && (
         <>
-          <Field label={trans.__('Who gives what looks like a credential')}>
-            <select
-              className="jp-GpuPredict-input"
-              value={wish.secrets}
-              onChange={event => change({ secrets: event.target.value })}
-            >
-              <option value="">{trans.__('nobody: the export is refused unless it is kept')}</option>
-              <option value="env">{trans.__('the environment, by a name in .env.example')}</option>
-              <option value="param">{trans.__('the function’s caller, as a required parameter')}</option>
-            </select>
-          </Field>
-          <label className="jp-GpuPredict-check">
-            <input
-              type="checkbox"
-              checked={wish.keep}
-              onChange={event => change({ keep: event.target.checked })}
-            />
-            {trans.__('Keep what looks like a credential')}
-          </label>
+          {option('secrets')}
+          {option('allow_secrets')}
         </>
       )}
-      {(force || (shown.at === 'refused' && shown.why === 'insist')) && (
-        <label className="jp-GpuPredict-check">
-          <input type="checkbox" checked={force} onChange={event => setForce(event.target.checked)} />
-          {trans.__('Export all the same; the warning is written into the manifest')}
-        </label>
-      )}
+      {(entered.force || (shown.at === 'refused' && shown.why === 'insist')) && option('force')}
       {shown.at === 'there' && shown.files.warnings.length > 0 && (
         <ul className="jp-GpuPredict-warning" aria-label={trans.__('Warnings')}>
           {shown.files.warnings.map(one => (
@@ -341,7 +255,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           <button
             type="button"
             className="jp-GpuPredict-button jp-mod-accept"
-            disabled={shown.at !== 'there' || !wish.output}
+            disabled={shown.at !== 'there' || !entered.output}
             onClick={() => void save(false)}
           >
             {trans.__('Save')}
@@ -360,17 +274,8 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   );
 }
 
-function Field(props: { label: string; children: React.ReactNode }): React.ReactElement {
-  return (
-    <label className="jp-GpuPredict-field">
-      <span>{props.label}</span>
-      {props.children}
-    </label>
-  );
-}
-
-function unique(names: string[], present: string): string[] {
-  return [...new Set([...names, present])];
+function unique(names: string[], present: unknown): string[] {
+  return [...new Set([...names, String(present)])];
 }
 
 function whyNot(error: unknown): Why {

@@ -79,6 +79,11 @@ export function Facts(props: { rows: readonly (readonly [string, string])[] }): 
   );
 }
 
+/** A text with a capital at its beginning. */
+export function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** A wall-clock time in the user's own form. */
 export function when(iso: string): string {
   const date = new Date(iso);

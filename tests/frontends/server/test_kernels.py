@@ -10,6 +10,7 @@ from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.run.store import Store
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces
+from tests.frontends.server.test_openapi import validator
 from tests.frontends.server.traces import KERNEL
 
 RUNS = f"kernels/{KERNEL}/runs"
@@ -283,6 +284,8 @@ async def test_a_stream_brings_the_devices_once_a_second(client, store, jp_fetch
     assert 2 <= len(told) <= 4  # at 0, 1 and 2 s, and perhaps with the last line, or late
     assert told[0]["devices"][0]["utilization_ratio"] == 0.5
     assert set(told[0]) == set((await client.get("devices"))[1])
+    for line in lines.got:
+        validator("/kernels/{kernel}/runs", "get", 200).validate(line)
 
 
 async def test_a_stream_brings_a_long_past_first(client, store, jp_fetch):

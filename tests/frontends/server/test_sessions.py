@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.share import Verified
-from jupyter_gpupredict.run.ledger import Ledger
+from jupyter_gpupredict.run.store import VerifiedStore
 from tests.frontends.server import traces
 
 
@@ -196,7 +196,7 @@ async def test_a_verified_share_goes_with_its_run(client, store):
         pairs=4, unit="step", code_hash=None, device=began.devices[0].name, driver="580.1",
         session_id=run, at="2026-01-02T03:04:05+00:00",
     )  # fmt: skip
-    Ledger(store).add(tried)
+    VerifiedStore(store).add(tried)
     found = (await client.get(f"sessions/{run}"))[1]["verified"]
     assert (found["percent"], found["low_ratio"]) == (40, 0.95)
     assert found["text"].startswith("40 % of the SMs keeps 97.0 % of the uncapped speed")

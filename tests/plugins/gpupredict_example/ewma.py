@@ -1,7 +1,7 @@
 """A stop rule that follows an exponentially weighted mean."""
 
 from jupyter_gpupredict.core.recommendation import Estimate
-from jupyter_gpupredict.predict.counter import Counter
+from jupyter_gpupredict.predict.windows import Counter
 
 HALF_LIFE_S = 60.0
 

@@ -1,0 +1,260 @@
+"""A run and a sweep as figures: static SVGs, and documents that BokehJS draws.
+
+An SVG is readable on light and on dark, and at most 20 kB. Bokeh is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpupredict.core import svg
+from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.plain import html as escape
+from jupyter_gpupredict.frontends import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.run import Row, Run
+
+MAX_POINTS = 240
+_PLAIN: dict[str, Any] = {
+    "sizing_mode": "stretch_width",
+    "toolbar_location": None,
+    "background_fill_color": None,
+    "border_fill_color": None,
+    "outline_line_color": None,
+}
+"""Of every figure: the page's own colours show."""
+
+
+def run_svg(run: Run) -> str:
+    """Return a run: utilization with windows and covering usage above, memory below."""
+    end_s = max([run.duration_s, *(row[0] for row in run.share[-1:])], default=1.0) or 1.0
+    frame = svg.Frame(46, 710, 26, 156, 0.0, end_s, 1.0)
+    advice = run.recommendation
+    label = words.label(run.started)
+    return svg.document(
+        720,
+        250,
+        words.prediction(advice) if advice is not None else "no reading was taken",
+        svg.text(frame.left, 14, f"{METRICS[run.started.share.metric].label}, {label}"),
+        *_windows(run, frame),
+        *frame.grid({0.0: "0 %", 0.5: "50 %", 1.0: "100 %"}),
+        *frame.ticks({share * end_s: words.span(share * end_s) for share in (0.0, 0.5, 1.0)}),
+        *_further(run, frame),
+        *frame.band(_with_holes(_thinned(run.share)), svg.USAGE),
+        *(_prediction(advice, frame) if advice is not None else ()),
+        *_memory(run.memory, end_s),
+        desc=label,
+        look=svg.EMBEDDED.format(720),
+    )
+
+
+def _windows(run: Run, frame: svg.Frame) -> Iterator[str]:
+    for number, window in enumerate(run.windows):
+        x = frame.x(window.from_s)
+        if not window.void:
+            yield svg.element(
+                "rect", x=x, y=frame.top, width=f"{frame.x(window.to_s) - x:.1f}",
+                height=frame.bottom - frame.top, fill=svg.WINDOW,
+                fill_opacity=0.16 if number % 2 else 0.09,
+            )  # fmt: skip
+
+
+def _prediction(advice: Recommendation, frame: svg.Frame) -> list[str]:
+    parts = []
+    if advice.target_ratio is not None:
+        label = f"covering usage {words.percent(advice.target_ratio)}"
+        dash = "" if advice.state == "converged" else "5 4"
+        over = max(frame.top + 9, frame.y(advice.target_ratio) - 4)
+        parts += [
+            frame.level(advice.target_ratio, svg.COVER, dash),
+            svg.text(frame.right, over, label, "end"),
+        ]
+    if advice.converged_at_s is not None:
+        parts += frame.upright(advice.converged_at_s, svg.COVER, "converged", frame.bottom - 5)
+    return parts
+
+
+def _further(run: Run, frame: svg.Frame) -> list[str]:
+    """Return a thin line with its name for each further device or rank."""
+    if not run.further:
+        return []
+    series = [run.started.share, *(one for one, _ in run.further)]
+    names = [escape(words.device(one, run.started)) for one in series]
+    parts = [
+        svg.element(
+            "polyline", svg.element("title", name),
+            points=frame.place((t, high) for t, _, high in piece),
+            fill="none", stroke=color, stroke_opacity=0.8,
+        )
+        for (_, rows), name, color in zip(run.further, names[1:], svg.FURTHER, strict=False)
+        for piece in svg.pieces(_with_holes(rows))
+    ]  # fmt: skip
+    legend = (
+        svg.element("tspan", "\u25a0", fill=color, dx=8) + svg.element("tspan", f" {name}")
+        for name, color in zip(names, (svg.USAGE, *svg.FURTHER), strict=False)
+    )
+    return [*parts, svg.element("text", *legend, x=frame.left, y=frame.bottom + 27)]
+
+
+def _memory(rows: Sequence[Row], end_s: float) -> list[str]:
+    peak = max((high for _, _, high in rows if not math.isnan(high)), default=0.0) or 1.0
+    frame = svg.Frame(46, 710, 192, 236, 0.0, end_s, peak)
+    if not rows:
+        return [svg.text(frame.left, frame.bottom - 22, "memory: not available")]
+    return [
+        svg.text(frame.left - 5, frame.top + 8, "mem", "end"),
+        svg.text(frame.right, frame.top - 3, f"peak {words.size(peak)}", "end"),
+        *frame.curve(_with_holes(_thinned(rows)), svg.MEMORY),
+    ]
+
+
+def _thinned(rows: Sequence[Row]) -> list[Row]:
+    """Return at most `MAX_POINTS` rows with lowest and highest kept."""
+    step = -(-len(rows) // MAX_POINTS) if rows else 1
+    thin = []
+    for first in range(0, len(rows), step):
+        group = rows[first : first + step]
+        lows = [low for _, low, _ in group if not math.isnan(low)]
+        highs = [high for _, _, high in group if not math.isnan(high)]
+        thin.append((group[-1][0], min(lows, default=math.nan), max(highs, default=math.nan)))
+    return thin
+
+
+def _with_holes(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield the rows, with a row of NaN where none came for five times as long as usual."""
+    gaps = [later[0] - former[0] for former, later in itertools.pairwise(rows)]
+    usual_s = sorted(gaps)[len(gaps) // 2] if gaps else 0.0
+    for row, gap_s in zip(rows, [0.0, *gaps], strict=False):
+        if gap_s > 5 * usual_s > 0:
+            yield row[0], math.nan, math.nan
+        yield row
+
+
+# ---- a sweep -----------------------------------------------------------------------------------
+
+
+def sweep_svg(ratios: Mapping[int, float], knee: float | None, kept: float, device: str) -> str:
+    """Return speed against share.
+
+    Args:
+        ratios: Percentage -> speed as a part of the uncapped one.
+        knee: Percentage where the line crosses `kept`; None: nowhere.
+        kept: The limit that is drawn.
+        device: Where it was measured.
+    """
+    frame = svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)  # ends a little above the uncapped speed
+    points = sorted(ratios.items())
+    return svg.document(
+        560,
+        240,
+        f"Speed against share of the SMs on {device}",
+        svg.text(frame.left, 14, f"speed, % of uncapped, on {device}"),
+        *frame.grid({ratio: f"{100 * ratio:.0f}" for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)}),
+        *frame.ticks({percent: f"{percent}" for percent in (10, 25, 50, 75, 100)}),
+        svg.text(frame.right, 236, "share of the SMs, %", "end"),
+        frame.level(kept, svg.COVER, dash="5 4"),
+        svg.polyline(frame.place(points), svg.USAGE),
+        *(
+            svg.element("circle", cx=frame.x(percent), cy=frame.y(ratio), r=3.2, fill=svg.USAGE)
+            for percent, ratio in points
+        ),
+        *(
+            frame.upright(knee, svg.COVER, f"{knee:.0f} %", frame.bottom - 6, high=kept)
+            if knee is not None
+            else ()
+        ),
+        look=svg.EMBEDDED.format(560),
+    )
+
+
+def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> Any:
+    """Return speed against share as Bokeh's figure, from what `sweep_svg` takes."""
+    from bokeh.models import Span
+    from bokeh.plotting import figure
+
+    shares = sorted(ratios)
+    speeds = [100.0 * ratios[share] for share in shares]
+    plot = figure(
+        height=260, x_range=(0, 100), y_range=(0, 110), x_axis_label="share of the SMs, %",
+        y_axis_label="speed, % of uncapped", tooltips=[("", "@y{0.0} % at @x %")], **_PLAIN,
+    )  # fmt: skip
+    plot.line(shares, speeds, line_color=svg.USAGE, line_width=1.8)
+    plot.scatter(shares, speeds, color=svg.USAGE, size=7)
+    limit = {"line_color": svg.COVER, "line_width": 1.5}
+    plot.add_layout(Span(location=100.0 * kept, dimension="width", line_dash="dashed", **limit))
+    if knee is not None:
+        plot.add_layout(Span(location=knee, dimension="height", **limit))
+    return plot
+
+
+# ---- live, and BokehJS -------------------------------------------------------------------------
+
+
+def live_item() -> dict[str, Any]:
+    """Return the live chart as the JSON that BokehJS embeds, at most 10 kB.
+
+    Its parts have names, by which the view finds them: sources `share`, `further`, `windows`,
+    `cover` and `memory`, ranges `time` and `memory_range`.
+    """
+    from bokeh.layouts import column
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d
+    from bokeh.plotting import figure
+
+    plain: dict[str, Any] = {"tools": "", "x_range": Range1d(0, 10, name="time"), **_PLAIN}
+    memory_range = Range1d(0, 1, name="memory_range")
+    share = ColumnDataSource({"t": [], "low": [], "high": []}, name="share")
+    further = ColumnDataSource({"t": [], "high": [], "color": []}, name="further")
+    windows = ColumnDataSource({"from": [], "to": [], "shade": []}, name="windows")
+    cover = ColumnDataSource({"t": [], "y": []}, name="cover")
+    memory = ColumnDataSource({"t": [], "mib": []}, name="memory")
+    upper = figure(height=170, y_range=Range1d(0, 105), y_axis_label="share, %", **plain)
+    upper.quad(
+        left="from", right="to", top=105, bottom=0, fill_color=svg.WINDOW, fill_alpha="shade",
+        line_alpha=0, source=windows,
+    )  # fmt: skip
+    upper.multi_line(xs="t", ys="high", line_color="color", line_alpha=0.8, source=further)
+    upper.varea(x="t", y1="low", y2="high", fill_color=svg.USAGE, fill_alpha=0.25, source=share)
+    line = upper.line(x="t", y="high", line_color=svg.USAGE, line_width=1.6, source=share)
+    upper.line(x="t", y="y", line_color=svg.COVER, line_width=2, source=cover)
+    upper.add_tools(HoverTool(renderers=[line], tooltips=[("", "@high{0} % at @t{0.0} s")]))
+    lower = figure(height=90, y_range=memory_range, y_axis_label="MiB", **plain)
+    lower.line(x="t", y="mib", line_color=svg.MEMORY, line_width=1.6, source=memory)
+    # Looks for selections, which nobody makes here, are a quarter of the JSON.
+    for renderer in (*upper.renderers, *lower.renderers):
+        renderer.nonselection_glyph = renderer.muted_glyph = None
+    for plot in (upper, lower):
+        plot.grid.grid_line_alpha = 0.35
+        plot.yaxis.ticker.desired_num_ticks = 3
+        plot.min_border_left = 56
+    upper.xaxis.visible = False
+    lower.xaxis.axis_label = "seconds"
+    return item(column(upper, lower, sizing_mode="stretch_width"))
+
+
+def version() -> str:
+    """Return the version of Bokeh, which BokehJS must match."""
+    import bokeh
+
+    return str(bokeh.__version__)
+
+
+def script() -> bytes:
+    """Return BokehJS, the core bundle of the installed Bokeh: some 1.3 MB."""
+    import bokeh
+
+    folder = Path(bokeh.__file__).parent
+    return (folder / "server" / "static" / "js" / "bokeh.min.js").read_bytes()
+
+
+def item(figure: Any) -> dict[str, Any]:
+    """Return a figure as the JSON that BokehJS embeds."""
+    from bokeh.embed import json_item
+
+    return dict(json_item(figure))

@@ -1,0 +1,196 @@
+"""What each epoch and phase of a run used, and how long the rest takes, in bounded memory.
+
+The rest comes with an interval: from whole epochs, or from steps alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from jupyter_gpupredict.core.progress import OTHER, Remaining
+from jupyter_gpupredict.predict.windows import Counter
+
+MAX_PHASES = 32
+"""More names than this count as `other`: a loop that makes them up must not make us grow."""
+STUDENT_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Student's t at 97.5 %, 1 to 10 degrees of freedom."""
+NORMAL_975 = 1.960
+MAX_MARKS = 256
+LAST_SHARE = 0.2
+"""Steps are timed over the last fifth: the beginning is slow (loading, compiling)."""
+
+
+@dataclass(slots=True)
+class PhaseUsage:
+    """What one phase used, and for how long it ran."""
+
+    counter: Counter = field(default_factory=Counter)
+    """Usage, weighted by the seconds that have readings."""
+    seconds: float = 0.0
+    """Time by the clock, from mark to mark: holes in the readings do not shorten a phase."""
+
+
+class PhaseLedger:
+    """Books readings to the current epoch and phase, and closes epochs.
+
+    The first epoch, which is cold or was not seen from its beginning, is closed but not learned.
+    """
+
+    def __init__(self, coverage: float) -> None:
+        self._coverage = coverage
+        self.whole = Counter()
+        """Everything since the ledger was opened."""
+        self.learned: dict[str, PhaseUsage] = {}
+        """Each phase over all complete epochs but the first."""
+        self.first: dict[str, PhaseUsage] = {}
+        """Each phase in the first epoch: better than nothing while it is the only one."""
+        self.learned_epochs = 0
+        self.durations_s = Spread()
+        self.recent: deque[tuple[float, float]] = deque(maxlen=2)
+        """(covering usage, mean) of the last two learned epochs."""
+        self.complete = 0
+        """Epochs closed since the ledger was opened, the first one included."""
+        self.phase = OTHER
+        self.seen: set[str] = set()
+        """Every phase that ever ran."""
+        self.current: dict[str, PhaseUsage] = {}
+        """The open epoch."""
+        self._epoch_began_s: float | None = None
+        self._phase_began_s: float | None = None
+
+    def add(self, value: float, weight_s: float) -> None:
+        """Book one reading to the phase that is running."""
+        self.whole.add(value, weight_s)
+        self._running().counter.add(value, weight_s)
+
+    def enter(self, name: str, time_s: float) -> None:
+        """Begin a phase; what ran before it ends."""
+        self._book_time(time_s)
+        known = name in self.seen or len(self.seen) < MAX_PHASES
+        self.phase = name if known else OTHER
+        if self.phase != OTHER:
+            self.seen.add(self.phase)
+
+    def begin_epochs(self, time_s: float) -> None:
+        """Begin the first epoch: what was before belongs to none."""
+        self.current = {}
+        self._epoch_began_s = self._phase_began_s = time_s
+
+    def close_epoch(self, time_s: float, count: int = 1) -> None:
+        """End an epoch (or several that nobody told apart) and begin the next."""
+        self._book_time(time_s)
+        began_s, self._epoch_began_s = self._epoch_began_s, time_s
+        current, self.current = self.current, {}
+        first = self.complete == 0
+        self.complete += count
+        if first or began_s is None:
+            self.first = current
+            return
+        self.learned_epochs += count
+        for name, usage in current.items():
+            learned = self.learned.setdefault(name, PhaseUsage())
+            learned.counter.merge(usage.counter)
+            learned.seconds += usage.seconds
+        whole = Counter.total(usage.counter for usage in current.values())
+        for _ in range(count):
+            self.durations_s.add((time_s - began_s) / count)
+            if whole.seconds > 0.0:
+                self.recent.append(whole.figures(self._coverage))
+
+    def elapsed_s(self, name: str, now_s: float) -> float:
+        """Return how long a phase has run in the open epoch."""
+        usage = self.current.get(name)
+        booked_s = usage.seconds if usage else 0.0
+        if name != self.phase or self._phase_began_s is None:
+            return booked_s
+        return booked_s + now_s - self._phase_began_s
+
+    def _running(self) -> PhaseUsage:
+        return self.current.setdefault(self.phase, PhaseUsage())
+
+    def _book_time(self, time_s: float) -> None:
+        if self._phase_began_s is not None and time_s > self._phase_began_s:
+            self._running().seconds += time_s - self._phase_began_s
+        self._phase_began_s = time_s
+
+
+class Spread:
+    """Count, mean and variance of numbers that are not kept (Welford)."""
+
+    __slots__ = ("_squares", "count", "mean")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, value: float) -> None:
+        """Take one number."""
+        self.count += 1
+        step = value - self.mean
+        self.mean += step / self.count
+        self._squares += step * (value - self.mean)
+
+    def variance(self) -> float:
+        """Return the sample variance; 0 for fewer than two numbers."""
+        return self._squares / (self.count - 1) if self.count > 1 else 0.0
+
+
+def rest_of_epochs(expected_s: float, epochs_left: float, durations_s: Spread) -> Remaining:
+    """Return the rest with a prediction interval for the sum of the epochs to come.
+
+    `epochs_left`, at least 0, are not complete; `durations_s` are those of the learned epochs.
+    """
+    count = durations_s.count
+    if count < 2:
+        return Remaining(expected_s, None, None)
+    freedom = count - 1
+    if freedom <= len(STUDENT_975):
+        student = STUDENT_975[freedom - 1]
+    else:  # first Cornish-Fisher term
+        student = NORMAL_975 + (NORMAL_975**3 + NORMAL_975) / (4 * freedom)
+    variance = durations_s.variance() * (epochs_left + epochs_left**2 / count)
+    half_s = student * math.sqrt(variance)
+    return Remaining(expected_s, max(0.0, expected_s - half_s), expected_s + half_s)
+
+
+class StepPace:
+    """Times steps from marks (time, steps done) of any spacing, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, float]] = []
+        self._total = math.nan
+
+    def update(self, time_s: float, done: float, total: float | None) -> None:
+        """Take a mark; a count that falls begins a new loop."""
+        if self._marks and done < self._marks[-1][1]:
+            self._marks = []
+        if self._marks and done == self._marks[-1][1]:
+            return
+        self._total = math.nan if total is None else total
+        self._marks.append((time_s, done))
+        if len(self._marks) > MAX_MARKS:
+            self._marks = self._marks[::2] if len(self._marks) % 2 else self._marks[1::2]
+
+    def remaining(self, now_s: float) -> Remaining | None:
+        """Return the rest; None while the total is not known or too few steps were seen."""
+        if math.isnan(self._total) or len(self._marks) < 3:
+            return None
+        last_s, done = self._marks[-1]
+        from_step = done - max(LAST_SHARE * (done - self._marks[0][1]), 1.0)
+        first = next(i for i, (_, step) in enumerate(self._marks) if step >= from_step)
+        used = self._marks[max(0, min(first, len(self._marks) - 3)) :]
+        per_step_s = sorted((b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(used))
+        left, since_s = max(0.0, self._total - done), now_s - last_s
+
+        def rest_s(share: float) -> float:
+            """Return the rest at the pace that this share of the steps kept."""
+            each_s = per_step_s[min(len(per_step_s) - 1, int(share * len(per_step_s)))]
+            return max(0.0, left * each_s - since_s)
+
+        if len(per_step_s) < 5:
+            return Remaining(rest_s(0.5), None, None)
+        return Remaining(rest_s(0.5), rest_s(0.05), rest_s(0.95))

@@ -1,0 +1,443 @@
+"""The stored and live runs of a user as the server shows them.
+
+What is known of them is kept in memory by name, size and time of change. No index lies on disk: the
+traces are the only record.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.errors import NoAnswer, TraceError, Truncated, UnknownName
+from jupyter_gpupredict.core.events import SamplesTaken
+from jupyter_gpupredict.core.run import RunFold
+from jupyter_gpupredict.core.summary import (
+    News,
+    Page,
+    Place,
+    RunNews,
+    Summary,
+    began_s,
+    damaged,
+    summarise,
+    updated,
+)
+from jupyter_gpupredict.core.trace import event_from_json
+from jupyter_gpupredict.run.store import build_store, verified_of, with_verified
+from jupyter_gpupredict.run.tail import Tail, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jupyter_gpupredict.core.events import SessionStarted
+    from jupyter_gpupredict.core.run import Advising, Ends, Run
+    from jupyter_gpupredict.core.share import Verified
+    from jupyter_gpupredict.core.summary import Cursor
+    from jupyter_gpupredict.run.picture import Drawing, TracePicture
+    from jupyter_gpupredict.run.store import Store
+
+_Value = TypeVar("_Value")
+
+LOOK_AT = 500
+"""Newest traces in which a kernel's runs are looked for the first time."""
+FRESH_S = 0.1
+"""A directory changed so lately may change again without a new stamp."""
+STARTING_S = 10.0
+"""A trace changed so lately may be without its first line: its writer is in the middle of it."""
+MAX_RUNS = 20
+"""Runs in one reply."""
+MAX_TAILS = 64
+MAX_PICTURES = 12
+LATE_S = 10.0
+"""A trace may appear so long after a later run's: its source took that long to open."""
+ALIVE_EVERY_S = 1.0
+"""How often it is looked whether a silent run's process is still there."""
+SEARCH_S = 1.0
+NEWEST_EVENTS = 40
+DRAW_S = 0.2
+"""Seconds a first reading of a long trace may take before a part of it is shown."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What one trace said when it had this size."""
+
+    size: int
+    changed_ns: int
+    summary: Summary
+    text: str
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it has no beginning that can be read."""
+        return not self.summary.metric
+
+
+class _Followed:
+    """One run that someone follows."""
+
+    def __init__(self, summary: Summary, tail: Tail) -> None:
+        self.tail = tail
+        self._base = self._summary = replace(summary, outcome="")
+        self._newest: Advising | None = None
+        self._alive = False
+        self._asked_s = float("-inf")
+
+    def look(self, is_alive: Callable[[str, int, float], bool]) -> None:
+        """See what was appended, and whether the process is there."""
+        tail, now_s = self.tail, time.monotonic()
+        moved = tail.look()
+        if tail.ended:
+            return
+        if moved and self._asked_s > float("-inf"):
+            self._alive, self._asked_s = True, now_s
+        elif now_s - self._asked_s > ALIVE_EVERY_S:
+            run, self._asked_s = self._summary, now_s
+            self._alive = not tail.gone and is_alive(run.host, run.pid, tail.written_s)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more events are expected."""
+        return self.tail.ended or not self._alive
+
+    def summary(self) -> Summary:
+        """Return the run as of the last look."""
+        tail = self.tail
+        if tail.newest is not self._newest:
+            self._newest, self._summary = tail.newest, self._base
+            if tail.newest is not None:
+                self._summary = updated(self._base, tail.newest)
+        outcome = self._summary.outcome or ("lost" if self.over else "running")
+        return replace(
+            self._summary, outcome=outcome, size_bytes=tail.size_bytes, problem=tail.problem
+        )
+
+
+class Runs:
+    """The stored and live runs of a user. Each group of methods is one thread's at a time."""
+
+    def __init__(
+        self, store: Store | None = None, is_alive: Callable[[str, int, float], bool] = is_alive
+    ) -> None:
+        self._store = store or build_store()
+        self._is_alive = is_alive
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget what is kept in memory: an abandoned thread may be amid it."""
+        self._ids: list[str] = []
+        self._changed_ns = -1
+        self._entries: dict[str, _Entry] = {}
+        self._found: dict[str, tuple[list[str], list[str]]] = {}
+        """Kernel id -> (all ids as they were, those of the kernel)."""
+        self._followed: OrderedDict[str, _Followed] = OrderedDict()
+        self._pictures: OrderedDict[str, TracePicture] = OrderedDict()
+
+    @staticmethod
+    def stuck() -> list[str]:
+        """Return the names of the files that do not answer."""
+        return files.stuck()
+
+    # ---- lists and news -----------------------------------------------------------------------
+
+    def ids(self) -> list[str]:
+        """Return all session ids, newest first; the directory is read only when it changed.
+
+        Raises:
+            NoAnswer: The disk does not answer.
+        """
+        try:
+            changed_ns = files.changed_ns(self._store.root)
+        except OSError:
+            changed_ns = -1
+        if changed_ns == self._changed_ns != -1:
+            return self._ids
+        self._ids = self._store.ids()
+        settled = time.time() - changed_ns / 1e9 > FRESH_S
+        self._changed_ns = changed_ns if settled else -1
+        if len(self._entries) > len(self._ids):
+            there = set(self._ids)
+            self._entries = {k: v for k, v in tuple(self._entries.items()) if k in there}
+        return self._ids
+
+    def summary(self, session_id: str) -> Summary:
+        """Return one run's summary as it is now.
+
+        Raises:
+            UnknownName: There is no such run.
+            TraceError: It has no beginning that can be read.
+        """
+        entry = self._look(session_id)
+        if entry is None:
+            raise UnknownName("session", session_id, self.ids()[:5])
+        if entry.damaged:
+            raise TraceError(entry.summary.problem, "the others are not harmed")
+        return self._with_outcome(entry)
+
+    def page(
+        self,
+        limit: int,
+        before: str | None,
+        words: Sequence[str] = (),
+        limit_s: float = SEARCH_S,
+    ) -> Page:
+        """Return the newest runs that hold all the words.
+
+        Args:
+            limit: How many.
+            before: Only runs older than this one.
+            words: What to look for, in lower case; none: every run.
+            limit_s: A search that takes longer stops where it is.
+        """
+        ids = self.ids()
+        until_s = time.monotonic() + limit_s
+        found: list[Summary] = []
+        searched = 0
+        for session_id in ids:
+            if before is not None and session_id >= before:
+                searched += 1
+                continue
+            if len(found) == limit:
+                return Page(tuple(found), len(ids), len(ids), found[-1].session_id)
+            if words and time.monotonic() > until_s:
+                break
+            searched += 1
+            entry = self._entries.get(session_id) if words else None
+            if entry is None or entry.damaged or not entry.summary.over:  # nothing follows an end
+                entry = self._look(session_id)
+            if entry is None:
+                continue
+            summary = self._with_outcome(entry)
+            text = entry.text if entry.summary.over or not words else summary.text()
+            if all(word in text for word in words):
+                found.append(summary)
+        return Page(tuple(found), len(ids), searched, None)
+
+    def of_kernel(self, kernel_id: str) -> list[str]:
+        """Return the ids of a kernel's runs, newest first.
+
+        Only the newest traces are opened: nobody waits for a long history.
+        """
+        ids = self.ids()
+        of, found = self._found.get(kernel_id, (None, []))
+        if of is ids:  # nothing came or went since
+            return found
+        found, settled = [], True
+        for number, session_id in enumerate(ids):
+            entry = self._entries.get(session_id)
+            if entry is None:
+                if number >= LOOK_AT:
+                    break
+                entry = self._look(session_id)
+                settled = session_id in self._entries and settled
+            if entry is not None and entry.summary.kernel_id == kernel_id:
+                found.append(session_id)
+        if len(self._found) >= LOOK_AT:
+            self._found.clear()
+        if settled:
+            self._found[kernel_id] = (ids, found)
+        return found
+
+    def first(self, kernel_id: str) -> News:
+        """Return the newest runs of a kernel without events, and where to begin."""
+        runs = [
+            (followed.summary(), followed)
+            for session_id in self.of_kernel(kernel_id)[:MAX_RUNS]
+            if (followed := self._follow(session_id)) is not None
+        ]
+        begin = []
+        for number, (summary, followed) in enumerate(runs):
+            if number == 0 or not followed.over:
+                begin.append(Place(summary.session_id, -1))
+            elif began_s(summary.session_id) >= began_s(runs[0][0].session_id) - LATE_S:
+                begin.append(Place(summary.session_id, followed.tail.last_seq, over=True))
+        return News(tuple(RunNews(summary, ()) for summary, _ in runs), tuple(begin))
+
+    def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
+        """Return at most `limit` events that are new to someone who knows the cursor."""
+        ids = self.of_kernel(kernel_id)
+        known = {place.run: place for place in cursor}
+        newest_s = max(map(began_s, (one for one in ids if one in known)), default=0.0)
+        oldest_s = newest_s - LATE_S
+        wanted = [one for one in ids if one not in known and began_s(one) >= oldest_s][-MAX_RUNS:]
+        wanted += [one for one in ids if one in known]
+        found: list[RunNews] = []
+        after: dict[str, Place] = {}
+        more = False
+        for session_id in reversed(wanted):  # the oldest first, should the limit be reached
+            place = known.get(session_id, Place(session_id, -1))
+            followed = self._follow(session_id)
+            if followed is None:
+                continue
+            lines, rest = followed.tail.after(place.seq, limit) if limit > 0 else ([], True)
+            limit -= len(lines)
+            seq = lines[-1][0] if lines else place.seq
+            more = more or rest
+            over = followed.over and not rest
+            after[session_id] = Place(session_id, seq, over)
+            if lines or over != place.over or session_id not in known:
+                found.append(RunNews(followed.summary(), tuple(text for _, text in lines)))
+        places = [after[one] for one in ids if one in after]
+        newest_s = max((began_s(place.run) for place in places), default=0.0)
+        kept = tuple(p for p in places if not p.over or began_s(p.run) >= newest_s - LATE_S)
+        return News(tuple(reversed(found)), kept or cursor, more)
+
+    def _follow(self, session_id: str) -> _Followed | None:
+        """Return a run after a look at it; None when it cannot be read (any more)."""
+        followed = self._followed.get(session_id)
+        try:
+            if followed is None:
+                entry = self._look(session_id)
+                if entry is None or entry.damaged:
+                    return None
+                followed = _Followed(entry.summary, Tail(self._store.path(session_id)))
+            followed.look(self._is_alive)
+        except (TraceError, OSError):
+            self._followed.pop(session_id, None)
+            return None
+        _keep(self._followed, session_id, followed, MAX_TAILS)
+        return followed
+
+    def _look(self, session_id: str) -> _Entry | None:
+        """Return what a trace says, read again only when it changed; None: it is not there."""
+        entry, size, changed_ns = self._entries.get(session_id), -1, -1
+        try:
+            status = files.status_of(self._store.path(session_id))
+            size, changed_ns = status.size, status.changed_ns
+            if entry is not None and (entry.size, entry.changed_ns) == (size, changed_ns):
+                return entry
+            ends = self._store.ends(session_id)
+        except FileNotFoundError:
+            self._entries.pop(session_id, None)
+            return None
+        except TraceError as error:
+            if isinstance(error, Truncated) and time.time() - changed_ns / 1e9 < STARTING_S:
+                return None
+            summary = damaged(session_id, str(error), max(0, size))
+            entry = _Entry(size, changed_ns, summary, summary.text())
+            if not isinstance(error, NoAnswer):
+                self._entries[session_id] = entry
+            return entry
+        summary = summarise(ends, size)
+        entry = self._entries[session_id] = _Entry(size, changed_ns, summary, summary.text())
+        return entry
+
+    def _with_outcome(self, entry: _Entry) -> Summary:
+        run = entry.summary
+        if run.over:
+            return run
+        alive = self._is_alive(run.host, run.pid, entry.changed_ns / 1e9)
+        return replace(run, outcome="running" if alive else "lost")
+
+    def current(self, limit: int, ended_s: float) -> list[tuple[Summary, float]]:
+        """Return live runs, and those that ended at most `ended_s` ago, of the newest `limit`.
+
+        Returns:
+            (run, newest reading of its share as a ratio), newest first; NaN where there is none.
+        """
+        found = []
+        for run in self.page(limit, None).found:
+            if run.outcome == "running":
+                found.append((run, self._newest(run)))
+            elif time.time() - _ended_s(run) <= ended_s:
+                found.append((run, math.nan))
+        return found
+
+    def _newest(self, run: Summary) -> float:
+        """Return the last reading of the share in the newest events of a trace."""
+        followed = self._follow(run.session_id)
+        if followed is None:
+            return math.nan
+        tail = followed.tail
+        lines, _ = tail.after(max(-1, tail.last_seq - NEWEST_EVENTS), NEWEST_EVENTS)
+        devices = {uuid for uuid, _ in run.devices}
+        for _, line in reversed(lines):
+            event = event_from_json(line)
+            if isinstance(event, SamplesTaken):
+                for readings in event.readings:
+                    if readings.series.metric == run.metric and readings.series.device in devices:
+                        return readings.values[-1]
+        return math.nan
+
+    def stop(self, session_id: str) -> None:
+        """End the measuring of a live run; its cell goes on."""
+        self._store.request_stop(session_id)
+
+    def stop_requested(self, session_id: str) -> bool:
+        """Return whether that was asked for."""
+        return self._store.stop_requested(session_id)
+
+    # ---- one run, at length -------------------------------------------------------------------
+
+    def draw(self, session_id: str, width: int, limit_s: float = DRAW_S) -> Drawing:
+        """Return a run's series, as `TracePicture.draw`.
+
+        Raises:
+            UnknownName: There is no such run (any more).
+        """
+        from jupyter_gpupredict.run.picture import TracePicture  # numpy: not before it is needed
+
+        picture = self._pictures.get(session_id) or TracePicture(self._store.path(session_id))
+        _keep(self._pictures, session_id, picture, MAX_PICTURES)
+        try:
+            return picture.draw(width, limit_s)
+        except OSError as error:
+            self._pictures.pop(session_id, None)
+            raise UnknownName("session", session_id, ["last"]) from error
+
+    def ends(self, session_id: str) -> Ends:
+        """Return the first event of a trace, and the last that holds a recommendation.
+
+        Raises:
+            UnknownName: There is no such run.
+            TraceError: It has no beginning that can be read.
+        """
+        try:
+            return self._store.ends(session_id)
+        except FileNotFoundError as error:
+            raise UnknownName("session", session_id, ["last"]) from error
+
+    def verified(self, started: SessionStarted) -> Verified | None:
+        """Return the share that was verified of a run; None: none."""
+        return verified_of(started)
+
+    def run(self, session_id: str, outcome: str) -> Run:
+        """Return a run with its figures and without its readings: what an export needs.
+
+        Args:
+            session_id: The run's id.
+            outcome: As its summary says.
+
+        Raises:
+            UnknownName, TraceError: As `ends`; also where its end is damaged.
+        """
+        ends = self.ends(session_id)
+        if ends.problem:
+            raise TraceError(ends.problem, "the others are not harmed")
+        folded = RunFold()
+        for event in (ends.started, ends.newest):
+            if event is not None:
+                folded.add(event)
+        return with_verified(folded.record(live=outcome == "running"))
+
+
+def _keep(kept: OrderedDict[str, _Value], key: str, value: _Value, most: int) -> None:
+    """Make a value the newest of those that are kept."""
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
+
+
+def _ended_s(run: Summary) -> float:
+    """Return when a run ended, seconds since 1970; minus infinity where that is not known."""
+    try:
+        return datetime.fromisoformat(run.started_at).timestamp() + run.duration_s
+    except (ValueError, OverflowError):
+        return -math.inf

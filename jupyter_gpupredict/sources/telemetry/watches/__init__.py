@@ -1,1 +1,0 @@
-"""What sees all devices of a machine at once, one file each; a source reads one device."""

@@ -1,0 +1,10 @@
+"""Recorded traces, made by hand."""
+
+
+def write_csv(path, values, memory_mib=None):
+    """Write one reading a second, in percent, from 0 s on."""
+    head, tail = "t_s,gpu_util_pct", ""
+    if memory_mib is not None:
+        head, tail = f"{head},mem_used_mib", f",{memory_mib}"
+    rows = [f"{second},{value}{tail}" for second, value in enumerate(values)]
+    path.write_text("\n".join([head, *rows, ""]))
