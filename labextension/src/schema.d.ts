@@ -572,10 +572,10 @@ export interface components {
         };
         Summary: {
             session_id: string;
+            started_at: string;
             kernel_id: string | null;
             host: string;
             pid: number;
-            started_at: string;
             source: string;
             origin: string;
             simulated: boolean;
