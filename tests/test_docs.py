@@ -33,3 +33,11 @@ def test_every_link_and_picture_is_there():
     for page_path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page_path.read_text(encoding="utf-8")):
             assert (page_path.parent / target).exists(), f"{page_path.name}: {target}"
+
+
+def test_the_examples_are_the_plug_ins_that_are_tested():
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    shown = re.findall(r"<!-- (\S+) -->\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert len(shown) == 5
+    for path, code in shown:
+        assert code == (ROOT / path).read_text(encoding="utf-8"), path
