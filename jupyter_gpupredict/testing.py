@@ -107,7 +107,7 @@ def _check_info(info: SourceInfo) -> None:
     named = {one.uuid for one in info.devices}
     for one in info.series:
         assert one.metric in METRICS, f"{one.metric} is unknown: see core.metrics.METRICS"
-        assert one.device in named, f"{one.metric} is of {one.device!r}, which is no device of it"
+        assert one.device in named, f"{one.metric} is of {one.device!r}, which it does not name"
     assert METRICS[info.share.metric].basis, f"{info.share.metric} is a share of nothing"
 
 
@@ -124,7 +124,9 @@ def _check_batch(batch: Batch, info: SourceInfo, last_s: dict[object, float]) ->
                 assert 0.0 <= value <= 1.0, f"{metric} is {value}: a ratio is 0 to 1"
             assert not math.isinf(value), f"{metric} is infinite"
     for lack in batch.unavailable:
-        assert lack.reason in REASONS, f"{lack.reason!r} is no reason: see core.metrics.REASONS"
+        assert lack.reason in REASONS, (
+            f"{lack.reason!r} is not a known reason: core.metrics.REASONS"
+        )
 
 
 # ---- rules ------------------------------------------------------------------------------------

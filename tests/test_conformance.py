@@ -104,7 +104,7 @@ class Broken:
         ({"value": float("inf")}, "a ratio is 0 to 1"),
         ({"time_s": float("nan")}, "a stamp is nan"),
         ({"silent": True}, "no reading of gpu_util_ratio"),
-        ({"reason": "because"}, "is no reason"),
+        ({"reason": "because"}, "is not a known reason"),
     ],
 )
 def test_a_broken_source_is_told_what_is_wrong(wrong, said):

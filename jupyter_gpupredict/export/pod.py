@@ -266,10 +266,10 @@ def information(figures: Figures) -> tuple[tuple[str, str], ...]:
 def open_share(figures: Figures, basis: str) -> tuple[str, ...]:
     """Return the sentence that says why a target applies no share; none where it does."""
     own, other, name = figures.sm_percent, figures.time_percent, "SM"
-    said = "the run gave a time share, which is no share of the SMs"
+    said = "the run gave a time share, which is not a share of the SMs"
     if basis == "time_share":
         own, other, name = other, own, "time"
-        said = "a share of the SMs is known, which is no share of time"
+        said = "a share of the SMs is known, which is not a share of time"
     if own is not None:
         return ()
     return (f"No {name} share is set: {said if other is not None else 'none is known'}.",)

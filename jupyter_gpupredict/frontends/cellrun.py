@@ -217,7 +217,7 @@ class CellRun:
 
 
 def _open_view(shell: InteractiveShell) -> View | None:
-    """Return the live view; a view that cannot be made is no reason not to measure."""
+    """Return the live view; a view that cannot be made is not a reason to skip the measuring."""
     try:
         view, hint = open_view(shell)
     except Exception as error:  # noqa: BLE001 - border: our fault must not stop the measuring
@@ -229,7 +229,7 @@ def _open_view(shell: InteractiveShell) -> View | None:
 
 
 def _show(view: View) -> None:
-    """Show the live view; one that cannot be shown is no reason not to measure."""
+    """Show the live view; one that cannot be shown is not a reason to skip the measuring."""
     try:
         view.show()
     except Exception as error:  # noqa: BLE001 - border: our fault must not stop the measuring

@@ -179,7 +179,7 @@ def _isolation(arguments: argparse.Namespace) -> Isolation | None:
     """
     for name in arguments.returns:
         if not name.isidentifier():
-            raise InvalidOption(f"--return {name!r} is no Python name", "--return model")
+            raise InvalidOption(f"--return {name!r} is not a Python name", "--return model")
     if arguments.isolate:
         limited = arguments.mps_percentage, arguments.memory_limit_mib
         arguments.mps = True if limited != (None, None) else None
@@ -198,7 +198,7 @@ def parse_magic(words: Sequence[str], defaults: Mapping[str, Any] | None = None)
     """
     arguments = magic_parser().parse_args(list(words))
     if arguments.output is not None and not arguments.output.isidentifier():
-        raise InvalidOption(f"-o {arguments.output!r} is no Python name", "-o result")
+        raise InvalidOption(f"-o {arguments.output!r} is not a Python name", "-o result")
     quiet = arguments.quiet or bool(defaults and defaults.get("quiet"))
     isolated = _isolation(arguments)
     if isolated is not None and (arguments.cluster or (defaults or {}).get("cluster")):
@@ -227,7 +227,7 @@ def notebook_code(arguments: argparse.Namespace) -> CodeRequest | None:
     """Return the cells of `--notebook`; None where there is none.
 
     Raises:
-        InvalidOption: It is no notebook.
+        InvalidOption: It is not a notebook.
     """
     if arguments.notebook is None:
         return None

@@ -1,6 +1,6 @@
 """Which cells a kernel runs now, as far as IPython's hooks and the stack show it.
 
-What the hooks hand over is no proof. IPython makes a new result where showing an error fails, gives
+What the hooks hand over proves nothing. IPython makes a new result where showing an error fails,
 none where it fails itself, and says nothing after a cell whose coroutine was dropped. So a cell is
 known by its place: its thread, and how many cells stand below it on that thread's stack.
 """

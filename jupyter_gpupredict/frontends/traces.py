@@ -187,7 +187,7 @@ def _time_s(text: str) -> float:
         except (ValueError, OverflowError):
             time_s = math.nan
     if not 0.0 <= time_s <= 1e11:
-        raise InvalidOption(f"{text!r} is no time", "2026-01-31T08:00:00Z or Unix seconds")
+        raise InvalidOption(f"{text!r} is not a time", "2026-01-31T08:00:00Z or Unix seconds")
     return time_s
 
 

@@ -226,7 +226,7 @@ def sm_share_hint(run: Run) -> str:
     gpu = run.started.source != "cpu" and not run.started.simulated
     if known or not gpu:
         return ""
-    return "not known: busy time is no share of the SMs; %gpupredict sweep tries which is enough"
+    return "not known: busy time is not a share of the SMs; %gpupredict sweep tries which is enough"
 
 
 def _ratio(value: float) -> str:

@@ -303,7 +303,7 @@ class _Runs:
         if trial.percent < 100 and given >= whole:
             raise VerifyRefused(
                 f"{at} the function was given all of the {whole} SMs: its share was not applied",
-                "see %gpupredict mps status; a share that rounds up to all is no cap",
+                "see %gpupredict mps status; a share that rounds up to all does not cap",
             )
         if common_unit([trial]) is None:
             raise VerifyRefused(

@@ -31,7 +31,7 @@ def bracket(breadth: Counter, watched_s: float, cap_ratio: float) -> tuple[float
 
     A kernel of breadth b and length d takes at most d*b/p, so the time that is added is at most
     d*b*(1/p - 1): summed, the mean SM activity times (1/p - 1). That is `high`. `low` adds what a
-    window's mean breadth exceeds the cap by; a mean hides wider kernels, so it is no bound. None
+    window's mean breadth exceeds the cap by; a mean hides wider kernels, so it is not a bound. None
     where the engine was never busy.
 
     Args:

@@ -108,7 +108,7 @@ class Envelope:
             values: The readings.
 
         Raises:
-            ValueError: A stamp that is needed is no number; nothing was taken then.
+            ValueError: A stamp that is needed is not a number; nothing was taken then.
         """
         if not len(values):
             return
@@ -247,7 +247,7 @@ class TracePicture:
 
     def _take_slowly(self, lines: Iterable[bytes]) -> None:
         for line in lines:
-            with contextlib.suppress(TraceError):  # a line that is no event costs itself alone
+            with contextlib.suppress(TraceError):  # a line that is not an event costs itself alone
                 event = event_from_json(line)
                 if isinstance(event, SamplesTaken):
                     for readings in event.readings:

@@ -65,7 +65,7 @@ def test_it_is_shown_as_verified_with_its_interval():
     assert line in result.to_text()
     assert result.to_dict()["verified"]["percent"] == 25
     assert json.loads(result.to_json())["verified"]["low_ratio"] == 0.95
-    assert "is no share of the SMs" not in result.to_text()
+    assert "is not a share of the SMs" not in result.to_text()
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def folder_below(root: str, wanted: str) -> Path:
     """
     parts = PurePosixPath(wanted).parts
     if not parts or wanted.startswith("/") or "\\" in wanted or "\0" in wanted:
-        raise InvalidOption(f"{wanted[:80]!r} is no folder to write to", HINT)
+        raise InvalidOption(f"{wanted[:80]!r} is not a folder to write to", HINT)
     if any(part.startswith(".") for part in parts):  # `..` too
         raise InvalidOption(f"{wanted[:80]!r} is hidden or leads outside", HINT)
     named = Path(root, *parts)
@@ -189,7 +189,7 @@ def code(
         InvalidOption: The notebook is not below the root.
     """
     if "\0" in notebook or "\\" in notebook:
-        raise InvalidOption(f"{notebook[:80]!r} is no path of a notebook", "")
+        raise InvalidOption(f"{notebook[:80]!r} is not the path of a notebook", "")
     folder = Path(root, *PurePosixPath(notebook.lstrip("/")).parts[:-1])
     require_inside(root, [folder])
     counted = [

@@ -198,7 +198,7 @@ class _Bar:
 
 
 def _read(bar: Any) -> _Bar | None:
-    """Return a bar as it is now; None for one that is not ready or is no loop."""
+    """Return a bar as it is now; None for one that is not ready, or not a loop."""
     total, began_s = getattr(bar, "total", None), getattr(bar, "start_t", None)
     if total is None or total < 2 or began_s is None:
         return None  # one being made has no start yet
