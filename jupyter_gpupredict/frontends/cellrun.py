@@ -18,7 +18,6 @@ from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, open_view
 from jupyter_gpupredict.mps import cell_share, process_mps
-from jupyter_gpupredict.mps.states import UNREACHABLE, unreachable
 from jupyter_gpupredict.run import build_session, with_verified_in_time
 
 if TYPE_CHECKING:
@@ -178,6 +177,8 @@ class CellRun:
         else:
             self.end(_outcome(error))
             with contextlib.suppress(Exception):  # its text is made by the user's code
+                from jupyter_gpupredict.mps import UNREACHABLE, unreachable
+
                 if unreachable(str(error)):
                     warn(UNREACHABLE)
 

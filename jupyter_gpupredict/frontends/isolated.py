@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.frontends.cellrun import CellRun
     from jupyter_gpupredict.frontends.options import Isolation, MagicOptions
-    from jupyter_gpupredict.mps import Isolated, IsolatedRun
-    from jupyter_gpupredict.mps.states import Ended, Fault
+    from jupyter_gpupredict.mps import Ended, Fault, Isolated, IsolatedRun
 
     Measure = Callable[[MagicOptions, str, IsolatedRun], CellRun | None]
 

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.frontends.cellrun import CellRun
-    from jupyter_gpupredict.mps import Subject
-    from jupyter_gpupredict.mps.states import MpsStatus, OwnDaemon
+    from jupyter_gpupredict.mps import MpsStatus, OwnDaemon, Subject
 
 
 class Place:

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
         mps_trial,
         process_mps,
     )
+    from jupyter_gpupredict.mps.states import (
+        UNREACHABLE,
+        Ended,
+        Fault,
+        MpsDaemon,
+        MpsStatus,
+        OwnDaemon,
+        unreachable,
+    )
     from jupyter_gpupredict.mps.verification import (
         PAIRS,
         SHARES,
@@ -39,10 +48,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "PAIRS", "SHARES", "Bound", "Isolated", "IsolatedRun", "Lease", "Subject", "Verification",
+    "PAIRS", "SHARES", "UNREACHABLE", "Bound", "Ended", "Fault", "Isolated", "IsolatedRun", "Lease",
+    "MpsDaemon", "MpsStatus", "OwnDaemon", "Subject", "Verification",
     "cell_share", "child_lease", "isolate", "mps_daemon", "mps_start", "mps_start_detached",
     "mps_status", "mps_stop", "mps_stop_detached", "mps_trial", "process_mps", "subject",
-    "subject_of_folder", "subject_of_notebook", "sweep", "verify",
+    "subject_of_folder", "subject_of_notebook", "sweep", "unreachable", "verify",
 ]  # fmt: skip
 
 
@@ -63,6 +73,6 @@ def _call(name: str, /, *args: Any, **options: Any) -> Any:
 def _loaded(name: str) -> Any:
     import importlib
 
-    modules = ("process", "lease", "isolation", "verification")
+    modules = ("states", "process", "lease", "isolation", "verification")
     loaded = (importlib.import_module(f"{__name__}.{module}") for module in modules)
     return next(getattr(module, name) for module in loaded if hasattr(module, name))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jupyter_gpupredict.frontends.server.state import ServerState
-    from jupyter_gpupredict.mps.states import MpsDaemon
+    from jupyter_gpupredict.mps import MpsDaemon
 
 CORE = "server/static/js/bokeh.min.js"
 

@@ -31,7 +31,7 @@ from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
-from jupyter_gpupredict.mps.states import MpsDaemon
+from jupyter_gpupredict.mps import MpsDaemon
 
 Schema = dict[str, Any]
 
