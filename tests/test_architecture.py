@@ -92,6 +92,7 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "export/__init__.py",
         "mps/__init__.py",
         "__init__.py",
         "registry.py",

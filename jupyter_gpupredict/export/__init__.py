@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.export.code import in_order, notebook_cell, read_notebook
-from jupyter_gpupredict.export.compatibility import targets
-from jupyter_gpupredict.export.exporting import ExportOutcome, export_run
-from jupyter_gpupredict.export.validating import Validated, validate
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.code import in_order, notebook_cell, read_notebook
+    from jupyter_gpupredict.export.compatibility import targets
+    from jupyter_gpupredict.export.exporting import ExportOutcome, export_run
+    from jupyter_gpupredict.export.validating import Validated, validate
 
 __all__ = [
     "ExportOutcome",
@@ -17,3 +20,15 @@ __all__ = [
     "targets",
     "validate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is used: a kernel that measures may never export."""
+    if name in __all__:
+        import importlib
+
+        for module in ("code", "compatibility", "exporting", "validating"):
+            loaded = importlib.import_module(f"{__name__}.{module}")
+            if hasattr(loaded, name):
+                return getattr(loaded, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,12 +18,11 @@ from traitlets import Bool, Float, Int, Unicode
 
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.core.options import options_of
-from jupyter_gpupredict.frontends import executed, isolated, verifying
+from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.cellrun import CellRun, warn
 from jupyter_gpupredict.frontends.options import MagicOptions, magic_parser, parse_magic
 from jupyter_gpupredict.frontends.running import Running
 from jupyter_gpupredict.frontends.terminal import Parser, say
-from jupyter_gpupredict.frontends.verbs import IN_NOTEBOOK, Notebook
 from jupyter_gpupredict.frontends.views import draws_bokeh
 from jupyter_gpupredict.run import SessionConfig
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
+    from jupyter_gpupredict.frontends.verifying import Found
     from jupyter_gpupredict.mps import IsolatedRun
 
 NAME = "gpupredict"
@@ -180,6 +180,8 @@ class GpuPredictMagics(_Defaults):  # type: ignore[misc]  # made above, from the
             return None
         options = self._parse(line)
         if options.isolation is not None:
+            from jupyter_gpupredict.frontends import isolated
+
             return isolated.run(self._ip, options, cell, self._measure)
         run = self._begin(line, cell)
         outcome = "failed"
@@ -325,6 +327,9 @@ def run_line(words: Sequence[str], live: Sequence[CellRun], shell: Any) -> Any:
     Raises:
         GpuPredictError: One clear line.
     """
+    from jupyter_gpupredict.frontends.verbs import IN_NOTEBOOK, Notebook
+    from jupyter_gpupredict.frontends.verifying import Found
+
     place = Notebook(live)
     top = _Parser(prog="%gpupredict", add_help=False, description="Look at measured runs.")
     top.add_argument("-h", "--help", action="store_true", help="show this")
@@ -338,12 +343,12 @@ def run_line(words: Sequence[str], live: Sequence[CellRun], shell: Any) -> Any:
     shown = IN_NOTEBOOK[arguments.verb].act(arguments, place)
     if isinstance(shown, int):
         return None
-    if isinstance(shown, verifying.Found) and shown.to_svg() and draws_bokeh(shell):
+    if isinstance(shown, Found) and shown.to_svg() and draws_bokeh(shell):
         show_chart(shown)
     return shown
 
 
-def show_chart(found: verifying.Found) -> None:
+def show_chart(found: Found) -> None:
     """Display a sweep's chart; without Bokeh or the widget the result's own SVG is all there is."""
     try:
         from jupyter_gpupredict.frontends.widget import show_still

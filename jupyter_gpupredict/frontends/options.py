@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.options import Option, options_of
-from jupyter_gpupredict.export import read_notebook
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.terminal import Parser
 from jupyter_gpupredict.run import SessionConfig
@@ -231,6 +230,8 @@ def notebook_code(arguments: argparse.Namespace) -> CodeRequest | None:
     """
     if arguments.notebook is None:
         return None
+    from jupyter_gpupredict.export import read_notebook
+
     cells, notes = read_notebook(arguments.notebook)
     folder = Path(arguments.notebook).resolve().parent
     return CodeRequest(cells, folder, notes=notes, **given_options(arguments, CodeRequest))

@@ -13,7 +13,6 @@ from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
-from jupyter_gpupredict.export import export_run
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import executed, words
 from jupyter_gpupredict.frontends.charts import figures, text
@@ -235,6 +234,8 @@ class Result:
         Raises:
             ExportError: One clear line; nothing is written.
         """
+        from jupyter_gpupredict.export import export_run
+
         of_code = {one.name for one in options_of(CodeRequest)} & options.keys()
         code = executed.code_of(self.session_id, **{name: options.pop(name) for name in of_code})
         outcome = export_run(self.run, code=code, **options)
