@@ -50,7 +50,7 @@ def test_a_time_share_never_becomes_an_sm_limit(tmp_path, workload):
     text = "".join(outcome.texts[path] for path in outcome.texts if path.startswith("deploy/"))
     assert "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE" not in text
     assert "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT" in text
-    assert "no share of the SMs" in text
+    assert "not a share of the SMs" in text
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_what_only_the_kernel_has_is_made_again_by_setup(kernel):
 @pytest.mark.parametrize(
     ("options", "body", "words"),
     [
-        ("--return 1x", "x = 1", "no Python name"),
+        ("--return 1x", "x = 1", "not a Python name"),
         ("--return y", "x = 1", "--return y: the cell does not bind it"),
         ("--mps-percentage 50", "x = 1", "--mps-percentage cannot be applied"),
         ("--memory-limit 512", "x = 1", "--memory-limit cannot be applied"),
