@@ -100,4 +100,7 @@ class Kernel:
         while True:
             reply = self.client.get_shell_msg(timeout=10)
             if reply["parent_header"].get("msg_id") == message_id:
-                return Reply(reply["content"]["status"], messages)
+                break
+        if reply["content"]["status"] == "aborted":  # it came while a failure's queue was emptied
+            return self.run(code, interrupt_after, limit, **options)
+        return Reply(reply["content"]["status"], messages)
