@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from importlib.metadata import EntryPoint
 
 SOURCES = {
@@ -103,6 +104,15 @@ def load(kind: str, name: str) -> type[Any]:
                 raise ConfigError(f"{kind} {name!r} does not load: {error}") from error
             return found
     raise UnknownName(kind.removesuffix("s"), name, names(kind))
+
+
+def public(package: str, modules: Sequence[str], name: str) -> Any:
+    """Return a public name of a package from the first of its modules that has it.
+
+    For a package's `__getattr__`: what a process never uses is never loaded.
+    """
+    loaded = (importlib.import_module(f"{package}.{module}") for module in modules)
+    return next(getattr(module, name) for module in loaded if hasattr(module, name))
 
 
 def _table(kind: str) -> dict[str, str]:

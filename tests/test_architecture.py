@@ -92,8 +92,6 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
-        "export/__init__.py",
-        "mps/__init__.py",
         "__init__.py",
         "registry.py",
         "frontends/doctor.py",

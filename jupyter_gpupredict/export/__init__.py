@@ -24,11 +24,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is used: a kernel that measures may never export."""
-    if name in __all__:
-        import importlib
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from jupyter_gpupredict.registry import public
 
-        for module in ("code", "compatibility", "exporting", "validating"):
-            loaded = importlib.import_module(f"{__name__}.{module}")
-            if hasattr(loaded, name):
-                return getattr(loaded, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return public(__name__, ("code", "compatibility", "exporting", "validating"), name)

@@ -71,8 +71,7 @@ def _call(name: str, /, *args: Any, **options: Any) -> Any:
 
 
 def _loaded(name: str) -> Any:
-    import importlib
+    from jupyter_gpupredict.registry import public
 
     modules = ("states", "process", "lease", "isolation", "verification")
-    loaded = (importlib.import_module(f"{__name__}.{module}") for module in modules)
-    return next(getattr(module, name) for module in loaded if hasattr(module, name))
+    return public(__name__, modules, name)
