@@ -101,8 +101,12 @@ def test_its_adapters_pass_the_shipped_checks(python, tmp_path):
 import countdown
 from gpupredict_example.countdown import CountdownHint
 from gpupredict_example.ewma import EwmaRule
-from jupyter_gpupredict.testing import check_hint, check_rule
+from gpupredict_example.nomad import Nomad
+from gpupredict_example.slices import Slices
+from jupyter_gpupredict.testing import check_hint, check_rule, check_sharing, check_workload
 check_rule(EwmaRule)
+assert "slices" in check_workload(Nomad, name="nomad")  # both are installed
+assert {"job", "nomad"} <= set(check_sharing(Slices, name="slices"))
 assert check_hint(CountdownHint, lambda: countdown.run(epochs=3)).progressed[-1][1:3] == (3, 3)
 """
     ran = run(python, "-c", script, timeout=60)

@@ -1,8 +1,4 @@
-"""Checks for whoever writes a source, a rule or a hint: run them in your own tests.
-
-Each raises AssertionError with what is wrong. They are the checks that this package's own adapters
-pass; `docs/extending.md` has an example of each.
-"""
+"""Checks of what measures: sources, rules and progress hints."""
 
 from __future__ import annotations
 
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import HintSource, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.predict import Predictor
-
-__all__ = ["FakeClock", "Heard", "check_hint", "check_rule", "check_source"]
 
 UNITS = ("epoch", "step")
 _SLACK = 1e-9
