@@ -62,6 +62,9 @@ DOORS = {
         "sources/ipp.py",
         "mps/reading.py",
     ],
+    "gzip": ["sources/reading.py", "testing.py"],
+    "lzma": ["sources/reading.py"],
+    "zlib": ["sources/reading.py"],
     "mmap": ["sources/recording.py"],
     "_thread": ["mps/inside.py"],
     "queue": ["frontends/server/worker.py", "mps/child.py", "mps/reading.py"],
@@ -200,6 +203,7 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         "sources/telemetry": registry.SOURCES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
+        "sources/readers": registry.READERS,
         "export/platforms": registry.WORKLOADS | registry.SHARING,
         "export/sharing": registry.SHARING,
     }

@@ -2,11 +2,14 @@
 
 import io
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 from tqdm.std import tqdm as base
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import SourceUnavailable
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import (
@@ -24,7 +27,7 @@ from jupyter_gpupredict.run.hints.tqdm import TqdmHint
 from jupyter_gpupredict.sources.telemetry.cpu import CpuSource
 from jupyter_gpupredict.sources.telemetry.nvml import GpmSource, NvmlSource
 from jupyter_gpupredict.sources.telemetry.simulated import ReplaySource, SyntheticSource
-from jupyter_gpupredict.testing import check_hint, check_rule, check_source
+from jupyter_gpupredict.testing import check_hint, check_reader, check_rule, check_source
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 
@@ -118,6 +121,51 @@ def test_stamps_that_go_back():
     source.now_s = iter((5.0, 4.0))
     with pytest.raises(AssertionError, match="stamps go back"):
         check_source(lambda: source)
+
+
+SAMPLES = {
+    path.stem: path.read_bytes()
+    for path in sorted((Path(__file__).parent / "data" / "recordings").iterdir())
+}
+
+
+@pytest.mark.parametrize("name", registry.READERS)
+def test_our_readers(name):
+    others = [sample for other, sample in SAMPLES.items() if other != name]
+    check_reader(registry.load("readers", name), SAMPLES[name], others=others)
+
+
+class BrokenReader(registry.load("readers", "columns")):
+    """A reader with one thing wrong."""
+
+    def __init__(self, label="CSV", **wrong):
+        self.label, self.wrong = label, wrong
+
+    def detect(self, content):
+        return self.wrong.get("greedy") or super().detect(content)
+
+    def read(self, content, options):
+        found = super().read(content, options)
+        return replace(found, **self.wrong.get("trace", {}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"label": ""}, "does not say what it reads"),
+        ({"greedy": True}, "takes another format"),
+        ({"trace": {"devices": ()}}, "names no device"),
+        ({"trace": {"rows": ()}}, "no row was read"),
+        ({"trace": {"rows": [(0.0, (0.5, 1.0)), (0.0, (0.5, 1.0))]}}, "times do not rise"),
+        ({"trace": {"rows": [(0.0, (50.0, 1.0))]}}, "is 50.0"),
+        ({"trace": {"rows": [(0.0, (0.5,))]}}, "one value for each series"),
+    ],
+)
+def test_a_broken_reader_is_told_what_is_wrong(wrong, said):
+    sample = b"t_s,gpu_util_pct,mem_used_mib\n0,1,2\n1,50,2\n"
+    check_reader(BrokenReader, sample)
+    with pytest.raises(AssertionError, match=said):
+        check_reader(lambda: BrokenReader(**wrong), sample)
 
 
 @pytest.mark.parametrize("rule", [WindowsRule, HistogramRule])
