@@ -1,9 +1,10 @@
 """The shipped checks: our own adapters pass them, and what is broken does not."""
 
 import copy
-import dataclasses
 import io
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
@@ -33,6 +34,7 @@ from jupyter_gpupredict.sources.telemetry.nvml import GpmSource, NvmlSource
 from jupyter_gpupredict.sources.telemetry.simulated import ReplaySource, SyntheticSource
 from jupyter_gpupredict.testing import (
     check_hint,
+    check_reader,
     check_rule,
     check_sharing,
     check_source,
@@ -131,6 +133,51 @@ def test_stamps_that_go_back():
     source.now_s = iter((5.0, 4.0))
     with pytest.raises(AssertionError, match="stamps go back"):
         check_source(lambda: source)
+
+
+SAMPLES = {
+    path.stem: path.read_bytes()
+    for path in sorted((Path(__file__).parent / "data" / "recordings").iterdir())
+}
+
+
+@pytest.mark.parametrize("name", registry.READERS)
+def test_our_readers(name):
+    others = [sample for other, sample in SAMPLES.items() if other != name]
+    check_reader(registry.load("readers", name), SAMPLES[name], others=others)
+
+
+class BrokenReader(registry.load("readers", "columns")):
+    """A reader with one thing wrong."""
+
+    def __init__(self, label="CSV", **wrong):
+        self.label, self.wrong = label, wrong
+
+    def detect(self, content):
+        return self.wrong.get("greedy") or super().detect(content)
+
+    def read(self, content, options):
+        found = super().read(content, options)
+        return replace(found, **self.wrong.get("trace", {}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"label": ""}, "does not say what it reads"),
+        ({"greedy": True}, "takes another format"),
+        ({"trace": {"devices": ()}}, "names no device"),
+        ({"trace": {"rows": ()}}, "no row was read"),
+        ({"trace": {"rows": [(0.0, (0.5, 1.0)), (0.0, (0.5, 1.0))]}}, "times do not rise"),
+        ({"trace": {"rows": [(0.0, (50.0, 1.0))]}}, "is 50.0"),
+        ({"trace": {"rows": [(0.0, (0.5,))]}}, "one value for each series"),
+    ],
+)
+def test_a_broken_reader_is_told_what_is_wrong(wrong, said):
+    sample = b"t_s,gpu_util_pct,mem_used_mib\n0,1,2\n1,50,2\n"
+    check_reader(BrokenReader, sample)
+    with pytest.raises(AssertionError, match=said):
+        check_reader(lambda: BrokenReader(**wrong), sample)
 
 
 @pytest.mark.parametrize("rule", [WindowsRule, HistogramRule])
@@ -251,7 +298,7 @@ def within(path, change):
         for step in path:
             found = found[step]
         change(found)
-        return dataclasses.replace(document, content=content)
+        return replace(document, content=content)
 
     return changed
 
@@ -263,7 +310,7 @@ ENV = (*POD, "containers", 0)
 
 def judged(make, **changes):
     """Return a workload like another, whose documents are judged in another way."""
-    manifests = tuple(dataclasses.replace(one, **changes) for one in make.manifests)
+    manifests = tuple(replace(one, **changes) for one in make.manifests)
     return type(make.__name__, (make,), {"manifests": manifests})
 
 
@@ -280,7 +327,7 @@ class Forgetful(Knative):
     """It carries no figure to the container."""
 
     def render(self, plan):
-        return super().render(dataclasses.replace(plan, patch=dataclasses.replace(
+        return super().render(replace(plan, patch=replace(
             plan.patch, env=(), limits=()
         )))  # fmt: skip
 
@@ -310,7 +357,7 @@ class Forgetful(Knative):
             "checked-user is written",
         ),
         (
-            edited(Knative, lambda one: dataclasses.replace(one, path="../knative.yaml")),
+            edited(Knative, lambda one: replace(one, path="../knative.yaml")),
             "is not in the folder",
         ),
         (type("Lost", (Knative,), {"hosting": Hosting("apply deploy/other.yaml")}), "not written"),
@@ -332,7 +379,7 @@ class Restless(Knative):
     def render(self, plan):
         Restless.count += 1
         first, *more = super().render(plan)
-        return (dataclasses.replace(first, comments=(str(Restless.count),)), *more)
+        return (replace(first, comments=(str(Restless.count),)), *more)
 
 
 def test_a_workload_that_renders_differently_each_time():
@@ -344,7 +391,7 @@ class Inventive(Hami):
     """It fills in a share that nobody measured."""
 
     def patch(self, figures, request):
-        return super().patch(dataclasses.replace(figures, time_percent=50), request)
+        return super().patch(replace(figures, time_percent=50), request)
 
 
 class Jealous(Hami):

@@ -147,9 +147,9 @@ def _variables(figures: Figures, patch: SharePatch) -> tuple[tuple[str, str], ..
     """Return the environment; where the profile alone limits, the figures inform the function."""
     if {pod.PERCENTAGE, pod.MEMORY} & set(dict(patch.env)):
         return patch.env
-    applied, other = "sm_percent", "time_percent"
-    if patch.basis == "time_share":
-        applied, other = other, applied
-    if getattr(figures, applied) is not None:
-        figures = dataclasses.replace(figures, **{other: None})
+    by_time = patch.basis == "time_share"
+    if by_time and figures.time_percent is not None:
+        figures = dataclasses.replace(figures, sm_percent=None)  # the share that is not applied
+    elif not by_time and figures.sm_percent is not None:
+        figures = dataclasses.replace(figures, time_percent=None)
     return pod.information(figures) + patch.env
