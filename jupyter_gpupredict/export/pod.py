@@ -300,10 +300,9 @@ def equal_parts(figures: Figures, request: ExportRequest) -> tuple[int, str]:
     parts = count or fits
     each = f"{100 // parts} % of the SMs" + (f" and {total // parts} MiB" if total else "")
     if parts > fits:
-        raise Unrepresentable(
-            f"each of {parts} clients of a GPU gets {each}, which is less than the run needs",
-            f"--clients N up to {fits}" if fits > 1 else "leave --clients out: it needs a whole GPU",
-        )
+        said = f"each of {parts} clients of a GPU gets {each}, which is less than the run needs"
+        hint = "leave --clients out: it needs a whole GPU"
+        raise Unrepresentable(said, f"--clients N up to {fits}" if fits > 1 else hint)
     said = f"Each of {parts} clients of a GPU gets {each}"
     if share is None:
         said += ", as --clients states: what the run needs of the SMs is not known"

@@ -285,11 +285,11 @@ def test_what_no_equal_part_is_known_to_hold_gets_a_whole_gpu(found, why, sharin
 def test_a_count_of_clients_that_the_user_states(sharing):
     # 4 clients get 25 % of the SMs and 35942 MiB each
     outcome = export(run(), sharing=sharing, clients=4, dry_run=True)
-    assert "Each of 4 clients of a GPU gets 25 % of the SMs and 35942 MiB, as --clients states: " in (
-        outcome.texts[JOB]
-    )
+    said = "Each of 4 clients of a GPU gets 25 % of the SMs and 35942 MiB, as --clients states: "
+    assert said in outcome.texts[JOB]
     assert "is not known" in outcome.texts[JOB]
-    assert ("mps-4" if sharing == "device-plugin" else 'gpu: "4"') in "".join(outcome.texts.values())
+    label = "mps-4" if sharing == "device-plugin" else 'gpu: "4"'
+    assert label in "".join(outcome.texts.values())
     fewer = export(breadth(target=0.2), sharing=sharing, clients=2, dry_run=True)
     assert "Each of 2 clients of a GPU gets 50 %" in fewer.texts[JOB]
     with pytest.raises(Unrepresentable, match=r"gets 33 % .* less than the run needs.*up to 2"):
