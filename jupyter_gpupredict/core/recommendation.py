@@ -31,7 +31,7 @@ class Estimate:
     """What a stop rule concluded at the moment it fired (or at the end, when it never did)."""
 
     converged_at_s: float
-    """Time of the last reading used."""
+    """Time of the last reading used; of a recommendation, of the reading that proved it."""
     target_ratio: float
     """Covering usage of the pooled windows, a whole percent, at least 0.01."""
     mean_ratio: float
@@ -41,6 +41,8 @@ class Estimate:
     """The pooled readings, shape (n,), ratio."""
     allowed_exceedance: Mapping[str, float] = field(default_factory=dict)
     """Phase -> share of its time that may lie above the target before the guard objects."""
+    earlier_s: float = 0.0
+    """Seconds of earlier epochs or runs that bear it out beside the pooled readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,10 @@ class Recommendation:
     """The rank of that device's process, where it is known."""
     lost: bool = False
     """The device was lost: these figures end there."""
+    active_s: float = 0.0
+    """Seconds of the active span in which the device was used: idle is no evidence."""
+    judged_s: float = 0.0
+    """Seconds since convergence that `coverage_ratio` is counted on; 0 before it."""
 
 
 Bins = tuple[tuple[int, float], ...]

@@ -114,6 +114,8 @@ class Ranks:
             mean_ratio=statistics.fmean(means) if means else None,
             coverage_ratio=min(covered, default=None),
             watched_s=min(one.watched_s for one in parts),
+            active_s=min(one.active_s for one in parts),
+            judged_s=min(one.judged_s for one in parts),
             converged_at_s=max(settled) if state == "converged" and settled else None,
             memory=_memory(parts),
             confidence=widest.confidence if state == "converged" else None,

@@ -511,6 +511,10 @@ export interface components {
             rank: number | null;
             /** @default false */
             lost: boolean;
+            /** @default 0 */
+            active_s: number;
+            /** @default 0 */
+            judged_s: number;
         };
         MemoryEstimate: {
             peak_bytes: number | null;
