@@ -34,9 +34,9 @@ class WindowsRule(WindowedRule):
     def _judge(self, closed: Iterable[ClosedWindow]) -> Estimate | None:
         fired: Estimate | None = None
         for window in closed:
-            if window.void or window.idle:
+            if window.void or (window.idle and window.counter.seconds > 0.0):
                 self._recent.clear()
-            else:
+            elif not window.idle:  # of a share while busy, one without work is passed over
                 self._recent.append(window)
                 fired = fired or self._pooled()
         return fired
