@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.metrics import Basis
 
+LEAST_ACTIVE_S, LEAST_N_EFF = 30.0, 5.0
+"""A figure is settled after so much activity, and so many independent seconds; not before."""
 State = Literal["warming", "watching", "converged", "stale", "abstained"]
 
 
@@ -144,10 +146,14 @@ class Recommendation:
     """The rank of that device's process, where it is known."""
     lost: bool = False
     """The device was lost: these figures end there."""
-    active_s: float = 0.0
-    """Seconds of the active span in which the device was used: idle is no evidence."""
-    judged_s: float = 0.0
-    """Seconds since convergence that `coverage_ratio` is counted on; 0 before it."""
+    active_s: float | None = None
+    """Seconds of the span in which the device was used; None: not recorded."""
+    observed_ratio: float | None = None
+    """Covering usage of all that was watched: an observation and no prediction."""
+    withdrawn: tuple[float, float] | None = None
+    """(ratio, time_s) of the last prediction that was withdrawn, and when; None: none was."""
+    sure_in_s: float | None = None
+    """About so many more seconds of this usage would settle the figure; None: not known."""
 
 
 Bins = tuple[tuple[int, float], ...]

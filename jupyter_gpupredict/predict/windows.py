@@ -16,6 +16,7 @@ from math import ceil, nan
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import NotEnoughSamples
+from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,10 +42,6 @@ FALSE_START_SHARE = 0.05
 MIN_READINGS = 10
 """A slow log gets longer windows, so that each holds at least this many readings; and so many
 active ones, not one alone, put a beginning beyond doubt."""
-MIN_ACTIVE_S = 30.0
-"""Nothing converges on less activity than this, whatever the rule."""
-MIN_N_EFF = 5.0
-"""Nor on fewer independent seconds."""
 MIN_FILL = 0.8
 """A window with readings for less than this share of its time is void."""
 MAX_HOLE = 1000
@@ -145,12 +142,12 @@ class Counter:
 
 
 def least_pooled_s(period_s: float) -> float:
-    """Return how long a pool must be to bear a prediction: `MIN_N_EFF` squared units of a second.
+    """Return how long a pool must be to bear a prediction: `LEAST_N_EFF` squared units of a second.
 
     Without an exceedance, that many units are worth the root of their number (see `confidence`); a
     unit is one reading where readings come more slowly than once a second.
     """
-    return max(MIN_ACTIVE_S, MIN_N_EFF**2 * period_s)
+    return max(LEAST_ACTIVE_S, LEAST_N_EFF**2 * period_s)
 
 
 def is_active(value: float) -> bool:

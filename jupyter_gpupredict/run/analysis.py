@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.events import StateChanged, WindowClosed
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.recommendation import (
+    LEAST_ACTIVE_S,
+    LEAST_N_EFF,
     Confidence,
     Estimate,
     MemoryEstimate,
@@ -24,8 +26,6 @@ from jupyter_gpupredict.predict.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.predict.slowdown import bracket
 from jupyter_gpupredict.predict.windows import (
     ACTIVE_RATIO,
-    MIN_ACTIVE_S,
-    MIN_N_EFF,
     Counter,
     FalseStart,
     is_active,
@@ -90,8 +90,9 @@ class Analysis:
         self._false_start = FalseStart()
         self._last_s = math.nan
         self._sampled_s = self._active_s = 0.0
-        self._breadth = Counter()
+        self._all = Counter()
         """Every reading of the active span."""
+        self._withdrawn: tuple[float, float] | None = None
         self._estimate: Estimate | None = None
         self._confidence: Confidence | None = None
         self._guard: Guard | None = None
@@ -204,7 +205,10 @@ class Analysis:
             device=self._info.share.device,
             slowdown=self._slowdown(target),
             active_s=self._active_s,
-            judged_s=self._since.seconds if estimate else 0.0,
+            observed_ratio=self._all.covering_ratio(self._coverage)
+            if self._all.seconds > 0.0
+            else None,
+            withdrawn=self._withdrawn,
         )
 
     def _slowdown(self, target: float | None) -> tuple[float, float] | None:
@@ -213,7 +217,7 @@ class Analysis:
             return None
         device = self._devices.get(self._info.share.device)
         share = sm_percent(target, device.sm_count if device else None)
-        return bracket(self._breadth, self._sampled_s, share / 100.0)
+        return bracket(self._all, self._sampled_s, share / 100.0)
 
     def _coverage_now(self) -> float | None:
         if self._estimate is None:
@@ -257,10 +261,9 @@ class Analysis:
                 peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += span_s
+        self._all.add(value, weight_s)
         if weight_s > 0.0 and is_active(value):
             self._active_s += span_s
-        if self._info.duty is not None:
-            self._breadth.add(value, weight_s)
         assert self._profile is not None  # noqa: S101 - begun with the span
         blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
@@ -291,8 +294,8 @@ class Analysis:
 
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
-        self._start_s, self._breadth = math.nan, Counter()
-        self._sampled_s = self._active_s = 0.0
+        self._start_s, self._sampled_s, self._active_s = math.nan, 0.0, 0.0
+        self._all = Counter()
         self._false_start.settled = True  # once is enough: see predict/windows.py
         self._forget(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")
@@ -389,8 +392,8 @@ class Analysis:
             return ""
         if target_ratio <= ACTIVE_RATIO:
             return "on idle: the training may not have begun"
-        if self._active_s < MIN_ACTIVE_S:
-            return f"{self._active_s:.0f} of the {MIN_ACTIVE_S:.0f} s of activity were seen"
+        if self._active_s < LEAST_ACTIVE_S:
+            return f"{self._active_s:.0f} of the {LEAST_ACTIVE_S:.0f} s of activity were seen"
         return ""
 
     def _dependent(self, found: Confidence, estimate: Estimate) -> str:
@@ -400,9 +403,9 @@ class Analysis:
             return ""
         earlier = estimate.earlier_s / max(1.0, times_s[-1] - times_s[0])
         n_eff = found.n_eff * (1.0 + earlier)
-        if n_eff >= MIN_N_EFF - 1e-9:
+        if n_eff >= LEAST_N_EFF - 1e-9:
             return ""
-        return f"its readings are worth {n_eff:.1f} independent ones of {MIN_N_EFF:.0f} needed"
+        return f"its readings are worth {n_eff:.1f} independent ones of {LEAST_N_EFF:.0f} needed"
 
     def _guard_reading(self, time_s: float, value: float, weight_s: float) -> None:
         estimate = self._estimate
@@ -413,6 +416,7 @@ class Analysis:
         if self._guard is None or not self._guard.update(time_s, value, weight_s, allowed):
             return
         self.alarms.append(time_s)
+        self._withdrawn = (estimate.target_ratio, time_s)
         self._estimate = self._confidence = self._guard = self._prior = None
         self._forget(time_s)
         words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"
