@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.errors import Unrepresentable
+from jupyter_gpupredict.core.errors import Fix, Unrepresentable
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
@@ -25,6 +25,7 @@ GPU, PERCENTAGE = pod.GPU, pod.PERCENTAGE
 class Gke(Sharing):
     """Selects a node pool; GKE sets both limits to equal parts and the variables tighten them."""
 
+    about = "Google Kubernetes Engine's own MPS sharing"
     needs = frozenset(
         {
             Capability.ENV,
@@ -53,6 +54,7 @@ class Gke(Sharing):
             raise Unrepresentable(
                 "gke divides a GPU into two equal parts at least, and this function needs more",
                 "job with dra or mps gives one function more than a half",
+                [Fix("Use job with dra", {"workload": "job", "sharing": "dra"})],
             )
         selector = dict(request.node_selector) | {STRATEGY: "mps", CLIENTS: str(count)}
         return SharePatch(
