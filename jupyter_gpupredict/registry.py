@@ -39,6 +39,12 @@ PREDICTORS = {
     "histogram": "predict.rules.histogram:HistogramRule",
     "epoch_mix": "predict.rules.epoch_mix:EpochMix",
 }
+READERS = {
+    "events": "sources.readers.events:EventsReader",
+    "columns": "sources.readers.columns:ColumnsReader",
+    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
+}
+"""Formats of recordings; the first that detects its own reads."""
 WORKLOADS = {
     "job": "export.platforms.job:Job",
     "knative": "export.platforms.knative:Knative",
@@ -83,7 +89,7 @@ def load(kind: str, name: str) -> type[Any]:
     """Return the class registered under a name.
 
     Args:
-        kind: `sources`, `watches`, `hints`, `predictors`, `workloads` or `sharing`.
+        kind: `sources`, `watches`, `hints`, `predictors`, `readers`, `workloads` or `sharing`.
         name: A registered name.
 
     Raises:
@@ -121,6 +127,7 @@ def _table(kind: str) -> dict[str, str]:
         "watches": WATCHES,
         "hints": HINTS,
         "predictors": PREDICTORS,
+        "readers": READERS,
         "workloads": WORKLOADS,
         "sharing": SHARING,
     }[kind]

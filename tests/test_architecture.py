@@ -62,6 +62,9 @@ DOORS = {
         "sources/ipp.py",
         "mps/reading.py",
     ],
+    "gzip": ["sources/reading.py", "testing/"],
+    "lzma": ["sources/reading.py"],
+    "zlib": ["sources/reading.py"],
     "mmap": ["sources/recording.py"],
     "_thread": ["mps/inside.py"],
     "queue": ["frontends/server/worker.py", "mps/child.py", "mps/reading.py"],
@@ -159,7 +162,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/store.py", "testing.py",
+        "run/store.py", "testing/",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
@@ -200,6 +203,7 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         "sources/telemetry": registry.SOURCES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
+        "sources/readers": registry.READERS,
         "export/platforms": registry.WORKLOADS | registry.SHARING,
         "export/sharing": registry.SHARING,
     }

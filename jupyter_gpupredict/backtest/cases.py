@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from jupyter_gpupredict.backtest import files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import open_given
-from jupyter_gpupredict.sources.traces import open_trace, read_trace, text_of
+from jupyter_gpupredict.sources.reading import Content, open_trace, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ class Recorded:
         elif files.is_url(self.path):
             name = self.path.rpartition("/")[2]
             with files.open_binary(self.path) as file:
-                trace = read_trace(text_of(file, name), name)
+                trace = read_trace(file, name)
         else:
             trace = open_trace(self.path)
         return trace, trace.marks
@@ -166,7 +166,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         with open_given(path) as file:
             rows = [
                 {key: value or "" for key, value in row.items() if isinstance(key, str)}
-                for row in csv.DictReader(text_of(file, path.name), delimiter="\t")
+                for row in csv.DictReader(Content(file, path.name).lines(), delimiter="\t")
             ]
     except (OSError, TraceError, csv.Error) as error:
         raise InvalidOption(f"cannot read {path}: {error}", "tab separated text") from error

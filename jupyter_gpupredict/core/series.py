@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.options import option
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -213,3 +215,24 @@ class SourceOptions:
     hand_over: Callable[[Batch], None] | None = None
     """Takes what a read has found where the rest of it may take long; None: `read` returns all."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the reader of a recording may be told that the recording does not say."""
+
+    sms: int | None = option(
+        None,
+        "SMs of the whole GPU, where a profile does not tell",
+        metavar="N",
+        low=1,
+        high=1024,
+        unit="SMs",
+    )
+    compute_capability: str | None = option(
+        None,
+        "of its GPU, where a profile does not tell: 8.0",
+        metavar="X.Y",
+        longest=8,
+        pattern=r"\d+\.\d+",
+    )

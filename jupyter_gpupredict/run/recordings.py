@@ -104,7 +104,7 @@ def predict_recording(
         InvalidOption, UnknownName: An option is wrong.
     """
     from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.sources.traces import open_trace
+    from jupyter_gpupredict.sources.reading import open_trace
 
     config = SessionConfig(
         rule=rule if isinstance(rule, str) else "default",

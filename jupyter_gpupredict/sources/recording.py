@@ -33,6 +33,7 @@ HELD_BYTES = 8 << 20
 """So much is kept in memory: some 200,000 rows of four series."""
 PIECE_ROWS = 50_000
 """So many are sorted at once."""
+OUT_OF_RANGE = "{} values out of range are taken as missing"
 _SHARE_ORDER = (
     "gpu_util_ratio", "gr_active_ratio", "sm_active_ratio", "breadth_ratio", "cpu_util_ratio",
 )  # fmt: skip
@@ -92,6 +93,10 @@ class Trace:
         here = self.main.device if self.main is not None else None
         by_name = {one.metric: one for one in self.series if here in (None, one.device)}
         return next((by_name[name] for name in _MEMORY_ORDER if name in by_name), None)
+
+    def noted(self, *notes: str) -> Trace:
+        """Return it with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def points(self, series: Series) -> Iterator[tuple[float, float]]:
         """Yield (time_s, value) of one series where there is a value."""

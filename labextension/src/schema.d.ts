@@ -814,11 +814,18 @@ export interface components {
             memory_mib?: number | null;
             /** @description your own share of the SMs */
             sm_percent?: number | null;
+            /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
+            clients?: number | null;
             /**
              * @description your own margin on memory, beside the 15 % that is in the target
              * @default 0
              */
             headroom_percent: number;
+            /**
+             * @description your own margin on a measured share of the SMs; 100 doubles it, as NVIDIA advises for clients that are not busy all the time
+             * @default 0
+             */
+            headroom_sm_percent: number;
             /**
              * @description several CUDA processes share what the target grants to their container
              * @default false

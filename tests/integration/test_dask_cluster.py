@@ -408,7 +408,7 @@ def test_no_cluster_is_one_line():
 
 
 def test_a_stored_cluster_run_replays_with_every_rank(cluster, data_dir):
-    from jupyter_gpupredict.sources.traces import open_trace
+    from jupyter_gpupredict.sources.reading import open_trace
 
     session, heard = begin(cluster)
     wait(lambda: heard.count(uuid(3)) > 5, "readings")

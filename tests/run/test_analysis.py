@@ -15,7 +15,7 @@ from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run import predict_recording
 from jupyter_gpupredict.run.analysis import Analysis
-from jupyter_gpupredict.sources.traces import read_trace
+from tests.traces import read_trace
 
 SHARE = Series("gpu_util_ratio", "g")
 INFO = SourceInfo("nvml", (Device("g", "H200"),), (SHARE,), SHARE, None, 1.0)

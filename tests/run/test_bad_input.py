@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import TraceError, Truncated
 from jupyter_gpupredict.run import predict_recording
-from jupyter_gpupredict.sources.traces import read_trace
+from tests.traces import read_trace
 
 OPTIONS = {"window_s": 10.0, "agree": 2, "tolerance_points": 3.0}
 level = st.sampled_from([0, 30, 31, 60, 61, 100])

@@ -10,8 +10,8 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.core.share import AppliedShare, judged
 from jupyter_gpupredict.core.trace import event_to_json
-from jupyter_gpupredict.sources.traces import read_trace
 from tests.run.test_session import SHARE, Listener, ScriptedSource, session
+from tests.traces import read_trace
 
 CAPPED = AppliedShare(True, 37, None, "/run/x", False, True, 48, 132)
 FREE = AppliedShare(True, None, None, "/run/x", False, True, 132, 132)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
 from jupyter_gpupredict.sources import recording as module
-from jupyter_gpupredict.sources.traces import open_trace, read_trace
+from jupyter_gpupredict.sources.reading import open_trace
+from tests.traces import read_trace
 
 STARTED = (Path(__file__).parents[1] / "data/events/every-kind.jsonl").read_text().partition("\n")[
     0

@@ -18,7 +18,7 @@ from jupyter_gpupredict.core.series import (
     SourceInfo,
     SourceOptions,
 )
-from jupyter_gpupredict.sources.traces import open_trace
+from jupyter_gpupredict.sources.reading import open_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

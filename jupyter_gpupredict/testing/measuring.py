@@ -1,28 +1,29 @@
-"""Checks for whoever writes a source, a rule or a hint: run them in your own tests.
-
-Each raises AssertionError with what is wrong. They are the checks that this package's own adapters
-pass; `docs/extending.md` has an example of each.
-"""
+"""Checks of what measures: sources, readers of recordings, rules and progress hints."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import SourceUnavailable
-from jupyter_gpupredict.core.metrics import METRICS, REASONS
+from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
+from jupyter_gpupredict.core.metrics import METRICS, REASONS, largest
 from jupyter_gpupredict.core.recommendation import RuleOptions
+from jupyter_gpupredict.core.series import ReadOptions
+from jupyter_gpupredict.sources.reading import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.protocols import HintSource, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.predict import Predictor
-
-__all__ = ["FakeClock", "Heard", "check_hint", "check_rule", "check_source"]
+    from jupyter_gpupredict.sources.reading import Reader
+    from jupyter_gpupredict.sources.recording import Trace
 
 UNITS = ("epoch", "step")
 _SLACK = 1e-9
@@ -127,6 +128,77 @@ def _check_batch(batch: Batch, info: SourceInfo, last_s: dict[object, float]) ->
         assert lack.reason in REASONS, (
             f"{lack.reason!r} is not a known reason: core.metrics.REASONS"
         )
+
+
+# ---- readers ----------------------------------------------------------------------------------
+
+
+def check_reader(
+    make: Callable[[], Reader],
+    sample: bytes,
+    *,
+    others: Sequence[bytes] = (),
+    options: ReadOptions | None = None,
+    cuts: int = 40,
+) -> Trace:
+    """Check a reader of recordings: it knows its format, reads it, and survives what is broken.
+
+    Args:
+        make: Returns a new reader; often its class.
+        sample: A whole recording of its format.
+        others: Recordings of other formats, which it must not take for its own.
+        options: What the sample does not say of itself.
+        cuts: How often the sample is cut, and as often changed at a few random places.
+
+    Returns:
+        What it read from the sample.
+    """
+    given = options or ReadOptions()
+    assert make().label, "it does not say what it reads: label"
+    assert make().detect(_content(sample)), "it does not detect its own sample"
+    for number, other in enumerate((b"", b"\0\xff" * 99, b"hello\n", *others)):
+        assert not make().detect(_content(other)), f"it takes another format ({number}) for its own"
+    found = make().read(_content(sample), given)
+    _check_trace(found)
+    assert make().read(_content(sample), given) == found, "read again it gives something else"
+    assert make().read(_content(gzip.compress(sample)), given) == found, "gzip changes it"
+    drawn = random.Random(1)
+    for number in range(cuts):
+        cut = sample[: len(sample) * number // cuts]
+        changed = bytearray(sample)
+        for _ in range(drawn.randint(1, 8)):
+            changed[drawn.randrange(len(changed))] = drawn.randrange(256)
+        for broken in (cut, bytes(changed)):
+            try:
+                make().detect(_content(broken))
+                _check_trace(make().read(_content(broken), given))
+            except TraceError:
+                continue
+    return found
+
+
+def _content(data: bytes) -> Content:
+    return Content(io.BytesIO(data), "sample")
+
+
+def _check_trace(found: Trace) -> None:
+    assert found.origin, "Trace.origin is empty: say what made the recording"
+    named = {one.uuid for one in found.devices}
+    assert named, "it names no device"
+    assert found.series, "it holds no series"
+    for one in found.series:
+        assert one.metric in METRICS, f"{one.metric} is unknown: see core.metrics.METRICS"
+        assert one.device in named, f"{one.metric} is of {one.device!r}, which it does not name"
+    assert found.rows, "no row was read: raise Truncated"
+    before_s = -math.inf
+    for time_s, values in found.rows:
+        assert before_s < time_s < math.inf, f"times do not rise at {time_s}"
+        before_s = time_s
+        assert len(values) == len(found.series), "a row has not one value for each series"
+        for series, value in zip(found.series, values, strict=True):
+            assert value is None or 0.0 <= value <= largest(series.metric), (
+                f"{series.metric} is {value}: missing is None"
+            )
 
 
 # ---- rules ------------------------------------------------------------------------------------
