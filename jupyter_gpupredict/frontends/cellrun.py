@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.frontends import executed, report, words
+from jupyter_gpupredict.frontends import executed, report
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say

@@ -9,10 +9,11 @@ import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.core.options import listed, signature
 from jupyter_gpupredict.core.progress import OTHER
-from jupyter_gpupredict.frontends import report, words
+from jupyter_gpupredict.frontends import report
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.events import SessionFinished, SourceLost
 from jupyter_gpupredict.core.run import History, RunFold
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import text
 
 if TYPE_CHECKING:

@@ -8,13 +8,15 @@ from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core import words
+from jupyter_gpupredict.core.answer import answer, profile
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
-from jupyter_gpupredict.frontends import executed, words
+from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.charts import figures, text
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
@@ -124,6 +126,19 @@ class Result:
         found = advice.confidence if advice else None
         return {
             "session_id": run.session_id,
+            "answer": answer(run).as_dict(),
+            "notebook": run.started.notebook,
+            "cell": run.started.first_line,
+            "devices": [
+                {"uuid": one.uuid, "name": one.name, "index": one.index, "mig": profile(one.name)}
+                for one in run.started.devices
+            ],
+            "driver": run.started.versions.get("driver"),
+            "gaps": [
+                {"from_s": one.from_s, "to_s": one.to_s, "cause": one.cause} for one in run.gaps
+            ],
+            "lost_reason": run.lost_reason,
+            "error": run.error,
             "source": self.source,
             "simulated": run.started.simulated,
             "mps": None if run.applied is None else asdict(run.applied),

@@ -10,7 +10,7 @@ import itertools
 import platform
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import TraceError
@@ -34,6 +34,12 @@ CLOCK_SLACK_S = 10.0
 """How exactly a process's start is known: the time of boot moves with the clock."""
 _STEP = 8192
 _END = b'{"event":"SessionFinished"'
+_ADVISING = tuple(f'{{"event":"{kind.__name__}"' for kind in get_args(Advising))
+
+
+def advises(line: str) -> bool:
+    """Return whether a line of a trace holds a recommendation."""
+    return line.startswith(_ADVISING)
 
 
 class Tail:

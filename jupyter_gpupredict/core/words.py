@@ -44,6 +44,28 @@ def size(size_bytes: float | None) -> str:
     return f"{mib:.0f} MiB" if mib < 10_240 else f"{mib / 1024:.1f} GiB"
 
 
+def gib(size_bytes: float) -> str:
+    """Return bytes in GiB with one decimal; less than 0.1 GiB in MiB.
+
+    >>> gib(7.93 * 2**30), gib(42 * 2**20)
+    ('7.9 GiB', '42 MiB')
+    """
+    found = size_bytes / (1 << 30)
+    return f"{found:.1f} GiB" if found >= 0.095 else f"{size_bytes / (1 << 20):.0f} MiB"
+
+
+def moment(time_s: float) -> str:
+    """Return a time since the beginning to the second.
+
+    >>> moment(130.2), moment(42.0), moment(3723.0)
+    ('2 min 10 s', '42 s', '1 h 02 min')
+    """
+    whole = round(time_s)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else span(time_s)
+
+
 def span(seconds: float | None) -> str:
     """Return a time span, such as `1 h 05 min` or `12 s`."""
     if seconds is None or math.isnan(seconds):
