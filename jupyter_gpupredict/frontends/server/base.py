@@ -1,4 +1,4 @@
-"""What all handlers share: who may ask, how an error is told, and where work is done."""
+"""What all handlers share: who may ask, how an error is reported, and where work is done."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _REASONS = {
 
 
 class Problem(web.HTTPError):
-    """An error as it is told to a client."""
+    """An error as a client sees it."""
 
     obstacles: Sequence[GpuPredictError] = ()
     """All that is in the way, where that is known to be more than this."""
