@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jupyter_gpupredict.export.code import in_order, notebook_cell, read_notebook
     from jupyter_gpupredict.export.compatibility import targets
-    from jupyter_gpupredict.export.exporting import ExportOutcome, export_run
+    from jupyter_gpupredict.export.exporting import ExportOutcome, export_run, obstacles
     from jupyter_gpupredict.export.validating import Validated, validate
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "export_run",
     "in_order",
     "notebook_cell",
+    "obstacles",
     "read_notebook",
     "targets",
     "validate",

@@ -81,10 +81,10 @@ def closed(optional: Mapping[str, Schema] | None = None, **properties: Schema) -
     }
 
 
-def between(low: int, high: int, default: int, told: str, kind: str = "integer") -> Schema:
+def between(low: int, high: int, default: int, text: str, kind: str = "integer") -> Schema:
     """Return the schema of a number in a range."""
     bounds = {"minimum": low, "maximum": high, "default": default}
-    return {"type": kind, **bounds, "description": told}
+    return {"type": kind, **bounds, "description": text}
 
 
 def one_of(*words: str) -> Schema:
@@ -179,7 +179,7 @@ QUERIES: dict[str, dict[str, Schema]] = {
             "number",
         ),
         "devices": between(
-            0, 1, 0, "With a stream: 1 adds what `GET devices` tells to a line, once a second"
+            0, 1, 0, "With a stream: 1 adds the reply of `GET devices` to a line, once a second"
         ),
     },
     "sessions": {
@@ -215,7 +215,11 @@ ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details
 """The card that every view shows."""
 
 COMPONENTS: dict[str, Schema] = {
-    "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
+    "Error": closed(
+        message=TEXT, hint=TEXT, reason=TEXT, optional={"obstacles": listed(ref("Obstacle"))}
+    ),
+    "Obstacle": closed(message=TEXT, hint=TEXT, fixes=listed(ref("Fix"))),
+    "Fix": closed(label=TEXT, options={"type": "object"}, asks=FLAG),
     "Event": {
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
         "oneOf": [ref(name) for name in EVENTS],
@@ -244,6 +248,8 @@ COMPONENTS: dict[str, Schema] = {
         reason=TEXT,
         expresses=listed(TEXT),
         default=FLAG,
+        runs=TEXT,
+        divides=TEXT,
     ),
     "Status": closed(
         version=TEXT,
