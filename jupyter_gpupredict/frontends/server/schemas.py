@@ -215,7 +215,11 @@ ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details
 """The card that every view shows."""
 
 COMPONENTS: dict[str, Schema] = {
-    "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
+    "Error": closed(
+        message=TEXT, hint=TEXT, reason=TEXT, optional={"obstacles": listed(ref("Obstacle"))}
+    ),
+    "Obstacle": closed(message=TEXT, hint=TEXT, fixes=listed(ref("Fix"))),
+    "Fix": closed(label=TEXT, options={"type": "object"}, asks=FLAG),
     "Event": {
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
         "oneOf": [ref(name) for name in EVENTS],
@@ -244,6 +248,8 @@ COMPONENTS: dict[str, Schema] = {
         reason=TEXT,
         expresses=listed(TEXT),
         default=FLAG,
+        runs=TEXT,
+        divides=TEXT,
     ),
     "Status": closed(
         version=TEXT,
