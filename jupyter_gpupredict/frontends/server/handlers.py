@@ -18,8 +18,7 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import CodeRefused, ExportError, Fix, InvalidOption
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.core.summary import run_of
-from jupyter_gpupredict.export import export_run, obstacles, targets
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest, export_run, obstacles, targets
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.server import kernels, openapi, replies, requests
 from jupyter_gpupredict.frontends.server.base import (
