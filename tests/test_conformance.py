@@ -264,7 +264,7 @@ def test_a_hint_that_changes_the_loop_is_told():
 
 
 def test_a_hint_that_hears_nothing_is_told():
-    with pytest.raises(AssertionError, match="no step was heard"):
+    with pytest.raises(AssertionError, match="no step was reported"):
         check_hint(Changing, lambda: 0, unit="step")
 
 

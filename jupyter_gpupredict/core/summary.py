@@ -191,7 +191,7 @@ def answered(summary: Summary, ends: Ends) -> Summary:
 
 
 def damaged(session_id: str, problem: str, size_bytes: int = 0) -> Summary:
-    """Return the summary of a trace without a beginning that can be read: its id tells when."""
+    """Return the summary of a trace without a beginning that can be read: its id says when."""
     return Summary(
         session_id,
         datetime.fromtimestamp(began_s(session_id), UTC).isoformat(),

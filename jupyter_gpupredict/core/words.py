@@ -132,11 +132,11 @@ def prediction(recommendation: Recommendation) -> str:
 
 def beside(recommendation: Recommendation, started: SessionStarted) -> str:
     """Return a prediction beside the main one, with its device where that is another."""
-    told = prediction(recommendation)
+    text = prediction(recommendation)
     device = next((one for one in started.devices if one.uuid == recommendation.device), None)
     if device is None or device.uuid == started.share.device:
-        return told
-    return f"GPU {device.index}: {told}"
+        return text
+    return f"GPU {device.index}: {text}"
 
 
 def throttled(causes: Sequence[tuple[str, float]]) -> str:
@@ -213,8 +213,8 @@ def mps(applied: AppliedShare | None) -> str:
         limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
     if applied.joined:
         limits.append("a daemon that was there already")
-    told = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
-    words = f"{told[applied.attached]} ({', '.join(limits)})"
+    standing = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
+    words = f"{standing[applied.attached]} ({', '.join(limits)})"
     return f"{words}: {applied.reason}" if applied.reason else words
 
 
@@ -243,8 +243,8 @@ def slowdown(recommendation: Recommendation) -> str:
 
 def sm_share_hint(run: Run) -> str:
     """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
-    told = [run.recommendation, *run.others]
-    known = run.verified is not None or any(one and one.basis == "sm_share" for one in told)
+    advice = [run.recommendation, *run.others]
+    known = run.verified is not None or any(one and one.basis == "sm_share" for one in advice)
     gpu = run.started.source != "cpu" and not run.started.simulated
     if known or not gpu:
         return ""
@@ -257,16 +257,18 @@ def _ratio(value: float) -> str:
 
 def time_left(recommendation: Recommendation) -> str:
     """Return the predicted rest and whole of the run; empty when nothing is known, or left."""
-    told = recommendation
-    if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
+    advice = recommendation
+    if advice.remaining_s is None or advice.total_s is None or advice.remaining_s < 0.5:
         return ""
-    low, high = span(told.remaining_low_s), span(told.remaining_high_s)
+    low, high = span(advice.remaining_low_s), span(advice.remaining_high_s)
     between = (
         f" ({low} to {high})"
-        if told.remaining_low_s is not None and told.remaining_high_s is not None and low != high
+        if advice.remaining_low_s is not None
+        and advice.remaining_high_s is not None
+        and low != high
         else ""
     )
-    return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
+    return f"about {span(advice.remaining_s)} left{between}, {span(advice.total_s)} in all"
 
 
 def allocator(peak: AllocatorPeak | None) -> str:

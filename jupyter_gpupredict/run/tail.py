@@ -36,7 +36,7 @@ KEEP_BYTES = 256 << 10
 READ_BYTES = 1 << 20
 """Read at once; the rest comes with the next look."""
 SILENT_S = 120.0
-"""On another machine only silence tells; a live run writes at least every ten seconds, unless a
+"""On another machine only silence shows it; a live run writes at least every ten seconds, unless a
 call holds the interpreter for longer."""
 CLOCK_SLACK_S = 10.0
 """How exactly a process's start is known: the time of boot moves with the clock."""

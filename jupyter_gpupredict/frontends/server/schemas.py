@@ -37,7 +37,7 @@ from jupyter_gpupredict.core.series import Device, Readings, Series
 from jupyter_gpupredict.core.share import AppliedShare, Verified
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
 from jupyter_gpupredict.mps import MpsDaemon
 from jupyter_gpupredict.run.labels import LONGEST_NAME, LONGEST_NOTE
@@ -82,10 +82,10 @@ def closed(optional: Mapping[str, Schema] | None = None, **properties: Schema) -
     }
 
 
-def between(low: int, high: int, default: int, told: str, kind: str = "integer") -> Schema:
+def between(low: int, high: int, default: int, text: str, kind: str = "integer") -> Schema:
     """Return the schema of a number in a range."""
     bounds = {"minimum": low, "maximum": high, "default": default}
-    return {"type": kind, **bounds, "description": told}
+    return {"type": kind, **bounds, "description": text}
 
 
 def one_of(*words: str) -> Schema:
@@ -180,7 +180,7 @@ QUERIES: dict[str, dict[str, Schema]] = {
             "number",
         ),
         "devices": between(
-            0, 1, 0, "With a stream: 1 adds what `GET devices` tells to a line, once a second"
+            0, 1, 0, "With a stream: 1 adds the reply of `GET devices` to a line, once a second"
         ),
     },
     "sessions": {
@@ -216,7 +216,11 @@ ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details
 """The card that every view shows."""
 
 COMPONENTS: dict[str, Schema] = {
-    "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
+    "Error": closed(
+        message=TEXT, hint=TEXT, reason=TEXT, optional={"obstacles": listed(ref("Obstacle"))}
+    ),
+    "Obstacle": closed(message=TEXT, hint=TEXT, fixes=listed(ref("Fix"))),
+    "Fix": closed(label=TEXT, options={"type": "object"}, asks=FLAG),
     "Event": {
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
         "oneOf": [ref(name) for name in EVENTS],
@@ -255,6 +259,8 @@ COMPONENTS: dict[str, Schema] = {
         reason=TEXT,
         expresses=listed(TEXT),
         default=FLAG,
+        runs=TEXT,
+        divides=TEXT,
     ),
     "Status": closed(
         version=TEXT,
