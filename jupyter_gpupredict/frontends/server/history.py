@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.run import Row, Run
     from jupyter_gpupredict.core.series import Series
-    from jupyter_gpupredict.run.picture import Drawing, Picture
+    from jupyter_gpupredict.run import Drawing, Picture
 
 LATE_S = 30.0
 """A reading comes at most so long after one with a later stamp."""

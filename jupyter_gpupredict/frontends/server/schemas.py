@@ -40,7 +40,7 @@ from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, w
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
 from jupyter_gpupredict.mps import MpsDaemon
-from jupyter_gpupredict.run.labels import LONGEST_NAME, LONGEST_NOTE
+from jupyter_gpupredict.run import LONGEST_NAME, LONGEST_NOTE
 
 Schema = dict[str, Any]
 
