@@ -23,8 +23,8 @@ from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated, Unk
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
 from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json, read_as
-from jupyter_gpupredict.run.threads import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
