@@ -70,7 +70,8 @@ DOORS = {
     "queue": ["frontends/server/worker.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
-    "codecs": ["mps/reading.py"],
+    "codecs": ["mps/reading.py", "sources/chrome.py"],
+    "sqlite3": ["sources/readers/nsys_sqlite.py"],
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],
     "signal": [

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.options import add_options, given_options
 from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.predict.geometry import SPEED_GOAL
 from jupyter_gpupredict.run import (
     SessionConfig,
     check_recording_options,
@@ -78,8 +81,9 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi; many of them, a "
-        "folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard input",
+        help="our own .jsonl, a table of usage, or a profile of kernels (torch.profiler, Nsight "
+        "Systems, XLA); many of them, a folder, a pattern, Parquet or a URL of fsspec's: one row "
+        "each; -: the standard input",
     )
     add("--metric", help="such as gpu_util_pct; default: the trace's best")
     add("--no-guard", action="store_true", help="do not watch after convergence")
@@ -88,7 +92,15 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
     add("--from", dest="begin", metavar="TIME", help="with --prometheus: ISO 8601 or Unix seconds")
     add("--to", dest="end", metavar="TIME", help="the same; default: now")
     add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
-    add("--device", metavar="UUID|INDEX", help="the same")
+    add("--device", metavar="UUID|INDEX", help="which GPU of the recording; all: each of them")
+    add_options(parser, ReadOptions)
+    add(
+        "--speed",
+        type=_speed,
+        default=SPEED_GOAL,
+        metavar="SHARE",
+        help="of its full speed that a profiled run is to keep (default: 0.9)",
+    )
     add("--out", metavar="FILE", help="write one row for each trace there: .parquet or .jsonl")
     _spreading(parser)
     add("--json", action="store_true", help="one JSON object on stdout")
@@ -105,12 +117,27 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = predict_recording(_recording(options), **rule)
+    read = ReadOptions(**given_options(options, ReadOptions))
+    check(read)
+    device = None if options.prometheus else options.device
+    found = predict_recording(
+        _recording(options), **rule, read=read, device=device, speed=options.speed
+    )
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
-    say("\n".join(_words(found)))
+    for one in found.get("devices", [found]):
+        if "index" in one:
+            say(f"-- device {one['index']}: {one['name']}")
+        say("\n".join(_words(one)))
     return 0
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0.1 <= speed <= 1.0:
+        raise InvalidOption(f"--speed {text} is out of range", "0.1 to 1, such as 0.95")
+    return speed
 
 
 def _many(options: argparse.Namespace) -> bool:
@@ -212,7 +239,24 @@ def _words(found: dict[str, Any]) -> list[str]:
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
+    lines += _sm_words(found["geometry"], found["recommended_pct"]) if "geometry" in found else []
     return [*lines, *(f"note: {note}" for note in found["notes"])]
+
+
+def _sm_words(geometry: dict[str, Any], recommended: float | None) -> list[str]:
+    """Return what the kernels' geometry says, in lines for people."""
+    if recommended is None:
+        return []
+    low, high = geometry["need_low_pct"], geometry["need_high_pct"]
+    speed, curve = 100 * geometry["speed_goal"], geometry["curve"]
+    half = next(point for point in curve if point[0] == 50)
+    strange = 100 * geometry["not_understood_share"]
+    return [
+        f"SMs: {low:g} to {high:g} % of the GPU's {geometry['sms']} for {speed:g} % of its full "
+        f"speed, by the geometry of {geometry['kernels']} kernels; to be safe {recommended:g} %",
+        f"on half of the SMs it takes {half[1]:.2f} to {half[2]:.2f} times as long",
+        *([f"{strange:.0f} % of the kernels' time was not understood"] if strange >= 0.5 else []),
+    ]
 
 
 # ---- backtest ---------------------------------------------------------------------------------

@@ -44,6 +44,10 @@ _ROWS = 1 << 13
 """Intervals that are kept one by one; older ones are folded."""
 _OVERLAPS = np.linspace(0.0, 1.0, 65)
 """Values of busy time over the sum of durations at which folded intervals are known."""
+BIN_US = 1e5
+"""Of the busy time by time of the run."""
+LONGEST_US = 48 * 3.6e9
+"""No profile is longer; stamps further away are no times."""
 _MOST_BLOCKS = 1 << 50
 PLAIN, SPINNING, PERSISTENT = 0, 1, 2
 _SPINS = re.compile(r"nccl|deep_?ep|nvshmem", re.IGNORECASE)
@@ -82,8 +86,8 @@ class Launches:
     def of(cls, rows: Iterable[tuple[float, ...]]) -> Launches:
         """Return launches given one by one, the facts in the order of the fields."""
         table = np.array(list(rows), dtype=np.float64).reshape(-1, 7)
-        whole = (table[:, column].astype(np.int64) for column in range(2, 7))
-        return cls(table[:, 0], table[:, 1], *whole)
+        whole = np.clip(table[:, 2:], 0.0, _MOST_BLOCKS).astype(np.int64)
+        return cls(table[:, 0], table[:, 1], *(whole[:, column] for column in range(5)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,9 @@ class Kernels:
         self._held: list[tuple[Floats, Floats, Ints]] = []
         """(start, duration, key) in microseconds, not sorted."""
         self._held_count = 0
-        self._first_us = np.inf
+        self._first_us = self._anchor_us = np.inf
+        self._bins: Floats = np.zeros(0)
+        """Busy time by time of the run, microseconds in each `BIN_US`."""
         self._folded_us = -np.inf
         """All launches that begin before this are in the sums."""
         self._covered_us = -np.inf
@@ -190,7 +196,11 @@ class Kernels:
     def add(self, launches: Launches) -> None:
         """Take launches; those without a duration, or that nothing can be, are dropped."""
         start, duration = launches.start_us, launches.duration_us
-        kept = (duration > 0.0) & np.isfinite(start) & np.isfinite(duration) & (launches.blocks > 0)
+        kept = np.isfinite(start) & (duration > 0.0) & (duration < LONGEST_US)
+        kept &= launches.blocks > 0
+        if not np.isfinite(self._anchor_us) and kept.any():
+            self._anchor_us = float(np.median(start[kept]))
+        kept &= np.abs(start - self._anchor_us) < LONGEST_US / 2
         self.dropped += int(kept.size - kept.sum())
         start, duration = start[kept], duration[kept]
         if not start.size:
@@ -200,6 +210,23 @@ class Kernels:
         self._held_count += start.size
         if self._held_count > HELD:
             self._fold(max(float(held[0].max()) for held in self._held) - LATE_US)
+
+    @property
+    def first_us(self) -> float:
+        """When the first launch began; known once `geometry` was asked for."""
+        return self._first_us
+
+    def busy(self) -> list[tuple[float, float]]:
+        """Return (time, share of the time busy since the one before), seconds from the first start.
+
+        To be asked for after `geometry`.
+        """
+        span_us = self._covered_us - self._first_us
+        ends = np.minimum(np.arange(1, self._bins.size + 1) * BIN_US, span_us)
+        lengths = np.diff(ends, prepend=0.0)
+        known = lengths > 0.0
+        shares = np.minimum(1.0, self._bins[known] / lengths[known])
+        return list(zip((ends[known] / 1e6).tolist(), shares.tolist(), strict=True))
 
     def geometry(self, wall_us: float | None = None) -> Geometry | None:
         """Return what was added; None where no launch was.
@@ -288,6 +315,7 @@ class Kernels:
         corners = np.stack((covered_from[new], end[new]), axis=1).ravel()
         sums = np.repeat(np.cumsum(news[new]), 2)
         sums[0::2] -= news[new]
+        self._bin(corners, sums)
         if np.isfinite(carried):  # what began before, and may last into these intervals
             first = min(float(start[0]), carried)
             first = self._first_us + self._interval_us * np.floor(
@@ -310,6 +338,17 @@ class Kernels:
             finish = np.minimum(begin + self._interval_us, self._covered_us)
             busy = np.interp(finish, corners, sums) - np.interp(begin, corners, sums)
             self._keep(intervals, busy - (finish - begin), more)
+
+    def _bin(self, corners: Floats, sums: Floats) -> None:
+        """Add newly covered time to the bins; as a line with corners."""
+        if not corners.size:
+            return
+        first = int((corners[0] - self._first_us) / BIN_US)
+        last = int((corners[-1] - self._first_us) / BIN_US) + 1
+        if last > self._bins.size:
+            self._bins = np.concatenate((self._bins, np.zeros(last - self._bins.size)))
+        edges = self._first_us + np.arange(first, last + 1) * BIN_US
+        self._bins[first:last] += np.diff(np.interp(edges, corners, sums))
 
     def _delays(self, number: Ints, duration: Floats, keys: Ints) -> tuple[Ints, Floats] | None:
         """Add sorted launches to the sums; returns their intervals and the delay there by n.
