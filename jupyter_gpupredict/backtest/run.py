@@ -346,8 +346,8 @@ def predict_with_ours(
     watch: Callable[[float, Recommendation], None] | None = None,
 ) -> dict[str, Any]:
     """Return what `predict_recording` does for one of our rules, whose name may end in `+hints`."""
-    heard = marks if rule.endswith(HINTED) else ()
-    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=heard, watch=watch)
+    given = marks if rule.endswith(HINTED) else ()
+    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=given, watch=watch)
 
 
 def _score_cases(cases: Sequence[Case], rules: Sequence[str]) -> list[CaseResult]:

@@ -142,6 +142,14 @@ class Recommendation:
     """The rank of that device's process, where it is known."""
     lost: bool = False
     """The device was lost: these figures end there."""
+    active_s: float | None = None
+    """Seconds of the span in which the device was used; None: not recorded."""
+    observed_ratio: float | None = None
+    """Covering usage of all that was watched: an observation and no prediction."""
+    withdrawn: tuple[float, float] | None = None
+    """(ratio, time_s) of the last prediction that was withdrawn, and when; None: none was."""
+    sure_in_s: float | None = None
+    """About so many more seconds of this usage would settle the figure; None: not known."""
 
 
 Bins = tuple[tuple[int, float], ...]

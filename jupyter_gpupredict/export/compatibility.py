@@ -79,14 +79,15 @@ def adapters() -> Adapters:
 
 
 def _made(kind: str, protocol: type) -> dict[str, Any]:
-    """Return one of each; one that does not inherit the protocol gets its defaults, too."""
-    found = {}
-    for name in registry.names(kind):
-        adapter = registry.load(kind, name)
-        if protocol not in adapter.__mro__:
-            adapter = types.new_class(adapter.__name__, (adapter, protocol))
-        found[name] = adapter()
-    return found
+    """Return one of each by name."""
+    return {name: made(registry.load(kind, name), protocol) for name in registry.names(kind)}
+
+
+def made(adapter: type, protocol: type) -> Any:
+    """Return an adapter; one that does not inherit its protocol gets the defaults, too."""
+    if protocol not in adapter.__mro__:
+        adapter = types.new_class(adapter.__name__, (adapter, protocol))
+    return adapter()
 
 
 def carried(workload: Workload, features: Iterable[str]) -> frozenset[Capability]:

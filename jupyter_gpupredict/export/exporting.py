@@ -140,7 +140,7 @@ def _compose(
         forced,
         code,
         workload.hosting,
-        as_root=sharing.as_root,
+        as_root=sharing.as_root and basis != "none",
     )
     return written, (*figures.warnings, *patch.comments, *notes)
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core import options, rounding
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import InvalidOption, Refused
 from jupyter_gpupredict.export.deployment import Figures, Restriction
@@ -72,6 +72,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     device = _device(run)
     gpu = None if cpu else device
     sm_percent, sm_from = _sm_share(run, request, gpu)
+    if request.headroom_sm_percent and sm_percent is not None and sm_from != "user":
+        added = f"{request.headroom_sm_percent:g} %"
+        warnings.append(f"The SM share includes a headroom of {added} that the user added.")
     time_ratio = None if cpu else _settled(run, "time_share")
     time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
     memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
@@ -115,13 +118,14 @@ def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int
     """Return the SM share: the user's own before a verified one before an estimated one."""
     if request.sm_percent is not None:
         return request.sm_percent, "user"
+    headroom = 1.0 + request.headroom_sm_percent / 100.0
     if run.verified_sm_ratio is not None:
         # verified as a percentage that a client was given: no more rounding to whole SMs
-        return rounding.sm_percent(run.verified_sm_ratio, None), "verified"
+        return rounding.sm_percent(run.verified_sm_ratio * headroom, None), "verified"
     ratio = _settled(run, "sm_share")
     if gpu is None or ratio is None:
         return None, "estimate"
-    return rounding.sm_percent(ratio, gpu.sm_count), "estimate"
+    return rounding.sm_percent(min(1.0, ratio * headroom), gpu.sm_count), "estimate"
 
 
 def _settled(run: Run, basis: Basis) -> float | None:
@@ -208,14 +212,7 @@ def _check_user(request: ExportRequest) -> None:
     if request.image and not IMAGE.fullmatch(request.image):
         said = f"{request.image[:80]!r} is not an image reference"
         raise InvalidOption(said, "such as registry.example.com/train:1")
-    for option, value, least, most, hint in (
-        ("--sm-percent", request.sm_percent, 1, 100, "1 to 100"),
-        ("--memory-mib", request.memory_mib, 1, 1 << 24, "MiB, at least 1"),
-        ("--headroom-percent", request.headroom_percent, 0, 1000, "0 to 1000"),
-        ("--max-timeout", request.max_timeout_s, 1, math.inf, "seconds"),
-    ):
-        if value is not None and not least <= value <= most:
-            raise InvalidOption(f"{option} {value:.10g} is out of range", hint)
+    options.check(request)
 
 
 def _device(run: Run) -> Device | None:

@@ -182,8 +182,8 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
                 bar.show(done, len(cases))
     finally:
         bar.end()
-    told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    say(f"{len(cases)} traces: {told}", error=True)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    say(f"{len(cases)} traces: {counts}", error=True)
     return 0
 
 
@@ -221,7 +221,7 @@ def _time_s(text: str) -> float:
 def _words(found: dict[str, Any]) -> list[str]:
     """Return the prediction in lines for people."""
     share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
-    told, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
+    proof, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
     lines = [
         f"converged at {found['converged_at_s']:g} s: {share}"
         if found["state"] == "converged"
@@ -230,11 +230,11 @@ def _words(found: dict[str, Any]) -> list[str]:
         f"mean: {found['mean_pct']:g} %",
     ]
     if found["state"] == "converged":
-        certified = told["certified_pct"]
+        certified = proof["certified_pct"]
         proven = "nothing" if certified is None else f"coverage of {certified} %"
-        low, high = told["lower_pct"] or 0, told["upper_pct"]
+        low, high = proof["lower_pct"] or 0, proof["upper_pct"]
         bounds = f"{low} to {100 if high is None else high} %"
-        lines.append(f"certified: {proven} (n_eff {told['n_eff']:.0f}); bounds {bounds}")
+        lines.append(f"certified: {proven} (n_eff {proof['n_eff']:.0f}); bounds {bounds}")
     lines.append(f"memory: {found['mem_reason'] if memory is None else f'{memory:g} MiB'}")
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
@@ -301,8 +301,8 @@ def backtest(options: argparse.Namespace, _: Any = None) -> int:
         with row_file(options.out, tables.ROW_KINDS) as write:
             write(tables.as_rows(report))
     if options.json:
-        told = {"missing": list(missing), **tables.as_json(report)}
-        say(json.dumps(told, allow_nan=False))
+        scores = {"missing": list(missing), **tables.as_json(report)}
+        say(json.dumps(scores, allow_nan=False))
     else:
         _print(report, missing)
     return 0

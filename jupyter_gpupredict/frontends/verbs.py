@@ -343,11 +343,11 @@ def _status(_: argparse.Namespace, place: Place) -> None:
     live = place.live if isinstance(place, Notebook) else ()
     for run in live:
         if run.session is not None:
-            told = run.session.recommendation
+            advice = run.session.recommendation
             words = (
                 run.session.waiting or "no reading yet"
-                if told is None
-                else f"{told.state}: {told.reason}"
+                if advice is None
+                else f"{advice.state}: {advice.reason}"
             )
             say(f"measuring {run.session.session_id}: {words}")
     result = report.last()

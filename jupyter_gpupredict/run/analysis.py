@@ -139,8 +139,10 @@ class Analysis:
         self._false_start = FalseStart()
         self._last_s = math.nan
         self._sampled_s = 0.0
-        self._breadth = Counter()
+        self._all = Counter()
         """Every reading of the active span."""
+        self._active_s = 0.0
+        self._withdrawn: tuple[float, float] | None = None
         self._estimate: Estimate | None = None
         self._confidence: Confidence | None = None
         self._guard: Guard | None = None
@@ -252,6 +254,11 @@ class Analysis:
             progress=self._course.words(),
             device=self._info.share.device,
             slowdown=self._slowdown(target),
+            active_s=self._active_s,
+            observed_ratio=self._all.covering_ratio(self._coverage)
+            if self._all.seconds > 0.0
+            else None,
+            withdrawn=self._withdrawn,
         )
 
     def _slowdown(self, target: float | None) -> tuple[float, float] | None:
@@ -260,7 +267,7 @@ class Analysis:
             return None
         device = self._devices.get(self._info.share.device)
         share = sm_percent(target, device.sm_count if device else None)
-        return bracket(self._breadth, self._sampled_s, share / 100.0)
+        return bracket(self._all, self._sampled_s, share / 100.0)
 
     def _coverage_now(self) -> float | None:
         if self._estimate is None:
@@ -304,8 +311,9 @@ class Analysis:
                 peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += span_s
-        if self._info.duty is not None:
-            self._breadth.add(value, weight_s)
+        self._all.add(value, weight_s)
+        if is_active(value):
+            self._active_s += weight_s
         assert self._profile is not None  # noqa: S101 - begun with the span
         blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
@@ -337,7 +345,8 @@ class Analysis:
 
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
-        self._start_s, self._sampled_s, self._breadth = math.nan, 0.0, Counter()
+        self._start_s, self._sampled_s, self._active_s = math.nan, 0.0, 0.0
+        self._all = Counter()
         self._false_start.settled = True  # once is enough: see predict/windows.py
         self._forget(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")
@@ -430,6 +439,7 @@ class Analysis:
         if self._guard is None or not self._guard.update(time_s, value, weight_s, allowed):
             return
         self.alarms.append(time_s)
+        self._withdrawn = (estimate.target_ratio, time_s)
         self._estimate = self._confidence = self._guard = self._prior = None
         self._forget(time_s)
         words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"

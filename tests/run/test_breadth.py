@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.predict.slowdown import bracket

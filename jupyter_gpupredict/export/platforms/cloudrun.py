@@ -148,9 +148,4 @@ class NoSharing(Sharing):
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return a limit of one GPU, and variables that inform the function."""
-        return SharePatch(
-            "none",
-            env=pod.information(figures),
-            limits=((pod.GPU, 1),),
-            comments=("The figures are information for the function and limit nothing.",),
-        )
+        return pod.whole_gpu(figures, ())

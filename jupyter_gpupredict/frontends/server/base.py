@@ -1,4 +1,4 @@
-"""What all handlers share: who may ask, how an error is told, and where work is done."""
+"""What all handlers share: who may ask, how an error is reported, and where work is done."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _REASONS = {
 
 
 class Problem(web.HTTPError):
-    """An error as it is told to a client."""
+    """An error as a client sees it."""
 
     def __init__(self, status: int, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(status)

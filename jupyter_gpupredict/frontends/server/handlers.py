@@ -16,6 +16,7 @@ from tornado import web
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import ExportError
 from jupyter_gpupredict.core.options import options_of
+from jupyter_gpupredict.core.summary import run_of
 from jupyter_gpupredict.export import export_run, targets
 from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import doctor
@@ -32,7 +33,7 @@ from jupyter_gpupredict.frontends.server.schemas import KERNEL_ID, SESSION_ID
 from jupyter_gpupredict.frontends.server.state import GLANCE_S
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 from jupyter_gpupredict.mps import mps_daemon
-from jupyter_gpupredict.run import store_problem
+from jupyter_gpupredict.run import store_problem, with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -196,8 +197,8 @@ class SessionHandler(ApiHandler):
         runs = self.state.runs
         run = runs.summary(session_id)
         ends = runs.ends(session_id)
-        stopping, tried = runs.stop_requested(session_id), runs.verified(ends.started)
-        return replies.session(run, ends, stopping, self.state.host, tried)
+        whole = with_verified(run_of(ends, run.outcome))
+        return replies.session(run, ends, runs.stop_requested(session_id), self.state.host, whole)
 
 
 class SeriesHandler(ApiHandler):

@@ -85,7 +85,7 @@ LONGEST_BODY = 8 << 20
 DEEPEST, MOST_VALUES = 8, 200_000
 SEE_DOCUMENT = "see gpupredict/v1/openapi.json"
 _COMPARED = 20
-"""Faults among which the one that is told is chosen."""
+"""Faults among which the reported one is chosen."""
 
 
 def body(text: bytes, component: str) -> dict[str, Any]:
