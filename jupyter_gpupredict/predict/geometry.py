@@ -111,9 +111,9 @@ class Geometry:
     """Records without a duration, which are left out."""
     wall_s: float
     interval_s: float
-    low: Floats
+    low: tuple[float, ...]
     """Run time on n SMs over that on all, n = 1 to `sms`, where gaps absorb; an estimate."""
-    high: Floats
+    high: tuple[float, ...]
     """The same where they do not; a bound."""
 
     def need(self, speed: float = SPEED_GOAL) -> tuple[int, int]:
@@ -128,21 +128,23 @@ class Geometry:
     def slowdown(self, sms: int) -> tuple[float, float]:
         """Return (low, high) run time on so many SMs over that on all of them."""
         at = min(max(1, sms), self.sms) - 1
-        return float(self.low[at]), float(self.high[at])
+        return self.low[at], self.high[at]
 
     def at_duty(self, busy_ratio: float) -> Geometry:
         """Return the same kernels in a run that is busy for another share of its time."""
         if self.busy_ratio <= 0.0:
             return self
         scale = busy_ratio / self.busy_ratio
-        low, high = (1.0 + scale * (curve - 1.0) for curve in (self.low, self.high))
+        low, high = (
+            tuple(1.0 + scale * (one - 1.0) for one in curve) for curve in (self.low, self.high)
+        )
         return replace(self, busy_ratio=busy_ratio, low=low, high=high)
 
 
-def _smallest(curve: Floats, most: float) -> int:
+def _smallest(curve: tuple[float, ...], most: float) -> int:
     """Return the smallest n from which on the curve stays at or below a value."""
-    above = np.flatnonzero(curve > most + 1e-12)
-    return int(above[-1]) + 2 if above.size else 1
+    above = [n for n, ratio in enumerate(curve, 1) if ratio > most + 1e-12]
+    return above[-1] + 1 if above else 1
 
 
 def sms_at(sms: int, percent: float) -> int:
@@ -266,8 +268,8 @@ class Kernels:
             dropped=self.dropped,
             wall_s=wall_us / 1e6,
             interval_s=self._interval_us / 1e6,
-            low=1.0 + (exact + folded) / wall_us,
-            high=1.0 + overlap * self._more_high / wall_us,
+            low=tuple((1.0 + (exact + folded) / wall_us).tolist()),
+            high=tuple((1.0 + overlap * self._more_high / wall_us).tolist()),
         )
 
     def _keys(self, launches: Launches) -> Ints:

@@ -23,6 +23,7 @@ _PIECE_BYTES = 1 << 20
 MOST_CHARACTERS = 64 << 20
 """Of one value."""
 _SPACE = re.compile(r"[\s,:]*")
+_ON = frozenset(".eE+-0123456789")
 _EVENTS = "traceEvents"
 
 
@@ -35,6 +36,12 @@ def is_chrome(content: Content) -> bool:
         word in content.head
         for word in (b'"traceEvents"', b'"deviceProperties"', b'"schemaVersion"', b'"ph"')
     )
+
+
+def is_xla(content: Content) -> bool:
+    """Return whether such a trace has XLA's processes in it."""
+    marks = (b'"/device:', b'"/host:', b'"highres-ticks"', b'"kernel_details"')
+    return any(mark in content.head for mark in marks)
 
 
 class ChromeTrace:
@@ -120,7 +127,10 @@ class ChromeTrace:
             except (ValueError, RecursionError):
                 end = len(self._text)
             else:
-                if end < len(self._text) or self._ended:
+                begun = isinstance(value, (int, float))  # a number may go on behind the piece
+                if self._ended or (
+                    end < len(self._text) and not (begun and self._text[end] in _ON)
+                ):
                     self._at = end
                     return value
             if self._ended:

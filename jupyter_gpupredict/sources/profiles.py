@@ -22,6 +22,7 @@ PIECE = 1 << 16
 """Launches that are held as Python objects."""
 ASKS = "--sms N --compute-capability X.Y"
 _AMD = re.compile(r"\b(amd|instinct|radeon|gfx\d+|mi\d{2,3}[a-z]?)\b", re.IGNORECASE)
+_OF_ANY_MAKE = ("torch.profiler", "XLA")
 _MOST_REGISTERS = 255
 _MOST_DEVICES = 1024
 
@@ -65,6 +66,8 @@ class Profile:
         self._gpus: dict[int, Gpu] = {}
         self._held: dict[int, _Held] = {}
         self._kinds: dict[str, int] = {}
+        self._registers = 0
+        """The most that any kernel has; AMD's profiles hold none."""
         self.notes: list[str] = []
         self._capability = _capability(options.compute_capability)
 
@@ -86,6 +89,7 @@ class Profile:
         """
         if launch[4] > _MOST_REGISTERS:
             raise self._amd()
+        self._registers = max(self._registers, launch[4])
         held = self._held.get(key)
         if held is None:
             if len(self._held) >= _MOST_DEVICES:
@@ -109,6 +113,8 @@ class Profile:
         """
         if not self._held:
             raise Truncated(f"{self._name} holds no kernels", "was the GPU profiled, and used?")
+        if not self._registers and self._origin in _OF_ANY_MAKE and not self._gpus:
+            raise self._amd()
         found: dict[str, tuple[Device, Kernels, Geometry]] = {}
         for key, held in sorted(self._held.items()):
             gpu = self._gpus.get(key, Gpu())

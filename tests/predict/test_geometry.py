@@ -266,10 +266,11 @@ def test_any_number_of_different_launches_takes_bounded_matrices(monkeypatch):
 def test_whatever_runs_the_bracket_is_one(rows):
     found = run(*rows, interval_us=2e4)
     n = np.arange(1, 81)
-    assert (found.low <= found.high + 1e-9).all()
-    assert (found.low >= 1.0 - 1e-9).all()
-    assert (found.high <= 80 / n + 1e-9).all()
-    assert (np.diff(found.high) <= 1e-9).all()
+    low, high = np.array(found.low), np.array(found.high)
+    assert (low <= high + 1e-9).all()
+    assert (low >= 1.0 - 1e-9).all()
+    assert (high <= 80 / n + 1e-9).all()
+    assert (np.diff(high) <= 1e-9).all()
     assert 0.0 < found.busy_ratio <= 1.0
     low, high = found.need()
     assert 1 <= low <= high <= 80

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.predict.occupancy import limits_of
-from jupyter_gpupredict.sources.chrome import ChromeTrace, is_chrome, number, whole
+from jupyter_gpupredict.sources.chrome import ChromeTrace, is_chrome, is_xla, number, whole
 from jupyter_gpupredict.sources.profiles import Gpu, Profile
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class KinetoReader:
     label = "a trace of torch.profiler (.json, .json.gz)"
 
     def detect(self, content: Content) -> bool:
-        """Return whether it is a Chrome trace."""
-        return is_chrome(content)
+        """Return whether it is a Chrome trace, and not XLA's."""
+        return is_chrome(content) and not is_xla(content)
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
         """Return the profile; without device properties the SMs follow from the launches."""
@@ -87,7 +87,7 @@ def _launch(event: dict[str, Any], details: dict[str, Any]) -> Launch:
         number(event.get("dur")),
         _product(details.get("grid")),
         _product(details.get("block")),
-        whole(details.get("registers per thread")),
+        whole(details.get("registers per thread"), 1 << 40),
         whole(details.get("shared memory")),
     )
 

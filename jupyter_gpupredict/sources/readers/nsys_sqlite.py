@@ -45,7 +45,7 @@ class NsysSqliteReader:
         try:
             with content.local() as path, _opened(path) as database:
                 _read(database, profile, content.name)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: its own messages
             raise Malformed(f"{content.name} cannot be read: {error}", "was it cut?") from error
         return profile.trace()
 

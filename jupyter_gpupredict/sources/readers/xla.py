@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.sources.chrome import ChromeTrace, is_chrome, number, whole
+from jupyter_gpupredict.sources.chrome import ChromeTrace, is_chrome, is_xla, number, whole
 from jupyter_gpupredict.sources.profiles import Profile
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ class XlaReader:
 
     def detect(self, content: Content) -> bool:
         """Return whether it is a Chrome trace with XLA's processes in it."""
-        marks = (b'"/device:', b'"/host:', b'"highres-ticks"', b'"kernel_details"')
-        return is_chrome(content) and any(mark in content.head for mark in marks)
+        return is_chrome(content) and is_xla(content)
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
         """Return the profile; the processes that are named as devices are the devices."""
