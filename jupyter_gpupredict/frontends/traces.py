@@ -18,7 +18,6 @@ from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.options import add_options, given_options
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.predict.geometry import SPEED_GOAL
 from jupyter_gpupredict.run import (
     SessionConfig,
     check_recording_options,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.run import Report
-    from jupyter_gpupredict.sources.recording import Trace
 
 RULES = "default,accurate,quick"
 BAR_WIDTH = 30
@@ -94,13 +92,6 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
     add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
     add("--device", metavar="UUID|INDEX", help="which GPU of the recording; all: each of them")
     add_options(parser, ReadOptions)
-    add(
-        "--speed",
-        type=_speed,
-        default=SPEED_GOAL,
-        metavar="SHARE",
-        help="of its full speed that a profiled run is to keep (default: 0.9)",
-    )
     add("--out", metavar="FILE", help="write one row for each trace there: .parquet or .jsonl")
     _spreading(parser)
     add("--json", action="store_true", help="one JSON object on stdout")
@@ -117,12 +108,7 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    read = ReadOptions(**given_options(options, ReadOptions))
-    check(read)
-    device = None if options.prometheus else options.device
-    found = predict_recording(
-        _recording(options), **rule, read=read, device=device, speed=options.speed
-    )
+    found = _predict_one(options, rule)
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
@@ -131,13 +117,6 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
             say(f"-- device {one['index']}: {one['name']}")
         say("\n".join(_words(one)))
     return 0
-
-
-def _speed(text: str) -> float:
-    speed = float(text)
-    if not 0.1 <= speed <= 1.0:
-        raise InvalidOption(f"--speed {text} is out of range", "0.1 to 1, such as 0.95")
-    return speed
 
 
 def _many(options: argparse.Namespace) -> bool:
@@ -187,21 +166,25 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     return 0
 
 
-def _recording(options: argparse.Namespace) -> Trace | str:
+def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str, Any]:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return str(options.traces[0])
+        read = ReadOptions(**given_options(options, ReadOptions))
+        check(read)
+        path = str(options.traces[0])
+        return predict_recording(path, **rule, read=read, device=options.device)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
-    return fetch_recording(
+    trace = fetch_recording(
         options.prometheus,
         _time_s(options.begin),
         end_s,
         match=options.match,
         device=options.device,
     )
+    return predict_recording(trace, **rule)
 
 
 def _time_s(text: str) -> float:

@@ -216,6 +216,17 @@ export interface components {
             message: string;
             hint: string;
             reason: string;
+            obstacles?: components["schemas"]["Obstacle"][];
+        };
+        Obstacle: {
+            message: string;
+            hint: string;
+            fixes: components["schemas"]["Fix"][];
+        };
+        Fix: {
+            label: string;
+            options: Record<string, never>;
+            asks: boolean;
         };
         /** @description One event as it lies in the trace; docs/events.md lists the fields. */
         Event: components["schemas"]["SessionStarted"] | components["schemas"]["ShareApplied"] | components["schemas"]["SamplesTaken"] | components["schemas"]["WindowClosed"] | components["schemas"]["MetricUnavailable"] | components["schemas"]["GapObserved"] | components["schemas"]["SourceLost"] | components["schemas"]["SourceRecovered"] | components["schemas"]["ProgressMade"] | components["schemas"]["PhaseEntered"] | components["schemas"]["RecommendationUpdated"] | components["schemas"]["StateChanged"] | components["schemas"]["SubscriberDetached"] | components["schemas"]["SessionFinished"];
@@ -666,6 +677,8 @@ export interface components {
             reason: string;
             expresses: string[];
             default: boolean;
+            runs: string;
+            divides: string;
         };
         Status: {
             version: string;

@@ -78,7 +78,7 @@ def test_the_answer_of_a_profile(tmp_path):
     assert geometry["need_high_pct"] == 75.0
     percents = [point[0] for point in geometry["curve"]]
     assert percents == sorted({*map(float, range(5, 101, 5)), 75.0, geometry["need_low_pct"]})
-    assert predicted(path, speed=0.5)["geometry"]["need_high_pct"] < 75.0
+    assert predicted(path, read=ReadOptions(speed=0.5))["geometry"]["need_high_pct"] < 75.0
 
 
 def test_several_devices_have_an_answer_each(tmp_path):

@@ -37,7 +37,7 @@ from jupyter_gpupredict.core.series import Device, Readings, Series
 from jupyter_gpupredict.core.share import AppliedShare, Verified
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
 from jupyter_gpupredict.mps import MpsDaemon
 
@@ -215,7 +215,11 @@ ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details
 """The card that every view shows."""
 
 COMPONENTS: dict[str, Schema] = {
-    "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
+    "Error": closed(
+        message=TEXT, hint=TEXT, reason=TEXT, optional={"obstacles": listed(ref("Obstacle"))}
+    ),
+    "Obstacle": closed(message=TEXT, hint=TEXT, fixes=listed(ref("Fix"))),
+    "Fix": closed(label=TEXT, options={"type": "object"}, asks=FLAG),
     "Event": {
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
         "oneOf": [ref(name) for name in EVENTS],
@@ -244,6 +248,8 @@ COMPONENTS: dict[str, Schema] = {
         reason=TEXT,
         expresses=listed(TEXT),
         default=FLAG,
+        runs=TEXT,
+        divides=TEXT,
     ),
     "Status": closed(
         version=TEXT,
