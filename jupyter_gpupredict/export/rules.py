@@ -58,6 +58,8 @@ def check_pod(pod: Pod, report: Report) -> None:
     names = [str(container["name"].value) for container in pod]
     for name in sorted({name for name in names if names.count(name) > 1}):
         report.add("name", pod.spec, f"two containers are called {name}")
+    deadline = pod.spec["activeDeadlineSeconds"]
+    report.limit(deadline.whole, deadline)
     _check_volumes(pod, report)
     for one in report.judges:
         one.judge(pod, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,16 @@ from jupyter_gpupredict.export.function.container import (
     template,
 )
 from jupyter_gpupredict.export.function.requirements import PYTHON
+from jupyter_gpupredict.export.function.secrets import is_environ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest, Figures, Hosting
+    from jupyter_gpupredict.export.deployment import CodeRequest, Figures, Hosting
     from jupyter_gpupredict.export.function.code import Code
     from jupyter_gpupredict.export.function.container import Adapter
+    from jupyter_gpupredict.export.request import ExportRequest
 
 
 def readme(
@@ -108,10 +111,52 @@ def _share(figures: Figures) -> str:
     return "unknown"
 
 
+STORES = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
+"""Scheme of an object store -> the package by which fsspec reaches it."""
 NO_CODE = (
     "no code was written: this run's cells are not known here. In its own kernel, from the "
     "panel beside its notebook, or with --notebook FILE, the folder holds the function, too"
 )
+
+
+def function(code: CodeRequest, figures: Figures, request: ExportRequest, hosting: Hosting) -> Code:
+    """Return the code of a folder with all that its workload requires.
+
+    Raises:
+        ExportError: The code cannot become a folder.
+    """
+    adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
+    lines = [hosting.requirement, *(one.requirement for one in adapters)]
+    lines += _bucket_requirements(request.outputs)
+    return build(code, figures.name, filter(None, lines))
+
+
+def _bucket_requirements(outputs: str) -> list[str]:
+    """Return what copies results to an object store: fsspec and the store's own package."""
+    kind, _, url = outputs.partition(":")
+    if kind != "bucket":
+        return []
+    return ["fsspec", *filter(None, [STORES.get(url.partition("://")[0], "")])]
+
+
+def required(code: Code, figures: Figures) -> tuple[str, ...]:
+    """Return the variables that the code does not run without: it takes them from `os.environ`."""
+    sources = (code.module, *(source for _, source in code.files))
+    found = {
+        node.slice.value
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+        if is_environ(node.value) and isinstance(node.slice, ast.Constant)
+    }
+    return tuple(one for one in pod.given_by_user(code.environment, figures) if one in found)
 
 
 def folder(
@@ -122,22 +167,17 @@ def folder(
     basis: str,
     forced: Sequence[str],
     code: CodeRequest | None,
+    built: Code | None,
     hosting: Hosting,
     *,
     as_root: bool,
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Return everything the folder holds, and notes on its code.
-
-    Raises:
-        ExportError: The code cannot become a folder.
-    """
+    """Return everything the folder holds, and notes on its code, which `function` has built."""
     files: list[Json] = [document.path for document in manifests]
     record = _record(run, figures, request, basis, files, forced)
-    built, written = None, []
-    if code is not None:
+    written = []
+    if code is not None and built is not None:
         adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
-        lines = (hosting.requirement, *(one.requirement for one in adapters))
-        built = build(code, figures.name, filter(None, lines))
         written = _code_documents(built, adapters)
         sources = [one.path for one in written if one.path != "requirements.txt"]
         python, base = built.requirements.python, code.base_image

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Hosting,
     Json,
@@ -17,6 +18,9 @@ from jupyter_gpupredict.export.deployment import (
 )
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report, limits
 from jupyter_gpupredict.export.shapes import quantity
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 DOMAIN = "run.googleapis.com/"
 ACCELERATOR = DOMAIN + "accelerator"
@@ -69,7 +73,12 @@ def _check(found: Node, report: Report) -> None:
 class CloudRun(Workload):
     """`deploy/cloudrun-job.yaml` and `deploy/cloudrun-service.yaml`."""
 
-    carries = frozenset({Capability.ENV, Capability.WHOLE_GPU, Capability.TIME_LIMIT})
+    carries = pod.OBJECT | {
+        Capability.ENV,
+        Capability.WHOLE_GPU,
+        Capability.TIME_LIMIT,
+        Capability.SERVICE_ACCOUNT,
+    }
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = CAP_S
     sharing = "none"
@@ -82,7 +91,7 @@ class CloudRun(Workload):
 
     def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return job and service; a job's time limit is text there, a service's a number."""
-        figures = plan.figures
+        figures, patch = plan.figures, plan.patch
         comments = (
             *pod.notes(
                 plan,
@@ -97,6 +106,8 @@ class CloudRun(Workload):
             served["timeoutSeconds"] = figures.timeout_s
         serving = _container(plan, pod.SERVE)
         serving["ports"] = [{"containerPort": pod.PORT}]
+        task |= patch.pod
+        served |= patch.pod
         task["nodeSelector"] = served["nodeSelector"] = {ACCELERATOR: plan.request.accelerator}
         task["containers"] = [_container(plan, pod.RUN)]
         served["containers"] = [serving]
@@ -131,8 +142,8 @@ def _container(plan: Plan, command: tuple[str, ...]) -> dict[str, Json]:
     size = max(LEAST_MEMORY_MIB, plan.figures.host_memory_mib or 0)
     amounts = {"cpu": f"{cpus:g}", "memory": f"{-(-size // 1024)}Gi"}
     found: dict[str, Json] = {"image": plan.image, "command": list(command)}
-    if plan.patch.env:
-        found["env"] = pod.variables(plan.patch)
+    if variables := pod.variables(plan):
+        found["env"] = variables
     gpus = {key: str(value) for key, value in plan.patch.limits}
     found["resources"] = {"limits": {**amounts, **gpus}}
     return found

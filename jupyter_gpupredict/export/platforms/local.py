@@ -6,13 +6,13 @@ Or a start-up file for a daemon of version 3: `nvidia-cuda-mps-control -d -p 3 -
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Hosting,
     Json,
@@ -25,6 +25,9 @@ from jupyter_gpupredict.export.deployment import (
 from jupyter_gpupredict.export.findings import Manifest, Node, Report
 from jupyter_gpupredict.export.function.detectors import has_shape
 from jupyter_gpupredict.export.stamps import stamps
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 RUN = """#!/bin/bash
 # Starts the function, or the command given here, under the MPS daemon that {where} names.

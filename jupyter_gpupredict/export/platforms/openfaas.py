@@ -20,6 +20,7 @@ from jupyter_gpupredict.export.shapes import seconds
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
 
 PROFILE = "com.openfaas.profile"
+SCALE = {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"}
 TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
 """They go together: the shortest ends the call."""
 
@@ -65,7 +66,7 @@ def _check_one(spec: Node, report: Report) -> None:
 class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
-    carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
+    carries = pod.FUNCTION | pod.OBJECT | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
@@ -88,7 +89,7 @@ class OpenFaas(Workload):
         """Return both forms; a function's own limits know memory and CPU alone."""
         figures, patch = plan.figures, plan.patch
         name, profile = figures.name, f"{figures.name}-gpu"
-        environment: dict[str, Json] = {**dict(_variables(figures, patch))}
+        environment: dict[str, Json] = {**dict(_variables(figures, patch)), **dict(patch.variables)}
         if figures.timeout_s is not None:
             environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
         common: dict[str, Json] = {"image": plan.image, "environment": environment}
@@ -96,7 +97,7 @@ class OpenFaas(Workload):
         spec: dict[str, Json] = {
             "name": name,
             **common,
-            "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
+            "labels": {**SCALE, **dict(patch.object_labels)},
             "annotations": {PROFILE: profile},
             "limits": size,
         }

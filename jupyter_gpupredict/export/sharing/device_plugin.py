@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Json,
     Restriction,
@@ -17,6 +18,9 @@ from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import check_shape
 from jupyter_gpupredict.export.stamps import PREFIX
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 PATH = "deploy/device-plugin-configmap.yaml"
 RULE = "device-plugin"
@@ -85,7 +89,7 @@ class DevicePlugin(Sharing):
             Unrepresentable: As `pod.equal_parts`.
         """
         tolerated: Json = {"key": pod.GPU, "operator": "Exists", "effect": "NoSchedule"}
-        fields: dict[str, Json] = {**pod.selected(request), "tolerations": [tolerated]}
+        fields: dict[str, Json] = {"tolerations": [tolerated]}
         count, parts = pod.equal_parts(figures, request)
         comments = (*pod.open_share(figures, "sm_share"), parts)
         if count < 2:

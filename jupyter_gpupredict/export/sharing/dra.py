@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.deployment import (
-    Capability,
-    ExportRequest,
-    Figures,
-    Json,
-    SharePatch,
-    Sharing,
-)
+from jupyter_gpupredict.export.deployment import Capability, Figures, Json, SharePatch, Sharing
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import MIB, check_shape, quantity
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 API, KIND = "resource.k8s.io/v1", "ResourceClaimTemplate"
 DRIVER = "gpu.nvidia.com"
@@ -95,13 +93,13 @@ class Dra(Sharing):
         template: dict[str, Json] = {
             "apiVersion": API,
             "kind": KIND,
-            "metadata": {"name": name},
+            "metadata": pod.named(name, request),
             "spec": {"spec": {"devices": devices}},
         }
         claims: Json = [{"name": CLAIM, "resourceClaimTemplateName": name}]
         return SharePatch(
             "sm_share",
-            pod={**pod.selected(request), "resourceClaims": claims},
+            pod={"resourceClaims": claims},
             claims=(CLAIM,),
             before=(template,),
             comments=(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Restriction,
     SharePatch,
@@ -14,7 +15,12 @@ from jupyter_gpupredict.export.deployment import (
 from jupyter_gpupredict.export.findings import Node, Pod, Report
 from jupyter_gpupredict.export.shapes import check_shape
 
-SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
+
+SCHEDULER, QUEUE = pod.KAI, pod.KAI_QUEUE
+FIRST_QUEUE = "default-queue"
+"""The queue that KAI's own quick start makes; --queue names another."""
 MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
 GPU, SHARED_GPU, PIPE_DIRECTORY = pod.GPU, pod.SHARED_GPU, pod.PIPE_DIRECTORY
 
@@ -43,9 +49,9 @@ class Kai(Sharing):
         return SharePatch(
             "sm_share",
             ((PIPE_DIRECTORY, pod.PIPE), *pod.mps_env(figures)),
-            pod={**pod.PIPE_POD, **pod.selected(request), "schedulerName": SCHEDULER},
+            pod={**pod.PIPE_POD, "schedulerName": SCHEDULER},
             container=pod.PIPE_MOUNT,
-            labels=((QUEUE, "default-queue"),),
+            labels=((QUEUE, FIRST_QUEUE),),
             annotations=annotations,
             comments=comments,
         )

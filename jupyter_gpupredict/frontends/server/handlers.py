@@ -17,7 +17,8 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import ExportError
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.export import export_run, targets
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export.deployment import CodeRequest
+from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.server import kernels, openapi, replies, requests
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, UnknownRouteHandler

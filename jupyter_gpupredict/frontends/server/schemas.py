@@ -29,7 +29,8 @@ from jupyter_gpupredict.core.series import Device, Readings, Series
 from jupyter_gpupredict.core.share import AppliedShare, Verified
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export.deployment import CodeRequest
+from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
 from jupyter_gpupredict.mps import MpsDaemon
 
