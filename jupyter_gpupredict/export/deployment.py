@@ -33,6 +33,7 @@ class Capability(Enum):
     COMPANION = "companion objects"
     ECS_FIELDS = "ECS GPU sharing fields"
     FASTPOD_FIELDS = "FaSTPod annotations"
+    GRES = "Slurm's generic resources"
     MPS_CONFIG = "an MPS configuration file"
     RUNTIME_CLASS = "a runtime class"
     TOLERATIONS = "tolerations"
@@ -228,6 +229,8 @@ class Hosting:
     """More of them for a run of several ranks."""
     serves: bool = False
     """Its container listens, and does not run to its end."""
+    secrets: str = "kubectl create secret generic {name}-secrets --from-env-file=.env"
+    """The command that gives the workload the variables which the code reads."""
     requirement: str = ""
     """The line of `requirements.txt` without which its platform does not start the image."""
     packages: tuple[tuple[str, str], ...] = ()

@@ -68,11 +68,15 @@ SERVE = ("python", "adapters/serve.py")
 PORT = 8080
 RENDEZVOUS_PORT = 29500
 """The default of torch.distributed; a pod's ports are its own."""
+GPU, SHARED_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared"
 PIPE = "/tmp/nvidia-mps"  # noqa: S108 - the daemon's documented default, not a file of ours
 PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
+TOLERATED: Json = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+"""The taint that keeps pods without a GPU off nodes that have one, on most clusters."""
 PIPE_POD: dict[str, Json] = {
+    "tolerations": [TOLERATED],
     "hostIPC": True,
     "runtimeClassName": "nvidia",
     "volumes": [{"name": "mps", "hostPath": {"path": PIPE, "type": "Directory"}}],
@@ -83,7 +87,6 @@ PIPE_MOUNT: dict[str, Json] = {"volumeMounts": [{"name": "mps", "mountPath": PIP
 """Container fields beside them."""
 MPS_CLIENT = frozenset({Capability.ENV, Capability.HOST_IPC, Capability.HOST_PATH})
 """What they need."""
-GPU, SHARED_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared"
 BUCKET_VARIABLE = "GPUPREDICT_OUTPUTS_URL"
 """Where the handler copies them after the run."""
 KAI, VOLCANO = "kai-scheduler", "volcano"
@@ -252,13 +255,16 @@ def once(plan: Plan) -> dict[str, Json]:
     return found
 
 
-def notes(plan: Plan, *, default_limit: str = "", endless: str = "") -> tuple[str, ...]:
+def notes(
+    plan: Plan, *, default_limit: str = "", endless: str = "", image: bool = True
+) -> tuple[str, ...]:
     """Return the sentences for the top of a workload's file.
 
     Args:
         plan: What it carries.
         default_limit: What ends a run on this platform when the file sets no limit.
         endless: What to say instead where the platform knows no time limit.
+        image: It names one.
     """
     found = [*plan.figures.warnings, *plan.patch.comments]
     if endless:
@@ -267,7 +273,7 @@ def notes(plan: Plan, *, default_limit: str = "", endless: str = "") -> tuple[st
         found.append(f"No time limit is set: the run time is not known. {default_limit}".strip())
     if plan.figures.host_memory_mib is None:
         found.append("CPU and host memory are round figures, not measured ones.")
-    if not plan.request.image:
+    if image and not plan.request.image:
         found.append("The image is a placeholder: none was named.")
     return tuple(found)
 
@@ -305,6 +311,13 @@ def time_limits(
     """Return the resources of a backend that holds kernel launches back, memory in plain MiB."""
     amounts = (count, (cores, figures.time_percent), (memory, figures.memory_mib))
     return tuple((name, amount) for name, amount in amounts if amount is not None)
+
+
+def exclusive(figures: Figures, cores: str) -> tuple[str, ...]:
+    """Return the sentence that 100 percent of the time is a card of its own, to both schedulers."""
+    if figures.time_percent != 100:
+        return ()
+    return (f"{cores} 100 asks for a card that no other pod is on.",)
 
 
 def information(figures: Figures) -> tuple[tuple[str, str], ...]:

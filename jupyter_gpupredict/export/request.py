@@ -162,6 +162,23 @@ class ExportRequest:
         high=1 << 31,
         unit="seconds",
     )
+    gres_count: int | None = option(
+        None,
+        "what your Slurm counts of mps or shard per GPU; by itself 100",
+        metavar="N",
+        short=("--mps-count",),
+        low=1,
+        high=1 << 20,
+        unit="per GPU",
+    )
+    modules: tuple[str, ...] = option(
+        (),
+        "environment module that a Slurm script loads",
+        short=("--module",),
+        several="list",
+        metavar="NAME",
+        longest=200,
+    )
     profile: str = option(
         "", "TOML file with options of a team, which those given here go before", metavar="FILE"
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import json
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import code_span, markdown
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import Document, Json, image
+from jupyter_gpupredict.export.documents import yaml_text
 from jupyter_gpupredict.export.function.code import build
 from jupyter_gpupredict.export.function.container import (
+    OUTPUTS,
     chosen_adapters,
     dockerfile,
     template,
@@ -54,6 +57,8 @@ def readme(
         source=code_span(figures.source),
         warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
         code="\n".join(_about(code, figures, as_root=as_root)),
+        results=_results(request, manifests),
+        secrets=_secrets(code, figures, hosting),
         manifests=", ".join(code_span(document.path) for document in manifests),
     )
 
@@ -101,6 +106,32 @@ def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
         notes = [f"- {markdown(note)}" for note in code.notes]
         lines += ["", "Other than in the notebook:", "", *notes]
     return lines
+
+
+def _results(request: ExportRequest, manifests: Sequence[Document]) -> str:
+    kind, _, rest = request.outputs.partition(":")
+    path = request.outputs or OUTPUTS
+    kept = {
+        "claim": f"The volume claim {code_span(rest)}, mounted there, keeps them.",
+        "bucket": f"After the run they are copied to {code_span(rest)}.",
+    }
+    if kind in kept:
+        path = OUTPUTS
+    lost = any("Nothing keeps" in one for document in manifests for one in document.comments)
+    said = "Nothing keeps them: they are lost with the container." if lost else kept.get(kind, "")
+    return (
+        f"Files that the run writes to {code_span(path)} are its results, and so is the answer, "
+        f"one JSON object on standard output. By hand they lie in `outputs/`. {said}"
+    ).strip()
+
+
+def _secrets(code: Code | None, figures: Figures, hosting: Hosting) -> str:
+    names = pod.given_by_user(code.environment, figures) if code is not None else []
+    if not names or not hosting.secrets:
+        return ""
+    command = hosting.secrets.format(name=figures.name)
+    said = "Fill in `.env` as `.env.example` has it, and give it to the workload:"
+    return f"\n{said}\n\n    {command}\n"
 
 
 def _share(figures: Figures) -> str:
@@ -156,7 +187,8 @@ def required(code: Code, figures: Figures) -> tuple[str, ...]:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
         if is_environ(node.value) and isinstance(node.slice, ast.Constant)
     }
-    return tuple(one for one in pod.given_by_user(code.environment, figures) if one in found)
+    names = pod.given_by_user(code.environment, figures)
+    return tuple(one for one in names if one in found and not one.startswith("GPUPREDICT_"))
 
 
 def folder(
@@ -187,11 +219,26 @@ def folder(
     documents = (
         *written,
         *manifests,
+        *_base(manifests, hosting),
         Document("gpupredict.json", record),
         Document("README.md", text),
     )
     notes = (NO_CODE,) if built is None else built.notes
     return documents, notes
+
+
+def _base(manifests: Sequence[Document], hosting: Hosting) -> tuple[Document, ...]:
+    """Return what makes the workload's file a base of kustomize's, where kubectl deploys it."""
+    if hosting.deploy:
+        return ()
+    first = PurePosixPath(manifests[0].path)
+    content: Json = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [first.name],
+    }
+    said = "A base: an overlay names this folder among its resources."
+    return (Document(f"{first.parent}/Kustomization", yaml_text(content), (said,)),)
 
 
 def _code_documents(built: Code, adapters: Sequence[Adapter]) -> list[Document]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.export import pod, rules
@@ -83,7 +84,11 @@ class CloudRun(Workload):
     max_run_s = CAP_S
     sharing = "none"
     refuses = (("*", "Cloud Run gives a whole GPU: it neither shares one nor runs an MPS daemon"),)
-    hosting = Hosting("gcloud run jobs replace deploy/cloudrun-job.yaml", adapters=("serve",))
+    hosting = Hosting(
+        "gcloud run jobs replace deploy/cloudrun-job.yaml",
+        adapters=("serve",),
+        secrets="printf %s VALUE | gcloud secrets create {name}-VARIABLE --data-file=-",
+    )
     manifests = (
         Manifest("run.googleapis.com/v1", "Job", "cloudrun-job", _check),
         Manifest(schema="cloudrun-service", check=_check, only=_is_service),
@@ -142,11 +147,18 @@ def _container(plan: Plan, command: tuple[str, ...]) -> dict[str, Json]:
     size = max(LEAST_MEMORY_MIB, plan.figures.host_memory_mib or 0)
     amounts = {"cpu": f"{cpus:g}", "memory": f"{-(-size // 1024)}Gi"}
     found: dict[str, Json] = {"image": plan.image, "command": list(command)}
-    if variables := pod.variables(plan):
-        found["env"] = variables
+    known = pod.variables(dataclasses.replace(plan, required=()))
+    if known := [*known, *(_secret(plan.figures.name, name) for name in plan.required)]:
+        found["env"] = known
     gpus = {key: str(value) for key, value in plan.patch.limits}
     found["resources"] = {"limits": {**amounts, **gpus}}
     return found
+
+
+def _secret(function: str, name: str) -> Json:
+    """Return a variable that Secret Manager gives; there a secret is one value."""
+    ref: Json = {"name": f"{function}-{name}", "key": "latest"}
+    return {"name": name, "valueFrom": {"secretKeyRef": ref}}
 
 
 class NoSharing(Sharing):

@@ -72,7 +72,8 @@ class Ecs(Workload):
     sharing = "ecs-mps"
     refuses = (("*", "ECS divides a GPU by fields of its own"),)
     hosting = Hosting(
-        "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json"
+        "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
+        secrets="aws ssm put-parameter --type SecureString --name /{name}/VARIABLE --value VALUE",
     )
     manifests = (
         Manifest(schema="ecs-task", check=_check, only=lambda one: "containerDefinitions" in one),
@@ -98,10 +99,12 @@ class Ecs(Workload):
             container["secrets"] = [
                 {"name": name, "valueFrom": f"/{figures.name}/{name}"} for name in plan.required
             ]
-        tags = {**stamps(figures, patch), **dict(plan.request.labels)}
+        own = (*plan.request.labels, *plan.request.annotations)
+        tags = {**stamps(figures, patch), **dict(own)}
         task: dict[str, Json] = {
             "family": figures.name,
-            "requiresCompatibilities": ["EC2"],  # Fargate has no GPU, EXTERNAL no sharing
+            # Fargate has no GPU, EXTERNAL no sharing
+            "requiresCompatibilities": ["EC2", "MANAGED_INSTANCES"],
             "networkMode": "awsvpc",
             "containerDefinitions": [container],
             "tags": [

@@ -74,7 +74,7 @@ class OpenFaas(Workload):
             "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings",
         ),
     )
-    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",))
+    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",), secrets="")
     manifests = (
         Manifest("openfaas.com/v1", "Function", "openfaas-function", _check_function),
         Manifest("openfaas.com/v1", "Profile", "openfaas-profile", _check_profile, stamped=False),

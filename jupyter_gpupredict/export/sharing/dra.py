@@ -60,7 +60,10 @@ def _check_parameters(parameters: Node, report: Report) -> None:
 
 
 class Dra(Sharing):
-    """A ResourceClaimTemplate in front of the workload (Kubernetes 1.34 or newer)."""
+    """A claim in front of the workload (Kubernetes 1.34 or newer), which several pods may name.
+
+    Ranks have a template instead, since those that name one claim are on one GPU.
+    """
 
     needs = frozenset({Capability.RESOURCE_CLAIM})
     expresses = pod.SM_SHARE
@@ -74,6 +77,8 @@ class Dra(Sharing):
         settings: dict[str, Json] = {}
         if figures.sm_percent is not None:
             settings["defaultActiveThreadPercentage"] = figures.sm_percent
+        if request.run_as_user is not None:
+            settings["multiUser"] = True  # else functions of other users wait for one another
         if figures.memory_mib is not None:
             settings["defaultPinnedDeviceMemoryLimit"] = f"{figures.memory_mib}Mi"
         sharing: dict[str, Json] = {"strategy": "MPS"}
@@ -90,20 +95,30 @@ class Dra(Sharing):
         config: Json = {"requests": [CLAIM], "opaque": {"driver": DRIVER, "parameters": parameters}}
         devices: Json = {"requests": [{"name": CLAIM, "exactly": exactly}], "config": [config]}
         name = f"{figures.name}-gpu"
-        template: dict[str, Json] = {
+        alone = figures.ranks > 1
+        spec: dict[str, Json] = {"devices": devices}
+        found: dict[str, Json] = {
             "apiVersion": API,
-            "kind": KIND,
+            "kind": KIND if alone else "ResourceClaim",
             "metadata": pod.named(name, request),
-            "spec": {"spec": {"devices": devices}},
+            "spec": {"spec": spec} if alone else spec,
         }
-        claims: Json = [{"name": CLAIM, "resourceClaimTemplateName": name}]
+        field = "resourceClaimTemplateName" if alone else "resourceClaimName"
+        claims: Json = [{"name": CLAIM, field: name}]
+        said = (
+            "Each rank gets a claim of its own, and so a GPU that nothing else is on."
+            if alone
+            else f"Pods that name the claim {name} share its GPU, each with these limits; the "
+            "scheduler does not count how many fit."
+        )
         return SharePatch(
             "sm_share",
-            pod={"resourceClaims": claims},
+            pod={"tolerations": [pod.TOLERATED], "resourceClaims": claims},
             claims=(CLAIM,),
-            before=(template,),
+            before=(found,),
             comments=(
                 *pod.open_share(figures, "sm_share"),
+                said,
                 "The driver's feature gate MPSSupport must be on; it is alpha and off by default.",
             ),
         )

@@ -37,9 +37,10 @@ class Hami(Sharing):
         return SharePatch(
             "time_share",
             limits=pod.time_limits(figures, (GPU, figures.gpus), CORES, MEMORY),
-            pod={"schedulerName": SCHEDULER},
+            pod={"tolerations": [pod.TOLERATED], "schedulerName": SCHEDULER},
             comments=(
                 *pod.open_share(figures, "time_share"),
+                *pod.exclusive(figures, CORES),
                 "gpucores holds kernel launches back: a share of time, not of SMs; it follows load "
                 "loosely, and is off while the pod is alone on its GPU.",
             ),

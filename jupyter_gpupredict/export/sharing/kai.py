@@ -38,7 +38,10 @@ class Kai(Sharing):
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what the scheduler reads and what the client needs."""
-        said = "KAI-Scheduler places by gpu-memory; the MPS daemon of the node enforces."
+        said = (
+            "KAI-Scheduler places by gpu-memory; the MPS daemon of the node enforces. Beside it "
+            "leave off binder.plugins.hamicore, which would limit memory once more."
+        )
         comments = (*pod.open_share(figures, "sm_share"), said)
         annotations: tuple[tuple[str, str], ...] = ()
         if figures.memory_mib is None:

@@ -38,10 +38,11 @@ class Volcano(Sharing):
         return SharePatch(
             "time_share",
             limits=pod.time_limits(figures, (COUNT, 1), CORES, MEMORY),
-            pod={"schedulerName": SCHEDULER},
+            pod={"tolerations": [pod.TOLERATED], "schedulerName": SCHEDULER},
             annotations=((MODE, "hami-core"),),
             comments=(
                 *pod.open_share(figures, "time_share"),
+                *pod.exclusive(figures, CORES),
                 "vgpu-cores holds kernel launches back: a share of time, not of SMs.",
             ),
         )
