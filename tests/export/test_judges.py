@@ -188,7 +188,7 @@ def test_a_second_export_changes_nothing_of_the_first(tmp_path):
     names = {}
     for name, share in (("first", 0.2), ("second", 0.45)):
         export(breadth(target=share), tmp_path / name, name=name)
-        for path, one in objects(tmp_path / name):
+        for _, one in objects(tmp_path / name):
             names.setdefault((one["kind"], one["metadata"]["name"]), set()).add(name)
             assert "namespace" not in one["metadata"]
     assert {kind for kind, _ in names} == {"Job", "ConfigMap"}
