@@ -276,6 +276,8 @@ def image(figures: Figures, request: ExportRequest) -> str:
 class Workload(Protocol):
     """What runs the exported function. Whoever inherits gets the defaults."""
 
+    about: str = ""
+    """What it is, in a line for those who choose."""
     carries: frozenset[Capability]
     switchable: Mapping[Capability, str] = {}
     """What its platform can do and switches off, with the flag that the user says is on."""
@@ -301,6 +303,8 @@ class Workload(Protocol):
 class Sharing(PodRules, Protocol):
     """How the function's GPU is divided. Whoever inherits gets the defaults."""
 
+    about: str = ""
+    """What it is, in a line for those who choose."""
     needs: frozenset[Capability]
     restricts: frozenset[Restriction] = frozenset()
     expresses: frozenset[str]

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.errors import Unrepresentable
+from jupyter_gpupredict.core.errors import Fix, Unrepresentable
 from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
 from jupyter_gpupredict.export.stamps import stamps
 
@@ -367,7 +367,9 @@ def equal_parts(figures: Figures, request: ExportRequest) -> tuple[int, str]:
     if parts > fits:
         said = f"each of {parts} clients of a GPU gets {each}, which is less than the run needs"
         hint = "leave --clients out: it needs a whole GPU"
-        raise Unrepresentable(said, f"--clients N up to {fits}" if fits > 1 else hint)
+        fewer = f"Divide it for {fits} clients" if fits > 1 else "Take a whole GPU"
+        fix = Fix(fewer, {"clients": fits if fits > 1 else None})
+        raise Unrepresentable(said, f"--clients N up to {fits}" if fits > 1 else hint, [fix])
     said = f"Each of {parts} clients of a GPU gets {each}"
     if share is None:
         said += ", as --clients states: what the run needs of the SMs is not known"

@@ -9,7 +9,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core.errors import InvalidOption, TraceError
+from jupyter_gpupredict.core.errors import Fix, InvalidOption, TraceError
 from jupyter_gpupredict.core.files import read_given_text
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.export import pod
@@ -116,7 +116,11 @@ def joined(
             flag = workload.switchable.get(place)
             option = name.replace("_", "-")
             hint = f"--knative-features {flag}" if flag else f"leave --{option} out"
-            raise InvalidOption(said, hint)
+            empty: Any = {} if isinstance(usual[name], tuple) else usual[name]
+            pairs = name in ("node_selector", "labels", "annotations", "env")
+            alone = isinstance(usual[name], tuple) and not pairs  # a fix adds to a list
+            fix = Fix(f"Leave {place.value} out", {name: empty})
+            raise InvalidOption(said, hint, () if alone else [fix])
     spec, container = dict(patch.pod), dict(patch.container)
     if request.node_selector:
         own: Any = spec.get("nodeSelector") or {}

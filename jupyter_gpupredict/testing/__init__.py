@@ -7,7 +7,7 @@ this package's own adapters pass; `docs/extending.md` has an example of each.
 from jupyter_gpupredict.testing.deploying import check_sharing, check_workload
 from jupyter_gpupredict.testing.measuring import (
     FakeClock,
-    Heard,
+    ProgressRecorder,
     check_hint,
     check_reader,
     check_rule,
@@ -16,7 +16,7 @@ from jupyter_gpupredict.testing.measuring import (
 
 __all__ = [
     "FakeClock",
-    "Heard",
+    "ProgressRecorder",
     "check_hint",
     "check_reader",
     "check_rule",

@@ -74,6 +74,7 @@ def _check(found: Node, report: Report) -> None:
 class CloudRun(Workload):
     """`deploy/cloudrun-job.yaml` and `deploy/cloudrun-service.yaml`."""
 
+    about = "a Cloud Run job, with a GPU of its own"
     carries = pod.OBJECT | {
         Capability.ENV,
         Capability.WHOLE_GPU,
@@ -164,6 +165,8 @@ def _secret(function: str, name: str) -> Json:
 class NoSharing(Sharing):
     """One whole GPU: the figures are information."""
 
+    about = "a whole GPU, undivided"
+    about = "a whole GPU, undivided"
     needs = frozenset({Capability.WHOLE_GPU})
     restricts = pod.ONE_GPU
     expresses: frozenset[str] = frozenset()

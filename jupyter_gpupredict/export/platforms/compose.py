@@ -42,6 +42,7 @@ def _check(found: Node, report: Report) -> None:
 class Compose(Workload):
     """`deploy/compose.yaml`."""
 
+    about = "a Docker Compose service on a machine with an MPS daemon"
     carries = pod.MPS_CLIENT | {
         Capability.NODE_SELECTOR,
         Capability.TIME_LIMIT,

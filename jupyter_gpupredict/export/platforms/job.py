@@ -98,6 +98,7 @@ def _check_gang(found: Node, report: Report) -> None:
 class Job(Workload):
     """`deploy/job.yaml`."""
 
+    about = "a Kubernetes Job: runs once, to its end"
     carries = pod.POD
     manifests = (
         Manifest("batch/v1", "Job", "job", _check_job),

@@ -66,6 +66,7 @@ def _check_one(spec: Node, report: Report) -> None:
 class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
+    about = "an OpenFaaS function, with the profile that holds the GPU"
     carries = pod.FUNCTION | pod.OBJECT | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (

@@ -105,6 +105,7 @@ def _check(found: Node, report: Report) -> None:
 class Slurm(Workload):
     """`deploy/job.sbatch`."""
 
+    about = "a Slurm batch script, run in Python or by Apptainer"
     carries = frozenset(
         {
             Capability.GRES,
@@ -206,6 +207,7 @@ class _Gres(Sharing):
 class SlurmMps(_Gres):
     """`gres/mps`: Slurm places by the count; the daemon that the site starts enforces."""
 
+    about = "Slurm's gres/mps, with the site's MPS daemon"
     restricts = frozenset({Restriction.NO_MIG})
     expresses = pod.SM_SHARE
     name = "mps"
@@ -223,6 +225,7 @@ class SlurmMps(_Gres):
 class SlurmShard(_Gres):
     """`gres/shard`: Slurm places by the count, and nothing enforces."""
 
+    about = "Slurm's gres/shard, which counts and limits nothing"
     restricts = frozenset({Restriction.NO_MIG})
     expresses: frozenset[str] = frozenset()
     name = "shard"

@@ -66,6 +66,7 @@ class DevicePlugin(Sharing):
     Every client gets an equal part of the GPU, and the two variables tighten it.
     """
 
+    about = "NVIDIA's device plugin (GPU Operator) with MPS"
     needs = frozenset({Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION})
     restricts = pod.ONE_GPU | {Restriction.NO_MIG}
     expresses = pod.SM_SHARE

@@ -65,6 +65,7 @@ class Dra(Sharing):
     Ranks have a template instead, since those that name one claim are on one GPU.
     """
 
+    about = "resource claims that NVIDIA's DRA driver reads"
     needs = frozenset({Capability.RESOURCE_CLAIM})
     expresses = pod.SM_SHARE
     manifests = (

@@ -26,6 +26,7 @@ GPU, PERCENTAGE = pod.GPU, pod.PERCENTAGE
 class Gke(Sharing):
     """Selects a node pool; GKE sets both limits to equal parts and the variables tighten them."""
 
+    about = "Google Kubernetes Engine's own MPS sharing"
     needs = frozenset(
         {
             Capability.ENV,
