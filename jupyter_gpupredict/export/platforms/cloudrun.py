@@ -166,7 +166,6 @@ class NoSharing(Sharing):
     """One whole GPU: the figures are information."""
 
     about = "a whole GPU, undivided"
-    about = "a whole GPU, undivided"
     needs = frozenset({Capability.WHOLE_GPU})
     restricts = pod.ONE_GPU
     expresses: frozenset[str] = frozenset()
