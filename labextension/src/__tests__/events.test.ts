@@ -65,23 +65,3 @@ describe('what is no event', () => {
     expect(read).toMatchObject({ share, devices: [{ ...device, index: null, assumed: false }] });
   });
 });
-
-interface IPhrases {
-  recommendation: Parameters<typeof words.prediction>[0];
-  prediction: string;
-  certified: string;
-  bounds: string;
-  time_left: string;
-  memory: string;
-}
-
-describe('the words', () => {
-  it.each(JSON.parse(text('words.json')) as IPhrases[])('are those of Python: $prediction', phrases => {
-    const told = phrases.recommendation;
-    expect(words.prediction(told)).toBe(phrases.prediction);
-    expect(words.certified(told)).toBe(phrases.certified);
-    expect(words.bounds(told)).toBe(phrases.bounds);
-    expect(words.timeLeft(told)).toBe(phrases.time_left);
-    expect(words.memory(told.memory)).toBe(phrases.memory);
-  });
-});
