@@ -95,7 +95,7 @@ KAI_QUEUE = "kai.scheduler/queue"
 VOLCANO_QUEUE = "scheduling.volcano.sh/queue-name"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 """By what a scheduler, or Kueue, knows the queue of a workload."""
-NOT_THE_CODES: Json = {"type": "DisruptionTarget"}
+NOT_THE_CODES: Json = {"type": "DisruptionTarget", "status": "True"}
 """The condition of a pod that was evicted or preempted, or whose node went away."""
 LOCAL_RANK: Json = {"name": "LOCAL_RANK", "value": "0"}
 """Each rank is alone in its pod, with a GPU of its own."""

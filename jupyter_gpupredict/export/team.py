@@ -39,6 +39,8 @@ PLACES = {
     "run_as_user": Capability.SECURITY,
     "restricted": Capability.SECURITY,
     "gpu_resource": Capability.EXTENDED_RESOURCE,
+    "gres_count": Capability.GRES,
+    "modules": Capability.GRES,
     "retries": Capability.RETRIES,
     "ttl_s": Capability.RETRIES,
 }

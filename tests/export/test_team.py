@@ -29,9 +29,17 @@ TEAM = {
     "run_as_user": 4711,
     "retries": 3,
     "ttl_s": 777,
+    "gres_count": 50,
+    "modules": ["cuda/12.4"],
 }
 """An option each -> a value whose words stand in the manifest."""
-WORDS = {"labels": "c42", "annotations": "ml-team", "env": "imagenet", "run_as_user": "4711"}
+WORDS = {
+    "labels": "c42",
+    "annotations": "ml-team",
+    "env": "imagenet",
+    "run_as_user": "4711",
+    "gres_count": "counts 50 ",
+}
 
 
 def words(name):
@@ -125,7 +133,9 @@ def test_deadlines_count_running_and_only_disruptions_are_tried_again():
     assert inside["restartPolicy"] == "Never"
     assert job["spec"]["backoffLimit"] == 0
     rules = job["spec"]["podFailurePolicy"]["rules"]
-    assert rules == [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+    assert rules == [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    ]
     assert "tries" not in outcome.texts["deploy/job.yaml"]
     text = pod(retries=2)[2].texts["deploy/job.yaml"]
     assert "Each of 3 tries has the time limit: together up to 4320 s." in text
