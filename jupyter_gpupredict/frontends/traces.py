@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.options import add_options, given_options
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import (
     SessionConfig,
     check_recording_options,
     fetch_recording,
+    open_recordings,
     predict_recording,
 )
 
@@ -78,8 +80,9 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi; many of them, a "
-        "folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard input",
+        help="a recording: our own .jsonl, a CSV, a log of nvidia-smi or another tool; many of "
+        "them, a folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard "
+        "input",
     )
     add("--metric", help="such as gpu_util_pct; default: the trace's best")
     add("--no-guard", action="store_true", help="do not watch after convergence")
@@ -88,7 +91,7 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
     add("--from", dest="begin", metavar="TIME", help="with --prometheus: ISO 8601 or Unix seconds")
     add("--to", dest="end", metavar="TIME", help="the same; default: now")
     add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
-    add("--device", metavar="UUID|INDEX", help="the same")
+    add_options(parser, ReadOptions)
     add("--out", metavar="FILE", help="write one row for each trace there: .parquet or .jsonl")
     _spreading(parser)
     add("--json", action="store_true", help="one JSON object on stdout")
@@ -105,11 +108,15 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = predict_recording(_recording(options), **rule)
+    found = [predict_recording(one, **rule) for one in _recordings(options)]
     if options.json:
-        say(json.dumps(found, allow_nan=False))
+        first = {**found[0], "devices": found} if len(found) > 1 else found[0]
+        say(json.dumps(first, allow_nan=False))
         return 0
-    say("\n".join(_words(found)))
+    for one in found:
+        if len(found) > 1:
+            say(f"{one['device']}:")
+        say("\n".join(_words(one)))
     return 0
 
 
@@ -135,7 +142,8 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     if options.prometheus is not None:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
     check_recording_options(rule)
-    cases = recorded(options.traces)
+    given = ReadOptions(**given_options(options, ReadOptions))
+    cases = recorded(options.traces, given)
     few = len(cases) < run.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
     bar = _Bar(sys.stderr.isatty())
@@ -160,21 +168,23 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     return 0
 
 
-def _recording(options: argparse.Namespace) -> Trace | str:
+def _recordings(options: argparse.Namespace) -> tuple[Trace, ...]:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return str(options.traces[0])
+        given = ReadOptions(**given_options(options, ReadOptions))
+        return open_recordings(str(options.traces[0]), given)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
-    return fetch_recording(
+    found = fetch_recording(
         options.prometheus,
         _time_s(options.begin),
         end_s,
         match=options.match,
         device=options.device,
     )
+    return (found,)
 
 
 def _time_s(text: str) -> float:

@@ -11,6 +11,7 @@ from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
+    open_recordings,
     predict_recording,
 )
 from jupyter_gpupredict.run.store import (
@@ -41,6 +42,7 @@ __all__ = [
     "fetch_recording",
     "host",
     "list_runs",
+    "open_recordings",
     "predict_recording",
     "probe_sources",
     "progress_hooks",

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
-from jupyter_gpupredict.core.series import Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
 
@@ -63,6 +64,23 @@ def check_recording_options(options: dict[str, Any]) -> None:
         raise UnknownName("metric", metric, BY_CSV)
 
 
+def open_recordings(path: str, options: ReadOptions | None = None) -> tuple[Trace, ...]:
+    """Return the recordings in a file, one for each device that the options name.
+
+    Args:
+        path: Of the file; `-` is the standard input.
+        options: What the file does not say, and the device; None: its first one.
+
+    Raises:
+        TraceError: The file is unreadable, in one line.
+        InvalidOption: It holds no such device, or an option is wrong.
+    """
+    from jupyter_gpupredict.sources.reading import open_traces
+
+    check(options or ReadOptions())
+    return open_traces(path, options)
+
+
 def predict_recording(
     trace: Trace | str,
     *,
@@ -81,8 +99,7 @@ def predict_recording(
     """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace, or the path of one: our own `.jsonl`, a CSV in our columns, or a log of
-            `nvidia-smi`.
+        trace: The trace, or the path of a recording, whose first device is read.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
@@ -104,7 +121,6 @@ def predict_recording(
         InvalidOption, UnknownName: An option is wrong.
     """
     from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.sources.reading import open_trace
 
     config = SessionConfig(
         rule=rule if isinstance(rule, str) else "default",
@@ -114,7 +130,7 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    trace = open_trace(trace) if isinstance(trace, str) else trace
+    trace = open_recordings(trace)[0] if isinstance(trace, str) else trace
     info = _source_info(trace, metric)
     period_s = info.period_s
 
@@ -216,6 +232,7 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         else None,
         "reason": final.reason,
         "source": trace.origin,
+        "device": trace.devices[0].label,
         "notes": list(trace.notes),
     }
 

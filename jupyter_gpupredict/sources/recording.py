@@ -11,9 +11,10 @@ import mmap
 import struct
 import tempfile
 import weakref
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import IO, TYPE_CHECKING, TypeVar, overload
 
 from jupyter_gpupredict.core.errors import Malformed
@@ -61,6 +62,24 @@ class Trace:
     """The share that the run itself predicted, where it is one of our own traces."""
     marks: Sequence[Mark] = ()
     """What was recorded of epochs, steps and phases, oldest first."""
+    others: tuple[Trace, ...] = ()
+    """Of a log with a row for each device: the other devices', by their own times."""
+
+    def by_device(self) -> tuple[Trace, ...]:
+        """Return it as a recording of each device that a share was recorded of, in their order."""
+        shared = {one.device for one in self.series if METRICS[one.metric].basis is not None}
+        if len(shared) < 2:
+            return (replace(self, others=()), *self.others)
+        found = []
+        for device in (one for one in self.devices if one.uuid in shared):
+            rest = tuple(one for one in self.devices if one is not device)
+            own = [one for one in self.series if one.device == device.uuid]
+            alone = replace(self, series=tuple(own), main=None)
+            metric = self.main.metric if self.main is not None else None
+            held = metric in {one.metric for one in own}
+            share = alone.share_series(metric if held else None)
+            found.append(replace(self, devices=(device, *rest), main=share))
+        return tuple(found)
 
     def share_series(self, metric: str | None = None) -> Series:
         """Return the series to predict the share from.
@@ -168,6 +187,14 @@ class Rows(_Held[Row]):
         """Add a row; None is kept as such, and no value is NaN."""
         self._held += self._row.pack(time_s, *(math.nan if v is None else v for v in values))
         self._count += 1
+        if len(self._held) > HELD_BYTES:
+            self._spill()
+
+    def extend(self, times_s: Sequence[float], columns: Sequence[Sequence[float]]) -> None:
+        """Add rows, their values by column; NaN where there is none."""
+        cells = zip(times_s, *columns, strict=True)
+        self._held += array("d", chain.from_iterable(cells)).tobytes()
+        self._count += len(times_s)
         if len(self._held) > HELD_BYTES:
             self._spill()
 
