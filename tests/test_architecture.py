@@ -62,7 +62,7 @@ DOORS = {
         "sources/ipp.py",
         "mps/reading.py",
     ],
-    "gzip": ["sources/reading.py", "testing.py"],
+    "gzip": ["sources/reading.py", "testing/"],
     "lzma": ["sources/reading.py"],
     "zlib": ["sources/reading.py"],
     "mmap": ["sources/recording.py"],
@@ -126,10 +126,12 @@ for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
-    "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
+    "__future__", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins", "codecs",
+    "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
@@ -162,7 +164,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/store.py", "testing.py",
+        "run/store.py", "testing/",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 from jupyter_gpupredict.backtest import files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import open_given
-from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.sources.reading import Content, open_traces, read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.series import ReadOptions
     from jupyter_gpupredict.sources.recording import Trace
 
     Conditions = Sequence[tuple[str, str]]

@@ -329,7 +329,7 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     if rule in BASELINES:
         baseline = BASELINES[rule]
         found = predict_recording(
-            trace, rule=lambda period_s: baseline.make(run, period_s), guard=False
+            trace, rule=lambda period_s: baseline.make(run, period_s), guard=False, floors=False
         )
     else:
         found = predict_with_ours(rule, trace, marks)
@@ -343,8 +343,8 @@ def predict_with_ours(
     watch: Callable[[float, Recommendation], None] | None = None,
 ) -> dict[str, Any]:
     """Return what `predict_recording` does for one of our rules, whose name may end in `+hints`."""
-    heard = marks if rule.endswith(HINTED) else ()
-    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=heard, watch=watch)
+    given = marks if rule.endswith(HINTED) else ()
+    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=given, watch=watch)
 
 
 def _score_cases(cases: Sequence[Case], rules: Sequence[str]) -> list[CaseResult]:

@@ -198,7 +198,7 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What a source may be told; each takes what concerns it."""
+    """Options of a source; each takes those that concern it."""
 
     device: str | None = None
     """UUID, unique prefix of one or index, several with commas, or `all`; None: the first visible
@@ -229,7 +229,7 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the reader of a recording may be told that the recording does not say."""
+    """Options of a reader: what the recording itself does not say."""
 
     device: str | None = option(
         None,
@@ -253,7 +253,7 @@ class ReadOptions:
     )
     sms: int | None = option(
         None,
-        "SMs of the whole GPU, where a profile does not tell",
+        "SMs of the whole GPU, where a profile does not say",
         metavar="N",
         low=1,
         high=1024,
@@ -261,7 +261,7 @@ class ReadOptions:
     )
     compute_capability: str | None = option(
         None,
-        "of its GPU, where a profile does not tell: 8.0",
+        "of its GPU, where a profile does not say: 8.0",
         metavar="X.Y",
         longest=8,
         pattern=r"\d+\.\d+",

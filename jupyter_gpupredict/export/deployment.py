@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from jupyter_gpupredict.core.options import option, options_of, required
+from jupyter_gpupredict.core.rounding import MAX_MPS_CLIENTS
 from jupyter_gpupredict.export.findings import PodRules
 
 if TYPE_CHECKING:
@@ -73,10 +74,29 @@ class ExportRequest:
     sm_percent: int | None = option(
         None, "your own share of the SMs", metavar="P", low=1, high=100, unit="percent of the SMs"
     )
+    clients: int | None = option(
+        None,
+        "your own count of clients that share a GPU, of which each gets an equal part "
+        "(device-plugin, gke)",
+        metavar="N",
+        low=2,
+        high=MAX_MPS_CLIENTS,
+        unit="clients",
+    )
     headroom_percent: float = option(
         0.0,
         "your own margin on memory, beside the 15 % that is in the target",
         metavar="H",
+        low=0,
+        high=1000,
+        unit="percent",
+    )
+    headroom_sm_percent: float = option(
+        0.0,
+        "your own margin on a measured share of the SMs; 100 doubles it, as NVIDIA advises for "
+        "clients that are not busy all the time",
+        metavar="H",
+        short=("--headroom-sm",),
         low=0,
         high=1000,
         unit="percent",
@@ -329,6 +349,8 @@ def image(figures: Figures, request: ExportRequest) -> str:
 class Workload(Protocol):
     """What runs the exported function. Whoever inherits gets the defaults."""
 
+    about: str = ""
+    """What it is, in a line for those who choose."""
     carries: frozenset[Capability]
     switchable: Mapping[Capability, str] = {}
     """What its platform can do and switches off, with the flag that the user says is on."""
@@ -354,14 +376,16 @@ class Workload(Protocol):
 class Sharing(PodRules, Protocol):
     """How the function's GPU is divided. Whoever inherits gets the defaults."""
 
+    about: str = ""
+    """What it is, in a line for those who choose."""
     needs: frozenset[Capability]
     restricts: frozenset[Restriction] = frozenset()
     expresses: frozenset[str]
     """What it applies: `sm_pct`, `time_pct`, `memory_mib`."""
-    refuses: str = ""
-    """Why it does not go with a workload that carries too little; empty: what is missing."""
     as_root: bool = False
     """Its MPS daemon runs as root, so its clients have to."""
+    refuses: str = ""
+    """Why it does not go with a workload that carries too little; empty: what is missing."""
     manifests: Sequence[Manifest] = ()
     """The documents beside the workload, as `Workload.manifests`."""
 

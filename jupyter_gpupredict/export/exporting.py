@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOption, Refused
+from jupyter_gpupredict.core.errors import (
+    ExportError,
+    Fix,
+    GpuPredictError,
+    Incompatible,
+    InvalidOption,
+    Refused,
+)
 from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.export.compatibility import adapters, carried
 from jupyter_gpupredict.export.deployment import Capability, ExportRequest, Plan, Workload
@@ -21,7 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.export.compatibility import Adapters
     from jupyter_gpupredict.export.deployment import CodeRequest, Document
+
+
+_MOST_OBSTACLES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,34 @@ def export_run(
     return ExportOutcome(paths, texts, warnings)
 
 
+def obstacles(
+    first: GpuPredictError, given: Mapping[str, Any], attempt: Callable[[dict[str, Any]], object]
+) -> list[GpuPredictError]:
+    """Return all that is in the way of an export: `first`, and what stands behind it.
+
+    Args:
+        first: What was raised with the options as they are given.
+        given: Those options, in their JSON form.
+        attempt: Renders the export with other options; raises as `export_run` does.
+    """
+    found, options = [first], dict(given)
+    while found[-1].fixes and len(found) < _MOST_OBSTACLES:
+        fix = found[-1].fixes[0]
+        for name, suggested in fix.options.items():
+            value = fix.assumed if suggested is None and fix.asks else suggested
+            added = isinstance(value, list) and isinstance(options.get(name), list)
+            options[name] = [*options[name], *value] if added else value
+        try:
+            attempt(options)
+        except GpuPredictError as error:
+            if error.message in {one.message for one in found}:
+                break  # this fix alone does not help
+            found.append(error)
+        else:
+            break
+    return found
+
+
 def _compose(
     run: Run, request: ExportRequest, code: CodeRequest | None
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
@@ -109,11 +148,11 @@ def _compose(
     workload, sharing = known.workloads[request.workload], known.sharings[request.sharing]
     names = (request.workload, request.sharing)
     if reason := known.refusal(*names, request.knative_features):
-        near = known.nearest(*names)
-        raise Incompatible(f"{' with '.join(names)}: {reason}", f"nearest: {near}")
+        raise _incompatible(known, request, reason)
     carries = carried(workload, request.knative_features)
     if request.node_selector and Capability.NODE_SELECTOR not in carries:
-        raise InvalidOption(f"{request.workload} holds no node selector", "leave it out")
+        fix = Fix("Leave the node labels out", {"node_selector": {}})
+        raise InvalidOption(f"{request.workload} holds no node selector", "leave it out", [fix])
     request = dataclasses.replace(request, scheduled=workload.scheduled)
     figures = bounded(
         make_figures(run, request, __version__),
@@ -140,9 +179,22 @@ def _compose(
         forced,
         code,
         workload.hosting,
-        as_root=sharing.as_root,
+        as_root=sharing.as_root and basis != "none",
     )
     return written, (*figures.warnings, *patch.comments, *notes)
+
+
+def _incompatible(known: Adapters, request: ExportRequest, reason: str) -> Incompatible:
+    """Return the refusal of a pair, with the nearest one and the flags that would allow it."""
+    names = (request.workload, request.sharing)
+    near, flags = known.nearest(*names), known.flags(*names)
+    pair = dict(zip(("workload", "sharing"), near, strict=True)) if near else {}
+    fixes = [Fix(f"Use {' with '.join(near)}", pair)] if near else []
+    hint = f"nearest: {' with '.join(near) if near else 'none'}"
+    if flags:
+        fixes.append(Fix(f"This Knative has {', '.join(flags)} on", {"knative_features": flags}))
+        hint += f"; where it is on, say so with --knative-features {','.join(flags)}"
+    return Incompatible(f"{' with '.join(names)}: {reason}", hint, fixes)
 
 
 def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequest | None) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.deployment import Capability, Restriction
+from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core.errors import Fix, Unrepresentable
+from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
 from jupyter_gpupredict.export.stamps import stamps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, Plan, SharePatch
+    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, Plan
 
 FUNCTION = frozenset(
     {Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION, Capability.TIME_LIMIT}
@@ -273,6 +275,54 @@ def open_share(figures: Figures, basis: str) -> tuple[str, ...]:
     if own is not None:
         return ()
     return (f"No {name} share is set: {said if other is not None else 'none is known'}.",)
+
+
+def equal_parts(figures: Figures, request: ExportRequest) -> tuple[int, str]:
+    """Return among how many clients a GPU is divided, and what the file says of it.
+
+    Each client of such a daemon gets an equal part, whatever it asks for. So the count follows from
+    the share and the memory; 1 where no share is known or no two functions fit: nothing is divided.
+
+    Raises:
+        Unrepresentable: In as many parts as the user states, one is too small.
+    """
+    share, size, total = figures.sm_percent, figures.memory_mib, figures.gpu_total_mib
+    fits, count = rounding.replicas(share or 1, size, total), request.clients
+    if count is None and share is None:
+        return 1, (
+            "The function gets a whole GPU, which nothing divides: an equal part of one is a share "
+            "of the SMs, and none is known. --clients N has it divided all the same."
+        )
+    if count is None and fits < 2:
+        return 1, (
+            "The function gets a whole GPU, which nothing divides: it needs more than a half."
+        )
+    parts = count or fits
+    each = f"{100 // parts} % of the SMs" + (f" and {total // parts} MiB" if total else "")
+    if parts > fits:
+        said = f"each of {parts} clients of a GPU gets {each}, which is less than the run needs"
+        hint = "leave --clients out: it needs a whole GPU"
+        fewer = f"Divide it for {fits} clients" if fits > 1 else "Take a whole GPU"
+        fix = Fix(fewer, {"clients": fits if fits > 1 else None})
+        raise Unrepresentable(said, f"--clients N up to {fits}" if fits > 1 else hint, [fix])
+    said = f"Each of {parts} clients of a GPU gets {each}"
+    if share is None:
+        said += ", as --clients states: what the run needs of the SMs is not known"
+    elif not total:
+        said += "; the GPU's memory is not known, so see that it holds them"
+    return parts, f"{said}."
+
+
+def whole_gpu(figures: Figures, comments: tuple[str, ...], **fields: Json) -> SharePatch:
+    """Return a limit of one GPU, and figures that inform the function and limit nothing."""
+    said = "The figures are information for the function and limit nothing."
+    return SharePatch(
+        "none",
+        env=information(figures),
+        limits=((GPU, figures.gpus),),
+        pod=fields,
+        comments=(*comments, said),
+    )
 
 
 def given_by_user(names: Iterable[str], figures: Figures) -> list[str]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.frontends import executed, report, words
+from jupyter_gpupredict.frontends import executed, report
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
     from jupyter_gpupredict.mps import IsolatedRun
-    from jupyter_gpupredict.run.session import Session
+    from jupyter_gpupredict.run import Session
 
 
 def quiet_interrupt(shell: InteractiveShell, stop: ConvergenceStop) -> None:
@@ -63,7 +64,7 @@ _MARK = "_gpupredict_leaves"
 
 
 def release_on_shutdown(shell: InteractiveShell) -> None:
-    """End this kernel's MPS contexts when it is told to shut down or restart; once per kernel.
+    """End this kernel's MPS contexts when it shuts down or restarts; once per kernel.
 
     The request arrives on the kernel's control thread, also while a cell keeps the main thread
     busy. What follows it, unless the kernel ends in time, is SIGKILL; and a client that is killed
@@ -147,7 +148,7 @@ class CellRun:
             warn(session.waiting)
         applied = session.applied
         if applied is not None and applied.reason and self._child is None:
-            warn(words.mps(applied))  # an isolated cell does not depend on it: its result tells
+            warn(words.mps(applied))  # an isolated cell does not depend on it: its result says so
         if applied is not None and applied.active:
             release_on_shutdown(shell)
         executed.remember(shell, session.session_id, self._code)

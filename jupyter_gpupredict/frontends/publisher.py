@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.events import SessionFinished, SourceLost
 from jupyter_gpupredict.core.run import History, RunFold
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import text
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Publisher:
 
     def _frame(self, kind: str, first: tuple[int, int]) -> dict[str, Any]:
         fold = self._fold
-        told = fold.recommendation
+        advice = fold.recommendation
         run = fold.record(live=True) if fold.started is not None else None
         return {
             "kind": kind,
@@ -99,13 +99,13 @@ class Publisher:
             "memory": [_memory_row(row) for row in fold.memory.rows()[first[1] :]],
             **self._further(kind),
             "windows": [[round(w.from_s, 2), round(w.to_s, 2)] for w in fold.windows if not w.void],
-            "target": _percent(told.target_ratio) if told else None,
-            "state": told.state if told else "warming",
-            "sign": words.STATE_SIGNS[told.state if told else "warming"],
+            "target": _percent(advice.target_ratio) if advice else None,
+            "state": advice.state if advice else "warming",
+            "sign": words.STATE_SIGNS[advice.state if advice else "warming"],
             "finished": fold.finished is not None,
             "label": _label(fold),
-            "headline": words.prediction(told) if told else "waiting for the first reading",
-            "detail": _detail(told, fold.last_t_s),
+            "headline": words.prediction(advice) if advice else "waiting for the first reading",
+            "detail": _detail(advice, fold.last_t_s),
             "problem": _problem(fold),
             "facts": text.facts(run) if run is not None else [],
         }
@@ -126,17 +126,17 @@ class Publisher:
         return {"first": words.device(fold.started.share, fold.started), "further": lines}
 
 
-def _detail(told: Recommendation | None, elapsed_s: float) -> str:
+def _detail(advice: Recommendation | None, elapsed_s: float) -> str:
     """Return the reason of the state, the coverage reached, progress and time, in words."""
     elapsed = f"{words.span(elapsed_s)} elapsed"
-    if told is None:
+    if advice is None:
         return elapsed
     reached = (
-        f"coverage {words.percent(told.coverage_ratio)} on readings not used to choose it"
-        if told.coverage_ratio is not None
+        f"coverage {words.percent(advice.coverage_ratio)} on readings not used to choose it"
+        if advice.coverage_ratio is not None
         else "coverage not known yet"
     )
-    said = (told.reason, reached, told.progress, elapsed, words.time_left(told))
+    said = (advice.reason, reached, advice.progress, elapsed, words.time_left(advice))
     return " · ".join(part for part in said if part)
 
 

@@ -21,8 +21,8 @@ from jupyter_gpupredict.run import (
     SessionConfig,
     check_recording_options,
     fetch_recording,
-    open_recordings,
     predict_recording,
+    predict_recordings,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.run import Report
-    from jupyter_gpupredict.sources.recording import Trace
 
 RULES = "default,accurate,quick"
 BAR_WIDTH = 30
@@ -108,7 +107,7 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = [predict_recording(one, **rule) for one in _recordings(options)]
+    found = _predict_devices(options, rule)
     if options.json:
         first = {**found[0], "devices": found} if len(found) > 1 else found[0]
         say(json.dumps(first, allow_nan=False))
@@ -163,28 +162,29 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
                 bar.show(done, len(cases))
     finally:
         bar.end()
-    told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    say(f"{len(cases)} traces: {told}", error=True)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    say(f"{len(cases)} traces: {counts}", error=True)
     return 0
 
 
-def _recordings(options: argparse.Namespace) -> tuple[Trace, ...]:
+def _predict_devices(options: argparse.Namespace, rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the prediction of each device that is asked for."""
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
         given = ReadOptions(**given_options(options, ReadOptions))
-        return open_recordings(str(options.traces[0]), given)
+        return predict_recordings(str(options.traces[0]), given, **rule)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
-    found = fetch_recording(
+    trace = fetch_recording(
         options.prometheus,
         _time_s(options.begin),
         end_s,
         match=options.match,
         device=options.device,
     )
-    return (found,)
+    return [predict_recording(trace, **rule)]
 
 
 def _time_s(text: str) -> float:
@@ -204,7 +204,7 @@ def _time_s(text: str) -> float:
 def _words(found: dict[str, Any]) -> list[str]:
     """Return the prediction in lines for people."""
     share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
-    told, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
+    proof, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
     lines = [
         f"converged at {found['converged_at_s']:g} s: {share}"
         if found["state"] == "converged"
@@ -213,11 +213,11 @@ def _words(found: dict[str, Any]) -> list[str]:
         f"mean: {found['mean_pct']:g} %",
     ]
     if found["state"] == "converged":
-        certified = told["certified_pct"]
+        certified = proof["certified_pct"]
         proven = "nothing" if certified is None else f"coverage of {certified} %"
-        low, high = told["lower_pct"] or 0, told["upper_pct"]
+        low, high = proof["lower_pct"] or 0, proof["upper_pct"]
         bounds = f"{low} to {100 if high is None else high} %"
-        lines.append(f"certified: {proven} (n_eff {told['n_eff']:.0f}); bounds {bounds}")
+        lines.append(f"certified: {proven} (n_eff {proof['n_eff']:.0f}); bounds {bounds}")
     lines.append(f"memory: {found['mem_reason'] if memory is None else f'{memory:g} MiB'}")
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
@@ -267,8 +267,8 @@ def backtest(options: argparse.Namespace, _: Any = None) -> int:
         with row_file(options.out, tables.ROW_KINDS) as write:
             write(tables.as_rows(report))
     if options.json:
-        told = {"missing": list(missing), **tables.as_json(report)}
-        say(json.dumps(told, allow_nan=False))
+        scores = {"missing": list(missing), **tables.as_json(report)}
+        say(json.dumps(scores, allow_nan=False))
     else:
         _print(report, missing)
     return 0

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.export import export_run, read_notebook, targets, validate
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import (
+    CodeRequest,
+    ExportRequest,
+    export_run,
+    read_notebook,
+    targets,
+    validate,
+)
 from jupyter_gpupredict.frontends import executed, report
 from jupyter_gpupredict.frontends.options import (
     add_export_options,
@@ -343,11 +349,11 @@ def _status(_: argparse.Namespace, place: Place) -> None:
     live = place.live if isinstance(place, Notebook) else ()
     for run in live:
         if run.session is not None:
-            told = run.session.recommendation
+            advice = run.session.recommendation
             words = (
                 run.session.waiting or "no reading yet"
-                if told is None
-                else f"{told.state}: {told.reason}"
+                if advice is None
+                else f"{advice.state}: {advice.reason}"
             )
             say(f"measuring {run.session.session_id}: {words}")
     result = report.last()

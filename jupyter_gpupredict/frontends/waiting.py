@@ -17,7 +17,7 @@ _Value = TypeVar("_Value")
 
 LOOK_S = 0.1
 """How often somebody who waits looks whether the disk answers."""
-TELL_S = 1.0
+SHOW_S = 1.0
 GIVE_UP_S = 10.0
 """For one answer of the disk. A long store that answers is waited for as long as it takes."""
 NEXT_S = 1.0
@@ -37,13 +37,13 @@ def from_store(work: Callable[..., _Value], *arguments: object) -> _Value:
         NoAnswer: The store does not answer.
         Exception: Whatever `work` raises.
     """
-    told = False
+    shown = False
     for number in range(MOST_STUCK):
         hand = _Hand(work, arguments)
         limit_s = NEXT_S if number else GIVE_UP_S
         while not hand.done.wait(LOOK_S) and hand.asking_s < limit_s:
-            if hand.asking_s > TELL_S and not told:
-                told = True
+            if hand.asking_s > SHOW_S and not shown:
+                shown = True
                 say(f"waiting for the session store: {store_dir()}", error=True)
         if hand.done.is_set():
             return hand.result()

@@ -257,8 +257,8 @@ class _Runs:
             child.go()
             ended = child.wait(time.monotonic() + START_S, lambda: child.began_s is not None)
             if ended is None:
-                ended = child.wait(time.monotonic() + bound.patience_s, lambda: count.heard)
-            if ended is None and count.heard:
+                ended = child.wait(time.monotonic() + bound.patience_s, lambda: count.begun)
+            if ended is None and count.begun:
                 longest_s = max(LONGEST_S, 2.0 * bound.limit_s)
                 ended = child.wait(time.monotonic() + longest_s, lambda: count.enough)
             seen, _ = lease.attached(members(child.pid))
@@ -373,7 +373,7 @@ class Count:
             self._lines[mark.unit].add(mark.time_s, mark.done)
 
     @property
-    def heard(self) -> bool:
+    def begun(self) -> bool:
         """Whether there is any progress to count."""
         return any(line.first_s is not None for line in self._lines.values())
 

@@ -1,9 +1,13 @@
-"""A measured or replayed run: what it is wired from, its trace, and what is read of both."""
+"""A measured or replayed run: what it is wired from, its trace, and what is read of both.
+
+What a kernel never needs, or does not need before it measures, is loaded when it is used.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.registry import lazy
 from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
 from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
@@ -11,8 +15,8 @@ from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
-    open_recordings,
     predict_recording,
+    predict_recordings,
 )
 from jupyter_gpupredict.run.store import (
     build_store,
@@ -28,9 +32,14 @@ from jupyter_gpupredict.run.store import (
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.run.index import Runs
+    from jupyter_gpupredict.run.picture import Drawing
+    from jupyter_gpupredict.run.session import Session
 
+_LAZY = ("Drawing", "Runs", "Session")
 __all__ = [
+    "Drawing",
     "Runs",
+    "Session",
     "SessionConfig",
     "SourceProbe",
     "build_session",
@@ -42,8 +51,8 @@ __all__ = [
     "fetch_recording",
     "host",
     "list_runs",
-    "open_recordings",
     "predict_recording",
+    "predict_recordings",
     "probe_sources",
     "progress_hooks",
     "progress_hub",
@@ -58,11 +67,4 @@ __all__ = [
     "with_verified_in_time",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load the index of runs when it is asked for: a kernel never does."""
-    if name == "Runs":
-        from jupyter_gpupredict.run.index import Runs
-
-        return Runs
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, ("index", "session", "picture"), _LAZY)

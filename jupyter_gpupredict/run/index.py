@@ -14,27 +14,30 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import NoAnswer, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.events import SamplesTaken
-from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.summary import (
     News,
     Page,
     Place,
     RunNews,
     Summary,
+    answered,
     began_s,
     damaged,
+    run_of,
     summarise,
     updated,
 )
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.run.store import build_store, verified_of, with_verified
-from jupyter_gpupredict.run.tail import Tail, is_alive
+from jupyter_gpupredict.run.tail import Tail, advises, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jupyter_gpupredict.core.answer import Answer
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.run import Advising, Ends, Run
     from jupyter_gpupredict.core.share import Verified
@@ -72,6 +75,8 @@ class _Entry:
     changed_ns: int
     summary: Summary
     text: str
+    ends: Ends | None = None
+    """Kept of a run without an end: what it is called depends on whether it still runs."""
 
     @property
     def damaged(self) -> bool:
@@ -82,8 +87,9 @@ class _Entry:
 class _Followed:
     """One run that someone follows."""
 
-    def __init__(self, summary: Summary, tail: Tail) -> None:
+    def __init__(self, summary: Summary, ends: Ends, tail: Tail) -> None:
         self.tail = tail
+        self._ends = ends
         self._base = self._summary = replace(summary, outcome="")
         self._newest: Advising | None = None
         self._alive = False
@@ -112,11 +118,17 @@ class _Followed:
         if tail.newest is not self._newest:
             self._newest, self._summary = tail.newest, self._base
             if tail.newest is not None:
+                self._ends = replace(self._ends, newest=tail.newest)
                 self._summary = updated(self._base, tail.newest)
         outcome = self._summary.outcome or ("lost" if self.over else "running")
-        return replace(
+        found = replace(
             self._summary, outcome=outcome, size_bytes=tail.size_bytes, problem=tail.problem
         )
+        return answered(found, self._ends)
+
+    def answer(self) -> Answer:
+        """Return the answer as of the last look."""
+        return answer(with_verified(run_of(self._ends, self.summary().outcome)))
 
 
 class Runs:
@@ -257,7 +269,8 @@ class Runs:
                 begin.append(Place(summary.session_id, -1))
             elif began_s(summary.session_id) >= began_s(runs[0][0].session_id) - LATE_S:
                 begin.append(Place(summary.session_id, followed.tail.last_seq, over=True))
-        return News(tuple(RunNews(summary, ()) for summary, _ in runs), tuple(begin))
+        told = tuple(RunNews(summary, (), followed.answer()) for summary, followed in runs)
+        return News(told, tuple(begin))
 
     def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
         """Return at most `limit` events that are new to someone who knows the cursor."""
@@ -282,7 +295,11 @@ class Runs:
             over = followed.over and not rest
             after[session_id] = Place(session_id, seq, over)
             if lines or over != place.over or session_id not in known:
-                found.append(RunNews(followed.summary(), tuple(text for _, text in lines)))
+                texts = tuple(text for _, text in lines)
+                told = over != place.over or session_id not in known or any(map(advises, texts))
+                found.append(
+                    RunNews(followed.summary(), texts, followed.answer() if told else None)
+                )
         places = [after[one] for one in ids if one in after]
         newest_s = max((began_s(place.run) for place in places), default=0.0)
         kept = tuple(p for p in places if not p.over or began_s(p.run) >= newest_s - LATE_S)
@@ -296,7 +313,8 @@ class Runs:
                 entry = self._look(session_id)
                 if entry is None or entry.damaged:
                     return None
-                followed = _Followed(entry.summary, Tail(self._store.path(session_id)))
+                path = self._store.path(session_id)
+                followed = _Followed(entry.summary, self._store.ends(session_id), Tail(path))
             followed.look(self._is_alive)
         except (TraceError, OSError):
             self._followed.pop(session_id, None)
@@ -325,7 +343,9 @@ class Runs:
                 self._entries[session_id] = entry
             return entry
         summary = summarise(ends, size)
-        entry = self._entries[session_id] = _Entry(size, changed_ns, summary, summary.text())
+        kept = None if summary.over else ends
+        entry = _Entry(size, changed_ns, summary, summary.text(), kept)
+        self._entries[session_id] = entry
         return entry
 
     def _with_outcome(self, entry: _Entry) -> Summary:
@@ -333,7 +353,8 @@ class Runs:
         if run.over:
             return run
         alive = self._is_alive(run.host, run.pid, entry.changed_ns / 1e9)
-        return replace(run, outcome="running" if alive else "lost")
+        found = replace(run, outcome="running" if alive else "lost")
+        return found if entry.ends is None else answered(found, entry.ends)
 
     def current(self, limit: int, ended_s: float) -> list[tuple[Summary, float]]:
         """Return live runs, and those that ended at most `ended_s` ago, of the newest `limit`.
@@ -420,11 +441,7 @@ class Runs:
         ends = self.ends(session_id)
         if ends.problem:
             raise TraceError(ends.problem, "the others are not harmed")
-        folded = RunFold()
-        for event in (ends.started, ends.newest):
-            if event is not None:
-                folded.add(event)
-        return with_verified(folded.record(live=outcome == "running"))
+        return with_verified(run_of(ends, outcome))
 
 
 def _keep(kept: OrderedDict[str, _Value], key: str, value: _Value, most: int) -> None:

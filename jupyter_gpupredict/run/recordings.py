@@ -64,12 +64,15 @@ def check_recording_options(options: dict[str, Any]) -> None:
         raise UnknownName("metric", metric, BY_CSV)
 
 
-def open_recordings(path: str, options: ReadOptions | None = None) -> tuple[Trace, ...]:
-    """Return the recordings in a file, one for each device that the options name.
+def predict_recordings(
+    path: str, options: ReadOptions | None = None, **rule: Any
+) -> list[dict[str, Any]]:
+    """Return what a rule would have predicted of each device of a recording that is asked for.
 
     Args:
         path: Of the file; `-` is the standard input.
-        options: What the file does not say, and the device; None: its first one.
+        options: What the file does not say, and the devices; None: its first one.
+        rule: Further arguments of `predict_recording`, whose errors are raised.
 
     Raises:
         TraceError: The file is unreadable, in one line.
@@ -77,8 +80,9 @@ def open_recordings(path: str, options: ReadOptions | None = None) -> tuple[Trac
     """
     from jupyter_gpupredict.sources.reading import open_traces
 
-    check(options or ReadOptions())
-    return open_traces(path, options)
+    given = options or ReadOptions()
+    check(given)
+    return [predict_recording(trace, **rule) for trace in open_traces(path, given)]
 
 
 def predict_recording(
@@ -87,6 +91,7 @@ def predict_recording(
     rule: str | Callable[[float], Predictor] = "default",
     metric: str | None = None,
     guard: bool = True,
+    floors: bool = True,
     epochs: int | None = None,
     window_s: float | None = None,
     agree: int | None = None,
@@ -103,6 +108,7 @@ def predict_recording(
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
+        floors: Whether nothing converges before the least evidence was seen.
         epochs: Total number of epochs, when known.
         window_s: Overrides the rule's own window, in seconds.
         agree: Overrides how many windows must agree.
@@ -121,6 +127,7 @@ def predict_recording(
         InvalidOption, UnknownName: An option is wrong.
     """
     from jupyter_gpupredict.run.analysis import Analysis
+    from jupyter_gpupredict.sources.reading import open_trace
 
     config = SessionConfig(
         rule=rule if isinstance(rule, str) else "default",
@@ -130,7 +137,7 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    trace = open_recordings(trace)[0] if isinstance(trace, str) else trace
+    trace = open_trace(trace) if isinstance(trace, str) else trace
     info = _source_info(trace, metric)
     period_s = info.period_s
 
@@ -140,7 +147,13 @@ def predict_recording(
         return rule(period_s)
 
     analysis = Analysis(
-        info, new_rule, lambda: make_mix(config, period_s), coverage, guard=guard, prior=prior
+        info,
+        new_rule,
+        lambda: make_mix(config, period_s),
+        coverage,
+        guard=guard,
+        floors=floors,
+        prior=prior,
     )
     waiting = list(reversed(trace.marks if marks is None else marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)

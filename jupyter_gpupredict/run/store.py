@@ -393,7 +393,7 @@ def with_verified_in_time(run: Run) -> Run:
 
 
 def verified_of(started: SessionStarted) -> Verified | None:
-    """Return the share that holds for a run, as far as its first event tells.
+    """Return the share that holds for a run, as far as its first event says.
 
     None where none was verified, or where it did not watch exactly one GPU.
     """

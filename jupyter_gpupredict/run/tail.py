@@ -10,7 +10,7 @@ import itertools
 import platform
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import TraceError
@@ -28,12 +28,18 @@ KEEP_BYTES = 256 << 10
 READ_BYTES = 1 << 20
 """Read at once; the rest comes with the next look."""
 SILENT_S = 120.0
-"""On another machine only silence tells; a live run writes at least every ten seconds, unless a
+"""On another machine only silence shows it; a live run writes at least every ten seconds, unless a
 call holds the interpreter for longer."""
 CLOCK_SLACK_S = 10.0
 """How exactly a process's start is known: the time of boot moves with the clock."""
 _STEP = 8192
 _END = b'{"event":"SessionFinished"'
+_ADVISING = tuple(f'{{"event":"{kind.__name__}"' for kind in get_args(Advising))
+
+
+def advises(line: str) -> bool:
+    """Return whether a line of a trace holds a recommendation."""
+    return line.startswith(_ADVISING)
 
 
 class Tail:

@@ -28,6 +28,7 @@ UNITS = {
 }  # fmt: skip
 """Unit, in small letters -> what it is in ours. NVIDIA's tools count MiB, whichever they write."""
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([%a-z]*)", re.IGNORECASE)
+_PLAIN = re.compile(r"\d+(?:\.\d*)?(?:[eE]\+?\d+)?", re.ASCII)
 _LARGEST_RAW = 2.0**31 - 16
 """From here on counters say that they have no value (2^31 and -1 unsigned, DCGM's blanks)."""
 _LARGEST_BYTES = 2.0**47
@@ -156,10 +157,8 @@ class Clock:
             if rest.replace(".", "", 1).isdecimal() and rest.isascii():
                 return self._minutes[text[:cut]] + float(rest)
         text = text.strip().strip('"').strip()
-        try:
+        if _PLAIN.fullmatch(text):
             return self._unix(float(text))
-        except ValueError:
-            pass
         found = next((found for form in _FORMS if (found := form.fullmatch(text))), None)
         if found is None:
             raise ValueError(f"{text!r:.40} is not a time")

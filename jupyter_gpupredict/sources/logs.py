@@ -22,6 +22,8 @@ from jupyter_gpupredict.sources.recording import OUT_OF_RANGE, Rows, Trace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_Row = tuple[float, tuple[float, ...]]
+"""(time_s, one value for each metric)."""
 CHUNK_ROWS = 4096
 """So many are worked on at once."""
 MOST_DEVICES = 1024
@@ -34,6 +36,7 @@ _BACK = "the clock steps back {} times; what follows is joined to what came befo
 _SAME = "{} rows have the second of the one before and are spread over it"
 _JUMP_PERIODS = 20.0
 _LEAST_JUMP_S = 5.0
+_DAY_S = 86_400.0
 _NEAR_S = 0.25
 """So near are the readings of several devices that one query makes."""
 
@@ -99,11 +102,11 @@ class DeviceLog:
         self._times: list[float] = []
         self._columns: list[list[float]] = [[] for _ in metrics]
         """What was not looked at yet."""
-        self._probe: list[tuple[float, tuple[float, ...]]] | None = []
+        self._probe: list[_Row] | None = []
         self._last_s: float | None = None
         """The log's time of the newest row that was kept."""
         self._offset_s = 0.0
-        self._held: tuple[float, tuple[float, ...]] | None = None
+        self._held: _Row | None = None
         """A row whose time does not follow the last one's."""
         self._step_s = 1.0
         self._jump_s = 60.0
@@ -223,8 +226,25 @@ class DeviceLog:
             offset_s = self._offset_s
             self._rows.extend([round(time_s + offset_s, 6) for time_s in times], columns)
             return
-        for time_s, values in zip(times, zip(*columns, strict=True), strict=True):
+        rows = list(zip(times, zip(*columns, strict=True), strict=True))
+        if self._last_s is None and self._held is None:
+            rows = self._beginning(rows)
+        for time_s, values in rows:
             self._one(time_s, values)
+
+    def _beginning(self, rows: list[_Row]) -> list[_Row]:
+        """Keep the first row that another one follows; return those behind it."""
+        for at in range(len(rows)):
+            if any(self._follows(rows[at][0], later[0]) for later in rows[at + 1 : at + 3]):
+                for time_s, values in rows[:at]:
+                    after_s = -math.inf if self._last_s is None else self._last_s
+                    if after_s < time_s and rows[at][0] - _DAY_S < time_s < rows[at][0]:
+                        self._keep(time_s, values)
+                    else:
+                        self._repairs[_WILD if abs(time_s) <= MAX_TIME_S else _TIMELESS] += 1
+                self._keep(*rows[at])
+                return rows[at + 1 :]
+        return rows
 
     def _follows(self, before_s: float, time_s: float) -> bool:
         return before_s < time_s <= before_s + self._jump_s
@@ -313,7 +333,7 @@ def _together(times: Sequence[float]) -> int:
     return usual if len(sizes) >= 2 and whole.count(usual) >= 0.9 * len(whole) else 1
 
 
-def _differ(probe: Sequence[tuple[float, tuple[float, ...]]], size: int) -> bool:
+def _differ(probe: Sequence[_Row], size: int) -> bool:
     """Return whether what is read together differs more than what is read one after the other."""
     for column in zip(*(values for _, values in probe), strict=True):
         within = list(filter(math.isfinite, (abs(b - a) for a, b in pairwise(column))))

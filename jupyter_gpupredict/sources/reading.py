@@ -291,9 +291,12 @@ def _chosen(found: Trace, wanted: str | None) -> tuple[Trace, ...]:
 def _named(wanted: str, every: Sequence[Trace], labels: Sequence[str]) -> int:
     devices = [one.devices[0] for one in every]
     indices = [device.index for device in devices]
-    if wanted.isdecimal() and any(index is not None for index in indices):
-        found = [at for at, index in enumerate(indices) if index == int(wanted)]
-    elif wanted.isdecimal():
+    exact = [at for at, device in enumerate(devices) if device.uuid == wanted]
+    if exact:
+        found = exact
+    elif wanted.isdecimal() and any(index is not None for index in indices):
+        found = [at for at, index in enumerate(indices) if str(index) == wanted]
+    elif wanted.isdecimal() and len(wanted) < 5:
         found = [int(wanted)] if int(wanted) < len(every) else []
     else:
         found = [

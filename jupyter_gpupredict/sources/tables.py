@@ -194,7 +194,6 @@ class RowsBuilder:
         self._series = series
         self._rows = Rows(len(series))
         self._repairs = dict.fromkeys((_LATE, _TIMELESS, OUT_OF_RANGE), 0)
-        self.other_devices = False
         self.last_s = -math.inf
         """Time of the newest row."""
 
@@ -221,7 +220,5 @@ class RowsBuilder:
         if not self._rows:
             raise Truncated(f"{self._name} holds no reading", "was the run long enough?")
         notes = [note.format(count) for note, count in self._repairs.items() if count]
-        if self.other_devices:
-            notes.append("only the first device of the log is read")
         series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)
         return Trace(self._name, self._rows, series, devices, origin, tuple(notes), headers)

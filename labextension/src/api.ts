@@ -28,6 +28,7 @@ export const SCHEMAS = schemas as unknown as Readonly<Record<keyof typeof schema
 
 /** A run in one object. */
 export type ISummary = Schemas['Summary'];
+export type IAnswer = Schemas['Answer'];
 export type Outcome = ISummary['outcome'];
 export type IStatus = Schemas['Status'];
 export type IServerDevice = Schemas['DeviceNow'];

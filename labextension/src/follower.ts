@@ -236,7 +236,7 @@ export class Follower implements IDisposable {
       cursor: '-',
       more: false,
       reason,
-      runs: found ? [{ run: found[0].session, events: [] }] : []
+      runs: found ? [{ run: found[0].session, events: [], answer: found[0].answer }] : []
     });
     if (found) {
       this.model.takePicture(...found);

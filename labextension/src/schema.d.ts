@@ -216,6 +216,17 @@ export interface components {
             message: string;
             hint: string;
             reason: string;
+            obstacles?: components["schemas"]["Obstacle"][];
+        };
+        Obstacle: {
+            message: string;
+            hint: string;
+            fixes: components["schemas"]["Fix"][];
+        };
+        Fix: {
+            label: string;
+            options: Record<string, never>;
+            asks: boolean;
         };
         /** @description One event as it lies in the trace; docs/events.md lists the fields. */
         Event: components["schemas"]["SessionStarted"] | components["schemas"]["ShareApplied"] | components["schemas"]["SamplesTaken"] | components["schemas"]["WindowClosed"] | components["schemas"]["MetricUnavailable"] | components["schemas"]["GapObserved"] | components["schemas"]["SourceLost"] | components["schemas"]["SourceRecovered"] | components["schemas"]["ProgressMade"] | components["schemas"]["PhaseEntered"] | components["schemas"]["RecommendationUpdated"] | components["schemas"]["StateChanged"] | components["schemas"]["SubscriberDetached"] | components["schemas"]["SessionFinished"];
@@ -264,6 +275,12 @@ export interface components {
             last_time: string;
             /** @default  */
             environment: string;
+            /** @default  */
+            notebook: string;
+            /** @default  */
+            cell_id: string;
+            /** @default  */
+            first_line: string;
             /** @constant */
             schema: 1;
         };
@@ -386,6 +403,8 @@ export interface components {
             recommendation: components["schemas"]["Recommendation"];
             /** @default [] */
             others: components["schemas"]["Recommendation"][];
+            /** @default null */
+            surroundings: components["schemas"]["Surroundings"] | null;
         };
         StateChanged: {
             /**
@@ -442,6 +461,10 @@ export interface components {
             joined: components["schemas"]["Device"][];
             /** @default 1 */
             hosts: number;
+            /** @default null */
+            surroundings: components["schemas"]["Surroundings"] | null;
+            /** @default  */
+            error: string;
         };
         Series: {
             /** @enum {string} */
@@ -511,6 +534,17 @@ export interface components {
             rank: number | null;
             /** @default false */
             lost: boolean;
+            /** @default null */
+            active_s: number | null;
+            /** @default null */
+            observed_ratio: number | null;
+            /** @default null */
+            withdrawn: [
+                number | null,
+                number | null
+            ] | null;
+            /** @default null */
+            sure_in_s: number | null;
         };
         MemoryEstimate: {
             peak_bytes: number | null;
@@ -570,6 +604,22 @@ export interface components {
             ][];
             mean_ratio: number | null;
         };
+        Surroundings: {
+            /** @default 0 */
+            other_processes: number;
+            /** @default {} */
+            throttled: {
+                [key: string]: number | null;
+            };
+            /** @default 0 */
+            missing_s: number;
+            /** @default null */
+            refresh_s: number | null;
+            /** @default  */
+            lost_reason: string;
+            /** @default [] */
+            used: string[];
+        };
         Summary: {
             session_id: string;
             started_at: string;
@@ -603,6 +653,19 @@ export interface components {
             samples: number | null;
             size_bytes: number;
             problem: string;
+            notebook: string;
+            cell_id: string;
+            first_line: string;
+            headline: string;
+            /** @enum {string} */
+            word: "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
+            sign: string;
+            /** @enum {string} */
+            tone: "good" | "wait" | "bad" | "plain";
+            device: string;
+            name: string;
+            note: string;
+            pinned: boolean;
             remote: boolean;
             label: string;
             basis: ("time_share" | "sm_share") | null;
@@ -614,6 +677,8 @@ export interface components {
             reason: string;
             expresses: string[];
             default: boolean;
+            runs: string;
+            divides: string;
         };
         Status: {
             version: string;
@@ -684,6 +749,7 @@ export interface components {
             runs: {
                 run: components["schemas"]["Summary"];
                 events: components["schemas"]["Event"][];
+                answer: components["schemas"]["Answer"] | null;
             }[];
             devices?: components["schemas"]["Devices"];
         };
@@ -705,7 +771,71 @@ export interface components {
             recommendation: components["schemas"]["Recommendation"] | null;
             others: components["schemas"]["Recommendation"][];
             verified: components["schemas"]["Verified"] | null;
+            answer: components["schemas"]["Answer"];
             stop_requested: boolean;
+        };
+        Answer: {
+            session_id: string;
+            headline: string;
+            /** @enum {string} */
+            word: "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
+            sign: string;
+            /** @enum {string} */
+            tone: "good" | "wait" | "bad" | "plain";
+            meaning: string;
+            evidence: string;
+            notes: string[];
+            actions: components["schemas"]["Action"][];
+            devices: components["schemas"]["DeviceRow"][];
+            details: components["schemas"]["Details"];
+            figure: components["schemas"]["Figure"] | null;
+            predicted: boolean;
+            memory_bytes: number | null;
+            simulated: string;
+            device: string;
+        };
+        Figure: {
+            low_ratio: number;
+            high_ratio: number;
+            /** @enum {string} */
+            basis: "time_share" | "sm_share";
+            /** @enum {string} */
+            method: "time" | "gpm" | "geometry" | "verified";
+        };
+        Action: {
+            /** @enum {string} */
+            id: "export" | "verify" | "sweep" | "details" | "compare";
+            label: string;
+            command: string;
+        };
+        DeviceRow: {
+            name: string;
+            index: number | null;
+            mig: string;
+            uuid: string;
+            ending: string;
+            share: string;
+            memory: string;
+            /** @enum {string} */
+            word: "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
+            sign: string;
+            /** @enum {string} */
+            tone: "good" | "wait" | "bad" | "plain";
+            rank: number | null;
+            lost: boolean;
+        };
+        Row: {
+            label: string;
+            value: string;
+            help: string;
+            term: string;
+        };
+        Details: {
+            usage: components["schemas"]["Row"][];
+            memory: components["schemas"]["Row"][];
+            measuring: components["schemas"]["Row"][];
+            problems: string[];
+            ids: string;
         };
         Verified: {
             speed_ratio: number;
@@ -741,23 +871,13 @@ export interface components {
             low: (number | null)[];
             high: (number | null)[];
         };
-        Words: {
-            label: string;
-            prediction: string;
-            certified: string;
-            bounds: string;
-            memory: string;
-            time_left: string;
-            progress: string;
-            reason: string;
-        };
         Recommended: {
             session_id: string;
             /** @enum {string} */
             outcome: "running" | "completed" | "failed" | "interrupted" | "stopped" | "lost";
             recommendation: components["schemas"]["Recommendation"] | null;
             others: components["schemas"]["Recommendation"][];
-            words: components["schemas"]["Words"];
+            answer: components["schemas"]["Answer"];
         };
         Cell: {
             source: string;
@@ -801,11 +921,18 @@ export interface components {
             memory_mib?: number | null;
             /** @description your own share of the SMs */
             sm_percent?: number | null;
+            /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
+            clients?: number | null;
             /**
              * @description your own margin on memory, beside the 15 % that is in the target
              * @default 0
              */
             headroom_percent: number;
+            /**
+             * @description your own margin on a measured share of the SMs; 100 doubles it, as NVIDIA advises for clients that are not busy all the time
+             * @default 0
+             */
+            headroom_sm_percent: number;
             /**
              * @description several CUDA processes share what the target grants to their container
              * @default false

@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 
 from jupyter_gpupredict.core import events as kinds
+from jupyter_gpupredict.core import words
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
@@ -18,10 +20,10 @@ from jupyter_gpupredict.core.recommendation import (
     Profile,
     Recommendation,
 )
+from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Device, Readings, Series
 from jupyter_gpupredict.core.share import AppliedShare, withheld
-from jupyter_gpupredict.core.trace import event_from_json, event_to_json
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.core.trace import event_from_json, event_to_json, without_nan
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "events"
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
@@ -55,6 +57,10 @@ def recommendation(**changed):
             progress="epoch 3 of 10, from tqdm",
             device=UUID,
             slowdown=(1.02, 1.3),
+            active_s=90.0,
+            observed_ratio=0.41,
+            withdrawn=(0.35, 20.0),
+            sure_in_s=0.0,
         ),
         **changed,
     )
@@ -84,12 +90,16 @@ def every_kind():
         code_hash="0" * 64,
         last_time="43 % last time",
         environment="0123456789abcdef",
+        notebook="work/train.ipynb",
+        cell_id="a1b2c3d4",
+        first_line="train(model, epochs=10)",
     )
     readings = (
         Readings(SHARE, (0.1, 0.2, 0.3), (0.4, math.nan, 0.5)),
         Readings(MEMORY, (0.3,), (10 * GIB,)),
     )
     beside = recommendation(metric="breadth_ratio", basis="sm_share", target_ratio=0.25)
+    around = kinds.Surroundings(2, {"power cap": 0.25}, 1.5, 0.1, "code 15", (UUID,))
     block = Block(((40, 29.0), (43, 1.0)), 0.401)
     return [
         started,
@@ -101,7 +111,7 @@ def every_kind():
         kinds.SourceRecovered(6, 15.0, "nvml", 2.0),
         kinds.ProgressMade(7, 16.0, "epoch", 3.0, 10.0, "tqdm"),
         kinds.PhaseEntered(8, 17.0, "validate", "explicit"),
-        kinds.RecommendationUpdated(9, 61.0, recommendation(), (beside,)),
+        kinds.RecommendationUpdated(9, 61.0, recommendation(), (beside,), around),
         kinds.StateChanged(10, 61.0, "watching", "converged", "three windows agree"),
         kinds.SubscriberDetached(11, 70.0, "widget", "OSError: gone"),
         kinds.ShareApplied(
@@ -126,8 +136,26 @@ def every_kind():
             own_processes={UUID: 2},
             joined=(Device("GPU-2", "NVIDIA H200", 1, 143771 << 20, 132),),
             hosts=2,
+            surroundings=around,
+            error="KeyboardInterrupt",
         ),
     ]
+
+
+def answers():
+    """The whole run's answer, and that of one which is still measured: what the panel shows."""
+    events = every_kind()
+    return [
+        without_nan(answer(made.record(live=True)).as_dict())
+        for made in (_folded(events), _folded(events[:10]))
+    ]
+
+
+def _folded(events):
+    made = RunFold()
+    for event in events:
+        made.add(event)
+    return made
 
 
 def phrases():
@@ -175,6 +203,7 @@ def texts():
     return {
         "every-kind.jsonl": "".join(event_to_json(event) + "\n" for event in every_kind()),
         "words.json": json.dumps(phrases(), indent=1) + "\n",
+        "answers.json": json.dumps(answers(), indent=1, ensure_ascii=False) + "\n",
     }
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device, Series
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import figures, text
 from jupyter_gpupredict.frontends.publisher import MAX_FAILURES, MAX_ROWS, Publisher
 from jupyter_gpupredict.frontends.report import Result

@@ -101,11 +101,17 @@ def test_its_adapters_pass_the_shipped_checks(python, tmp_path):
 import countdown
 from gpupredict_example.countdown import CountdownHint
 from gpupredict_example.ewma import EwmaRule
+from gpupredict_example.nomad import Nomad
 from gpupredict_example.radeontop import RadeontopReader
-from jupyter_gpupredict.testing import check_hint, check_reader, check_rule
+from gpupredict_example.slices import Slices
+from jupyter_gpupredict.testing import (
+    check_hint, check_reader, check_rule, check_sharing, check_workload
+)
 check_rule(EwmaRule)
 dump = "".join(f"{t}.5: bus 03, gpu {40 + t}.5%, vram 8.25% {900 + t}.5mb\\n" for t in range(9))
 check_reader(RadeontopReader, f"Dumping to out.\\n{dump}".encode())
+assert "slices" in check_workload(Nomad, name="nomad")  # both are installed
+assert {"job", "nomad"} <= set(check_sharing(Slices, name="slices"))
 assert check_hint(CountdownHint, lambda: countdown.run(epochs=3)).progressed[-1][1:3] == (3, 3)
 """
     ran = run(python, "-c", script, timeout=60)

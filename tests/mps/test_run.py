@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import Capped, InvalidOption, Refused, SourceUnavailable
 from jupyter_gpupredict.core.share import AppliedShare
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.publisher import Publisher
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import cell_share, mps_start_detached, mps_stop_detached

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from jupyter_gpupredict import mps
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
 from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.deployment import Cell, CodeRequest
-from jupyter_gpupredict.frontends import verifying, words
+from jupyter_gpupredict.frontends import verifying
 from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import subject_of_folder, subject_of_notebook

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.core.errors import Fix, UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.placing import Entry, Finding, Placed, find_entry, place
@@ -28,7 +28,7 @@ from jupyter_gpupredict.export.function.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from jupyter_gpupredict.export.function.remedies import Remedy
     from jupyter_gpupredict.export.function.statements import CellCode
@@ -315,16 +315,20 @@ class _Slicer:
             )
         for name, statement in self.live.items():
             if statement.kind is Kind.MAGIC:
-                raise UnsupportedCell(f"{_magic_words(statement)}, and made {name}", _LIVE_HINT)
+                said = f"{_magic_words(statement)}, and made {name}"
+                raise UnsupportedCell(said, _LIVE_HINT, _fixes({name: statement}, rerun=False))
         if self.live:
             made = ", ".join(f"{name} ({one.place})" for name, one in sorted(self.live.items()))
             raise UnsupportedCell(
-                f"the cell needs what only running the notebook makes: {made}", _LIVE_HINT
+                f"the cell needs what only running the notebook makes: {made}",
+                _LIVE_HINT,
+                _fixes(self.live),
             )
         if self.missing:
             raise UnsupportedCell(
                 f"no executed cell defines {_listed(self.missing)}, which {self.label} needs",
                 "define it in a cell, or let the caller give it: --param NAME (params=[NAME])",
+                _fixes(dict.fromkeys(self.missing)),
             )
 
     def _refuse_changed(self) -> None:
@@ -356,7 +360,9 @@ class _Slicer:
         if changed:
             where = ", ".join(f"{name} ({one.place})" for name, one in sorted(changed.items()))
             raise UnsupportedCell(
-                f"the cell needs what was changed after it was defined: {where}", _LIVE_HINT
+                f"the cell needs what was changed after it was defined: {where}",
+                _LIVE_HINT,
+                _fixes(changed),
             )
 
     def _note_setting(self, name: str, statement: Statement) -> None:
@@ -380,7 +386,8 @@ class _Slicer:
             if statement.kind is Kind.MAGIC:
                 taken = id(statement.cell) in cells and isinstance(statement.node, ast.Expr)
                 if taken and not self.drop_magics:
-                    raise UnsupportedCell(_magic_words(statement), f"{_IGNORE_HINT}; {_DROP_HINT}")
+                    hint = f"{_IGNORE_HINT}; {_DROP_HINT}"
+                    raise UnsupportedCell(_magic_words(statement), hint, [_DROP])
                 self.notes.append(f"{_magic_words(statement)}: it was left out")
         failed = {one.cell.label for one in self.chosen.values() if one.cell.failed}
         self.notes.extend(
@@ -395,8 +402,8 @@ class _Slicer:
         known = self.given | literal | set(entry.names if entry is not None else ())
         for name in sorted(asked - known):
             raise UnsupportedCell(
-                f"--param {name}: nothing in {self.label} needs that name",
-                "name what the cell reads",
+                f"{name} is to be given by the caller, and nothing in {self.label} needs it",
+                "take it out of --param",
             )
 
 
@@ -405,7 +412,20 @@ _LIVE_HINT = (
     "statement or cell that makes it `# gpupredict: setup`"
 )
 _DROP_HINT = "or leave all such lines of earlier cells out: --drop-magics (drop_magics=True)"
+_DROP = Fix("Leave such lines of earlier cells out", {"drop_magics": True})
 _IGNORE_HINT = "take the line out, or mark it `# gpupredict: ignore`"
+
+
+def _fixes(made: Mapping[str, Statement | None], *, rerun: bool = True) -> list[Fix]:
+    """Return what a dialog offers about names that no definition makes, with what made them."""
+    found = [Fix(f"The function's caller gives {_listed(made)}", {"params": sorted(made)})]
+    cells = {one.cell.label: one for one in made.values() if one is not None}
+    numbers = [number for label in cells for number in re.findall(r"\d+", label)]
+    if rerun and numbers:
+        what = "cell" if len(numbers) == 1 else "cells"
+        label = f"Mark {what} {', '.join(numbers)} as setup: run again at each call"
+        found.append(Fix(label, {"setup": numbers}))
+    return found
 
 
 def _remedied(earlier: list[CellCode], measured: CellCode, remedy: Remedy) -> list[CellCode]:

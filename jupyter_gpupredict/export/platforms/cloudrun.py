@@ -69,6 +69,7 @@ def _check(found: Node, report: Report) -> None:
 class CloudRun(Workload):
     """`deploy/cloudrun-job.yaml` and `deploy/cloudrun-service.yaml`."""
 
+    about = "a Cloud Run job, with a GPU of its own"
     carries = frozenset({Capability.ENV, Capability.WHOLE_GPU, Capability.TIME_LIMIT})
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = CAP_S
@@ -141,6 +142,8 @@ def _container(plan: Plan, command: tuple[str, ...]) -> dict[str, Json]:
 class NoSharing(Sharing):
     """One whole GPU: the figures are information."""
 
+    about = "a whole GPU, undivided"
+    about = "a whole GPU, undivided"
     needs = frozenset({Capability.WHOLE_GPU})
     restricts = pod.ONE_GPU
     expresses: frozenset[str] = frozenset()
@@ -148,9 +151,4 @@ class NoSharing(Sharing):
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return a limit of one GPU, and variables that inform the function."""
-        return SharePatch(
-            "none",
-            env=pod.information(figures),
-            limits=((pod.GPU, 1),),
-            comments=("The figures are information for the function and limit nothing.",),
-        )
+        return pod.whole_gpu(figures, ())

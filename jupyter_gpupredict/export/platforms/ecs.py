@@ -64,6 +64,7 @@ def _check(found: Node, report: Report) -> None:
 class Ecs(Workload):
     """`deploy/ecs-task.json`."""
 
+    about = "an Amazon ECS task"
     carries = frozenset({Capability.ECS_FIELDS})
     restricts = pod.ONE_GPU
     sharing = "ecs-mps"
@@ -103,6 +104,7 @@ class Ecs(Workload):
 class EcsMps(Sharing):
     """One part of one GPU; the percentage is a limit, not a reservation."""
 
+    about = "ECS's own sharing of a GPU through MPS"
     needs = frozenset({Capability.ECS_FIELDS})
     restricts = pod.OWN_LIMITS
     expresses = pod.SM_SHARE

@@ -54,6 +54,7 @@ def _check(found: Node, report: Report) -> None:
 class FastPod(Workload):
     """`deploy/fastpod.yaml`: a replicated pod, so what it runs is the server."""
 
+    about = "a FaSTPod: replicated pods on a divided GPU"
     carries = frozenset({Capability.FASTPOD_FIELDS})
     restricts = pod.ONE_GPU
     sharing = "fast-gshare"
@@ -81,6 +82,7 @@ class FastGshare(Sharing):
     Both at once would starve a training: on fewer SMs the same work takes more of the time.
     """
 
+    about = "FaST-GShare: its annotations divide SMs and time"
     needs = frozenset({Capability.FASTPOD_FIELDS})
     restricts = pod.OWN_LIMITS
     expresses = pod.SM_SHARE | pod.TIME_SHARE

@@ -25,6 +25,7 @@ def _check(found: Node, report: Report) -> None:
 class Fission(Workload):
     """`deploy/fission.yaml`."""
 
+    about = "a Fission function and its environment"
     carries = pod.FUNCTION
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (

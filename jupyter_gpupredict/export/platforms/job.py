@@ -87,6 +87,7 @@ def _check_gang(found: Node, report: Report) -> None:
         own = {**inner.spec.table, "schedulerName": "volcano"}  # the Job names it for all
         inner.spec = Node(own, inner.spec.path)
         rules.check_pod(inner, report)
+        report.limit(inner.spec["activeDeadlineSeconds"].whole, inner.spec)
         each.append(report.carried)
     report.carried = before.union(*each)
     for task, carried in zip(tasks, each, strict=True):
@@ -97,6 +98,7 @@ def _check_gang(found: Node, report: Report) -> None:
 class Job(Workload):
     """`deploy/job.yaml`."""
 
+    about = "a Kubernetes Job: runs once, to its end"
     carries = pod.POD
     manifests = (
         Manifest("batch/v1", "Job", "job", _check_job),

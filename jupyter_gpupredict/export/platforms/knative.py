@@ -38,6 +38,7 @@ def _check(found: Node, report: Report) -> None:
 class Knative(Workload):
     """`deploy/knative.yaml`."""
 
+    about = "a Knative Service: answers requests, scales to zero"
     carries = pod.REVISION
     switchable = pod.FEATURES
     restricts = pod.ONE_GPU | pod.ONE_RANK

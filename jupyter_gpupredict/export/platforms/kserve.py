@@ -30,6 +30,7 @@ def _check(found: Node, report: Report) -> None:
 class KServe(Workload):
     """`deploy/kserve.yaml`."""
 
+    about = "a KServe InferenceService, for a function that serves"
     carries = pod.REVISION
     switchable = pod.FEATURES
     restricts = pod.ONE_GPU | pod.ONE_RANK

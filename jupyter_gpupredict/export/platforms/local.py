@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.errors import Fix, InvalidOption
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
@@ -49,6 +49,7 @@ VARIABLES = {
     "CUDA_VISIBLE_DEVICES",
 }
 SERVER = "gpupredict"
+ANY_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 UUID = re.compile(r"GPU-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -118,6 +119,7 @@ def _check_daemon(found: Node, report: Report) -> None:
 class Local(Workload):
     """`deploy/mps.env` and `deploy/run.sh`; or `deploy/mps.toml`, which starts a daemon."""
 
+    about = "this machine, or any other with an MPS daemon"
     # whoever runs the script chooses the machine
     carries = pod.MPS_CLIENT | {Capability.NODE_SELECTOR, Capability.MPS_CONFIG}
     restricts = pod.ONE_RANK
@@ -161,6 +163,7 @@ def _quoted(value: str) -> str:
 class MpsV3(Sharing):
     """One server on one GPU with one namespace, which the client selects by its pipe directory."""
 
+    about = "a start-up file for an MPS daemon of version 3"
     needs = frozenset({Capability.MPS_CONFIG})
     restricts = pod.ONE_GPU | {Restriction.MEMORY_REQUIRED}
     expresses = pod.SM_SHARE
@@ -177,6 +180,7 @@ class MpsV3(Sharing):
             raise InvalidOption(
                 "mps-v3 needs the UUID of the GPU on the machine that the file is for",
                 "--gpu-uuid GPU-...; nvidia-smi -L lists them there",
+                [Fix("UUID of that GPU", {"gpu_uuid": None}, True, ANY_UUID)],
             )
         both: dict[str, Json] = {"pinned_memory_limit": f"{figures.memory_mib}M"}
         if figures.sm_percent is not None:

@@ -38,6 +38,7 @@ def _check(found: Node, report: Report) -> None:
 class Nuclio(Workload):
     """`function.yaml` beside the code and `deploy/nuclio.yaml`."""
 
+    about = "a Nuclio function, built and deployed by nuctl"
     carries = pod.FUNCTION | {
         Capability.NODE_SELECTOR,
         Capability.TOLERATIONS,

@@ -65,6 +65,7 @@ def _check_one(spec: Node, report: Report) -> None:
 class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
+    about = "an OpenFaaS function, with the profile that holds the GPU"
     carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
@@ -145,8 +146,11 @@ def _profile(name: str, patch: SharePatch, carries: frozenset[Capability]) -> di
 
 def _variables(figures: Figures, patch: SharePatch) -> tuple[tuple[str, str], ...]:
     """Return the environment; where the profile alone limits, the figures inform the function."""
-    if patch.basis != "time_share":
+    if {pod.PERCENTAGE, pod.MEMORY} & set(dict(patch.env)):
         return patch.env
-    if figures.time_percent is not None:
+    by_time = patch.basis == "time_share"
+    if by_time and figures.time_percent is not None:
         figures = dataclasses.replace(figures, sm_percent=None)  # the share that is not applied
+    elif not by_time and figures.sm_percent is not None:
+        figures = dataclasses.replace(figures, time_percent=None)
     return pod.information(figures) + patch.env

@@ -119,6 +119,7 @@ def _check_runtime_env(text: Node, pods: list[Pod], report: Report) -> None:
 class RayJob(Workload):
     """`deploy/rayjob.yaml`."""
 
+    about = "a RayJob: starts a Ray cluster, runs on it, takes it down"
     carries = pod.POD
     hosting = Hosting(
         rank_adapters=("ray",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.core import rounding
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
@@ -62,6 +61,7 @@ class DevicePlugin(Sharing):
     Every client gets an equal part of the GPU, and the two variables tighten it.
     """
 
+    about = "NVIDIA's device plugin (GPU Operator) with MPS"
     needs = frozenset({Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION})
     restricts = pod.ONE_GPU | {Restriction.NO_MIG}
     expresses = pod.SM_SHARE
@@ -80,31 +80,29 @@ class DevicePlugin(Sharing):
     )
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
-        """Return limit and environment, and the administrator's companion where it makes sense."""
-        tolerated: Json = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-        count = rounding.replicas(figures.sm_percent, figures.memory_mib, figures.gpu_total_mib)
-        companions: tuple[Document, ...] = ()
-        if count is None:
-            said = "How many replicas the plugin should make is not known: no companion is written."
-        elif count < 2:
-            said = (
-                "Two such functions do not fit on one GPU, so there is nothing to share and no "
-                "companion: replicas that are there already grant less than is asked for here."
-            )
-        else:
-            said = (
-                f"Nodes need {PATH.removeprefix('deploy/')} and the label "
-                f"nvidia.com/device-plugin.config=mps-{count}; "
-                "the container runs as the daemon's user."
-            )
-            companions = (_companion(figures, count),)
+        """Return limit and environment with the administrator's companion; or a whole GPU.
+
+        Raises:
+            Unrepresentable: As `pod.equal_parts`.
+        """
+        tolerated: Json = {"key": pod.GPU, "operator": "Exists", "effect": "NoSchedule"}
+        fields: dict[str, Json] = {**pod.selected(request), "tolerations": [tolerated]}
+        count, parts = pod.equal_parts(figures, request)
+        comments = (*pod.open_share(figures, "sm_share"), parts)
+        if count < 2:
+            return pod.whole_gpu(figures, comments, **fields)
+        said = (
+            f"Nodes need {PATH.removeprefix('deploy/')} and the label "
+            f"nvidia.com/device-plugin.config=mps-{count}; "
+            "the container runs as the daemon's user."
+        )
         return SharePatch(
             "sm_share",
             pod.mps_env(figures),
             limits=((SHARED_GPU, 1),),
-            pod={**pod.selected(request), "tolerations": [tolerated]},
-            companions=companions,
-            comments=(*pod.open_share(figures, "sm_share"), said),
+            pod=fields,
+            companions=(_companion(figures, count),),
+            comments=(*comments, said),
         )
 
     def judge(self, pod: Pod, report: Report) -> None:

@@ -64,6 +64,7 @@ def _check_parameters(parameters: Node, report: Report) -> None:
 class Dra(Sharing):
     """A ResourceClaimTemplate in front of the workload (Kubernetes 1.34 or newer)."""
 
+    about = "resource claims that NVIDIA's DRA driver reads"
     needs = frozenset({Capability.RESOURCE_CLAIM})
     expresses = pod.SM_SHARE
     manifests = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.errors import Unrepresentable
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
@@ -18,13 +16,13 @@ from jupyter_gpupredict.export.shapes import check_shape
 
 STRATEGY = "cloud.google.com/gke-gpu-sharing-strategy"
 CLIENTS = "cloud.google.com/gke-max-shared-clients-per-gpu"
-FEWEST_CLIENTS = 2
 GPU, PERCENTAGE = pod.GPU, pod.PERCENTAGE
 
 
 class Gke(Sharing):
     """Selects a node pool; GKE sets both limits to equal parts and the variables tighten them."""
 
+    about = "Google Kubernetes Engine's own MPS sharing"
     needs = frozenset(
         {
             Capability.ENV,
@@ -38,22 +36,15 @@ class Gke(Sharing):
     resources = (GPU,)
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
-        """Return node selectors, one GPU and the environment.
+        """Return node selectors, one GPU and the environment; or a whole GPU.
 
         Raises:
-            Unrepresentable: Two such functions do not fit on one GPU.
+            Unrepresentable: As `pod.equal_parts`.
         """
-        count = rounding.replicas(figures.sm_percent, figures.memory_mib, figures.gpu_total_mib)
-        comments = pod.open_share(figures, "sm_share")
-        if count is None:
-            count = FEWEST_CLIENTS
-            said = "How many clients fit on a GPU is not known: two are asked for."
-            comments = (*comments, said)
-        if count < FEWEST_CLIENTS:
-            raise Unrepresentable(
-                "gke divides a GPU into two equal parts at least, and this function needs more",
-                "job with dra or mps gives one function more than a half",
-            )
+        count, parts = pod.equal_parts(figures, request)
+        comments = (*pod.open_share(figures, "sm_share"), parts)
+        if count < 2:
+            return pod.whole_gpu(figures, comments, **pod.selected(request))
         selector = dict(request.node_selector) | {STRATEGY: "mps", CLIENTS: str(count)}
         return SharePatch(
             "sm_share",

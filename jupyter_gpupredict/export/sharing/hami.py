@@ -27,6 +27,7 @@ GPU = pod.GPU
 class Hami(Sharing):
     """Caps time: kernel launches are held back; values are for each GPU."""
 
+    about = "HAMi: caps the share of the time, and memory"
     needs = frozenset({Capability.EXTENDED_RESOURCE})
     restricts = frozenset({Restriction.PER_CONTAINER})
     expresses = pod.TIME_SHARE

@@ -25,6 +25,7 @@ class Kai(Sharing):
     Which GPU is visible is KAI's own decision, so that variable is left to it.
     """
 
+    about = "KAI-Scheduler places by memory, MPS on the node limits"
     needs = pod.MPS_CLIENT | {Capability.SCHEDULER_NAME, Capability.POD_ANNOTATION}
     restricts = pod.ONE_GPU | {Restriction.PER_CONTAINER}
     expresses = pod.SM_SHARE

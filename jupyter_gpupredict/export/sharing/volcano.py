@@ -26,6 +26,7 @@ PART = "volcano.sh/vgpu-memory-percentage"
 class Volcano(Sharing):
     """Caps time, as HAMi does."""
 
+    about = "Volcano: caps the share of the time, and memory"
     needs = frozenset(
         {Capability.EXTENDED_RESOURCE, Capability.POD_ANNOTATION, Capability.SCHEDULER_NAME}
     )

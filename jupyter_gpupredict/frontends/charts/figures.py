@@ -10,10 +10,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core import svg
+from jupyter_gpupredict.core import svg, words
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
-from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core import plain
+from jupyter_gpupredict.core import plain, words
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.frontends import words
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.run import Run

@@ -1,4 +1,4 @@
-"""What all handlers share: who may ask, how an error is told, and where work is done."""
+"""What all handlers share: who may ask, how an error is reported, and where work is done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from jupyter_gpupredict.frontends.server.schemas import QUERIES
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.frontends.server.state import ServerState
     from jupyter_gpupredict.frontends.server.worker import Worker
@@ -50,7 +50,10 @@ _REASONS = {
 
 
 class Problem(web.HTTPError):
-    """An error as it is told to a client."""
+    """An error as a client sees it."""
+
+    obstacles: Sequence[GpuPredictError] = ()
+    """All that is in the way, where that is known to be more than this."""
 
     def __init__(self, status: int, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(status)
@@ -104,7 +107,7 @@ class ApiHandler(APIHandler):
         except TooSlow as error:
             raise Problem(504, "it took too long", "is the disk or the driver stuck?") from error
         except GpuPredictError as error:
-            raise Problem(status_of(error), error.message, error.hint, _reason_of(error)) from error
+            raise problem_of(error) from error
 
     async def may(self, action: str, resource: str) -> bool:
         """Return whether the user may do something more than the route itself asks for."""
@@ -142,7 +145,19 @@ class ApiHandler(APIHandler):
             self.set_header("Retry-After", "1")
         if status_code == 405:
             self.set_header("Allow", ", ".join(allowed(type(self))))
-        told = {"message": message, "hint": hint, "reason": reason}
+        told: dict[str, Any] = {"message": message, "hint": hint, "reason": reason}
+        if isinstance(error, Problem) and error.obstacles:
+            told["obstacles"] = [
+                {
+                    "message": one.message,
+                    "hint": one.hint,
+                    "fixes": [
+                        {"label": fix.label, "options": fix.options, "asks": fix.asks}
+                        for fix in one.fixes
+                    ],
+                }
+                for one in error.obstacles
+            ]
         self.tell(json.dumps(told, ensure_ascii=False), status_code)
 
 
@@ -169,6 +184,11 @@ def allowed(handler: type[APIHandler]) -> list[str]:
     """Return the verbs that a handler answers: those with a guard."""
     verbs = ("get", "post", "put", "patch", "delete", "head")
     return [verb.upper() for verb in verbs if hasattr(getattr(handler, verb), "__wrapped__")]
+
+
+def problem_of(error: GpuPredictError) -> Problem:
+    """Return an error of ours as it is told to a client."""
+    return Problem(status_of(error), error.message, error.hint, _reason_of(error))
 
 
 def _reason_of(error: GpuPredictError) -> str:

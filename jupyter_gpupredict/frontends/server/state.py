@@ -112,7 +112,7 @@ class Devices:
         return self._watch.read()
 
     def _fail(self, reason: str, message: str, hint: str) -> None:
-        """Keep the old devices: they are told with their age."""
+        """Keep the old devices: they are shown with their age."""
         self._kept = replace(self._kept, reason=reason, message=message, hint=hint)
 
 
@@ -187,7 +187,7 @@ class Poller:
             try:
                 news = self._runs.news(waiter.kernel_id, waiter.cursor, waiter.limit)
             except (OSError, TraceError):
-                found.append(None)  # the next look tells whether it lasts
+                found.append(None)  # the next look shows whether it lasts
             else:
                 found.append(news if news.runs else None)
         return found

@@ -200,7 +200,8 @@ def _titles_in(lines: Sequence[str]) -> int | None:
             for one in layout.devices.values()
             if one.keys() & {"gpu_util_ratio", "memory_used_bytes"}
         ]
-        if some and (layout.shared or layout.times or _OWN.search(line)) and len(layout.titles) > 1:
+        own = _OWN.search(line) is not None
+        if some and "t_s" not in layout.titles and (own or len(layout.titles) > 1):
             return at
     return None
 

@@ -71,6 +71,17 @@ async def test_a_page_tells_of_runs_and_whether_they_run(client, store):
         "last_time": "",
         "size_bytes": 0,
         "problem": "",
+        "notebook": "",
+        "cell_id": "",
+        "first_line": "",
+        "headline": "Too short to say: it took 3 s",
+        "word": "too short",
+        "sign": "◔",
+        "tone": "plain",
+        "device": "H200",
+        "name": "",
+        "note": "",
+        "pinned": False,
     }
 
 
@@ -273,10 +284,12 @@ async def test_a_recommendation_in_figures_and_words(client, store):
     traces.whole_run(store, run)
     status, found = await client.get(f"sessions/{run}/recommendation")
     assert (status, found["recommendation"]["memory"]["peak_bytes"]) == (200, 3e9)
-    assert found["words"]["prediction"] == (
-        "43 % busy time (time share) covers 95 % of the time (converged)"
+    told = found["answer"]
+    assert (told["word"], told["figure"]["high_ratio"]) == ("too short", 0.43)
+    assert told["details"]["usage"][0]["value"] == (
+        "43 % busy time (time share) for 95 % of the time"
     )
-    assert "NVIDIA H200" in found["words"]["label"]
+    assert "NVIDIA H200" in told["details"]["measuring"][0]["value"]
 
 
 async def test_a_run_without_a_recommendation_says_why(client, store):
@@ -284,4 +297,4 @@ async def test_a_run_without_a_recommendation_says_why(client, store):
     traces.write(store, run, [traces.started(run)])
     found = (await client.get(f"sessions/{run}/recommendation"))[1]
     assert found["recommendation"] is None
-    assert found["words"]["reason"] == "no reading was taken yet"
+    assert found["answer"]["meaning"] == "not available: no reading was taken"

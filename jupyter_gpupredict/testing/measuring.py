@@ -1,8 +1,4 @@
-"""Checks for whoever writes a source, a reader, a rule or a hint: run them in your own tests.
-
-Each raises AssertionError with what is wrong. They are the checks that this package's own adapters
-pass; `docs/extending.md` has an example of each.
-"""
+"""Checks of what measures: sources, readers of recordings, rules and progress hints."""
 
 from __future__ import annotations
 
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.predict import Predictor
     from jupyter_gpupredict.sources.reading import Reader
     from jupyter_gpupredict.sources.recording import Trace
-
-__all__ = ["FakeClock", "Heard", "check_hint", "check_reader", "check_rule", "check_source"]
 
 UNITS = ("epoch", "step")
 _SLACK = 1e-9
@@ -64,7 +58,7 @@ def check_source(
     reads: int = 3,
     works: bool = True,
 ) -> SourceInfo | None:
-    """Check a telemetry source: it opens, tells what it gives, reads, closes, and opens again.
+    """Check a telemetry source: it opens, describes itself, reads, closes, and opens again.
 
     Args:
         make: Returns a new source, wired to whatever it reads.
@@ -238,7 +232,7 @@ def check_rule(make: Callable[[RuleOptions], Predictor], *, fires_within_s: floa
 
 
 def _check_deterministic(make: Callable[[RuleOptions], Predictor]) -> None:
-    """Two rules that are told the same say the same: it keeps nothing outside of itself."""
+    """Two rules that are given the same readings agree: it keeps nothing outside of itself."""
     first, second = make(RuleOptions(period_s=1.0)), make(RuleOptions(period_s=1.0))
     for number in range(1, 2000):
         value = (number * 37 % 100) / 100
@@ -252,18 +246,18 @@ def _check_never_below(make: Callable[[RuleOptions], Predictor]) -> None:
     values = [0.2 if number % 2 else 0.8 for number in range(4000)]
     for number, value in enumerate(values, 1):
         rule.update(float(number), value, 1.0)
-    told = rule.predict()
-    assert told is not None, "it says nothing of the whole span"
-    assert told.target_ratio >= 0.8 - _SLACK, (
-        f"half of the readings are 80 %, and it targets {told.target_ratio}"
+    found = rule.predict()
+    assert found is not None, "it says nothing of the whole span"
+    assert found.target_ratio >= 0.8 - _SLACK, (
+        f"half of the readings are 80 %, and it targets {found.target_ratio}"
     )
 
 
 # ---- hints ------------------------------------------------------------------------------------
 
 
-class Heard:
-    """A progress sink that keeps what it is told, in order."""
+class ProgressRecorder:
+    """A progress sink that keeps what it is given, in order."""
 
     def __init__(self) -> None:
         self.progressed: list[tuple[Unit, float, float | None, str]] = []
@@ -278,8 +272,8 @@ class Heard:
         self.phases.append((name, hint))
 
 
-class _Failing(Heard):
-    """Fails whatever it is told: the loop must not notice."""
+class _Failing(ProgressRecorder):
+    """Fails at every call: the loop must not notice."""
 
     def progress(self, unit: Unit, done: float, total: float | None, hint: str) -> None:
         raise RuntimeError("progress fails")
@@ -290,8 +284,8 @@ class _Failing(Heard):
 
 def check_hint(
     make: Callable[[], HintSource], loop: Callable[[], object], *, unit: Unit = "epoch"
-) -> Heard:
-    """Check a progress hint: it hears a loop, which does the same with it and without it.
+) -> ProgressRecorder:
+    """Check a progress hint: it follows a loop, which does the same with it and without it.
 
     Args:
         make: Returns a new hint; often its class.
@@ -299,37 +293,37 @@ def check_hint(
         unit: What the loop is known to count.
 
     Returns:
-        All that was heard.
+        What the loop reported.
     """
     hint = make()
     assert hint.module, "it does not name the library's module"
     hint.detach()  # without attach
     alone = loop()
-    heard = Heard()
-    hint.attach(heard)
+    recorder = ProgressRecorder()
+    hint.attach(recorder)
     try:
         assert loop() == alone, "the loop gives something else when it is watched"
         hint.poll()
     finally:
         hint.detach()
         hint.detach()
-    marks = [mark for mark in heard.progressed if mark[0] == unit]
-    assert marks, f"no {unit} was heard"
+    marks = [mark for mark in recorder.progressed if mark[0] == unit]
+    assert marks, f"no {unit} was reported"
     done = -1.0
-    for kind, so_far, total, name in heard.progressed:
+    for kind, so_far, total, name in recorder.progressed:
         assert kind in UNITS, f"{kind!r} is none of {UNITS}"
         assert name, "a mark does not name its hint"
         assert total is None or so_far <= total, f"{so_far:g} of {total:g}"
         if kind == unit:
             assert so_far >= done, f"{unit} falls from {done:g} to {so_far:g}"
             done = so_far
-    before = len(heard.progressed) + len(heard.phases)
+    before = len(recorder.progressed) + len(recorder.phases)
     assert loop() == alone, "detached, it still changes the loop"
-    assert len(heard.progressed) + len(heard.phases) == before, "detached, it still hears"
+    assert len(recorder.progressed) + len(recorder.phases) == before, "detached, it still listens"
     failing = make()
     failing.attach(_Failing())
     try:
         assert loop() == alone, "a sink that fails changes the loop"
     finally:
         failing.detach()
-    return heard
+    return recorder

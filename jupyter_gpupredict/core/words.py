@@ -44,6 +44,28 @@ def size(size_bytes: float | None) -> str:
     return f"{mib:.0f} MiB" if mib < 10_240 else f"{mib / 1024:.1f} GiB"
 
 
+def gib(size_bytes: float) -> str:
+    """Return bytes in GiB with one decimal; less than 0.1 GiB in MiB.
+
+    >>> gib(7.93 * 2**30), gib(42 * 2**20)
+    ('7.9 GiB', '42 MiB')
+    """
+    found = size_bytes / (1 << 30)
+    return f"{found:.1f} GiB" if found >= 0.095 else f"{size_bytes / (1 << 20):.0f} MiB"
+
+
+def moment(time_s: float) -> str:
+    """Return a time since the beginning to the second.
+
+    >>> moment(130.2), moment(42.0), moment(3723.0)
+    ('2 min 10 s', '42 s', '1 h 02 min')
+    """
+    whole = round(time_s)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else span(time_s)
+
+
 def span(seconds: float | None) -> str:
     """Return a time span, such as `1 h 05 min` or `12 s`."""
     if seconds is None or math.isnan(seconds):
@@ -110,11 +132,11 @@ def prediction(recommendation: Recommendation) -> str:
 
 def beside(recommendation: Recommendation, started: SessionStarted) -> str:
     """Return a prediction beside the main one, with its device where that is another."""
-    told = prediction(recommendation)
+    text = prediction(recommendation)
     device = next((one for one in started.devices if one.uuid == recommendation.device), None)
     if device is None or device.uuid == started.share.device:
-        return told
-    return f"GPU {device.index}: {told}"
+        return text
+    return f"GPU {device.index}: {text}"
 
 
 def throttled(causes: Sequence[tuple[str, float]]) -> str:
@@ -191,8 +213,8 @@ def mps(applied: AppliedShare | None) -> str:
         limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
     if applied.joined:
         limits.append("a daemon that was there already")
-    told = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
-    words = f"{told[applied.attached]} ({', '.join(limits)})"
+    standing = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
+    words = f"{standing[applied.attached]} ({', '.join(limits)})"
     return f"{words}: {applied.reason}" if applied.reason else words
 
 
@@ -221,8 +243,8 @@ def slowdown(recommendation: Recommendation) -> str:
 
 def sm_share_hint(run: Run) -> str:
     """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
-    told = [run.recommendation, *run.others]
-    known = run.verified is not None or any(one and one.basis == "sm_share" for one in told)
+    advice = [run.recommendation, *run.others]
+    known = run.verified is not None or any(one and one.basis == "sm_share" for one in advice)
     gpu = run.started.source != "cpu" and not run.started.simulated
     if known or not gpu:
         return ""
@@ -235,16 +257,18 @@ def _ratio(value: float) -> str:
 
 def time_left(recommendation: Recommendation) -> str:
     """Return the predicted rest and whole of the run; empty when nothing is known, or left."""
-    told = recommendation
-    if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
+    advice = recommendation
+    if advice.remaining_s is None or advice.total_s is None or advice.remaining_s < 0.5:
         return ""
-    low, high = span(told.remaining_low_s), span(told.remaining_high_s)
+    low, high = span(advice.remaining_low_s), span(advice.remaining_high_s)
     between = (
         f" ({low} to {high})"
-        if told.remaining_low_s is not None and told.remaining_high_s is not None and low != high
+        if advice.remaining_low_s is not None
+        and advice.remaining_high_s is not None
+        and low != high
         else ""
     )
-    return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
+    return f"about {span(advice.remaining_s)} left{between}, {span(advice.total_s)} in all"
 
 
 def allocator(peak: AllocatorPeak | None) -> str:
