@@ -231,6 +231,29 @@ class SourceOptions:
 class ReadOptions:
     """Options of a reader: what the recording itself does not say."""
 
+    sms: int | None = option(
+        None,
+        "SMs of the whole GPU, where a profile does not say",
+        metavar="N",
+        low=1,
+        high=1024,
+        unit="SMs",
+    )
+    compute_capability: str | None = option(
+        None,
+        "of its GPU, where a profile does not say: 8.0",
+        metavar="X.Y",
+        longest=8,
+        pattern=r"\d+\.\d+",
+    )
+    speed: float = option(
+        0.9,
+        "share of its full speed that a profiled run is to keep",
+        metavar="SHARE",
+        low=0.1,
+        high=1.0,
+        unit="of the full speed",
+    )
     device: str | None = option(
         None,
         "which device of a recording: index, UUID or a prefix of one; several with commas, or all; "
@@ -250,19 +273,4 @@ class ReadOptions:
         low=1e-3,
         high=86400.0,
         unit="s",
-    )
-    sms: int | None = option(
-        None,
-        "SMs of the whole GPU, where a profile does not say",
-        metavar="N",
-        low=1,
-        high=1024,
-        unit="SMs",
-    )
-    compute_capability: str | None = option(
-        None,
-        "of its GPU, where a profile does not say: 8.0",
-        metavar="X.Y",
-        longest=8,
-        pattern=r"\d+\.\d+",
     )

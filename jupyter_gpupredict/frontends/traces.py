@@ -79,9 +79,9 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="a recording: our own .jsonl, a CSV, a log of nvidia-smi or another tool; many of "
-        "them, a folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard "
-        "input",
+        help="our own .jsonl, a log of usage, or a profile of kernels (torch.profiler, Nsight "
+        "Systems, XLA); many of them, a folder, a pattern, Parquet or a URL of fsspec's: one row "
+        "each; -: the standard input",
     )
     add("--metric", help="such as gpu_util_pct; default: the trace's best")
     add("--no-guard", action="store_true", help="do not watch after convergence")
@@ -107,14 +107,14 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = _predict_devices(options, rule)
+    found = _predict_one(options, rule)
     if options.json:
-        first = {**found[0], "devices": found} if len(found) > 1 else found[0]
-        say(json.dumps(first, allow_nan=False))
+        say(json.dumps(found, allow_nan=False))
         return 0
-    for one in found:
-        if len(found) > 1:
-            say(f"{one['device']}:")
+    every = found.get("devices", [found])
+    for one in every:
+        if len(every) > 1:
+            say(f"-- device {one['index']}: {one['name']}")
         say("\n".join(_words(one)))
     return 0
 
@@ -141,8 +141,8 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     if options.prometheus is not None:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
     check_recording_options(rule)
-    given = ReadOptions(**given_options(options, ReadOptions))
-    cases = recorded(options.traces, given)
+    read = ReadOptions(**given_options(options, ReadOptions))
+    cases = recorded(options.traces, read)
     few = len(cases) < run.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
     bar = _Bar(sys.stderr.isatty())
@@ -167,13 +167,12 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     return 0
 
 
-def _predict_devices(options: argparse.Namespace, rule: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the prediction of each device that is asked for."""
+def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str, Any]:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        given = ReadOptions(**given_options(options, ReadOptions))
-        return predict_recordings(str(options.traces[0]), given, **rule)
+        read = ReadOptions(**given_options(options, ReadOptions))
+        return predict_recordings(str(options.traces[0]), read, **rule)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
@@ -184,7 +183,7 @@ def _predict_devices(options: argparse.Namespace, rule: dict[str, Any]) -> list[
         match=options.match,
         device=options.device,
     )
-    return [predict_recording(trace, **rule)]
+    return predict_recording(trace, **rule)
 
 
 def _time_s(text: str) -> float:
@@ -222,7 +221,24 @@ def _words(found: dict[str, Any]) -> list[str]:
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
+    lines += _sm_words(found["geometry"], found["recommended_pct"]) if "geometry" in found else []
     return [*lines, *(f"note: {note}" for note in found["notes"])]
+
+
+def _sm_words(geometry: dict[str, Any], recommended: float | None) -> list[str]:
+    """Return what the kernels' geometry says, in lines for people."""
+    if recommended is None:
+        return []
+    low, high = geometry["need_low_pct"], geometry["need_high_pct"]
+    speed, curve = 100 * geometry["speed_goal"], geometry["curve"]
+    half = next(point for point in curve if point[0] == 50)
+    strange = 100 * geometry["not_understood_share"]
+    return [
+        f"SMs: {low:g} to {high:g} % of the GPU's {geometry['sms']} for {speed:g} % of its full "
+        f"speed, by the geometry of {geometry['kernels']} kernels; to be safe {recommended:g} %",
+        f"on half of the SMs it takes {half[1]:.2f} to {half[2]:.2f} times as long",
+        *([f"{strange:.0f} % of the kernels' time was not understood"] if strange >= 0.5 else []),
+    ]
 
 
 # ---- backtest ---------------------------------------------------------------------------------

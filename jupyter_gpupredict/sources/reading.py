@@ -14,6 +14,7 @@ import lzma
 import shutil
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
@@ -25,6 +26,7 @@ from jupyter_gpupredict.core.series import ReadOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from jupyter_gpupredict.core.series import Device
     from jupyter_gpupredict.sources.recording import Trace
 
 HEAD_BYTES = 64 << 10
@@ -138,14 +140,15 @@ def _encoding(head: bytes) -> str:
 class _Unclosed(io.RawIOBase):
     """A file that stays open when this is closed."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: Any) -> None:
+        self._read = getattr(file, "read1", file.read)
+        """What was expanded before the end of a torn file is not lost with the rest."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        found = self._file.read(len(buffer))
+        found = self._read(len(buffer))
         buffer[: len(found)] = found
         return len(found)
 
@@ -153,7 +156,7 @@ class _Unclosed(io.RawIOBase):
 class _Expanding(_Unclosed):
     """What a compressed file holds, with a bound on it."""
 
-    def __init__(self, content: Content, stored: BinaryIO, expanded: BinaryIO) -> None:
+    def __init__(self, content: Content, stored: BinaryIO, expanded: Any) -> None:
         super().__init__(expanded)
         self._content = content
         self._stored_bytes = stored.seek(0, io.SEEK_END)
@@ -222,12 +225,12 @@ def open_traces(path: str, options: ReadOptions | None = None) -> tuple[Trace, .
 
 def open_trace(path: str, options: ReadOptions | None = None) -> Trace:
     """Return the recording of one device in a file; as `open_traces`."""
-    return _single(open_traces(path, options))
+    return open_traces(path, options)[0]
 
 
 def read_trace(file: BinaryIO, name: str, options: ReadOptions | None = None) -> Trace:
     """Return the recording of one device in an open file; as `read_traces`."""
-    return _single(read_traces(file, name, options))
+    return read_traces(file, name, options)[0]
 
 
 def read_traces(file: BinaryIO, name: str, options: ReadOptions | None = None) -> tuple[Trace, ...]:
@@ -259,61 +262,54 @@ def reader_of(content: Content) -> Reader | None:
     return next((reader for reader in readers if reader.detect(content)), None)
 
 
-def _single(found: tuple[Trace, ...]) -> Trace:
-    if len(found) > 1:
-        raise InvalidOption("one device is asked for here", "name one with --device")
-    return found[0]
-
-
 def _chosen(found: Trace, wanted: str | None) -> tuple[Trace, ...]:
     """Return the recordings of the devices that are asked for, with what else there is noted."""
-    every = found.by_device()
-    if len(every) == 1 and wanted is None:
-        return every
-    labels = [one.devices[0].label for one in every]
+    devices = found.choices
+    if wanted is None and (len(devices) < 2 or found.geometry):
+        return tuple(map(found.alone, devices)) if len(devices) > 1 else (found,)
     if wanted is None:
-        kept = [0]
+        kept = devices[:1]
     elif wanted.strip().lower() == "all":
-        kept = list(range(len(every)))
+        kept = devices
     else:
-        kept = [_named(part.strip(), every, labels) for part in wanted.split(",")]
-    if len(every) == 1:
-        return every
-    noted = []
-    for number in dict.fromkeys(kept):
-        others = [label for at, label in enumerate(labels) if at != number]
-        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        text = f"{labels[number]} is read; also recorded: {', '.join(others[:_SHOWN])}{more}"
-        noted.append(every[number].noted(text + ("" if len(kept) > 1 else " (see --device)")))
-    return tuple(noted)
+        kept = tuple(dict.fromkeys(_named(one.strip(), devices) for one in wanted.split(",")))
+    if len(devices) < 2:
+        return (found,)
+    every = []
+    for device in kept:
+        # a recording of ours goes on to hold all that its run measured
+        alone = replace(found, others=()) if wanted is None else found.alone(device)
+        others = _listed([one for one in devices if one is not device])
+        hint = "" if len(kept) > 1 else " (see --device)"
+        every.append(alone.noted(f"{device.label} is read; also recorded: {others}{hint}"))
+    return tuple(every)
 
 
-def _named(wanted: str, every: Sequence[Trace], labels: Sequence[str]) -> int:
-    devices = [one.devices[0] for one in every]
-    indices = [device.index for device in devices]
-    exact = [at for at, device in enumerate(devices) if device.uuid == wanted]
-    if exact:
-        found = exact
-    elif wanted.isdecimal() and any(index is not None for index in indices):
-        found = [at for at, index in enumerate(indices) if str(index) == wanted]
-    elif wanted.isdecimal() and len(wanted) < 5:
-        found = [int(wanted)] if int(wanted) < len(every) else []
-    else:
-        found = [
-            at
-            for at, device in enumerate(devices)
-            if wanted and wanted.lower() in (device.name.lower(), device.uuid.lower())
-        ] or [
-            at
-            for at, device in enumerate(devices)
-            if wanted and device.uuid.lower().startswith(wanted.lower())
-        ]
-    if len(found) != 1:
-        known = ", ".join(labels[:_SHOWN])
-        raise InvalidOption(
-            f"the recording holds no single device {wanted!r:.40}", f"it holds {known}"
-        )
-    return found[0]
+def _named(wanted: str, devices: Sequence[Device]) -> Device:
+    """Return the device with this UUID, index, name or beginning of a UUID."""
+    small = wanted.lower()
+    ways: tuple[Callable[[Device], bool], ...] = (
+        lambda one: one.uuid == wanted,
+        lambda one: str(one.index) == wanted,
+        lambda one: one.name.lower() == small,
+        lambda one: bool(small) and one.uuid.lower().startswith(small),
+    )
+    for way in ways:
+        found = [device for device in devices if way(device)]
+        if len(found) == 1:
+            return found[0]
+    if wanted.isdecimal() and all(one.index is None for one in devices):
+        place = devices[int(wanted[:6]) :][:1]
+        if place:
+            return place[0]
+    raise InvalidOption(
+        f"the recording holds no single device {wanted!r:.40}", f"it holds {_listed(devices)}"
+    )
+
+
+def _listed(devices: Sequence[Device]) -> str:
+    more = f" and {len(devices) - _SHOWN} more" if len(devices) > _SHOWN else ""
+    return ", ".join(one.label for one in devices[:_SHOWN]) + more
 
 
 def _readable() -> str:

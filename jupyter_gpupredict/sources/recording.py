@@ -22,10 +22,11 @@ from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.series import Device, Series
+    from jupyter_gpupredict.predict.geometry import Geometry
 
 _One = TypeVar("_One")
 Row = tuple[float, tuple[float | None, ...]]
@@ -62,24 +63,40 @@ class Trace:
     """The share that the run itself predicted, where it is one of our own traces."""
     marks: Sequence[Mark] = ()
     """What was recorded of epochs, steps and phases, oldest first."""
+    geometry: Mapping[str, Geometry] = field(default_factory=dict)
+    """Device -> how its kernels fill its SMs, where the recording holds them."""
+
     others: tuple[Trace, ...] = ()
     """Of a log with a row for each device: the other devices', by their own times."""
 
-    def by_device(self) -> tuple[Trace, ...]:
-        """Return it as a recording of each device that a share was recorded of, in their order."""
+    @property
+    def choices(self) -> tuple[Device, ...]:
+        """The devices that a share was recorded of; what is predicted by itself first."""
         shared = {one.device for one in self.series if METRICS[one.metric].basis is not None}
-        if len(shared) < 2:
-            return (replace(self, others=()), *self.others)
-        found = []
-        for device in (one for one in self.devices if one.uuid in shared):
-            rest = tuple(one for one in self.devices if one is not device)
-            own = [one for one in self.series if one.device == device.uuid]
-            alone = replace(self, series=tuple(own), main=None)
-            metric = self.main.metric if self.main is not None else None
-            held = metric in {one.metric for one in own}
-            share = alone.share_series(metric if held else None)
-            found.append(replace(self, devices=(device, *rest), main=share))
-        return tuple(found)
+        here = self.main.device if self.main is not None else ""
+        held = sorted(self.devices, key=lambda one: one.uuid != here)
+        first = tuple(one for one in held if one.uuid in shared)
+        return first + tuple(one for other in self.others for one in other.devices)
+
+    def alone(self, device: Device) -> Trace:
+        """Return the recording of one of the choices."""
+        for other in self.others:
+            if device in other.devices:
+                return other
+        kept = [at for at, one in enumerate(self.series) if one.device == device.uuid]
+        if len(kept) == len(self.series):
+            return replace(self, others=())
+        series = tuple(self.series[at] for at in kept)
+        cells = ((time_s, [values[at] for at in kept]) for time_s, values in self.rows)
+        rows = ((time_s, row) for time_s, row in cells if any(one is not None for one in row))
+        return replace(
+            self,
+            devices=(device,),
+            series=series,
+            rows=Rows(len(series), rows),
+            main=self.main if self.main in series else None,
+            geometry={uuid: one for uuid, one in self.geometry.items() if uuid == device.uuid},
+        )
 
     def share_series(self, metric: str | None = None) -> Series:
         """Return the series to predict the share from.
@@ -174,7 +191,9 @@ class Rows(_Held[Row]):
     ((1.0, (None,)), 2)
     """
 
-    def __init__(self, width: int, rows: Iterable[Row] = ()) -> None:
+    def __init__(
+        self, width: int, rows: Iterable[tuple[float, Iterable[float | None]]] = ()
+    ) -> None:
         self._row = struct.Struct(f"={1 + width}d")
         self._count = 0
         self._held = bytearray()
