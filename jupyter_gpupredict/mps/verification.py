@@ -365,12 +365,12 @@ class Count:
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
-        self._chair = Authority()
+        self._authority = Authority()
         self._lines: dict[str, _Line] = {"step": _Line(bound), "epoch": _Line(bound)}
 
     def take(self, mark: Mark) -> None:
         """Take the next mark."""
-        if not isinstance(mark, Phase) and self._chair.accepts(mark):
+        if not isinstance(mark, Phase) and self._authority.accepts(mark):
             self._lines[mark.unit].add(mark.time_s, mark.done)
 
     @property
