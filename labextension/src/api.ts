@@ -21,6 +21,8 @@ export interface ISchema {
   maxLength?: number;
   /** The field without which this one does nothing. */
   'x-with'?: string;
+  /** What its number is counted in. */
+  'x-unit'?: string;
 }
 
 /** The events and what they hold, and the options of an export. */

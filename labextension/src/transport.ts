@@ -12,7 +12,8 @@ import type {
   IRuns,
   ISession,
   ISessions,
-  IStatus
+  IStatus,
+  Schemas
 } from './api';
 
 /** Why a request failed, as far as the user can do something about it. */
@@ -30,7 +31,9 @@ export class TransportError extends Error {
     readonly status: number,
     message: string,
     readonly hint = '',
-    readonly reason = ''
+    readonly reason = '',
+    /** All that is in the way, where the server knows more than the message. */
+    readonly obstacles: readonly Schemas['Obstacle'][] = []
   ) {
     super(message);
   }
@@ -194,5 +197,6 @@ function failure(response: Response, document: Record<string, unknown> | null): 
           : status === 502 || status === 503 || status === 504
             ? 'unreachable'
             : 'failed';
-  return new TransportError(kind, status, message, told('hint'), told('reason'));
+  const obstacles = Array.isArray(document?.obstacles) ? (document.obstacles as Schemas['Obstacle'][]) : [];
+  return new TransportError(kind, status, message, told('hint'), told('reason'), obstacles);
 }

@@ -12,6 +12,10 @@ export interface IActions {
   retry(): void;
   /** End the measuring of a run; its cell goes on. */
   stop(run: string): void;
+  /** Put a command where the user can run it. */
+  offer(command: string): void;
+  /** Open a notebook, at this cell if it is there. */
+  goTo(notebook: string, cell: string): void;
   /** Open the export dialog for a run. */
   openExport(run: string): void;
   /** Tell of something in the application's own way. */
