@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.metadata import EntryPoint
 
 SOURCES = {
@@ -113,12 +113,20 @@ def load(kind: str, name: str) -> type[Any]:
 
 
 def public(package: str, modules: Sequence[str], name: str) -> Any:
-    """Return a public name of a package from the first of its modules that has it.
-
-    For a package's `__getattr__`: what a process never uses is never loaded.
-    """
+    """Return a public name of a package from the first of its modules that has it."""
     loaded = (importlib.import_module(f"{package}.{module}") for module in modules)
     return next(getattr(module, name) for module in loaded if hasattr(module, name))
+
+
+def lazy(package: str, modules: Sequence[str], names: Sequence[str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__`, which loads its public names when they are used."""
+
+    def load(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return public(package, modules, name)
+
+    return load
 
 
 def _table(kind: str) -> dict[str, str]:

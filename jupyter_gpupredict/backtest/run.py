@@ -328,7 +328,7 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     if rule in BASELINES:
         baseline = BASELINES[rule]
         found = predict_recording(
-            trace, rule=lambda period_s: baseline.make(run, period_s), guard=False
+            trace, rule=lambda period_s: baseline.make(run, period_s), guard=False, floors=False
         )
     else:
         found = predict_with_ours(rule, trace, marks)

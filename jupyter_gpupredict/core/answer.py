@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import one_line
+from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
 from jupyter_gpupredict.core.words import gib, percent, span
 
 if TYPE_CHECKING:
@@ -46,9 +47,6 @@ SIGNS: dict[Word, tuple[str, Tone]] = {
 }
 """Word -> a shape, so that colour is never all there is, and its tone."""
 TOO_SHORT_S = 5.0
-LEAST_ACTIVE_S = 30.0
-"""A figure is settled after so much activity, and so many independent seconds."""
-LEAST_N_EFF = 5.0
 SLACK_RATIO = 0.05
 """Coverage on later readings may lie so far under its aim for the figure to stay settled."""
 WITHDRAWN_RATIO = 0.10

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
     from jupyter_gpupredict.mps import IsolatedRun
-    from jupyter_gpupredict.run.session import Session
+    from jupyter_gpupredict.run import Session
 
 
 def quiet_interrupt(shell: InteractiveShell, stop: ConvergenceStop) -> None:

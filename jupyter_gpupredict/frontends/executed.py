@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.export.deployment import Cell, CodeRequest
+from jupyter_gpupredict.export import Cell, CodeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.run.session import Session
+    from jupyter_gpupredict.run import Session
 
 HINT = "api"
 _Item = TypeVar("_Item")

@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.charts import figures, text
 from jupyter_gpupredict.frontends.terminal import say

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.run import Report
-    from jupyter_gpupredict.sources.recording import Trace
 
 RULES = "default,accurate,quick"
 BAR_WIDTH = 30
@@ -105,7 +104,7 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = predict_recording(_recording(options), **rule)
+    found = _predict_one(options, rule)
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
@@ -160,21 +159,22 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     return 0
 
 
-def _recording(options: argparse.Namespace) -> Trace | str:
+def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str, Any]:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return str(options.traces[0])
+        return predict_recording(str(options.traces[0]), **rule)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
-    return fetch_recording(
+    trace = fetch_recording(
         options.prometheus,
         _time_s(options.begin),
         end_s,
         match=options.match,
         device=options.device,
     )
+    return predict_recording(trace, **rule)
 
 
 def _time_s(text: str) -> float:

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.export import export_run, read_notebook, targets, validate
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import (
+    CodeRequest,
+    ExportRequest,
+    export_run,
+    read_notebook,
+    targets,
+    validate,
+)
 from jupyter_gpupredict.frontends import executed, report
 from jupyter_gpupredict.frontends.options import (
     add_export_options,

@@ -14,7 +14,7 @@ from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.predict.slowdown import KEPT
+from jupyter_gpupredict.predict import KEPT
 
 if TYPE_CHECKING:
     import argparse

@@ -114,6 +114,7 @@ class Ranks:
             mean_ratio=statistics.fmean(means) if means else None,
             coverage_ratio=min(covered, default=None),
             watched_s=min(one.watched_s for one in parts),
+            active_s=min(one.active_s or 0.0 for one in parts),
             converged_at_s=max(settled) if state == "converged" and settled else None,
             memory=_memory(parts),
             confidence=widest.confidence if state == "converged" else None,

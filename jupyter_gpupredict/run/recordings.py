@@ -69,6 +69,7 @@ def predict_recording(
     rule: str | Callable[[float], Predictor] = "default",
     metric: str | None = None,
     guard: bool = True,
+    floors: bool = True,
     epochs: int | None = None,
     window_s: float | None = None,
     agree: int | None = None,
@@ -86,6 +87,7 @@ def predict_recording(
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
+        floors: Whether nothing converges before the least evidence was seen.
         epochs: Total number of epochs, when known.
         window_s: Overrides the rule's own window, in seconds.
         agree: Overrides how many windows must agree.
@@ -124,7 +126,13 @@ def predict_recording(
         return rule(period_s)
 
     analysis = Analysis(
-        info, new_rule, lambda: make_mix(config, period_s), coverage, guard=guard, prior=prior
+        info,
+        new_rule,
+        lambda: make_mix(config, period_s),
+        coverage,
+        guard=guard,
+        floors=floors,
+        prior=prior,
     )
     waiting = list(reversed(trace.marks if marks is None else marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)

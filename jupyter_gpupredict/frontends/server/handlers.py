@@ -18,8 +18,7 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import CodeRefused, ExportError, Fix, InvalidOption
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.core.summary import run_of
-from jupyter_gpupredict.export import export_run, obstacles, targets
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest, export_run, obstacles, targets
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.server import kernels, openapi, replies, requests
 from jupyter_gpupredict.frontends.server.base import (
@@ -27,6 +26,13 @@ from jupyter_gpupredict.frontends.server.base import (
     Problem,
     UnknownRouteHandler,
     problem_of,
+)
+from jupyter_gpupredict.frontends.server.history import (
+    ChartHandler,
+    DeleteHandler,
+    LabelHandler,
+    ReadingsHandler,
+    RestoreHandler,
 )
 from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
 from jupyter_gpupredict.frontends.server.metrics import MetricsHandler
@@ -329,11 +335,16 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/series": SeriesHandler,
     "/sessions/{session}/recommendation": RecommendationHandler,
     "/sessions/{session}/export": ExportHandler,
+    "/sessions/{session}/label": LabelHandler,
+    "/sessions/{session}/delete": DeleteHandler,
+    "/sessions/{session}/restore": RestoreHandler,
+    "/sessions/{session}/readings.csv": ReadingsHandler,
+    "/sessions/{session}/chart/{form}": ChartHandler,
     "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,
 }
-_IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID}
+_IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID, "{form}": "png|svg"}
 
 
 def patterns() -> list[tuple[str, type[ApiHandler]]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import News, Page
     from jupyter_gpupredict.frontends.server.state import Reading
-    from jupyter_gpupredict.run.picture import Drawing
+    from jupyter_gpupredict.run import Drawing
 
 _DIGITS = 9
 _FIELDS = tuple(field.name for field in fields(Summary))

@@ -14,8 +14,7 @@ from jsonschema.exceptions import best_match
 
 from jupyter_gpupredict.core import jsontext
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.export import in_order, notebook_cell
-from jupyter_gpupredict.export.deployment import CodeRequest
+from jupyter_gpupredict.export import CodeRequest, in_order, notebook_cell
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, QUERIES, Schema, ref
 from jupyter_gpupredict.run import environment
 
