@@ -13,6 +13,8 @@ import type {
   ISession,
   ISessions,
   IStatus,
+  ISummary,
+  RunFile,
   Schemas
 } from './api';
 
@@ -127,6 +129,26 @@ export class Transport implements IApi {
 
   picture(id: string, width: number, signal?: AbortSignal): Promise<IPicture> {
     return this.get(`sessions/${encodeURIComponent(id)}/series`, { width: String(width) }, signal);
+  }
+
+  label(id: string, part: Schemas['LabelRequest']): Promise<ISummary> {
+    return this.post(`sessions/${encodeURIComponent(id)}/label`, part);
+  }
+
+  discard(id: string): Promise<unknown> {
+    return this.post(`sessions/${encodeURIComponent(id)}/delete`);
+  }
+
+  restore(id: string): Promise<ISummary> {
+    return this.post(`sessions/${encodeURIComponent(id)}/restore`);
+  }
+
+  async file(id: string, form: RunFile): Promise<Blob> {
+    const response = await this.answer(`sessions/${encodeURIComponent(id)}/${form}`, {});
+    if (!response.ok) {
+      throw failure(response, parsed(await response.text()));
+    }
+    return response.blob();
   }
 
   export(id: string, request: IExportRequest): Promise<IExported> {

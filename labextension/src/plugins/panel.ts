@@ -52,8 +52,8 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
       const own = shown && model.runs.some(one => one.session_id === run);
       return { path: open.context.localPath, own, cells: () => codeCells(cells) };
     };
-    const notify = (message: string) => {
-      Notification.info(message, { autoClose: 4000 });
+    const notify: IActions['notify'] = (message, undo) => {
+      Notification.info(message, undo ? { autoClose: 10_000, actions: [undo] } : { autoClose: 4000 });
     };
     const copy = (text: string) => {
       Clipboard.copyToSystem(text);

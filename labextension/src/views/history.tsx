@@ -4,13 +4,12 @@ import * as React from 'react';
 import type { ISummary } from '../api';
 import { MAGIC } from '../magic';
 import { Compare } from './compare';
-import { Empty, Reading, told, useAsked, Waiting, when } from './parts';
-import { RunCard } from './runcard';
-import { IStored, useStored } from './stored';
+import { One } from './onerun';
+import { Empty, told, useAsked, Waiting, when } from './parts';
 import type { IViewProps } from './view';
 
-const PAGE = 50;
-const MAX_LISTED = 500;
+const PAGE = 200;
+const MAX_LISTED = 1000;
 const TYPING_MS = 300;
 
 const ORDERS = ['when', 'headline', 'notebook', 'device', 'duration'] as const;
@@ -61,7 +60,7 @@ export function History(props: IViewProps): React.ReactElement {
         {opened.length === 2 ? (
           <Compare {...props} ids={[opened[0] as string, opened[1] as string]} />
         ) : (
-          <One {...props} id={opened[0] as string} />
+          <One {...props} id={opened[0] as string} changed={again} close={() => setOpened([])} />
         )}
       </>
     );
@@ -217,20 +216,4 @@ export function sorted(runs: readonly ISummary[], order: Order): ISummary[] {
     duration: (a, b) => b.duration_s - a.duration_s
   };
   return [...runs].sort((a, b) => Number(b.pinned) - Number(a.pinned) || by[order](a, b));
-}
-
-function One(props: IViewProps & { id: string }): React.ReactElement {
-  const { api, words, id } = props;
-  const [asked, again] = useStored(api, [id]);
-  if (asked.at !== 'there') {
-    return <Waiting asked={asked} words={words} retry={again} />;
-  }
-  const { summary, run, partial } = asked.value[0] as IStored;
-  return (
-    <>
-      <p className="jp-GpuPredict-small">{when(summary.started_at)}</p>
-      {partial && <Reading words={words} />}
-      <RunCard {...props} run={run} outcome={summary.outcome} whole />
-    </>
-  );
 }

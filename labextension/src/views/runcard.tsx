@@ -52,7 +52,13 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
   }
   const long = live && run.end_s > settings.historySeconds;
   return (
-    <div className="jp-GpuPredict-run" data-run={run.id} data-seq={run.seq} data-end={run.end_s} data-outcome={outcome}>
+    <div
+      className="jp-GpuPredict-run"
+      data-run={run.id}
+      data-seq={run.seq}
+      data-skipped={run.skipped}
+      data-outcome={outcome}
+    >
       {run.answer ? (
         <Card
           answer={run.answer}

@@ -18,8 +18,8 @@ export interface IActions {
   goTo(notebook: string, cell: string): void;
   /** Open the export dialog for a run. */
   openExport(run: string): void;
-  /** Tell of something in the application's own way. */
-  notify(message: string): void;
+  /** Tell of something in the application's own way, perhaps with a way back. */
+  notify(message: string, undo?: { label: string; callback: () => void }): void;
   /** Put text on the clipboard. */
   copy(text: string): void;
 }
