@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { SCHEMAS } from '../api';
 import { asEvent, RunEvent } from '../events';
 import schemas from '../schema.json';
-import { lines, text, words } from './fixtures';
+import { lines } from './fixtures';
 
 /** The fields of a kind of event, as the document has them. */
 function fields(event: string): string[] {
