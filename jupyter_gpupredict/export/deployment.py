@@ -173,6 +173,8 @@ class Figures:
     mig: bool = False
     """The figures are those of a MIG instance."""
     predicted_runtime_s: float | None = None
+    answer: tuple[str, ...] = ()
+    """What the run's views say first, a line each."""
     sm_from: Origin = "estimate"
     time_from: Origin = "estimate"
     warnings: tuple[str, ...] = ()

@@ -1217,6 +1217,9 @@ export interface components {
                 works: boolean;
                 found: string;
                 fix: string;
+                detail: string;
+                /** @enum {string} */
+                level: "ok" | "off" | "fails";
             }[];
         };
     };

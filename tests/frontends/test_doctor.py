@@ -18,7 +18,9 @@ def test_every_line_that_fails_tells_a_way_out(monkeypatch):
     assert lines["source nvml"].found
     assert lines["CUDA_VISIBLE_DEVICES"].found == "''"
     assert all(line.found for line in lines.values())
-    assert "NO  source nvml" in doctor.report()
+    assert lines["source nvml"].level == "off"  # nothing that was asked for needs it
+    assert "-   source nvml            No NVIDIA driver on this server" in doctor.report()
+    assert all(line.fix for line in lines.values() if line.level == "fails")
     assert {row["name"] for row in json.loads(doctor.report_json())} == set(lines)
 
 
