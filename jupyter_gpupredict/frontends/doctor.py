@@ -47,7 +47,7 @@ SAYS = {
     "timed_out": "The driver did not answer",
     "device_lost": "The GPU is lost",
     "not_supported": "This GPU does not count SM activity",
-    "mig": "MIG instances do not count it",
+    "mig": "The driver gives no utilization of a MIG instance",
 }
 """Reason -> one sentence."""
 ABSENT = ("no_driver", "no_device", "not_supported", "mig")
