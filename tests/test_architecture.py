@@ -102,6 +102,7 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "sources/reading.py",
         "__init__.py",
         "registry.py",
         "frontends/doctor.py",
