@@ -74,6 +74,13 @@ class ExportRequest:
     sm_percent: int | None = option(
         None, "your own share of the SMs", metavar="P", low=1, high=100, unit="percent of the SMs"
     )
+    sm_share: str = option(
+        "high",
+        "which end of a share that follows from the kernels' geometry, or your own percentage",
+        metavar="low|high|P",
+        pattern=r"^(low|high|[1-9]\d?|100)$",
+        longest=4,
+    )
     clients: int | None = option(
         None,
         "your own count of clients that share a GPU, of which each gets an equal part "
@@ -216,6 +223,7 @@ class CodeRequest:
 
 
 Origin = Literal["verified", "estimate", "user"]
+SmMethod = Literal["gpm", "geometry", "verified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +264,8 @@ class Figures:
     """The figures are those of a MIG instance."""
     predicted_runtime_s: float | None = None
     sm_from: Origin = "estimate"
+    sm_method: SmMethod | None = None
+    """How the share of the SMs came about; None: it is not known, or the user's own."""
     time_from: Origin = "estimate"
     warnings: tuple[str, ...] = ()
     """Sentences that head every written file: what is unusual about these figures."""
