@@ -221,8 +221,8 @@ class Runs:
                 begin.append(Place(summary.session_id, -1))
             elif began_s(summary.session_id) >= began_s(runs[0][0].session_id) - LATE_S:
                 begin.append(Place(summary.session_id, followed.tail.last_seq, over=True))
-        told = tuple(RunNews(summary, (), followed.answer()) for summary, followed in runs)
-        return News(told, tuple(begin))
+        begun = tuple(RunNews(summary, (), followed.answer()) for summary, followed in runs)
+        return News(begun, tuple(begin))
 
     def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
         """Return at most `limit` events that are new to someone who knows the cursor."""
@@ -248,9 +248,9 @@ class Runs:
             after[session_id] = Place(session_id, seq, over)
             if lines or over != place.over or session_id not in known:
                 texts = tuple(text for _, text in lines)
-                told = over != place.over or session_id not in known or any(map(advises, texts))
+                answers = over != place.over or session_id not in known or any(map(advises, texts))
                 found.append(
-                    RunNews(followed.summary(), texts, followed.answer() if told else None)
+                    RunNews(followed.summary(), texts, followed.answer() if answers else None)
                 )
         places = [after[one] for one in ids if one in after]
         newest_s = max((began_s(place.run) for place in places), default=0.0)

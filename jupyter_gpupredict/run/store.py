@@ -22,9 +22,9 @@ from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
+from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
 from jupyter_gpupredict.run.labels import Labels, Trash
-from jupyter_gpupredict.run.threads import within
 from jupyter_gpupredict.run.verified import KnownNeed, NeedStore, VerifiedStore
 
 if TYPE_CHECKING:

@@ -312,7 +312,7 @@ class ExportHandler(ApiHandler):
             )
         except OSError as error:
             raise ExportError(f"cannot write: {error.strerror}", "choose another") from error
-        told = {
+        shown = {
             "preview": preview,
             "output": output,
             "paths": [f"{output.rstrip('/')}/{path}" for path in made.texts]
@@ -321,7 +321,7 @@ class ExportHandler(ApiHandler):
             "texts": made.texts,
             "warnings": [without_places(one, root) for one in made.warnings],
         }
-        return replies.dumps(told), not preview
+        return replies.dumps(shown), not preview
 
 
 PREFIX = "gpupredict/v1"

@@ -37,7 +37,7 @@ CHART_S = 5.0
 
 
 class _FileHandler(ApiHandler):
-    """Writes files of the store; a disk that refuses is told of in one line."""
+    """Writes files of the store; a disk that refuses makes one clear line."""
 
     async def change(self, work: Any, *arguments: Any) -> Any:
         """Return what the work returns, done on the store's thread.

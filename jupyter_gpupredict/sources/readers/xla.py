@@ -40,10 +40,10 @@ class XlaReader:
                 named = _DEVICE.search(str(details.get("name", "")))
                 if named and len(devices) < 1024:
                     devices[str(event.get("pid"))] = int(named[1][:6])
-            told = details.get("kernel_details")
-            if not isinstance(told, str):
+            text = details.get("kernel_details")
+            if not isinstance(text, str):
                 continue
-            fact = dict(_DETAIL.findall(told))
+            fact = dict(_DETAIL.findall(text))
             launch = (
                 number(event.get("ts")),
                 number(event.get("dur")),
