@@ -282,9 +282,7 @@ _RULES: dict[type, Callable[[Any], bool]] = {
         one <= 100 and seconds >= 0.0 for one, seconds in made.bins
     ),
     recommendation.SmNeed: lambda made: (
-        0 < made.low_sms <= made.high_sms <= made.sms
-        and 0 <= made.collective_sms <= made.sms
-        and all(len(point) == 3 and not any(map(math.isnan, point)) for point in made.curve)
+        0 < made.low_sms <= made.high_sms <= made.sms and 0 <= made.collective_sms <= made.sms
     ),
     recommendation.Profile: lambda made: made.block_s > 0.0,
 }

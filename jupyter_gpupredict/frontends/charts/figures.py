@@ -207,7 +207,8 @@ def curve_svg(run: Run) -> str:
     if advice is None or need is None or not need.curve:
         return ""
     frame = svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)
-    rows = [(percent, 1.0 / high, 1.0 / low) for percent, low, high in need.curve]
+    known = (point for point in need.curve if 1.0 <= point[1] <= point[2] and point[0] > 0.0)
+    rows = [(percent, 1.0 / high, 1.0 / low) for percent, low, high in known]
     ends = f"{100 * need.low_ratio:.0f} to {100 * need.high_ratio:.0f} %"
     kept = f"{100 * need.speed_ratio:.0f} %"
     marks = []
