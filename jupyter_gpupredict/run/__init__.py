@@ -18,6 +18,7 @@ from jupyter_gpupredict.run.recordings import (
     fetch_recording,
     need_of_profile,
     predict_recording,
+    predict_recordings,
 )
 from jupyter_gpupredict.run.store import (
     build_store,
@@ -59,6 +60,7 @@ __all__ = [
     "list_runs",
     "need_of_profile",
     "predict_recording",
+    "predict_recordings",
     "probe_sources",
     "progress_hooks",
     "progress_hub",

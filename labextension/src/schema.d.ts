@@ -310,7 +310,9 @@ export interface components {
         };
         Fix: {
             label: string;
-            options: Record<string, never>;
+            options: {
+                [key: string]: unknown;
+            };
             asks: boolean;
         };
         /** @description One event as it lies in the trace; docs/events.md lists the fields. */
