@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
-from jupyter_gpupredict.predict.geometry import need_of
+from jupyter_gpupredict.predict.geometry import SPEED_GOAL, need_of
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
 
@@ -293,14 +293,13 @@ def _geometry(trace: Trace, speed: float) -> dict[str, Any]:
     }
 
 
-def need_of_profile(path: str, run: Run, read: ReadOptions, device: str | None = None) -> SmNeed:
+def need_of_profile(path: str, run: Run, read: ReadOptions) -> SmNeed:
     """Return what a profile of a run's kernels says of the SMs.
 
     Args:
         path: A profile of any format that can be read.
         run: The run whose code was profiled, on the same kind of GPU.
-        read: What the profile does not say of the GPU.
-        device: Which of the profile's, where it holds several.
+        read: What the profile does not say of the GPU, and which of its GPUs is meant.
 
     Raises:
         TraceError: It cannot be read, holds no kernels, or is of another GPU.
@@ -311,12 +310,7 @@ def need_of_profile(path: str, run: Run, read: ReadOptions, device: str | None =
     if read.sms is None and here is not None:
         read = replace(read, sms=here.sm_count)
     trace = open_trace(path, read)
-    if device is not None:
-        trace = trace.of(device)
     of = trace.devices[0]
-    if len(trace.devices) > 1:
-        held = ", ".join(str(one.index) for one in trace.devices)
-        raise Malformed(f"{trace.name} is of several devices", f"--device, one of {held}")
     if here is not None and of.name not in ("GPU", here.name):
         raise Malformed(f"{trace.name} is of a {of.name}, and the run of a {here.name}", "")
     found = trace.geometry.get(of.uuid)
