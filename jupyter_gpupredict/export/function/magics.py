@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Literal
 
 from jupyter_gpupredict.export.function.environment import kept_of_magic
 
-if TYPE_CHECKING:
-    from jupyter_gpupredict.export.function.statements import CellCode
-
+Mark = Literal["setup", "ignore"]
 _DROPPED = frozenset({"load_ext", "reload_ext", "matplotlib", "autoreload", "config", "precision"})
 """Magics that set the kernel up for looking and reloading, and leave the code's meaning alone."""
 _INSPECTING = frozenset({"pinfo", "pinfo2", "psearch"})
@@ -32,6 +31,44 @@ _FETCHED = re.compile(
 _INSTALLED = re.compile(r"(sudo |yes \| )*(apt|apt-get|conda|mamba|pip3?|uv|npm|brew)\b")
 OURS = frozenset({"gpupredict", "gpupredict_begin"})
 _PIP = re.compile(r"^\s*(?:uv\s+)?(?:\S*python[\d.]*\s+-m\s+|\{sys\.executable\}\s+-m\s+)?pip3?\s")
+
+
+@dataclass(slots=True)
+class CellCode:
+    """A cell that parses as Python."""
+
+    label: str
+    source: str
+    """Python; translated and dropped magics are blank, or `pass` inside a block."""
+    tree: ast.Module
+    first_line: int = 1
+    """The cell's line that the source's first line is."""
+    mark: Mark | None = None
+    """The whole cell's mark."""
+    marks: dict[int, Mark] = field(default_factory=dict)
+    """Line of the source -> its own mark."""
+    failed: bool = False
+    expanded: set[int] = field(default_factory=set)
+    """Lines of star imports that were made imports by name."""
+    measured: bool = False
+    """`%%gpupredict` stands above it."""
+    isolated: bool = False
+    """It ran in a process of its own, and left nothing behind."""
+    replay: bool = False
+    """What cannot run in a function is left out, and told."""
+    own: bool = False
+    """It is the cell that the function is made of."""
+    silenced: bool = False
+    """The last expression ends with a semicolon, so that its value is not the cell's."""
+    pip: list[str] = field(default_factory=list)
+    """Words that were given to `pip install`."""
+    environment: list[str] = field(default_factory=list)
+    """Names that `%env` sets or reads."""
+    notes: list[str] = field(default_factory=list)
+
+    def place(self, line: int) -> str:
+        """Return how a message names a line of the source."""
+        return f"{self.label} line {line + self.first_line - 1}"
 
 
 def magic(node: ast.AST) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jupyter_gpupredict.export.function.entry import Entry
-    from jupyter_gpupredict.export.function.slicing import Slicer
+    from jupyter_gpupredict.export.function.resolving import Slicer
 
 _SETTING = re.compile(
     r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jupyter_gpupredict.export.function.effects import Effects
-    from jupyter_gpupredict.export.function.slicing import Slicer
+    from jupyter_gpupredict.export.function.resolving import Slicer
 
 
 def replay(slicer: Slicer, effects: Effects) -> None:

@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.files import read_given_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jupyter_gpupredict.export.function.statements import CellCode
+    from jupyter_gpupredict.export.function.magics import CellCode
 
 _DEEPEST = 12
 """Modules that hand on each other's names by star imports."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -21,6 +21,8 @@ from jupyter_gpupredict.export.function.magics import (
     MEASURED,
     OURS,
     UNWRAPPED,
+    CellCode,
+    Mark,
     instead_of,
     magic,
     shown,
@@ -33,47 +35,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.deployment import Cell
     from jupyter_gpupredict.export.function.names import Names
 
-Mark = Literal["setup", "ignore"]
 _MARK = re.compile(r"#\s*(?:gpupredict:\s*(setup|ignore)|(?:nuclio|mlrun):\s*(ignore))\s*$")
 _IGNORING = frozenset({"nuclio-ignore", "mlrun-ignore", "gpupredict-ignore"})
-
-
-@dataclass(slots=True)
-class CellCode:
-    """A cell that parses as Python."""
-
-    label: str
-    source: str
-    """Python; translated and dropped magics are blank, or `pass` inside a block."""
-    tree: ast.Module
-    first_line: int = 1
-    """The cell's line that the source's first line is."""
-    mark: Mark | None = None
-    """The whole cell's mark."""
-    marks: dict[int, Mark] = field(default_factory=dict)
-    """Line of the source -> its own mark."""
-    failed: bool = False
-    expanded: set[int] = field(default_factory=set)
-    """Lines of star imports that were made imports by name."""
-    measured: bool = False
-    """`%%gpupredict` stands above it."""
-    isolated: bool = False
-    """It ran in a process of its own, and left nothing behind."""
-    replay: bool = False
-    """What cannot run in a function is left out, and told."""
-    own: bool = False
-    """It is the cell that the function is made of."""
-    silenced: bool = False
-    """The last expression ends with a semicolon, so that its value is not the cell's."""
-    pip: list[str] = field(default_factory=list)
-    """Words that were given to `pip install`."""
-    environment: list[str] = field(default_factory=list)
-    """Names that `%env` sets or reads."""
-    notes: list[str] = field(default_factory=list)
-
-    def place(self, line: int) -> str:
-        """Return how a message names a line of the source."""
-        return f"{self.label} line {line + self.first_line - 1}"
 
 
 def read_cell(
