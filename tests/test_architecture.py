@@ -99,6 +99,7 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
+        "export/function/stars.py",
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [
