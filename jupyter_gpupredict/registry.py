@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.metadata import EntryPoint
 
 SOURCES = {
@@ -39,6 +39,18 @@ PREDICTORS = {
     "histogram": "predict.rules.histogram:HistogramRule",
     "epoch_mix": "predict.rules.epoch_mix:EpochMix",
 }
+READERS = {
+    "events": "sources.readers.events:EventsReader",
+    "columns": "sources.readers.columns:ColumnsReader",
+    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
+    "kernels": "sources.readers.kernels:KernelsReader",
+    "nsys-csv": "sources.readers.nsys_csv:NsysCsvReader",
+    "nsys-sqlite": "sources.readers.nsys_sqlite:NsysSqliteReader",
+    "xla": "sources.readers.xla:XlaReader",
+    "kineto": "sources.readers.kineto:KinetoReader",
+    "foreign": "sources.readers.foreign:ForeignReader",
+}
+"""Formats of recordings; the first that detects its own reads."""
 WORKLOADS = {
     "job": "export.platforms.job:Job",
     "knative": "export.platforms.knative:Knative",
@@ -51,6 +63,8 @@ WORKLOADS = {
     "fastpod": "export.platforms.fastpod:FastPod",
     "local": "export.platforms.local:Local",
     "cloudrun": "export.platforms.cloudrun:CloudRun",
+    "slurm": "export.platforms.slurm:Slurm",
+    "compose": "export.platforms.compose:Compose",
 }
 SHARING = {
     "device-plugin": "export.sharing.device_plugin:DevicePlugin",
@@ -64,6 +78,8 @@ SHARING = {
     "fast-gshare": "export.platforms.fastpod:FastGshare",
     "mps-v3": "export.platforms.local:MpsV3",
     "none": "export.platforms.cloudrun:NoSharing",
+    "slurm-mps": "export.platforms.slurm:SlurmMps",
+    "slurm-shard": "export.platforms.slurm:SlurmShard",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
     "default": ("windows", {"window_s": 300.0, "agree": 2, "tolerance_points": 2.0}),
@@ -83,7 +99,7 @@ def load(kind: str, name: str) -> type[Any]:
     """Return the class registered under a name.
 
     Args:
-        kind: `sources`, `watches`, `hints`, `predictors`, `workloads` or `sharing`.
+        kind: `sources`, `watches`, `hints`, `predictors`, `readers`, `workloads` or `sharing`.
         name: A registered name.
 
     Raises:
@@ -107,12 +123,20 @@ def load(kind: str, name: str) -> type[Any]:
 
 
 def public(package: str, modules: Sequence[str], name: str) -> Any:
-    """Return a public name of a package from the first of its modules that has it.
-
-    For a package's `__getattr__`: what a process never uses is never loaded.
-    """
+    """Return a public name of a package from the first of its modules that has it."""
     loaded = (importlib.import_module(f"{package}.{module}") for module in modules)
     return next(getattr(module, name) for module in loaded if hasattr(module, name))
+
+
+def lazy(package: str, modules: Sequence[str], names: Sequence[str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__`, which loads its public names when they are used."""
+
+    def load(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return public(package, modules, name)
+
+    return load
 
 
 def _table(kind: str) -> dict[str, str]:
@@ -121,6 +145,7 @@ def _table(kind: str) -> dict[str, str]:
         "watches": WATCHES,
         "hints": HINTS,
         "predictors": PREDICTORS,
+        "readers": READERS,
         "workloads": WORKLOADS,
         "sharing": SHARING,
     }[kind]

@@ -20,7 +20,12 @@ TOP_LEVEL = {
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
     "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
-    "psutil": ["run/tail.py", "sources/driver/processes.py", "sources/telemetry/cpu.py"],
+    "psutil": [
+        "mps/directory.py",
+        "run/tail.py",
+        "sources/driver/processes.py",
+        "sources/telemetry/cpu.py",
+    ],
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
@@ -28,6 +33,8 @@ DOORS = {
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
+    "PIL": ["frontends/charts/png.py"],
+    "xml": ["frontends/charts/png.py"],
     "IPython": [
         "__init__.py",
         "frontends/magic.py",
@@ -47,14 +54,13 @@ DOORS = {
     "tornado": ["frontends/server/"],
     "threading": [
         "core/files.py",
+        "core/threads.py",
         "run/threads.py",
         "run/session.py",
         "sources/driver/nvml.py",
         "run/progress.py",
         "frontends/running.py",
         "frontends/stopping.py",
-        "frontends/waiting.py",
-        "frontends/server/worker.py",
         "mps/child.py",
         "mps/inside.py",
         "sources/cluster.py",
@@ -62,12 +68,16 @@ DOORS = {
         "sources/ipp.py",
         "mps/reading.py",
     ],
+    "gzip": ["sources/reading.py", "testing/"],
+    "lzma": ["sources/reading.py"],
+    "zlib": ["sources/reading.py"],
     "mmap": ["sources/recording.py"],
     "_thread": ["mps/inside.py"],
-    "queue": ["frontends/server/worker.py", "mps/child.py", "mps/reading.py"],
+    "queue": ["core/threads.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
-    "codecs": ["mps/reading.py"],
+    "codecs": ["mps/reading.py", "sources/chrome.py"],
+    "sqlite3": ["sources/readers/nsys_sqlite.py"],
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],
     "signal": [
@@ -79,7 +89,7 @@ DOORS = {
         "mps/reading.py",
     ],
     "atexit": ["mps/process.py"],
-    "concurrent": ["backtest/spread.py"],
+    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/waiting.py"],
     "multiprocessing": ["backtest/spread.py"],
     "distributed": ["backtest/spread.py", "sources/dask.py"],
     "ipyparallel": ["sources/ipp.py"],
@@ -124,10 +134,12 @@ for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
-    "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
+    "__future__", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins", "codecs",
+    "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
@@ -160,7 +172,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/store.py", "testing.py",
+        "run/labels.py", "run/store.py", "run/verified.py", "testing/",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")
@@ -201,6 +213,7 @@ def test_every_adapter_file_is_registered_and_made_without_effect(clock):
         "sources/telemetry": registry.SOURCES,
         "run/hints": registry.HINTS,
         "predict/rules": registry.PREDICTORS,
+        "sources/readers": registry.READERS,
         "export/platforms": registry.WORKLOADS | registry.SHARING,
         "export/sharing": registry.SHARING,
     }

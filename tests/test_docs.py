@@ -38,6 +38,6 @@ def test_every_link_and_picture_is_there():
 def test_the_examples_are_the_plug_ins_that_are_tested():
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     shown = re.findall(r"<!-- (\S+) -->\n\n```python\n(.*?)```", text, re.DOTALL)
-    assert len(shown) == 5
+    assert len(shown) == 6
     for path, code in shown:
         assert code == (ROOT / path).read_text(encoding="utf-8"), path

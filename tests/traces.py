@@ -1,5 +1,18 @@
 """Recorded traces, made by hand."""
 
+import tempfile
+
+from jupyter_gpupredict.sources import reading
+
+
+def read_trace(lines, name):
+    """Read lines as a file of this name; a long one lies on the disk."""
+    with tempfile.TemporaryFile() as file:
+        for line in lines:
+            file.write(line.encode("utf-8", "surrogatepass"))
+        file.seek(0)
+        return reading.read_trace(file, name)
+
 
 def write_csv(path, values, memory_mib=None):
     """Write one reading a second, in percent, from 0 s on."""

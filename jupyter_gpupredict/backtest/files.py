@@ -28,7 +28,7 @@ from jupyter_gpupredict.core.errors import (
     Truncated,
 )
 from jupyter_gpupredict.core.files import STDIN, open_given, require_expandable
-from jupyter_gpupredict.sources.traces import read_cells
+from jupyter_gpupredict.sources.tables import read_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -70,8 +70,13 @@ PREDICTION_KINDS = {
     "guard_alarms": "[number]",
     "guard_relearned": "[[number]]",
     "guard_uncapped_fraction": "number",
+    "geometry_sms": "whole",
+    "geometry_need_low_pct": "number",
+    "geometry_need_high_pct": "number",
+    "recommended_pct": "number",
     "reason": "text",
     "source": "text",
+    "device": "text",
     "notes": "[text]",
 }
 """Column of a prediction's row -> what is in it. `problem`: why there is nothing else; the rest is
@@ -328,7 +333,7 @@ def predict(rule: str, trace: Trace, marks: Sequence[Mark], run: Truth) -> Answe
     if rule in BASELINES:
         baseline = BASELINES[rule]
         found = predict_recording(
-            trace, rule=lambda period_s: baseline.make(run, period_s), guard=False
+            trace, rule=lambda period_s: baseline.make(run, period_s), guard=False, floors=False
         )
     else:
         found = predict_with_ours(rule, trace, marks)
@@ -342,8 +347,8 @@ def predict_with_ours(
     watch: Callable[[float, Recommendation], None] | None = None,
 ) -> dict[str, Any]:
     """Return what `predict_recording` does for one of our rules, whose name may end in `+hints`."""
-    heard = marks if rule.endswith(HINTED) else ()
-    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=heard, watch=watch)
+    given = marks if rule.endswith(HINTED) else ()
+    return predict_recording(trace, rule=rule.removesuffix(HINTED), marks=given, watch=watch)
 
 
 def _score_cases(cases: Sequence[Case], rules: Sequence[str]) -> list[CaseResult]:
@@ -385,27 +390,33 @@ def predictions(
 
     `options` are further arguments of `predict_recording`; errors as `spread`.
     """
-    work = functools.partial(_prediction_rows, options=options)
-    waiting: dict[int, list[Row]] = {}
+    work = functools.partial(_predict_cases, options=options)
+    waiting: dict[int, list[list[Row]]] = {}
     done = 0
     for place, some in spread(work, cases, where, _unpredicted, at_once=AT_ONCE):
         waiting[place] = some
         while done in waiting:
             ready = waiting.pop(done)
             done += len(ready)
-            yield done, ready
+            yield done, [row for rows in ready for row in rows]
 
 
-def _prediction_rows(cases: Sequence[Recorded], options: dict[str, Any]) -> list[Row]:
-    return [_prediction_row(case, options) for case in cases]
+def _predict_cases(cases: Sequence[Recorded], options: dict[str, Any]) -> list[list[Row]]:
+    return [_prediction_rows(case, options) for case in cases]
 
 
-def _prediction_row(case: Recorded, options: dict[str, Any]) -> Row:
+def _prediction_rows(case: Recorded, options: dict[str, Any]) -> list[Row]:
+    """Return a row for each device that is asked for."""
     try:
-        trace, marks = case.load()
-        found = predict_recording(trace, marks=marks, **options)
+        return [
+            _prediction_row(case, predict_recording(trace, marks=trace.marks, **options))
+            for trace in case.load_each()
+        ]
     except GpuPredictError as error:
         return _unpredicted(case, str(error))
+
+
+def _prediction_row(case: Recorded, found: dict[str, Any]) -> Row:
     flat: Row = {"trace": case.id, "file": case.path, "problem": ""}
     for name, value in found.items():
         if name in ("confidence", "guard"):
@@ -415,5 +426,6 @@ def _prediction_row(case: Recorded, options: dict[str, Any]) -> Row:
     return {name: flat.get(name) for name in PREDICTION_KINDS}
 
 
-def _unpredicted(case: Recorded, why: str) -> Row:
-    return {**dict.fromkeys(PREDICTION_KINDS), "trace": case.id, "file": case.path, "problem": why}
+def _unpredicted(case: Recorded, why: str) -> list[Row]:
+    empty = dict.fromkeys(PREDICTION_KINDS)
+    return [{**empty, "trace": case.id, "file": case.path, "problem": why}]

@@ -143,7 +143,7 @@ def _interrupts_held() -> Iterator[None]:
     """Put off Ctrl-C, also in processes that are started meanwhile.
 
     In the middle of its imports each would show a traceback. What is blocked in this thread, and so
-    in them, may still reach another thread, such as one of NumPy's: then Python tells this one.
+    in them, may still reach another thread, such as one of NumPy's: then Python notifies this one.
     """
     came: list[tuple[int, FrameType | None]] = []
     handler: Any = None

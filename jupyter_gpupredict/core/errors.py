@@ -7,19 +7,35 @@ points render: the magic one line, the command line an exit status, the server a
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Options with which what was refused passes, as a dialog offers them."""
+
+    label: str
+    """What a control says; never a flag's name."""
+    options: Mapping[str, Any]
+    """Option -> value, in its JSON form; a list is added to what is given already."""
+    asks: bool = False
+    """The user gives the value of the one option: that in `options` is a suggestion, or None."""
+    assumed: Any = None
+    """The value with which to look for what else is in the way, where `asks` has no suggestion."""
 
 
 class GpuPredictError(Exception):
     """An error with one clear line and a hint."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", fixes: Sequence[Fix] = ()) -> None:
         self.message, self.hint = plain.one_line(message), plain.one_line(hint)
+        self.fixes = tuple(fixes)
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -61,6 +61,12 @@ class SessionStarted(Timed):
     """What an earlier run of the same code on the same device said, in words."""
     environment: str = ""
     """Digest of the installation whose packages the run saw; empty: not recorded."""
+    notebook: str = ""
+    """Path of the notebook, below the server's root where that is known; empty: not known."""
+    cell_id: str = ""
+    """The notebook's id of the cell."""
+    first_line: str = ""
+    """The cell's first line of code, its texts left out, as they may hold a credential."""
     schema: int = SCHEMA
 
 
@@ -145,12 +151,31 @@ class PhaseEntered(Timed):
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What was around the run until now; for who has not read all of its readings."""
+
+    other_processes: int = 0
+    """Most compute processes of others on one of the run's GPUs at one time."""
+    throttled: dict[str, float] = field(default_factory=dict)
+    """Why the clocks were held down -> share of the time, the most frequent first."""
+    missing_s: float = 0.0
+    """Seconds that certainly have no readings."""
+    refresh_s: float | None = None
+    """Seconds from one reading of the share to the next, as they came; None: not known."""
+    lost_reason: str = ""
+    """Why the source does not answer now; empty: it does."""
+    used: tuple[str, ...] = ()
+    """UUIDs of the devices that the run's own processes were on."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecommendationUpdated(Timed):
     """The recommendation changed visibly."""
 
     recommendation: Recommendation
     others: tuple[Recommendation, ...] = ()
     """What is recommended of further shares, such as a time share beside an SM share."""
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +223,9 @@ class SessionFinished(Timed):
     """Devices that came while the run went on."""
     hosts: int = 1
     """Hosts that all the devices were on."""
+    surroundings: Surroundings | None = None
+    error: str = ""
+    """Name of the exception that ended the code; empty: none did."""
 
 
 Event = (

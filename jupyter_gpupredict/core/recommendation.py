@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.metrics import Basis
 
+LEAST_ACTIVE_S, LEAST_N_EFF = 30.0, 5.0
+"""A figure is settled after so much activity, and so many independent seconds; not before."""
 State = Literal["warming", "watching", "converged", "stale", "abstained"]
 
 
@@ -31,7 +33,7 @@ class Estimate:
     """What a stop rule concluded at the moment it fired (or at the end, when it never did)."""
 
     converged_at_s: float
-    """Time of the last reading used."""
+    """Time of the last reading used; of a recommendation, of the reading that proved it."""
     target_ratio: float
     """Covering usage of the pooled windows, a whole percent, at least 0.01."""
     mean_ratio: float
@@ -41,6 +43,8 @@ class Estimate:
     """The pooled readings, shape (n,), ratio."""
     allowed_exceedance: Mapping[str, float] = field(default_factory=dict)
     """Phase -> share of its time that may lie above the target before the guard objects."""
+    earlier_s: float = 0.0
+    """Seconds of earlier epochs or runs that bear it out beside the pooled readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,14 @@ class Recommendation:
     """The rank of that device's process, where it is known."""
     lost: bool = False
     """The device was lost: these figures end there."""
+    active_s: float | None = None
+    """Seconds of the span in which the device was used; None: not recorded."""
+    observed_ratio: float | None = None
+    """Covering usage of all that was watched: an observation and no prediction."""
+    withdrawn: tuple[float, float] | None = None
+    """(ratio, time_s) of the last prediction that was withdrawn, and when; None: none was."""
+    sure_in_s: float | None = None
+    """About so many more seconds of this usage would settle the figure; None: not known."""
 
 
 Bins = tuple[tuple[int, float], ...]

@@ -67,20 +67,18 @@ def timeout_s(runtime_s: float, high_s: float | None = None) -> int:
     return limit if high_s is None else max(limit, 60 * math.ceil(high_s / 60.0 - _SLACK))
 
 
-def replicas(sm_percent: int | None, memory_mib: int | None, total_mib: int | None) -> int | None:
-    """Return how many clients of this size share one GPU; None where nothing says.
+def replicas(sm_percent: int, memory_mib: int | None, total_mib: int | None) -> int:
+    """Return how many clients of this size share one GPU; 0 where it does not hold one.
 
     At most 48, which is as many clients as MPS takes on one device (MPS documentation, Volta+).
 
-    >>> replicas(37, 5874, 143771), replicas(60, 5874, 143771), replicas(None, 5874, 143771)
+    >>> replicas(37, 5874, 143771), replicas(60, 5874, 143771), replicas(1, 5874, 143771)
     (2, 1, 24)
     """
-    found = [MAX_MPS_CLIENTS]
-    if sm_percent is not None:
-        found.append(100 // sm_percent)
+    found = min(MAX_MPS_CLIENTS, 100 // sm_percent)
     if memory_mib is not None and total_mib is not None:
-        found.append(total_mib // memory_mib)
-    return min(found) if len(found) > 1 else None
+        found = min(found, total_mib // memory_mib)
+    return found
 
 
 def ray_gpus(sm_percent: int | None, memory_mib: int | None, total_mib: int | None) -> float:

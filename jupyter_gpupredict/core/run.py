@@ -77,6 +77,12 @@ class Run:
 
     partial: tuple[str, ...] = ()
     """What of several devices was lost and not found again, with its reason."""
+    missing_s: float = 0.0
+    """Seconds that certainly have no readings."""
+    lost_reason: str = ""
+    """Why the source does not answer now, or did not at the end; empty: it does."""
+    error: str = ""
+    """Name of the exception that ended the code; empty: none did."""
 
     @property
     def ranks(self) -> tuple[Recommendation, ...]:
@@ -281,6 +287,9 @@ class RunFold:
     """The first stamps of the share, which show its refresh period."""
     lost: dict[str, str] = field(default_factory=dict)
     """Device -> why it is lost, of several."""
+    missing_s: float = 0.0
+    reported: ev.Surroundings | None = None
+    """As the newest event says."""
 
     def add(self, event: ev.Event) -> None:
         """Take the next event."""
@@ -296,12 +305,14 @@ class RunFold:
                 self.windows.append(event)
             case ev.RecommendationUpdated():
                 self.recommendation, self.others = event.recommendation, event.others
+                self.reported = event.surroundings
             case ev.StateChanged():
                 self.states.append(event)
             case ev.MetricUnavailable():
                 self.unavailable[event.series] = event
             case ev.GapObserved():
                 self.gaps.append(event)
+                self.missing_s += max(0.0, event.to_s - event.from_s)
             case ev.SourceLost():
                 self.losses.append(event)
                 if self.started is not None and event.source != self.started.source:
@@ -315,6 +326,7 @@ class RunFold:
                 self.detached.append(f"{event.name}: {event.error}")
             case ev.SessionFinished():
                 self.finished = event
+                self.reported = event.surroundings
                 self._add_devices(event)
                 self.recommendation = event.recommendation or self.recommendation
                 self.others = event.others or self.others
@@ -331,8 +343,9 @@ class RunFold:
         if self.started is None:
             raise Truncated("the trace has no beginning", "it was cut before its first line")
         finished = self.finished
-        # a reader of the first and the last line alone has no readings to count in
         own = self.neighbors.own or (finished.own_processes if finished else {})
+        # a reader of the first and the last line alone has no readings to count in
+        around = self.surroundings() if self.samples or self.reported is None else self.reported
         return Run(
             started=self.started,
             recommendation=self.recommendation,
@@ -353,17 +366,32 @@ class RunFold:
             allocator=finished.allocator if finished else None,
             others=self.others,
             processes=max(own.values(), default=1),
-            used=tuple(sorted(own)),
-            other_processes=max(self.neighbors.others.values(), default=0),
-            refresh_s=self._refresh_s(),
-            throttled=self.neighbors.throttled(),
+            used=tuple(sorted(own)) or around.used,
+            other_processes=around.other_processes,
+            refresh_s=math.nan if around.refresh_s is None else around.refresh_s,
+            throttled=tuple(around.throttled.items()),
+            missing_s=around.missing_s,
+            lost_reason=around.lost_reason,
+            error=finished.error if finished else "",
             applied=self.applied,
             partial=finished.partial if finished else tuple(self.lost.values()),
         )
 
-    def _refresh_s(self) -> float:
+    def surroundings(self) -> ev.Surroundings:
+        """Return what was around the run, from the events until now."""
         steps_s = [b - a for a, b in itertools.pairwise(self.share_times_s)]
-        return statistics.median(steps_s) if len(steps_s) > 2 else math.nan
+        last = self.losses[-1] if self.losses else None
+        main = isinstance(last, ev.SourceLost) and last.source not in self.lost
+        return ev.Surroundings(
+            other_processes=max(self.neighbors.others.values(), default=0),
+            throttled=dict(self.neighbors.throttled()),
+            missing_s=self.missing_s,
+            refresh_s=statistics.median(steps_s) if len(steps_s) > 2 else None,
+            lost_reason=(last.detail or last.reason)
+            if isinstance(last, ev.SourceLost) and main
+            else "",
+            used=tuple(sorted(self.neighbors.own)),
+        )
 
     def _add_devices(self, event: ev.SessionFinished) -> None:
         """Put the devices that came late beside those of the beginning."""

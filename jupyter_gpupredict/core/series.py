@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.options import option
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -62,6 +64,10 @@ def in_pieces(readings: Sequence[Readings], most: int) -> Iterator[tuple[Reading
         yield tuple(piece)
 
 
+UNNAMED = "recorded device"
+"""Name of a device that a recording does not name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device as a source found it."""
@@ -76,6 +82,12 @@ class Device:
     """CPUs that the run may use, where the device is the CPU."""
     assumed: bool = False
     """True where the visible-device order could not be known for certain."""
+
+    @property
+    def label(self) -> str:
+        """It as people and `--device` name it, such as `GPU 1 (NVIDIA A100)`."""
+        named = self.uuid if self.index is None else f"GPU {self.index}"
+        return f"{named} ({self.name})" if self.name and self.name != UNNAMED else named
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +198,7 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What a source may be told; each takes what concerns it."""
+    """Options of a source; each takes those that concern it."""
 
     device: str | None = None
     """UUID, unique prefix of one or index, several with commas, or `all`; None: the first visible
@@ -213,3 +225,52 @@ class SourceOptions:
     hand_over: Callable[[Batch], None] | None = None
     """Takes what a read has found where the rest of it may take long; None: `read` returns all."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Options of a reader: what the recording itself does not say."""
+
+    sms: int | None = option(
+        None,
+        "SMs of the whole GPU, where a profile does not say",
+        metavar="N",
+        low=1,
+        high=1024,
+        unit="SMs",
+    )
+    compute_capability: str | None = option(
+        None,
+        "of its GPU, where a profile does not say: 8.0",
+        metavar="X.Y",
+        longest=8,
+        pattern=r"\d+\.\d+",
+    )
+    speed: float = option(
+        0.9,
+        "share of its full speed that a profiled run is to keep",
+        metavar="SHARE",
+        low=0.1,
+        high=1.0,
+        unit="of the full speed",
+    )
+    device: str | None = option(
+        None,
+        "which device of a recording: index, UUID or a prefix of one; several with commas, or all; "
+        "default: the first",
+        metavar="DEVICE",
+    )
+    columns: str | None = option(
+        None,
+        "titles of a log without any, such as timestamp,utilization.gpu,memory.used",
+        metavar="NAME,...",
+    )
+    interval_s: float | None = option(
+        None,
+        "seconds between the rows of a log without times",
+        metavar="S",
+        short=("--interval",),
+        low=1e-3,
+        high=86400.0,
+        unit="s",
+    )

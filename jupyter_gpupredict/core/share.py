@@ -128,7 +128,7 @@ class Verified:
 def withheld(recommendation: Recommendation, cap: str) -> Recommendation:
     """Return what a capped run shows: what was measured, and no recommendation.
 
-    Under a cap SM activity saturates and the busy time grows, so neither tells what is needed.
+    Under a cap SM activity saturates and the busy time grows, so neither shows what is needed.
     """
     memory = recommendation.memory
     return replace(

@@ -9,19 +9,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.answer import brief
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.run import RunFold
 
 if TYPE_CHECKING:
+    from jupyter_gpupredict.core.answer import Answer, Tone, Word
     from jupyter_gpupredict.core.metrics import Basis
-    from jupyter_gpupredict.core.run import Advising, Ends
+    from jupyter_gpupredict.core.run import Advising, Ends, Run
 
 NOTHING = "-"
 """The cursor of someone who knows of no run."""
 _AS_STARTED = (
     "session_id", "started_at", "kernel_id", "host", "pid", "source", "origin", "simulated",
-    "scope", "code_hash", "last_time",
+    "scope", "code_hash", "last_time", "notebook", "cell_id", "first_line",
 )  # fmt: skip
 """Fields of a summary that are those of `SessionStarted`."""
 _PLACE = re.compile(r"([0-9A-Za-z.-]{1,128}):(-1|[0-9]{1,12})(!?)")
@@ -61,6 +64,20 @@ class Summary:
     size_bytes: int = 0
     problem: str = ""
     """What of its trace is damaged, as far as it was looked at; empty: nothing."""
+    notebook: str = ""
+    cell_id: str = ""
+    first_line: str = ""
+    """Notebook and cell, as in `SessionStarted`."""
+    headline: str = ""
+    word: Word = "too short"
+    sign: str = ""
+    tone: Tone = "plain"
+    device: str = ""
+    """The answer in one line, as in `core.answer.Brief`."""
+    name: str = ""
+    note: str = ""
+    """What the user calls the run, and says of it."""
+    pinned: bool = False
 
     @property
     def label(self) -> str:
@@ -82,7 +99,9 @@ class Summary:
         devices = " ".join(part for device in self.devices for part in device)
         return (
             f"{self.session_id} {self.kernel_id} {self.host} {self.source} {self.origin} "
-            f"{self.metric} {devices} {self.state} {self.outcome} {self.code_hash} {self.problem}"
+            f"{self.metric} {devices} {self.state} {self.outcome} {self.code_hash} {self.problem} "
+            f"{self.notebook} {self.first_line} {self.headline} {self.word} "
+            f"{self.name} {self.note} {'pinned' if self.pinned else ''}"
         ).lower()
 
 
@@ -120,6 +139,8 @@ class RunNews:
     summary: Summary
     lines: tuple[str, ...]
     """Events as they lie in the trace, one JSON object each."""
+    answer: Answer | None = None
+    """None: nothing of it is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +166,32 @@ def summarise(ends: Ends, size_bytes: int = 0) -> Summary:
         outcome="lost" if ends.ended else "",
         problem=ends.problem,
     )
-    return summary if ends.newest is None else updated(summary, ends.newest)
+    if ends.newest is not None:
+        summary = updated(summary, ends.newest)
+    return answered(summary, ends)
+
+
+def run_of(ends: Ends, outcome: str) -> Run:
+    """Return a run with its figures and without its readings.
+
+    Args:
+        ends: Its beginning and its newest figures.
+        outcome: As its summary says; empty counts as running.
+    """
+    folded = RunFold()
+    for event in (ends.started, ends.newest):
+        if event is not None:
+            folded.add(event)
+    return folded.record(live=outcome in ("", "running"))
+
+
+def answered(summary: Summary, ends: Ends) -> Summary:
+    """Return a run's summary with its answer in one line."""
+    return replace(summary, **brief(run_of(ends, summary.outcome))._asdict())
 
 
 def damaged(session_id: str, problem: str, size_bytes: int = 0) -> Summary:
-    """Return the summary of a trace without a beginning that can be read: its id tells when."""
+    """Return the summary of a trace without a beginning that can be read: its id says when."""
     return Summary(
         session_id,
         datetime.fromtimestamp(began_s(session_id), UTC).isoformat(),

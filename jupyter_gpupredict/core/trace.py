@@ -168,7 +168,7 @@ def _object_reader(kind: type[Any]) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         found, name = {}, ""
         try:
-            for name, one in _typed(value, dict).items():  # noqa: B007 - told where one fails
+            for name, one in _typed(value, dict).items():  # noqa: B007 - named where one fails
                 if name in readers:
                     found[name] = readers[name](one)
                     if one is None and type(found[name]) is float and name not in MAY_BE_MISSING:

@@ -43,17 +43,20 @@ class Adapters:
         if not missing:
             return ""
         if missing <= set(runs.switchable):
-            flags = ",".join(sorted(runs.switchable[one] for one in missing))
-            return (
-                f"needs {_words(missing)}, which a stock Knative switches off; where it is on, "
-                f"say so with --knative-features {flags}"
-            )
+            return f"needs {_words(missing)}, which a stock Knative switches off"
         own = dict(runs.refuses)
         reasons = (own.get(sharing), divides.refuses, own.get("*"))
         general = f"{workload} cannot carry {_words(missing)}"
         return next((reason for reason in reasons if reason), general)
 
-    def nearest(self, workload: str, sharing: str) -> str:
+    def flags(self, workload: str, sharing: str) -> list[str]:
+        """Return the feature flags of the platform without which a pair does not go together."""
+        runs, missing = self.workloads[workload], self.sharings[sharing].needs
+        missing -= runs.carries
+        switches = runs.switchable
+        return sorted(switches[one] for one in missing) if missing <= set(switches) else []
+
+    def nearest(self, workload: str, sharing: str) -> tuple[str, str] | None:
         """Return the nearest supported pair: the same workload first, then the same sharing.
 
         Of several, one that applies the same kinds of figures.
@@ -62,10 +65,9 @@ class Adapters:
         others = [name for name in self.sharings if not self.refusal(workload, name)]
         if others:
             best = max(others, key=lambda name: len(wanted & self.sharings[name].expresses))
-            return f"{workload} with {best}"
+            return workload, best
         return next(
-            (f"{one} with {sharing}" for one in self.workloads if not self.refusal(one, sharing)),
-            "none",
+            ((one, sharing) for one in self.workloads if not self.refusal(one, sharing)), None
         )
 
 
@@ -79,14 +81,15 @@ def adapters() -> Adapters:
 
 
 def _made(kind: str, protocol: type) -> dict[str, Any]:
-    """Return one of each; one that does not inherit the protocol gets its defaults, too."""
-    found = {}
-    for name in registry.names(kind):
-        adapter = registry.load(kind, name)
-        if protocol not in adapter.__mro__:
-            adapter = types.new_class(adapter.__name__, (adapter, protocol))
-        found[name] = adapter()
-    return found
+    """Return one of each by name."""
+    return {name: made(registry.load(kind, name), protocol) for name in registry.names(kind)}
+
+
+def made(adapter: type, protocol: type) -> Any:
+    """Return an adapter; one that does not inherit its protocol gets the defaults, too."""
+    if protocol not in adapter.__mro__:
+        adapter = types.new_class(adapter.__name__, (adapter, protocol))
+    return adapter()
 
 
 def carried(workload: Workload, features: Iterable[str]) -> frozenset[Capability]:
@@ -116,6 +119,8 @@ def targets() -> list[dict[str, Any]]:
                     "reason": reason,
                     "expresses": [one for one in EXPRESSES if one in can and not reason],
                     "default": sharing == runs.sharing,
+                    "runs": runs.about,
+                    "divides": divides.about,
                 }
             )
     return pairs

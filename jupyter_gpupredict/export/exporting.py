@@ -11,17 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.errors import ExportError, Incompatible, InvalidOption, Refused
+from jupyter_gpupredict.core.errors import (
+    ExportError,
+    Fix,
+    GpuPredictError,
+    Incompatible,
+    Refused,
+)
 from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.export.compatibility import adapters, carried
-from jupyter_gpupredict.export.deployment import Capability, ExportRequest, Plan, Workload
+from jupyter_gpupredict.export.deployment import Capability, Plan, Workload
+from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.run import with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.export.compatibility import Adapters
     from jupyter_gpupredict.export.deployment import CodeRequest, Document
+
+
+_MOST_OBSTACLES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +70,14 @@ def export_run(
     """
     from jupyter_gpupredict.export.documents import render
     from jupyter_gpupredict.export.function.writing import check, destination, publish
+    from jupyter_gpupredict.export.team import with_profile
 
     if run.capped:
         raise Refused(
             f"{run.session_id} was capped by MPS, which says nothing of what it needs",
             "measure the cell without --mps-percentage",
         )
-    request = ExportRequest.of(**options)
+    request = ExportRequest.of(**with_profile(options))
     runs = registry.load("workloads", request.workload)  # an unknown name is refused first
     usual = str(getattr(runs, "sharing", Workload.sharing))
     request = dataclasses.replace(request, sharing=request.sharing or usual)
@@ -87,6 +99,34 @@ def export_run(
     return ExportOutcome(paths, texts, warnings)
 
 
+def obstacles(
+    first: GpuPredictError, given: Mapping[str, Any], attempt: Callable[[dict[str, Any]], object]
+) -> list[GpuPredictError]:
+    """Return all that is in the way of an export: `first`, and what stands behind it.
+
+    Args:
+        first: What was raised with the options as they are given.
+        given: Those options, in their JSON form.
+        attempt: Renders the export with other options; raises as `export_run` does.
+    """
+    found, options = [first], dict(given)
+    while found[-1].fixes and len(found) < _MOST_OBSTACLES:
+        fix = found[-1].fixes[0]
+        for name, suggested in fix.options.items():
+            value = fix.assumed if suggested is None and fix.asks else suggested
+            added = isinstance(value, list) and isinstance(options.get(name), list)
+            options[name] = [*options[name], *value] if added else value
+        try:
+            attempt(options)
+        except GpuPredictError as error:
+            if error.message in {one.message for one in found}:
+                break  # this fix alone does not help
+            found.append(error)
+        else:
+            break
+    return found
+
+
 def _compose(
     run: Run, request: ExportRequest, code: CodeRequest | None
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
@@ -101,19 +141,17 @@ def _compose(
     """
     from jupyter_gpupredict.export.figures import bounded
     from jupyter_gpupredict.export.figures import figures as make_figures
-    from jupyter_gpupredict.export.function.package import folder
+    from jupyter_gpupredict.export.function.package import folder, function, required
     from jupyter_gpupredict.export.stamps import applied
+    from jupyter_gpupredict.export.team import joined
     from jupyter_gpupredict.export.validating import check
 
     known = adapters()
     workload, sharing = known.workloads[request.workload], known.sharings[request.sharing]
     names = (request.workload, request.sharing)
     if reason := known.refusal(*names, request.knative_features):
-        near = known.nearest(*names)
-        raise Incompatible(f"{' with '.join(names)}: {reason}", f"nearest: {near}")
+        raise _incompatible(known, request, reason)
     carries = carried(workload, request.knative_features)
-    if request.node_selector and Capability.NODE_SELECTOR not in carries:
-        raise InvalidOption(f"{request.workload} holds no node selector", "leave it out")
     request = dataclasses.replace(request, scheduled=workload.scheduled)
     figures = bounded(
         make_figures(run, request, __version__),
@@ -122,10 +160,12 @@ def _compose(
         workload.max_run_s,
         request.accelerator if Capability.WHOLE_GPU in carries else None,
     )
-    patch = sharing.patch(figures, request)
+    built = None if code is None else function(code, figures, request, workload.hosting)
+    patch = joined(sharing.patch(figures, request), request, carries, workload, sharing)
     origin = figures.time_from if patch.basis == "time_share" else figures.sm_from
     figures = dataclasses.replace(figures, share_from=origin)
-    manifests = workload.render(Plan(figures, request, patch))
+    needed = () if built is None else required(built, figures)
+    manifests = workload.render(Plan(figures, request, patch, needed))
     if findings := check(manifests, figures, request, known):
         first = findings[0]
         raise ExportError(f"{first.file} breaks rule {first.rule}: {first.message}", "not written")
@@ -139,10 +179,24 @@ def _compose(
         basis,
         forced,
         code,
+        built,
         workload.hosting,
-        as_root=sharing.as_root,
+        as_root=sharing.as_root and basis != "none",
     )
     return written, (*figures.warnings, *patch.comments, *notes)
+
+
+def _incompatible(known: Adapters, request: ExportRequest, reason: str) -> Incompatible:
+    """Return the refusal of a pair, with the nearest one and the flags that would allow it."""
+    names = (request.workload, request.sharing)
+    near, flags = known.nearest(*names), known.flags(*names)
+    pair = dict(zip(("workload", "sharing"), near, strict=True)) if near else {}
+    fixes = [Fix(f"Use {' with '.join(near)}", pair)] if near else []
+    hint = f"nearest: {' with '.join(near) if near else 'none'}"
+    if flags:
+        fixes.append(Fix(f"This Knative has {', '.join(flags)} on", {"knative_features": flags}))
+        hint += f"; where it is on, say so with --knative-features {','.join(flags)}"
+    return Incompatible(f"{' with '.join(names)}: {reason}", hint, fixes)
 
 
 def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequest | None) -> None:

@@ -10,9 +10,9 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core import options, rounding
 from jupyter_gpupredict.core.devices import is_mig
-from jupyter_gpupredict.core.errors import InvalidOption, Refused
+from jupyter_gpupredict.core.errors import Fix, InvalidOption, Refused
 from jupyter_gpupredict.export.deployment import Figures, Restriction
 from jupyter_gpupredict.export.function.container import IMAGE, slug
 from jupyter_gpupredict.predict.memory import MARGIN
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
-    from jupyter_gpupredict.export.deployment import ExportRequest, Origin
+    from jupyter_gpupredict.export.deployment import Origin
+    from jupyter_gpupredict.export.request import ExportRequest
 
 MemoryFrom = Literal["target", "observed", "user"]
+INSIST = Fix("Export it anyway: each file then says so", {"force": True})
 HOST_MARGIN = 1.2
 """Host memory is the peak of the resident size and a fifth more."""
 CARDS_MIB = {
@@ -54,27 +56,23 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     if main is None:
         raise Refused("nothing was measured, so there is nothing to export", "run the cell again")
     started = run.started
-    warnings: list[str] = []
     _check_user(request)
-    for one in run.each_gpu():
-        if one.state != "converged":
-            _insist(request, f"the prediction is {one.state}, not converged: {one.reason}")
-            warnings.append(f"The prediction behind this file is {one.state}, not converged.")
-    if run.partial:
-        _insist(request, f"this run is partial: {run.partial[0]}")
-        warnings.append(f"The run behind this file is partial: {'; '.join(run.partial)}.")
     _same_model(run)
     cpu = started.share.metric == "cpu_util_ratio"
-    if started.simulated or cpu:
-        what = "CPU use, not GPU use" if cpu else "simulated data"
-        _insist(request, f"this run measured {what} (source {started.source})")
-        warnings.append(f"The figures behind this file come from {what}.")
+    doubts = _doubts(run, cpu=cpu)
+    warnings = [one for _, one in doubts]
     device = _device(run)
     gpu = None if cpu else device
     sm_percent, sm_from = _sm_share(run, request, gpu)
+    if request.headroom_sm_percent and sm_percent is not None and sm_from != "user":
+        added = f"{request.headroom_sm_percent:g} %"
+        warnings.append(f"The SM share includes a headroom of {added} that the user added.")
     time_ratio = None if cpu else _settled(run, "time_share")
     time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
     memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
+    if doubts and not request.force:
+        hint = "insist with --force (force=True); the manifest then says so"
+        raise Refused("; ".join(one for one, _ in doubts), hint, [INSIST])
     expected_s, high_s = _runtime(run, main)
     certified = main.confidence.certified_ratio if main.confidence else None
     host_mib, cpu_count = _host(main, device) if cpu else (None, None)
@@ -115,13 +113,14 @@ def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int
     """Return the SM share: the user's own before a verified one before an estimated one."""
     if request.sm_percent is not None:
         return request.sm_percent, "user"
+    headroom = 1.0 + request.headroom_sm_percent / 100.0
     if run.verified_sm_ratio is not None:
         # verified as a percentage that a client was given: no more rounding to whole SMs
-        return rounding.sm_percent(run.verified_sm_ratio, None), "verified"
+        return rounding.sm_percent(run.verified_sm_ratio * headroom, None), "verified"
     ratio = _settled(run, "sm_share")
     if gpu is None or ratio is None:
         return None, "estimate"
-    return rounding.sm_percent(ratio, gpu.sm_count), "estimate"
+    return rounding.sm_percent(min(1.0, ratio * headroom), gpu.sm_count), "estimate"
 
 
 def _settled(run: Run, basis: Basis) -> float | None:
@@ -178,16 +177,22 @@ def _memory(
         return rounding.mib(memory.target_bytes * headroom), "target"
     reason = memory.reason if memory else "the source gives no memory reading"
     if memory is None or math.isnan(memory.peak_bytes):
-        raise Refused(f"no memory figure can be given: {reason}", "state one with --memory-mib N")
+        said = f"no memory figure can be given: {reason}"
+        raise Refused(said, "state one with --memory-mib N", [_memory_limit(None)])
+    seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
     if not request.force:
         hint = "state one with --memory-mib N, or insist with --force"
-        raise Refused(f"the memory figure has not settled: {reason}", hint)
-    seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
+        said = f"the memory figure has not settled: {reason}"
+        raise Refused(said, hint, [_memory_limit(min(seen, total_mib or seen)), INSIST])
     warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
     if total_mib is not None and seen > total_mib:
         warnings.append("That is more than the card has: the card's own size is the limit.")
         seen = total_mib
     return seen, "observed"
+
+
+def _memory_limit(suggested_mib: int | None) -> Fix:
+    return Fix("Memory limit in MiB", {"memory_mib": suggested_mib}, asks=True, assumed=1)
 
 
 def _largest(run: Run) -> MemoryEstimate | None:
@@ -199,23 +204,31 @@ def _largest(run: Run) -> MemoryEstimate | None:
     return max(each, key=lambda one: (one and one.target_bytes) or 0.0)
 
 
-def _insist(request: ExportRequest, why: str) -> None:
-    if not request.force:
-        raise Refused(why, "insist with --force (force=True); the manifest then says so")
+def _doubts(run: Run, *, cpu: bool) -> list[tuple[str, str]]:
+    """Return why a deployment should not rest on this run, each with what its files then say."""
+    found = [
+        (
+            f"the prediction is {one.state}, not converged: {one.reason}",
+            f"The prediction behind this file is {one.state}, not converged.",
+        )
+        for one in run.each_gpu()
+        if one.state != "converged"
+    ]
+    if run.partial:
+        said = f"The run behind this file is partial: {'; '.join(run.partial)}."
+        found.append((f"this run is partial: {run.partial[0]}", said))
+    if run.started.simulated or cpu:
+        what = "CPU use, not GPU use" if cpu else "simulated data"
+        said = f"this run measured {what} (source {run.started.source})"
+        found.append((said, f"The figures behind this file come from {what}."))
+    return found
 
 
 def _check_user(request: ExportRequest) -> None:
     if request.image and not IMAGE.fullmatch(request.image):
         said = f"{request.image[:80]!r} is not an image reference"
         raise InvalidOption(said, "such as registry.example.com/train:1")
-    for option, value, least, most, hint in (
-        ("--sm-percent", request.sm_percent, 1, 100, "1 to 100"),
-        ("--memory-mib", request.memory_mib, 1, 1 << 24, "MiB, at least 1"),
-        ("--headroom-percent", request.headroom_percent, 0, 1000, "0 to 1000"),
-        ("--max-timeout", request.max_timeout_s, 1, math.inf, "seconds"),
-    ):
-        if value is not None and not least <= value <= most:
-            raise InvalidOption(f"{option} {value:.10g} is out of range", hint)
+    options.check(request)
 
 
 def _device(run: Run) -> Device | None:
@@ -270,14 +283,23 @@ def bounded(
     indexed = "job starts them together, as an Indexed Job"
     mig = f"{request.sharing} does not share MIG instances, and the run was measured on one"
     memory = f"{request.sharing} needs a memory limit, and no GPU was read"
-    for restriction, wanted, said, hint in (
-        (Restriction.MEMORY_REQUIRED, figures.memory_mib is None, memory, "--memory-mib N"),
-        (Restriction.ONE_GPU, figures.gpus > 1, one_gpu, "job with mps, dra or hami holds several"),
-        (Restriction.ONE_RANK, figures.ranks > 1, several, indexed),
-        (Restriction.NO_MIG, figures.mig, mig, "job with mps, or job with hami"),
+    job = Fix("Use job with mps", {"workload": "job", "sharing": "mps"})
+    hami = Fix("Use job with hami", {"workload": "job", "sharing": "hami"})
+    limit = _memory_limit(None)
+    for restriction, wanted, said, hint, fixes in (
+        (
+            Restriction.MEMORY_REQUIRED,
+            figures.memory_mib is None,
+            memory,
+            "--memory-mib N",
+            (limit,),
+        ),
+        (Restriction.ONE_GPU, figures.gpus > 1, one_gpu, "job with mps, dra or hami", (job, hami)),
+        (Restriction.ONE_RANK, figures.ranks > 1, several, indexed, (job,)),
+        (Restriction.NO_MIG, figures.mig, mig, "job with mps, or job with hami", (job, hami)),
     ):
         if wanted and restriction in restrictions:
-            raise Refused(said, hint)
+            raise Refused(said, hint, fixes)
     warnings = list(figures.warnings)
     if figures.ranks > 1:
         warnings.append(_replicas(figures))
@@ -325,6 +347,7 @@ def _fits_card(figures: Figures, request: ExportRequest, accelerator: str | None
         raise Refused(
             f"{figures.memory_mib} MiB is more than {card or figures.gpu_name} has ({total} MiB)",
             f"another GPU, or --memory-mib N up to {total}",
+            [_memory_limit(total)],
         )
 
 
@@ -350,5 +373,13 @@ def _within_time(figures: Figures, request: ExportRequest, max_run_s: int | None
         raise Refused(
             f"the run takes {runtime_s:.0f} s, and {request.workload} ends one after {cap_s} s",
             "use job, or --max-timeout N where the platform allows more",
+            [
+                Fix(
+                    "The longest run that your platform allows, in seconds",
+                    {"max_timeout_s": math.ceil(runtime_s)},
+                    asks=True,
+                ),
+                Fix("Use a job, which may run for any time", {"workload": "job", "sharing": ""}),
+            ],
         )
     return min(figures.timeout_s, cap_s)

@@ -89,6 +89,8 @@ def read_stamps(notes: Node, report: Report) -> None:
 
 def settle(report: Report) -> None:
     """Compare everything that a file states, once all of it was read."""
+    if report.stamps.get("basis") == "none":
+        report.carried |= report.informed
     if report.stamped:
         _complete(report)
         if report.stamps and not report.failed:

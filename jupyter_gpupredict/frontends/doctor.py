@@ -117,7 +117,7 @@ def _sources() -> list[Line]:
                     f"{one.name} metrics",
                     not one.lacks,
                     f"{lacks}; gives {gives}" if lacks else gives,
-                    "docs/gpu.md tells what each reason means",
+                    "docs/gpu.md explains each reason",
                 )
             )
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.export.deployment import Cell, CodeRequest
+from jupyter_gpupredict.export import Cell, CodeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def code_now(shell: Any, source: str, *, setup: Sequence[str] = ()) -> CodeReque
 def _placed(shell: Any, source: str) -> _Measured:
     """Find the running cell in the history, which holds it, unless it was run without.
 
-    The execution count would not tell: IPython 9 raises it before the cell, earlier ones after it.
+    The execution count does not say: IPython 9 raises it before the cell, earlier ones after it.
     """
     history = shell.history_manager.input_hist_raw
     stored = len(history) > 1 and history[-1].endswith(source.rstrip("\n"))

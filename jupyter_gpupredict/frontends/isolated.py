@@ -86,8 +86,9 @@ def _attend(child: IsolatedRun, measure: Callable[[], CellRun | None]) -> tuple[
     finally:
         ours = outcome == "interrupted" and measured is not None and measured.stopped_by_us()
         if measured is not None:
-            told = "failed" if outcome == "died" else outcome
-            measured.end("stopped" if ours else told)
+            how = "failed" if outcome == "died" else outcome
+            failure = ended.error.name if ended is not None and ended.error else ""
+            measured.end("stopped" if ours else how, "" if ours else failure)
     return ended, ours
 
 

@@ -145,7 +145,7 @@ class GpuPredictMagics(_Defaults):  # type: ignore[misc]  # made above, from the
                 cell.run.end("failed")
 
     def _after_execute(self) -> None:
-        """End a silent cell, of which no result is told."""
+        """End a silent cell, whose result is not shown."""
         cell = self._running.newest()
         if cell is not None and cell.info is None:
             self._running.drop(cell)

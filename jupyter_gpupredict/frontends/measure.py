@@ -1,4 +1,4 @@
-"""What scripts and cells call: measure a block or a function, and tell its progress."""
+"""What scripts and cells call: measure a block or a function, report progress."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
 from jupyter_gpupredict.core.options import listed, signature
 from jupyter_gpupredict.core.progress import OTHER
-from jupyter_gpupredict.frontends import report, words
+from jupyter_gpupredict.frontends import report
 from jupyter_gpupredict.frontends.report import Result, last
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.recommendation import Recommendation
-    from jupyter_gpupredict.run.session import Session
+    from jupyter_gpupredict.run import Session
 
 HINT = "api"
 _Item = TypeVar("_Item")
@@ -39,7 +40,7 @@ _Item = TypeVar("_Item")
 def track(
     iterable: Iterable[_Item], total: float | None = None, unit: Unit = "epoch"
 ) -> Tracked[_Item]:
-    """Return the iterable, to be looped over, which then tells how far it has come.
+    """Return the iterable, to be looped over, which then reports how far it has come.
 
         for epoch in jupyter_gpupredict.track(range(10)):
             for batch in jupyter_gpupredict.track(loader, unit="step"):
@@ -60,7 +61,7 @@ def track(
 
 
 class Tracked(Generic[_Item]):
-    """An iterable that tells of its progress."""
+    """An iterable that reports its progress."""
 
     def __init__(self, iterable: Iterable[_Item], total: float | None, unit: Unit) -> None:
         self._iterable = iterable
@@ -68,13 +69,13 @@ class Tracked(Generic[_Item]):
         self._unit = unit
 
     def __iter__(self) -> Iterator[_Item]:
-        tell, total, unit = progress_hub().progress, self._total, self._unit
+        report, total, unit = progress_hub().progress, self._total, self._unit
         done = 0
-        tell(unit, done, total, HINT)
+        report(unit, done, total, HINT)
         for item in self._iterable:
             yield item
             done += 1
-            tell(unit, done, total, HINT)
+            report(unit, done, total, HINT)
 
 
 class SizedTracked(Tracked[_Item]):
@@ -142,7 +143,7 @@ def epoch(total: float | None = None) -> None:
         return
     if hub.joined_count != _count.session:
         _count.session, _count.done = hub.joined_count, 0
-        hub.begin(_number(total), HINT)  # only the end of the first epoch tells that there is one
+        hub.begin(_number(total), HINT)  # only the end of the first epoch shows that there is one
     _count.done += 1
     hub.progress("epoch", _count.done, _number(total), HINT)
 
@@ -229,6 +230,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         trace: TracebackType | None,
     ) -> bool:
         ours = error is not None and self._stop.owns(error)
+        name = "" if kind is None or ours else kind.__name__
         self._stop.disarm()
         if self._session is None:
             return False
@@ -240,7 +242,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
         try:
-            self.result = Result(with_verified_in_time(self._session.stop(outcome)))
+            self.result = Result(with_verified_in_time(self._session.stop(outcome, name)))
             report.remember(self.result)
         except GpuPredictError as nothing:
             self._warn(str(nothing))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.options import Option, options_of
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.terminal import Parser
 from jupyter_gpupredict.run import SessionConfig
 

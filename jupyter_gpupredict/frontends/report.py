@@ -8,14 +8,15 @@ from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core import words
+from jupyter_gpupredict.core.answer import answer, profile
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.options import listed, options_of, signature
-from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
-from jupyter_gpupredict.frontends import executed, words
-from jupyter_gpupredict.frontends.charts import figures, text
+from jupyter_gpupredict.export import CodeRequest, ExportRequest
+from jupyter_gpupredict.frontends import executed
+from jupyter_gpupredict.frontends.charts import card, figures, png
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from jupyter_gpupredict.core.answer import Answer
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
     from jupyter_gpupredict.core.run import Run, RunHeader
     from jupyter_gpupredict.export import ExportOutcome
@@ -61,32 +63,32 @@ class Result:
     @property
     def state(self) -> str:
         """`converged`, `stale` or `abstained` (`warming` when there was no reading)."""
-        told = self.run.recommendation
-        return told.state if told else "warming"
+        advice = self.run.recommendation
+        return advice.state if advice else "warming"
 
     @property
     def reason(self) -> str:
         """Why this state, in words."""
-        told = self.run.recommendation
-        return told.reason if told else "no reading was taken"
+        advice = self.run.recommendation
+        return advice.reason if advice else "no reading was taken"
 
     @property
     def target_ratio(self) -> float | None:
         """The share to provision; only a prediction when `state` is `converged`."""
-        told = self.run.recommendation
-        return told.target_ratio if told else None
+        advice = self.run.recommendation
+        return advice.target_ratio if advice else None
 
     @property
     def mean_ratio(self) -> float | None:
         """The mean usage."""
-        told = self.run.recommendation
-        return told.mean_ratio if told else None
+        advice = self.run.recommendation
+        return advice.mean_ratio if advice else None
 
     @property
     def memory(self) -> MemoryEstimate | None:
         """The memory peak and target."""
-        told = self.run.recommendation
-        return told.memory if told else None
+        advice = self.run.recommendation
+        return advice.memory if advice else None
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -95,35 +97,51 @@ class Result:
 
     # ---- forms --------------------------------------------------------------------------------
 
-    def to_text(self) -> str:
-        """Return the summary in text."""
-        return text.block(self.run)
+    @property
+    def answer(self) -> Answer:
+        """What the run needs, and how sure that is, as every view shows it."""
+        return answer(self.run)
+
+    def to_text(self, command: str = card.IN_NOTEBOOK) -> str:
+        """Return the answer in text, with its details.
+
+        Args:
+            command: What begins the commands that it proposes.
+        """
+        return card.text(self.answer, command)
 
     def to_svg(self) -> str:
         """Return the chart as SVG."""
         return figures.run_svg(self.run)
 
+    def to_png(self) -> bytes:
+        """Return the same chart as PNG; empty where nothing was read."""
+        return png.of_svg(self.to_svg()) if self.run.share else b""
+
     def to_html(self) -> str:
-        """Return table and chart, without any script."""
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align:left;vertical-align:top">{escape(name)}</th>'
-            f'<td style="text-align:left">{escape(value)}</td></tr>'
-            for name, value in text.facts(self.run)
-        )
-        told = self.run.recommendation
-        head = words.prediction(told) if told else "no reading was taken"
-        return (
-            f'<div class="gpupredict-result"><p><strong>gpupredict: {escape(head)}</strong></p>'
-            f"{self.to_svg()}<table><tbody>{rows}</tbody></table></div>"
-        )
+        """Return the answer with the chart as a picture: no script, and no SVG."""
+        return card.html(self.answer, self.to_png())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; missing ones are None."""
-        run, told = self.run, self.run.recommendation
+        run, advice = self.run, self.run.recommendation
         memory = self.memory
-        found = told.confidence if told else None
+        found = advice.confidence if advice else None
         return {
             "session_id": run.session_id,
+            "answer": self.answer.as_dict(),
+            "notebook": run.started.notebook,
+            "cell": run.started.first_line,
+            "devices": [
+                {"uuid": one.uuid, "name": one.name, "index": one.index, "mig": profile(one.name)}
+                for one in run.started.devices
+            ],
+            "driver": run.started.versions.get("driver"),
+            "gaps": [
+                {"from_s": one.from_s, "to_s": one.to_s, "cause": one.cause} for one in run.gaps
+            ],
+            "lost_reason": run.lost_reason,
+            "error": run.error,
             "source": self.source,
             "simulated": run.started.simulated,
             "mps": None if run.applied is None else asdict(run.applied),
@@ -134,16 +152,16 @@ class Result:
             "reason": self.reason,
             "target_ratio": self.target_ratio,
             "mean_ratio": self.mean_ratio,
-            "slowdown": list(told.slowdown) if told and told.slowdown else None,
-            "coverage_target_ratio": told.coverage_target_ratio if told else None,
-            "coverage_ratio": told.coverage_ratio if told else None,
+            "slowdown": list(advice.slowdown) if advice and advice.slowdown else None,
+            "coverage_target_ratio": advice.coverage_target_ratio if advice else None,
+            "coverage_ratio": advice.coverage_ratio if advice else None,
             "certified_ratio": found.certified_ratio if found else None,
             "n_eff": found.n_eff if found else None,
             "lower_ratio": found.lower_ratio if found else None,
             "upper_ratio": found.upper_ratio if found else None,
-            "converged_at_s": told.converged_at_s if told else None,
-            "watched_s": told.watched_s if told else 0.0,
-            "sampled_ratio": told.sampled_ratio if told else 0.0,
+            "converged_at_s": advice.converged_at_s if advice else None,
+            "watched_s": advice.watched_s if advice else 0.0,
+            "sampled_ratio": advice.sampled_ratio if advice else 0.0,
             "others": [
                 {
                     "device": other.device,
@@ -177,11 +195,11 @@ class Result:
             "memory_basis": memory.basis if memory else None,
             "allocator_peak_bytes": run.allocator.allocated_bytes if run.allocator else None,
             "verified": None if run.verified is None else asdict(run.verified),
-            "progress": told.progress if told else "",
-            "remaining_s": told.remaining_s if told else None,
-            "remaining_low_s": told.remaining_low_s if told else None,
-            "remaining_high_s": told.remaining_high_s if told else None,
-            "total_s": told.total_s if told else None,
+            "progress": advice.progress if advice else "",
+            "remaining_s": advice.remaining_s if advice else None,
+            "remaining_low_s": advice.remaining_low_s if advice else None,
+            "remaining_high_s": advice.remaining_high_s if advice else None,
+            "total_s": advice.total_s if advice else None,
             "duration_s": run.duration_s,
             "samples": run.samples,
             "outcome": run.outcome,
@@ -224,7 +242,7 @@ class Result:
 
         The function is the measured cell with what it needs from the cells executed before it, so
         it is written in the kernel that measured it; elsewhere the folder has the manifests alone.
-        What is left out, and what differs from the notebook, is told on standard error and in the
+        What is left out, and what differs from the notebook, stands on standard error and in the
         folder's README.
 
         Args:
@@ -243,8 +261,13 @@ class Result:
             say(f"gpupredict: {one_line(note)}", error=True)
         return list(outcome.paths)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self.to_text(), "text/html": self.to_html()}
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        told = self.answer
+        if told.word == "too short":
+            return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
+        drawn = self.to_png()
+        picture = {"image/png": drawn} if drawn else {}
+        return {"text/plain": card.text(told), "text/html": card.html(told, drawn), **picture}
 
     def __repr__(self) -> str:
         return self.to_text()
@@ -275,9 +298,9 @@ def history_text(headers: Iterable[RunHeader]) -> str:
             lines.append(f"{header.session_id}  damaged: {header.problem}")
             continue
         finished = header.finished
-        told = finished.recommendation if finished else None
-        share = words.percent(told.target_ratio) if told else "-"
-        state = told.state if told else "lost or running"
+        advice = finished.recommendation if finished else None
+        share = words.percent(advice.target_ratio) if advice else "-"
+        state = advice.state if advice else "lost or running"
         took = words.span(finished.duration_s) if finished else "-"
         source = one_line(header.started.source)
         damage = f"  damaged: {header.problem}" if header.problem else ""
@@ -288,7 +311,7 @@ def history_text(headers: Iterable[RunHeader]) -> str:
 def header_dict(header: RunHeader) -> dict[str, Any]:
     """Return a stored run in short, as plain data."""
     started, finished = header.started, header.finished
-    told = finished.recommendation if finished else None
+    advice = finished.recommendation if finished else None
     return {
         "session_id": header.session_id,
         "started_at": started.started_at if started else None,
@@ -296,8 +319,8 @@ def header_dict(header: RunHeader) -> dict[str, Any]:
         "simulated": started.simulated if started else None,
         "metric": started.share.metric if started else None,
         "outcome": finished.outcome if finished else None,
-        "state": told.state if told else None,
-        "target_ratio": told.target_ratio if told else None,
+        "state": advice.state if advice else None,
+        "target_ratio": advice.target_ratio if advice else None,
         "duration_s": finished.duration_s if finished else None,
         "problem": header.problem,
     }

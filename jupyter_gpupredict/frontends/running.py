@@ -66,9 +66,9 @@ class Running:
 
         A result of which nothing is known is of the innermost cell that is not silent.
         """
-        here, told = threading.current_thread(), result and result.info
+        here, info = threading.current_thread(), result and result.info
         loud = [cell for cell in self._cells if cell.info is not None]
-        known = [cell for cell in loud if cell.info is told]
+        known = [cell for cell in loud if cell.info is info]
         ended = (known or [cell for cell in loud if cell.thread is here])[-1:]
         within = [
             cell

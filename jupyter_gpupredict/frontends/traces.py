@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.options import add_options, given_options
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import (
@@ -21,6 +22,7 @@ from jupyter_gpupredict.run import (
     check_recording_options,
     fetch_recording,
     predict_recording,
+    predict_recordings,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.backtest.cases import Case
     from jupyter_gpupredict.backtest.run import Report
-    from jupyter_gpupredict.sources.recording import Trace
 
 RULES = "default,accurate,quick"
 BAR_WIDTH = 30
@@ -78,8 +79,9 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi; many of them, a "
-        "folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard input",
+        help="our own .jsonl, a log of usage, or a profile of kernels (torch.profiler, Nsight "
+        "Systems, XLA); many of them, a folder, a pattern, Parquet or a URL of fsspec's: one row "
+        "each; -: the standard input",
     )
     add("--metric", help="such as gpu_util_pct; default: the trace's best")
     add("--no-guard", action="store_true", help="do not watch after convergence")
@@ -88,7 +90,7 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
     add("--from", dest="begin", metavar="TIME", help="with --prometheus: ISO 8601 or Unix seconds")
     add("--to", dest="end", metavar="TIME", help="the same; default: now")
     add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
-    add("--device", metavar="UUID|INDEX", help="the same")
+    add_options(parser, ReadOptions)
     add("--out", metavar="FILE", help="write one row for each trace there: .parquet or .jsonl")
     _spreading(parser)
     add("--json", action="store_true", help="one JSON object on stdout")
@@ -105,11 +107,15 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     }
     if _many(options):
         return _predict_many(options, rule)
-    found = predict_recording(_recording(options), **rule)
+    found = _predict_one(options, rule)
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
-    say("\n".join(_words(found)))
+    every = found.get("devices", [found])
+    for one in every:
+        if len(every) > 1:
+            say(f"-- device {one['index']}: {one['name']}")
+        say("\n".join(_words(one)))
     return 0
 
 
@@ -135,7 +141,8 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     if options.prometheus is not None:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
     check_recording_options(rule)
-    cases = recorded(options.traces)
+    read = ReadOptions(**given_options(options, ReadOptions))
+    cases = recorded(options.traces, read)
     few = len(cases) < run.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
     bar = _Bar(sys.stderr.isatty())
@@ -155,26 +162,28 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
                 bar.show(done, len(cases))
     finally:
         bar.end()
-    told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    say(f"{len(cases)} traces: {told}", error=True)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    say(f"{len(cases)} traces: {counts}", error=True)
     return 0
 
 
-def _recording(options: argparse.Namespace) -> Trace | str:
+def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str, Any]:
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return str(options.traces[0])
+        read = ReadOptions(**given_options(options, ReadOptions))
+        return predict_recordings(str(options.traces[0]), read, **rule)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
-    return fetch_recording(
+    trace = fetch_recording(
         options.prometheus,
         _time_s(options.begin),
         end_s,
         match=options.match,
         device=options.device,
     )
+    return predict_recording(trace, **rule)
 
 
 def _time_s(text: str) -> float:
@@ -194,7 +203,7 @@ def _time_s(text: str) -> float:
 def _words(found: dict[str, Any]) -> list[str]:
     """Return the prediction in lines for people."""
     share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
-    told, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
+    proof, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
     lines = [
         f"converged at {found['converged_at_s']:g} s: {share}"
         if found["state"] == "converged"
@@ -203,16 +212,33 @@ def _words(found: dict[str, Any]) -> list[str]:
         f"mean: {found['mean_pct']:g} %",
     ]
     if found["state"] == "converged":
-        certified = told["certified_pct"]
+        certified = proof["certified_pct"]
         proven = "nothing" if certified is None else f"coverage of {certified} %"
-        low, high = told["lower_pct"] or 0, told["upper_pct"]
+        low, high = proof["lower_pct"] or 0, proof["upper_pct"]
         bounds = f"{low} to {100 if high is None else high} %"
-        lines.append(f"certified: {proven} (n_eff {told['n_eff']:.0f}); bounds {bounds}")
+        lines.append(f"certified: {proven} (n_eff {proof['n_eff']:.0f}); bounds {bounds}")
     lines.append(f"memory: {found['mem_reason'] if memory is None else f'{memory:g} MiB'}")
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
+    lines += _sm_words(found["geometry"], found["recommended_pct"]) if "geometry" in found else []
     return [*lines, *(f"note: {note}" for note in found["notes"])]
+
+
+def _sm_words(geometry: dict[str, Any], recommended: float | None) -> list[str]:
+    """Return what the kernels' geometry says, in lines for people."""
+    if recommended is None:
+        return []
+    low, high = geometry["need_low_pct"], geometry["need_high_pct"]
+    speed, curve = 100 * geometry["speed_goal"], geometry["curve"]
+    half = next(point for point in curve if point[0] == 50)
+    strange = 100 * geometry["not_understood_share"]
+    return [
+        f"SMs: {low:g} to {high:g} % of the GPU's {geometry['sms']} for {speed:g} % of its full "
+        f"speed, by the geometry of {geometry['kernels']} kernels; to be safe {recommended:g} %",
+        f"on half of the SMs it takes {half[1]:.2f} to {half[2]:.2f} times as long",
+        *([f"{strange:.0f} % of the kernels' time was not understood"] if strange >= 0.5 else []),
+    ]
 
 
 # ---- backtest ---------------------------------------------------------------------------------
@@ -257,8 +283,8 @@ def backtest(options: argparse.Namespace, _: Any = None) -> int:
         with row_file(options.out, tables.ROW_KINDS) as write:
             write(tables.as_rows(report))
     if options.json:
-        told = {"missing": list(missing), **tables.as_json(report)}
-        say(json.dumps(told, allow_nan=False))
+        scores = {"missing": list(missing), **tables.as_json(report)}
+        say(json.dumps(scores, allow_nan=False))
     else:
         _print(report, missing)
     return 0

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.export import export_run, read_notebook, targets, validate
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import (
+    CodeRequest,
+    ExportRequest,
+    export_run,
+    read_notebook,
+    targets,
+    validate,
+)
 from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.options import (
     add_export_options,
     add_options,
@@ -152,7 +159,8 @@ def _show(arguments: argparse.Namespace, place: Place) -> Any:
     result = place.result(arguments.id)
     if place.in_notebook and not arguments.json:
         return result
-    say(result.to_json() if arguments.json else result.to_text())
+    command = card.IN_NOTEBOOK if place.in_notebook else card.IN_TERMINAL
+    say(result.to_json() if arguments.json else result.to_text(command))
     return None
 
 
@@ -343,11 +351,11 @@ def _status(_: argparse.Namespace, place: Place) -> None:
     live = place.live if isinstance(place, Notebook) else ()
     for run in live:
         if run.session is not None:
-            told = run.session.recommendation
+            advice = run.session.recommendation
             words = (
                 run.session.waiting or "no reading yet"
-                if told is None
-                else f"{told.state}: {told.reason}"
+                if advice is None
+                else f"{advice.state}: {advice.reason}"
             )
             say(f"measuring {run.session.session_id}: {words}")
     result = report.last()

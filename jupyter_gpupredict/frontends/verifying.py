@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import mps
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.rounding import sm_percent
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.predict.slowdown import KEPT
+from jupyter_gpupredict.predict import KEPT
 
 if TYPE_CHECKING:
     import argparse
@@ -193,9 +193,9 @@ def _shares(text: str) -> tuple[int, ...]:
 
 def _tell(trial: Any) -> None:
     speeds = ((trial.steps_per_s, "steps/s"), (trial.epochs_per_s, "epochs/s"))
-    told = [f"{speed:.4g} {unit}" for speed, unit in speeds if speed is not None]
+    figures = [f"{speed:.4g} {unit}" for speed, unit in speeds if speed is not None]
     if trial.runs_per_s is not None:
-        told.append(f"finished in {1 / trial.runs_per_s:.4g} s")
+        figures.append(f"finished in {1 / trial.runs_per_s:.4g} s")
     sms = "" if trial.sm_count is None else f", {trial.sm_count} SMs"
     share = "uncapped" if trial.percent == 100 else f"{trial.percent} %"
-    say(f"gpupredict: {share}{sms}: {', '.join(told)}", error=True)
+    say(f"gpupredict: {share}{sms}: {', '.join(figures)}", error=True)

@@ -58,7 +58,7 @@ class Fetched:
 def overrun(error: Fault | None, memory_limit_mib: int | None) -> str:
     """Return in words that memory ran out, and which; empty when it is something else.
 
-    Under a pinned memory limit CUDA reports plain out of memory: only the limit tells why.
+    Under a pinned memory limit CUDA reports plain out of memory: only the limit explains it.
 
     >>> overrun(Fault("OutOfMemoryError", "CUDA out of memory", "", ("torch.OutOfMemoryError",)), 9)
     'the cell went over its memory limit of 9 MiB'

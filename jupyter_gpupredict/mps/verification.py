@@ -13,12 +13,13 @@ from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefu
 from jupyter_gpupredict.core.progress import Authority, Mark, Phase
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.mps.child import Child
 from jupyter_gpupredict.mps.lease import Host, hosted
 from jupyter_gpupredict.mps.processes import members
 from jupyter_gpupredict.predict import slowdown
-from jupyter_gpupredict.run.store import STORE_S, VerifiedStore, build_store
-from jupyter_gpupredict.run.threads import within
+from jupyter_gpupredict.run.store import STORE_S, build_store
+from jupyter_gpupredict.run.verified import VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -257,8 +258,8 @@ class _Runs:
             child.go()
             ended = child.wait(time.monotonic() + START_S, lambda: child.began_s is not None)
             if ended is None:
-                ended = child.wait(time.monotonic() + bound.patience_s, lambda: count.heard)
-            if ended is None and count.heard:
+                ended = child.wait(time.monotonic() + bound.patience_s, lambda: count.begun)
+            if ended is None and count.begun:
                 longest_s = max(LONGEST_S, 2.0 * bound.limit_s)
                 ended = child.wait(time.monotonic() + longest_s, lambda: count.enough)
             seen, _ = lease.attached(members(child.pid))
@@ -364,16 +365,16 @@ class Count:
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
-        self._chair = Authority()
+        self._authority = Authority()
         self._lines: dict[str, _Line] = {"step": _Line(bound), "epoch": _Line(bound)}
 
     def take(self, mark: Mark) -> None:
         """Take the next mark."""
-        if not isinstance(mark, Phase) and self._chair.accepts(mark):
+        if not isinstance(mark, Phase) and self._authority.accepts(mark):
             self._lines[mark.unit].add(mark.time_s, mark.done)
 
     @property
-    def heard(self) -> bool:
+    def begun(self) -> bool:
         """Whether there is any progress to count."""
         return any(line.first_s is not None for line in self._lines.values())
 

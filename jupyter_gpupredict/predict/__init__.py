@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from jupyter_gpupredict.registry import lazy
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.progress import Mark, Remaining
     from jupyter_gpupredict.core.recommendation import Estimate
+    from jupyter_gpupredict.predict.slowdown import KEPT
     from jupyter_gpupredict.predict.windows import ClosedWindow
+
+__all__ = ["KEPT", "Predictor", "ProgressPredictor"]
+
+__getattr__ = lazy(__name__, ("slowdown",), ("KEPT",))
 
 
 class Predictor(Protocol):

@@ -29,6 +29,11 @@ ALLOWED = 0.10
 """Exceedance that a prediction may have."""
 BET = 0.25
 """Stake of a block: an empty one always shrinks the wealth by a quarter."""
+FALL_POINTS, FALL_S = 0.05, 20.0
+"""A prediction fails at once when so much more than allowed has lain above it since it was made,
+and that for so long: with 10 % allowed, coverage below 85 %."""
+FALL_UNITS = 2.0
+"""Seconds, or readings of a slow log, that are too few to say so."""
 UNTESTABLE = 0.95
 """A block that may exceed nearly always says nothing."""
 ALARM = math.log(1 / 0.05) + math.log(20)
@@ -55,13 +60,6 @@ def confidence(
     certified = certified_ratio(n_eff, n_eff * float(shares.mean()), 1.0 - LEVEL)
     lower, upper = covering_bounds(pooled, coverage)
     return Confidence(n_eff, dependence, certified, REQUIRED, LEVEL, lower, upper)
-
-
-def regime_dependence_s(
-    times_s: Sequence[float], values: Sequence[float], target_ratio: float
-) -> float:
-    """Return over how many seconds exceedance clusters, at least 1: what the guard is slowed by."""
-    return positive_sequence(Exceedance(times_s, values).above(target_ratio))
 
 
 class Exceedance:
@@ -157,6 +155,18 @@ def positive_sequence(shares: NDArray[np.float64]) -> float:
     first = int(stops[0]) + 1 if stops.size else products.size
     tail = (1.0 - lags[1:first] / n) * correlation[1:first]
     return max(1.0, 1.0 + 2.0 * float(tail.sum()))
+
+
+def worst_excess(shares: NDArray[np.float64], limit: float) -> float:
+    """Return by how many units the worst stretch of them lay above what a limit allows.
+
+    `shares` are exceedance shares, shape (n,); the worst stretch is the one with the largest sum of
+    share less limit.
+    """
+    import numpy as np
+
+    total = np.concatenate(([0.0], np.cumsum(shares - limit)))
+    return float((total - np.minimum.accumulate(total)).max())
 
 
 def batch_means(shares: NDArray[np.float64]) -> float:
@@ -263,20 +273,73 @@ def _continued_fraction(a: float, b: float, x: float) -> float:
 
 
 class Guard:
-    """Watches, after convergence, the share of seconds above the target."""
+    """Watches, after convergence, the share of seconds above the target, in two ways.
 
-    def __init__(self, target_ratio: float, start_s: float, dependence_s: float) -> None:
+    The e-values wait for proof, the longer the more exceedance clusters; a plain reading of the
+    coverage since convergence does not wait.
+    """
+
+    def __init__(
+        self,
+        target_ratio: float,
+        start_s: float,
+        times_s: Sequence[float] = (),
+        values: Sequence[float] = (),
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            target_ratio: The target.
+            start_s: Time of the last reading that chose it.
+            times_s: Stamps of the readings that chose it, shape (n,).
+            values: Those readings, shape (n,), ratio.
+        """
         self._target_ratio = target_ratio
+        shares = Exceedance(times_s, values).above(target_ratio)
+        unit_s = max(1.0, (times_s[-1] - times_s[0]) / shares.size) if shares.size else 1.0
+        self._blocks = BlockTest(start_s, positive_sequence(shares) if shares.size else 1.0)
+        self._fall = CoverageFall(unit_s * worst_excess(shares, ALLOWED + FALL_POINTS), unit_s)
+
+    def update(
+        self, time_s: float, value: float, weight_s: float, allowed: float = ALLOWED
+    ) -> bool:
+        """Take a reading, whose phase may exceed by `allowed`; True when the prediction fails."""
+        above = value > self._target_ratio + 1e-9
+        fell = self._fall.update(time_s, above, weight_s, allowed)
+        return self._blocks.update(time_s, above, weight_s, allowed) or fell
+
+
+class CoverageFall:
+    """Coverage since convergence, far under its aim for 20 s.
+
+    Far is further than allowed for, by `FALL_POINTS` and by what the worst stretch of the readings
+    that chose the target showed: where validation comes in clusters, it may come at once.
+    """
+
+    def __init__(self, usual_s: float, unit_s: float = 1.0) -> None:
+        self._usual_s = usual_s + FALL_UNITS * unit_s
+        self._excess_s, self._since_s = 0.0, math.inf
+
+    def update(self, time_s: float, above: bool, weight_s: float, allowed: float) -> bool:
+        """Take a reading; True when the prediction fails."""
+        self._excess_s += (above - min(1.0, allowed + FALL_POINTS)) * weight_s
+        over = self._excess_s > self._usual_s
+        self._since_s = min(self._since_s, time_s) if over else math.inf
+        return time_s - self._since_s >= FALL_S - 1e-9
+
+
+class BlockTest:
+    """A CUSUM of e-values, one for each block of five seconds."""
+
+    def __init__(self, start_s: float, dependence_s: float) -> None:
         self._block_end_s = start_s + BLOCK_S
         self._power = min(1.0, BLOCK_S / max(1.0, dependence_s))
         """Never above one: then the factor would be no e-value any more."""
         self._sum = 0.0
         self._seen_s = self._above_s = self._allowed_s = 0.0
 
-    def update(
-        self, time_s: float, value: float, weight_s: float, allowed: float = ALLOWED
-    ) -> bool:
-        """Take a reading, whose phase may exceed by `allowed`; True when the prediction fails."""
+    def update(self, time_s: float, above: bool, weight_s: float, allowed: float = ALLOWED) -> bool:
+        """Take a reading, which may lie above with this chance; True when the test rejects."""
         alarm = False
         if time_s > self._block_end_s + 1e-9:
             alarm = self._close()
@@ -285,7 +348,7 @@ class Guard:
             self._block_end_s += max(0, passed) * BLOCK_S
         self._seen_s += weight_s
         self._allowed_s += allowed * weight_s
-        if value > self._target_ratio + 1e-9:
+        if above:
             self._above_s += weight_s
         return alarm
 

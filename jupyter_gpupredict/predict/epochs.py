@@ -1,17 +1,26 @@
 """What each epoch and phase of a run used, and how long the rest takes, in bounded memory.
 
-The rest comes with an interval: from whole epochs, or from steps alone.
+The rest comes with an interval: from whole epochs, or from steps alone. `Course` holds what is
+known of the loop's progress together with the rule that learns from it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.progress import OTHER, Remaining
+from jupyter_gpupredict.core.progress import OTHER, Authority, EpochGate, Phase, Remaining
 from jupyter_gpupredict.predict.windows import Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jupyter_gpupredict.core.progress import Mark, Progress
+    from jupyter_gpupredict.core.recommendation import Estimate
+    from jupyter_gpupredict.predict import ProgressPredictor
 
 MAX_PHASES = 32
 """More names than this count as `other`: a loop that makes them up must not make us grow."""
@@ -80,7 +89,7 @@ class PhaseLedger:
         self._epoch_began_s = self._phase_began_s = time_s
 
     def close_epoch(self, time_s: float, count: int = 1) -> None:
-        """End an epoch (or several that nobody told apart) and begin the next."""
+        """End an epoch (or several with nothing between them) and begin the next."""
         self._book_time(time_s)
         began_s, self._epoch_began_s = self._epoch_began_s, time_s
         current, self.current = self.current, {}
@@ -194,3 +203,63 @@ class StepPace:
         if len(per_step_s) < 5:
             return Remaining(rest_s(0.5), None, None)
         return Remaining(rest_s(0.5), rest_s(0.05), rest_s(0.95))
+
+
+class Course:
+    """How far the loop is, and the rule that learns from it.
+
+    Marks are held back until a reading passes them, so that each reading lands in its own phase.
+    """
+
+    def __init__(self, make_mix: Callable[[], ProgressPredictor]) -> None:
+        self._make_mix = make_mix
+        self.mix = make_mix()
+        self.gate = EpochGate()
+        self.phase = OTHER
+        self._authority = Authority()
+        self._pace = StepPace()
+        self._waiting: deque[Mark] = deque()
+        self._last: dict[str, Progress] = {}
+
+    def expect(self, mark: Mark) -> None:
+        """Queue a mark, if its hint is the one to believe."""
+        if self._authority.accepts(mark):
+            self._waiting.append(mark)
+
+    def pass_marks(self, time_s: float) -> Iterator[tuple[float, Estimate | None]]:
+        """Let the marks before a time take effect; yields when, and what the rule fires with it."""
+        while self._waiting and self._waiting[0].time_s < time_s:
+            mark = self._waiting.popleft()
+            self.gate.update(mark)
+            if isinstance(mark, Phase):
+                self.phase = mark.name
+            else:
+                self._last[mark.unit] = mark
+                if mark.unit == "step":
+                    self._pace.update(mark.time_s, mark.done, mark.total)
+            yield mark.time_s, self.mix.mark(mark)
+
+    def begin_anew(self, time_s: float) -> None:
+        """Forget what was learned; where the loop is now is still known."""
+        self.mix = self._make_mix()
+        self.mix.mark(Phase(time_s, self.phase, "again"))
+        for progress in self._last.values():
+            self.mix.mark(replace(progress, time_s=time_s))
+
+    def remaining(self, now_s: float) -> Remaining | None:
+        """Return the predicted rest: from whole epochs, else from steps; None while unknown."""
+        epoch = self._last.get("epoch")
+        if epoch is None or epoch.total == 1:  # else steps may count one epoch's, not the run's
+            return self.mix.remaining(now_s) or self._pace.remaining(now_s)
+        return self.mix.remaining(now_s)
+
+    def words(self) -> str:
+        """Return how far the loop is; empty when nothing reports it."""
+        last = self._last.get("epoch") or self._last.get("step")
+        if last is None:
+            return ""
+        total = "" if last.total is None else f" of {last.total:.0f}"
+        phase = "" if self.phase == OTHER else f", in {self.phase}"
+        lacking = ", ".join(self.mix.lacking())
+        unseen = f"; {lacking} not learned yet" if lacking else ""
+        return f"{last.done:.0f}{total} {last.unit}s complete{phase} (from {last.hint}){unseen}"

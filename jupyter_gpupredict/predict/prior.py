@@ -85,7 +85,7 @@ class PriorTest:
             return None
         self._so_far.merge(block.counter)
         self._former_so_far.merge(_counter(blocks[number]))
-        if block.empty or not self._repeats(block, blocks[number]):
+        if block.idle or not self._repeats(block, blocks[number]):
             self._agreeing.clear()
             return None
         self._agreeing.append(block)
@@ -98,7 +98,13 @@ class PriorTest:
         covering_ratio, mean_ratio = to_come.figures(self._coverage)
         highest = max(covering_ratio, *(one.covering_ratio for one in self._agreeing))
         target = max(0.01, min(1.0, round(highest + TOLERANCE_RATIO, 2)))
-        return Estimate(block.to_s, target, mean_ratio, *pooled(self._agreeing))
+        return Estimate(
+            block.to_s,
+            target,
+            mean_ratio,
+            *pooled(self._agreeing),
+            earlier_s=self._profile.active_s,
+        )
 
     def _repeats(self, block: ClosedWindow, former: Block) -> bool:
         length_s = block.to_s - block.from_s

@@ -16,6 +16,7 @@ from math import ceil, nan
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import NotEnoughSamples
+from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +40,8 @@ FALSE_START_IDLE_S = 60.0
 FALSE_START_SHARE = 0.05
 """... and had less than this share of its time active: covering usage would read as idle."""
 MIN_READINGS = 10
-"""A slow log gets longer windows, so that each holds at least this many readings."""
+"""A slow log gets longer windows, so that each holds at least this many readings; and so many
+active ones, not one alone, put a beginning beyond doubt."""
 MIN_FILL = 0.8
 """A window with readings for less than this share of its time is void."""
 MAX_HOLE = 1000
@@ -139,6 +141,15 @@ class Counter:
             raise NotEnoughSamples("no reading yet", "let the cell run longer")
 
 
+def least_pooled_s(period_s: float) -> float:
+    """Return how long a pool must be to bear a prediction: `LEAST_N_EFF` squared units of a second.
+
+    Without an exceedance, that many units are worth the root of their number (see `confidence`); a
+    unit is one reading where readings come more slowly than once a second.
+    """
+    return max(LEAST_ACTIVE_S, LEAST_N_EFF**2 * period_s)
+
+
 def is_active(value: float) -> bool:
     """Return whether a reading counts as activity."""
     return value >= ACTIVE_RATIO - SLACK
@@ -147,10 +158,11 @@ def is_active(value: float) -> bool:
 class FalseStart:
     """Watches the beginning of an active span until it is beyond doubt."""
 
-    __slots__ = ("_active_s", "_idle_s", "_seen_s", "settled")
+    __slots__ = ("_active", "_active_s", "_idle_s", "_seen_s", "settled")
 
     def __init__(self) -> None:
         self._seen_s = self._active_s = self._idle_s = 0.0
+        self._active = 0
         self.settled = False
         """Whether the span has been active for too long to be a false start."""
 
@@ -158,9 +170,11 @@ class FalseStart:
         """Take one reading; returns True when all since the beginning was a false start."""
         self._seen_s += weight_s
         if is_active(value):
+            self._active += 1
             self._active_s += weight_s
             self._idle_s = 0.0
-            self.settled = self._active_s >= FALSE_START_IDLE_S
+            long = self._active_s >= FALSE_START_IDLE_S
+            self.settled = long and self._active >= MIN_READINGS
             return False
         self._idle_s += weight_s
         idle = self._idle_s >= FALSE_START_IDLE_S - SLACK
@@ -191,9 +205,13 @@ class ClosedWindow:
         return self.fill_ratio < MIN_FILL
 
     @property
-    def empty(self) -> bool:
-        """Whether its readings weigh nothing: of a share while busy, in a window without work."""
-        return self.counter.seconds <= 0.0
+    def idle(self) -> bool:
+        """Whether so little of it was active that its covering usage reads as idle.
+
+        Idle is not evidence: such a window neither agrees nor settles anything. Of a share while
+        busy, readings in a window without work weigh nothing.
+        """
+        return self.counter.seconds <= 0.0 or not is_active(self.covering_ratio)
 
 
 def pooled(windows: Iterable[ClosedWindow]) -> tuple[tuple[float, ...], tuple[float, ...]]:

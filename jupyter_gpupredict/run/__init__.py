@@ -1,10 +1,15 @@
-"""A measured or replayed run: what it is wired from, its trace, and what is read of both."""
+"""A measured or replayed run: what it is wired from, its trace, and what is read of both.
+
+What a kernel never needs, or does not need before it measures, is loaded when it is used.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.registry import lazy
 from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
+from jupyter_gpupredict.run.labels import LONGEST_NAME, LONGEST_NOTE
 from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
@@ -12,6 +17,7 @@ from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
     predict_recording,
+    predict_recordings,
 )
 from jupyter_gpupredict.run.store import (
     build_store,
@@ -27,9 +33,17 @@ from jupyter_gpupredict.run.store import (
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.run.index import Runs
+    from jupyter_gpupredict.run.picture import Drawing, Picture
+    from jupyter_gpupredict.run.session import Session
 
+_LAZY = ("Drawing", "Picture", "Runs", "Session")
 __all__ = [
+    "LONGEST_NAME",
+    "LONGEST_NOTE",
+    "Drawing",
+    "Picture",
     "Runs",
+    "Session",
     "SessionConfig",
     "SourceProbe",
     "build_session",
@@ -42,6 +56,7 @@ __all__ = [
     "host",
     "list_runs",
     "predict_recording",
+    "predict_recordings",
     "probe_sources",
     "progress_hooks",
     "progress_hub",
@@ -56,11 +71,4 @@ __all__ = [
     "with_verified_in_time",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load the index of runs when it is asked for: a kernel never does."""
-    if name == "Runs":
-        from jupyter_gpupredict.run.index import Runs
-
-        return Runs
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, ("index", "session", "picture"), _LAZY)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.events import StateChanged, WindowClosed
 from jupyter_gpupredict.core.metrics import METRICS
-from jupyter_gpupredict.core.progress import OTHER, Authority, EpochGate, Phase
 from jupyter_gpupredict.core.recommendation import (
+    LEAST_ACTIVE_S,
+    LEAST_N_EFF,
     Confidence,
     Estimate,
     MemoryEstimate,
@@ -18,17 +19,22 @@ from jupyter_gpupredict.core.recommendation import (
     State,
 )
 from jupyter_gpupredict.core.rounding import sm_percent
-from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence, regime_dependence_s
-from jupyter_gpupredict.predict.epochs import StepPace
+from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence
+from jupyter_gpupredict.predict.epochs import Course
 from jupyter_gpupredict.predict.memory import MemoryPeak
 from jupyter_gpupredict.predict.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.predict.slowdown import bracket
-from jupyter_gpupredict.predict.windows import ACTIVE_RATIO, Counter, FalseStart, is_active
+from jupyter_gpupredict.predict.windows import (
+    ACTIVE_RATIO,
+    Counter,
+    FalseStart,
+    is_active,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.core.progress import Mark, Progress, Remaining
+    from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile
     from jupyter_gpupredict.core.series import Readings, SourceInfo
     from jupyter_gpupredict.predict import Predictor, ProgressPredictor
@@ -38,66 +44,6 @@ if TYPE_CHECKING:
 Change = StateChanged | WindowClosed
 """Events that the emitter numbers."""
 MEMORY_BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
-
-
-class _Course:
-    """How far the loop is, and the rule that learns from it.
-
-    Marks are held back until a reading passes them, so that each reading lands in its own phase.
-    """
-
-    def __init__(self, make_mix: Callable[[], ProgressPredictor]) -> None:
-        self._make_mix = make_mix
-        self.mix = make_mix()
-        self.gate = EpochGate()
-        self.phase = OTHER
-        self._authority = Authority()
-        self._pace = StepPace()
-        self._waiting: deque[Mark] = deque()
-        self._last: dict[str, Progress] = {}
-
-    def expect(self, mark: Mark) -> None:
-        """Queue a mark, if its hint is the one to believe."""
-        if self._authority.accepts(mark):
-            self._waiting.append(mark)
-
-    def pass_marks(self, time_s: float) -> Iterator[tuple[float, Estimate | None]]:
-        """Let the marks before a time take effect; yields when, and what the rule fires with it."""
-        while self._waiting and self._waiting[0].time_s < time_s:
-            mark = self._waiting.popleft()
-            self.gate.update(mark)
-            if isinstance(mark, Phase):
-                self.phase = mark.name
-            else:
-                self._last[mark.unit] = mark
-                if mark.unit == "step":
-                    self._pace.update(mark.time_s, mark.done, mark.total)
-            yield mark.time_s, self.mix.mark(mark)
-
-    def begin_anew(self, time_s: float) -> None:
-        """Forget what was learned; where the loop is now is still known."""
-        self.mix = self._make_mix()
-        self.mix.mark(Phase(time_s, self.phase, "again"))
-        for progress in self._last.values():
-            self.mix.mark(replace(progress, time_s=time_s))
-
-    def remaining(self, now_s: float) -> Remaining | None:
-        """Return the predicted rest: from whole epochs, else from steps; None while unknown."""
-        epoch = self._last.get("epoch")
-        if epoch is None or epoch.total == 1:  # else steps may count one epoch's, not the run's
-            return self.mix.remaining(now_s) or self._pace.remaining(now_s)
-        return self.mix.remaining(now_s)
-
-    def words(self) -> str:
-        """Return how far the loop is; empty when nothing reports it."""
-        last = self._last.get("epoch") or self._last.get("step")
-        if last is None:
-            return ""
-        total = "" if last.total is None else f" of {last.total:.0f}"
-        phase = "" if self.phase == OTHER else f", in {self.phase}"
-        lacking = ", ".join(self.mix.lacking())
-        unseen = f"; {lacking} not learned yet" if lacking else ""
-        return f"{last.done:.0f}{total} {last.unit}s complete{phase} (from {last.hint}){unseen}"
 
 
 class Analysis:
@@ -111,6 +57,7 @@ class Analysis:
         coverage: float,
         *,
         guard: bool = True,
+        floors: bool = True,
         memory_age_s: float = 300.0,
         prior: Profile | None = None,
         begin_s: float = math.nan,
@@ -122,8 +69,12 @@ class Analysis:
         self._make_rule = make_rule
         self._coverage = coverage
         self._guarded = guard
+        self._floors = floors
+        """Whether a rule's word needs the least evidence; a baseline's is taken as it is."""
+        self._allowed = max(ALLOWED, 1.0 - coverage + ALLOWED / 2)
+        """Exceedance that the guard grants outside of phases."""
         self._rule = make_rule()
-        self._course = _Course(make_mix)
+        self._course = Course(make_mix)
         self._prior = None if prior is None else PriorTest(prior, coverage)
         self._profile: ProfileBuilder | None = None
         self._peaks = {
@@ -138,9 +89,10 @@ class Analysis:
         self._start_s = math.nan
         self._false_start = FalseStart()
         self._last_s = math.nan
-        self._sampled_s = 0.0
-        self._breadth = Counter()
+        self._sampled_s = self._active_s = 0.0
+        self._all = Counter()
         """Every reading of the active span."""
+        self._withdrawn: tuple[float, float] | None = None
         self._estimate: Estimate | None = None
         self._confidence: Confidence | None = None
         self._guard: Guard | None = None
@@ -227,7 +179,7 @@ class Analysis:
             mix = self._course.mix
             seen = mix.predict() if mix.knows else self._rule.predict()
         target = seen.target_ratio if seen else None
-        active_s = 0.0 if math.isnan(self._start_s) else self._last_s - self._start_s
+        watched_s = 0.0 if math.isnan(self._start_s) else self._last_s - self._start_s
         now_s = self._now_s
         rest = None if self._state == "abstained" else self._course.remaining(now_s)
         return Recommendation(
@@ -239,11 +191,11 @@ class Analysis:
             target_ratio=target,
             mean_ratio=seen.mean_ratio if seen else None,
             coverage_ratio=self._coverage_now(),
-            watched_s=active_s,
+            watched_s=watched_s,
             converged_at_s=estimate.converged_at_s if estimate else None,
             memory=self._memory(),
             confidence=self._confidence,
-            sampled_ratio=min(1.0, self._sampled_s / active_s) if active_s > 0.0 else 0.0,
+            sampled_ratio=min(1.0, self._sampled_s / watched_s) if watched_s > 0.0 else 0.0,
             remaining_s=rest.expected_s if rest else None,
             remaining_low_s=rest.low_s if rest else None,
             remaining_high_s=rest.high_s if rest else None,
@@ -252,6 +204,11 @@ class Analysis:
             progress=self._course.words(),
             device=self._info.share.device,
             slowdown=self._slowdown(target),
+            active_s=self._active_s,
+            observed_ratio=self._all.covering_ratio(self._coverage)
+            if self._all.seconds > 0.0
+            else None,
+            withdrawn=self._withdrawn,
         )
 
     def _slowdown(self, target: float | None) -> tuple[float, float] | None:
@@ -260,7 +217,7 @@ class Analysis:
             return None
         device = self._devices.get(self._info.share.device)
         share = sm_percent(target, device.sm_count if device else None)
-        return bracket(self._breadth, self._sampled_s, share / 100.0)
+        return bracket(self._all, self._sampled_s, share / 100.0)
 
     def _coverage_now(self) -> float | None:
         if self._estimate is None:
@@ -304,8 +261,9 @@ class Analysis:
                 peak.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += span_s
-        if self._info.duty is not None:
-            self._breadth.add(value, weight_s)
+        self._all.add(value, weight_s)
+        if weight_s > 0.0 and is_active(value):
+            self._active_s += span_s
         assert self._profile is not None  # noqa: S101 - begun with the span
         blocks = self._profile.add(time_s, value, weight_s, span_s)
         if self._estimate is not None:
@@ -331,13 +289,13 @@ class Analysis:
         for block in blocks:
             fired = prior.update(block)
             if fired is not None and not self._course.gate.reason(fired.converged_at_s):
-                self._converge(fired, time_s, "the run goes as it went last time")
-                return True
+                return self._converge(fired, time_s, "the run goes as it went last time")
         return False
 
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
-        self._start_s, self._sampled_s, self._breadth = math.nan, 0.0, Counter()
+        self._start_s, self._sampled_s, self._active_s = math.nan, 0.0, 0.0
+        self._all = Counter()
         self._false_start.settled = True  # once is enough: see predict/windows.py
         self._forget(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")
@@ -353,7 +311,8 @@ class Analysis:
         """Let the marks before a reading take effect."""
         for at_s, fired in self._course.pass_marks(time_s):
             if fired is not None and self._estimate is None and not math.isnan(self._start_s):
-                self._converge(fired, at_s, "the last two epochs agree")
+                seen_s = max(at_s, self._now_s) if math.isinf(time_s) else time_s
+                self._converge(fired, seen_s, "the last two epochs agree")
 
     def _learn(self, time_s: float, value: float, weight_s: float, span_s: float) -> None:
         fired = self._rule.update(time_s, value, weight_s, span_s)
@@ -361,16 +320,13 @@ class Analysis:
             self._close(window)
         if fired is None or self._course.mix.knows:
             return
-        if fired.target_ratio <= ACTIVE_RATIO and not self._false_start.settled:
-            self._reason = "windows agree, but on idle: the training may not have begun"
-            return
         closed_because = self._course.gate.reason(fired.converged_at_s)
         if closed_because:
             self._reason = f"windows agree, but {closed_because}"
             return
         span_s = fired.converged_at_s - self._start_s
-        self._converge(fired, time_s, f"windows agree after {span_s:.0f} s of activity")
-        self._guard_reading(time_s, value, weight_s)
+        if self._converge(fired, time_s, f"windows agree after {span_s:.0f} s of activity"):
+            self._guard_reading(time_s, value, weight_s)
 
     def _close(self, window: ClosedWindow) -> None:
         self._changes.append(
@@ -389,8 +345,9 @@ class Analysis:
             self._windows.clear()
             self._reason = f"a window had readings for only {window.fill_ratio:.0%} of its time"
             return
-        if window.empty:
-            self._reason = "a window had no work in it"
+        if window.idle:
+            self._windows.clear()
+            self._reason = "the device was idle for nearly a whole window, which proves nothing"
             return
         if self._windows:
             before = self._windows[-1]
@@ -402,17 +359,24 @@ class Analysis:
             self._reason = f"the last two windows lie {100 * apart:.1f} points apart"
         self._windows.append(window)
 
-    def _converge(self, estimate: Estimate, time_s: float, reason: str) -> None:
-        self._estimate = estimate
-        self._confidence = confidence(
-            estimate.times_s, estimate.values, estimate.target_ratio, self._coverage
-        )
+    def _converge(self, estimate: Estimate, time_s: float, reason: str) -> bool:
+        """Take a rule's word for it, if there is evidence enough; says whether there is.
+
+        It has converged with the reading at `time_s`, which proved it.
+        """
+        target, times_s, values = estimate.target_ratio, estimate.times_s, estimate.values
+        lacking = self._idle_or_short(target)
+        if not lacking:
+            found = confidence(times_s, values, target, self._coverage)
+            lacking = self._dependent(found, estimate)
+        if lacking:
+            self._reason = f"{reason}, but {lacking}"
+            return False
+        self._estimate, self._confidence = replace(estimate, converged_at_s=time_s), found
+        estimate, chosen_s = self._estimate, estimate.converged_at_s
         self._since = Counter()
         if self._guarded:
-            dependence_s = regime_dependence_s(
-                estimate.times_s, estimate.values, estimate.target_ratio
-            )
-            self._guard = Guard(estimate.target_ratio, estimate.converged_at_s, dependence_s)
+            self._guard = Guard(target, chosen_s, times_s, values)
         if self.first is None:
             self.first = (estimate, self._confidence)
             memory = self._memory()
@@ -420,16 +384,39 @@ class Analysis:
         else:
             self.relearned.append((estimate.converged_at_s, estimate.target_ratio))
         self._move("converged", time_s, reason)
+        return True
+
+    def _idle_or_short(self, target_ratio: float) -> str:
+        """Return why the activity so far is too little to predict from; empty if it is not."""
+        if not self._floors:
+            return ""
+        if target_ratio <= ACTIVE_RATIO:
+            return "on idle: the training may not have begun"
+        if self._active_s < LEAST_ACTIVE_S:
+            return f"{self._active_s:.0f} of the {LEAST_ACTIVE_S:.0f} s of activity were seen"
+        return ""
+
+    def _dependent(self, found: Confidence, estimate: Estimate) -> str:
+        """Return why the pooled seconds are worth too little; empty if they are not, or unknown."""
+        times_s = estimate.times_s
+        if not self._floors or not times_s:
+            return ""
+        earlier = estimate.earlier_s / max(1.0, times_s[-1] - times_s[0])
+        n_eff = found.n_eff * (1.0 + earlier)
+        if n_eff >= LEAST_N_EFF - 1e-9:
+            return ""
+        return f"its readings are worth {n_eff:.1f} independent ones of {LEAST_N_EFF:.0f} needed"
 
     def _guard_reading(self, time_s: float, value: float, weight_s: float) -> None:
         estimate = self._estimate
         if estimate is None:
             return
         self._since.add(value, weight_s)
-        allowed = estimate.allowed_exceedance.get(self._course.phase, ALLOWED)
+        allowed = estimate.allowed_exceedance.get(self._course.phase, self._allowed)
         if self._guard is None or not self._guard.update(time_s, value, weight_s, allowed):
             return
         self.alarms.append(time_s)
+        self._withdrawn = (estimate.target_ratio, time_s)
         self._estimate = self._confidence = self._guard = self._prior = None
         self._forget(time_s)
         words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"

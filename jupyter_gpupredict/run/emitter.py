@@ -152,7 +152,13 @@ class Emitter:
             other.finish()
 
     def finish(
-        self, outcome: str, overhead_s: float, *, whole: bool, own_process: bool = True
+        self,
+        outcome: str,
+        overhead_s: float,
+        *,
+        whole: bool,
+        own_process: bool = True,
+        error: str = "",
     ) -> None:
         """Emit the end.
 
@@ -161,6 +167,7 @@ class Emitter:
             overhead_s: CPU seconds our own thread has used.
             whole: The code ran to its end and was measured to its end.
             own_process: It ran in this process, whose framework knows a peak of its own.
+            error: Name of the exception that ended the code; empty: none did.
         """
         peak = self._allocator_peak() if own_process else None
         now_s = self.now_s()
@@ -183,6 +190,8 @@ class Emitter:
                 own_processes=dict(self.fold.neighbors.own),
                 joined=tuple(self._joined),
                 hosts=self._hosts,
+                surroundings=self.fold.surroundings(),
+                error=error,
             )
         )
 
@@ -208,7 +217,13 @@ class Emitter:
     def _recommend(self, now_s: float) -> None:
         self._updated_s = now_s
         self._emit(
-            ev.RecommendationUpdated(LATER, now_s, self._judged(self._judging), self._further())
+            ev.RecommendationUpdated(
+                LATER,
+                now_s,
+                self._judged(self._judging),
+                self._further(),
+                self.fold.surroundings(),
+            )
         )
 
     def _allocator_peak(self) -> AllocatorPeak | None:

@@ -1,7 +1,7 @@
 """One analysis for each rank of a distributed run, and one recommendation for the function.
 
 All replicas of a function get the same share, so its share is the largest of its ranks, and so is
-its memory. It has converged when every rank that is still heard has; a rank that lags behind the
+its memory. It has converged when every rank that still reports has; a rank that lags behind the
 others is named, not corrected.
 """
 
@@ -114,6 +114,7 @@ class Ranks:
             mean_ratio=statistics.fmean(means) if means else None,
             coverage_ratio=min(covered, default=None),
             watched_s=min(one.watched_s for one in parts),
+            active_s=min(one.active_s or 0.0 for one in parts),
             converged_at_s=max(settled) if state == "converged" and settled else None,
             memory=_memory(parts),
             confidence=widest.confidence if state == "converged" else None,
@@ -173,16 +174,16 @@ def _memory(parts: Sequence[Recommendation]) -> MemoryEstimate | None:
 
 
 def _reason(parts: Sequence[Recommendation], state: State) -> str:
-    heard = [one for one in parts if not one.lost]
-    done = sum(one.state == "converged" for one in heard)
-    words = [f"{done} of {len(heard)} ranks have settled"]
-    blocking = next((one for one in heard if one.state == state and state != "converged"), None)
+    present = [one for one in parts if not one.lost]
+    done = sum(one.state == "converged" for one in present)
+    words = [f"{done} of {len(present)} ranks have settled"]
+    blocking = next((one for one in present if one.state == state and state != "converged"), None)
     if blocking is not None:
         words.append(f"{name(blocking)}: {blocking.reason}")
     lost = [name(one) for one in parts if one.lost]
     if lost:
         words.append(f"partial, without {', '.join(lost[:4])}")
-    words += [f"{name(one)} is a straggler" for one in stragglers(heard)]
+    words += [f"{name(one)} is a straggler" for one in stragglers(present)]
     return "; ".join(words)
 
 

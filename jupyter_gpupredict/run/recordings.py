@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
-from jupyter_gpupredict.core.series import Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
+from jupyter_gpupredict.predict.geometry import SPEED_GOAL, sms_at
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
     from jupyter_gpupredict.predict import Predictor
+    from jupyter_gpupredict.predict.geometry import Geometry
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.sources.recording import Trace
 
@@ -63,12 +67,40 @@ def check_recording_options(options: dict[str, Any]) -> None:
         raise UnknownName("metric", metric, BY_CSV)
 
 
+def predict_recordings(
+    path: str, options: ReadOptions | None = None, **rule: Any
+) -> dict[str, Any]:
+    """Return what a rule would have predicted of a recording.
+
+    Args:
+        path: Of the file; `-` is the standard input.
+        options: What the recording does not say, and which devices are asked for.
+        rule: Further arguments of `predict_recording`.
+
+    Returns:
+        The JSON object of `jupyter gpupredict predict --json`; of several devices that of the
+        first, with all of them under `devices`.
+
+    Raises:
+        TraceError: The file is unreadable, or does not hold the metric, in one line.
+        InvalidOption, UnknownName: It holds no such device, or an option is wrong.
+    """
+    from jupyter_gpupredict.sources.reading import open_traces
+
+    given = options or ReadOptions()
+    check(given)
+    traces = open_traces(path, given)
+    found = [predict_recording(trace, **rule, speed=given.speed) for trace in traces]
+    return found[0] | ({"devices": found} if len(found) > 1 else {})
+
+
 def predict_recording(
     trace: Trace | str,
     *,
     rule: str | Callable[[float], Predictor] = "default",
     metric: str | None = None,
     guard: bool = True,
+    floors: bool = True,
     epochs: int | None = None,
     window_s: float | None = None,
     agree: int | None = None,
@@ -77,15 +109,16 @@ def predict_recording(
     prior: Profile | None = None,
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
+    speed: float = SPEED_GOAL,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace, or the path of one: our own `.jsonl`, a CSV in our columns, or a log of
-            `nvidia-smi`.
+        trace: The trace, or the path of a recording, whose first device is read.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
+        floors: Whether nothing converges before the least evidence was seen.
         epochs: Total number of epochs, when known.
         window_s: Overrides the rule's own window, in seconds.
         agree: Overrides how many windows must agree.
@@ -95,16 +128,17 @@ def predict_recording(
         marks: What hints said during the run, in order of time; None: what the trace holds.
         watch: Called with the time and what is recommended, at each change of state or window and
             `LOOKS` times in between.
+        speed: Share of its full speed that a profiled run is to keep.
 
     Returns:
-        The JSON object of `jupyter gpupredict predict --json`.
+        The JSON object of `jupyter gpupredict predict --json`, of one device.
 
     Raises:
         TraceError: The file is unreadable, or does not hold the metric, in one line.
         InvalidOption, UnknownName: An option is wrong.
     """
     from jupyter_gpupredict.run.analysis import Analysis
-    from jupyter_gpupredict.sources.traces import open_trace
+    from jupyter_gpupredict.sources.reading import open_trace
 
     config = SessionConfig(
         rule=rule if isinstance(rule, str) else "default",
@@ -117,16 +151,28 @@ def predict_recording(
     trace = open_trace(trace) if isinstance(trace, str) else trace
     info = _source_info(trace, metric)
     period_s = info.period_s
-
-    def new_rule() -> Predictor:
-        if isinstance(rule, str):
-            return make_rule(config, period_s)
-        return rule(period_s)
-
     analysis = Analysis(
-        info, new_rule, lambda: make_mix(config, period_s), coverage, guard=guard, prior=prior
+        info,
+        partial(make_rule, config, period_s) if isinstance(rule, str) else partial(rule, period_s),
+        partial(make_mix, config, period_s),
+        coverage,
+        guard=guard,
+        floors=floors,
+        prior=prior,
     )
-    waiting = list(reversed(trace.marks if marks is None else marks))
+    _follow(analysis, trace, info, trace.marks if marks is None else marks, watch)
+    return _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
+
+
+def _follow(
+    analysis: Analysis,
+    trace: Trace,
+    info: SourceInfo,
+    marks: Sequence[Mark],
+    watch: Callable[[float, Recommendation], None] | None,
+) -> None:
+    """Let a rule watch a recording to its end."""
+    waiting = list(reversed(marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
     look_s = first_s if watch else math.inf
     for time_s, readings in _batches(trace, info):
@@ -138,7 +184,6 @@ def predict_recording(
             watch(time_s, analysis.recommendation())
             look_s = time_s + (last_s - first_s) / LOOKS
     analysis.finish()
-    return _result(analysis, trace, coverage, guard)
 
 
 def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
@@ -185,6 +230,7 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         target, mean = final.target_ratio or 0.01, final.mean_ratio or 0.0
         at_s, confidence = None, Confidence(0.0, 1.0, None)
         memory_bytes = memory.target_bytes if memory else None
+    device = next((one for one in trace.devices if one.uuid == final.device), trace.devices[0])
     return {
         "state": "converged" if first else "abstained",
         "converged_at_s": at_s,
@@ -216,7 +262,45 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         else None,
         "reason": final.reason,
         "source": trace.origin,
+        "device": device.uuid,
+        "index": device.index,
+        "name": device.name,
         "notes": list(trace.notes),
+    }
+
+
+def _geometry(trace: Trace, speed: float) -> dict[str, Any]:
+    """Return what the kernels of a trace's device tell of its SMs; nothing where it has none."""
+    found = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
+    return {} if found is None else geometry_of(found, speed)
+
+
+def geometry_of(found: Geometry, speed: float = SPEED_GOAL) -> dict[str, Any]:
+    """Return how kernels fill the SMs, as JSON has it; what was not understood needs nothing."""
+    sms, (low, high) = found.sms, found.need(speed)
+    understood = found.not_understood_ratio < 1.0
+    points = {100.0 * one / sms: one for one in (low, high)}
+    points |= {float(percent): sms_at(sms, percent) for percent in range(5, 101, 5)}
+    curve = [
+        [round(percent, 1), *(round(one, 4) for one in found.slowdown(points[percent]))]
+        for percent in sorted(points)
+    ]
+    return {
+        "geometry": {
+            "sms": sms,
+            "busy_share": round(found.busy_ratio, 4),
+            "mean_breadth": round(found.breadth_ratio, 4),
+            "speed_goal": speed,
+            "need_low_pct": round(100 * low / sms, 1) if understood else None,
+            "need_high_pct": round(100 * high / sms, 1) if understood else None,
+            "curve": curve if understood else [],
+            "kernels": found.kernels,
+            "not_understood_share": round(found.not_understood_ratio, 4),
+            "interval_ms": 1e3 * found.interval_s,
+        },
+        "recommended_pct": (
+            round(100 * found.recommended_sms(speed) / sms, 1) if understood else None
+        ),
     }
 
 

@@ -162,11 +162,6 @@ class Session:
             if not self._left:
                 self._take(batch)
 
-    @property
-    def measuring(self) -> bool:
-        """Whether readings are still taken."""
-        return self._sampler is not None and self._run is None and not self._ended_early
-
     def start(self) -> None:
         """Open the source and begin to measure.
 
@@ -263,13 +258,14 @@ class Session:
             return info.period_s
         return (info.live_s or LIVE_WAKE_S) if self._live else BUFFERED_WAKE_S
 
-    def stop(self, outcome: str) -> Run:
+    def stop(self, outcome: str, error: str = "") -> Run:
         """End the measuring, deliver what is left and return the run; idempotent.
 
         In a forked child nothing is done: the run belongs to the parent.
 
         Args:
             outcome: `completed`, `failed`, `interrupted` or `stopped`.
+            error: Name of the exception that ended the code; empty: none did.
 
         Raises:
             SourceUnavailable: Nothing was measured, or the source has not answered until now.
@@ -279,14 +275,14 @@ class Session:
                 if self._sampler is None or (self._forked and self.started is None):
                     raise SourceUnavailable("nothing was measured", "start the session first")
                 fold = self._emitter.fold
-                self._run = fold.record(live=True) if self._forked else self._end(outcome)
+                self._run = fold.record(live=True) if self._forked else self._end(outcome, error)
             return self._run
 
     @property
     def _forked(self) -> bool:
         return os.getpid() != self._pid
 
-    def _end(self, outcome: str) -> Run:
+    def _end(self, outcome: str, error: str) -> Run:
         sampler, emitter = self._sampler, self._emitter
         assert sampler is not None  # noqa: S101 - `stop` has checked
         wait_s = self._stop_wait_s()
@@ -306,7 +302,9 @@ class Session:
         emitter.settle()
         emitter.share(self._applied)
         whole = outcome == "completed" and not self._ended_early and not emitter.capped
-        emitter.finish(outcome, sampler.cpu_s, whole=whole, own_process=self._own_process)
+        emitter.finish(
+            outcome, sampler.cpu_s, whole=whole, own_process=self._own_process, error=error
+        )
         if not self._delivery.finish(self._channel):
             self.errors.append("a view did not take its last frame in time")
         emitter.detached()

@@ -64,7 +64,7 @@ class ClusterSource:
         self._messages: deque[tuple[float, Message]] = deque(maxlen=MAX_QUEUED)
         self._trips: deque[_Trip] = deque()
         self._given: dict[str, Duty] = {}
-        """Address -> duty, as that worker is known to have heard."""
+        """Address -> duty, as that worker has acknowledged it."""
         self._merger = Merger()
         self._problem: TelemetryError | None = None
         self._table: dict[str, Duty] = {}
@@ -193,7 +193,7 @@ class ClusterSource:
     def _first(self) -> SourceInfo:
         """Wait for the first workers and give them their devices."""
         began_s = self._clock.monotonic_s()
-        heard_s = math.inf
+        settled_s = math.inf
         while True:
             self._came.wait(0.05)
             self._came.clear()
@@ -206,8 +206,8 @@ class ClusterSource:
             given = all(self._given.get(address) == duty for address, duty in table.items())
             known = given and not self._merger.doubtful(now_s)
             if known if self._merger.workers else self._merger.refuses(self._there):
-                heard_s = min(heard_s, now_s)
-            if now_s - heard_s >= SETTLE_S or now_s - began_s > HELLO_S:
+                settled_s = min(settled_s, now_s)
+            if now_s - settled_s >= SETTLE_S or now_s - began_s > HELLO_S:
                 if self._merger.workers:
                     return self._info()
                 why = "; ".join(self._merger.notes[:3]) or "has it any?"

@@ -37,7 +37,7 @@ class _Worker:
     """A worker that has said hello."""
 
     hello: Hello
-    heard_s: float
+    last_seen_s: float
     offset_s: float | None = None
     """Its wall clock less our monotonic one; None: not compared yet."""
     error_s: float = math.inf
@@ -53,7 +53,7 @@ class _Device:
     """A device of the cluster."""
 
     label: str
-    """Its UUID, with the host where two hosts name one alike."""
+    """Its UUID, with the host where two hosts give it the same name."""
     device: Device
     owner: str = ""
     """Address of the worker that samples it."""
@@ -104,7 +104,7 @@ class Merger:
         """
         known = self._workers.get(said.address)
         if known is not None and known.hello == said:
-            known.heard_s = now_s  # it does not know yet that it was heard
+            known.last_seen_s = now_s  # its hello was not answered yet
             return
         for address, worker in tuple(self._workers.items()):
             same = (worker.hello.name, worker.hello.host) == (said.name, said.host)
@@ -147,7 +147,7 @@ class Merger:
         if worker is None:
             self.counts["stray"] += 1
             return
-        worker.heard_s = now_s
+        worker.last_seen_s = now_s
         if said.seq <= worker.seq:
             self.counts["again"] += 1
             return
@@ -255,9 +255,9 @@ class Merger:
         return [(one.label, one.device, self._rank(place)) for place, one in ordered]
 
     def doubtful(self, now_s: float) -> bool:
-        """Return whether somebody has not been heard, or a clock is in doubt: worth asking now."""
+        """Return whether a worker is silent, or a clock is in doubt: worth asking now."""
         return any(
-            worker.offset_s is None or worker.doubted or now_s - worker.heard_s > QUIET_S
+            worker.offset_s is None or worker.doubted or now_s - worker.last_seen_s > QUIET_S
             for worker in self._workers.values()
         )
 
@@ -273,7 +273,7 @@ class Merger:
         """Return what has come since the last call; devices nobody speaks for are named."""
         for (host, _, uuid), one in self._devices.items():
             worker = self._workers.get(one.owner)
-            silent = worker is None or now_s - worker.heard_s > SILENT_S
+            silent = worker is None or now_s - worker.last_seen_s > SILENT_S
             if silent and not one.lost and not one.left:
                 why = "its worker is gone" if worker is None else "its worker is silent"
                 self._lose(one, "timed_out", f"{uuid} on {host}: {why}")

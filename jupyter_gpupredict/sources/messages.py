@@ -25,7 +25,7 @@ Message = dict[str, Any]
 PROMPT_S = 0.075
 """Between messages where few are measured: a reading is merged within a quarter of a second."""
 BATCH_S = 0.25
-"""Between messages where many are: they would cost the notebook more than they tell it."""
+"""Between messages where many are: they would cost the notebook more than they are worth."""
 FEW = 4
 MAX_READINGS = 4096
 """In one batch: 64 GPUs of one host at 10 Hz with six metrics, four times a second, and some."""
@@ -170,7 +170,7 @@ class Engine(Protocol):
         """Renew every worker's lease and give it its devices.
 
         Args:
-            table: Address -> what it is to sample; a worker that is not in it has not been heard.
+            table: Address -> what it is to sample; a worker that is not in it has not been met.
 
         Returns:
             Address -> its wall clock meanwhile, of every worker that is there; NaN where it is too

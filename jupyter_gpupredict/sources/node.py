@@ -1,7 +1,7 @@
 """The sampler on a worker: a thread that samples the devices it is given until nobody asks.
 
 It reads telemetry and schedules no task; the notebook says which device is whose. When nothing is
-heard from there for `LEASE_S`, it ends: a kernel that was killed leaves nothing running.
+sent from there for `LEASE_S`, it ends: a kernel that was killed leaves nothing running.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.sources.messages import NodeSources
 
 HELLO_S = 1.0
-"""Hello is repeated so often until it is heard: a worker that just starts has no stream yet."""
+"""Hello is repeated so often until it is answered: a worker that just starts has no stream yet."""
 HEARTBEAT_S = 0.5
 """A worker without readings sends an empty message so often."""
 LEASE_S = 30.0
@@ -120,7 +120,7 @@ class Node:
         self._clock: Clock = self._sources.clock()
         self._duty = Duty()
         self._known = False
-        """Whether the notebook has heard its hello."""
+        """Whether the notebook has answered its hello."""
         self._late = False
         """Whether the driver had not answered when hello was said: it is asked again."""
         self._renewed_s = self._clock.monotonic_s()
@@ -133,7 +133,7 @@ class Node:
     def tend(self, duty: Duty | None) -> float | None:
         """Renew the lease and sample this; returns the wall clock, None when it has ended.
 
-        A duty of None says that hello has not been heard yet.
+        A duty of None says that hello has not been answered yet.
         """
         if not self._thread.is_alive():
             return None

@@ -11,9 +11,10 @@ import mmap
 import struct
 import tempfile
 import weakref
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import IO, TYPE_CHECKING, TypeVar, overload
 
 from jupyter_gpupredict.core.errors import Malformed
@@ -21,10 +22,11 @@ from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.series import Device, Series
+    from jupyter_gpupredict.predict.geometry import Geometry
 
 _One = TypeVar("_One")
 Row = tuple[float, tuple[float | None, ...]]
@@ -33,6 +35,7 @@ HELD_BYTES = 8 << 20
 """So much is kept in memory: some 200,000 rows of four series."""
 PIECE_ROWS = 50_000
 """So many are sorted at once."""
+OUT_OF_RANGE = "{} values out of range are taken as missing"
 _SHARE_ORDER = (
     "gpu_util_ratio", "gr_active_ratio", "sm_active_ratio", "breadth_ratio", "cpu_util_ratio",
 )  # fmt: skip
@@ -60,6 +63,40 @@ class Trace:
     """The share that the run itself predicted, where it is one of our own traces."""
     marks: Sequence[Mark] = ()
     """What was recorded of epochs, steps and phases, oldest first."""
+    geometry: Mapping[str, Geometry] = field(default_factory=dict)
+    """Device -> how its kernels fill its SMs, where the recording holds them."""
+
+    others: tuple[Trace, ...] = ()
+    """Of a log with a row for each device: the other devices', by their own times."""
+
+    @property
+    def choices(self) -> tuple[Device, ...]:
+        """The devices that a share was recorded of; what is predicted by itself first."""
+        shared = {one.device for one in self.series if METRICS[one.metric].basis is not None}
+        here = self.main.device if self.main is not None else ""
+        held = sorted(self.devices, key=lambda one: one.uuid != here)
+        first = tuple(one for one in held if one.uuid in shared)
+        return first + tuple(one for other in self.others for one in other.devices)
+
+    def alone(self, device: Device) -> Trace:
+        """Return the recording of one of the choices."""
+        for other in self.others:
+            if device in other.devices:
+                return other
+        kept = [at for at, one in enumerate(self.series) if one.device == device.uuid]
+        if len(kept) == len(self.series):
+            return replace(self, others=())
+        series = tuple(self.series[at] for at in kept)
+        cells = ((time_s, [values[at] for at in kept]) for time_s, values in self.rows)
+        rows = ((time_s, row) for time_s, row in cells if any(one is not None for one in row))
+        return replace(
+            self,
+            devices=(device,),
+            series=series,
+            rows=Rows(len(series), rows),
+            main=self.main if self.main in series else None,
+            geometry={uuid: one for uuid, one in self.geometry.items() if uuid == device.uuid},
+        )
 
     def share_series(self, metric: str | None = None) -> Series:
         """Return the series to predict the share from.
@@ -92,6 +129,10 @@ class Trace:
         here = self.main.device if self.main is not None else None
         by_name = {one.metric: one for one in self.series if here in (None, one.device)}
         return next((by_name[name] for name in _MEMORY_ORDER if name in by_name), None)
+
+    def noted(self, *notes: str) -> Trace:
+        """Return it with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def points(self, series: Series) -> Iterator[tuple[float, float]]:
         """Yield (time_s, value) of one series where there is a value."""
@@ -150,7 +191,9 @@ class Rows(_Held[Row]):
     ((1.0, (None,)), 2)
     """
 
-    def __init__(self, width: int, rows: Iterable[Row] = ()) -> None:
+    def __init__(
+        self, width: int, rows: Iterable[tuple[float, Iterable[float | None]]] = ()
+    ) -> None:
         self._row = struct.Struct(f"={1 + width}d")
         self._count = 0
         self._held = bytearray()
@@ -163,6 +206,14 @@ class Rows(_Held[Row]):
         """Add a row; None is kept as such, and no value is NaN."""
         self._held += self._row.pack(time_s, *(math.nan if v is None else v for v in values))
         self._count += 1
+        if len(self._held) > HELD_BYTES:
+            self._spill()
+
+    def extend(self, times_s: Sequence[float], columns: Sequence[Sequence[float]]) -> None:
+        """Add rows, their values by column; NaN where there is none."""
+        cells = zip(times_s, *columns, strict=True)
+        self._held += array("d", chain.from_iterable(cells)).tobytes()
+        self._count += len(times_s)
         if len(self._held) > HELD_BYTES:
             self._spill()
 

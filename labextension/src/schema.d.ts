@@ -157,6 +157,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sessions/{session}/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Name, note or pin a run */
+        post: operations["label"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/{session}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Move a run to the trash, which keeps it for a week */
+        post: operations["delete"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/{session}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Bring a deleted run back */
+        post: operations["restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/{session}/readings.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All readings of a run as a table */
+        get: operations["readings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/{session}/chart/{form}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The chart of a whole run as a file */
+        get: operations["chart"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -216,6 +301,19 @@ export interface components {
             message: string;
             hint: string;
             reason: string;
+            obstacles?: components["schemas"]["Obstacle"][];
+        };
+        Obstacle: {
+            message: string;
+            hint: string;
+            fixes: components["schemas"]["Fix"][];
+        };
+        Fix: {
+            label: string;
+            options: {
+                [key: string]: unknown;
+            };
+            asks: boolean;
         };
         /** @description One event as it lies in the trace; docs/events.md lists the fields. */
         Event: components["schemas"]["SessionStarted"] | components["schemas"]["ShareApplied"] | components["schemas"]["SamplesTaken"] | components["schemas"]["WindowClosed"] | components["schemas"]["MetricUnavailable"] | components["schemas"]["GapObserved"] | components["schemas"]["SourceLost"] | components["schemas"]["SourceRecovered"] | components["schemas"]["ProgressMade"] | components["schemas"]["PhaseEntered"] | components["schemas"]["RecommendationUpdated"] | components["schemas"]["StateChanged"] | components["schemas"]["SubscriberDetached"] | components["schemas"]["SessionFinished"];
@@ -264,6 +362,12 @@ export interface components {
             last_time: string;
             /** @default  */
             environment: string;
+            /** @default  */
+            notebook: string;
+            /** @default  */
+            cell_id: string;
+            /** @default  */
+            first_line: string;
             /** @constant */
             schema: 1;
         };
@@ -386,6 +490,8 @@ export interface components {
             recommendation: components["schemas"]["Recommendation"];
             /** @default [] */
             others: components["schemas"]["Recommendation"][];
+            /** @default null */
+            surroundings: components["schemas"]["Surroundings"] | null;
         };
         StateChanged: {
             /**
@@ -442,6 +548,10 @@ export interface components {
             joined: components["schemas"]["Device"][];
             /** @default 1 */
             hosts: number;
+            /** @default null */
+            surroundings: components["schemas"]["Surroundings"] | null;
+            /** @default  */
+            error: string;
         };
         Series: {
             /** @enum {string} */
@@ -511,6 +621,17 @@ export interface components {
             rank: number | null;
             /** @default false */
             lost: boolean;
+            /** @default null */
+            active_s: number | null;
+            /** @default null */
+            observed_ratio: number | null;
+            /** @default null */
+            withdrawn: [
+                number | null,
+                number | null
+            ] | null;
+            /** @default null */
+            sure_in_s: number | null;
         };
         MemoryEstimate: {
             peak_bytes: number | null;
@@ -570,6 +691,22 @@ export interface components {
             ][];
             mean_ratio: number | null;
         };
+        Surroundings: {
+            /** @default 0 */
+            other_processes: number;
+            /** @default {} */
+            throttled: {
+                [key: string]: number | null;
+            };
+            /** @default 0 */
+            missing_s: number;
+            /** @default null */
+            refresh_s: number | null;
+            /** @default  */
+            lost_reason: string;
+            /** @default [] */
+            used: string[];
+        };
         Summary: {
             session_id: string;
             started_at: string;
@@ -603,9 +740,32 @@ export interface components {
             samples: number | null;
             size_bytes: number;
             problem: string;
+            notebook: string;
+            cell_id: string;
+            first_line: string;
+            headline: string;
+            /** @enum {string} */
+            word: "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
+            sign: string;
+            /** @enum {string} */
+            tone: "good" | "wait" | "bad" | "plain";
+            device: string;
+            name: string;
+            note: string;
+            pinned: boolean;
             remote: boolean;
             label: string;
             basis: ("time_share" | "sm_share") | null;
+        };
+        LabelRequest: {
+            name?: string;
+            note?: string;
+            pinned?: boolean;
+        };
+        Deleted: {
+            session_id: string;
+            /** @constant */
+            deleted: true;
         };
         Target: {
             workload: string;
@@ -614,6 +774,8 @@ export interface components {
             reason: string;
             expresses: string[];
             default: boolean;
+            runs: string;
+            divides: string;
         };
         Status: {
             version: string;
@@ -684,6 +846,7 @@ export interface components {
             runs: {
                 run: components["schemas"]["Summary"];
                 events: components["schemas"]["Event"][];
+                answer: components["schemas"]["Answer"] | null;
             }[];
             devices?: components["schemas"]["Devices"];
         };
@@ -705,7 +868,71 @@ export interface components {
             recommendation: components["schemas"]["Recommendation"] | null;
             others: components["schemas"]["Recommendation"][];
             verified: components["schemas"]["Verified"] | null;
+            answer: components["schemas"]["Answer"];
             stop_requested: boolean;
+        };
+        Answer: {
+            session_id: string;
+            headline: string;
+            /** @enum {string} */
+            word: "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
+            sign: string;
+            /** @enum {string} */
+            tone: "good" | "wait" | "bad" | "plain";
+            meaning: string;
+            evidence: string;
+            notes: string[];
+            actions: components["schemas"]["Action"][];
+            devices: components["schemas"]["DeviceRow"][];
+            details: components["schemas"]["Details"];
+            figure: components["schemas"]["Figure"] | null;
+            predicted: boolean;
+            memory_bytes: number | null;
+            simulated: string;
+            device: string;
+        };
+        Figure: {
+            low_ratio: number;
+            high_ratio: number;
+            /** @enum {string} */
+            basis: "time_share" | "sm_share";
+            /** @enum {string} */
+            method: "time" | "gpm" | "geometry" | "verified";
+        };
+        Action: {
+            /** @enum {string} */
+            id: "export" | "verify" | "sweep" | "details" | "compare";
+            label: string;
+            command: string;
+        };
+        DeviceRow: {
+            name: string;
+            index: number | null;
+            mig: string;
+            uuid: string;
+            ending: string;
+            share: string;
+            memory: string;
+            /** @enum {string} */
+            word: "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
+            sign: string;
+            /** @enum {string} */
+            tone: "good" | "wait" | "bad" | "plain";
+            rank: number | null;
+            lost: boolean;
+        };
+        Row: {
+            label: string;
+            value: string;
+            help: string;
+            term: string;
+        };
+        Details: {
+            usage: components["schemas"]["Row"][];
+            memory: components["schemas"]["Row"][];
+            measuring: components["schemas"]["Row"][];
+            problems: string[];
+            ids: string;
         };
         Verified: {
             speed_ratio: number;
@@ -741,23 +968,13 @@ export interface components {
             low: (number | null)[];
             high: (number | null)[];
         };
-        Words: {
-            label: string;
-            prediction: string;
-            certified: string;
-            bounds: string;
-            memory: string;
-            time_left: string;
-            progress: string;
-            reason: string;
-        };
         Recommended: {
             session_id: string;
             /** @enum {string} */
             outcome: "running" | "completed" | "failed" | "interrupted" | "stopped" | "lost";
             recommendation: components["schemas"]["Recommendation"] | null;
             others: components["schemas"]["Recommendation"][];
-            words: components["schemas"]["Words"];
+            answer: components["schemas"]["Answer"];
         };
         Cell: {
             source: string;
@@ -801,11 +1018,18 @@ export interface components {
             memory_mib?: number | null;
             /** @description your own share of the SMs */
             sm_percent?: number | null;
+            /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
+            clients?: number | null;
             /**
              * @description your own margin on memory, beside the 15 % that is in the target
              * @default 0
              */
             headroom_percent: number;
+            /**
+             * @description your own margin on a measured share of the SMs; 100 doubles it, as NVIDIA advises for clients that are not busy all the time
+             * @default 0
+             */
+            headroom_sm_percent: number;
             /**
              * @description several CUDA processes share what the target grants to their container
              * @default false
@@ -818,6 +1042,106 @@ export interface components {
              * @default []
              */
             knative_features: string[];
+            /**
+             * @description what keeps the results: claim:NAME (a volume claim), bucket:URL (an object store), or the path of a mount; by itself nothing does, on a cluster
+             * @default
+             */
+            outputs: string;
+            /**
+             * @description namespace of the objects
+             * @default
+             */
+            namespace: string;
+            /**
+             * @description label of object and pod
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * @description annotation of object and pod
+             * @default {}
+             */
+            annotations: {
+                [key: string]: string;
+            };
+            /**
+             * @description service account of the pod
+             * @default
+             */
+            service_account: string;
+            /**
+             * @description secret that the image is pulled with
+             * @default []
+             */
+            pull_secrets: string[];
+            /**
+             * @description variable of the function, no credential
+             * @default {}
+             */
+            env: {
+                [key: string]: string;
+            };
+            /**
+             * @description variables from secret:NAME or configmap:NAME
+             * @default []
+             */
+            env_from: string[];
+            /**
+             * @description what to mount: claim:NAME:PATH, secret:NAME:PATH, configmap:NAME:PATH or empty:PATH
+             * @default []
+             */
+            volumes: string[];
+            /**
+             * @description taint that the pod tolerates
+             * @default []
+             */
+            tolerations: string[];
+            /**
+             * @description queue: Volcano's or KAI's with their schedulers, else Kueue's
+             * @default
+             */
+            queue: string;
+            /**
+             * @description priority class of the pod
+             * @default
+             */
+            priority_class: string;
+            /**
+             * @description what the cluster calls a whole GPU
+             * @default nvidia.com/gpu
+             */
+            gpu_resource: string;
+            /** @description number of the user that runs the function */
+            run_as_user?: number | null;
+            /**
+             * @description what the Pod Security Standard `restricted` asks for, and a read-only root
+             * @default false
+             */
+            restricted: boolean;
+            /**
+             * @description further tries after a failure; disruptions are always tried again
+             * @default 0
+             */
+            retries: number;
+            /**
+             * @description how long a finished job stays, for its logs
+             * @default 86400
+             */
+            ttl_s: number;
+            /** @description what your Slurm counts of mps or shard per GPU; by itself 100 */
+            gres_count?: number | null;
+            /**
+             * @description environment module that a Slurm script loads
+             * @default []
+             */
+            modules: string[];
+            /**
+             * @description TOML file with options of a team, which those given here go before
+             * @default
+             */
+            profile: string;
             /**
              * @description the GPU that an MPS file is for
              * @default
@@ -1470,6 +1794,355 @@ export interface operations {
             };
             /** @description Not now: it is over, or is there already */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Refused, with what to insist on */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Busy; Retry-After says when to ask again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    label: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelRequest"];
+            };
+        };
+        responses: {
+            /** @description Name, note or pin a run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Summary"];
+                };
+            };
+            /** @description A value is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not signed in, not allowed, or without the XSRF header */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Busy; Retry-After says when to ask again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Move a run to the trash, which keeps it for a week */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deleted"];
+                };
+            };
+            /** @description A value is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not signed in, not allowed, or without the XSRF header */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not now: it is over, or is there already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Busy; Retry-After says when to ask again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Bring a deleted run back */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Summary"];
+                };
+            };
+            /** @description A value is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not signed in, not allowed, or without the XSRF header */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Busy; Retry-After says when to ask again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    readings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All readings of a run as a table */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description Not signed in, not allowed, or without the XSRF header */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Refused, with what to insist on */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Busy; Retry-After says when to ask again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    chart: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+                form: "png" | "svg";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The chart of a whole run as a file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Not signed in, not allowed, or without the XSRF header */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -42,8 +42,8 @@ def test_what_cannot_be_read_is_named_and_ends_nothing(traces):
     assert {name for name, _ in report.unreadable} == {"noise", "torn"}
     (first,) = (one for one in report.outcomes("default") if one.scored.id == "a")
     assert (first.answer.target_pct, first.scored.group) == (50, "a")
-    # from 9 s on in windows of 300 s: two agree at 609 s
-    assert first.answer.converged_at_s == 609.0
+    # from 9 s on in windows of 300 s: two end at 609 s, which the next reading shows
+    assert first.answer.converged_at_s == 610.0
 
 
 def test_answers_are_those_of_predict(traces):
@@ -142,7 +142,7 @@ def test_no_rule_looks_ahead(name, scenario):
         pytest.skip("it abstained")
     kept = tuple(row for row in trace.rows if row[0] <= whole.converged_at_s + 60.0)
     cut = Trace(trace.name, kept, trace.series, trace.devices, trace.origin)
-    short = predict(name, cut, (), run)  # the run's length is told to those who know it
+    short = predict(name, cut, (), run)  # the run's length goes to those that use it
     for field in ("converged_at_s", "target_pct", "mean_pct", "mem_target_mib"):
         assert getattr(short, field) == getattr(whole, field), field
 
@@ -151,8 +151,8 @@ def test_baselines_say_what_they_are_worth_on_a_steady_run(tmp_path):
     write_csv(tmp_path / "s.csv", [0] * 10 + [50] * 1000)
     report = backtest(folder(tmp_path).cases, list(BASELINES), jobs=1)
     answers = {name: report.outcomes(name)[0].answer for name in BASELINES}
-    assert answers["krr"].converged_at_s == 109.0  # readings 10 to 109 are the first hundred
-    assert answers["first-300s"].converged_at_s == 309.0
+    assert answers["krr"].converged_at_s == 110.0  # behind the first hundred, 10 to 109
+    assert answers["first-300s"].converged_at_s == 310.0
     assert answers["first-10pct"].converged_at_s == pytest.approx(109.0, abs=1)
     assert answers["first-30pct"].converged_at_s == pytest.approx(308.0, abs=1)
     assert answers["vpa"].converged_at_s == pytest.approx(189.0, abs=1)  # three checks, 60 s apart

@@ -20,7 +20,7 @@ from jupyter_gpupredict.backtest.score import (
     truth,
 )
 from jupyter_gpupredict.core.errors import NotEnoughSamples
-from jupyter_gpupredict.sources.traces import read_trace
+from tests.traces import read_trace
 
 THEIRS = {
     "abstained": "abst",

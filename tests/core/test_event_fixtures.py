@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 from jupyter_gpupredict.core import events as kinds
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
@@ -18,10 +19,10 @@ from jupyter_gpupredict.core.recommendation import (
     Profile,
     Recommendation,
 )
+from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare, withheld
-from jupyter_gpupredict.core.trace import event_from_json, event_to_json
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.trace import event_from_json, event_to_json, without_nan
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "events"
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
@@ -55,6 +56,10 @@ def recommendation(**changed):
             progress="epoch 3 of 10, from tqdm",
             device=UUID,
             slowdown=(1.02, 1.3),
+            active_s=90.0,
+            observed_ratio=0.41,
+            withdrawn=(0.35, 20.0),
+            sure_in_s=0.0,
         ),
         **changed,
     )
@@ -84,12 +89,16 @@ def every_kind():
         code_hash="0" * 64,
         last_time="43 % last time",
         environment="0123456789abcdef",
+        notebook="work/train.ipynb",
+        cell_id="a1b2c3d4",
+        first_line="train(model, epochs=10)",
     )
     readings = (
         Readings(SHARE, (0.1, 0.2, 0.3), (0.4, math.nan, 0.5)),
         Readings(MEMORY, (0.3,), (10 * GIB,)),
     )
     beside = recommendation(metric="breadth_ratio", basis="sm_share", target_ratio=0.25)
+    around = kinds.Surroundings(2, {"power cap": 0.25}, 1.5, 0.1, "code 15", (UUID,))
     block = Block(((40, 29.0), (43, 1.0)), 0.401)
     return [
         started,
@@ -101,7 +110,7 @@ def every_kind():
         kinds.SourceRecovered(6, 15.0, "nvml", 2.0),
         kinds.ProgressMade(7, 16.0, "epoch", 3.0, 10.0, "tqdm"),
         kinds.PhaseEntered(8, 17.0, "validate", "explicit"),
-        kinds.RecommendationUpdated(9, 61.0, recommendation(), (beside,)),
+        kinds.RecommendationUpdated(9, 61.0, recommendation(), (beside,), around),
         kinds.StateChanged(10, 61.0, "watching", "converged", "three windows agree"),
         kinds.SubscriberDetached(11, 70.0, "widget", "OSError: gone"),
         kinds.ShareApplied(
@@ -126,55 +135,33 @@ def every_kind():
             own_processes={UUID: 2},
             joined=(Device("GPU-2", "NVIDIA H200", 1, 143771 << 20, 132),),
             hosts=2,
+            surroundings=around,
+            error="KeyboardInterrupt",
         ),
     ]
 
 
-def phrases():
-    """What the views say of some recommendations: the panel must use the same words."""
-    cases = [
-        recommendation(),
-        recommendation(state="warming", target_ratio=None, memory=None, confidence=None),
-        recommendation(state="watching", converged_at_s=None, confidence=None, remaining_s=7200.0),
-        recommendation(state="stale", target_ratio=None, confidence=Confidence(3.0, 9.0, None)),
-        recommendation(state="abstained", remaining_s=0.1, total_s=0.1),
-        recommendation(
-            confidence=Confidence(40.0, 1.5, 0.9, lower_ratio=1.0), remaining_high_s=280.0
-        ),
-        recommendation(
-            metric="sm_active_ratio",
-            basis="sm_share",
-            confidence=Confidence(20.0, 2.0, 0.9, lower_ratio=0.2),
-            memory=MemoryEstimate(math.nan, None, "device-wide", "no memory reading yet"),
-        ),
-        recommendation(
-            metric="cpu_util_ratio",
-            confidence=Confidence(20.0, 2.0, 0.9, upper_ratio=0.8),
-            memory=MemoryEstimate(700.0 * (1 << 20), None, "rss", "the peak is young"),
-            remaining_low_s=None,
-        ),
-        withheld(recommendation(), "48 of 132 SMs"),
-    ]
+def answers():
+    """The whole run's answer, and that of one which is still measured: what the panel shows."""
+    events = every_kind()
     return [
-        {
-            "recommendation": json.loads(event_to_json(kinds.RecommendationUpdated(0, 0.0, case)))[
-                "recommendation"
-            ],
-            "prediction": words.prediction(case),
-            "certified": words.certified(case),
-            "bounds": words.bounds(case),
-            "time_left": words.time_left(case),
-            "memory": words.memory(case.memory),
-        }
-        for case in cases
+        without_nan(answer(made.record(live=True)).as_dict())
+        for made in (_folded(events), _folded(events[:10]))
     ]
+
+
+def _folded(events):
+    made = RunFold()
+    for event in events:
+        made.add(event)
+    return made
 
 
 def texts():
     """File name -> text of each fixture."""
     return {
         "every-kind.jsonl": "".join(event_to_json(event) + "\n" for event in every_kind()),
-        "words.json": json.dumps(phrases(), indent=1) + "\n",
+        "answers.json": json.dumps(answers(), indent=1, ensure_ascii=False) + "\n",
     }
 
 

@@ -14,9 +14,10 @@ from jupyter_gpupredict.core.errors import Malformed, TraceError
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.run.picture import TracePicture
-from jupyter_gpupredict.run.store import Recorder, Store, VerifiedStore
+from jupyter_gpupredict.run.store import Recorder, Store
 from jupyter_gpupredict.run.tail import Tail
-from jupyter_gpupredict.sources.traces import open_trace
+from jupyter_gpupredict.run.verified import VerifiedStore
+from jupyter_gpupredict.sources.reading import open_trace
 from tests.frontends.server import traces
 
 RUN = traces.session_id(1)
@@ -119,8 +120,9 @@ def test_a_given_file_is_a_regular_one(tmp_path, what):
 def test_a_line_that_is_too_long_is_never_held(tmp_path):
     path = tmp_path / "x.csv"
     with path.open("wb") as file:
+        file.write(b"t_s,gpu_util_pct\n")
         file.truncate(4 << 30)  # four gibibytes of zeros, without an end of line
-    with pytest.raises(Malformed, match="line 1 is longer than 1 MiB"):
+    with pytest.raises(Malformed, match="line 2 is longer than 1 MiB"):
         open_trace(str(path))
 
 

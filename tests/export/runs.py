@@ -19,7 +19,7 @@ def run(
     preallocated=False, outcome="completed", duration_s=700.0, total_s=None, total_high_s=None,
     name="NVIDIA H200", **more,
 ):  # fmt: skip
-    """Return a run: 36.4 % of the time (or of the SMs) and 5873.2 MiB, unless told otherwise."""
+    """Return a run: 36.4 % of the time (or of the SMs) and 5873.2 MiB by default."""
     cpu = metric == "cpu_util_ratio"
     uuid = "cpu" if cpu else uuid
     share = Series(metric, uuid)
@@ -89,7 +89,7 @@ def ranked(found, count=3, **started):
 
 def manifests(outcome):
     """Return path -> text of what a platform reads."""
-    beside = ("gpupredict.json", "README.md")
+    beside = ("gpupredict.json", "README.md", "deploy/Kustomization")
     return {path: text for path, text in outcome.texts.items() if path not in beside}
 
 

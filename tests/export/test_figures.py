@@ -12,14 +12,16 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.share import Verified
-from jupyter_gpupredict.export.deployment import ExportRequest
 from jupyter_gpupredict.export.figures import figures
-from jupyter_gpupredict.run.store import VerifiedStore, build_store
+from jupyter_gpupredict.export.request import ExportRequest
+from jupyter_gpupredict.run.store import build_store
+from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.export.golden import example
 from tests.export.runs import PAIRS, SELECTOR, breadth, export, manifests, ranked, run
 from tests.frontends import runs as hand_made
 
 STAMP = "jupyter-gpupredict/"
+JOB = "deploy/job.yaml"
 
 
 def job(found, **options):
@@ -247,25 +249,66 @@ def test_a_run_longer_than_the_platform_allows(workload, cap_s):
         (0.05, 5873.2, 143771, 20),
         (0.05, 40000, 143771, 3),  # 143771 // 40000
         (0.01, 100, 143771, 48),  # as many clients as MPS takes
-        (0.51, 5873.2, 143771, None),
-        (0.2, 80000, 143771, None),
+        (0.05, 5873.2, None, 20),
     ],
 )
 def test_replicas_of_the_companion(target, memory, total, count):
     outcome = export(breadth(target=target, memory=memory, total=total), dry_run=True)
-    companion = outcome.texts.get("deploy/device-plugin-configmap.yaml")
-    if count is None:
-        assert companion is None
-        assert any("nothing to share" in warning for warning in outcome.warnings)
-    else:
-        data = yaml.safe_load(companion)["data"]
-        config = yaml.safe_load(data[f"mps-{count}"])
-        assert config["sharing"]["mps"]["resources"][0]["replicas"] == count
+    data = yaml.safe_load(outcome.texts["deploy/device-plugin-configmap.yaml"])["data"]
+    config = yaml.safe_load(data[f"mps-{count}"])
+    assert config["sharing"]["mps"]["resources"][0]["replicas"] == count
+    assert f"Each of {count} clients of a GPU gets {100 // count} %" in outcome.texts[JOB]
+    assert ("is not known, so see" in outcome.texts[JOB]) == (total is None)
 
 
-def test_gke_refuses_what_needs_more_than_a_half():
-    with pytest.raises(Unrepresentable, match="more than a half"):
-        export(breadth(target=0.6), sharing="gke", dry_run=True)
+WHOLE = [
+    (breadth(target=0.51), "more than a half"),
+    (breadth(target=0.2, memory=80000), "more than a half"),
+    (run(), "a time share, which is not a share of the SMs"),
+]
+
+
+@pytest.mark.parametrize("sharing", ["device-plugin", "gke"])
+@pytest.mark.parametrize(("found", "why"), WHOLE)
+def test_what_no_equal_part_is_known_to_hold_gets_a_whole_gpu(found, why, sharing):
+    outcome = export(found, sharing=sharing, dry_run=True)
+    assert set(manifests(outcome)) == {JOB}
+    text = outcome.texts[JOB]
+    assert why in text
+    assert "The function gets a whole GPU, which nothing divides" in text
+    words = ("gpu.shared", "CUDA_MPS", "gke-", "hostIPC", "config=mps", "daemon")
+    assert not [word for word in words if word in text]
+    assert limits(found, sharing=sharing)["nvidia.com/gpu"] == 1
+    assert stamps(found, sharing=sharing)["basis"] == "none"
+
+
+@pytest.mark.parametrize("sharing", ["device-plugin", "gke"])
+def test_a_count_of_clients_that_the_user_states(sharing):
+    # 4 clients get 25 % of the SMs and 35942 MiB each
+    outcome = export(run(), sharing=sharing, clients=4, dry_run=True)
+    said = "Each of 4 clients of a GPU gets 25 % of the SMs and 35942 MiB, as --clients states: "
+    assert said in outcome.texts[JOB]
+    assert "is not known" in outcome.texts[JOB]
+    label = "mps-4" if sharing == "device-plugin" else 'gpu: "4"'
+    assert label in "".join(outcome.texts.values())
+    fewer = export(breadth(target=0.2), sharing=sharing, clients=2, dry_run=True)
+    assert "Each of 2 clients of a GPU gets 50 %" in fewer.texts[JOB]
+    with pytest.raises(Unrepresentable, match=r"gets 33 % .* less than the run needs.*up to 2"):
+        export(breadth(), sharing=sharing, clients=3, dry_run=True)
+    with pytest.raises(Unrepresentable, match="a whole GPU"):
+        export(run(memory=80000), sharing=sharing, clients=2, dry_run=True)
+    with pytest.raises(InvalidOption, match="2 to 48"):
+        export(run(), sharing=sharing, clients=1, dry_run=True)
+
+
+def test_headroom_on_the_share_of_the_sms():
+    # 36.4 % x 1.25 = 45.5; half as many portions as clients, as NVIDIA advises, is 100 % on top
+    assert stamps(breadth(), headroom_sm_percent=25.0)["sm-percent"] == "46"
+    assert stamps(breadth(), headroom_sm_percent=100.0)["sm-percent"] == "73"
+    assert stamps(breadth(target=0.8), headroom_sm_percent=100.0)["sm-percent"] == "100"
+    outcome = export(breadth(), dry_run=True, headroom_sm_percent=25.0)
+    assert "headroom of 25 %" in outcome.texts[JOB]
+    assert stamps(breadth(), headroom_sm_percent=25.0, sm_percent=50)["sm-percent"] == "50"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +316,8 @@ def test_gke_refuses_what_needs_more_than_a_half():
     [(0.364, 5873.2, 0.37), (0.1, 71885.5, 0.51), (1.0, 100, 1)],  # ceil(100*71886/143771) = 51
 )
 def test_ray_books_what_fits(target, memory, booked):
-    outcome = export(breadth(target=target, memory=memory), workload="rayjob", dry_run=True)
+    found = breadth(target=target, memory=memory)
+    outcome = export(found, workload="rayjob", sharing="mps", dry_run=True)
     spec = yaml.safe_load(outcome.texts["deploy/rayjob.yaml"])["spec"]
     assert spec["entrypointNumGpus"] == booked
 

@@ -26,7 +26,7 @@ def runs():
 
 @pytest.fixture
 def patience(monkeypatch):
-    monkeypatch.setattr(waiting, "TELL_S", 0.1)
+    monkeypatch.setattr(waiting, "SHOW_S", 0.1)
     monkeypatch.setattr(waiting, "GIVE_UP_S", 0.5)
     monkeypatch.setattr(waiting, "NEXT_S", 0.1)
 

@@ -323,7 +323,7 @@ def test_workers_that_share_a_gpu_are_one_series_and_no_strangers(cluster, tmp_p
         run = session.stop("completed")
     times_s = [time_s for time_s, _ in heard.readings()[uuid(0)]]
     assert times_s == sorted(set(times_s))
-    assert [one.rank for one in run.ranks] == [None]  # whose use it is cannot be told
+    assert [one.rank for one in run.ranks] == [None]  # whose use it is cannot be known
     assert run.processes == 2
     assert run.partial == ()
 
@@ -408,7 +408,7 @@ def test_no_cluster_is_one_line():
 
 
 def test_a_stored_cluster_run_replays_with_every_rank(cluster, data_dir):
-    from jupyter_gpupredict.sources.traces import open_trace
+    from jupyter_gpupredict.sources.reading import open_trace
 
     session, heard = begin(cluster)
     wait(lambda: heard.count(uuid(3)) > 5, "readings")

@@ -101,9 +101,27 @@ def test_its_adapters_pass_the_shipped_checks(python, tmp_path):
 import countdown
 from gpupredict_example.countdown import CountdownHint
 from gpupredict_example.ewma import EwmaRule
-from jupyter_gpupredict.testing import check_hint, check_rule
+from gpupredict_example.nomad import Nomad
+from gpupredict_example.radeontop import RadeontopReader
+from gpupredict_example.slices import Slices
+from jupyter_gpupredict.testing import (
+    check_hint, check_reader, check_rule, check_sharing, check_workload
+)
 check_rule(EwmaRule)
+dump = "".join(f"{t}.5: bus 03, gpu {40 + t}.5%, vram 8.25% {900 + t}.5mb\\n" for t in range(9))
+check_reader(RadeontopReader, f"Dumping to out.\\n{dump}".encode())
+assert "slices" in check_workload(Nomad, name="nomad")  # both are installed
+assert {"job", "nomad"} <= set(check_sharing(Slices, name="slices"))
 assert check_hint(CountdownHint, lambda: countdown.run(epochs=3)).progressed[-1][1:3] == (3, 3)
 """
     ran = run(python, "-c", script, timeout=60)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_its_reader_is_found_by_the_content(python, tmp_path):
+    path = tmp_path / "dump.txt"
+    path.write_text("".join(f"{t}.5: bus 03, gpu 40.5%, vram 8.2% 9.5mb\n" for t in range(99)))
+    command = ("-m", "jupyter_gpupredict.frontends.cli", "predict", str(path), "--json")
+    ran = run(python, *command, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["source"] == "radeontop"

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.colocation import Function, functions, report
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking
-from jupyter_gpupredict.sources.traces import open_trace
+from jupyter_gpupredict.sources.reading import open_trace
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 

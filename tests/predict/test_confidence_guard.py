@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.certification import chain, ever_certified
 from jupyter_gpupredict.predict import confidence as c
-from jupyter_gpupredict.predict.confidence import ALARM, Guard
+from jupyter_gpupredict.predict.confidence import ALARM, BlockTest, CoverageFall, Guard
 
 
 @pytest.mark.parametrize(
@@ -65,43 +65,71 @@ def test_polling_faster_adds_nothing():
 @pytest.mark.parametrize(("share", "block"), [(1.0, 6), (0.5, 9), (0.2, 27)])
 def test_the_guard_alarms_at_the_specified_block(share, block):
     # ln(1 + 2.5 (r - .1)) is 1.1787, .6931, .2231 a block; the alarm stands at 5.9915
-    guard = Guard(0.5, 0.0, 1.0)
+    guard = BlockTest(0.0, 1.0)
     second = 0
     while True:
         second += 1
         # ten readings a second, of which `share` are above the target
         for tenth in range(10):
             above = tenth < round(10 * share)
-            if guard.update(second - 1 + (tenth + 1) / 10, 0.9 if above else 0.1, 0.1):
+            if guard.update(second - 1 + (tenth + 1) / 10, above, 0.1):
                 assert math.ceil((second - 1) / 5) == block
                 return
         assert second < 1000
 
 
 def test_the_guard_is_silent_when_nothing_exceeds():
-    guard = Guard(0.5, 0.0, 1.0)
+    guard = Guard(0.5, 0.0)
     assert not any(guard.update(float(s), 0.5, 1.0) for s in range(1, 5000))
     assert pytest.approx(5.991465, abs=1e-6) == ALARM
 
 
 def test_a_phase_is_held_to_what_it_was_seen_to_do():
-    """Half of validation lay above the target when it was learned: half is no alarm, all of it is.
+    """Half of validation lay above the target when it was learned: half raises no alarm, all does.
 
     Allowed .55: a block at one half is worth ln(1 + .25/.55 (.5 - .55)) < 0, a full one ln(1.2045).
     """
-    guard = Guard(0.5, 0.0, 1.0)
-    assert not any(
-        guard.update(s / 2, 0.9 if s % 2 else 0.1, 0.5, allowed=0.55) for s in range(1, 4000)
-    )
-    fired = [s for s in range(1, 400) if guard.update(2000.0 + s, 0.9, 1.0, allowed=0.55)]
+    guard = BlockTest(0.0, 1.0)
+    assert not any(guard.update(s / 2, bool(s % 2), 0.5, allowed=0.55) for s in range(1, 4000))
+    fired = [s for s in range(1, 400) if guard.update(2000.0 + s, True, 1.0, allowed=0.55)]
     assert 5.991465 / math.log(1 + 0.25 / 0.55 * 0.45) == pytest.approx(32.2, abs=0.1)
     assert 33 * 5 <= fired[0] <= 34 * 5
 
 
 def test_blocks_without_readings_are_skipped():
-    guard = Guard(0.5, 0.0, 1.0)
+    guard = Guard(0.5, 0.0)
     assert not guard.update(1.0, 0.9, 1.0)
     assert not guard.update(500.0, 0.1, 1.0)
+
+
+@pytest.mark.parametrize(("share", "second"), [(1.0, 23), (0.5, 26), (0.2, 60)])
+def test_coverage_far_under_its_aim_for_20_s_fails_at_once(share, second):
+    """Each second adds share - .15; 2 s of that are too few, and 20 s more have to pass.
+
+    Beyond 2 s: with .85 a second in the third, with .35 in the sixth, with .05 in the forty-first,
+    of which the first tenth, above the target as a whole, is enough: .9 x .1 more than at 40 s.
+    """
+    fall = CoverageFall(0.0)
+    tenths = range(1, 1000)
+    fired = next(
+        i for i in tenths if fall.update(i / 10, (i - 1) % 10 < round(10 * share), 0.1, 0.10)
+    )
+    assert fired / 10 == pytest.approx(second, abs=1.0)
+
+
+def test_a_burst_that_is_over_does_not_fail_it_nor_one_as_it_was_seen_before():
+    burst = CoverageFall(0.0)
+    # 4 s above, then below: 3.4 s too many shrink by .15 a second and are 2 s after 10 s
+    assert not any(burst.update(float(s), s <= 4, 1.0, 0.10) for s in range(1, 2000))
+    # 30 s of validation above the target in each 600 s, as in the readings that chose it
+    shares = np.array([0.9 if s % 600 >= 570 else 0.5 for s in range(1200)])
+    stamps = [float(s) for s in range(1, 1201)]
+    guard = Guard(0.5, 1200.0, stamps, shares)
+    again = [0.9 if s < 30 else 0.5 for s in range(600)]
+    assert not any(guard.update(1201.0 + s, value, 1.0) for s, value in enumerate(again))
+    # while the same 30 s followed by more are no validation any more
+    worse = Guard(0.5, 1200.0, stamps, shares)
+    assert any(worse.update(1201.0 + s, 0.9, 1.0) for s in range(60))
 
 
 def test_the_bounds_hold_the_covering_usage_of_a_steady_regime():

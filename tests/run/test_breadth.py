@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
-from jupyter_gpupredict.frontends import words
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.predict.slowdown import bracket
@@ -39,7 +39,8 @@ def test_breadth_weighs_as_much_time_as_was_busy():
 
 
 def test_idle_seconds_are_known_and_weigh_nothing():
-    pairs = [(0.3, 0.9), (math.nan, 0.01), (math.nan, 0.0)] * 14
+    busy = [(0.3, 0.9)] * 9
+    pairs = [*busy, (math.nan, 0.01), *busy, (math.nan, 0.0)] * 3
     told = analysed(pairs)
     assert (told.state, told.target_ratio) == ("converged", 0.3)
     assert told.sampled_ratio == 1.0  # nothing is missing
@@ -54,8 +55,8 @@ def test_missing_seconds_are_missing():
 
 def test_a_window_without_work_neither_agrees_nor_disagrees():
     busy, idle = [(0.3, 0.9)] * 10, [(math.nan, 0.0)] * 10
-    told = analysed(busy + idle + busy + busy[:2])
-    assert (told.state, told.converged_at_s) == ("converged", 30.0)
+    told = analysed(busy + idle + busy + busy + busy[:2])
+    assert (told.state, told.converged_at_s) == ("converged", 41.0)
 
 
 @given(

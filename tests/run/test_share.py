@@ -10,8 +10,8 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.core.share import AppliedShare, judged
 from jupyter_gpupredict.core.trace import event_to_json
-from jupyter_gpupredict.sources.traces import read_trace
 from tests.run.test_session import SHARE, Listener, ScriptedSource, session
+from tests.traces import read_trace
 
 CAPPED = AppliedShare(True, 37, None, "/run/x", False, True, 48, 132)
 FREE = AppliedShare(True, None, None, "/run/x", False, True, 132, 132)
@@ -52,7 +52,7 @@ def measured(clock, begins, ends):
 def test_without_a_cap_the_run_converges(clock):
     found, states, shares, finished = measured(clock, FREE, FREE)
     assert states == ["watching", "converged"]
-    assert shares == [FREE]  # told once: nothing changed
+    assert shares == [FREE]  # one event: nothing changed
     assert (found.capped, found.recommendation.target_ratio) == (False, 0.5)
     assert finished.profile is not None
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated
 from jupyter_gpupredict.sources import recording as module
-from jupyter_gpupredict.sources.traces import open_trace, read_trace
+from jupyter_gpupredict.sources.reading import open_trace
+from tests.traces import read_trace
 
 STARTED = (Path(__file__).parents[1] / "data/events/every-kind.jsonl").read_text().partition("\n")[
     0
@@ -38,7 +39,7 @@ def test_a_log_of_nvidia_smi_reads_the_first_device():
     )
     assert list(found.points(found.share_series())) == [(0.0, 0.1)]
     assert found.rows[-1] == (1.0, (None, 200 * 2**20))
-    assert "first device" in found.notes[0]
+    assert "also recorded: GPU 1" in found.notes[0]
 
 
 @pytest.mark.parametrize(

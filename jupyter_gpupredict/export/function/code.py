@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import InvalidOption, SecretFound, UnsupportedCell
+from jupyter_gpupredict.core.errors import Fix, InvalidOption, SecretFound, UnsupportedCell
 from jupyter_gpupredict.export.deployment import SECRETS_FROM
 from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
@@ -168,7 +168,12 @@ def _secrets(
     refused = [words for words, one in seen.values() if not (one.allowed or allow)]
     if refused:
         more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
-        raise SecretFound("; ".join(refused[:3]) + more, _HINT)
+        fixes = [
+            Fix("The environment gives it", {"secrets": "env"}),
+            Fix("The function's caller gives it", {"secrets": "param"}),
+            Fix("It stays in the files as it is", {"allow_secrets": True}),
+        ]
+        raise SecretFound("; ".join(refused[:3]) + more, _HINT, fixes)
     return [
         f"{words}, kept {'as its pragma says' if one.allowed else 'on request'}"
         for words, one in seen.values()
@@ -184,19 +189,20 @@ def _values(found: Slice) -> Iterator[tuple[str, ast.expr]]:
 def _refuse_home(found: Slice, files: Iterable[tuple[str, str]], label: str, folder: Path) -> None:
     """Refuse paths into the user's home, or to the notebook: another machine lacks them."""
     private = {str(Path.home()), str(folder.resolve())} - {"/", "."}
-    texts = [(f"{one.place} names", one.text) for one in found.placed.kept]
+    texts = [(f"{one.place} names", one.text, "") for one in found.placed.kept]
     texts += [
-        (f"{found.placed.places.get(name, label)}: {name} is", ast.unparse(value))
+        (f"{found.placed.places.get(name, label)}: {name} is", ast.unparse(value), name)
         for name, value in _values(found)
     ]
     texts += [
-        (f"{path} line {number} names", line)
+        (f"{path} line {number} names", line, "")
         for path, source in files
         for number, line in enumerate(source.splitlines(), start=1)
     ]
-    for what, text in texts:
+    for what, text, name in texts:
         if any(re.search(rf"{re.escape(one)}(?![\w.-])", text) for one in private):
             raise UnsupportedCell(
                 f"{what} a path of this machine's user",
                 "make it relative, or let the caller give it with --param NAME (params=[NAME])",
+                [Fix(f"The function's caller gives {name}", {"params": [name]})] if name else (),
             )

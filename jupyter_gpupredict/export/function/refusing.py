@@ -6,7 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.core.errors import Fix, UnsupportedCell
 from jupyter_gpupredict.export.function.secrets import dotted
 from jupyter_gpupredict.export.function.statements import (
     Kind,
@@ -17,7 +17,7 @@ from jupyter_gpupredict.export.function.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.resolving import Slicer
@@ -32,6 +32,7 @@ _LIVE_HINT = (
     "statement or cell that makes it `# gpupredict: setup`"
 )
 _DROP_HINT = "or leave all such lines of earlier cells out: --drop-magics (drop_magics=True)"
+_DROP = Fix("Leave such lines of earlier cells out", {"drop_magics": True})
 IGNORE_HINT = "take the line out, or mark it `# gpupredict: ignore`"
 
 
@@ -91,7 +92,26 @@ def refuse(slicer: Slicer) -> None:
         )
     if reasons:
         hints = dict.fromkeys(hint for _, hint in reasons)
-        raise UnsupportedCell("; ".join(words for words, _ in reasons), "; ".join(hints))
+        made |= {name: one for name, one in slicer.live.items() if one.kind is Kind.MAGIC}
+        wanted = dict.fromkeys(slicer.missing) | made
+        rerun = {name: one for name, one in made.items() if one.kind is Kind.LIVE}
+        raise UnsupportedCell(
+            "; ".join(words for words, _ in reasons),
+            "; ".join(hints),
+            _fixes(wanted, rerun) if wanted else [],
+        )
+
+
+def _fixes(made: Collection[str], rerun: Mapping[str, Statement]) -> list[Fix]:
+    """Return what a dialog offers about names that no definition makes, with what made them."""
+    found = [Fix(f"The function's caller gives {listed(made)}", {"params": sorted(made)})]
+    cells = {one.cell.label for one in rerun.values()}
+    numbers = sorted({number for label in cells for number in re.findall(r"\d+", label)})
+    if numbers:
+        what = "cell" if len(numbers) == 1 else "cells"
+        label = f"Mark {what} {', '.join(numbers)} as setup: run again at each call"
+        found.append(Fix(label, {"setup": numbers}))
+    return found
 
 
 def _params(wanted: Iterable[str]) -> str:
@@ -128,7 +148,9 @@ def refuse_changed(slicer: Slicer) -> None:
     if changed:
         where = ", ".join(f"{name} ({one.place})" for name, one in sorted(changed.items()))
         raise UnsupportedCell(
-            f"the cell needs what was changed after it was defined: {where}", _LIVE_HINT
+            f"the cell needs what was changed after it was defined: {where}",
+            _LIVE_HINT,
+            _fixes(changed, changed),
         )
 
 
@@ -154,7 +176,8 @@ def check_cells(slicer: Slicer) -> None:
         if statement.kind is Kind.MAGIC:
             taken = id(statement.cell) in cells and isinstance(statement.node, ast.Expr)
             if taken and not slicer.drop_magics:
-                raise UnsupportedCell(magic_words(statement), f"{IGNORE_HINT}; {_DROP_HINT}")
+                hint = f"{IGNORE_HINT}; {_DROP_HINT}"
+                raise UnsupportedCell(magic_words(statement), hint, [_DROP])
             slicer.notes.append(f"{magic_words(statement)}: it was left out")
     failed = {one.cell.label for one in slicer.chosen.values() if one.cell.failed}
     slicer.notes.extend(
@@ -171,6 +194,6 @@ def refuse_unused_params(
     known = slicer.given | literal | set(entry.names if entry is not None else ())
     for name in sorted(asked - known):
         raise UnsupportedCell(
-            f"--param {name}: nothing in {slicer.label} needs that name",
-            "name what the cell reads",
+            f"{name} is to be given by the caller, and nothing in {slicer.label} needs it",
+            "take it out of --param",
         )

@@ -36,8 +36,8 @@ from jupyter_gpupredict.export.function.statements import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from jupyter_gpupredict.export.function.remedies import Remedy
     from jupyter_gpupredict.export.function.magics import CellCode
+    from jupyter_gpupredict.export.function.remedies import Remedy
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def _check(found: Node, report: Report) -> None:
 class Knative(Workload):
     """`deploy/knative.yaml`."""
 
-    carries = pod.REVISION
+    about = "a Knative Service: answers requests, scales to zero"
+    carries = pod.REVISION_OF_TEAM
     switchable = pod.FEATURES
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = rules.KNATIVE_CAP_S

@@ -30,7 +30,8 @@ def _check(found: Node, report: Report) -> None:
 class KServe(Workload):
     """`deploy/kserve.yaml`."""
 
-    carries = pod.REVISION
+    about = "a KServe InferenceService, for a function that serves"
+    carries = pod.REVISION_OF_TEAM
     switchable = pod.FEATURES
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = rules.KNATIVE_CAP_S  # the predictor becomes a Knative revision

@@ -20,6 +20,7 @@ from jupyter_gpupredict.export.shapes import seconds
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
 
 PROFILE = "com.openfaas.profile"
+SCALE = {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"}
 TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
 """They go together: the shortest ends the call."""
 
@@ -65,7 +66,8 @@ def _check_one(spec: Node, report: Report) -> None:
 class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
-    carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
+    about = "an OpenFaaS function, with the profile that holds the GPU"
+    carries = pod.FUNCTION | pod.OBJECT | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
@@ -73,7 +75,7 @@ class OpenFaas(Workload):
             "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings",
         ),
     )
-    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",))
+    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",), secrets="")
     manifests = (
         Manifest("openfaas.com/v1", "Function", "openfaas-function", _check_function),
         Manifest("openfaas.com/v1", "Profile", "openfaas-profile", _check_profile, stamped=False),
@@ -88,7 +90,7 @@ class OpenFaas(Workload):
         """Return both forms; a function's own limits know memory and CPU alone."""
         figures, patch = plan.figures, plan.patch
         name, profile = figures.name, f"{figures.name}-gpu"
-        environment: dict[str, Json] = {**dict(_variables(figures, patch))}
+        environment: dict[str, Json] = {**dict(_variables(figures, patch)), **dict(patch.variables)}
         if figures.timeout_s is not None:
             environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
         common: dict[str, Json] = {"image": plan.image, "environment": environment}
@@ -96,7 +98,7 @@ class OpenFaas(Workload):
         spec: dict[str, Json] = {
             "name": name,
             **common,
-            "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
+            "labels": {**SCALE, **dict(patch.object_labels)},
             "annotations": {PROFILE: profile},
             "limits": size,
         }
@@ -145,8 +147,11 @@ def _profile(name: str, patch: SharePatch, carries: frozenset[Capability]) -> di
 
 def _variables(figures: Figures, patch: SharePatch) -> tuple[tuple[str, str], ...]:
     """Return the environment; where the profile alone limits, the figures inform the function."""
-    if patch.basis != "time_share":
+    if {pod.PERCENTAGE, pod.MEMORY} & set(dict(patch.env)):
         return patch.env
-    if figures.time_percent is not None:
+    by_time = patch.basis == "time_share"
+    if by_time and figures.time_percent is not None:
         figures = dataclasses.replace(figures, sm_percent=None)  # the share that is not applied
+    elif not by_time and figures.sm_percent is not None:
+        figures = dataclasses.replace(figures, time_percent=None)
     return pod.information(figures) + patch.env

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.core import rounding
+import json
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Json,
     Restriction,
@@ -18,6 +19,9 @@ from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import check_shape
 from jupyter_gpupredict.export.stamps import PREFIX
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 PATH = "deploy/device-plugin-configmap.yaml"
 RULE = "device-plugin"
@@ -62,6 +66,7 @@ class DevicePlugin(Sharing):
     Every client gets an equal part of the GPU, and the two variables tighten it.
     """
 
+    about = "NVIDIA's device plugin (GPU Operator) with MPS"
     needs = frozenset({Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION})
     restricts = pod.ONE_GPU | {Restriction.NO_MIG}
     expresses = pod.SM_SHARE
@@ -80,31 +85,28 @@ class DevicePlugin(Sharing):
     )
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
-        """Return limit and environment, and the administrator's companion where it makes sense."""
-        tolerated: Json = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-        count = rounding.replicas(figures.sm_percent, figures.memory_mib, figures.gpu_total_mib)
-        companions: tuple[Document, ...] = ()
-        if count is None:
-            said = "How many replicas the plugin should make is not known: no companion is written."
-        elif count < 2:
-            said = (
-                "Two such functions do not fit on one GPU, so there is nothing to share and no "
-                "companion: replicas that are there already grant less than is asked for here."
-            )
-        else:
-            said = (
-                f"Nodes need {PATH.removeprefix('deploy/')} and the label "
-                f"nvidia.com/device-plugin.config=mps-{count}; "
-                "the container runs as the daemon's user."
-            )
-            companions = (_companion(figures, count),)
+        """Return limit and environment with the administrator's companion; or a whole GPU.
+
+        Raises:
+            Unrepresentable: As `pod.equal_parts`.
+        """
+        fields: dict[str, Json] = {"tolerations": [pod.TOLERATED]}
+        count, parts = pod.equal_parts(figures, request)
+        comments = (*pod.open_share(figures, "sm_share"), parts)
+        if count < 2:
+            return pod.whole_gpu(figures, comments, **fields)
+        said = (
+            f"Nodes need {PATH.removeprefix('deploy/')} and the label "
+            f"nvidia.com/device-plugin.config=mps-{count}; "
+            "the container runs as the daemon's user."
+        )
         return SharePatch(
             "sm_share",
             pod.mps_env(figures),
             limits=((SHARED_GPU, 1),),
-            pod={**pod.selected(request), "tolerations": [tolerated]},
-            companions=companions,
-            comments=(*pod.open_share(figures, "sm_share"), said),
+            pod=fields,
+            companions=(_companion(figures, request, count),),
+            comments=(*comments, said),
         )
 
     def judge(self, pod: Pod, report: Report) -> None:
@@ -112,8 +114,13 @@ class DevicePlugin(Sharing):
         pod.routed |= SHARED_GPU in pod.limits
 
 
-def _companion(figures: Figures, count: int) -> Document:
-    resource: Json = {"name": "nvidia.com/gpu", "replicas": count}
+def _companion(figures: Figures, request: ExportRequest, count: int) -> Document:
+    """Return the ConfigMap with the configuration of this share, under a name of its own.
+
+    A second function's stands beside it. The operator reads one ConfigMap: the comments say how an
+    entry gets into one that it reads already.
+    """
+    resource: Json = {"name": request.gpu_resource, "replicas": count}
     sharing: Json = {"mps": {"renameByDefault": True, "resources": [resource]}}
     inputs = (
         ("sm-percent", figures.sm_percent),
@@ -124,10 +131,24 @@ def _companion(figures: Figures, count: int) -> Document:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": "gpupredict-mps",
-            "namespace": "gpu-operator",
+            "name": f"gpupredict-mps-{count}",
             "annotations": {PREFIX + key: str(value) for key, value in inputs if value is not None},
         },
         "data": {f"mps-{count}": yaml_text({"version": "v1", "sharing": sharing})},
     }
-    return Document(PATH, content, ("For the cluster's administrator: equal parts of each GPU.",))
+    config = json.dumps({"version": "v1", "sharing": sharing})
+    entry = json.dumps({"data": {f"mps-{count}": config}})
+    comments = (
+        "For the cluster's administrator: equal parts of each GPU. In the operator's namespace:",
+        f"kubectl apply --namespace NAMESPACE -f {PATH.removeprefix('deploy/')}",
+        "The operator reads the ConfigMap that its ClusterPolicy names in "
+        "spec.devicePlugin.config.name. Where it names none: kubectl patch clusterpolicies "
+        f"cluster-policy --type merge --patch '{_policy(count)}'",
+        "Where it names one, add the entry to that, and change none of the others: "
+        f"kubectl patch configmap NAME --namespace NAMESPACE --type merge --patch '{entry}'",
+    )
+    return Document(PATH, content, comments)
+
+
+def _policy(count: int) -> str:
+    return json.dumps({"spec": {"devicePlugin": {"config": {"name": f"gpupredict-mps-{count}"}}}})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.core import rounding
-from jupyter_gpupredict.core.errors import Unrepresentable
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Restriction,
     SharePatch,
@@ -16,15 +15,18 @@ from jupyter_gpupredict.export.deployment import (
 from jupyter_gpupredict.export.findings import Node, Pod, Report, variables
 from jupyter_gpupredict.export.shapes import check_shape
 
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
+
 STRATEGY = "cloud.google.com/gke-gpu-sharing-strategy"
 CLIENTS = "cloud.google.com/gke-max-shared-clients-per-gpu"
-FEWEST_CLIENTS = 2
 GPU, PERCENTAGE = pod.GPU, pod.PERCENTAGE
 
 
 class Gke(Sharing):
     """Selects a node pool; GKE sets both limits to equal parts and the variables tighten them."""
 
+    about = "Google Kubernetes Engine's own MPS sharing"
     needs = frozenset(
         {
             Capability.ENV,
@@ -38,23 +40,16 @@ class Gke(Sharing):
     resources = (GPU,)
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
-        """Return node selectors, one GPU and the environment.
+        """Return node selectors, one GPU and the environment; or a whole GPU.
 
         Raises:
-            Unrepresentable: Two such functions do not fit on one GPU.
+            Unrepresentable: As `pod.equal_parts`.
         """
-        count = rounding.replicas(figures.sm_percent, figures.memory_mib, figures.gpu_total_mib)
-        comments = pod.open_share(figures, "sm_share")
-        if count is None:
-            count = FEWEST_CLIENTS
-            said = "How many clients fit on a GPU is not known: two are asked for."
-            comments = (*comments, said)
-        if count < FEWEST_CLIENTS:
-            raise Unrepresentable(
-                "gke divides a GPU into two equal parts at least, and this function needs more",
-                "job with dra or mps gives one function more than a half",
-            )
-        selector = dict(request.node_selector) | {STRATEGY: "mps", CLIENTS: str(count)}
+        count, parts = pod.equal_parts(figures, request)
+        comments = (*pod.open_share(figures, "sm_share"), parts)
+        if count < 2:
+            return pod.whole_gpu(figures, comments)
+        selector = {STRATEGY: "mps", CLIENTS: str(count)}
         return SharePatch(
             "sm_share",
             pod.mps_env(figures),  # never above GKE's own part: whichever wins, it holds

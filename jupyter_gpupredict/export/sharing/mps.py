@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from jupyter_gpupredict.core.errors import InvalidOption
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import Fix, InvalidOption
 from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.deployment import (
-    Capability,
-    ExportRequest,
-    Figures,
-    SharePatch,
-    Sharing,
-)
+from jupyter_gpupredict.export.deployment import Capability, Figures, SharePatch, Sharing
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 
 class Mps(Sharing):
     """Sets the two client limits; the pod reaches the daemon by host IPC and a host path."""
 
+    about = "an MPS daemon that somebody runs on the node"
     needs = pod.MPS_CLIENT | {Capability.NODE_SELECTOR}
     expresses = pod.SM_SHARE
 
@@ -34,12 +34,13 @@ class Mps(Sharing):
             raise InvalidOption(
                 "mps needs to know which nodes run an MPS daemon",
                 "--node-selector KEY=VALUE, the label of those nodes",
+                [Fix("Label of those nodes", {"node_selector": None}, True, {"node": "mps"})],
             )
         visible = ",".join(str(ordinal) for ordinal in range(figures.gpus))
         return SharePatch(
             "sm_share",
             (("NVIDIA_VISIBLE_DEVICES", visible), *env),
-            pod={**pod.PIPE_POD, **pod.selected(request)},
+            pod=pod.PIPE_POD,
             container=pod.PIPE_MOUNT,
             uncounted=True,
             comments=(

@@ -1,4 +1,4 @@
-"""What all handlers share: who may ask, how an error is told, and where work is done."""
+"""What all handlers share: who may ask, how an error is reported, and where work is done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from jupyter_gpupredict.frontends.server.schemas import QUERIES
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.frontends.server.state import ServerState
     from jupyter_gpupredict.frontends.server.worker import Worker
@@ -50,11 +50,14 @@ _REASONS = {
 
 
 class Problem(web.HTTPError):
-    """An error as it is told to a client."""
+    """An error as a client sees it."""
+
+    obstacles: Sequence[GpuPredictError] = ()
+    """All that is in the way, where that is known to be more than this."""
 
     def __init__(self, status: int, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(status)
-        self.told = message
+        self.text = message
         self.hint = hint
         self.reason_word = reason or _REASONS.get(status, "error")
 
@@ -104,7 +107,7 @@ class ApiHandler(APIHandler):
         except TooSlow as error:
             raise Problem(504, "it took too long", "is the disk or the driver stuck?") from error
         except GpuPredictError as error:
-            raise Problem(status_of(error), error.message, error.hint, _reason_of(error)) from error
+            raise problem_of(error) from error
 
     async def may(self, action: str, resource: str) -> bool:
         """Return whether the user may do something more than the route itself asks for."""
@@ -131,7 +134,7 @@ class ApiHandler(APIHandler):
         message, hint = f"HTTP {status_code}", ""
         reason = _REASONS.get(status_code, "error")
         if isinstance(error, Problem):
-            message, hint, reason = error.told, error.hint, error.reason_word
+            message, hint, reason = error.text, error.hint, error.reason_word
         elif isinstance(error, web.HTTPError):
             message = error.log_message or message
             if status_code == 403:
@@ -142,8 +145,20 @@ class ApiHandler(APIHandler):
             self.set_header("Retry-After", "1")
         if status_code == 405:
             self.set_header("Allow", ", ".join(allowed(type(self))))
-        told = {"message": message, "hint": hint, "reason": reason}
-        self.tell(json.dumps(told, ensure_ascii=False), status_code)
+        body: dict[str, Any] = {"message": message, "hint": hint, "reason": reason}
+        if isinstance(error, Problem) and error.obstacles:
+            body["obstacles"] = [
+                {
+                    "message": one.message,
+                    "hint": one.hint,
+                    "fixes": [
+                        {"label": fix.label, "options": fix.options, "asks": fix.asks}
+                        for fix in one.fixes
+                    ],
+                }
+                for one in error.obstacles
+            ]
+        self.tell(json.dumps(body, ensure_ascii=False), status_code)
 
 
 class UnknownRouteHandler(ApiHandler):
@@ -169,6 +184,11 @@ def allowed(handler: type[APIHandler]) -> list[str]:
     """Return the verbs that a handler answers: those with a guard."""
     verbs = ("get", "post", "put", "patch", "delete", "head")
     return [verb.upper() for verb in verbs if hasattr(getattr(handler, verb), "__wrapped__")]
+
+
+def problem_of(error: GpuPredictError) -> Problem:
+    """Return an error of ours as a client sees it."""
+    return Problem(status_of(error), error.message, error.hint, _reason_of(error))
 
 
 def _reason_of(error: GpuPredictError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,13 +15,25 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.errors import ExportError
+from jupyter_gpupredict.core.errors import CodeRefused, ExportError, Fix, InvalidOption
 from jupyter_gpupredict.core.options import options_of
-from jupyter_gpupredict.export import export_run, targets
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.core.summary import run_of
+from jupyter_gpupredict.export import CodeRequest, ExportRequest, export_run, obstacles, targets
 from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.server import kernels, openapi, replies, requests
-from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, UnknownRouteHandler
+from jupyter_gpupredict.frontends.server.base import (
+    ApiHandler,
+    Problem,
+    UnknownRouteHandler,
+    problem_of,
+)
+from jupyter_gpupredict.frontends.server.history import (
+    ChartHandler,
+    DeleteHandler,
+    LabelHandler,
+    ReadingsHandler,
+    RestoreHandler,
+)
 from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
 from jupyter_gpupredict.frontends.server.metrics import MetricsHandler
 from jupyter_gpupredict.frontends.server.requests import (
@@ -32,11 +45,12 @@ from jupyter_gpupredict.frontends.server.schemas import KERNEL_ID, SESSION_ID
 from jupyter_gpupredict.frontends.server.state import GLANCE_S
 from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
 from jupyter_gpupredict.mps import mps_daemon
-from jupyter_gpupredict.run import store_problem
+from jupyter_gpupredict.run import store_problem, with_verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.frontends.server.state import ServerState
     from jupyter_gpupredict.mps import MpsDaemon
 
@@ -196,8 +210,8 @@ class SessionHandler(ApiHandler):
         runs = self.state.runs
         run = runs.summary(session_id)
         ends = runs.ends(session_id)
-        stopping, tried = runs.stop_requested(session_id), runs.verified(ends.started)
-        return replies.session(run, ends, stopping, self.state.host, tried)
+        whole = with_verified(run_of(ends, run.outcome))
+        return replies.session(run, ends, runs.stop_requested(session_id), self.state.host, whole)
 
 
 class SeriesHandler(ApiHandler):
@@ -232,6 +246,9 @@ class RecommendationHandler(ApiHandler):
         return replies.recommendation(runs.run(session_id, outcome), runs.ends(session_id))
 
 
+WITHOUT_CODE = Fix("Leave the function's code out: manifests alone", {"cells": None})
+
+
 class ExportHandler(ApiHandler):
     """`POST sessions/{id}/export`."""
 
@@ -250,15 +267,32 @@ class ExportHandler(ApiHandler):
         self.reply(text)
 
     def _export(self, session_id: str, outcome: str, body: bytes, reads: bool) -> tuple[str, bool]:
-        wish, root = requests.body(body, "ExportRequest"), self.root
-        cells, output, preview = wish.get("cells"), wish["output"], wish["preview"]
-        if cells is not None and not reads:
+        wish = requests.body(body, "ExportRequest")
+        if wish.get("cells") is not None and not reads:
             raise Problem(403, "modules beside the notebook are read, and you may read no files")
+        run = self.state.runs.run(session_id, outcome)
+        try:
+            return self._made(run, wish)
+        except (ExportError, InvalidOption) as error:
+            problem = problem_of(error)
+            if wish["preview"]:
+                problem.obstacles = obstacles(error, wish, partial(self._made, run))
+            raise problem from error
+
+    def _made(self, run: Run, wish: dict[str, Any]) -> tuple[str, bool]:
+        """Return the reply, and whether anything was written."""
+        try:
+            return self._rendered(run, wish)
+        except CodeRefused as error:
+            error.fixes += (WITHOUT_CODE,)
+            raise
+
+    def _rendered(self, run: Run, wish: dict[str, Any]) -> tuple[str, bool]:
+        root, code = self.root, None
+        cells, output, preview = wish.get("cells"), wish["output"], wish["preview"]
         target: Path | None = None
         if output or not preview:
             target = folder_below(root, output)
-        run = self.state.runs.run(session_id, outcome)
-        code = None
         if cells is not None:
             of_code = {one.name: wish[one.name] for one in options_of(CodeRequest)}
             code = requests.code(run.started, cells, root, wish["notebook"], **of_code)
@@ -278,7 +312,7 @@ class ExportHandler(ApiHandler):
             )
         except OSError as error:
             raise ExportError(f"cannot write: {error.strerror}", "choose another") from error
-        told = {
+        shown = {
             "preview": preview,
             "output": output,
             "paths": [f"{output.rstrip('/')}/{path}" for path in made.texts]
@@ -287,7 +321,7 @@ class ExportHandler(ApiHandler):
             "texts": made.texts,
             "warnings": [without_places(one, root) for one in made.warnings],
         }
-        return replies.dumps(told), not preview
+        return replies.dumps(shown), not preview
 
 
 PREFIX = "gpupredict/v1"
@@ -301,11 +335,16 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/series": SeriesHandler,
     "/sessions/{session}/recommendation": RecommendationHandler,
     "/sessions/{session}/export": ExportHandler,
+    "/sessions/{session}/label": LabelHandler,
+    "/sessions/{session}/delete": DeleteHandler,
+    "/sessions/{session}/restore": RestoreHandler,
+    "/sessions/{session}/readings.csv": ReadingsHandler,
+    "/sessions/{session}/chart/{form}": ChartHandler,
     "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,
 }
-_IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID}
+_IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID, "{form}": "png|svg"}
 
 
 def patterns() -> list[tuple[str, type[ApiHandler]]]:

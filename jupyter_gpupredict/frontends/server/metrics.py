@@ -2,7 +2,7 @@
 
 Jupyter Server has a `/metrics` of its own, about itself. Labels are bounded: a run's id stands on
 every series, everything else about it in one `info` series, and of the newest runs only those are
-told that still run or ended in the last quarter of an hour. What is not known has no series.
+reported that still run or ended in the last quarter of an hour. What is not known has no series.
 """
 
 from __future__ import annotations
@@ -122,19 +122,21 @@ def _families(runs: Sequence[tuple[Summary, float]]) -> Iterator[GaugeMetricFami
                 for run, _ in runs
             ],
         )
-    for name, told, field in _VALUES:
-        yield _gauge(name, told, [(run.session_id, getattr(run, field)) for run, _ in runs])
+    for name, help_text, field in _VALUES:
+        yield _gauge(name, help_text, [(run.session_id, getattr(run, field)) for run, _ in runs])
 
 
 def _label(text: str) -> str:
     return one_line(text[:LABEL_CHARACTERS])
 
 
-def _gauge(name: str, told: str, values: Sequence[tuple[str, float | None]]) -> GaugeMetricFamily:
+def _gauge(
+    name: str, help_text: str, values: Sequence[tuple[str, float | None]]
+) -> GaugeMetricFamily:
     """Return one metric of those runs that have it."""
     from prometheus_client.core import GaugeMetricFamily
 
-    family = GaugeMetricFamily(f"gpupredict_{name}", told, labels=["session"])
+    family = GaugeMetricFamily(f"gpupredict_{name}", help_text, labels=["session"])
     for session_id, value in values:
         if value is not None and math.isfinite(value):
             family.add_metric([session_id], value)

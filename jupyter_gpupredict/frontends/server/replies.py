@@ -7,20 +7,22 @@ import math
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core import words
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.summary import Summary, cursor_text
-from jupyter_gpupredict.core.trace import event_to_json
-from jupyter_gpupredict.frontends import words
+from jupyter_gpupredict.core.trace import event_to_json, without_nan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from jupyter_gpupredict.core.answer import Answer
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import News, Page
     from jupyter_gpupredict.frontends.server.state import Reading
-    from jupyter_gpupredict.run.picture import Drawing
+    from jupyter_gpupredict.run import Drawing
 
 _DIGITS = 9
 _FIELDS = tuple(field.name for field in fields(Summary))
@@ -58,7 +60,8 @@ def page(found: Page, host: str) -> str:
 def news(kernel_id: str, found: News, host: str, reason: str = "") -> str:
     """Return the schema `Runs`; the events' lines go in as they lie in the trace."""
     runs = ",".join(
-        f'{{"run":{dumps(summary(run.summary, host))},"events":[{",".join(run.lines)}]}}'
+        f'{{"run":{dumps(summary(run.summary, host))},"events":[{",".join(run.lines)}],'
+        f'"answer":{dumps(None if run.answer is None else plain_answer(run.answer))}}}'
         for run in found.runs
     )
     return (
@@ -66,6 +69,11 @@ def news(kernel_id: str, found: News, host: str, reason: str = "") -> str:
         f'"cursor":{dumps(cursor_text(found.cursor))},"more":{dumps(found.more)},'
         f'"reason":{dumps(reason)},"runs":[{runs}]}}'
     )
+
+
+def plain_answer(found: Answer) -> Any:
+    """Return the schema `Answer`."""
+    return without_nan(found.as_dict())
 
 
 def verified(tried: Verified) -> dict[str, Any]:
@@ -81,8 +89,9 @@ def verified(tried: Verified) -> dict[str, Any]:
     }
 
 
-def session(run: Summary, ends: Ends, stopping: bool, host: str, tried: Verified | None) -> str:
+def session(run: Summary, ends: Ends, stopping: bool, host: str, whole: Run) -> str:
     """Return the schema `Session`."""
+    tried = whole.verified
     last = _plain(ends.newest)
     return dumps(
         {
@@ -92,6 +101,7 @@ def session(run: Summary, ends: Ends, stopping: bool, host: str, tried: Verified
             "recommendation": last.get("recommendation"),
             "others": last.get("others", []),
             "verified": None if tried is None else verified(tried),
+            "answer": plain_answer(answer(whole)),
             "stop_requested": stopping,
         }
     )
@@ -124,17 +134,6 @@ def series(run: Summary, drawing: Drawing) -> str:
 
 def recommendation(run: Run, ends: Ends) -> str:
     """Return the schema `Recommended`."""
-    told = run.recommendation
-    said = {
-        "label": words.label(run.started),
-        "prediction": words.prediction(told) if told else "",
-        "certified": words.certified(told) if told else "",
-        "bounds": words.bounds(told) if told else "",
-        "memory": words.memory(told.memory) if told else "",
-        "time_left": words.time_left(told) if told else "",
-        "progress": told.progress if told else "",
-        "reason": told.reason if told else "no reading was taken yet",
-    }
     last = _plain(ends.newest)
     return dumps(
         {
@@ -142,7 +141,7 @@ def recommendation(run: Run, ends: Ends) -> str:
             "outcome": run.outcome,
             "recommendation": last.get("recommendation"),
             "others": last.get("others", []),
-            "words": said,
+            "answer": plain_answer(answer(run)),
         }
     )
 

@@ -14,8 +14,7 @@ from jsonschema.exceptions import best_match
 
 from jupyter_gpupredict.core import jsontext
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.export import in_order, notebook_cell
-from jupyter_gpupredict.export.deployment import CodeRequest
+from jupyter_gpupredict.export import CodeRequest, in_order, notebook_cell
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, QUERIES, Schema, ref
 from jupyter_gpupredict.run import environment
 
@@ -85,7 +84,7 @@ LONGEST_BODY = 8 << 20
 DEEPEST, MOST_VALUES = 8, 200_000
 SEE_DOCUMENT = "see gpupredict/v1/openapi.json"
 _COMPARED = 20
-"""Faults among which the one that is told is chosen."""
+"""Faults among which the reported one is chosen."""
 
 
 def body(text: bytes, component: str) -> dict[str, Any]:

@@ -12,8 +12,16 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any, Literal
 
+from jupyter_gpupredict.core import answer as answers
+from jupyter_gpupredict.core.answer import Action, Answer, Details, DeviceRow, Figure, Row
 from jupyter_gpupredict.core.devices import DeviceNow, ProcessNow
-from jupyter_gpupredict.core.events import EVENTS, SCHEMA, SessionFinished, SessionStarted
+from jupyter_gpupredict.core.events import (
+    EVENTS,
+    SCHEMA,
+    SessionFinished,
+    SessionStarted,
+    Surroundings,
+)
 from jupyter_gpupredict.core.metrics import REASONS, Basis
 from jupyter_gpupredict.core.options import options_of, schema
 from jupyter_gpupredict.core.recommendation import (
@@ -29,9 +37,10 @@ from jupyter_gpupredict.core.series import Device, Readings, Series
 from jupyter_gpupredict.core.share import AppliedShare, Verified
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
 from jupyter_gpupredict.mps import MpsDaemon
+from jupyter_gpupredict.run import LONGEST_NAME, LONGEST_NOTE
 
 Schema = dict[str, Any]
 
@@ -73,10 +82,10 @@ def closed(optional: Mapping[str, Schema] | None = None, **properties: Schema) -
     }
 
 
-def between(low: int, high: int, default: int, told: str, kind: str = "integer") -> Schema:
+def between(low: int, high: int, default: int, text: str, kind: str = "integer") -> Schema:
     """Return the schema of a number in a range."""
     bounds = {"minimum": low, "maximum": high, "default": default}
-    return {"type": kind, **bounds, "description": told}
+    return {"type": kind, **bounds, "description": text}
 
 
 def one_of(*words: str) -> Schema:
@@ -123,7 +132,7 @@ _STRICTER: dict[tuple[type[Any], str], Schema] = {
 
 def fields_of(kind: type[Any], *names: str) -> dict[str, Schema]:
     """Return the schemas of a dataclass's fields, of all or of those that are named."""
-    hints = typing.get_type_hints(kind, localns=NAMESPACE | {"Mapping": Mapping})
+    hints = typing.get_type_hints(kind, localns=NAMESPACE | vars(answers) | {"Mapping": Mapping})
     return {name: _STRICTER.get((kind, name)) or of_type(hints[name]) for name in names or hints}
 
 
@@ -171,7 +180,7 @@ QUERIES: dict[str, dict[str, Schema]] = {
             "number",
         ),
         "devices": between(
-            0, 1, 0, "With a stream: 1 adds what `GET devices` tells to a line, once a second"
+            0, 1, 0, "With a stream: 1 adds the reply of `GET devices` to a line, once a second"
         ),
     },
     "sessions": {
@@ -199,12 +208,19 @@ EXPORT_OPTIONS = {
 RECORDED: tuple[type[Any], ...] = (
     *EVENTS.values(),
     *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare),
-    *(AllocatorPeak, Profile, Block),
+    *(AllocatorPeak, Profile, Block, Surroundings),
 )
 """The events and what they hold."""
 
+ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details)
+"""The card that every view shows."""
+
 COMPONENTS: dict[str, Schema] = {
-    "Error": closed(message=TEXT, hint=TEXT, reason=TEXT),
+    "Error": closed(
+        message=TEXT, hint=TEXT, reason=TEXT, optional={"obstacles": listed(ref("Obstacle"))}
+    ),
+    "Obstacle": closed(message=TEXT, hint=TEXT, fixes=listed(ref("Fix"))),
+    "Fix": closed(label=TEXT, options={"type": "object", "additionalProperties": True}, asks=FLAG),
     "Event": {
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
         "oneOf": [ref(name) for name in EVENTS],
@@ -226,6 +242,16 @@ COMPONENTS: dict[str, Schema] = {
             "basis": _BASIS,
         }
     ),
+    "LabelRequest": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": LONGEST_NAME},
+            "note": {"type": "string", "maxLength": LONGEST_NOTE},
+            "pinned": FLAG,
+        },
+        "additionalProperties": False,
+    },
+    "Deleted": closed(session_id=_SESSION, deleted={"const": True}),
     "Target": closed(
         workload=TEXT,
         sharing=TEXT,
@@ -233,6 +259,8 @@ COMPONENTS: dict[str, Schema] = {
         reason=TEXT,
         expresses=listed(TEXT),
         default=FLAG,
+        runs=TEXT,
+        divides=TEXT,
     ),
     "Status": closed(
         version=TEXT,
@@ -277,7 +305,9 @@ COMPONENTS: dict[str, Schema] = {
         cursor=TEXT,
         more=FLAG,
         reason=TEXT,
-        runs=listed(closed(run=ref("Summary"), events=listed(ref("Event")))),
+        runs=listed(
+            closed(run=ref("Summary"), events=listed(ref("Event")), answer=maybe(ref("Answer")))
+        ),
         optional={"devices": ref("Devices")},  # in a stream that was asked for them
     ),
     "Stopping": closed(session_id=_SESSION, stopping={"const": True}),
@@ -291,8 +321,10 @@ COMPONENTS: dict[str, Schema] = {
         recommendation=maybe(ref("Recommendation")),
         others=listed(ref("Recommendation")),
         verified=maybe(ref("Verified")),
+        answer=ref("Answer"),
         stop_requested=FLAG,
     ),
+    **{one.__name__: closed(**fields_of(one)) for one in ANSWER},
     "Verified": closed(
         **fields_of(Verified, "speed_ratio", "low_ratio", "high_ratio", "method", "at"),
         percent={"type": "integer", "minimum": 1, "maximum": 100},
@@ -317,22 +349,12 @@ COMPONENTS: dict[str, Schema] = {
         low=listed(maybe(NUMBER)),
         high=listed(maybe(NUMBER)),
     ),
-    "Words": closed(
-        label=TEXT,
-        prediction=TEXT,
-        certified=TEXT,
-        bounds=TEXT,
-        memory=TEXT,
-        time_left=TEXT,
-        progress=TEXT,
-        reason=TEXT,
-    ),
     "Recommended": closed(
         session_id=_SESSION,
         outcome=_OUTCOME,
         recommendation=maybe(ref("Recommendation")),
         others=listed(ref("Recommendation")),
-        words=ref("Words"),
+        answer=ref("Answer"),
     ),
     "Cell": closed(
         source={"type": "string", "maxLength": 4 << 20},

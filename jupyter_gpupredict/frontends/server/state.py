@@ -112,7 +112,7 @@ class Devices:
         return self._watch.read()
 
     def _fail(self, reason: str, message: str, hint: str) -> None:
-        """Keep the old devices: they are told with their age."""
+        """Keep the old devices: they are shown with their age."""
         self._kept = replace(self._kept, reason=reason, message=message, hint=hint)
 
 
@@ -187,7 +187,7 @@ class Poller:
             try:
                 news = self._runs.news(waiter.kernel_id, waiter.cursor, waiter.limit)
             except (OSError, TraceError):
-                found.append(None)  # the next look tells whether it lasts
+                found.append(None)  # the next look shows whether it lasts
             else:
                 found.append(news if news.runs else None)
         return found
@@ -215,7 +215,7 @@ class ServerState:
         self.devices = Devices(self.driver, device_watch)
         self.poller = Poller(self.files, self.runs)
         self._kernels: dict[str, None] = {}
-        self._told: dict[str, None] = {}
+        self._reported: dict[str, None] = {}
 
     def serves(self, kernel_id: str, running: Callable[[str], bool]) -> bool:
         """Return whether a kernel is this server's, now or since the server began."""
@@ -226,9 +226,9 @@ class ServerState:
 
     def is_new(self, session_id: str) -> bool:
         """Return True the first time it is asked about a run."""
-        if session_id in self._told:
+        if session_id in self._reported:
             return False
-        _remember(self._told, session_id)
+        _remember(self._reported, session_id)
         return True
 
     @property

@@ -193,4 +193,6 @@ class EpochMix:
         }
         times_s = tuple(time_s for time_s, _ in self._pooled)
         values = tuple(value for _, value in self._pooled)
-        return Estimate(at_s, target, mean_ratio, times_s, values, allowed)
+        learned_s = sum(usage.counter.seconds for usage in self._ledger.learned.values())
+        earlier_s = max(0.0, self._ledger.whole.seconds - learned_s)  # the cold epoch's, too
+        return Estimate(at_s, target, mean_ratio, times_s, values, allowed, earlier_s)

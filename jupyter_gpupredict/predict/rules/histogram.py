@@ -6,11 +6,12 @@ of ten minutes. Converged when covering usage and mean have stood still for ten 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.predict.rules import WindowedRule
-from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
+from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree, least_pooled_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +31,8 @@ class HistogramRule(WindowedRule):
         self._checks = options.agree or 10
         self._faded = Counter()
         self._figures: deque[tuple[float, float]] = deque(maxlen=self._checks)
-        self._recent: deque[ClosedWindow] = deque(maxlen=max(1, int(POOLED_S / self._window_s)))
+        pooled_s = max(POOLED_S, least_pooled_s(options.period_s))
+        self._recent: deque[ClosedWindow] = deque(maxlen=math.ceil(pooled_s / self._window_s))
 
     def _judge(self, closed: Iterable[ClosedWindow]) -> Estimate | None:
         return next((fired for window in closed if (fired := self._check(window))), None)
@@ -41,9 +43,10 @@ class HistogramRule(WindowedRule):
         for time_s, value, weight_s in window.readings:
             faded.add(value, weight_s * 2.0 ** (-(window.to_s - time_s) / HALF_LIFE_S))
         self._faded = faded
-        if not window.empty:
+        if window.counter.seconds > 0.0:
             self._recent.append(window)
-        if faded.seconds <= 0.0:
+        if window.idle:
+            self._figures.clear()
             return None
         self._figures.append(faded.figures(self._coverage))
         if len(self._figures) < self._checks or not agree(self._figures, self._tolerance_ratio):

@@ -6,11 +6,12 @@ agree on covering usage and on mean is ours (docs/decisions/0003).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.predict.rules import WindowedRule
-from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
+from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree, least_pooled_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,19 +20,23 @@ if TYPE_CHECKING:
 
 
 class WindowsRule(WindowedRule):
-    """K windows of W seconds in a row whose covering usage and mean lie within a tolerance."""
+    """K windows of W seconds in a row whose covering usage and mean lie within a tolerance.
+
+    More of them where K are too short to bear a prediction.
+    """
 
     def __init__(self, options: RuleOptions) -> None:
         super().__init__(options, default_s=300.0)
-        self._agree = options.agree or 2
+        least = math.ceil(least_pooled_s(options.period_s) / self._window_s)
+        self._agree = max(options.agree or 2, least)
         self._recent: deque[ClosedWindow] = deque(maxlen=self._agree)
 
     def _judge(self, closed: Iterable[ClosedWindow]) -> Estimate | None:
         fired: Estimate | None = None
         for window in closed:
-            if window.void:
+            if window.void or (window.idle and window.counter.seconds > 0.0):
                 self._recent.clear()
-            elif not window.empty:
+            elif not window.idle:  # of a share while busy, one without work is passed over
                 self._recent.append(window)
                 fired = fired or self._pooled()
         return fired

@@ -111,7 +111,7 @@ class _Fit:
             self._reporter.phase("train")
 
     def on_save_checkpoint(self, trainer: Any) -> None:
-        self._reporter.phase("checkpoint")  # nothing tells its end: the next hook of any kind does
+        self._reporter.phase("checkpoint")  # nothing marks its end but the next hook of any kind
 
     def _report(self, done: int) -> None:
         if done != self._reported and not self._endless:

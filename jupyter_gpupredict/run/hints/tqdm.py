@@ -2,7 +2,7 @@
 
 tqdm keeps them in a private set, which its subclasses (notebook, auto, rich) share; nothing is
 hooked. Marks are therefore up to one poll late, and a whole epoch shorter than that may be missed.
-A `for` loop writes its count to the bar when it redraws, every 0.1 s unless told otherwise.
+A `for` loop writes its count to the bar when it redraws, every 0.1 s by default.
 
 Which bar counts epochs? Taking steps for epochs would let a prediction settle after three batches;
 taking epochs for steps only forgoes a gain. So a bar counts epochs when something says so:

@@ -1,4 +1,4 @@
-"""Hugging Face `Trainer`: listens where it tells its callbacks what happens.
+"""Hugging Face `Trainer`: listens among its callbacks.
 
 Every event passes `CallbackHandler.call_event`. Wrapping that meets trainers made in earlier cells,
 which the list of default callbacks would not, and puts nothing of ours into a trainer. The control

@@ -47,7 +47,7 @@ _PERMANENT = frozenset({2, 3, 4, 13, 25, 26})
 _GONE = frozenset({1, 9, 15, 16, 18, 28})
 """Codes after which the library's handles are worth nothing."""
 _HINTS = {
-    "no_driver": "is the NVIDIA driver installed and loaded? nvidia-smi tells",
+    "no_driver": "run nvidia-smi to see whether the NVIDIA driver is installed and loaded",
     "version_mismatch": "the driver was replaced underneath: restart the machine or container",
     "wrong_pynvml": "pip uninstall pynvml; pip install nvidia-ml-py",
     "device_lost": "see the system log for Xid errors",

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IApi, IDevices, IPicture, IRuns, ISession, IStatus, ISummary } from '../api';
+import type { IAnswer, IApi, IDevices, IPicture, IRuns, ISession, IStatus, ISummary } from '../api';
 import { asEvent, ISessionFinished, ISessionStarted, RunEvent } from '../events';
 import { DEFAULTS } from '../settings';
 import type { IViewProps } from '../views/view';
@@ -46,6 +46,11 @@ export const words = new Words(trans);
 export const KERNEL = '11111111-2222-3333-4444-555555555555';
 export const RUN = '20250102T030405Z-host-4242-a1b2';
 
+/** Of a run that is over, and of one that is still measured. */
+export function answers(): IAnswer[] {
+  return JSON.parse(text('answers.json')) as IAnswer[];
+}
+
 export function summary(changed: Partial<ISummary> = {}): ISummary {
   return {
     session_id: RUN,
@@ -78,6 +83,17 @@ export function summary(changed: Partial<ISummary> = {}): ISummary {
     last_time: '',
     size_bytes: 1000,
     problem: '',
+    notebook: 'work/train.ipynb',
+    cell_id: 'a1b2c3d4',
+    first_line: 'train(model, epochs=10)',
+    headline: 'Busy 43 % of the time, at least 1.0 GiB so far',
+    word: 'settling',
+    sign: '◐',
+    tone: 'wait',
+    device: 'H200',
+    name: '',
+    note: '',
+    pinned: false,
     ...changed
   };
 }
@@ -89,7 +105,7 @@ export function runs(events: unknown[], changed: Partial<IRuns> = {}, run = summ
     cursor: `${run.session_id}:0`,
     more: false,
     reason: '',
-    runs: [{ run, events: events as RunEvent[] }], // as they come, whatever they are
+    runs: [{ run, events: events as RunEvent[], answer: null }], // as they come, whatever they are
     ...changed
   };
 }
@@ -103,6 +119,7 @@ export function session(changed: Partial<ISession> = {}): ISession {
     recommendation: null,
     others: [],
     verified: null,
+    answer: answers()[0]!,
     stop_requested: false,
     ...changed
   };
@@ -166,7 +183,8 @@ export function devices(changed: Partial<IDevices> = {}): IDevices {
 }
 
 export function status(): IStatus {
-  const target = { supported: true, reason: '', expresses: ['sm_pct'], default: false };
+  const line = { runs: 'a job', divides: 'a daemon' };
+  const target = { supported: true, reason: '', expresses: ['sm_pct'], default: false, ...line };
   return {
     version: '0.1.0',
     api: 1,
@@ -204,6 +222,10 @@ export function api(answers: Partial<IApi> = {}): IApi {
     sessions: never,
     session: async () => session(),
     picture: async () => picture(),
+    label: never,
+    discard: never,
+    restore: never,
+    file: never,
     export: never,
     doctor: never,
     ...answers
@@ -217,7 +239,10 @@ export function props(changed: Partial<IViewProps> = {}): IViewProps {
     model: new Model(),
     words,
     settings: DEFAULTS,
-    actions: { retry: nothing, stop: nothing, openExport: nothing, notify: nothing, copy: nothing },
+    actions: {
+      ...{ retry: nothing, stop: nothing, openExport: nothing, notify: nothing, copy: nothing },
+      ...{ offer: nothing, goTo: nothing }
+    },
     ...changed
   };
 }

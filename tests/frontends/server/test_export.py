@@ -324,3 +324,42 @@ async def test_who_may_read_no_files_exports_no_code(client, server, coded):
     status, error = await client.post(EXPORT, with_code(preview=True))
     assert (status, error["reason"]) == (403, "not_allowed")
     assert (await client.post(EXPORT, {**WISH, "preview": True}))[0] == 200
+
+
+async def test_a_preview_names_all_that_is_in_the_way_with_what_helps(client, store):
+    code = "print(data, rate, model)\n"
+    traces.whole_run(store, OTHER, simulated=True, code_hash=code_hash(code))
+    cells = [
+        {**CELL, "source": "data = open('x').read()", "execution_count": 2},
+        {**CELL, "source": "%%gpupredict\n" + code, "execution_count": 3},
+    ]
+    bare = {"name": "train", "workload": "job", "sharing": "mps", "preview": True}
+    wish = {**bare, "cells": cells, "notebook": "work/train.ipynb"}
+    path = f"sessions/{OTHER}/export"
+    status, error = await client.post(path, wish)
+    assert (status, error["message"]) == (422, error["obstacles"][0]["message"])
+    each = [[tuple(fix["options"]) for fix in one["fixes"]] for one in error["obstacles"]]
+    assert each == [
+        [("force",)],
+        [("node_selector",)],
+        [("params",), ("setup",), ("cells",)],  # data, which a cell makes by running
+        [("params",), ("cells",)],  # model and rate, which no cell makes
+    ]
+    given = [fix for one in error["obstacles"] for fix in one["fixes"]]
+    assert not [fix for fix in given if "--" in fix["label"]]
+    assert [fix["options"]["setup"] for fix in given if "setup" in fix["options"]] == [["2"]]
+    assert [fix["asks"] for fix in given if fix["options"] == {"node_selector": None}] == [True]
+    met = {"force": True, "node_selector": {"gpu": "mps"}, "params": ["data", "model", "rate"]}
+    assert (await client.post(path, {**wish, **met}))[0] == 200
+    manifests = (await client.post(path, bare))[1]["obstacles"]
+    assert manifests == error["obstacles"][:2]
+
+
+async def test_one_way_out_of_each_refused_pair(client, run):
+    wish = {"name": "train", "preview": True, "workload": "knative", "sharing": "gke"}
+    status, error = await client.post(EXPORT, wish)
+    [obstacle] = error["obstacles"]
+    assert status == 422
+    for fix in obstacle["fixes"]:
+        status, made = await client.post(EXPORT, {**wish, **fix["options"]})
+        assert (status, bool(made.get("texts"))) == (200, True), fix

@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.share import Verified
-from jupyter_gpupredict.run.store import VerifiedStore
+from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.frontends.server import traces
 
 
@@ -71,6 +71,17 @@ async def test_a_page_tells_of_runs_and_whether_they_run(client, store):
         "last_time": "",
         "size_bytes": 0,
         "problem": "",
+        "notebook": "",
+        "cell_id": "",
+        "first_line": "",
+        "headline": "Too short to say: completed after 3 s",
+        "word": "too short",
+        "sign": "◔",
+        "tone": "plain",
+        "device": "H200",
+        "name": "",
+        "note": "",
+        "pinned": False,
     }
 
 
@@ -113,7 +124,7 @@ async def test_a_broken_trace_costs_itself_alone(client, store):
     (store / "notes.txt").write_text("not ours")
     page = (await client.get("sessions"))[1]
     problems = {run["session_id"]: run["problem"] for run in page["sessions"]}
-    # the fourth may be at its beginning; nothing is told of a trace that is written just now
+    # the fourth may be at its beginning; a trace that is written just now has no rows yet
     assert list(problems) == [traces.session_id(number) for number in (3, 2, 1)]
     assert "line 1: not a line of JSON" in problems[traces.session_id(3)]
     assert "line 1: not a line of JSON" in problems[traces.session_id(2)]
@@ -273,10 +284,12 @@ async def test_a_recommendation_in_figures_and_words(client, store):
     traces.whole_run(store, run)
     status, found = await client.get(f"sessions/{run}/recommendation")
     assert (status, found["recommendation"]["memory"]["peak_bytes"]) == (200, 3e9)
-    assert found["words"]["prediction"] == (
-        "43 % busy time (time share) covers 95 % of the time (converged)"
+    told = found["answer"]
+    assert (told["word"], told["figure"]["high_ratio"]) == ("too short", 0.43)
+    assert told["details"]["usage"][0]["value"] == (
+        "43 % busy time (time share) for 95 % of the time"
     )
-    assert "NVIDIA H200" in found["words"]["label"]
+    assert "NVIDIA H200" in told["details"]["measuring"][0]["value"]
 
 
 async def test_a_run_without_a_recommendation_says_why(client, store):
@@ -284,4 +297,4 @@ async def test_a_run_without_a_recommendation_says_why(client, store):
     traces.write(store, run, [traces.started(run)])
     found = (await client.get(f"sessions/{run}/recommendation"))[1]
     assert found["recommendation"] is None
-    assert found["words"]["reason"] == "no reading was taken yet"
+    assert found["answer"]["meaning"] == "not available: no reading was taken"

@@ -2,21 +2,20 @@
 
 from pathlib import Path
 
+from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import Capability, Document, Hosting, Workload
-from jupyter_gpupredict.export.findings import Manifest
-from jupyter_gpupredict.export.pod import workload
+from jupyter_gpupredict.export.findings import Manifest, Pod
 
 
 def check(found, report):
-    """What no schema can say: which figures the document carries."""
-    for kind, name in (("mem", "memory"), ("sm", "sms")):
-        figure = found["spec"][name]
-        if figure.whole is not None:
-            report.carry(kind, figure.whole, figure)
+    """What no schema can say: the figures in variables and resources, as in any container."""
+    task = found["spec"]
+    rules.check_pod(Pod(task, containers=(task,)), report)
 
 
 class Nomad(Workload):
     carries = frozenset({Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION})
+    restricts = pod.ONE_RANK
     sharing = "slices"
     hosting = Hosting("nomad job run deploy/nomad.yaml")
     refuses = (("none", "Nomad has no whole GPUs"),)
@@ -25,8 +24,7 @@ class Nomad(Workload):
     )
 
     def render(self, plan):
-        figures = {"memory": plan.figures.memory_mib, "sms": plan.figures.sm_percent}
-        known = {name: value for name, value in figures.items() if value is not None}
-        spec = {"image": plan.image, **known}
-        task = workload(("nomad.example/v1", "Task"), plan, spec)
-        return (Document("deploy/nomad.yaml", task), *plan.patch.companions)
+        limits = {"limits": dict(plan.patch.limits)}
+        spec = {"image": plan.image, "env": dict(plan.patch.env), "resources": limits}
+        task = pod.workload(("nomad.example/v1", "Task"), plan, spec)
+        return (Document("deploy/nomad.yaml", task, pod.notes(plan)), *plan.patch.companions)

@@ -1,18 +1,32 @@
-"""A way to divide GPUs into slices, which containers ask for as an extended resource."""
+"""A way to divide GPUs into slices, which containers ask for as extended resources."""
 
 from jupyter_gpupredict.export.deployment import Capability, SharePatch, Sharing
+from jupyter_gpupredict.export.findings import limits
+from jupyter_gpupredict.export.pod import open_share, selected
 
-RESOURCE = "nvidia.com/gpuslice"
+SLICE, PERCENT, MIB = (f"example.com/gpu-{end}" for end in ("slice", "percent", "mib"))
 
 
 class Slices(Sharing):
-    needs = frozenset({Capability.ENV})
+    needs = frozenset({Capability.EXTENDED_RESOURCE})
     expresses = frozenset({"sm_pct", "memory_mib"})
-    resources = (RESOURCE,)
+    resources = (SLICE, PERCENT, MIB)
 
     def patch(self, figures, request):
-        return SharePatch("sm_share", limits=((RESOURCE, 2),))
+        amounts = (
+            (SLICE, figures.gpus),
+            (PERCENT, figures.sm_percent),
+            (MIB, figures.memory_mib),
+        )
+        known = tuple((name, amount) for name, amount in amounts if amount is not None)
+        comments = open_share(figures, "sm_share")
+        return SharePatch("sm_share", limits=known, pod=selected(request), comments=comments)
 
     def judge(self, pod, report):
-        if RESOURCE in pod.limits:
+        for container in pod:
+            asked = limits(container)
+            for kind, name in (("sm", PERCENT), ("mem", MIB)):
+                if asked[name].whole is not None:
+                    report.carry(kind, asked[name].whole, asked[name])
+        if SLICE in pod.limits:
             pod.limiter = "slices"

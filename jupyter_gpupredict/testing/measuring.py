@@ -1,28 +1,29 @@
-"""Checks for whoever writes a source, a rule or a hint: run them in your own tests.
-
-Each raises AssertionError with what is wrong. They are the checks that this package's own adapters
-pass; `docs/extending.md` has an example of each.
-"""
+"""Checks of what measures: sources, readers of recordings, rules and progress hints."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import SourceUnavailable
-from jupyter_gpupredict.core.metrics import METRICS, REASONS
+from jupyter_gpupredict.core.errors import SourceUnavailable, TraceError
+from jupyter_gpupredict.core.metrics import METRICS, REASONS, largest
 from jupyter_gpupredict.core.recommendation import RuleOptions
+from jupyter_gpupredict.core.series import ReadOptions
+from jupyter_gpupredict.sources.reading import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.protocols import HintSource, TelemetrySource
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.predict import Predictor
-
-__all__ = ["FakeClock", "Heard", "check_hint", "check_rule", "check_source"]
+    from jupyter_gpupredict.sources.reading import Reader
+    from jupyter_gpupredict.sources.recording import Trace
 
 UNITS = ("epoch", "step")
 _SLACK = 1e-9
@@ -57,7 +58,7 @@ def check_source(
     reads: int = 3,
     works: bool = True,
 ) -> SourceInfo | None:
-    """Check a telemetry source: it opens, tells what it gives, reads, closes, and opens again.
+    """Check a telemetry source: it opens, describes itself, reads, closes, and opens again.
 
     Args:
         make: Returns a new source, wired to whatever it reads.
@@ -129,6 +130,77 @@ def _check_batch(batch: Batch, info: SourceInfo, last_s: dict[object, float]) ->
         )
 
 
+# ---- readers ----------------------------------------------------------------------------------
+
+
+def check_reader(
+    make: Callable[[], Reader],
+    sample: bytes,
+    *,
+    others: Sequence[bytes] = (),
+    options: ReadOptions | None = None,
+    cuts: int = 40,
+) -> Trace:
+    """Check a reader of recordings: it knows its format, reads it, and survives what is broken.
+
+    Args:
+        make: Returns a new reader; often its class.
+        sample: A whole recording of its format.
+        others: Recordings of other formats, which it must not take for its own.
+        options: What the sample does not say of itself.
+        cuts: How often the sample is cut, and as often changed at a few random places.
+
+    Returns:
+        What it read from the sample.
+    """
+    given = options or ReadOptions()
+    assert make().label, "it does not say what it reads: label"
+    assert make().detect(_content(sample)), "it does not detect its own sample"
+    for number, other in enumerate((b"", b"\0\xff" * 99, b"hello\n", *others)):
+        assert not make().detect(_content(other)), f"it takes another format ({number}) for its own"
+    found = make().read(_content(sample), given)
+    _check_trace(found)
+    assert make().read(_content(sample), given) == found, "read again it gives something else"
+    assert make().read(_content(gzip.compress(sample)), given) == found, "gzip changes it"
+    drawn = random.Random(1)
+    for number in range(cuts):
+        cut = sample[: len(sample) * number // cuts]
+        changed = bytearray(sample)
+        for _ in range(drawn.randint(1, 8)):
+            changed[drawn.randrange(len(changed))] = drawn.randrange(256)
+        for broken in (cut, bytes(changed)):
+            try:
+                make().detect(_content(broken))
+                _check_trace(make().read(_content(broken), given))
+            except TraceError:
+                continue
+    return found
+
+
+def _content(data: bytes) -> Content:
+    return Content(io.BytesIO(data), "sample")
+
+
+def _check_trace(found: Trace) -> None:
+    assert found.origin, "Trace.origin is empty: say what made the recording"
+    named = {one.uuid for one in found.devices}
+    assert named, "it names no device"
+    assert found.series, "it holds no series"
+    for one in found.series:
+        assert one.metric in METRICS, f"{one.metric} is unknown: see core.metrics.METRICS"
+        assert one.device in named, f"{one.metric} is of {one.device!r}, which it does not name"
+    assert found.rows, "no row was read: raise Truncated"
+    before_s = -math.inf
+    for time_s, values in found.rows:
+        assert before_s < time_s < math.inf, f"times do not rise at {time_s}"
+        before_s = time_s
+        assert len(values) == len(found.series), "a row has not one value for each series"
+        for series, value in zip(found.series, values, strict=True):
+            assert value is None or 0.0 <= value <= largest(series.metric), (
+                f"{series.metric} is {value}: missing is None"
+            )
+
+
 # ---- rules ------------------------------------------------------------------------------------
 
 
@@ -160,7 +232,7 @@ def check_rule(make: Callable[[RuleOptions], Predictor], *, fires_within_s: floa
 
 
 def _check_deterministic(make: Callable[[RuleOptions], Predictor]) -> None:
-    """Two rules that are told the same say the same: it keeps nothing outside of itself."""
+    """Two rules that are given the same readings agree: it keeps nothing outside of itself."""
     first, second = make(RuleOptions(period_s=1.0)), make(RuleOptions(period_s=1.0))
     for number in range(1, 2000):
         value = (number * 37 % 100) / 100
@@ -174,18 +246,18 @@ def _check_never_below(make: Callable[[RuleOptions], Predictor]) -> None:
     values = [0.2 if number % 2 else 0.8 for number in range(4000)]
     for number, value in enumerate(values, 1):
         rule.update(float(number), value, 1.0)
-    told = rule.predict()
-    assert told is not None, "it says nothing of the whole span"
-    assert told.target_ratio >= 0.8 - _SLACK, (
-        f"half of the readings are 80 %, and it targets {told.target_ratio}"
+    found = rule.predict()
+    assert found is not None, "it says nothing of the whole span"
+    assert found.target_ratio >= 0.8 - _SLACK, (
+        f"half of the readings are 80 %, and it targets {found.target_ratio}"
     )
 
 
 # ---- hints ------------------------------------------------------------------------------------
 
 
-class Heard:
-    """A progress sink that keeps what it is told, in order."""
+class ProgressRecorder:
+    """A progress sink that keeps what it is given, in order."""
 
     def __init__(self) -> None:
         self.progressed: list[tuple[Unit, float, float | None, str]] = []
@@ -200,8 +272,8 @@ class Heard:
         self.phases.append((name, hint))
 
 
-class _Failing(Heard):
-    """Fails whatever it is told: the loop must not notice."""
+class _Failing(ProgressRecorder):
+    """Fails at every call: the loop must not notice."""
 
     def progress(self, unit: Unit, done: float, total: float | None, hint: str) -> None:
         raise RuntimeError("progress fails")
@@ -212,8 +284,8 @@ class _Failing(Heard):
 
 def check_hint(
     make: Callable[[], HintSource], loop: Callable[[], object], *, unit: Unit = "epoch"
-) -> Heard:
-    """Check a progress hint: it hears a loop, which does the same with it and without it.
+) -> ProgressRecorder:
+    """Check a progress hint: it follows a loop, which does the same with it and without it.
 
     Args:
         make: Returns a new hint; often its class.
@@ -221,37 +293,37 @@ def check_hint(
         unit: What the loop is known to count.
 
     Returns:
-        All that was heard.
+        What the loop reported.
     """
     hint = make()
     assert hint.module, "it does not name the library's module"
     hint.detach()  # without attach
     alone = loop()
-    heard = Heard()
-    hint.attach(heard)
+    recorder = ProgressRecorder()
+    hint.attach(recorder)
     try:
         assert loop() == alone, "the loop gives something else when it is watched"
         hint.poll()
     finally:
         hint.detach()
         hint.detach()
-    marks = [mark for mark in heard.progressed if mark[0] == unit]
-    assert marks, f"no {unit} was heard"
+    marks = [mark for mark in recorder.progressed if mark[0] == unit]
+    assert marks, f"no {unit} was reported"
     done = -1.0
-    for kind, so_far, total, name in heard.progressed:
+    for kind, so_far, total, name in recorder.progressed:
         assert kind in UNITS, f"{kind!r} is none of {UNITS}"
         assert name, "a mark does not name its hint"
         assert total is None or so_far <= total, f"{so_far:g} of {total:g}"
         if kind == unit:
             assert so_far >= done, f"{unit} falls from {done:g} to {so_far:g}"
             done = so_far
-    before = len(heard.progressed) + len(heard.phases)
+    before = len(recorder.progressed) + len(recorder.phases)
     assert loop() == alone, "detached, it still changes the loop"
-    assert len(heard.progressed) + len(heard.phases) == before, "detached, it still hears"
+    assert len(recorder.progressed) + len(recorder.phases) == before, "detached, it still listens"
     failing = make()
     failing.attach(_Failing())
     try:
         assert loop() == alone, "a sink that fails changes the loop"
     finally:
         failing.detach()
-    return heard
+    return recorder

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
-
-from jupyter_gpupredict.core.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Series
     from jupyter_gpupredict.core.share import AppliedShare, Verified
 
-STATE_SIGNS = {
-    "warming": "○",
-    "watching": "◔",
-    "converged": "●",
-    "stale": "▲",
-    "abstained": "◇",
-}
-"""A shape beside each state's word, so that colour is never all there is."""
 MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",
     "device-wide": "device-wide: other processes are in it",
@@ -36,12 +27,26 @@ def percent(ratio: float | None) -> str:
     return "-" if ratio is None or math.isnan(ratio) else f"{100 * ratio:.0f} %"
 
 
-def size(size_bytes: float | None) -> str:
-    """Return bytes in MiB or GiB."""
-    if size_bytes is None or math.isnan(size_bytes):
-        return "-"
-    mib = size_bytes / (1 << 20)
-    return f"{mib:.0f} MiB" if mib < 10_240 else f"{mib / 1024:.1f} GiB"
+def gib(size_bytes: float) -> str:
+    """Return bytes in GiB with one decimal; less than 0.1 GiB in MiB.
+
+    >>> gib(7.93 * 2**30), gib(42 * 2**20)
+    ('7.9 GiB', '42 MiB')
+    """
+    found = size_bytes / (1 << 30)
+    return f"{found:.1f} GiB" if found >= 0.095 else f"{size_bytes / (1 << 20):.0f} MiB"
+
+
+def moment(time_s: float) -> str:
+    """Return a time since the beginning to the second.
+
+    >>> moment(130.2), moment(42.0), moment(7380.0)
+    ('2 min 10 s', '42 s', '2 h 03 min')
+    """
+    whole = round(time_s)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else span(time_s)
 
 
 def span(seconds: float | None) -> str:
@@ -60,7 +65,8 @@ def label(started: SessionStarted) -> str:
         return f"SIMULATED: replay of a recording ({started.origin})"
     if started.simulated:
         return f"SIMULATED: synthetic readings ({started.origin})"
-    device = ", ".join(device.name for device in started.devices)
+    names = Counter(device.name for device in started.devices)
+    device = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in names.items())
     if started.source == "cpu":
         return f"CPU of this process tree, no GPU ({device})"
     return f"{device}, read by {started.source}"
@@ -76,45 +82,6 @@ def device(one: Series, started: SessionStarted) -> str:
     found = (other.index for other in started.devices if other.uuid == one.device)
     index = next(found, None) if one.rank is None else None
     return rank(one) if index is None else f"GPU {index}"
-
-
-def of_rank(one: Recommendation) -> str:
-    """Return a rank's figures in short."""
-    peak = f", memory peak {size(one.memory.peak_bytes)}" if one.memory else ""
-    lost = "; lost: its figures end there" if one.lost else ""
-    return (
-        f"{percent(one.target_ratio)} {STATE_SIGNS[one.state]} {one.state}, "
-        f"mean {percent(one.mean_ratio)}{peak}{lost}"
-    )
-
-
-def prediction(recommendation: Recommendation) -> str:
-    """Return the prediction as one sentence."""
-    metric = METRICS[recommendation.metric].label
-    coverage = percent(recommendation.coverage_target_ratio)
-    target = percent(recommendation.target_ratio)
-    if recommendation.capped:
-        return "no prediction: the run was capped by MPS"
-    match recommendation.state:
-        case "converged":
-            return f"{target} {metric} covers {coverage} of the time (converged)"
-        case "stale":
-            return f"no {metric} can be stated: the prediction was withdrawn, nothing is capped"
-        case "abstained" if recommendation.target_ratio is not None:
-            return f"observed, not predicted: {target} {metric} covered {coverage} of the time"
-        case _ if recommendation.target_ratio is not None:
-            return f"so far {target} {metric} covers {coverage} of the time (not settled)"
-        case _:
-            return f"no {metric} seen yet"
-
-
-def beside(recommendation: Recommendation, started: SessionStarted) -> str:
-    """Return a prediction beside the main one, with its device where that is another."""
-    told = prediction(recommendation)
-    device = next((one for one in started.devices if one.uuid == recommendation.device), None)
-    if device is None or device.uuid == started.share.device:
-        return told
-    return f"GPU {device.index}: {told}"
 
 
 def throttled(causes: Sequence[tuple[str, float]]) -> str:
@@ -188,11 +155,11 @@ def mps(applied: AppliedShare | None) -> str:
     cap = f"CAPPED at {applied.cap}" if applied.shown else f"asked for {applied.cap}"
     limits = [cap if applied.capped else "not capped"]
     if applied.memory_limit_bytes is not None:
-        limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
+        limits.append(f"memory limit {gib(applied.memory_limit_bytes)}")
     if applied.joined:
         limits.append("a daemon that was there already")
-    told = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
-    words = f"{told[applied.attached]} ({', '.join(limits)})"
+    standing = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
+    words = f"{standing[applied.attached]} ({', '.join(limits)})"
     return f"{words}: {applied.reason}" if applied.reason else words
 
 
@@ -221,8 +188,8 @@ def slowdown(recommendation: Recommendation) -> str:
 
 def sm_share_hint(run: Run) -> str:
     """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
-    told = [run.recommendation, *run.others]
-    known = run.verified is not None or any(one and one.basis == "sm_share" for one in told)
+    advice = [run.recommendation, *run.others]
+    known = run.verified is not None or any(one and one.basis == "sm_share" for one in advice)
     gpu = run.started.source != "cpu" and not run.started.simulated
     if known or not gpu:
         return ""
@@ -235,16 +202,18 @@ def _ratio(value: float) -> str:
 
 def time_left(recommendation: Recommendation) -> str:
     """Return the predicted rest and whole of the run; empty when nothing is known, or left."""
-    told = recommendation
-    if told.remaining_s is None or told.total_s is None or told.remaining_s < 0.5:
+    advice = recommendation
+    if advice.remaining_s is None or advice.total_s is None or advice.remaining_s < 0.5:
         return ""
-    low, high = span(told.remaining_low_s), span(told.remaining_high_s)
+    low, high = span(advice.remaining_low_s), span(advice.remaining_high_s)
     between = (
         f" ({low} to {high})"
-        if told.remaining_low_s is not None and told.remaining_high_s is not None and low != high
+        if advice.remaining_low_s is not None
+        and advice.remaining_high_s is not None
+        and low != high
         else ""
     )
-    return f"about {span(told.remaining_s)} left{between}, {span(told.total_s)} in all"
+    return f"about {span(advice.remaining_s)} left{between}, {span(advice.total_s)} in all"
 
 
 def allocator(peak: AllocatorPeak | None) -> str:
@@ -252,7 +221,7 @@ def allocator(peak: AllocatorPeak | None) -> str:
     if peak is None:
         return ""
     return (
-        f"at most {size(peak.allocated_bytes)} in tensors, {size(peak.reserved_bytes)} reserved "
+        f"at most {gib(peak.allocated_bytes)} in tensors, {gib(peak.reserved_bytes)} reserved "
         "(since the process began)"
     )
 
@@ -263,7 +232,7 @@ def memory(estimate: MemoryEstimate | None) -> str:
         return "not available: the source gives no memory reading"
     basis = MEMORY_BASIS.get(estimate.basis, estimate.basis)
     if estimate.target_bytes is not None:
-        return f"{size(estimate.target_bytes)} ({estimate.reason}; {basis})"
+        return f"{gib(estimate.target_bytes)} ({estimate.reason}; {basis})"
     if math.isnan(estimate.peak_bytes):
         return f"not available: {estimate.reason}"
-    return f"peak {size(estimate.peak_bytes)}, no target yet: {estimate.reason}; {basis}"
+    return f"peak {gib(estimate.peak_bytes)}, no target yet: {estimate.reason}; {basis}"

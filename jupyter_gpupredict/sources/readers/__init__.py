@@ -1,0 +1,1 @@
+"""The formats of recordings: one file each, named by the registry alone."""

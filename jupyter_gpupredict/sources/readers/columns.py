@@ -1,0 +1,28 @@
+"""CSV in our own columns: `t_s` and metrics by their names in tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.sources.tables import read_cells, table_of, titles_of
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.series import ReadOptions
+    from jupyter_gpupredict.sources.reading import Content
+    from jupyter_gpupredict.sources.recording import Trace
+
+
+class ColumnsReader:
+    """Reads a table with a column `t_s`."""
+
+    label = "CSV with a column t_s"
+
+    def detect(self, content: Content) -> bool:
+        """Return whether there is that column."""
+        return "t_s" in titles_of(content.first_lines)
+
+    def read(self, content: Content, options: ReadOptions) -> Trace:
+        """Return the readings of its one device."""
+        headers: dict[str, str] = {}
+        with table_of(content.lines(), content.name, headers) as (titles, rows):
+            return read_cells(titles, rows, content.name, headers)
