@@ -41,6 +41,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/cellrun.py",
+        "frontends/completing.py",
         "frontends/isolated.py",
         "frontends/cellrun.py",
         "frontends/running.py",

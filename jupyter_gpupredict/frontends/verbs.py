@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,9 +31,9 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.terminal import Parser, say
 from jupyter_gpupredict.frontends.waiting import from_store
-from jupyter_gpupredict.run import list_runs, read_run, request_stop, with_verified
+from jupyter_gpupredict.run import Runs, read_run, request_stop, with_verified
 
 if TYPE_CHECKING:
     import argparse
@@ -173,11 +174,11 @@ def _sessions_options(parser: argparse.ArgumentParser, place: Place) -> None:
 
 
 def _sessions(arguments: argparse.Namespace, _: Place) -> None:
-    headers = from_store(list_runs, arguments.limit)
+    found = from_store(lambda: Runs().page(arguments.limit, None, limit_s=math.inf).found)
     if arguments.json:
-        say(json.dumps([report.header_dict(one) for one in headers], allow_nan=False))
+        say(json.dumps([report.row_dict(one) for one in found], allow_nan=False))
     else:
-        say(report.history_text(headers))
+        say(report.history_text(found))
 
 
 def _stop_options(parser: argparse.ArgumentParser, _: Place) -> None:
@@ -378,6 +379,21 @@ class Verb(NamedTuple):
     act: Callable[[argparse.Namespace, Place], Any]
     """Returns what a notebook shows, or the exit status of a command."""
     options: Callable[[argparse.ArgumentParser, Place], None] = lambda *_: None
+
+
+class VerbParser(Parser):
+    """Of `%gpupredict`."""
+
+    ask = "%gpupredict -h lists the commands"
+
+
+def verb_parser(name: str, place: Place | None = None) -> argparse.ArgumentParser:
+    """Return the parser of one verb in a notebook."""
+    verb = IN_NOTEBOOK[name]
+    parser = VerbParser(prog=f"%gpupredict {name}", add_help=False, description=verb.help)
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+    verb.options(parser, place or Notebook(()))
+    return parser
 
 
 SHARED = {
