@@ -110,6 +110,7 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
+        "export/function/stars.py",
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [

@@ -62,6 +62,8 @@ class Restriction(Enum):
     MEMORY_REQUIRED = "needs a memory limit"
 
 
+MODES = ("replay", "strict")
+"""What is done about what only running the notebook makes: it runs again, or is refused."""
 SECRETS_FROM = ("env", "param")
 """Who may give a function its credentials: the environment, the caller."""
 
@@ -87,6 +89,12 @@ class CodeRequest:
     """In the order of execution; one of them has the hash of the measured code."""
     folder: Path
     """Where the notebook stands: modules beside it are copied."""
+    mode: str = option(
+        "replay",
+        "replay what the measured cell needs of earlier cells before it, or be strict and refuse "
+        "what only running them makes",
+        choices=MODES,
+    )
     params: tuple[str, ...] = option(
         (),
         "a name that the function's caller gives, not the notebook",

@@ -1191,6 +1191,12 @@ export interface components {
              */
             overwrite: boolean;
             /**
+             * @description replay what the measured cell needs of earlier cells before it, or be strict and refuse what only running them makes
+             * @default replay
+             * @enum {unknown}
+             */
+            mode: "" | "replay" | "strict";
+            /**
              * @description a name that the function's caller gives, not the notebook
              * @default []
              */
