@@ -103,6 +103,7 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "sources/reading.py",
         "__init__.py",
         "registry.py",
         "frontends/doctor.py",
@@ -110,6 +111,7 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
+        "export/function/stars.py",
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [
