@@ -104,6 +104,7 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "sources/reading.py",
         "__init__.py",
         "registry.py",
         "sources/tracers.py",

@@ -1253,6 +1253,9 @@ export interface components {
                 works: boolean;
                 found: string;
                 fix: string;
+                detail: string;
+                /** @enum {string} */
+                level: "ok" | "off" | "fails";
             }[];
         };
     };
