@@ -142,6 +142,7 @@ class CodeRequest:
 
 
 Origin = Literal["verified", "estimate", "user"]
+SmMethod = Literal["gpm", "geometry", "verified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,11 @@ class Figures:
     mig: bool = False
     """The figures are those of a MIG instance."""
     predicted_runtime_s: float | None = None
+    answer: tuple[str, ...] = ()
+    """What the run's views say first, a line each."""
     sm_from: Origin = "estimate"
+    sm_method: SmMethod | None = None
+    """How the share of the SMs came about; None: it is not known, or the user's own."""
     time_from: Origin = "estimate"
     warnings: tuple[str, ...] = ()
     """Sentences that head every written file: what is unusual about these figures."""

@@ -115,6 +115,10 @@ class Result:
         """Return the chart as SVG."""
         return figures.run_svg(self.run)
 
+    def to_curve_svg(self) -> str:
+        """Return speed against share of the SMs as SVG; empty where no kernels were recorded."""
+        return figures.curve_svg(self.run)
+
     def to_png(self) -> bytes:
         """Return the same chart as PNG; empty where nothing was read."""
         return png.of_svg(self.to_svg()) if self.run.share else b""
@@ -153,6 +157,7 @@ class Result:
             "reason": self.reason,
             "target_ratio": self.target_ratio,
             "mean_ratio": self.mean_ratio,
+            "geometry": asdict(advice.geometry) if advice and advice.geometry else None,
             "slowdown": list(advice.slowdown) if advice and advice.slowdown else None,
             "coverage_target_ratio": advice.coverage_target_ratio if advice else None,
             "coverage_ratio": advice.coverage_ratio if advice else None,

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.options import check
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.export import (
     CodeRequest,
     ExportRequest,
@@ -33,7 +35,14 @@ from jupyter_gpupredict.frontends.options import (
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.terminal import Parser, say
 from jupyter_gpupredict.frontends.waiting import from_store
-from jupyter_gpupredict.run import Runs, read_run, request_stop, with_verified
+from jupyter_gpupredict.run import (
+    Runs,
+    keep_need,
+    need_of_profile,
+    read_run,
+    request_stop,
+    with_verified,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -332,6 +341,27 @@ def _sweep(arguments: argparse.Namespace, place: Place) -> Any:
     return _verify(arguments, place, sweeps=True)
 
 
+def _kernels_options(parser: argparse.ArgumentParser, place: Place) -> None:
+    parser.add_argument("file", metavar="FILE", help="a profile of the same code's kernels")
+    _id(parser, place)
+    add_options(parser, ReadOptions)
+    _json(parser)
+
+
+def _kernels(arguments: argparse.Namespace, place: Place) -> Any:
+    """Keep what a profile says of a run's kernels, for it and for later runs of the same code."""
+    result = place.result(arguments.id)
+    read = ReadOptions(**given_options(arguments, ReadOptions))
+    check(read)
+    need = need_of_profile(arguments.file, result.run, read)
+    from_store(keep_need, result.run, need)
+    result.run = from_store(with_verified, result.run)
+    if place.in_notebook and not arguments.json:
+        return result
+    say(result.to_json() if arguments.json else result.to_text())
+    return None
+
+
 def _doctor_options(parser: argparse.ArgumentParser, _: Place) -> None:
     parser.add_argument(
         "--mps", action="store_true", help="start a daemon of MPS, ask it, and remove it again"
@@ -410,6 +440,9 @@ SHARED = {
     "verify": Verb("try a share: run a function under it and without it", _verify, _verify_options),
     "sweep": Verb(
         "run a function at several shares, and find where it loses speed", _sweep, _sweep_options
+    ),
+    "kernels": Verb(
+        "add what a profile of its kernels says of the SMs to a run", _kernels, _kernels_options
     ),
     "mps": Verb("show, start or stop an NVIDIA MPS daemon of your own", _mps, _mps_options),
     "doctor": Verb(
