@@ -144,8 +144,18 @@ class Clock:
         """(one, the other, year) of a date that may be read both ways."""
         self._day_first: bool | None = None
         self._shift_s = 0.0
+        self._zero: float | None = None
+        """The first day, or the first Unix time: seconds since then are few enough to be exact."""
         self._last_s = -math.inf
         self._days = 0
+
+    def place(self) -> tuple[float, int]:
+        """Return on which day it is, where only times of a day are read; for `go_back`."""
+        return self._last_s, self._days
+
+    def go_back(self, place: tuple[float, int]) -> None:
+        """Read once more what came after that place."""
+        self._last_s, self._days = place
 
     def many(self, texts: Sequence[str]) -> list[float]:
         """Return seconds; raises ValueError where one of them is not a time."""
@@ -187,8 +197,11 @@ class Clock:
     def _unix(self, value: float) -> float:
         if not math.isfinite(value) or value < 0.0:
             raise ValueError(f"{value} is not a time")
-        scale = next((scale for least, scale in _MAGNITUDES if value >= least), self._scale or 1.0)
-        return value * scale if scale == 1.0 else value / round(1.0 / scale)
+        if self._zero is None:
+            self._zero = value
+            self._scale = next((one for least, one in _MAGNITUDES if value >= least), self._scale)
+        passed = value - self._zero
+        return passed if self._scale is None else passed / round(1.0 / self._scale)
 
     def _minute_s(self, parts: dict[str, str | None]) -> float:
         hours, minutes = int(parts["h"] or 0), int(parts["m"] or 0)
@@ -203,7 +216,11 @@ class Clock:
             digits = zone[1:].replace(":", "")
             away_s = 3600.0 * int(digits[:2]) + 60.0 * int(digits[2:])
             found_s -= away_s if zone[0] == "+" else -away_s
-        return found_s + _DAY_S * self._day(parts) + self._shift_s
+        day = self._day(parts)
+        if parts.get("y"):
+            self._zero = day if self._zero is None else self._zero
+            day -= round(self._zero)
+        return found_s + _DAY_S * day + self._shift_s
 
     def _day(self, parts: dict[str, str | None]) -> int:
         year = int(parts.get("y") or 0)

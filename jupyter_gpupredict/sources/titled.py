@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
 import re
@@ -136,14 +135,14 @@ class Table:
 
     def _take(self, rows: list[list[str]], number: int) -> int:
         """Take rows, without those that are none; returns how many were taken."""
-        clock = copy.copy(self._clock)
+        place = self._clock.place()
         try:
             columns = list(zip(*rows, strict=True))
             if len(columns) == len(self._layout.titles):
                 self._put(columns, self._times(columns))
                 return len(rows)
         except ValueError:
-            self._clock = clock
+            self._clock.go_back(place)
         good, times = [], []
         for at, row in enumerate(rows):
             try:
