@@ -42,13 +42,20 @@ PREDICTORS = {
 READERS = {
     "events": "sources.readers.events:EventsReader",
     "columns": "sources.readers.columns:ColumnsReader",
-    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
     "kernels": "sources.readers.kernels:KernelsReader",
     "nsys-csv": "sources.readers.nsys_csv:NsysCsvReader",
     "nsys-sqlite": "sources.readers.nsys_sqlite:NsysSqliteReader",
     "xla": "sources.readers.xla:XlaReader",
     "kineto": "sources.readers.kineto:KinetoReader",
+    "dmon": "sources.readers.dmon:DmonReader",
+    "dcgmi": "sources.readers.dmon:DcgmiReader",
+    "smi-screen": "sources.readers.screens:SmiScreenReader",
+    "gpustat": "sources.readers.screens:GpustatReader",
+    "nvitop": "sources.readers.nvitop:NvitopReader",
+    "wandb": "sources.readers.wandb:WandbReader",
+    "prometheus": "sources.readers.prometheus:PrometheusReader",
     "foreign": "sources.readers.foreign:ForeignReader",
+    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
 }
 """Formats of recordings; the first that detects its own reads."""
 WORKLOADS = {
@@ -63,6 +70,8 @@ WORKLOADS = {
     "fastpod": "export.platforms.fastpod:FastPod",
     "local": "export.platforms.local:Local",
     "cloudrun": "export.platforms.cloudrun:CloudRun",
+    "slurm": "export.platforms.slurm:Slurm",
+    "compose": "export.platforms.compose:Compose",
 }
 SHARING = {
     "device-plugin": "export.sharing.device_plugin:DevicePlugin",
@@ -76,6 +85,8 @@ SHARING = {
     "fast-gshare": "export.platforms.fastpod:FastGshare",
     "mps-v3": "export.platforms.local:MpsV3",
     "none": "export.platforms.cloudrun:NoSharing",
+    "slurm-mps": "export.platforms.slurm:SlurmMps",
+    "slurm-shard": "export.platforms.slurm:SlurmShard",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
     "default": ("windows", {"window_s": 300.0, "agree": 2, "tolerance_points": 2.0}),

@@ -41,6 +41,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/cellrun.py",
+        "frontends/completing.py",
         "frontends/isolated.py",
         "frontends/cellrun.py",
         "frontends/running.py",
@@ -102,6 +103,7 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "sources/reading.py",
         "__init__.py",
         "registry.py",
         "frontends/doctor.py",
@@ -109,6 +111,7 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
+        "export/function/stars.py",
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [
@@ -133,10 +136,12 @@ for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
-    "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
+    "__future__", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins", "codecs",
+    "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip

@@ -13,7 +13,10 @@ FRESH_GROWTH = 0.01
 """The peak counts as fresh again when it grew by more than this."""
 PREALLOCATED_WITHIN_S = 60.0
 FLAT_SHARE = 0.95
-"""Where the card's size is not known: so near to the peak at once, and flat for a minute."""
+"""So near to the peak at once, memory is flat from the beginning."""
+UNKNOWN_SIZE = (
+    "flat from the first reading: whether the card was full needs its size (memory.total)"
+)
 PREALLOCATED_ADVICE = (
     "nearly all memory was taken at once, which says nothing about need: let the framework grow "
     "(TensorFlow: TF_FORCE_GPU_ALLOW_GROWTH=true, JAX: XLA_PYTHON_CLIENT_PREALLOCATE=false)"
@@ -65,7 +68,7 @@ class MemoryPeak:
         peak = self._peak_bytes
         if math.isnan(peak):
             return MemoryEstimate(peak, None, basis, "no memory reading yet")
-        if basis != "rss" and self._preallocated(now_s, total_bytes):
+        if basis != "rss" and self._early_bytes > PREALLOCATED_SHARE * (total_bytes or math.inf):
             return MemoryEstimate(peak, None, basis, PREALLOCATED_ADVICE, preallocated=True)
         stood_s = now_s - self._settled_s
         if stood_s < self._age_s and not unready:
@@ -73,7 +76,12 @@ class MemoryPeak:
         if unready:
             return MemoryEstimate(peak, None, basis, unready)
         reason = f"1.15 x the peak, which has stood for {stood_s:.0f} s"
-        return MemoryEstimate(peak, MARGIN * peak, basis, reason)
+        target = MARGIN * peak
+        if total_bytes is not None and target > total_bytes:
+            target, reason = total_bytes, f"{reason}; no more than the card has"
+        elif total_bytes is None and self._first_bytes >= FLAT_SHARE * peak and basis != "rss":
+            reason = f"{reason}; {UNKNOWN_SIZE}"
+        return MemoryEstimate(peak, target, basis, reason)
 
     def _watch_beginning(self, time_s: float, value_bytes: float) -> None:
         if math.isnan(self._begin_s) or time_s > self._begin_s + PREALLOCATED_WITHIN_S:
@@ -81,9 +89,3 @@ class MemoryPeak:
         if math.isnan(self._first_bytes):
             self._first_bytes = self._early_bytes = value_bytes
         self._early_bytes = max(self._early_bytes, value_bytes)
-
-    def _preallocated(self, now_s: float, total_bytes: float | None) -> bool:
-        if total_bytes is not None:
-            return self._early_bytes > PREALLOCATED_SHARE * total_bytes
-        flat = self._first_bytes >= FLAT_SHARE * self._peak_bytes
-        return flat and now_s - self._begin_s >= PREALLOCATED_WITHIN_S

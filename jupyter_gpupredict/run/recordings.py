@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.errors import Malformed, UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
-from jupyter_gpupredict.predict.geometry import SPEED_GOAL, sms_at
+from jupyter_gpupredict.predict.geometry import SPEED_GOAL, need_of
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
 
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.recommendation import Profile, Recommendation
+    from jupyter_gpupredict.core.recommendation import Profile, Recommendation, SmNeed
+    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.predict import Predictor
-    from jupyter_gpupredict.predict.geometry import Geometry
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.sources.recording import Trace
 
@@ -66,6 +68,33 @@ def check_recording_options(options: dict[str, Any]) -> None:
         raise UnknownName("metric", metric, BY_CSV)
 
 
+def predict_recordings(
+    path: str, options: ReadOptions | None = None, **rule: Any
+) -> dict[str, Any]:
+    """Return what a rule would have predicted of a recording.
+
+    Args:
+        path: Of the file; `-` is the standard input.
+        options: What the recording does not say, and which devices are asked for.
+        rule: Further arguments of `predict_recording`.
+
+    Returns:
+        The JSON object of `jupyter gpupredict predict --json`; of several devices that of the
+        first, with all of them under `devices`.
+
+    Raises:
+        TraceError: The file is unreadable, or does not hold the metric, in one line.
+        InvalidOption, UnknownName: It holds no such device, or an option is wrong.
+    """
+    from jupyter_gpupredict.sources.reading import open_traces
+
+    given = options or ReadOptions()
+    check(given)
+    traces = open_traces(path, given)
+    found = [predict_recording(trace, **rule, speed=given.speed) for trace in traces]
+    return found[0] | ({"devices": found} if len(found) > 1 else {})
+
+
 def predict_recording(
     trace: Trace | str,
     *,
@@ -81,13 +110,12 @@ def predict_recording(
     prior: Profile | None = None,
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
-    read: ReadOptions | None = None,
-    device: str | None = None,
+    speed: float = SPEED_GOAL,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace, or the path of a recording of any format that can be read.
+        trace: The trace, or the path of a recording, whose first device is read.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
@@ -101,13 +129,10 @@ def predict_recording(
         marks: What hints said during the run, in order of time; None: what the trace holds.
         watch: Called with the time and what is recommended, at each change of state or window and
             `LOOKS` times in between.
-        read: What the recording does not say of its GPU, and what is asked of its kernels.
-        device: UUID, prefix of one or index; `all` for each; None: the recording's own, or each of
-            those whose kernels were recorded.
+        speed: Share of its full speed that a profiled run is to keep.
 
     Returns:
-        The JSON object of `jupyter gpupredict predict --json`; of several devices that of the
-        first, with all of them under `devices`.
+        The JSON object of `jupyter gpupredict predict --json`, of one device.
 
     Raises:
         TraceError: The file is unreadable, or does not hold the metric, in one line.
@@ -124,33 +149,20 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    read = read or ReadOptions()
-    trace = open_trace(trace, read) if isinstance(trace, str) else trace
-    if device not in (None, "all"):
-        trace = trace.of(device)
-    several = len(trace.devices) > 1 and (device == "all" or trace.geometry)
-    parts = [trace.of(one.uuid) for one in trace.devices] if several else [trace]
-    found = []
-    for part in parts:
-        info = _source_info(part, metric)
-        period_s = info.period_s
-        analysis = Analysis(
-            info,
-            partial(make_rule, config, period_s)
-            if isinstance(rule, str)
-            else partial(rule, period_s),
-            partial(make_mix, config, period_s),
-            coverage,
-            guard=guard,
-            floors=floors,
-            prior=prior,
-        )
-        _follow(analysis, part, info, part.marks if marks is None else marks, watch)
-        found.append(_result(analysis, part, coverage, guard) | _geometry(part, read.speed))
-    if not several:
-        return found[0]
-    named = ({"device": one.uuid, "index": one.index, "name": one.name} for one in trace.devices)
-    return found[0] | {"devices": [a | b for a, b in zip(named, found, strict=True)]}
+    trace = open_trace(trace) if isinstance(trace, str) else trace
+    info = _source_info(trace, metric)
+    period_s = info.period_s
+    analysis = Analysis(
+        info,
+        partial(make_rule, config, period_s) if isinstance(rule, str) else partial(rule, period_s),
+        partial(make_mix, config, period_s),
+        coverage,
+        guard=guard,
+        floors=floors,
+        prior=prior,
+    )
+    _follow(analysis, trace, info, trace.marks if marks is None else marks, watch)
+    return _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
 
 
 def _follow(
@@ -219,6 +231,7 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         target, mean = final.target_ratio or 0.01, final.mean_ratio or 0.0
         at_s, confidence = None, Confidence(0.0, 1.0, None)
         memory_bytes = memory.target_bytes if memory else None
+    device = next((one for one in trace.devices if one.uuid == final.device), trace.devices[0])
     return {
         "state": "converged" if first else "abstained",
         "converged_at_s": at_s,
@@ -250,6 +263,9 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         else None,
         "reason": final.reason,
         "source": trace.origin,
+        "device": device.uuid,
+        "index": device.index,
+        "name": device.name,
         "notes": list(trace.notes),
     }
 
@@ -257,36 +273,52 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
 def _geometry(trace: Trace, speed: float) -> dict[str, Any]:
     """Return what the kernels of a trace's device tell of its SMs; nothing where it has none."""
     found = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
-    return {} if found is None else geometry_of(found, speed)
-
-
-def geometry_of(found: Geometry, speed: float = SPEED_GOAL) -> dict[str, Any]:
-    """Return how kernels fill the SMs, as JSON has it; what was not understood needs nothing."""
-    sms, (low, high) = found.sms, found.need(speed)
-    understood = found.not_understood_ratio < 1.0
-    points = {100.0 * one / sms: one for one in (low, high)}
-    points |= {float(percent): sms_at(sms, percent) for percent in range(5, 101, 5)}
-    curve = [
-        [round(percent, 1), *(round(one, 4) for one in found.slowdown(points[percent]))]
-        for percent in sorted(points)
-    ]
+    if found is None:
+        return {}
+    need = need_of(found, trace.origin, speed)
     return {
         "geometry": {
-            "sms": sms,
+            "sms": found.sms,
             "busy_share": round(found.busy_ratio, 4),
             "mean_breadth": round(found.breadth_ratio, 4),
             "speed_goal": speed,
-            "need_low_pct": round(100 * low / sms, 1) if understood else None,
-            "need_high_pct": round(100 * high / sms, 1) if understood else None,
-            "curve": curve if understood else [],
+            "need_low_pct": None if need is None else round(100 * need.low_sms / need.sms, 1),
+            "need_high_pct": None if need is None else round(100 * need.high_sms / need.sms, 1),
+            "curve": [list(point) for point in need.curve] if need else [],
             "kernels": found.kernels,
             "not_understood_share": round(found.not_understood_ratio, 4),
             "interval_ms": 1e3 * found.interval_s,
         },
-        "recommended_pct": (
-            round(100 * found.recommended_sms(speed) / sms, 1) if understood else None
-        ),
+        "recommended_pct": None if need is None else round(100 * need.high_ratio, 1),
     }
+
+
+def need_of_profile(path: str, run: Run, read: ReadOptions) -> SmNeed:
+    """Return what a profile of a run's kernels says of the SMs.
+
+    Args:
+        path: A profile of any format that can be read.
+        run: The run whose code was profiled, on the same kind of GPU.
+        read: What the profile does not say of the GPU, and which of its GPUs is meant.
+
+    Raises:
+        TraceError: It cannot be read, holds no kernels, or is of another GPU.
+    """
+    from jupyter_gpupredict.sources.reading import open_trace
+
+    here = next((d for d in run.started.devices if d.uuid == run.started.share.device), None)
+    if read.sms is None and here is not None:
+        read = replace(read, sms=here.sm_count)
+    trace = open_trace(path, read)
+    of = trace.devices[0]
+    if here is not None and of.name not in ("GPU", here.name):
+        raise Malformed(f"{trace.name} is of a {of.name}, and the run of a {here.name}", "")
+    found = trace.geometry.get(of.uuid)
+    need = None if found is None else need_of(found, trace.origin, read.speed)
+    if need is None:
+        why = trace.notes[0] if trace.notes else "its kernels are not understood"
+        raise Malformed(f"{trace.name} does not tell what the kernels need", why)
+    return need
 
 
 def _whole_percent(ratio: float | None) -> int | None:

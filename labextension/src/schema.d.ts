@@ -631,6 +631,8 @@ export interface components {
                 number | null
             ] | null;
             /** @default null */
+            geometry: components["schemas"]["SmNeed"] | null;
+            /** @default null */
             sure_in_s: number | null;
         };
         MemoryEstimate: {
@@ -672,6 +674,27 @@ export interface components {
             device_sm_count: number | null;
             /** @default  */
             reason: string;
+        };
+        SmNeed: {
+            sms: number;
+            low_sms: number;
+            high_sms: number;
+            speed_ratio: number;
+            curve: [
+                number | null,
+                number | null,
+                number | null
+            ][];
+            kernels: number;
+            by: string;
+            /** @default 0 */
+            collective_sms: number;
+            /** @default 0 */
+            windows: number;
+            /** @default 0 */
+            watched_s: number;
+            /** @default 0 */
+            not_understood_ratio: number;
         };
         AllocatorPeak: {
             framework: string;
@@ -1018,6 +1041,11 @@ export interface components {
             memory_mib?: number | null;
             /** @description your own share of the SMs */
             sm_percent?: number | null;
+            /**
+             * @description which end of a share that follows from the kernels' geometry, or your own percentage
+             * @default high
+             */
+            sm_share: string;
             /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
             clients?: number | null;
             /**
@@ -1043,6 +1071,106 @@ export interface components {
              */
             knative_features: string[];
             /**
+             * @description what keeps the results: claim:NAME (a volume claim), bucket:URL (an object store), or the path of a mount; by itself nothing does, on a cluster
+             * @default
+             */
+            outputs: string;
+            /**
+             * @description namespace of the objects
+             * @default
+             */
+            namespace: string;
+            /**
+             * @description label of object and pod
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * @description annotation of object and pod
+             * @default {}
+             */
+            annotations: {
+                [key: string]: string;
+            };
+            /**
+             * @description service account of the pod
+             * @default
+             */
+            service_account: string;
+            /**
+             * @description secret that the image is pulled with
+             * @default []
+             */
+            pull_secrets: string[];
+            /**
+             * @description variable of the function, no credential
+             * @default {}
+             */
+            env: {
+                [key: string]: string;
+            };
+            /**
+             * @description variables from secret:NAME or configmap:NAME
+             * @default []
+             */
+            env_from: string[];
+            /**
+             * @description what to mount: claim:NAME:PATH, secret:NAME:PATH, configmap:NAME:PATH or empty:PATH
+             * @default []
+             */
+            volumes: string[];
+            /**
+             * @description taint that the pod tolerates
+             * @default []
+             */
+            tolerations: string[];
+            /**
+             * @description queue: Volcano's or KAI's with their schedulers, else Kueue's
+             * @default
+             */
+            queue: string;
+            /**
+             * @description priority class of the pod
+             * @default
+             */
+            priority_class: string;
+            /**
+             * @description what the cluster calls a whole GPU
+             * @default nvidia.com/gpu
+             */
+            gpu_resource: string;
+            /** @description number of the user that runs the function */
+            run_as_user?: number | null;
+            /**
+             * @description what the Pod Security Standard `restricted` asks for, and a read-only root
+             * @default false
+             */
+            restricted: boolean;
+            /**
+             * @description further tries after a failure; disruptions are always tried again
+             * @default 0
+             */
+            retries: number;
+            /**
+             * @description how long a finished job stays, for its logs
+             * @default 86400
+             */
+            ttl_s: number;
+            /** @description what your Slurm counts of mps or shard per GPU; by itself 100 */
+            gres_count?: number | null;
+            /**
+             * @description environment module that a Slurm script loads
+             * @default []
+             */
+            modules: string[];
+            /**
+             * @description TOML file with options of a team, which those given here go before
+             * @default
+             */
+            profile: string;
+            /**
              * @description the GPU that an MPS file is for
              * @default
              */
@@ -1062,6 +1190,12 @@ export interface components {
              * @default false
              */
             overwrite: boolean;
+            /**
+             * @description replay what the measured cell needs of earlier cells before it, or be strict and refuse what only running them makes
+             * @default replay
+             * @enum {unknown}
+             */
+            mode: "" | "replay" | "strict";
             /**
              * @description a name that the function's caller gives, not the notebook
              * @default []
@@ -1117,6 +1251,9 @@ export interface components {
                 works: boolean;
                 found: string;
                 fix: string;
+                detail: string;
+                /** @enum {string} */
+                level: "ok" | "off" | "fails";
             }[];
         };
     };
