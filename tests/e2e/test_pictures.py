@@ -187,6 +187,7 @@ def test_a_history_of_two_hundred_in_the_dashboard(own_lab, open_panel):  # noqa
         kept = [one for one in events if type(one).__name__ != "SamplesTaken" or one.seq < 20]
         keep(own_lab, session, kept)
     sheet = open_panel(LOAD, server=own_lab, width=1500)
+    kernel = kernel_of(sheet)
     sheet.command("application:toggle-right-area")
     sheet.page.locator(PANEL).wait_for(state="hidden")
     sheet.command("gpupredict:open-dashboard")
@@ -196,7 +197,7 @@ def test_a_history_of_two_hundred_in_the_dashboard(own_lab, open_panel):  # noqa
     )
     page = sheet.page
     session = stories.session_id(500)
-    keep(own_lab, session, stories.run(session, "settled", kernel=kernel_of(sheet)))
+    keep(own_lab, session, stories.run(session, "settled", kernel=kernel))
     page.wait_for_selector(f"{board} [data-run='{session}'] canvas", timeout=20_000)
     assert violations(page, board) == []
     picture(page, board, "dashboard")
