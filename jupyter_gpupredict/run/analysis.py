@@ -21,6 +21,7 @@ from jupyter_gpupredict.core.recommendation import (
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence
 from jupyter_gpupredict.predict.epochs import Course
+from jupyter_gpupredict.predict.history import Witness
 from jupyter_gpupredict.predict.memory import MemoryPeak
 from jupyter_gpupredict.predict.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.predict.slowdown import bracket
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 Change = StateChanged | WindowClosed
 """Events that the emitter numbers."""
+MEMORY_TOLERANCE, POWER_TOLERANCE = 0.05, 0.10
+"""How far memory in use and power may have moved over windows that agree."""
 MEMORY_BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
 
 
@@ -83,6 +86,12 @@ class Analysis:
             if series is not None
         }
         """The process tree's first, which is what a limit is set to."""
+        self._witnesses = {series: Witness(MEMORY_TOLERANCE, peak=True) for series in self._peaks}
+        self._witnesses |= {
+            one: Witness(POWER_TOLERANCE, peak=False)
+            for one in info.series
+            if (one.metric, one.device) == ("power_watts", info.share.device)
+        }
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
         self._reason = "waiting for the first reading"
@@ -118,10 +127,12 @@ class Analysis:
         busy: dict[float, float] = {}
         """Time -> how much of it was busy."""
         for one in readings:
-            peak = self._peaks.get(one.series)
-            if peak is not None:
+            witness, peak = self._witnesses.get(one.series), self._peaks.get(one.series)
+            if witness is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
-                    peak.update(time_s, value)
+                    witness.add(time_s, value)
+                    if peak is not None:
+                        peak.update(time_s, value)
             elif duty is not None and one.series == duty:
                 busy.update(zip(one.times_s, one.values, strict=True))
         for one in readings:
@@ -324,9 +335,21 @@ class Analysis:
         if closed_because:
             self._reason = f"windows agree, but {closed_because}"
             return
+        moving = self._moving(fired)
+        if moving:
+            self._reason = f"windows agree, but {moving} has changed meanwhile"
+            return
         span_s = fired.converged_at_s - self._start_s
         if self._converge(fired, time_s, f"windows agree after {span_s:.0f} s of activity"):
             self._guard_reading(time_s, value, weight_s)
+
+    def _moving(self, fired: Estimate) -> str:
+        """Return what has not stood still over the pooled windows; empty if all has."""
+        if not fired.times_s:
+            return ""
+        from_s, to_s = fired.times_s[0], fired.converged_at_s
+        moving = (s for s, one in self._witnesses.items() if not one.steady(from_s, to_s))
+        return next((METRICS[series.metric].label for series in moving), "")
 
     def _close(self, window: ClosedWindow) -> None:
         self._changes.append(
