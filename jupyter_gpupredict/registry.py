@@ -42,6 +42,12 @@ READERS = {
     "events": "sources.readers.events:EventsReader",
     "columns": "sources.readers.columns:ColumnsReader",
     "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
+    "kernels": "sources.readers.kernels:KernelsReader",
+    "nsys-csv": "sources.readers.nsys_csv:NsysCsvReader",
+    "nsys-sqlite": "sources.readers.nsys_sqlite:NsysSqliteReader",
+    "xla": "sources.readers.xla:XlaReader",
+    "kineto": "sources.readers.kineto:KinetoReader",
+    "foreign": "sources.readers.foreign:ForeignReader",
 }
 """Formats of recordings; the first that detects its own reads."""
 WORKLOADS = {

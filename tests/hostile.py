@@ -12,6 +12,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -251,6 +252,8 @@ class Everything:
     def ask(self, run: str, verbs: int = len(VERBS)) -> None:
         """Ask everything that takes one run, or the routes that read and so many verbs, in turn."""
         stub = SimpleNamespace(state=self.state, root=str(self.folder))
+        for name in ("_made", "_rendered"):
+            setattr(stub, name, partial(getattr(handlers.ExportHandler, name), stub))
         state = self.state
         self._reply("Session", lambda: handlers.SessionHandler._session(stub, run))
         self._reply(
@@ -293,8 +296,9 @@ class Everything:
     def _reply(self, schema: str, work: Callable[[], str]) -> Any:
         try:
             text = work()
-        except GpuPredictError as error:
+        except (GpuPredictError, Problem) as error:
             assert "\n" not in str(error), str(error)
+            assert getattr(error, "status_code", 422) < 500, str(error)
             self.asked[f"{schema or 'Exported'} line"] += 1
             return None
         text.encode()

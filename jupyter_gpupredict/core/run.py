@@ -288,7 +288,7 @@ class RunFold:
     lost: dict[str, str] = field(default_factory=dict)
     """Device -> why it is lost, of several."""
     missing_s: float = 0.0
-    told: ev.Surroundings | None = None
+    reported: ev.Surroundings | None = None
     """As the newest event says."""
 
     def add(self, event: ev.Event) -> None:
@@ -305,7 +305,7 @@ class RunFold:
                 self.windows.append(event)
             case ev.RecommendationUpdated():
                 self.recommendation, self.others = event.recommendation, event.others
-                self.told = event.surroundings
+                self.reported = event.surroundings
             case ev.StateChanged():
                 self.states.append(event)
             case ev.MetricUnavailable():
@@ -326,7 +326,7 @@ class RunFold:
                 self.detached.append(f"{event.name}: {event.error}")
             case ev.SessionFinished():
                 self.finished = event
-                self.told = event.surroundings
+                self.reported = event.surroundings
                 self._add_devices(event)
                 self.recommendation = event.recommendation or self.recommendation
                 self.others = event.others or self.others
@@ -345,7 +345,7 @@ class RunFold:
         finished = self.finished
         own = self.neighbors.own or (finished.own_processes if finished else {})
         # a reader of the first and the last line alone has no readings to count in
-        around = self.surroundings() if self.samples or self.told is None else self.told
+        around = self.surroundings() if self.samples or self.reported is None else self.reported
         return Run(
             started=self.started,
             recommendation=self.recommendation,

@@ -236,3 +236,11 @@ class ReadOptions:
         longest=8,
         pattern=r"\d+\.\d+",
     )
+    speed: float = option(
+        0.9,
+        "share of its full speed that a profiled run is to keep",
+        metavar="SHARE",
+        low=0.1,
+        high=1.0,
+        unit="of the full speed",
+    )

@@ -100,7 +100,8 @@ class Summary:
         return (
             f"{self.session_id} {self.kernel_id} {self.host} {self.source} {self.origin} "
             f"{self.metric} {devices} {self.state} {self.outcome} {self.code_hash} {self.problem} "
-            f"{self.notebook} {self.first_line} {self.headline} {self.word} {self.name} {self.note}"
+            f"{self.notebook} {self.first_line} {self.headline} {self.word} "
+            f"{self.name} {self.note} {'pinned' if self.pinned else ''}"
         ).lower()
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.options import add_options, given_options
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import (
@@ -77,8 +79,9 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="our own .jsonl, a CSV with a column t_s, or a log of nvidia-smi; many of them, a "
-        "folder, a pattern, Parquet or a URL of fsspec's: one row each; -: the standard input",
+        help="our own .jsonl, a table of usage, or a profile of kernels (torch.profiler, Nsight "
+        "Systems, XLA); many of them, a folder, a pattern, Parquet or a URL of fsspec's: one row "
+        "each; -: the standard input",
     )
     add("--metric", help="such as gpu_util_pct; default: the trace's best")
     add("--no-guard", action="store_true", help="do not watch after convergence")
@@ -87,7 +90,8 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
     add("--from", dest="begin", metavar="TIME", help="with --prometheus: ISO 8601 or Unix seconds")
     add("--to", dest="end", metavar="TIME", help="the same; default: now")
     add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
-    add("--device", metavar="UUID|INDEX", help="the same")
+    add("--device", metavar="UUID|INDEX", help="which GPU of the recording; all: each of them")
+    add_options(parser, ReadOptions)
     add("--out", metavar="FILE", help="write one row for each trace there: .parquet or .jsonl")
     _spreading(parser)
     add("--json", action="store_true", help="one JSON object on stdout")
@@ -108,7 +112,10 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
-    say("\n".join(_words(found)))
+    for one in found.get("devices", [found]):
+        if "index" in one:
+            say(f"-- device {one['index']}: {one['name']}")
+        say("\n".join(_words(one)))
     return 0
 
 
@@ -163,7 +170,10 @@ def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str,
     if bool(options.traces) == (options.prometheus is not None):
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
-        return predict_recording(str(options.traces[0]), **rule)
+        read = ReadOptions(**given_options(options, ReadOptions))
+        check(read)
+        path = str(options.traces[0])
+        return predict_recording(path, **rule, read=read, device=options.device)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
@@ -212,7 +222,24 @@ def _words(found: dict[str, Any]) -> list[str]:
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
+    lines += _sm_words(found["geometry"], found["recommended_pct"]) if "geometry" in found else []
     return [*lines, *(f"note: {note}" for note in found["notes"])]
+
+
+def _sm_words(geometry: dict[str, Any], recommended: float | None) -> list[str]:
+    """Return what the kernels' geometry says, in lines for people."""
+    if recommended is None:
+        return []
+    low, high = geometry["need_low_pct"], geometry["need_high_pct"]
+    speed, curve = 100 * geometry["speed_goal"], geometry["curve"]
+    half = next(point for point in curve if point[0] == 50)
+    strange = 100 * geometry["not_understood_share"]
+    return [
+        f"SMs: {low:g} to {high:g} % of the GPU's {geometry['sms']} for {speed:g} % of its full "
+        f"speed, by the geometry of {geometry['kernels']} kernels; to be safe {recommended:g} %",
+        f"on half of the SMs it takes {half[1]:.2f} to {half[2]:.2f} times as long",
+        *([f"{strange:.0f} % of the kernels' time was not understood"] if strange >= 0.5 else []),
+    ]
 
 
 # ---- backtest ---------------------------------------------------------------------------------

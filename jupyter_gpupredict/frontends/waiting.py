@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from concurrent.futures import wait
+from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import NoAnswer
+from jupyter_gpupredict.core.threads import WorkerThread
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import store_dir
 
@@ -39,47 +40,18 @@ def from_store(work: Callable[..., _Value], *arguments: object) -> _Value:
     """
     shown = False
     for number in range(MOST_STUCK):
-        hand = _Hand(work, arguments)
+        thread = WorkerThread("store")
+        found = thread.submit(work, *arguments)
+        thread.end()
         limit_s = NEXT_S if number else GIVE_UP_S
-        while not hand.done.wait(LOOK_S) and hand.asking_s < limit_s:
-            if hand.asking_s > SHOW_S and not shown:
+        while not wait([found], LOOK_S).done:
+            asking_s = files.asking_s(thread.ident)
+            if asking_s >= limit_s:
+                break
+            if asking_s > SHOW_S and not shown:
                 shown = True
                 say(f"waiting for the session store: {store_dir()}", error=True)
-        if hand.done.is_set():
-            return hand.result()
-        hand.give_up()
+        if found.done():
+            return found.result()
+        files.abandon(thread.ident)
     raise NoAnswer(f"the session store does not answer: {store_dir()}", STUCK_HINT)
-
-
-class _Hand(Generic[_Value]):
-    """A thread with what it found."""
-
-    def __init__(self, work: Callable[..., _Value], arguments: tuple[object, ...]) -> None:
-        self.done = threading.Event()
-        self._work, self._arguments = work, arguments
-        self._found: list[_Value] = []
-        self._raised: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="gpupredict-store", daemon=True)
-        self._thread.start()
-
-    @property
-    def asking_s(self) -> float:
-        """How long the disk has not answered."""
-        return files.asking_s(self._thread.ident or 0)
-
-    def result(self) -> _Value:
-        """Return or raise what the work did."""
-        if self._raised is not None:
-            raise self._raised
-        return self._found[0]
-
-    def give_up(self) -> None:
-        """Leave the thread alone; it ends when the disk answers."""
-        files.abandon(self._thread.ident or 0)
-
-    def _run(self) -> None:
-        try:
-            self._found.append(self._work(*self._arguments))
-        except Exception as error:  # noqa: BLE001 - border: it is raised where it is waited for
-            self._raised = error
-        self.done.set()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TOLD_AFTER_S = 2.0
+ANNOUNCED_AFTER_S = 2.0
 """A longer wait is announced in one line."""
 _LOOK_S = 0.02
 _DAEMON, _SERVER = b"nvidia-cuda-mps-control", b"nvidia-cuda-mps-server"
@@ -146,12 +146,12 @@ class Patience:
     def step_s(self) -> float:
         """Return for how long one may wait before asking again; 0 when the time is up."""
         waited_s = time.monotonic() - self._began_s
-        if self.what and waited_s >= TOLD_AFTER_S:
+        if self.what and waited_s >= ANNOUNCED_AFTER_S:
             what, self.what = self.what, ""
             with contextlib.suppress(OSError, ValueError):  # the stream may be closed
                 print(f"gpupredict: waiting for {what}", file=sys.stderr, flush=True)  # noqa: T201
         left_s = max(0.0, self.limit_s - waited_s)
-        return min(left_s, TOLD_AFTER_S - waited_s) if self.what else left_s
+        return min(left_s, ANNOUNCED_AFTER_S - waited_s) if self.what else left_s
 
 
 def until(condition: Callable[[], bool], limit_s: float, what: str = "") -> bool:

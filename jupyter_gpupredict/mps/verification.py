@@ -13,12 +13,13 @@ from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefu
 from jupyter_gpupredict.core.progress import Authority, Mark, Phase
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.mps.child import Child
 from jupyter_gpupredict.mps.lease import Host, hosted
 from jupyter_gpupredict.mps.processes import members
 from jupyter_gpupredict.predict import slowdown
-from jupyter_gpupredict.run.store import STORE_S, VerifiedStore, build_store
-from jupyter_gpupredict.run.threads import within
+from jupyter_gpupredict.run.store import STORE_S, build_store
+from jupyter_gpupredict.run.verified import VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -364,12 +365,12 @@ class Count:
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
-        self._chair = Authority()
+        self._authority = Authority()
         self._lines: dict[str, _Line] = {"step": _Line(bound), "epoch": _Line(bound)}
 
     def take(self, mark: Mark) -> None:
         """Take the next mark."""
-        if not isinstance(mark, Phase) and self._chair.accepts(mark):
+        if not isinstance(mark, Phase) and self._authority.accepts(mark):
             self._lines[mark.unit].add(mark.time_s, mark.done)
 
     @property

@@ -92,7 +92,7 @@ class PhaseLedger:
         self._epoch_began_s = self._phase_began_s = time_s
 
     def close_epoch(self, time_s: float, count: int = 1) -> None:
-        """End an epoch (or several that nobody told apart) and begin the next."""
+        """End an epoch (or several with nothing between them) and begin the next."""
         self._book_time(time_s)
         began_s, self._epoch_began_s = self._epoch_began_s, time_s
         self._before = self.whole()

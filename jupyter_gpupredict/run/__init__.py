@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.registry import lazy
 from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
+from jupyter_gpupredict.run.labels import LONGEST_NAME, LONGEST_NOTE
 from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
@@ -31,12 +32,15 @@ from jupyter_gpupredict.run.store import (
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.run.index import Runs
-    from jupyter_gpupredict.run.picture import Drawing
+    from jupyter_gpupredict.run.picture import Drawing, Picture
     from jupyter_gpupredict.run.session import Session
 
-_LAZY = ("Drawing", "Runs", "Session")
+_LAZY = ("Drawing", "Picture", "Runs", "Session")
 __all__ = [
+    "LONGEST_NAME",
+    "LONGEST_NOTE",
     "Drawing",
+    "Picture",
     "Runs",
     "Session",
     "SessionConfig",

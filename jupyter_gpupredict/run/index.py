@@ -11,10 +11,9 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_gpupredict.core import files
-from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import NoAnswer, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.events import SamplesTaken
 from jupyter_gpupredict.core.summary import (
@@ -28,18 +27,17 @@ from jupyter_gpupredict.core.summary import (
     damaged,
     run_of,
     summarise,
-    updated,
 )
 from jupyter_gpupredict.core.trace import event_from_json
+from jupyter_gpupredict.run.labels import PLAIN, Label
 from jupyter_gpupredict.run.store import build_store, verified_of, with_verified
-from jupyter_gpupredict.run.tail import Tail, advises, is_alive
+from jupyter_gpupredict.run.tail import Followed, Tail, advises, is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from jupyter_gpupredict.core.answer import Answer
-    from jupyter_gpupredict.core.events import SessionStarted
-    from jupyter_gpupredict.core.run import Advising, Ends, Run
+    from jupyter_gpupredict.core.events import Event, SessionStarted
+    from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.run.picture import Drawing, TracePicture
@@ -59,8 +57,6 @@ MAX_TAILS = 64
 MAX_PICTURES = 12
 LATE_S = 10.0
 """A trace may appear so long after a later run's: its source took that long to open."""
-ALIVE_EVERY_S = 1.0
-"""How often it is looked whether a silent run's process is still there."""
 SEARCH_S = 1.0
 NEWEST_EVENTS = 40
 DRAW_S = 0.2
@@ -84,53 +80,6 @@ class _Entry:
         return not self.summary.metric
 
 
-class _Followed:
-    """One run that someone follows."""
-
-    def __init__(self, summary: Summary, ends: Ends, tail: Tail) -> None:
-        self.tail = tail
-        self._ends = ends
-        self._base = self._summary = replace(summary, outcome="")
-        self._newest: Advising | None = None
-        self._alive = False
-        self._asked_s = float("-inf")
-
-    def look(self, is_alive: Callable[[str, int, float], bool]) -> None:
-        """See what was appended, and whether the process is there."""
-        tail, now_s = self.tail, time.monotonic()
-        moved = tail.look()
-        if tail.ended:
-            return
-        if moved and self._asked_s > float("-inf"):
-            self._alive, self._asked_s = True, now_s
-        elif now_s - self._asked_s > ALIVE_EVERY_S:
-            run, self._asked_s = self._summary, now_s
-            self._alive = not tail.gone and is_alive(run.host, run.pid, tail.written_s)
-
-    @property
-    def over(self) -> bool:
-        """Whether no more events are expected."""
-        return self.tail.ended or not self._alive
-
-    def summary(self) -> Summary:
-        """Return the run as of the last look."""
-        tail = self.tail
-        if tail.newest is not self._newest:
-            self._newest, self._summary = tail.newest, self._base
-            if tail.newest is not None:
-                self._ends = replace(self._ends, newest=tail.newest)
-                self._summary = updated(self._base, tail.newest)
-        outcome = self._summary.outcome or ("lost" if self.over else "running")
-        found = replace(
-            self._summary, outcome=outcome, size_bytes=tail.size_bytes, problem=tail.problem
-        )
-        return answered(found, self._ends)
-
-    def answer(self) -> Answer:
-        """Return the answer as of the last look."""
-        return answer(with_verified(run_of(self._ends, self.summary().outcome)))
-
-
 class Runs:
     """The stored and live runs of a user. Each group of methods is one thread's at a time."""
 
@@ -148,7 +97,7 @@ class Runs:
         self._entries: dict[str, _Entry] = {}
         self._found: dict[str, tuple[list[str], list[str]]] = {}
         """Kernel id -> (all ids as they were, those of the kernel)."""
-        self._followed: OrderedDict[str, _Followed] = OrderedDict()
+        self._followed: OrderedDict[str, Followed] = OrderedDict()
         self._pictures: OrderedDict[str, TracePicture] = OrderedDict()
 
     @staticmethod
@@ -190,7 +139,8 @@ class Runs:
             raise UnknownName("session", session_id, self.ids()[:5])
         if entry.damaged:
             raise TraceError(entry.summary.problem, "the others are not harmed")
-        return self._with_outcome(entry)
+        label = self._store.labels.all().get(session_id, PLAIN)
+        return labelled(self._with_outcome(entry), label)
 
     def page(
         self,
@@ -208,6 +158,7 @@ class Runs:
             limit_s: A search that takes longer stops where it is.
         """
         ids = self.ids()
+        labels = self._store.labels.all()
         until_s = time.monotonic() + limit_s
         found: list[Summary] = []
         searched = 0
@@ -225,8 +176,9 @@ class Runs:
                 entry = self._look(session_id)
             if entry is None:
                 continue
-            summary = self._with_outcome(entry)
-            text = entry.text if entry.summary.over or not words else summary.text()
+            summary = labelled(self._with_outcome(entry), labels.get(session_id, PLAIN))
+            known = entry.summary.over and session_id not in labels
+            text = entry.text if known or not words else summary.text()
             if all(word in text for word in words):
                 found.append(summary)
         return Page(tuple(found), len(ids), searched, None)
@@ -269,8 +221,8 @@ class Runs:
                 begin.append(Place(summary.session_id, -1))
             elif began_s(summary.session_id) >= began_s(runs[0][0].session_id) - LATE_S:
                 begin.append(Place(summary.session_id, followed.tail.last_seq, over=True))
-        told = tuple(RunNews(summary, (), followed.answer()) for summary, followed in runs)
-        return News(told, tuple(begin))
+        begun = tuple(RunNews(summary, (), followed.answer()) for summary, followed in runs)
+        return News(begun, tuple(begin))
 
     def news(self, kernel_id: str, cursor: Cursor, limit: int) -> News:
         """Return at most `limit` events that are new to someone who knows the cursor."""
@@ -296,16 +248,16 @@ class Runs:
             after[session_id] = Place(session_id, seq, over)
             if lines or over != place.over or session_id not in known:
                 texts = tuple(text for _, text in lines)
-                told = over != place.over or session_id not in known or any(map(advises, texts))
+                answers = over != place.over or session_id not in known or any(map(advises, texts))
                 found.append(
-                    RunNews(followed.summary(), texts, followed.answer() if told else None)
+                    RunNews(followed.summary(), texts, followed.answer() if answers else None)
                 )
         places = [after[one] for one in ids if one in after]
         newest_s = max((began_s(place.run) for place in places), default=0.0)
         kept = tuple(p for p in places if not p.over or began_s(p.run) >= newest_s - LATE_S)
         return News(tuple(reversed(found)), kept or cursor, more)
 
-    def _follow(self, session_id: str) -> _Followed | None:
+    def _follow(self, session_id: str) -> Followed | None:
         """Return a run after a look at it; None when it cannot be read (any more)."""
         followed = self._followed.get(session_id)
         try:
@@ -314,7 +266,7 @@ class Runs:
                 if entry is None or entry.damaged:
                     return None
                 path = self._store.path(session_id)
-                followed = _Followed(entry.summary, self._store.ends(session_id), Tail(path))
+                followed = Followed(entry.summary, self._store.ends(session_id), Tail(path))
             followed.look(self._is_alive)
         except (TraceError, OSError):
             self._followed.pop(session_id, None)
@@ -390,6 +342,31 @@ class Runs:
         """End the measuring of a live run; its cell goes on."""
         self._store.request_stop(session_id)
 
+    def label(self, session_id: str, changed: dict[str, Any]) -> Summary:
+        """Change what the user calls a run, as `Labels.put`, and return its summary.
+
+        Raises:
+            UnknownName: There is no such run.
+            OSError: It cannot be written.
+        """
+        self.summary(session_id)
+        self._store.labels.put(session_id, changed)
+        return self.summary(session_id)
+
+    def discard(self, session_id: str) -> None:
+        """Move a run to the trash; errors as `Store.discard`."""
+        self._store.discard(session_id)
+        self._entries.pop(session_id, None)
+
+    def restore(self, session_id: str) -> Summary:
+        """Bring a run back from the trash; errors as `Store.restore`."""
+        self._store.restore(session_id)
+        return self.summary(session_id)
+
+    def events(self, session_id: str) -> Iterator[Event]:
+        """Yield the events of a run; errors as `Store.events`."""
+        return self._store.events(session_id)
+
     def stop_requested(self, session_id: str) -> bool:
         """Return whether that was asked for."""
         return self._store.stop_requested(session_id)
@@ -450,6 +427,13 @@ def _keep(kept: OrderedDict[str, _Value], key: str, value: _Value, most: int) ->
     kept.move_to_end(key)
     while len(kept) > most:
         kept.popitem(last=False)
+
+
+def labelled(run: Summary, label: Label) -> Summary:
+    """Return a run's summary with what the user says of it."""
+    if label is PLAIN:
+        return run
+    return replace(run, name=label.name, note=label.note, pinned=label.pinned)
 
 
 def _ended_s(run: Summary) -> float:

@@ -88,10 +88,11 @@ def build_session(
     Raises:
         ConfigError: `config.cluster` names no cluster, or its library is not installed.
     """
+    from jupyter_gpupredict.core.threads import within
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.session import Patience, Session
-    from jupyter_gpupredict.run.threads import shared_delivery, within
+    from jupyter_gpupredict.run.threads import shared_delivery
 
     clock = SystemClock()
     store = build_store()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
@@ -11,7 +12,8 @@ from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
-from jupyter_gpupredict.core.series import Readings, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
+from jupyter_gpupredict.predict.geometry import SPEED_GOAL, sms_at
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation
     from jupyter_gpupredict.predict import Predictor
+    from jupyter_gpupredict.predict.geometry import Geometry
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.sources.recording import Trace
 
@@ -78,12 +81,13 @@ def predict_recording(
     prior: Profile | None = None,
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
+    read: ReadOptions | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace, or the path of one: our own `.jsonl`, a CSV in our columns, or a log of
-            `nvidia-smi`.
+        trace: The trace, or the path of a recording of any format that can be read.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
@@ -97,9 +101,13 @@ def predict_recording(
         marks: What hints said during the run, in order of time; None: what the trace holds.
         watch: Called with the time and what is recommended, at each change of state or window and
             `LOOKS` times in between.
+        read: What the recording does not say of its GPU, and what is asked of its kernels.
+        device: UUID, prefix of one or index; `all` for each; None: the recording's own, or each of
+            those whose kernels were recorded.
 
     Returns:
-        The JSON object of `jupyter gpupredict predict --json`.
+        The JSON object of `jupyter gpupredict predict --json`; of several devices that of the
+        first, with all of them under `devices`.
 
     Raises:
         TraceError: The file is unreadable, or does not hold the metric, in one line.
@@ -116,25 +124,44 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    trace = open_trace(trace) if isinstance(trace, str) else trace
-    info = _source_info(trace, metric)
-    period_s = info.period_s
+    read = read or ReadOptions()
+    trace = open_trace(trace, read) if isinstance(trace, str) else trace
+    if device not in (None, "all"):
+        trace = trace.of(device)
+    several = len(trace.devices) > 1 and (device == "all" or trace.geometry)
+    parts = [trace.of(one.uuid) for one in trace.devices] if several else [trace]
+    found = []
+    for part in parts:
+        info = _source_info(part, metric)
+        period_s = info.period_s
+        analysis = Analysis(
+            info,
+            partial(make_rule, config, period_s)
+            if isinstance(rule, str)
+            else partial(rule, period_s),
+            partial(make_mix, config, period_s),
+            coverage,
+            guard=guard,
+            floors=floors,
+            prior=prior,
+        )
+        _follow(analysis, part, info, part.marks if marks is None else marks, watch)
+        found.append(_result(analysis, part, coverage, guard) | _geometry(part, read.speed))
+    if not several:
+        return found[0]
+    named = ({"device": one.uuid, "index": one.index, "name": one.name} for one in trace.devices)
+    return found[0] | {"devices": [a | b for a, b in zip(named, found, strict=True)]}
 
-    def new_rule() -> Predictor:
-        if isinstance(rule, str):
-            return make_rule(config, period_s)
-        return rule(period_s)
 
-    analysis = Analysis(
-        info,
-        new_rule,
-        lambda: make_mix(config, period_s),
-        coverage,
-        guard=guard,
-        floors=floors,
-        prior=prior,
-    )
-    waiting = list(reversed(trace.marks if marks is None else marks))
+def _follow(
+    analysis: Analysis,
+    trace: Trace,
+    info: SourceInfo,
+    marks: Sequence[Mark],
+    watch: Callable[[float, Recommendation], None] | None,
+) -> None:
+    """Let a rule watch a recording to its end."""
+    waiting = list(reversed(marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
     look_s = first_s if watch else math.inf
     for time_s, readings in _batches(trace, info):
@@ -146,7 +173,6 @@ def predict_recording(
             watch(time_s, analysis.recommendation())
             look_s = time_s + (last_s - first_s) / LOOKS
     analysis.finish()
-    return _result(analysis, trace, coverage, guard)
 
 
 def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
@@ -227,6 +253,41 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         "reason": final.reason,
         "source": trace.origin,
         "notes": list(trace.notes),
+    }
+
+
+def _geometry(trace: Trace, speed: float) -> dict[str, Any]:
+    """Return what the kernels of a trace's device tell of its SMs; nothing where it has none."""
+    found = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
+    return {} if found is None else geometry_of(found, speed)
+
+
+def geometry_of(found: Geometry, speed: float = SPEED_GOAL) -> dict[str, Any]:
+    """Return how kernels fill the SMs, as JSON has it; what was not understood needs nothing."""
+    sms, (low, high) = found.sms, found.need(speed)
+    understood = found.not_understood_ratio < 1.0
+    points = {100.0 * one / sms: one for one in (low, high)}
+    points |= {float(percent): sms_at(sms, percent) for percent in range(5, 101, 5)}
+    curve = [
+        [round(percent, 1), *(round(one, 4) for one in found.slowdown(points[percent]))]
+        for percent in sorted(points)
+    ]
+    return {
+        "geometry": {
+            "sms": sms,
+            "busy_share": round(found.busy_ratio, 4),
+            "mean_breadth": round(found.breadth_ratio, 4),
+            "speed_goal": speed,
+            "need_low_pct": round(100 * low / sms, 1) if understood else None,
+            "need_high_pct": round(100 * high / sms, 1) if understood else None,
+            "curve": curve if understood else [],
+            "kernels": found.kernels,
+            "not_understood_share": round(found.not_understood_ratio, 4),
+            "interval_ms": 1e3 * found.interval_s,
+        },
+        "recommended_pct": (
+            round(100 * found.recommended_sms(speed) / sms, 1) if understood else None
+        ),
     }
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import platform
 import re
 import secrets
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,23 +21,22 @@ from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
-from jupyter_gpupredict.core.share import Verified
-from jupyter_gpupredict.core.trace import event_from_json, event_to_json, read_as
-from jupyter_gpupredict.run.threads import within
+from jupyter_gpupredict.core.threads import within
+from jupyter_gpupredict.core.trace import event_from_json, event_to_json
+from jupyter_gpupredict.run.labels import Labels, Trash
+from jupyter_gpupredict.run.verified import VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.share import Verified
 
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
 KEEP_DAYS, KEEP_BYTES = 90, 2 << 30
 STORE_S = 2.0
 """How long a cell waits for the session store before it goes on without."""
-VERIFIED_NAME = "verified.jsonl"
-VERIFIED_BYTES = 4 << 20
-"""Read of the end of that file: some ten thousand entries."""
 _TAIL_BYTES = 64 << 10
 """Enough for the last line, the summary; it grows with the number of errors only."""
 _FINISHED, _UPDATED = b'{"event":"SessionFinished"', b'{"event":"RecommendationUpdated"'
@@ -50,6 +48,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.labels = Labels(root)
+        self._trash = Trash(root)
 
     def prepare(self) -> None:
         """Make the directory, readable by its owner alone; errors as `files.make_private`."""
@@ -180,7 +180,12 @@ class Store:
         return self.stop_mark(session_id).exists()
 
     def prune(self) -> int:
-        """Delete old traces, and the oldest of too many bytes; returns how many were deleted."""
+        """Delete old traces, and the oldest of too many bytes; returns how many were deleted.
+
+        Pinned ones stay.
+        """
+        self._trash.empty()
+        labels = self.labels.all()
         oldest_kept_s = time.time() - KEEP_DAYS * 86_400
         total_bytes, deleted = 0, 0
         for session_id in self.ids():
@@ -189,10 +194,38 @@ class Store:
             except (TraceError, FileNotFoundError):
                 continue  # it is none of ours, or already gone
             total_bytes += status.size
-            if status.changed_ns / 1e9 < oldest_kept_s or total_bytes > KEEP_BYTES:
+            pinned = session_id in labels and labels[session_id].pinned
+            old = status.changed_ns / 1e9 < oldest_kept_s or total_bytes > KEEP_BYTES
+            if old and not pinned:
                 self._delete(session_id)
                 deleted += 1
         return deleted
+
+    def discard(self, session_id: str) -> None:
+        """Move a run to the trash, from where `restore` brings it back for some days.
+
+        Raises:
+            UnknownName: There is no such run.
+            OSError: It cannot be moved.
+        """
+        path = self.path(session_id)
+        parts = [files.part_of(path, 1)]
+        while (part := files.part_of(path, len(parts) + 1)).exists():
+            parts.append(part)
+        if not path.exists():
+            raise UnknownName("session", session_id, ["last", *self.ids()[:5]])
+        self._trash.take(parts)
+        self.stop_mark(session_id).unlink(missing_ok=True)
+
+    def restore(self, session_id: str) -> None:
+        """Bring a deleted run back.
+
+        Raises:
+            UnknownName: It is not in the trash (any more).
+            OSError: It cannot be moved.
+        """
+        if not self._trash.give_back(self.path(session_id).stem):
+            raise UnknownName("session", session_id, ["last", *self.ids()[:5]])
 
     def _delete(self, session_id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -253,72 +286,6 @@ class Recorder:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-class VerifiedStore:
-    """The verified shares of one user, a line of JSON each.
-
-    They are beside the traces, not in them: they come after a run's end, and hold for later runs.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / VERIFIED_NAME
-
-    def add(self, record: Verified) -> None:
-        """Append an entry, whole: two processes may do so at once.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        flags |= os.O_NONBLOCK | os.O_NOFOLLOW  # a FIFO would wait for its reader
-        descriptor = os.open(self._path, flags, 0o600)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
-
-    def newest(
-        self, code_hash: str | None, device: str, driver: str, session_id: str = ""
-    ) -> Verified | None:
-        """Return the share that is known to keep the speed of a code on a device.
-
-        A later try in which a share lost speed takes back that share and smaller ones.
-
-        Args:
-            code_hash: SHA-256 of the code; None: only what was tried of the session itself.
-            device: The device's name.
-            driver: The driver's version.
-            session_id: A run that may have been tried itself.
-        """
-        refuted = 0
-        for record in self._entries():
-            of_code = code_hash is not None and record.code_hash == code_hash
-            of_run = bool(session_id) and record.session_id == session_id
-            if not (of_code or of_run) or (record.device, record.driver) != (device, driver):
-                continue
-            if not record.kept:
-                refuted = max(refuted, record.percent)
-            elif record.percent > refuted:
-                return record
-        return None
-
-    def _entries(self) -> Iterator[Verified]:
-        """Yield the entries that can be read, newest first."""
-        try:
-            with files.open_stored(self._path) as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - VERIFIED_BYTES))
-                lines = file.read(VERIFIED_BYTES).split(b"\n")
-        except (OSError, TraceError):
-            return
-        for line in reversed(lines):
-            with contextlib.suppress(TraceError):
-                record = read_as(Verified, line)
-                ratios = (record.speed_ratio, record.low_ratio, record.high_ratio)
-                if 1 <= record.percent <= 100 and all(one > 0.0 for one in ratios):
-                    yield record
 
 
 def store_dir() -> Path:

@@ -10,18 +10,26 @@ import itertools
 import platform
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from jupyter_gpupredict.core import files
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.run import Advising
+from jupyter_gpupredict.core.summary import answered, run_of, updated
 from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.run.store import sequence_number
+from jupyter_gpupredict.run.store import sequence_number, with_verified
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
+
+    from jupyter_gpupredict.core.answer import Answer
+    from jupyter_gpupredict.core.run import Ends
+    from jupyter_gpupredict.core.summary import Summary
 
 KEEP_BYTES = 256 << 10
 """Newest lines kept in memory; who is further behind reads the file."""
@@ -32,6 +40,8 @@ SILENT_S = 120.0
 call holds the interpreter for longer."""
 CLOCK_SLACK_S = 10.0
 """How exactly a process's start is known: the time of boot moves with the clock."""
+ALIVE_EVERY_S = 1.0
+"""How often it is looked whether a silent run's process is still there."""
 _STEP = 8192
 _END = b'{"event":"SessionFinished"'
 _ADVISING = tuple(f'{{"event":"{kind.__name__}"' for kind in get_args(Advising))
@@ -224,3 +234,50 @@ def is_alive(host: str, pid: int, written_s: float) -> bool:
         return not ended and process.create_time() <= written_s + CLOCK_SLACK_S
     except (psutil.Error, ValueError):
         return False
+
+
+class Followed:
+    """One run that someone follows."""
+
+    def __init__(self, summary: Summary, ends: Ends, tail: Tail) -> None:
+        self.tail = tail
+        self._ends = ends
+        self._base = self._summary = replace(summary, outcome="")
+        self._newest: Advising | None = None
+        self._alive = False
+        self._asked_s = float("-inf")
+
+    def look(self, is_alive: Callable[[str, int, float], bool]) -> None:
+        """See what was appended, and whether the process is there."""
+        tail, now_s = self.tail, time.monotonic()
+        moved = tail.look()
+        if tail.ended:
+            return
+        if moved and self._asked_s > float("-inf"):
+            self._alive, self._asked_s = True, now_s
+        elif now_s - self._asked_s > ALIVE_EVERY_S:
+            run, self._asked_s = self._summary, now_s
+            self._alive = not tail.gone and is_alive(run.host, run.pid, tail.written_s)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more events are expected."""
+        return self.tail.ended or not self._alive
+
+    def summary(self) -> Summary:
+        """Return the run as of the last look."""
+        tail = self.tail
+        if tail.newest is not self._newest:
+            self._newest, self._summary = tail.newest, self._base
+            if tail.newest is not None:
+                self._ends = replace(self._ends, newest=tail.newest)
+                self._summary = updated(self._base, tail.newest)
+        outcome = self._summary.outcome or ("lost" if self.over else "running")
+        found = replace(
+            self._summary, outcome=outcome, size_bytes=tail.size_bytes, problem=tail.problem
+        )
+        return answered(found, self._ends)
+
+    def answer(self) -> Answer:
+        """Return the answer as of the last look."""
+        return answer(with_verified(run_of(self._ends, self.summary().outcome)))

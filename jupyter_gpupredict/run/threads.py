@@ -1,4 +1,4 @@
-"""The threads of a run, and a deadline for work that may never end.
+"""The threads of a run.
 
 The sampler alone touches the source. An alarm ends the measuring by the clock and on request,
 whatever the source is at. The delivery thread, one per process and parked between runs, alone
@@ -14,7 +14,7 @@ import os
 import threading
 from collections import deque
 from time import thread_time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.protocols import SystemClock
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.protocols import Clock, Subscriber
-
-_Value = TypeVar("_Value")
 
 SLOW_EVERY_S = 1.0
 """Period of the slow tier: process lists and power cost milliseconds each."""
@@ -38,32 +36,6 @@ MAX_QUEUED = 20_000
 
 def _thread(name: str, target: Callable[..., None], *arguments: Any) -> threading.Thread:
     return threading.Thread(target=target, args=arguments, name=f"gpupredict-{name}", daemon=True)
-
-
-def within(limit_s: float, work: Callable[..., _Value], *arguments: Any) -> _Value:
-    """Return what `work(*arguments)` returns; after `limit_s` its thread is left behind.
-
-    Raises:
-        TimeoutError: It took longer.
-        Exception: Whatever `work` raises.
-    """
-    found: list[_Value] = []
-    raised: list[Exception] = []
-
-    def run() -> None:
-        try:
-            found.append(work(*arguments))
-        except Exception as error:  # noqa: BLE001 - border: it is raised where it is waited for
-            raised.append(error)
-
-    thread = _thread("deadline", run)
-    thread.start()
-    thread.join(limit_s)
-    if raised:
-        raise raised[0]
-    if not found:
-        raise TimeoutError(f"no answer in {limit_s:g} s")
-    return found[0]
 
 
 class Sampler:

@@ -105,14 +105,15 @@ class Content:
 class _Unclosed(io.RawIOBase):
     """A file that stays open when this is closed."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: Any) -> None:
+        self._read = getattr(file, "read1", file.read)
+        """What was expanded before the end of a torn file is not lost with the rest."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        found = self._file.read(len(buffer))
+        found = self._read(len(buffer))
         buffer[: len(found)] = found
         return len(found)
 
@@ -120,7 +121,7 @@ class _Unclosed(io.RawIOBase):
 class _Expanding(_Unclosed):
     """What a compressed file holds, with a bound on it."""
 
-    def __init__(self, content: Content, stored: BinaryIO, expanded: BinaryIO) -> None:
+    def __init__(self, content: Content, stored: BinaryIO, expanded: Any) -> None:
         super().__init__(expanded)
         self._content = content
         self._stored_bytes = stored.seek(0, io.SEEK_END)

@@ -21,10 +21,11 @@ from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.series import Device, Series
+    from jupyter_gpupredict.predict.geometry import Geometry
 
 _One = TypeVar("_One")
 Row = tuple[float, tuple[float | None, ...]]
@@ -61,6 +62,39 @@ class Trace:
     """The share that the run itself predicted, where it is one of our own traces."""
     marks: Sequence[Mark] = ()
     """What was recorded of epochs, steps and phases, oldest first."""
+    geometry: Mapping[str, Geometry] = field(default_factory=dict)
+    """Device -> how its kernels fill its SMs, where the recording holds them."""
+
+    def of(self, device: str) -> Trace:
+        """Return the part of one device.
+
+        Args:
+            device: Its UUID, a unique prefix of one, or its index.
+
+        Raises:
+            Malformed: The recording holds no such device, or several.
+        """
+        asked = [one for one in self.devices if str(one.index) == device or one.uuid == device]
+        found = asked or [one for one in self.devices if one.uuid.startswith(device)]
+        if len(found) != 1:
+            held = ", ".join(
+                one.uuid if one.index is None else f"{one.index} ({one.name})"
+                for one in self.devices
+            )
+            raise Malformed(f"{self.name} holds no device {device}", f"it holds {held}")
+        here = found[0]
+        kept = [at for at, one in enumerate(self.series) if one.device == here.uuid]
+        series = tuple(self.series[at] for at in kept)
+        cells = ((time_s, [values[at] for at in kept]) for time_s, values in self.rows)
+        rows = ((time_s, row) for time_s, row in cells if any(one is not None for one in row))
+        return replace(
+            self,
+            devices=(here,),
+            series=series,
+            rows=Rows(len(series), rows),
+            main=self.main if self.main in series else None,
+            geometry={uuid: one for uuid, one in self.geometry.items() if uuid == here.uuid},
+        )
 
     def share_series(self, metric: str | None = None) -> Series:
         """Return the series to predict the share from.
@@ -155,7 +189,9 @@ class Rows(_Held[Row]):
     ((1.0, (None,)), 2)
     """
 
-    def __init__(self, width: int, rows: Iterable[Row] = ()) -> None:
+    def __init__(
+        self, width: int, rows: Iterable[tuple[float, Iterable[float | None]]] = ()
+    ) -> None:
         self._row = struct.Struct(f"={1 + width}d")
         self._count = 0
         self._held = bytearray()

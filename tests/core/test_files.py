@@ -14,8 +14,9 @@ from jupyter_gpupredict.core.errors import Malformed, TraceError
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.run.picture import TracePicture
-from jupyter_gpupredict.run.store import Recorder, Store, VerifiedStore
+from jupyter_gpupredict.run.store import Recorder, Store
 from jupyter_gpupredict.run.tail import Tail
+from jupyter_gpupredict.run.verified import VerifiedStore
 from jupyter_gpupredict.sources.reading import open_trace
 from tests.frontends.server import traces
 

@@ -149,7 +149,7 @@ def test_a_refusal_is_quoted(machine, daemon):
 
 def test_waiting_for_an_answer_is_told(machine, monkeypatch, capfd):
     """NVIDIA's daemon, halted, answers nothing at all."""
-    monkeypatch.setattr(processes, "TOLD_AFTER_S", 0.3)
+    monkeypatch.setattr(processes, "ANNOUNCED_AFTER_S", 0.3)
     daemon = start(UUID)
     os.kill(daemon.pid, signal.SIGSTOP)
     with pytest.raises(ControlTimeout):

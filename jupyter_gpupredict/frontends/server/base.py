@@ -57,7 +57,7 @@ class Problem(web.HTTPError):
 
     def __init__(self, status: int, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(status)
-        self.told = message
+        self.text = message
         self.hint = hint
         self.reason_word = reason or _REASONS.get(status, "error")
 
@@ -134,7 +134,7 @@ class ApiHandler(APIHandler):
         message, hint = f"HTTP {status_code}", ""
         reason = _REASONS.get(status_code, "error")
         if isinstance(error, Problem):
-            message, hint, reason = error.told, error.hint, error.reason_word
+            message, hint, reason = error.text, error.hint, error.reason_word
         elif isinstance(error, web.HTTPError):
             message = error.log_message or message
             if status_code == 403:
@@ -145,9 +145,9 @@ class ApiHandler(APIHandler):
             self.set_header("Retry-After", "1")
         if status_code == 405:
             self.set_header("Allow", ", ".join(allowed(type(self))))
-        told: dict[str, Any] = {"message": message, "hint": hint, "reason": reason}
+        body: dict[str, Any] = {"message": message, "hint": hint, "reason": reason}
         if isinstance(error, Problem) and error.obstacles:
-            told["obstacles"] = [
+            body["obstacles"] = [
                 {
                     "message": one.message,
                     "hint": one.hint,
@@ -158,7 +158,7 @@ class ApiHandler(APIHandler):
                 }
                 for one in error.obstacles
             ]
-        self.tell(json.dumps(told, ensure_ascii=False), status_code)
+        self.tell(json.dumps(body, ensure_ascii=False), status_code)
 
 
 class UnknownRouteHandler(ApiHandler):
@@ -187,7 +187,7 @@ def allowed(handler: type[APIHandler]) -> list[str]:
 
 
 def problem_of(error: GpuPredictError) -> Problem:
-    """Return an error of ours as it is told to a client."""
+    """Return an error of ours as a client sees it."""
     return Problem(status_of(error), error.message, error.hint, _reason_of(error))
 
 

@@ -27,6 +27,13 @@ from jupyter_gpupredict.frontends.server.base import (
     UnknownRouteHandler,
     problem_of,
 )
+from jupyter_gpupredict.frontends.server.history import (
+    ChartHandler,
+    DeleteHandler,
+    LabelHandler,
+    ReadingsHandler,
+    RestoreHandler,
+)
 from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
 from jupyter_gpupredict.frontends.server.metrics import MetricsHandler
 from jupyter_gpupredict.frontends.server.requests import (
@@ -305,7 +312,7 @@ class ExportHandler(ApiHandler):
             )
         except OSError as error:
             raise ExportError(f"cannot write: {error.strerror}", "choose another") from error
-        told = {
+        shown = {
             "preview": preview,
             "output": output,
             "paths": [f"{output.rstrip('/')}/{path}" for path in made.texts]
@@ -314,7 +321,7 @@ class ExportHandler(ApiHandler):
             "texts": made.texts,
             "warnings": [without_places(one, root) for one in made.warnings],
         }
-        return replies.dumps(told), not preview
+        return replies.dumps(shown), not preview
 
 
 PREFIX = "gpupredict/v1"
@@ -328,11 +335,16 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/series": SeriesHandler,
     "/sessions/{session}/recommendation": RecommendationHandler,
     "/sessions/{session}/export": ExportHandler,
+    "/sessions/{session}/label": LabelHandler,
+    "/sessions/{session}/delete": DeleteHandler,
+    "/sessions/{session}/restore": RestoreHandler,
+    "/sessions/{session}/readings.csv": ReadingsHandler,
+    "/sessions/{session}/chart/{form}": ChartHandler,
     "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,
 }
-_IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID}
+_IDS = {"{kernel}": KERNEL_ID, "{run}": SESSION_ID, "{session}": SESSION_ID, "{form}": "png|svg"}
 
 
 def patterns() -> list[tuple[str, type[ApiHandler]]]:

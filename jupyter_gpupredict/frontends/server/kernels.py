@@ -1,4 +1,4 @@
-"""The runs of a kernel: news as they come, a request to stop, and what administrators are told."""
+"""The runs of a kernel: news as they come, a request to stop, and reports to administrators."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class RunsHandler(_KernelHandler):
                 found = await self._news(kernel_id, cursor, limit, asked["wait"])
             except _GoneError:
                 return
-        self.tell(self._told(kernel_id, found))
+        self.tell(self._line(kernel_id, found))
 
     def on_connection_close(self) -> None:
         """Hold nothing for a client that has gone."""
@@ -130,7 +130,7 @@ class RunsHandler(_KernelHandler):
         try:
             found = await self._news(kernel_id, cursor, limit, 0.0)
             while True:
-                line = self._told(kernel_id, found)
+                line = self._line(kernel_id, found)
                 if time.monotonic() >= due_s:
                     due_s = time.monotonic() + KEEP_S
                     line = f'{line[:-1]},"devices":{await self._devices()}}}'
@@ -174,7 +174,7 @@ class RunsHandler(_KernelHandler):
         reading = await self.state.devices.now(GLANCE_S)
         return replies.dumps(replies.devices(reading, self.state.host))
 
-    def _told(self, kernel_id: str, found: News) -> str:
+    def _line(self, kernel_id: str, found: News) -> str:
         for run in found.runs:
             if run.summary.outcome == "running" and self.state.is_new(run.summary.session_id):
                 emit(self.event_logger, "start", run.summary.session_id)

@@ -40,6 +40,12 @@ _KERNEL = {
 _ID: Schema = {"type": "string", "pattern": f"^{SESSION_ID}$"}
 _SESSION = {"name": "session", "in": "path", "required": True, "schema": _ID}
 _RUN = {**_SESSION, "name": "run"}
+_FORM = {
+    "name": "form",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "enum": ["png", "svg"]},
+}
 
 
 def document(base_url: str) -> dict[str, Any]:
@@ -157,6 +163,55 @@ PATHS: dict[str, dict[str, Schema]] = {
             _SESSION,
             errors=("400", "404", "409", "422"),
             takes=ref("ExportRequest"),
+        )
+    },
+    "/sessions/{session}/label": {
+        "post": _operation(
+            "label",
+            "Name, note or pin a run",
+            ref("Summary"),
+            _SESSION,
+            errors=("400", "404"),
+            takes=ref("LabelRequest"),
+        )
+    },
+    "/sessions/{session}/delete": {
+        "post": _operation(
+            "delete",
+            "Move a run to the trash, which keeps it for a week",
+            ref("Deleted"),
+            _SESSION,
+            errors=("400", "404", "409"),
+        )
+    },
+    "/sessions/{session}/restore": {
+        "post": _operation(
+            "restore",
+            "Bring a deleted run back",
+            ref("Summary"),
+            _SESSION,
+            errors=("400", "404"),
+        )
+    },
+    "/sessions/{session}/readings.csv": {
+        "get": _operation(
+            "readings",
+            "All readings of a run as a table",
+            {"type": "string"},
+            _SESSION,
+            errors=("404", "422"),
+            media="text/csv",
+        )
+    },
+    "/sessions/{session}/chart/{form}": {
+        "get": _operation(
+            "chart",
+            "The chart of a whole run as a file",
+            {"type": "string", "format": "binary"},
+            _SESSION,
+            _FORM,
+            errors=("404", "422"),
+            media="image/*",
         )
     },
     "/metrics": {

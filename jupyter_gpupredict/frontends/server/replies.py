@@ -71,9 +71,9 @@ def news(kernel_id: str, found: News, host: str, reason: str = "") -> str:
     )
 
 
-def plain_answer(told: Answer) -> Any:
+def plain_answer(found: Answer) -> Any:
     """Return the schema `Answer`."""
-    return without_nan(told.as_dict())
+    return without_nan(found.as_dict())
 
 
 def verified(tried: Verified) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, w
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
 from jupyter_gpupredict.mps import MpsDaemon
+from jupyter_gpupredict.run import LONGEST_NAME, LONGEST_NOTE
 
 Schema = dict[str, Any]
 
@@ -241,6 +242,16 @@ COMPONENTS: dict[str, Schema] = {
             "basis": _BASIS,
         }
     ),
+    "LabelRequest": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": LONGEST_NAME},
+            "note": {"type": "string", "maxLength": LONGEST_NOTE},
+            "pinned": FLAG,
+        },
+        "additionalProperties": False,
+    },
+    "Deleted": closed(session_id=_SESSION, deleted={"const": True}),
     "Target": closed(
         workload=TEXT,
         sharing=TEXT,

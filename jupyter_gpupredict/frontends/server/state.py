@@ -215,7 +215,7 @@ class ServerState:
         self.devices = Devices(self.driver, device_watch)
         self.poller = Poller(self.files, self.runs)
         self._kernels: dict[str, None] = {}
-        self._told: dict[str, None] = {}
+        self._reported: dict[str, None] = {}
 
     def serves(self, kernel_id: str, running: Callable[[str], bool]) -> bool:
         """Return whether a kernel is this server's, now or since the server began."""
@@ -226,9 +226,9 @@ class ServerState:
 
     def is_new(self, session_id: str) -> bool:
         """Return True the first time it is asked about a run."""
-        if session_id in self._told:
+        if session_id in self._reported:
             return False
-        _remember(self._told, session_id)
+        _remember(self._reported, session_id)
         return True
 
     @property

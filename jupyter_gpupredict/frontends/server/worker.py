@@ -1,17 +1,12 @@
-"""A thread for what may block, so that the event loop never does.
-
-Not `concurrent.futures`: its threads are waited for when the process ends, and a driver call that
-hangs would keep the server from ending.
-"""
+"""Work that may block, on a thread of its own, so that the event loop never does."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import queue
-import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jupyter_gpupredict.core.threads import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,39 +25,6 @@ class Busy(Exception):
 
 class TooSlow(Exception):
     """The work was not done in time; it goes on, and its result is dropped."""
-
-
-class _Job:
-    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.work, self.arguments = work, arguments
-        self.loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Any] = self.loop.create_future()
-        self.tries = 0
-        self.settled = False
-
-
-class _Hand:
-    """A thread with what it does and is to do."""
-
-    def __init__(self, name: str, settle: Callable[[_Job, Any, Exception | None], None]) -> None:
-        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self.current: _Job | None = None
-        self._settle = settle
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        while (job := self.jobs.get()) is not None:
-            self.current = job
-            value: Any = None
-            error: Exception | None = None
-            try:
-                value = job.work(*job.arguments)
-            except Exception as raised:  # noqa: BLE001 - border: it is raised where it is waited for
-                error = raised
-            self.current = None
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                job.loop.call_soon_threadsafe(self._settle, job, value, error)
 
 
 class Worker:
@@ -87,19 +49,18 @@ class Worker:
             is_stuck: Whether the thread of this number is; asked while somebody waits for it.
             give_up: Called with it then, before another one takes its place.
         """
-        self._name = f"gpupredict-server-{name}"
+        self._name = f"server-{name}"
         self._limit_s = limit_s
         self._is_stuck = is_stuck
         self._give_up = give_up
-        self._waiting = 0
-        self._hand: _Hand | None = None
+        self._thread: WorkerThread | None = None
         self.replaced = 0
         """Threads that were given up."""
 
     @property
     def occupied(self) -> bool:
-        """Whether something is being done or waits; to be asked on the event loop."""
-        return self._waiting > 0
+        """Whether something is being done or waits."""
+        return self._thread is not None and self._thread.unfinished > 0
 
     async def do(
         self, work: Callable[..., _Value], *arguments: Any, limit_s: float | None = None
@@ -116,24 +77,21 @@ class Worker:
             TooSlow: It took too long.
             Exception: Whatever `work` raises.
         """
-        if self._waiting >= MAX_WAITING:
+        self._thread = self._thread or WorkerThread(self._name)
+        if self._thread.unfinished >= MAX_WAITING:
             raise Busy
-        if self._hand is None:
-            self._hand = _Hand(self._name, self._settle)
-        job = _Job(work, arguments)
-        self._waiting += 1
-        self._hand.jobs.put(job)
+        done = asyncio.wrap_future(self._thread.submit(work, *arguments))
         until_s = time.monotonic() + (limit_s or self._limit_s)
         try:
-            while not job.done.done():
+            while not done.done():
                 left_s = until_s - time.monotonic()
                 if left_s <= 0.0:
                     raise TooSlow
-                await asyncio.wait({job.done}, timeout=min(LOOK_S, left_s))
+                await asyncio.wait({done}, timeout=min(LOOK_S, left_s))
                 self._look_after()
-            return cast("_Value", job.done.result())
+            return done.result()
         finally:
-            job.done.cancel()
+            done.cancel()
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """End the thread after what it does now; it starts again with the next job.
@@ -141,42 +99,22 @@ class Worker:
         Returns:
             False when it did not end in time: what it does hangs.
         """
-        hand, self._hand = self._hand, None
-        if hand is None:
-            return True
-        hand.jobs.put(None)
-        hand.thread.join(timeout_s)
-        return not hand.thread.is_alive()
-
-    def _settle(self, job: _Job, value: Any, error: Exception | None) -> None:
-        """Tell what came of a job, the first time; on the event loop."""
-        if job.settled:
-            return
-        job.settled = True
-        self._waiting -= 1
-        if job.done.done():  # nobody waits any longer
-            return
-        if error is not None:
-            job.done.set_exception(error)
-        else:
-            job.done.set_result(value)
+        thread, self._thread = self._thread, None
+        return thread is None or thread.end(timeout_s)
 
     def _look_after(self) -> None:
         """Put another thread in the place of one that is stuck."""
-        stuck = self._hand
-        if stuck is None or stuck.thread.ident is None or not self._is_stuck(stuck.thread.ident):
+        stuck = self._thread
+        if stuck is None or not self._is_stuck(stuck.ident):
             return
         job = stuck.current
-        self._give_up(stuck.thread.ident)
+        self._give_up(stuck.ident)
         self.replaced += 1
-        fresh = self._hand = _Hand(self._name, self._settle)
+        self._thread = WorkerThread(self._name)
         if job is not None:
             job.tries += 1
-            if job.tries < TRIES:
-                fresh.jobs.put(job)
+            if job.tries <= TRIES:
+                self._thread.put(job)
             else:
-                self._settle(job, None, TooSlow())
-        with contextlib.suppress(queue.Empty):
-            while True:
-                fresh.jobs.put(stuck.jobs.get_nowait())
-        stuck.jobs.put(None)
+                job.fail(TooSlow())
+        stuck.hand_over(self._thread)

@@ -59,8 +59,9 @@ class Client:
             reply = await self._fetch("gpupredict", "v1", *path.split("/"), **how)
         except tornado.httpclient.HTTPClientError as error:
             reply = error.response
-        if reply.headers["Content-Type"].startswith("text/plain"):
-            return reply.code, reply.body.decode()
+        media = reply.headers["Content-Type"]
+        if media.startswith(("text/", "image/")):
+            return reply.code, reply.body.decode("utf-8", "replace")
         return reply.code, json.loads(reply.body)
 
 

@@ -14,6 +14,7 @@ IDS = {
     "{kernel}": traces.KERNEL,
     "{run}": traces.session_id(1),
     "{session}": traces.session_id(1),
+    "{form}": "svg",
 }
 EVERY = [(verb, path) for path, verbs in PATHS.items() for verb in verbs]
 

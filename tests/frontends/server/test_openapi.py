@@ -84,8 +84,12 @@ async def test_replies_are_as_documented(client, store, driver):
             if verb == "get":
                 query = {"since": f"{run}:-1"} if path.endswith("/runs") else {}
                 status, reply = await client.get(filled(path), **query)
+            elif path.endswith(("/delete", "/restore")):  # of a run that is over
+                over = path.replace("{session}", traces.session_id(2))
+                status, reply = await client.post(filled(over))
             else:
-                status, reply = await client.post(filled(path), WISH)
+                wish = {"pinned": True} if path.endswith("/label") else WISH
+                status, reply = await client.post(filled(path), wish)
             assert status in (200, 202), (path, reply)
             validator(path, verb, status).validate(reply)
 
