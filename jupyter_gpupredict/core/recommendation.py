@@ -26,7 +26,7 @@ class RuleOptions:
     period_s: float = 0.1
     """Nominal seconds between readings; a window holds at least ten of them."""
     epochs: int | None = None
-    noise: float = 3.0
+    noise: float = 5.0
     """How many of their standard errors windows that agree may lie apart."""
 
 

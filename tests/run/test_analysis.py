@@ -74,7 +74,7 @@ def test_readings_that_depend_on_each_other_settle_nothing():
 @pytest.mark.parametrize("rule", ["default", "quick", "accurate"])
 def test_idle_after_the_training_settles_nothing(rule, period_s):
     """What is watched is too short for the rule; the idle hours after it agree with each other."""
-    count = 12 if period_s == 60.0 else 300 if rule == "quick" else 500
+    count = 12 if period_s == 60.0 else 250 if rule == "quick" else 500
     readings = [0] * 20 + [80 + i % 5 for i in range(count)] + [0] * 4000
     text = ["t_s,gpu_util_pct\n", *(f"{period_s * i},{x}\n" for i, x in enumerate(readings))]
     found = predict_recording(read_trace(text, "x"), rule=rule)

@@ -29,7 +29,7 @@ BLOCK_S = 30.0
 """A window consists of blocks of this length, by which its noise is known."""
 HORIZON = 2 / 3
 """Windows must agree over this share of the active time; what was before may have been a start."""
-SAME_RATIO = 0.005
+SAME_RATIO = 0.01
 """Windows so near to each other agree, however steady they are."""
 MAX_POOLED = 20_000
 """Readings kept for the confidence: over an hour of the driver's own, the newest ones."""
@@ -39,15 +39,15 @@ _SLACK = 1e-9
 class WindowsRule:
     """K windows in a row of at least W seconds, as long as two thirds of the active time together.
 
-    They agree when covering usage and mean differ by half a point at most, or by no more than their
+    They agree when covering usage and mean differ by a point at most, or by no more than their
     own noise explains, and in no case by more than the tolerance. The figure is the highest
     covering usage among them.
     """
 
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
-        self._agree = options.agree or 4
-        window_s = options.window_s or 150.0
+        self._agree = options.agree or 6
+        window_s = options.window_s or 100.0
         tolerance = 5.0 if options.tolerance_points is None else options.tolerance_points
         self._tolerance_ratio = tolerance / 100.0
         self._noise = options.noise
