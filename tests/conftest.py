@@ -21,7 +21,7 @@ from tests.fake_nvml.build import SONAME, library_dir
 from tests.fake_nvml.scenario import Script
 from tests.held import Held
 
-# A busy machine is no defect: how long an example takes is never what a test is about.
+# A busy machine is not a defect: how long an example takes is never what a test is about.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 

@@ -20,7 +20,12 @@ TOP_LEVEL = {
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
     "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
-    "psutil": ["run/tail.py", "sources/driver/processes.py", "sources/telemetry/cpu.py"],
+    "psutil": [
+        "mps/directory.py",
+        "run/tail.py",
+        "sources/driver/processes.py",
+        "sources/telemetry/cpu.py",
+    ],
     "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],

@@ -190,20 +190,13 @@ def _private(path: Path, is_kind: Callable[[int], bool]) -> bool:
 
 
 def _filesystem(path: Path) -> str:
-    """Return the type of the filesystem that holds a path; empty where it is not known.
+    """Return the type of the filesystem that holds a path; empty where it is not known."""
+    import psutil  # a daemon's keeper makes no directory
 
-    Source: /proc/self/mountinfo, proc(5).
-    """
-    best, kind = -1, ""
     try:
-        where = str(path.resolve())
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+        where, mounts = path.resolve(), psutil.disk_partitions(all=True)
     except OSError:
         return ""
-    for line in lines:
-        words = line.split(" ")
-        mount = words[4].replace("\\040", " ")
-        inside = mount in ("/", where) or where.startswith(f"{mount}/")
-        if inside and len(mount) >= best:
-            best, kind = len(mount), words[words.index("-") + 1]
-    return kind
+    holding = [one for one in mounts if where.is_relative_to(one.mountpoint)]
+    holding.sort(key=lambda one: len(one.mountpoint))  # of two at one place the later one counts
+    return str(holding[-1].fstype) if holding else ""

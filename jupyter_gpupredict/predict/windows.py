@@ -208,7 +208,7 @@ class ClosedWindow:
     def idle(self) -> bool:
         """Whether so little of it was active that its covering usage reads as idle.
 
-        Idle is no evidence: such a window neither agrees nor settles anything. Of a share while
+        Idle is not evidence: such a window neither agrees nor settles anything. Of a share while
         busy, readings in a window without work weigh nothing.
         """
         return self.counter.seconds <= 0.0 or not is_active(self.covering_ratio)

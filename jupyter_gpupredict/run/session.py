@@ -162,11 +162,6 @@ class Session:
             if not self._left:
                 self._take(batch)
 
-    @property
-    def measuring(self) -> bool:
-        """Whether readings are still taken."""
-        return self._sampler is not None and self._run is None and not self._ended_early
-
     def start(self) -> None:
         """Open the source and begin to measure.
 

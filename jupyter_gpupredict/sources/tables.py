@@ -29,7 +29,7 @@ _TIMELESS = "{} rows with a time that no clock shows were left out"
 
 
 def titles_of(lines: Iterable[str]) -> list[str]:
-    """Return the titles of a table: the cells of its first line that is no comment, stripped."""
+    """Return the titles of a table: the cells of its first line that is not a comment, stripped."""
     first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     try:
         return [title.strip() for title in next(csv.reader([first], skipinitialspace=True), [])]

@@ -142,7 +142,7 @@ def test_no_rule_looks_ahead(name, scenario):
         pytest.skip("it abstained")
     kept = tuple(row for row in trace.rows if row[0] <= whole.converged_at_s + 60.0)
     cut = Trace(trace.name, kept, trace.series, trace.devices, trace.origin)
-    short = predict(name, cut, (), run)  # the run's length is told to those who know it
+    short = predict(name, cut, (), run)  # the run's length goes to those that use it
     for field in ("converged_at_s", "target_pct", "mean_pct", "mem_target_mib"):
         assert getattr(short, field) == getattr(whole, field), field
 

@@ -27,7 +27,7 @@ MIXED = (Device("GPU-aa11", "H100", 0), Device("GPU-aa22", "T4", 1))
         ("1,1", []),  # a duplicate hides everything
         ("NoDevFiles", []),
         ("MIG-x", []),
-        ("\u0663", []),  # a digit of another script is no number here
+        ("\u0663", []),  # a digit of another script is not a number here
     ],
 )
 def test_visible_devices(listed, expected):

@@ -16,7 +16,7 @@ def nodes(data, path=()):
 
 
 def retyped(value):
-    """Return a value in another type; what reads as the same is no mistake."""
+    """Return a value in another type; what reads as the same is not a mistake."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

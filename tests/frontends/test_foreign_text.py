@@ -84,7 +84,7 @@ def test_every_verb_prints_text(stored, capsys, tmp_path):
     ]
     assert statuses == [0, 0, 0, 0, 2, 2, 0, 0, 2]
     said = capsys.readouterr()
-    assert "x [2J ]0;t  31m" in said.out  # it is told, as text
+    assert "x [2J ]0;t  31m" in said.out  # it is shown, as text
     assert {*steers(said.out + said.err)} == {"\n"}
     readme = (tmp_path / "f" / "README.md").read_text()
     assert {*steers(readme)} == {"\n"}

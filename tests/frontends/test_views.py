@@ -122,7 +122,7 @@ def test_hostile_names_are_escaped(name):
 
 
 class Frames:
-    """Takes frames as the widget would, through JSON; fails when told."""
+    """Takes frames as the widget would, through JSON; fails on request."""
 
     def __init__(self):
         self.sent, self.failing = [], False

@@ -133,7 +133,7 @@ def run(shell, mended, cell):
     escaped = ""
     try:
         shell.run_cell(f"{MAGIC}\n{cell}", store_history=True)
-    except BaseException as error:  # noqa: BLE001 - what IPython does not catch is told
+    except BaseException as error:  # noqa: BLE001 - what IPython does not catch is reported
         escaped = type(error).__name__
     if os.getpid() != me:  # a fork of the cell: it has measured nothing and shown nothing
         os._exit(int("res" in shell.user_ns))

@@ -323,7 +323,7 @@ def test_workers_that_share_a_gpu_are_one_series_and_no_strangers(cluster, tmp_p
         run = session.stop("completed")
     times_s = [time_s for time_s, _ in heard.readings()[uuid(0)]]
     assert times_s == sorted(set(times_s))
-    assert [one.rank for one in run.ranks] == [None]  # whose use it is cannot be told
+    assert [one.rank for one in run.ranks] == [None]  # whose use it is cannot be known
     assert run.processes == 2
     assert run.partial == ()
 

@@ -286,7 +286,7 @@ def test_a_data_directory_that_cannot_be_written(tmp_path):
 
 
 def test_sm_share_and_time_share_side_by_side(tmp_path):
-    """`auto` takes SM activity where there is some; both shares are told, neither as the other."""
+    """`auto` takes SM activity where there is some; both shares are shown, neither as the other."""
     bench = Bench(tmp_path)
     # busy 80 % of the time on a quarter of the SMs
     gpu = FakeGpu(points=[(0.0, 80.0, 1000.0, 25.0)], gpm=True, cores=(16896, "9.0"))
@@ -307,7 +307,7 @@ def test_sm_share_and_time_share_side_by_side(tmp_path):
 
 
 def test_several_gpus_are_predicted_each(tmp_path):
-    """Who was on which GPU is told, and the main share is never another's."""
+    """Who was on which GPU is shown, and the main share is never another's."""
     bench = Bench(tmp_path)
     gpus = [
         FakeGpu(points=[(0.0, 30.0, 1000.0)], processes=[("self", 900), (1, 100)], throttle=4),

@@ -28,7 +28,7 @@ sys.stdin.read()
 
 
 class Machine:
-    """Where the stand-ins are, and how they are told to misbehave."""
+    """Where the stand-ins are, and how they are asked to misbehave."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""A measured block under MPS: limits applied, attachment shown, caps told, all put back."""
+"""A measured block under MPS: limits applied, attachment shown, caps shown, all put back."""
 
 import json
 import os

@@ -85,7 +85,7 @@ def test_the_guard_is_silent_when_nothing_exceeds():
 
 
 def test_a_phase_is_held_to_what_it_was_seen_to_do():
-    """Half of validation lay above the target when it was learned: half is no alarm, all of it is.
+    """Half of validation lay above the target when it was learned: half raises no alarm, all does.
 
     Allowed .55: a block at one half is worth ln(1 + .25/.55 (.5 - .55)) < 0, a full one ln(1.2045).
     """

@@ -2,7 +2,7 @@
 
 
 class Recorder:
-    """Keeps what it is told, in order."""
+    """Keeps what it is given, in order."""
 
     def __init__(self):
         self.heard = []
@@ -28,7 +28,7 @@ class Recorder:
 
 
 class Exploding:
-    """Fails whatever it is told."""
+    """Fails at every call."""
 
     def progress(self, unit, done, total, hint):
         raise RuntimeError("no progress")

@@ -106,7 +106,7 @@ def test_a_hole_is_not_filled_in(before, hole_s):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.5, 1.0, 2.0]), level), min_size=60, max_size=200))
 def test_mixed_periods_weigh_by_time(steps):
-    """Every second told twice, at its middle and at its end, is the same run."""
+    """Every second given twice, at its middle and at its end, is the same run."""
     now, rows, twice = 0.0, [], []
     for step_s, value in steps:
         twice.append((now + step_s / 2, value))

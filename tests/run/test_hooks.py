@@ -17,7 +17,7 @@ from tests.run.sinks import Exploding, Recorder
 
 
 class Hint:
-    """Tells what is done with it; fails where it is told to."""
+    """Records what is done with it; fails where it is asked to."""
 
     def __init__(self, module, fails=()):
         self.module, self.fails, self.done = module, fails, []

@@ -108,7 +108,7 @@ def sink(hint):
 
 def test_epochs_steps_and_validations(library, hint, sink):
     fit(library, make_model(library), max_epochs=3, enable_checkpointing=False)
-    # the sanity check comes before the first mark and is no phase of its own
+    # the sanity check comes before the first mark and is not a phase of its own
     epoch = ["train", "validation", "train"]
     assert sink.outline == [0, *epoch, 1, *epoch[1:], 2, *epoch[1:], 3, "other"]
     assert sink.of("epoch") == [(n, 3) for n in range(4)]

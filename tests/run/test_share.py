@@ -52,7 +52,7 @@ def measured(clock, begins, ends):
 def test_without_a_cap_the_run_converges(clock):
     found, states, shares, finished = measured(clock, FREE, FREE)
     assert states == ["watching", "converged"]
-    assert shares == [FREE]  # told once: nothing changed
+    assert shares == [FREE]  # one event: nothing changed
     assert (found.capped, found.recommendation.target_ratio) == (False, 0.5)
     assert finished.profile is not None
 

@@ -239,7 +239,7 @@ def test_a_rank_is_that_of_the_one_worker_that_sees_the_device():
     made = merger(hello(A, rank=3))
     assert [rank for *_, rank in made.devices()] == [3]
     made.hello(hello(B, rank=4), 0.0, "1")
-    assert [rank for *_, rank in made.devices()] == [3]  # once told it names the series
+    assert [rank for *_, rank in made.devices()] == [3]  # once known it names the series
     both = merger(hello(A, rank=3), hello(B, rank=4))
     assert [rank for *_, rank in both.devices()] == [None]
 

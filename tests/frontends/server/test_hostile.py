@@ -122,7 +122,7 @@ async def test_a_file_that_does_not_answer_costs_no_other_route(client, store, h
     assert (await client.get(f"sessions/{stuck}"))[0] == 422
     told = (await client.get("status"))[1]
     assert told["store"]["stuck"] == [path.name]
-    assert told["workers_replaced"] == 1  # whoever asked later was told by then
+    assert told["workers_replaced"] == 1  # whoever asked later had an answer by then
     disk.free.set()
     while (await client.get("status"))[1]["store"]["stuck"]:
         time.sleep(0.01)

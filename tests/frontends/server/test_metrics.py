@@ -1,4 +1,4 @@
-"""`metrics`: what a Prometheus server is told of the runs."""
+"""`metrics`: the runs as a Prometheus server sees them."""
 
 import builtins
 import time
@@ -56,7 +56,7 @@ async def test_a_live_run(client, store):
 
 
 async def test_what_is_not_known_has_no_series(client, store):
-    """No reading is NaN or 0; what is only observed is no prediction."""
+    """No reading is NaN or 0; what is only observed is not a prediction."""
     run = traces.session_id(1)
     watching = ev.RecommendationUpdated(2, 2.0, traces.advice("watching"))
     begun = traces.started(run, started_at=now())

@@ -1,4 +1,4 @@
-"""What administrators are told by Jupyter's event system."""
+"""What administrators see in Jupyter's event system."""
 
 import io
 import json

@@ -124,7 +124,7 @@ async def test_a_broken_trace_costs_itself_alone(client, store):
     (store / "notes.txt").write_text("not ours")
     page = (await client.get("sessions"))[1]
     problems = {run["session_id"]: run["problem"] for run in page["sessions"]}
-    # the fourth may be at its beginning; nothing is told of a trace that is written just now
+    # the fourth may be at its beginning; a trace that is written just now has no rows yet
     assert list(problems) == [traces.session_id(number) for number in (3, 2, 1)]
     assert "line 1: not a line of JSON" in problems[traces.session_id(3)]
     assert "line 1: not a line of JSON" in problems[traces.session_id(2)]
