@@ -79,9 +79,10 @@ class MemoryEstimate:
     peak_bytes: float
     """Largest reading so far; NaN before the first."""
     target_bytes: float | None
-    """1.15 x peak, or None while the peak is too recent or says nothing of need."""
+    """The peak with its margin, at most the card; None while it is too recent to be believed, or
+    says nothing of need."""
     basis: str
-    """`process`, `device-wide` or `rss`."""
+    """`process`, `device-wide`, `rss`, or `allocator`: the framework's own, and the context."""
     reason: str
     """Why there is no target, or what the target rests on."""
     preallocated: bool = False
@@ -90,13 +91,15 @@ class MemoryEstimate:
 
 @dataclass(frozen=True, slots=True)
 class AllocatorPeak:
-    """Highest memory that a framework's allocator has had in this process."""
+    """Highest memory that a framework's allocator had during the run."""
 
     framework: str
     allocated_bytes: float
     """In tensors at one time."""
     reserved_bytes: float
     """Held from the driver at one time, used or not."""
+    at_least: bool = False
+    """Its peak did not rise during the run: these are the largest that were seen, once a second."""
 
 
 @dataclass(frozen=True, slots=True)

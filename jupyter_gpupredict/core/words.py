@@ -28,6 +28,7 @@ MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",
     "device-wide": "device-wide: other processes are in it",
     "rss": "host memory of this process tree, not GPU memory",
+    "allocator": "in use by the framework, which took the rest in advance",
 }
 
 
@@ -275,10 +276,9 @@ def allocator(peak: AllocatorPeak | None) -> str:
     """Return what a framework's allocator says; empty where none does."""
     if peak is None:
         return ""
-    return (
-        f"at most {size(peak.allocated_bytes)} in tensors, {size(peak.reserved_bytes)} reserved "
-        "(since the process began)"
-    )
+    bound = "at least" if peak.at_least else "at most"
+    reserved = f", {size(peak.reserved_bytes)} reserved" if peak.reserved_bytes > 0.0 else ""
+    return f"{bound} {size(peak.allocated_bytes)} in tensors{reserved}"
 
 
 def memory(estimate: MemoryEstimate | None) -> str:

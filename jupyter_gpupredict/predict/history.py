@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.predict.windows import ACTIVE_RATIO, BINS, MIN_FILL, SLACK, Counter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from jupyter_gpupredict.core.series import Series, SourceInfo
     from jupyter_gpupredict.predict.windows import ClosedWindow
 
     Floats = NDArray[np.float64]
 
 MAX_BLOCKS = 256
+MEMORY_TOLERANCE, POWER_TOLERANCE = 0.05, 0.10
+"""How far memory in use and power may have moved over windows that agree."""
 ROOM = 0.9
 """Merging must leave no more than this share of the blocks, or idle ones are merged, too."""
 
@@ -220,6 +225,16 @@ class Witness:
             else:
                 figures.append(sum(one[2] for one in inside) / sum(one[3] for one in inside))
         return max(figures) <= (1.0 + self._tolerance) * min(figures)
+
+
+def witnesses(info: SourceInfo, memory: Iterable[Series]) -> dict[Series, Witness]:
+    """Return who is asked beside the share: memory in use, and the same device's power."""
+    found = {series: Witness(MEMORY_TOLERANCE, peak=True) for series in memory}
+    power = (one for one in info.series if one.metric == "power_watts")
+    device = info.share.device
+    return found | {
+        one: Witness(POWER_TOLERANCE, peak=False) for one in power if one.device == device
+    }
 
 
 def covering_ratios(bins: Floats, coverage: float) -> Floats:
