@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test test-long test-mps coverage test-frameworks test-serve lab types lab-build lab-test lint clean
+.PHONY: help demo test test-long test-mps coverage test-frameworks test-serve test-cluster lab types lab-build lab-test lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -17,6 +17,7 @@ help:
 	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
+	@echo "make test-cluster   exported Slurm scripts on a one-node cluster of Debian's Slurm"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lab-build   build JupyterLab's panel from labextension/"
 	@echo "make types  write the panel's types anew, from the OpenAPI document"
@@ -34,6 +35,7 @@ help:
 
 .venv/.test: .venv/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[judges]'
 	@touch $@ .venv/.demo
 
 .venv/.lab: .venv/.made pyproject.toml
@@ -118,6 +120,14 @@ test-frameworks: .venv/.frameworks
 
 test-serve: .venv/.test build/serve/.made
 	GPUPREDICT_SERVE_PYTHON="$(CURDIR)/build/serve/bin/python" $(BIN)/python -m pytest tests/export/test_serving.py
+
+test-cluster: .venv/.test build/slurm/root
+	GPUPREDICT_SLURM="$(CURDIR)/build/slurm/root" $(BIN)/python -m pytest tests/integration/test_slurm.py
+
+build/slurm/root: tests/slurm.py
+	@mkdir -p build/slurm
+	$(BIN)/python -m tests.slurm build/slurm
+	@touch $@
 
 build/serve/.made: pyproject.toml .venv/.made
 	@mkdir -p build

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_gpupredict.core.options import Option, options_of
-from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest
+from jupyter_gpupredict.export.deployment import CodeRequest
+from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.run import SessionConfig
 
 TARGET = Path(__file__).with_suffix(".md")

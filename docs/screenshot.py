@@ -44,7 +44,7 @@ def main() -> None:
         sheet.run_all()
         sheet.wait_live("bokeh")
         page.wait_for_function(
-            "document.querySelector('.gp-state')?.textContent.includes('converged')",
+            "document.querySelector('.gp-word')?.textContent.includes('no GPU')",
             timeout=60_000,
         )
         page.wait_for_timeout(6000)

@@ -62,6 +62,8 @@ WORKLOADS = {
     "fastpod": "export.platforms.fastpod:FastPod",
     "local": "export.platforms.local:Local",
     "cloudrun": "export.platforms.cloudrun:CloudRun",
+    "slurm": "export.platforms.slurm:Slurm",
+    "compose": "export.platforms.compose:Compose",
 }
 SHARING = {
     "device-plugin": "export.sharing.device_plugin:DevicePlugin",
@@ -75,6 +77,8 @@ SHARING = {
     "fast-gshare": "export.platforms.fastpod:FastGshare",
     "mps-v3": "export.platforms.local:MpsV3",
     "none": "export.platforms.cloudrun:NoSharing",
+    "slurm-mps": "export.platforms.slurm:SlurmMps",
+    "slurm-shard": "export.platforms.slurm:SlurmShard",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
     "default": ("windows", {"window_s": 100.0, "agree": 6, "noise": 5.0}),

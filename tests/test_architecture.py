@@ -133,10 +133,12 @@ for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
 child has written, and nothing else."""
 FREE = {
-    "__future__", "argparse", "ast", "base64", "binascii", "bisect", "builtins", "collections",
+    "__future__", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins", "codecs",
+    "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "math", "os", "pathlib", "platform", "random", "re", "secrets", "shlex", "shutil",
+    "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 from jupyter_gpupredict.backtest import files, synthetic
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError
 from jupyter_gpupredict.core.files import open_given
-from jupyter_gpupredict.sources.reading import Content, open_trace, read_trace
+from jupyter_gpupredict.sources.reading import Content, open_traces, read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
+    from jupyter_gpupredict.core.series import ReadOptions
     from jupyter_gpupredict.sources.recording import Trace
 
     Conditions = Sequence[tuple[str, str]]
@@ -36,6 +37,7 @@ class Recorded:
     path: str
     part: files.Part | None = None
     """Which rows, where it is a Parquet file."""
+    options: ReadOptions | None = None
 
     @property
     def weight(self) -> float:
@@ -47,15 +49,17 @@ class Recorded:
 
     def load(self) -> tuple[Trace, Sequence[Mark]]:
         """Return the trace and its progress as recorded; raise `TraceError` if it is unreadable."""
-        if self.part is not None:
-            trace = files.read(self.part)
-        elif files.is_url(self.path):
-            name = self.path.rpartition("/")[2]
-            with files.open_binary(self.path) as file:
-                trace = read_trace(file, name)
-        else:
-            trace = open_trace(self.path)
+        trace = self.load_each()[0]
         return trace, trace.marks
+
+    def load_each(self) -> tuple[Trace, ...]:
+        """Return the trace of each device that is asked for; raises as `load`."""
+        if self.part is not None:
+            return (files.read(self.part),)
+        if files.is_url(self.path):
+            with files.open_binary(self.path) as file:
+                return read_traces(file, self.path.rpartition("/")[2], self.options)
+        return open_traces(self.path, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +127,14 @@ def folder(path: str | Path, where: Conditions = ()) -> Folder:
     return Folder(tuple(cases), tuple(missing))
 
 
-def recorded(patterns: Sequence[str]) -> tuple[Recorded, ...]:
+def recorded(patterns: Sequence[str], options: ReadOptions | None = None) -> tuple[Recorded, ...]:
     """Return the traces in files, folders and patterns, each once, in the order they were given.
 
     Raises:
         InvalidOption, TraceError, MissingExtra: As `folder`.
     """
     paths = dict.fromkeys(path for one in patterns for path in files.find(one, ENDINGS))
-    return tuple(case for path in paths for case in _cases(path))
+    return tuple(replace(case, options=options) for path in paths for case in _cases(path))
 
 
 def _cases(path: str) -> list[Recorded]:

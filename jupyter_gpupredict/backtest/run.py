@@ -76,6 +76,7 @@ PREDICTION_KINDS = {
     "recommended_pct": "number",
     "reason": "text",
     "source": "text",
+    "device": "text",
     "notes": "[text]",
 }
 """Column of a prediction's row -> what is in it. `problem`: why there is nothing else; the rest is
@@ -389,27 +390,33 @@ def predictions(
 
     `options` are further arguments of `predict_recording`; errors as `spread`.
     """
-    work = functools.partial(_prediction_rows, options=options)
-    waiting: dict[int, list[Row]] = {}
+    work = functools.partial(_predict_cases, options=options)
+    waiting: dict[int, list[list[Row]]] = {}
     done = 0
     for place, some in spread(work, cases, where, _unpredicted, at_once=AT_ONCE):
         waiting[place] = some
         while done in waiting:
             ready = waiting.pop(done)
             done += len(ready)
-            yield done, ready
+            yield done, [row for rows in ready for row in rows]
 
 
-def _prediction_rows(cases: Sequence[Recorded], options: dict[str, Any]) -> list[Row]:
-    return [_prediction_row(case, options) for case in cases]
+def _predict_cases(cases: Sequence[Recorded], options: dict[str, Any]) -> list[list[Row]]:
+    return [_prediction_rows(case, options) for case in cases]
 
 
-def _prediction_row(case: Recorded, options: dict[str, Any]) -> Row:
+def _prediction_rows(case: Recorded, options: dict[str, Any]) -> list[Row]:
+    """Return a row for each device that is asked for."""
     try:
-        trace, marks = case.load()
-        found = predict_recording(trace, marks=marks, **options)
+        return [
+            _prediction_row(case, predict_recording(trace, marks=trace.marks, **options))
+            for trace in case.load_each()
+        ]
     except GpuPredictError as error:
         return _unpredicted(case, str(error))
+
+
+def _prediction_row(case: Recorded, found: dict[str, Any]) -> Row:
     flat: Row = {"trace": case.id, "file": case.path, "problem": ""}
     for name, value in found.items():
         if name in ("confidence", "guard"):
@@ -419,5 +426,6 @@ def _prediction_row(case: Recorded, options: dict[str, Any]) -> Row:
     return {name: flat.get(name) for name in PREDICTION_KINDS}
 
 
-def _unpredicted(case: Recorded, why: str) -> Row:
-    return {**dict.fromkeys(PREDICTION_KINDS), "trace": case.id, "file": case.path, "problem": why}
+def _unpredicted(case: Recorded, why: str) -> list[Row]:
+    empty = dict.fromkeys(PREDICTION_KINDS)
+    return [{**empty, "trace": case.id, "file": case.path, "problem": why}]

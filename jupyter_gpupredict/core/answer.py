@@ -363,9 +363,12 @@ def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimat
         share = share.replace("needs", "used", 1)
     held = _memory_words(memory, word, share)
     running = run.outcome == "running"
-    if word == "too short":
-        text = f"{'watched' if running else 'too short to say: it took'} {span(run.duration_s)}"
-        text += " so far" if running else ""
+    if word == "too short" and running:
+        text = f"watched {span(run.duration_s)} so far"
+    elif word == "too short":
+        error = f" by {run.error}" if run.error else ""
+        text = f"too short to say: {run.outcome}{error} after {span(run.duration_s)}"
+        text += _why_nothing(run)
     elif run.recommendation is None:
         text = f"nothing was read in {span(run.duration_s)}"
     elif run.outcome == "failed":
@@ -378,9 +381,20 @@ def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimat
         text = share + held
     if run.gpus > 1:
         text += f", the largest of {run.gpus} GPUs"
+    elif not run.ranks and len(run.started.devices) > 1 and run.recommendation is not None:
+        text += f", on {words.device(run.started.share, run.started)}"
     begin = {"replayed": "Replayed: ", "simulated": "Simulated: "}.get(_simulated(run), "")
     begin = begin or ("CPU: " if _is_cpu(run) else "")
     return one_line(begin + text if begin else text[:1].upper() + text[1:])
+
+
+def _why_nothing(run: Run) -> str:
+    """Return why nothing was read of the share; empty where something was, or nobody knows."""
+    share = run.started.share
+    missing = next((one for one in run.unavailable if one.series == share), None)
+    if run.samples or missing is None:
+        return ""
+    return f": {missing.detail or missing.reason.replace('_', ' ')}"
 
 
 def _full(run: Run, memory: MemoryEstimate | None) -> str:
@@ -395,7 +409,7 @@ def _full(run: Run, memory: MemoryEstimate | None) -> str:
 def _meaning(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate | None) -> str:
     main = run.recommendation
     if main is None:
-        return "not available: no reading was taken"
+        return one_line(f"not available: no reading was taken{_why_nothing(run)}")
     parts = []
     if main.capped:
         parts.append(main.reason)
@@ -617,7 +631,7 @@ def _details(run: Run) -> Details:
                 "Where the figure lies for certain, each side with 95 % confidence.",
                 "bounds",
             ),
-            Row("beside it", "; ".join(words.beside(one, run.started) for one in run.beside)),
+            Row("beside it", "; ".join(filter(None, (_beside(run, one) for one in run.beside)))),
             Row(
                 "run time",
                 words.slowdown(main),
@@ -649,6 +663,14 @@ def _details(run: Run) -> Details:
         problems=tuple(map(one_line, _problems(run))),
         ids=one_line(f"{run.outcome}; session {run.session_id}"),
     )
+
+
+def _beside(run: Run, one: Recommendation) -> str:
+    """Return a further share, such as the time beside the SMs; empty for one of another device."""
+    main = run.recommendation
+    if main is None or one.metric == main.metric:
+        return ""
+    return f"{percent(_ratio(one))} {METRICS[one.metric].label}, {judge(run, one)}"
 
 
 def _readings(run: Run) -> str:

@@ -113,8 +113,14 @@ BUSY_RATIO = 0.05
 """Below this engine activity a quotient by it is noise."""
 
 
+LARGEST_BYTES = 2.0**47 - 1.0
+"""Above every memory; from here on are the numbers by which tools say that they have none."""
+
+
 def largest(metric: str) -> float:
     """Return the largest value that a reading of this metric can have; the least is 0."""
+    if metric.endswith("_bytes"):
+        return LARGEST_BYTES
     return 1.0 + 1e-9 if metric.endswith("_ratio") else LARGEST_NUMBER
 
 

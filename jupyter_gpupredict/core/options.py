@@ -115,7 +115,10 @@ def check(owner: Any) -> None:
 
 
 def schema(one: Option) -> dict[str, Any]:
-    """Return the JSON Schema of an option's value, which may be null where that is its default."""
+    """Return the JSON Schema of an option's value, which may be null where that is its default.
+
+    `x-unit`: what its number is counted in.
+    """
     words = {"type": _JSON_TYPES[one.kind]}
     found: dict[str, Any] = words
     if one.kind is str:
@@ -141,6 +144,8 @@ def schema(one: Option) -> dict[str, Any]:
     elif not one.required:
         usual: Any = {} if one.several == "pairs" else one.default
         found["default"] = list(usual) if isinstance(usual, tuple) else usual
+    if one.unit:
+        found |= {"x-unit": one.unit}
     return found | {"description": one.help}
 
 

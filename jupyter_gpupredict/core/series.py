@@ -64,6 +64,10 @@ def in_pieces(readings: Sequence[Readings], most: int) -> Iterator[tuple[Reading
         yield tuple(piece)
 
 
+UNNAMED = "recorded device"
+"""Name of a device that a recording does not name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device as a source found it."""
@@ -78,6 +82,12 @@ class Device:
     """CPUs that the run may use, where the device is the CPU."""
     assumed: bool = False
     """True where the visible-device order could not be known for certain."""
+
+    @property
+    def label(self) -> str:
+        """It as people and `--device` name it, such as `GPU 1 (NVIDIA A100)`."""
+        named = self.uuid if self.index is None else f"GPU {self.index}"
+        return f"{named} ({self.name})" if self.name and self.name != UNNAMED else named
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,4 +253,24 @@ class ReadOptions:
         low=0.1,
         high=1.0,
         unit="of the full speed",
+    )
+    device: str | None = option(
+        None,
+        "which device of a recording: index, UUID or a prefix of one; several with commas, or all; "
+        "default: the first",
+        metavar="DEVICE",
+    )
+    columns: str | None = option(
+        None,
+        "titles of a log without any, such as timestamp,utilization.gpu,memory.used",
+        metavar="NAME,...",
+    )
+    interval_s: float | None = option(
+        None,
+        "seconds between the rows of a log without times",
+        metavar="S",
+        short=("--interval",),
+        low=1e-3,
+        high=86400.0,
+        unit="s",
     )

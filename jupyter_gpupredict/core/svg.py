@@ -20,6 +20,8 @@ USAGE, COVER, MEMORY, WINDOW = "#0f7bb8", "#c2410c", "#3f8f3f", "#7c7c7c"
 MEAN, ALARM, TEXT = "#7c3aed", "#c62828", "#767676"
 FURTHER = ("#9a6700", "#8250df", "#bf3989", "#5f6975", "#1a7f37", "#cf222e", "#0969da", "#6e7781")
 """Of relative luminance 0.12 to 0.30: at least 3:1 on white and on #111, the text 4:1."""
+TONES = {"good": "#1a7f37", "wait": "#9a6700", "bad": "#c2410c", "plain": "#6e7781"}
+"""Of the answer's word."""
 EMBEDDED = 'style="max-width:{}px;width:100%;height:auto"'
 """Look of a drawing of that width within a page."""
 LETTER = 6.2

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
-
-from jupyter_gpupredict.core.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Series
     from jupyter_gpupredict.core.share import AppliedShare, Verified
 
-STATE_SIGNS = {
-    "warming": "○",
-    "watching": "◔",
-    "converged": "●",
-    "stale": "▲",
-    "abstained": "◇",
-}
-"""A shape beside each state's word, so that colour is never all there is."""
 MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",
     "device-wide": "device-wide: other processes are in it",
@@ -35,14 +26,6 @@ MEMORY_BASIS = {
 def percent(ratio: float | None) -> str:
     """Return a ratio as whole percent; `-` when there is none."""
     return "-" if ratio is None or math.isnan(ratio) else f"{100 * ratio:.0f} %"
-
-
-def size(size_bytes: float | None) -> str:
-    """Return bytes in MiB or GiB."""
-    if size_bytes is None or math.isnan(size_bytes):
-        return "-"
-    mib = size_bytes / (1 << 20)
-    return f"{mib:.0f} MiB" if mib < 10_240 else f"{mib / 1024:.1f} GiB"
 
 
 def gib(size_bytes: float) -> str:
@@ -58,8 +41,8 @@ def gib(size_bytes: float) -> str:
 def moment(time_s: float) -> str:
     """Return a time since the beginning to the second.
 
-    >>> moment(130.2), moment(42.0), moment(3723.0)
-    ('2 min 10 s', '42 s', '1 h 02 min')
+    >>> moment(130.2), moment(42.0), moment(7380.0)
+    ('2 min 10 s', '42 s', '2 h 03 min')
     """
     whole = round(time_s)
     if whole < 60:
@@ -83,7 +66,8 @@ def label(started: SessionStarted) -> str:
         return f"SIMULATED: replay of a recording ({started.origin})"
     if started.simulated:
         return f"SIMULATED: synthetic readings ({started.origin})"
-    device = ", ".join(device.name for device in started.devices)
+    names = Counter(device.name for device in started.devices)
+    device = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in names.items())
     if started.source == "cpu":
         return f"CPU of this process tree, no GPU ({device})"
     return f"{device}, read by {started.source}"
@@ -99,45 +83,6 @@ def device(one: Series, started: SessionStarted) -> str:
     found = (other.index for other in started.devices if other.uuid == one.device)
     index = next(found, None) if one.rank is None else None
     return rank(one) if index is None else f"GPU {index}"
-
-
-def of_rank(one: Recommendation) -> str:
-    """Return a rank's figures in short."""
-    peak = f", memory peak {size(one.memory.peak_bytes)}" if one.memory else ""
-    lost = "; lost: its figures end there" if one.lost else ""
-    return (
-        f"{percent(one.target_ratio)} {STATE_SIGNS[one.state]} {one.state}, "
-        f"mean {percent(one.mean_ratio)}{peak}{lost}"
-    )
-
-
-def prediction(recommendation: Recommendation) -> str:
-    """Return the prediction as one sentence."""
-    metric = METRICS[recommendation.metric].label
-    coverage = percent(recommendation.coverage_target_ratio)
-    target = percent(recommendation.target_ratio)
-    if recommendation.capped:
-        return "no prediction: the run was capped by MPS"
-    match recommendation.state:
-        case "converged":
-            return f"{target} {metric} covers {coverage} of the time (converged)"
-        case "stale":
-            return f"no {metric} can be stated: the prediction was withdrawn, nothing is capped"
-        case "abstained" if recommendation.target_ratio is not None:
-            return f"observed, not predicted: {target} {metric} covered {coverage} of the time"
-        case _ if recommendation.target_ratio is not None:
-            return f"so far {target} {metric} covers {coverage} of the time (not settled)"
-        case _:
-            return f"no {metric} seen yet"
-
-
-def beside(recommendation: Recommendation, started: SessionStarted) -> str:
-    """Return a prediction beside the main one, with its device where that is another."""
-    text = prediction(recommendation)
-    device = next((one for one in started.devices if one.uuid == recommendation.device), None)
-    if device is None or device.uuid == started.share.device:
-        return text
-    return f"GPU {device.index}: {text}"
 
 
 def throttled(causes: Sequence[tuple[str, float]]) -> str:
@@ -211,7 +156,7 @@ def mps(applied: AppliedShare | None) -> str:
     cap = f"CAPPED at {applied.cap}" if applied.shown else f"asked for {applied.cap}"
     limits = [cap if applied.capped else "not capped"]
     if applied.memory_limit_bytes is not None:
-        limits.append(f"memory limit {size(applied.memory_limit_bytes)}")
+        limits.append(f"memory limit {gib(applied.memory_limit_bytes)}")
     if applied.joined:
         limits.append("a daemon that was there already")
     standing = {True: "a client of MPS", False: "ran without MPS", None: "set up for MPS"}
@@ -277,8 +222,8 @@ def allocator(peak: AllocatorPeak | None) -> str:
     if peak is None:
         return ""
     bound = "at least" if peak.at_least else "at most"
-    reserved = f", {size(peak.reserved_bytes)} reserved" if peak.reserved_bytes > 0.0 else ""
-    return f"{bound} {size(peak.allocated_bytes)} in tensors{reserved}"
+    reserved = f", {gib(peak.reserved_bytes)} reserved" if peak.reserved_bytes > 0.0 else ""
+    return f"{bound} {gib(peak.allocated_bytes)} in tensors{reserved}"
 
 
 def memory(estimate: MemoryEstimate | None) -> str:
@@ -287,7 +232,7 @@ def memory(estimate: MemoryEstimate | None) -> str:
         return "not available: the source gives no memory reading"
     basis = MEMORY_BASIS.get(estimate.basis, estimate.basis)
     if estimate.target_bytes is not None:
-        return f"{size(estimate.target_bytes)} ({estimate.reason}; {basis})"
+        return f"{gib(estimate.target_bytes)} ({estimate.reason}; {basis})"
     if math.isnan(estimate.peak_bytes):
         return f"not available: {estimate.reason}"
-    return f"peak {size(estimate.peak_bytes)}, no target yet: {estimate.reason}; {basis}"
+    return f"peak {gib(estimate.peak_bytes)}, no target yet: {estimate.reason}; {basis}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from jupyter_gpupredict.core.options import option, options_of, required
-from jupyter_gpupredict.core.rounding import MAX_MPS_CLIENTS
+from jupyter_gpupredict.core.options import option
 from jupyter_gpupredict.export.findings import PodRules
+from jupyter_gpupredict.export.request import ExportRequest  # noqa: TC001 - found here, too
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,11 +33,23 @@ class Capability(Enum):
     COMPANION = "companion objects"
     ECS_FIELDS = "ECS GPU sharing fields"
     FASTPOD_FIELDS = "FaSTPod annotations"
+    GRES = "Slurm's generic resources"
     MPS_CONFIG = "an MPS configuration file"
     RUNTIME_CLASS = "a runtime class"
     TOLERATIONS = "tolerations"
     WHOLE_GPU = "whole GPUs alone"
     TIME_LIMIT = "a time limit"
+    NAMESPACE = "a namespace"
+    LABELS = "labels and annotations"
+    SERVICE_ACCOUNT = "a service account"
+    PULL_SECRETS = "pull secrets"
+    VARIABLES = "variables of your own"
+    ENV_FROM = "variables from secrets and config maps"
+    VOLUMES = "volumes"
+    PRIORITY = "a priority class"
+    SECURITY = "a security context"
+    QUEUE = "a queue"
+    RETRIES = "retries and a time to live"
 
 
 class Restriction(Enum):
@@ -48,100 +60,6 @@ class Restriction(Enum):
     PER_CONTAINER = "limits the container, not each process in it"
     NO_MIG = "does not run on MIG instances"
     MEMORY_REQUIRED = "needs a memory limit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportRequest:
-    """The options of an export; `CodeRequest` has those of the function's code."""
-
-    workload: str = option("job", "what runs the function", longest=100)
-    sharing: str = option(
-        "", "how its GPU is divided; by itself device-plugin, or what the workload has", longest=100
-    )
-    name: str = required("the function's name", longest=200)
-    output: str = required("the folder to write", metavar="DIR", short=("-o",))
-    image: str = option("", "its container image")
-    node_selector: tuple[tuple[str, str], ...] = option(
-        (),
-        "label of the nodes to run on (mps: those that run a daemon)",
-        metavar="KEY=VALUE",
-        several="pairs",
-        longest=200,
-    )
-    memory_mib: int | None = option(
-        None, "your own memory limit", metavar="N", low=1, high=1 << 24, unit="MiB"
-    )
-    sm_percent: int | None = option(
-        None, "your own share of the SMs", metavar="P", low=1, high=100, unit="percent of the SMs"
-    )
-    clients: int | None = option(
-        None,
-        "your own count of clients that share a GPU, of which each gets an equal part "
-        "(device-plugin, gke)",
-        metavar="N",
-        low=2,
-        high=MAX_MPS_CLIENTS,
-        unit="clients",
-    )
-    headroom_percent: float = option(
-        0.0,
-        "your own margin on memory, beside the 15 % that is in the target",
-        metavar="H",
-        low=0,
-        high=1000,
-        unit="percent",
-    )
-    headroom_sm_percent: float = option(
-        0.0,
-        "your own margin on a measured share of the SMs; 100 doubles it, as NVIDIA advises for "
-        "clients that are not busy all the time",
-        metavar="H",
-        short=("--headroom-sm",),
-        low=0,
-        high=1000,
-        unit="percent",
-    )
-    per_process: bool = option(
-        False, "several CUDA processes share what the target grants to their container"
-    )
-    max_timeout_s: int | None = option(
-        None,
-        "longest run that your platform allows, in seconds",
-        metavar="S",
-        short=("--max-timeout",),
-        low=1,
-        high=1 << 31,
-        unit="seconds",
-    )
-    knative_features: tuple[str, ...] = option(
-        (), "feature flags that your Knative has on", metavar="A,B", several="list", longest=200
-    )
-    gpu_uuid: str = option("", "the GPU that an MPS file is for", metavar="GPU-...", longest=100)
-    accelerator: str = option("nvidia-l4", "the accelerator to ask Cloud Run for", longest=100)
-    force: bool = option(False, "insist on what is refused, and have it stamped")
-    overwrite: bool = option(False, "replace files that are there")
-    scheduled: bool = True
-    """As `Workload.scheduled`; no option."""
-
-    @classmethod
-    def of(cls, **options: Any) -> ExportRequest:
-        """Return a request from keywords as people give them: mappings, lists, paths, None.
-
-        Raises:
-            TypeError: No such option.
-        """
-        usual = {one.name: one for one in options_of(cls)}
-        given = {
-            name: value
-            for name, value in options.items()
-            if value is not None or usual[name].default is None
-        }
-        for name, value in given.items():
-            if usual[name].several == "pairs":
-                given[name] = tuple(sorted(dict(value).items()))
-            elif usual[name].several:
-                given[name] = tuple(value)
-        return cls(**given | {"output": str(given["output"])})
 
 
 SECRETS_FROM = ("env", "param")
@@ -278,8 +196,13 @@ class SharePatch:
     labels: tuple[tuple[str, str], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
     """Labels and annotations of the pod template."""
+    object_labels: tuple[tuple[str, str], ...] = ()
     object_annotations: tuple[tuple[str, str], ...] = ()
-    """Annotations of the workload object itself."""
+    """Labels and annotations of the workload object itself."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Variables of the function that limit nothing."""
+    env_from: tuple[Json, ...] = ()
+    """More sources of variables, as Kubernetes writes them."""
     before: tuple[Json, ...] = ()
     """Objects that stand in the workload's file before it, because it refers to them."""
     companions: tuple[Document, ...] = ()
@@ -306,6 +229,8 @@ class Hosting:
     """More of them for a run of several ranks."""
     serves: bool = False
     """Its container listens, and does not run to its end."""
+    secrets: str = "kubectl create secret generic {name}-secrets --from-env-file=.env"
+    """The command that gives the workload the variables which the code reads."""
     requirement: str = ""
     """The line of `requirements.txt` without which its platform does not start the image."""
     packages: tuple[tuple[str, str], ...] = ()
@@ -334,6 +259,8 @@ class Plan:
     figures: Figures
     request: ExportRequest
     patch: SharePatch
+    required: tuple[str, ...] = ()
+    """Variables that the code does not run without; the user gives them, by a secret."""
 
     @property
     def image(self) -> str:

@@ -16,12 +16,12 @@ from jupyter_gpupredict.core.errors import (
     Fix,
     GpuPredictError,
     Incompatible,
-    InvalidOption,
     Refused,
 )
 from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.export.compatibility import adapters, carried
-from jupyter_gpupredict.export.deployment import Capability, ExportRequest, Plan, Workload
+from jupyter_gpupredict.export.deployment import Capability, Plan, Workload
+from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.run import with_verified
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ def export_run(
     """
     from jupyter_gpupredict.export.documents import render
     from jupyter_gpupredict.export.function.writing import check, destination, publish
+    from jupyter_gpupredict.export.team import with_profile
 
     if run.capped:
         raise Refused(
             f"{run.session_id} was capped by MPS, which says nothing of what it needs",
             "measure the cell without --mps-percentage",
         )
-    request = ExportRequest.of(**options)
+    request = ExportRequest.of(**with_profile(options))
     runs = registry.load("workloads", request.workload)  # an unknown name is refused first
     usual = str(getattr(runs, "sharing", Workload.sharing))
     request = dataclasses.replace(request, sharing=request.sharing or usual)
@@ -140,8 +141,9 @@ def _compose(
     """
     from jupyter_gpupredict.export.figures import bounded
     from jupyter_gpupredict.export.figures import figures as make_figures
-    from jupyter_gpupredict.export.function.package import folder
+    from jupyter_gpupredict.export.function.package import folder, function, required
     from jupyter_gpupredict.export.stamps import applied
+    from jupyter_gpupredict.export.team import joined
     from jupyter_gpupredict.export.validating import check
 
     known = adapters()
@@ -150,9 +152,6 @@ def _compose(
     if reason := known.refusal(*names, request.knative_features):
         raise _incompatible(known, request, reason)
     carries = carried(workload, request.knative_features)
-    if request.node_selector and Capability.NODE_SELECTOR not in carries:
-        fix = Fix("Leave the node labels out", {"node_selector": {}})
-        raise InvalidOption(f"{request.workload} holds no node selector", "leave it out", [fix])
     request = dataclasses.replace(request, scheduled=workload.scheduled)
     figures = bounded(
         make_figures(run, request, __version__),
@@ -161,10 +160,12 @@ def _compose(
         workload.max_run_s,
         request.accelerator if Capability.WHOLE_GPU in carries else None,
     )
-    patch = sharing.patch(figures, request)
+    built = None if code is None else function(code, figures, request, workload.hosting)
+    patch = joined(sharing.patch(figures, request), request, carries, workload, sharing)
     origin = figures.time_from if patch.basis == "time_share" else figures.sm_from
     figures = dataclasses.replace(figures, share_from=origin)
-    manifests = workload.render(Plan(figures, request, patch))
+    needed = () if built is None else required(built, figures)
+    manifests = workload.render(Plan(figures, request, patch, needed))
     if findings := check(manifests, figures, request, known):
         first = findings[0]
         raise ExportError(f"{first.file} breaks rule {first.rule}: {first.message}", "not written")
@@ -178,6 +179,7 @@ def _compose(
         basis,
         forced,
         code,
+        built,
         workload.hosting,
         as_root=sharing.as_root and basis != "none",
     )

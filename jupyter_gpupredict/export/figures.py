@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
-    from jupyter_gpupredict.export.deployment import ExportRequest, Origin
+    from jupyter_gpupredict.export.deployment import Origin
+    from jupyter_gpupredict.export.request import ExportRequest
 
 MemoryFrom = Literal["target", "observed", "user"]
 INSIST = Fix("Export it anyway: each file then says so", {"force": True})

@@ -17,7 +17,8 @@ from jupyter_gpupredict.export.stamps import stamps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.deployment import ExportRequest, Figures, Json, Plan
+    from jupyter_gpupredict.export.deployment import Figures, Json, Plan
+    from jupyter_gpupredict.export.request import ExportRequest
 
 FUNCTION = frozenset(
     {Capability.ENV, Capability.EXTENDED_RESOURCE, Capability.COMPANION, Capability.TIME_LIMIT}
@@ -32,9 +33,22 @@ FEATURES = {
     Capability.SCHEDULER_NAME: "kubernetes.podspec-schedulername",
     Capability.RUNTIME_CLASS: "kubernetes.podspec-runtimeclassname",
     Capability.TOLERATIONS: "kubernetes.podspec-tolerations",
+    Capability.PRIORITY: "kubernetes.podspec-priorityclassname",
+    Capability.VOLUMES: "kubernetes.podspec-persistent-volume-claim",
 }
 """Capability -> the flag of Knative's config-features that switches it on."""
-POD = REVISION | {*FEATURES, Capability.RESOURCE_CLAIM}
+OBJECT = frozenset({Capability.NAMESPACE, Capability.LABELS, Capability.VARIABLES})
+"""What an object with a container carries of a team's options."""
+TEAM = OBJECT | {
+    Capability.SERVICE_ACCOUNT,
+    Capability.PULL_SECRETS,
+    Capability.ENV_FROM,
+    Capability.SECURITY,
+    Capability.VOLUMES,
+}
+"""What a pod of a team carries, of a revision of Knative's, too."""
+REVISION_OF_TEAM = REVISION | TEAM - {Capability.VOLUMES}
+POD = REVISION | TEAM | {*FEATURES, Capability.RESOURCE_CLAIM, Capability.RETRIES, Capability.QUEUE}
 """What a whole pod template carries."""
 ONE_GPU, ONE_RANK = frozenset({Restriction.ONE_GPU}), frozenset({Restriction.ONE_RANK})
 OWN_LIMITS = ONE_GPU | {Restriction.PER_CONTAINER, Restriction.MEMORY_REQUIRED}
@@ -54,11 +68,15 @@ SERVE = ("python", "adapters/serve.py")
 PORT = 8080
 RENDEZVOUS_PORT = 29500
 """The default of torch.distributed; a pod's ports are its own."""
+GPU, SHARED_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared"
 PIPE = "/tmp/nvidia-mps"  # noqa: S108 - the daemon's documented default, not a file of ours
 PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
+TOLERATED: Json = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+"""The taint that keeps pods without a GPU off nodes that have one, on most clusters."""
 PIPE_POD: dict[str, Json] = {
+    "tolerations": [TOLERATED],
     "hostIPC": True,
     "runtimeClassName": "nvidia",
     "volumes": [{"name": "mps", "hostPath": {"path": PIPE, "type": "Directory"}}],
@@ -69,7 +87,16 @@ PIPE_MOUNT: dict[str, Json] = {"volumeMounts": [{"name": "mps", "mountPath": PIP
 """Container fields beside them."""
 MPS_CLIENT = frozenset({Capability.ENV, Capability.HOST_IPC, Capability.HOST_PATH})
 """What they need."""
-GPU, SHARED_GPU = "nvidia.com/gpu", "nvidia.com/gpu.shared"
+BUCKET_VARIABLE = "GPUPREDICT_OUTPUTS_URL"
+"""Where the handler copies them after the run."""
+KAI, VOLCANO = "kai-scheduler", "volcano"
+"""Names of schedulers."""
+KAI_QUEUE = "kai.scheduler/queue"
+VOLCANO_QUEUE = "scheduling.volcano.sh/queue-name"
+KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
+"""By what a scheduler, or Kueue, knows the queue of a workload."""
+NOT_THE_CODES: Json = {"type": "DisruptionTarget", "status": "True"}
+"""The condition of a pod that was evicted or preempted, or whose node went away."""
 LOCAL_RANK: Json = {"name": "LOCAL_RANK", "value": "0"}
 """Each rank is alone in its pod, with a GPU of its own."""
 ALONE = {
@@ -110,14 +137,31 @@ def resources(plan: Plan) -> dict[str, Json]:
     return found
 
 
-def variables(patch: SharePatch) -> list[Json]:
-    """Return the patch's environment as Kubernetes writes it."""
-    return [{"name": key, "value": value} for key, value in patch.env]
+def variables(plan: Plan) -> list[Json]:
+    """Return the environment as Kubernetes writes it: the share's, the team's, what must be given.
+
+    A pod does not start without a variable that the code requires, and says which is missing.
+    """
+    pairs = (*plan.patch.env, *plan.patch.variables)
+    given: list[Json] = [{"name": key, "value": value} for key, value in pairs]
+    missing = [name for name in plan.required if name not in dict(pairs)]
+    return [*given, *(_secret(plan.figures, name) for name in missing)]
 
 
-def secrets(figures: Figures) -> list[Json]:
-    """Return where secrets come from: the cluster's object of that name, when there is one."""
-    return [{"secretRef": {"name": f"{figures.name}-secrets", "optional": True}}]
+def _secret(figures: Figures, name: str) -> Json:
+    ref: Json = {"name": secret_name(figures), "key": name}
+    return {"name": name, "valueFrom": {"secretKeyRef": ref}}
+
+
+def secret_name(figures: Figures) -> str:
+    """Return the name of the object that holds what the code reads and nobody writes down."""
+    return f"{figures.name}-secrets"
+
+
+def sources(plan: Plan) -> list[Json]:
+    """Return where variables come from: the cluster's secret, when there is one, and the team's."""
+    own: Json = {"secretRef": {"name": secret_name(plan.figures), "optional": True}}
+    return [own, *plan.patch.env_from]
 
 
 def container(
@@ -132,9 +176,9 @@ def container(
     found: dict[str, Json] = {"name": name, "image": plan.image, "command": list(command)}
     if port is not None:
         found["ports"] = [{"containerPort": port}]
-    if plan.patch.env or env:
-        found["env"] = [*variables(plan.patch), *env]
-    found["envFrom"] = secrets(plan.figures)
+    if known := [*variables(plan), *env]:
+        found["env"] = known
+    found["envFrom"] = sources(plan)
     found["resources"] = resources(plan)
     return {**found, **plan.patch.container}
 
@@ -182,26 +226,45 @@ def workload(
         plan: Whose name, figures and annotations it carries.
         spec: Its `spec`.
         annotations: More of them, behind the stamps.
-        namespace: Where it stands; empty: where the user applies it.
+        namespace: Where it stands if the user names none; empty: where the user applies it.
         labels: Its labels.
     """
-    metadata: dict[str, Json] = {"name": plan.figures.name}
-    if namespace:
-        metadata["namespace"] = namespace
-    if labels:
-        metadata["labels"] = {**labels}
+    metadata = named(plan.figures.name, plan.request, namespace)
+    if every := {**(labels or {}), **dict(plan.patch.object_labels)}:
+        metadata["labels"] = {**every}
     own = {**dict(plan.patch.object_annotations), **stamps(plan.figures, plan.patch)}
     metadata["annotations"] = {**own, **(annotations or {})}
     return {"apiVersion": type_[0], "kind": type_[1], "metadata": metadata, "spec": dict(spec)}
 
 
-def notes(plan: Plan, *, default_limit: str = "", endless: str = "") -> tuple[str, ...]:
+def named(name: str, request: ExportRequest, namespace: str = "") -> dict[str, Json]:
+    """Return the metadata of an object: its name, and its namespace where one is known."""
+    where = request.namespace or namespace
+    return {"name": name, "namespace": where} if where else {"name": name}
+
+
+def once(plan: Plan) -> dict[str, Json]:
+    """Return the pod fields of a run that goes to its end once.
+
+    A pod's deadline counts from when a node has it, so that waiting for a place does not, and
+    pulling the image does (Kubernetes, PodSpec.activeDeadlineSeconds).
+    """
+    found: dict[str, Json] = {"restartPolicy": "Never"}
+    if plan.figures.timeout_s is not None:
+        found["activeDeadlineSeconds"] = plan.figures.timeout_s
+    return found
+
+
+def notes(
+    plan: Plan, *, default_limit: str = "", endless: str = "", image: bool = True
+) -> tuple[str, ...]:
     """Return the sentences for the top of a workload's file.
 
     Args:
         plan: What it carries.
         default_limit: What ends a run on this platform when the file sets no limit.
         endless: What to say instead where the platform knows no time limit.
+        image: It names one.
     """
     found = [*plan.figures.warnings, *plan.patch.comments]
     if endless:
@@ -210,7 +273,7 @@ def notes(plan: Plan, *, default_limit: str = "", endless: str = "") -> tuple[st
         found.append(f"No time limit is set: the run time is not known. {default_limit}".strip())
     if plan.figures.host_memory_mib is None:
         found.append("CPU and host memory are round figures, not measured ones.")
-    if not plan.request.image:
+    if image and not plan.request.image:
         found.append("The image is a placeholder: none was named.")
     return tuple(found)
 
@@ -225,11 +288,6 @@ def duration(seconds: int) -> str:
     minutes, left = divmod(rest, 60)
     parts = ((hours, "h"), (minutes, "m"), (left, "s"))
     return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
-
-
-def selected(request: ExportRequest) -> dict[str, Json]:
-    """Return the pod fields with the user's node selector, where there is one."""
-    return {"nodeSelector": dict(request.node_selector)} if request.node_selector else {}
 
 
 def mps_env(figures: Figures) -> tuple[tuple[str, str], ...]:
@@ -253,6 +311,13 @@ def time_limits(
     """Return the resources of a backend that holds kernel launches back, memory in plain MiB."""
     amounts = (count, (cores, figures.time_percent), (memory, figures.memory_mib))
     return tuple((name, amount) for name, amount in amounts if amount is not None)
+
+
+def exclusive(figures: Figures, cores: str) -> tuple[str, ...]:
+    """Return the sentence that 100 percent of the time is a card of its own, to both schedulers."""
+    if figures.time_percent != 100:
+        return ()
+    return (f"{cores} 100 asks for a card that no other pod is on.",)
 
 
 def information(figures: Figures) -> tuple[tuple[str, str], ...]:

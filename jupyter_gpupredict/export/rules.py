@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.export.findings import Node, limits, variables
+from jupyter_gpupredict.export.function.detectors import has_shape
 from jupyter_gpupredict.export.pod import (
     ALONE,
     GPU,
@@ -58,6 +59,8 @@ def check_pod(pod: Pod, report: Report) -> None:
     names = [str(container["name"].value) for container in pod]
     for name in sorted({name for name in names if names.count(name) > 1}):
         report.add("name", pod.spec, f"two containers are called {name}")
+    deadline = pod.spec["activeDeadlineSeconds"]
+    report.limit(deadline.whole, deadline)
     _check_volumes(pod, report)
     for one in report.judges:
         one.judge(pod, report)
@@ -225,6 +228,22 @@ def _check_route(pod: Pod, node: Node, report: Report) -> None:
         report.warn("mps-route", pod.spec["nodeSelector"], message)
     if "NVIDIA_VISIBLE_DEVICES" not in pod.variables and not pod.uses_gpu:
         report.warn("mps-route", node, "NVIDIA_VISIBLE_DEVICES does not say which GPU is seen")
+
+
+def check_shell(text: str, report: Report) -> None:
+    """Check a script, as far as that goes without a shell: quotes that do not close, secrets."""
+    if not text.startswith("#!"):
+        report.add("parse", "", "the shebang line is missing")
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    words = re.findall(r"(?:^|[\n;]|&&|\|\||\bthen|\belse|\bdo)[ \t]*(\w+)\b", code)
+    for opens, closes in (("if", "fi"), ("case", "esac")):
+        started = len(re.findall(rf"(?:^|[\n;])[ \t]*{opens}\b", code))
+        if started != words.count(closes):
+            report.add("parse", "", f"{started} {opens}, {words.count(closes)} {closes}")
+    if code.replace('\\"', "").count('"') % 2:
+        report.add("parse", "", "a quote does not close")
+    if has_shape(text):
+        report.add("secret", "", "something has the shape of a credential")
 
 
 def carry_amounts(pod: Pod, cores: str, memory: str, report: Report) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.files import read_given_text
+from jupyter_gpupredict.core.options import schema
 from jupyter_gpupredict.export.findings import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from jupyter_gpupredict.core.options import Option
     from jupyter_gpupredict.export.findings import Node, Report
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -43,19 +45,19 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def check_shape(schema: str | Path, node: Node, report: Report) -> set[Any]:
+def check_shape(shape: str | Path, node: Node, report: Report) -> set[Any]:
     """Add a finding for everything in a place that its schema does not allow.
 
     Returns the keys at its top below which something is wrong.
 
     Args:
-        schema: As `Manifest.schema`.
+        shape: As `Manifest.schema`.
         node: The document, or what in it the schema is of.
         report: Where findings go.
     """
     found: dict[tuple[str, str], tuple[str, Any]] = {}
     wrong: set[Any] = set()
-    validator = _validator(schema)
+    validator = _validator(shape)
     rule = validator.schema.get("rule", "schema")
     for error in validator.iter_errors(node.value):
         states = error.schema if isinstance(error.schema, dict) else {}
@@ -68,6 +70,17 @@ def check_shape(schema: str | Path, node: Node, report: Report) -> set[Any]:
     for (path, message), (named, level) in found.items():
         report.add(named, path, message, level)
     return wrong
+
+
+def problems(options: Iterable[Option], value: Any) -> list[str]:
+    """Return what is wrong with the options in a mapping, each as its description says it."""
+    table = {
+        "type": "object",
+        "properties": {one.name: schema(one) for one in options},
+        "additionalProperties": False,
+    }
+    errors = _dialect()(table).iter_errors(value)
+    return [f"{'.'.join(map(str, one.absolute_path))}: {_message(one)}" for one in errors]
 
 
 def _message(error: Any) -> str:

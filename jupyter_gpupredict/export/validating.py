@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.export.compatibility import Adapters
-    from jupyter_gpupredict.export.deployment import Document, ExportRequest, Figures
+    from jupyter_gpupredict.export.deployment import Document, Figures
+    from jupyter_gpupredict.export.request import ExportRequest
 
 DATA = (".yaml", ".yml", ".json")
 RECORD = "gpupredict.json"

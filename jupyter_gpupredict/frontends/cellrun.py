@@ -17,7 +17,7 @@ from jupyter_gpupredict.frontends import executed, report
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
-from jupyter_gpupredict.frontends.views import View, open_view
+from jupyter_gpupredict.frontends.views import View, cell_key, notebook, open_view
 from jupyter_gpupredict.mps import cell_share, process_mps
 from jupyter_gpupredict.run import build_session, with_verified_in_time
 
@@ -123,6 +123,8 @@ class CellRun:
             config,
             code=self._code,
             kernel_id=_kernel_id(shell),
+            notebook=notebook(os.environ),
+            cell_id=cell_key(getattr(shell, "kernel", None)),
             subscribers=() if view is None else view.subscribers,
             live=view is not None and view.live,
             on_state=self._on_state if config.until_converged else None,
@@ -138,7 +140,7 @@ class CellRun:
         try:
             self._attend(session, view)
         except BaseException as error:  # such as an interrupt while the view comes up
-            self.end(_outcome(error))
+            self.end(_outcome(error), type(error).__name__)
             raise
 
     def _attend(self, session: Session, view: View | None) -> None:
@@ -176,15 +178,17 @@ class CellRun:
         elif error is None:
             self.end("completed")
         else:
-            self.end(_outcome(error))
+            self.end(_outcome(error), type(error).__name__)
             with contextlib.suppress(Exception):  # its text is made by the user's code
                 from jupyter_gpupredict.mps import UNREACHABLE, unreachable
 
                 if unreachable(str(error)):
                     warn(UNREACHABLE)
 
-    def end(self, outcome: str) -> None:
+    def end(self, outcome: str, error: str = "") -> None:
         """Stop measuring, show the result and bind it; a fork of the cell does nothing.
+
+        `error` is the name of what the cell raised.
 
         Raises nothing but the user's interrupt.
         """
@@ -195,7 +199,7 @@ class CellRun:
         try:
             if self._synchronize:
                 _wait_for_gpu()
-            result = Result(with_verified_in_time(session.stop(outcome)))
+            result = Result(with_verified_in_time(session.stop(outcome, error)))
             report.remember(result)
             if self._options.output is not None:
                 self._shell.user_ns[self._options.output] = result
@@ -205,8 +209,8 @@ class CellRun:
                 display(result)  # type: ignore[no-untyped-call]  # IPython
         except GpuPredictError as nothing:
             warn(str(nothing))
-        except Exception as error:  # noqa: BLE001 - border: our fault must not fail the cell
-            warn(f"{type(error).__name__}: {error}; the cell is not affected")
+        except Exception as fault:  # noqa: BLE001 - border: our fault must not fail the cell
+            warn(f"{type(fault).__name__}: {fault}; the cell is not affected")
         for problem in getattr(session, "errors", ()):
             warn(problem)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import GpuPredictError, InvalidOption
 from jupyter_gpupredict.frontends import traces
+from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.options import add_options, session_config
 from jupyter_gpupredict.frontends.terminal import Parser, say
 from jupyter_gpupredict.frontends.verbs import SHARED, Place, Verb
@@ -87,7 +88,7 @@ def _run(options: argparse.Namespace, _: Place) -> int:
         sys.argv, sys.path[:] = before
         if run.result is not None:
             if not options.quiet:
-                say(run.result.to_text(), error=True)
+                say(run.result.to_text(card.IN_TERMINAL), error=True)
             if options.json:
                 Path(options.json).write_text(run.result.to_json() + "\n", encoding="utf-8")
     return status

@@ -87,7 +87,8 @@ def _attend(child: IsolatedRun, measure: Callable[[], CellRun | None]) -> tuple[
         ours = outcome == "interrupted" and measured is not None and measured.stopped_by_us()
         if measured is not None:
             how = "failed" if outcome == "died" else outcome
-            measured.end("stopped" if ours else how)
+            failure = ended.error.name if ended is not None and ended.error else ""
+            measured.end("stopped" if ours else how, "" if ours else failure)
     return ended, ours
 
 

@@ -230,6 +230,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         trace: TracebackType | None,
     ) -> bool:
         ours = error is not None and self._stop.owns(error)
+        name = "" if kind is None or ours else kind.__name__
         self._stop.disarm()
         if self._session is None:
             return False
@@ -241,7 +242,7 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         elif isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
         try:
-            self.result = Result(with_verified_in_time(self._session.stop(outcome)))
+            self.result = Result(with_verified_in_time(self._session.stop(outcome, name)))
             report.remember(self.result)
         except GpuPredictError as nothing:
             self._warn(str(nothing))

@@ -6,15 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_gpupredict.core import words
-from jupyter_gpupredict.core.events import SessionFinished, SourceLost
+from jupyter_gpupredict.core.answer import answer
+from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.run import History, RunFold
-from jupyter_gpupredict.frontends.charts import text
+from jupyter_gpupredict.core.trace import without_nan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Row
 
 MAX_ROWS = 240
@@ -46,6 +46,8 @@ class Publisher:
         self._failures = 0
         self._generation = (0, 0)
         self._sent = (0, 0)
+        self._said: dict[str, Any] = {}
+        """The newest answer, as it was sent."""
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Fold the events and send one frame.
@@ -85,7 +87,6 @@ class Publisher:
     def _frame(self, kind: str, first: tuple[int, int]) -> dict[str, Any]:
         fold = self._fold
         advice = fold.recommendation
-        run = fold.record(live=True) if fold.started is not None else None
         return {
             "kind": kind,
             "seq": self._seq,
@@ -100,15 +101,20 @@ class Publisher:
             **self._further(kind),
             "windows": [[round(w.from_s, 2), round(w.to_s, 2)] for w in fold.windows if not w.void],
             "target": _percent(advice.target_ratio) if advice else None,
-            "state": advice.state if advice else "warming",
-            "sign": words.STATE_SIGNS[advice.state if advice else "warming"],
             "finished": fold.finished is not None,
-            "label": _label(fold),
-            "headline": words.prediction(advice) if advice else "waiting for the first reading",
-            "detail": _detail(advice, fold.last_t_s),
-            "problem": _problem(fold),
-            "facts": text.facts(run) if run is not None else [],
+            "answer": self._answer(kind),
         }
+
+    def _answer(self, kind: str) -> dict[str, Any] | None:
+        """Return the card; without its details but in a keyframe, and None where it is the same."""
+        if self._fold.started is None:
+            return None
+        made: dict[str, Any] = without_nan(answer(self._fold.record(live=True)).as_dict())
+        details = made.pop("details")
+        same, self._said = made == self._said, made
+        if kind == "key":
+            return {**made, "details": details}
+        return None if same else made
 
     def _further(self, kind: str) -> dict[str, Any]:
         """Return the names of the devices, and the lines of those beside the first."""
@@ -124,37 +130,6 @@ class Publisher:
             for series, history in fold.further.items()
         ]
         return {"first": words.device(fold.started.share, fold.started), "further": lines}
-
-
-def _detail(advice: Recommendation | None, elapsed_s: float) -> str:
-    """Return the reason of the state, the coverage reached, progress and time, in words."""
-    elapsed = f"{words.span(elapsed_s)} elapsed"
-    if advice is None:
-        return elapsed
-    reached = (
-        f"coverage {words.percent(advice.coverage_ratio)} on readings not used to choose it"
-        if advice.coverage_ratio is not None
-        else "coverage not known yet"
-    )
-    said = (advice.reason, reached, advice.progress, elapsed, words.time_left(advice))
-    return " · ".join(part for part in said if part)
-
-
-def _label(fold: RunFold) -> str:
-    """Return what the readings are and what an earlier run said."""
-    if fold.started is None:
-        return ""
-    last = fold.started.last_time
-    parts = [words.label(fold.started), words.mps(fold.applied), last and f"last time, {last}"]
-    return " · ".join(part for part in parts if part)
-
-
-def _problem(fold: RunFold) -> str:
-    """Return why there are no readings at the moment; empty when there are."""
-    last = fold.losses[-1] if fold.losses else None
-    if isinstance(last, SourceLost):
-        return f"no readings: {last.detail or last.reason}"
-    return ""
 
 
 def _percent(ratio: float | None) -> float | None:

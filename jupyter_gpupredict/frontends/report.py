@@ -12,12 +12,11 @@ from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.answer import answer, profile
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.options import listed, options_of, signature
-from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import executed
-from jupyter_gpupredict.frontends.charts import figures, text
+from jupyter_gpupredict.frontends.charts import card, figures, png
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from jupyter_gpupredict.core.answer import Answer
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
     from jupyter_gpupredict.core.run import Run, RunHeader
     from jupyter_gpupredict.export import ExportOutcome
@@ -97,27 +97,30 @@ class Result:
 
     # ---- forms --------------------------------------------------------------------------------
 
-    def to_text(self) -> str:
-        """Return the summary in text."""
-        return text.block(self.run)
+    @property
+    def answer(self) -> Answer:
+        """What the run needs, and how sure that is, as every view shows it."""
+        return answer(self.run)
+
+    def to_text(self, command: str = card.IN_NOTEBOOK) -> str:
+        """Return the answer in text, with its details.
+
+        Args:
+            command: What begins the commands that it proposes.
+        """
+        return card.text(self.answer, command)
 
     def to_svg(self) -> str:
         """Return the chart as SVG."""
         return figures.run_svg(self.run)
 
+    def to_png(self) -> bytes:
+        """Return the same chart as PNG; empty where nothing was read."""
+        return png.of_svg(self.to_svg()) if self.run.share else b""
+
     def to_html(self) -> str:
-        """Return table and chart, without any script."""
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align:left;vertical-align:top">{escape(name)}</th>'
-            f'<td style="text-align:left">{escape(value)}</td></tr>'
-            for name, value in text.facts(self.run)
-        )
-        advice = self.run.recommendation
-        head = words.prediction(advice) if advice else "no reading was taken"
-        return (
-            f'<div class="gpupredict-result"><p><strong>gpupredict: {escape(head)}</strong></p>'
-            f"{self.to_svg()}<table><tbody>{rows}</tbody></table></div>"
-        )
+        """Return the answer with the chart as a picture: no script, and no SVG."""
+        return card.html(self.answer, self.to_png())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; missing ones are None."""
@@ -126,7 +129,7 @@ class Result:
         found = advice.confidence if advice else None
         return {
             "session_id": run.session_id,
-            "answer": answer(run).as_dict(),
+            "answer": self.answer.as_dict(),
             "notebook": run.started.notebook,
             "cell": run.started.first_line,
             "devices": [
@@ -258,8 +261,13 @@ class Result:
             say(f"gpupredict: {one_line(note)}", error=True)
         return list(outcome.paths)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self.to_text(), "text/html": self.to_html()}
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        told = self.answer
+        if told.word == "too short":
+            return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
+        drawn = self.to_png()
+        picture = {"image/png": drawn} if drawn else {}
+        return {"text/plain": card.text(told), "text/html": card.html(told, drawn), **picture}
 
     def __repr__(self) -> str:
         return self.to_text()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.options import add_options, given_options
@@ -23,6 +22,7 @@ from jupyter_gpupredict.run import (
     check_recording_options,
     fetch_recording,
     predict_recording,
+    predict_recordings,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="our own .jsonl, a table of usage, or a profile of kernels (torch.profiler, Nsight "
+        help="our own .jsonl, a log of usage, or a profile of kernels (torch.profiler, Nsight "
         "Systems, XLA); many of them, a folder, a pattern, Parquet or a URL of fsspec's: one row "
         "each; -: the standard input",
     )
@@ -90,7 +90,6 @@ def predict_options(parser: argparse.ArgumentParser, _: Any = None) -> None:
     add("--from", dest="begin", metavar="TIME", help="with --prometheus: ISO 8601 or Unix seconds")
     add("--to", dest="end", metavar="TIME", help="the same; default: now")
     add("--match", metavar="MATCHERS", help="with --prometheus: which GPU, such as 'gpu=\"0\"'")
-    add("--device", metavar="UUID|INDEX", help="which GPU of the recording; all: each of them")
     add_options(parser, ReadOptions)
     add("--out", metavar="FILE", help="write one row for each trace there: .parquet or .jsonl")
     _spreading(parser)
@@ -112,8 +111,9 @@ def predict(options: argparse.Namespace, _: Any = None) -> int:
     if options.json:
         say(json.dumps(found, allow_nan=False))
         return 0
-    for one in found.get("devices", [found]):
-        if "index" in one:
+    every = found.get("devices", [found])
+    for one in every:
+        if len(every) > 1:
             say(f"-- device {one['index']}: {one['name']}")
         say("\n".join(_words(one)))
     return 0
@@ -141,7 +141,8 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     if options.prometheus is not None:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
     check_recording_options(rule)
-    cases = recorded(options.traces)
+    read = ReadOptions(**given_options(options, ReadOptions))
+    cases = recorded(options.traces, read)
     few = len(cases) < run.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
     bar = _Bar(sys.stderr.isatty())
@@ -171,9 +172,7 @@ def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str,
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
         read = ReadOptions(**given_options(options, ReadOptions))
-        check(read)
-        path = str(options.traces[0])
-        return predict_recording(path, **rule, read=read, device=options.device)
+        return predict_recordings(str(options.traces[0]), read, **rule)
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)

@@ -22,6 +22,7 @@ from jupyter_gpupredict.export import (
     validate,
 )
 from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.options import (
     add_export_options,
     add_options,
@@ -158,7 +159,8 @@ def _show(arguments: argparse.Namespace, place: Place) -> Any:
     result = place.result(arguments.id)
     if place.in_notebook and not arguments.json:
         return result
-    say(result.to_json() if arguments.json else result.to_text())
+    command = card.IN_NOTEBOOK if place.in_notebook else card.IN_TERMINAL
+    say(result.to_json() if arguments.json else result.to_text(command))
     return None
 
 

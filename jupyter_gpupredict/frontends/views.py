@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.run import RunFold
-from jupyter_gpupredict.frontends.charts import text
+from jupyter_gpupredict.frontends.charts import card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +74,8 @@ class TerminalLine:
         if isinstance(events[-1], SessionFinished):
             sys.stderr.write("\r\033[K")
         else:
-            sys.stderr.write(f"\r\033[K{text.line(self._fold.record(live=True))}")
+            run = self._fold.record(live=True)
+            sys.stderr.write(f"\r\033[K{card.line(run, answer(run))}")
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -99,7 +101,7 @@ def open_view(shell: Any) -> tuple[View, str]:
 
         # Asked for by name, BokehJS may travel from the kernel: 1.3 MB that `auto` does not spend.
         pushes = os.environ.get("GPUPREDICT_UI") == "bokeh"
-        return WidgetView(_cell_key(kernel), choice, pushes=pushes), hint
+        return WidgetView(cell_key(kernel), choice, pushes=pushes), hint
     if choice == "text" and kernel is None and sys.stderr.isatty():
         return TerminalLine(), hint
     return Nothing(), hint
@@ -120,7 +122,16 @@ def _choose(shell: Any) -> tuple[str, str]:
     return choose(os.environ, kernel=kernel is not None, ipykernel=version)
 
 
-def _cell_key(kernel: Any) -> str:
+def notebook(environ: Mapping[str, str]) -> str:
+    """Return the path of the notebook whose kernel this is; empty when it is unknown.
+
+    Source: Jupyter Server sets JPY_SESSION_NAME for the kernel of a session (since 2.0).
+    """
+    name = environ.get("JPY_SESSION_NAME", "")
+    return name if name.endswith(".ipynb") else ""
+
+
+def cell_key(kernel: Any) -> str:
     """Return the id of the notebook cell that is running; empty when it is unknown."""
     try:
         parent = kernel.get_parent("shell")

@@ -31,7 +31,10 @@ FRESH_GROWTH = 0.01
 """The peak counts as fresh again when it grew by more than this."""
 PREALLOCATED_WITHIN_S = 60.0
 FLAT_SHARE = 0.95
-"""Where the card's size is not known: so near to the peak at once, and flat for a minute."""
+"""So near to the peak at once, memory is flat from the beginning."""
+UNKNOWN_SIZE = (
+    "flat from the first reading: whether the card was full needs its size (memory.total)"
+)
 PREALLOCATED_ADVICE = (
     "nearly all memory was taken at once, which says nothing about need: let the framework grow "
     "(TensorFlow: TF_FORCE_GPU_ALLOW_GROWTH=true, JAX: XLA_PYTHON_CLIENT_PREALLOCATE=false)"
@@ -171,7 +174,8 @@ class MemoryPeak:
         peak = self._peak_bytes
         if math.isnan(peak):
             return MemoryEstimate(peak, None, basis, "no memory reading yet")
-        if basis not in ("rss", "allocator") and self._preallocated(now_s, total_bytes):
+        early = self._early_bytes > PREALLOCATED_SHARE * (total_bytes or math.inf)
+        if early and basis not in ("rss", "allocator"):
             return MemoryEstimate(peak, None, basis, PREALLOCATED_ADVICE, preallocated=True)
         stood_s, age_s, margin = now_s - self._settled_s, self._age_s, MARGIN
         if self._rises:
@@ -186,7 +190,9 @@ class MemoryPeak:
         reason = f"{margin:.2f} x the peak, which has stood for {stood_s:.0f} s{rises}"
         target = margin * peak
         if total_bytes is not None and basis != "rss" and target > total_bytes:
-            target, reason = max(peak, total_bytes), "all of the card: " + reason
+            target, reason = max(peak, total_bytes), f"{reason}; no more than the card has"
+        elif total_bytes is None and self._first_bytes >= FLAT_SHARE * peak and basis != "rss":
+            reason = f"{reason}; {UNKNOWN_SIZE}"
         return MemoryEstimate(peak, target, basis, reason)
 
     def _count_rise(self, time_s: float, value_bytes: float) -> None:
@@ -203,9 +209,3 @@ class MemoryPeak:
         if math.isnan(self._first_bytes):
             self._first_bytes = self._early_bytes = value_bytes
         self._early_bytes = max(self._early_bytes, value_bytes)
-
-    def _preallocated(self, now_s: float, total_bytes: float | None) -> bool:
-        if total_bytes is not None:
-            return self._early_bytes > PREALLOCATED_SHARE * total_bytes
-        flat = self._first_bytes >= FLAT_SHARE * self._peak_bytes
-        return flat and now_s - self._begin_s >= PREALLOCATED_WITHIN_S

@@ -17,6 +17,7 @@ from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
     predict_recording,
+    predict_recordings,
 )
 from jupyter_gpupredict.run.store import (
     build_store,
@@ -55,6 +56,7 @@ __all__ = [
     "host",
     "list_runs",
     "predict_recording",
+    "predict_recordings",
     "probe_sources",
     "progress_hooks",
     "progress_hub",

@@ -23,7 +23,7 @@ from jupyter_gpupredict.run.adapters import (
     make_rule,
     make_source,
 )
-from jupyter_gpupredict.run.options import code_hash
+from jupyter_gpupredict.run.options import code_hash, first_line
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.store import STORE_S, Recorder, build_store
 
@@ -62,6 +62,8 @@ def build_session(
     *,
     code: str | None = None,
     kernel_id: str | None = None,
+    notebook: str = "",
+    cell_id: str = "",
     subscribers: Sequence[Subscriber] = (),
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
@@ -74,8 +76,10 @@ def build_session(
 
     Args:
         config: The options.
-        code: The cell's source without its magic line; only its hash is kept.
+        code: The cell's source without its magic line; its hash and first line are kept.
         kernel_id: The kernel it runs in, for the panel.
+        notebook: Path of the notebook as the server names it; empty: not known.
+        cell_id: The notebook's id of the cell; empty: not known.
         subscribers: Views; the trace's recorder is added.
         live: A view is attached, so read at its frame rate.
         on_state: Called on the sampler thread after each change of state.
@@ -149,6 +153,9 @@ def build_session(
             host=platform.node(),
             pid=os.getpid(),
             code_hash=None if code is None else code_hash(code),
+            notebook=notebook,
+            cell_id=cell_id,
+            first_line="" if code is None else first_line(code),
             last_time=_last_time(earlier(info)),
             environment=environment(),
             **{name: getattr(info, name) for name in OF_SOURCE},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from jupyter_gpupredict import registry
@@ -179,6 +180,31 @@ def rule_names() -> tuple[str, ...]:
     presets = tuple(registry.PRESETS)
     covered = {EPOCH_RULE, *(predictor for predictor, _ in registry.PRESETS.values())}
     return presets + tuple(n for n in registry.names("predictors") if n not in covered)
+
+
+_TEXT = re.compile(r"""(?P<mark>\"{3}|'{3}|["'])(?:\\.|(?!(?P=mark)).)*(?:(?P=mark)|$)""")
+FIRST_LINE_CHARACTERS = 80
+
+
+def first_line(source: str) -> str:
+    r"""Return the first line of a cell that does something, for lists of runs.
+
+    Imports count only where there is nothing else. Texts are left out: one may be a credential.
+
+    >>> first_line("# my model\nimport torch\nfit(model, key='abc', epochs=3)  # slow")
+    "fit(model, key='…', epochs=3)"
+    """
+    found = ""
+    for raw in source.splitlines():
+        line = _TEXT.sub(lambda text: f"{text['mark']}…{text['mark']}", raw.strip())
+        line = line.partition("#")[0].rstrip()
+        if not line or line.startswith(("%", "!", "@")):
+            continue
+        found = found or line
+        if not line.startswith(("import ", "from ")):
+            found = line
+            break
+    return found if len(found) <= FIRST_LINE_CHARACTERS else f"{found[:FIRST_LINE_CHARACTERS]}…"
 
 
 def code_hash(source: str) -> str:

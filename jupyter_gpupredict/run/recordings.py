@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
@@ -66,6 +67,33 @@ def check_recording_options(options: dict[str, Any]) -> None:
         raise UnknownName("metric", metric, BY_CSV)
 
 
+def predict_recordings(
+    path: str, options: ReadOptions | None = None, **rule: Any
+) -> dict[str, Any]:
+    """Return what a rule would have predicted of a recording.
+
+    Args:
+        path: Of the file; `-` is the standard input.
+        options: What the recording does not say, and which devices are asked for.
+        rule: Further arguments of `predict_recording`.
+
+    Returns:
+        The JSON object of `jupyter gpupredict predict --json`; of several devices that of the
+        first, with all of them under `devices`.
+
+    Raises:
+        TraceError: The file is unreadable, or does not hold the metric, in one line.
+        InvalidOption, UnknownName: It holds no such device, or an option is wrong.
+    """
+    from jupyter_gpupredict.sources.reading import open_traces
+
+    given = options or ReadOptions()
+    check(given)
+    traces = open_traces(path, given)
+    found = [predict_recording(trace, **rule, speed=given.speed) for trace in traces]
+    return found[0] | ({"devices": found} if len(found) > 1 else {})
+
+
 def predict_recording(
     trace: Trace | str,
     *,
@@ -81,13 +109,12 @@ def predict_recording(
     prior: Profile | None = None,
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
-    read: ReadOptions | None = None,
-    device: str | None = None,
+    speed: float = SPEED_GOAL,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted from a trace.
 
     Args:
-        trace: The trace, or the path of a recording of any format that can be read.
+        trace: The trace, or the path of a recording, whose first device is read.
         rule: A preset or predictor name, or what makes a rule from the nominal period in seconds.
         metric: Name of a share metric, ours or the CSV's; None: the trace's best.
         guard: Whether to watch for a stale prediction after convergence.
@@ -101,13 +128,10 @@ def predict_recording(
         marks: What hints said during the run, in order of time; None: what the trace holds.
         watch: Called with the time and what is recommended, at each change of state or window and
             `LOOKS` times in between.
-        read: What the recording does not say of its GPU, and what is asked of its kernels.
-        device: UUID, prefix of one or index; `all` for each; None: the recording's own, or each of
-            those whose kernels were recorded.
+        speed: Share of its full speed that a profiled run is to keep.
 
     Returns:
-        The JSON object of `jupyter gpupredict predict --json`; of several devices that of the
-        first, with all of them under `devices`.
+        The JSON object of `jupyter gpupredict predict --json`, of one device.
 
     Raises:
         TraceError: The file is unreadable, or does not hold the metric, in one line.
@@ -124,33 +148,20 @@ def predict_recording(
         tolerance_points=tolerance_points,
         coverage=coverage,
     )
-    read = read or ReadOptions()
-    trace = open_trace(trace, read) if isinstance(trace, str) else trace
-    if device not in (None, "all"):
-        trace = trace.of(device)
-    several = len(trace.devices) > 1 and (device == "all" or trace.geometry)
-    parts = [trace.of(one.uuid) for one in trace.devices] if several else [trace]
-    found = []
-    for part in parts:
-        info = _source_info(part, metric)
-        period_s = info.period_s
-        analysis = Analysis(
-            info,
-            partial(make_rule, config, period_s)
-            if isinstance(rule, str)
-            else partial(rule, period_s),
-            partial(make_mix, config, period_s),
-            coverage,
-            guard=guard,
-            floors=floors,
-            prior=prior,
-        )
-        _follow(analysis, part, info, part.marks if marks is None else marks, watch)
-        found.append(_result(analysis, part, coverage, guard) | _geometry(part, read.speed))
-    if not several:
-        return found[0]
-    named = ({"device": one.uuid, "index": one.index, "name": one.name} for one in trace.devices)
-    return found[0] | {"devices": [a | b for a, b in zip(named, found, strict=True)]}
+    trace = open_trace(trace) if isinstance(trace, str) else trace
+    info = _source_info(trace, metric)
+    period_s = info.period_s
+    analysis = Analysis(
+        info,
+        partial(make_rule, config, period_s) if isinstance(rule, str) else partial(rule, period_s),
+        partial(make_mix, config, period_s),
+        coverage,
+        guard=guard,
+        floors=floors,
+        prior=prior,
+    )
+    _follow(analysis, trace, info, trace.marks if marks is None else marks, watch)
+    return _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
 
 
 def _follow(
@@ -221,6 +232,7 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         target, mean = final.target_ratio or 0.01, final.mean_ratio or 0.0
         at_s, confidence = None, Confidence(0.0, 1.0, None)
         memory_bytes = memory.target_bytes if memory else None
+    device = next((one for one in trace.devices if one.uuid == final.device), trace.devices[0])
     return {
         "state": "converged" if first else "abstained",
         "converged_at_s": at_s,
@@ -252,6 +264,9 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
         else None,
         "reason": final.reason,
         "source": trace.origin,
+        "device": device.uuid,
+        "index": device.index,
+        "name": device.name,
         "notes": list(trace.notes),
     }
 

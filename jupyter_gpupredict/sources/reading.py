@@ -6,6 +6,7 @@ point. Nothing here knows any of them.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -13,17 +14,19 @@ import lzma
 import shutil
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.errors import Malformed, Truncated
-from jupyter_gpupredict.core.files import lines_of, open_given, require_expandable
+from jupyter_gpupredict.core.errors import InvalidOption, Malformed, Truncated
+from jupyter_gpupredict.core.files import LINE_BYTES, open_given, require_expandable
 from jupyter_gpupredict.core.series import ReadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from jupyter_gpupredict.core.series import Device
     from jupyter_gpupredict.sources.recording import Trace
 
 HEAD_BYTES = 64 << 10
@@ -34,6 +37,8 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
     (b"\xfd7zXZ\0", lzma.LZMAFile),
 )
 """(first bytes, what expands the file)."""
+_SHOWN = 8
+"""Devices that a sentence names."""
 _TORN = "the compressed file ends in its middle; what came before was read"
 
 
@@ -58,10 +63,12 @@ class Content:
             self.head = stream.read(HEAD_BYTES)
         """Its first bytes, at most `HEAD_BYTES`."""
 
+        self._encoding = _encoding(self.head)
+
     @property
     def first_lines(self) -> list[str]:
         """The lines of the head that are not empty, without their ends."""
-        text = self.head.decode("utf-8", "replace")
+        text = self.head.decode(self._encoding, "replace")
         return [line.strip() for line in text.splitlines() if line.strip()]
 
     def stream(self) -> BinaryIO:
@@ -73,15 +80,34 @@ class Content:
         return self._expanded()
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines as text, with their ends; bytes that are not UTF-8 are replaced.
+        """Yield the lines as text, with their ends; bytes that are not text are replaced.
+
+        The text is UTF-8, or UTF-16 where it says so.
 
         Raises:
             Malformed: A line is too long, or is not text.
         """
-        for number, line in lines_of(self.stream(), self.name):
-            if b"\0" in line:
-                raise Malformed(f"{self.name} line {number} is not text", _readable())
-            yield line.decode("utf-8", "replace")
+        number, rest = 0, ""
+        decoder = codecs.getincrementaldecoder(self._encoding)("replace")
+        stream = self.stream()
+        while block := stream.read(_BLOCK_BYTES):
+            *whole, rest = (rest + decoder.decode(block)).split("\n")
+            if len(rest) > LINE_BYTES or max(map(len, whole), default=0) > LINE_BYTES:
+                at = (k for k, one in enumerate(whole) if len(one) > LINE_BYTES)
+                number += 1 + next(at, len(whole))
+                raise Malformed(
+                    f"{self.name} line {number} is longer than {LINE_BYTES >> 20} MiB",
+                    "is it a recording?",
+                )
+            for line in whole:
+                number += 1
+                if "\0" in line:
+                    raise Malformed(f"{self.name} line {number} is not text", _readable())
+                yield line + "\n"
+        if "\0" in rest:
+            raise Malformed(f"{self.name} line {number + 1} is not text", _readable())
+        if rest:
+            yield rest
 
     @contextlib.contextmanager
     def local(self) -> Iterator[Path]:
@@ -100,6 +126,15 @@ class Content:
             return cast("BinaryIO", io.BufferedReader(_Unclosed(self._file), _BLOCK_BYTES))
         raw = _Expanding(self, self._file, self._expand(self._file))
         return cast("BinaryIO", io.BufferedReader(raw, _BLOCK_BYTES))
+
+
+def _encoding(head: bytes) -> str:
+    """Return the encoding of a text by its first bytes; a byte-order mark is not part of it."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(head) > 3 and head[1:64:2].count(0) == len(head[1:64:2]) and 0 not in head[:64:2]:
+        return "utf-16-le"
+    return "utf-8-sig"
 
 
 class _Unclosed(io.RawIOBase):
@@ -170,41 +205,111 @@ class Reader(Protocol):
         """
 
 
-def open_trace(path: str, options: ReadOptions | None = None) -> Trace:
-    """Return the recording in a file, or in the standard input, which is `-`.
+def open_traces(path: str, options: ReadOptions | None = None) -> tuple[Trace, ...]:
+    """Return the recordings in a file, or in the standard input, which is `-`.
+
+    One for each device that `options.device` names; of the first device where it names none.
 
     Raises:
         TraceError: It cannot be read, in one clear line.
+        InvalidOption: It holds no such device.
     """
     if not path:
         raise Malformed("no recording was named", _readable())
     try:
         with open_given(path) as file:
-            return read_trace(file, Path(path).name, options)
+            return read_traces(file, Path(path).name, options)
     except OSError as error:
         raise Malformed(f"cannot read {path}: {error.strerror}", "is the name right?") from error
 
 
+def open_trace(path: str, options: ReadOptions | None = None) -> Trace:
+    """Return the recording of one device in a file; as `open_traces`."""
+    return open_traces(path, options)[0]
+
+
 def read_trace(file: BinaryIO, name: str, options: ReadOptions | None = None) -> Trace:
-    """Return the recording in an open file, read by the first reader that detects its format.
+    """Return the recording of one device in an open file; as `read_traces`."""
+    return read_traces(file, name, options)[0]
+
+
+def read_traces(file: BinaryIO, name: str, options: ReadOptions | None = None) -> tuple[Trace, ...]:
+    """Return the recordings in an open file, read by the first reader that detects its format.
 
     Raises:
         Malformed: No reader knows it.
         Truncated: There is a beginning and not one reading.
         SchemaMismatch: Another version of ours wrote it.
         Capped: Its run was capped, so it does not show what the code needs.
+        InvalidOption: It holds no such device.
     """
+    given = options or ReadOptions()
     with contextlib.closing(Content(file, name)) as content:
         if not content.head.strip():
             raise Truncated(f"{name} is empty", "was the run long enough?")
-        for one in registry.names("readers"):
-            reader: Reader = registry.load("readers", one)()
-            if reader.detect(content):
-                found = reader.read(content, options or ReadOptions())
-                return found.noted(_TORN) if content.torn else found
+        reader = reader_of(content)
+        if reader is not None:
+            found = reader.read(content, given)
+            return _chosen(found.noted(_TORN) if content.torn else found, given.device)
         if b"\0" in content.head:
             raise Malformed(f"{name} is not text", _readable())
     raise Malformed(f"{name} is of no format that can be read", _readable())
+
+
+def reader_of(content: Content) -> Reader | None:
+    """Return the first reader that detects its format; None where none does."""
+    readers = (registry.load("readers", name)() for name in registry.names("readers"))
+    return next((reader for reader in readers if reader.detect(content)), None)
+
+
+def _chosen(found: Trace, wanted: str | None) -> tuple[Trace, ...]:
+    """Return the recordings of the devices that are asked for, with what else there is noted."""
+    devices = found.choices
+    if wanted is None and (len(devices) < 2 or found.geometry):
+        return tuple(map(found.alone, devices)) if len(devices) > 1 else (found,)
+    if wanted is None:
+        kept = devices[:1]
+    elif wanted.strip().lower() == "all":
+        kept = devices
+    else:
+        kept = tuple(dict.fromkeys(_named(one.strip(), devices) for one in wanted.split(",")))
+    if len(devices) < 2:
+        return (found,)
+    every = []
+    for device in kept:
+        # a recording of ours goes on to hold all that its run measured
+        alone = replace(found, others=()) if wanted is None else found.alone(device)
+        others = _listed([one for one in devices if one is not device])
+        hint = "" if len(kept) > 1 else " (see --device)"
+        every.append(alone.noted(f"{device.label} is read; also recorded: {others}{hint}"))
+    return tuple(every)
+
+
+def _named(wanted: str, devices: Sequence[Device]) -> Device:
+    """Return the device with this UUID, index, name or beginning of a UUID."""
+    small = wanted.lower()
+    ways: tuple[Callable[[Device], bool], ...] = (
+        lambda one: one.uuid == wanted,
+        lambda one: str(one.index) == wanted,
+        lambda one: one.name.lower() == small,
+        lambda one: bool(small) and one.uuid.lower().startswith(small),
+    )
+    for way in ways:
+        found = [device for device in devices if way(device)]
+        if len(found) == 1:
+            return found[0]
+    if wanted.isdecimal() and all(one.index is None for one in devices):
+        place = devices[int(wanted[:6]) :][:1]
+        if place:
+            return place[0]
+    raise InvalidOption(
+        f"the recording holds no single device {wanted!r:.40}", f"it holds {_listed(devices)}"
+    )
+
+
+def _listed(devices: Sequence[Device]) -> str:
+    more = f" and {len(devices) - _SHOWN} more" if len(devices) > _SHOWN else ""
+    return ", ".join(one.label for one in devices[:_SHOWN]) + more
 
 
 def _readable() -> str:

@@ -11,9 +11,10 @@ import mmap
 import struct
 import tempfile
 import weakref
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import IO, TYPE_CHECKING, TypeVar, overload
 
 from jupyter_gpupredict.core.errors import Malformed
@@ -65,35 +66,36 @@ class Trace:
     geometry: Mapping[str, Geometry] = field(default_factory=dict)
     """Device -> how its kernels fill its SMs, where the recording holds them."""
 
-    def of(self, device: str) -> Trace:
-        """Return the part of one device.
+    others: tuple[Trace, ...] = ()
+    """Of a log with a row for each device: the other devices', by their own times."""
 
-        Args:
-            device: Its UUID, a unique prefix of one, or its index.
+    @property
+    def choices(self) -> tuple[Device, ...]:
+        """The devices that a share was recorded of; what is predicted by itself first."""
+        shared = {one.device for one in self.series if METRICS[one.metric].basis is not None}
+        here = self.main.device if self.main is not None else ""
+        held = sorted(self.devices, key=lambda one: one.uuid != here)
+        first = tuple(one for one in held if one.uuid in shared)
+        return first + tuple(one for other in self.others for one in other.devices)
 
-        Raises:
-            Malformed: The recording holds no such device, or several.
-        """
-        asked = [one for one in self.devices if str(one.index) == device or one.uuid == device]
-        found = asked or [one for one in self.devices if one.uuid.startswith(device)]
-        if len(found) != 1:
-            held = ", ".join(
-                one.uuid if one.index is None else f"{one.index} ({one.name})"
-                for one in self.devices
-            )
-            raise Malformed(f"{self.name} holds no device {device}", f"it holds {held}")
-        here = found[0]
-        kept = [at for at, one in enumerate(self.series) if one.device == here.uuid]
+    def alone(self, device: Device) -> Trace:
+        """Return the recording of one of the choices."""
+        for other in self.others:
+            if device in other.devices:
+                return other
+        kept = [at for at, one in enumerate(self.series) if one.device == device.uuid]
+        if len(kept) == len(self.series):
+            return replace(self, others=())
         series = tuple(self.series[at] for at in kept)
         cells = ((time_s, [values[at] for at in kept]) for time_s, values in self.rows)
         rows = ((time_s, row) for time_s, row in cells if any(one is not None for one in row))
         return replace(
             self,
-            devices=(here,),
+            devices=(device,),
             series=series,
             rows=Rows(len(series), rows),
             main=self.main if self.main in series else None,
-            geometry={uuid: one for uuid, one in self.geometry.items() if uuid == here.uuid},
+            geometry={uuid: one for uuid, one in self.geometry.items() if uuid == device.uuid},
         )
 
     def share_series(self, metric: str | None = None) -> Series:
@@ -204,6 +206,14 @@ class Rows(_Held[Row]):
         """Add a row; None is kept as such, and no value is NaN."""
         self._held += self._row.pack(time_s, *(math.nan if v is None else v for v in values))
         self._count += 1
+        if len(self._held) > HELD_BYTES:
+            self._spill()
+
+    def extend(self, times_s: Sequence[float], columns: Sequence[Sequence[float]]) -> None:
+        """Add rows, their values by column; NaN where there is none."""
+        cells = zip(times_s, *columns, strict=True)
+        self._held += array("d", chain.from_iterable(cells)).tobytes()
+        self._count += len(times_s)
         if len(self._held) > HELD_BYTES:
             self._spill()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.core.metrics import BY_CSV, breadth_ratio, largest
 from jupyter_gpupredict.core.progress import OTHER, Phase, Progress
-from jupyter_gpupredict.core.series import Device, Series
+from jupyter_gpupredict.core.series import UNNAMED, Device, Series
 from jupyter_gpupredict.core.trace import MAX_TIME_S
 from jupyter_gpupredict.sources.recording import OUT_OF_RANGE, Marks, Rows, Trace
 
@@ -28,18 +28,28 @@ _LATE = "{} rows whose time does not rise were left out"
 _TIMELESS = "{} rows with a time that no clock shows were left out"
 
 
-def titles_of(lines: Iterable[str]) -> list[str]:
-    """Return the titles of a table: the cells of its first line that is not a comment, stripped."""
-    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+def delimiter_of(line: str) -> str:
+    """Return what separates the cells of a table, by its line of titles."""
+    return max(",;\t", key=line.count)
+
+
+def cells_of(line: str) -> list[str]:
+    """Return the cells of one line, stripped; none where it is not a table's."""
     try:
-        return [title.strip() for title in next(csv.reader([first], skipinitialspace=True), [])]
+        rows = csv.reader([line], delimiter=delimiter_of(line), skipinitialspace=True)
+        return [title.strip() for title in next(rows, [])]
     except csv.Error:
         return []
 
 
+def titles_of(lines: Iterable[str]) -> list[str]:
+    """Return the titles of a table: the cells of its first line that is no comment, stripped."""
+    return cells_of(next((line for line in lines if line.strip() and line[0] != "#"), ""))
+
+
 @contextlib.contextmanager
 def table_of(
-    lines: Iterable[str], name: str, headers: dict[str, str]
+    lines: Iterator[str], name: str, headers: dict[str, str], strict: bool = True
 ) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """Yield the titles of a table and an iterator over the cells of its rows.
 
@@ -47,14 +57,18 @@ def table_of(
         lines: The table's; `# key=value` ones go to `headers`.
         name: Of the recording, for messages.
         headers: Filled while the rows are read.
+        strict: Whether quotes must be in their places.
 
     Raises:
         Malformed: It is not a table, now or in the body of the `with`.
     """
     try:
-        rows = csv.reader(_without_comments(lines, headers), skipinitialspace=True, strict=True)
-        first: list[str] = next((row for row in rows if row), [])
-        yield [title.strip() for title in first], rows
+        plain = _without_comments(lines, headers)
+        first = next((line for line in plain if line.strip()), "")
+        rows = csv.reader(
+            plain, delimiter=delimiter_of(first), skipinitialspace=True, strict=strict
+        )
+        yield cells_of(first), rows
     except csv.Error as error:
         raise Malformed(f"{name} is not a table: {error}", "is it CSV?") from error
 
@@ -106,7 +120,7 @@ def read_cells(
             epoch = None if epoch_at < 0 else number_of(cells[epoch_at], number, name, 1.0)
             course.add(before_s, epoch, None if phase_at < 0 else cells[phase_at].strip())
     device = "cpu" if columns[0][1].startswith(("cpu", "rss")) else "gpu"
-    devices = (Device(device, headers.get("gpu", "recorded device")),)
+    devices = (Device(device, headers.get("gpu", UNNAMED)),)
     return replace(builder.trace(devices, "csv", headers), marks=course.marks)
 
 
@@ -180,7 +194,6 @@ class RowsBuilder:
         self._series = series
         self._rows = Rows(len(series))
         self._repairs = dict.fromkeys((_LATE, _TIMELESS, OUT_OF_RANGE), 0)
-        self.other_devices = False
         self.last_s = -math.inf
         """Time of the newest row."""
 
@@ -207,7 +220,5 @@ class RowsBuilder:
         if not self._rows:
             raise Truncated(f"{self._name} holds no reading", "was the run long enough?")
         notes = [note.format(count) for note, count in self._repairs.items() if count]
-        if self.other_devices:
-            notes.append("only the first device of the log is read")
         series = tuple(Series(one.metric, devices[0].uuid) for one in self._series)
         return Trace(self._name, self._rows, series, devices, origin, tuple(notes), headers)

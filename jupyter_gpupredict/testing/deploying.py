@@ -11,7 +11,6 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.export import compatibility, validating
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Plan,
     Restriction,
@@ -20,6 +19,8 @@ from jupyter_gpupredict.export.deployment import (
 )
 from jupyter_gpupredict.export.documents import render
 from jupyter_gpupredict.export.findings import Allowed, Node, Pod, Report
+from jupyter_gpupredict.export.request import ExportRequest
+from jupyter_gpupredict.export.team import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -168,9 +169,10 @@ def _check_case(
     known: Adapters, request: ExportRequest, figures: Figures, carries: frozenset[Capability]
 ) -> None:
     runs, divides = known.workloads[request.workload], known.sharings[request.sharing]
-    patch = divides.patch(figures, request)
+    patch = joined(divides.patch(figures, request), request, carries, runs, divides)
     documents = runs.render(Plan(figures, request, patch))
-    assert patch == divides.patch(figures, request), "two patches for the same figures differ"
+    twice = divides.patch(figures, request) == divides.patch(figures, request)
+    assert twice, "two patches for the same figures differ"
     assert documents == runs.render(Plan(figures, request, patch)), "two renderings differ"
     texts = {one.path: render(one) for one in documents}
     assert len(texts) == len(documents), "two documents have the same path"

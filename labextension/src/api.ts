@@ -21,6 +21,8 @@ export interface ISchema {
   maxLength?: number;
   /** The field without which this one does nothing. */
   'x-with'?: string;
+  /** What its number is counted in. */
+  'x-unit'?: string;
 }
 
 /** The events and what they hold, and the options of an export. */
@@ -44,6 +46,9 @@ export type ISentCell = Schemas['Cell'];
 export type IExported = Schemas['Exported'];
 export type IDoctor = Schemas['Doctor'];
 
+/** What can be taken away of a run, below its route. */
+export type RunFile = 'readings.csv' | 'chart/png' | 'chart/svg';
+
 /** What the views may ask of the server. */
 export interface IApi {
   status(signal?: AbortSignal): Promise<IStatus>;
@@ -61,6 +66,13 @@ export interface IApi {
   sessions(query: string, before: string | null, limit: number): Promise<ISessions>;
   session(id: string, signal?: AbortSignal): Promise<ISession>;
   picture(id: string, width: number, signal?: AbortSignal): Promise<IPicture>;
+  /** Name, note or pin a run; what is left out stays. */
+  label(id: string, part: Schemas['LabelRequest']): Promise<ISummary>;
+  /** Move a run to the trash, which keeps it for a week. */
+  discard(id: string): Promise<unknown>;
+  restore(id: string): Promise<ISummary>;
+  /** A file made of a run: its readings, or its chart. */
+  file(id: string, form: RunFile): Promise<Blob>;
   export(id: string, request: IExportRequest): Promise<IExported>;
   doctor(): Promise<IDoctor>;
 }

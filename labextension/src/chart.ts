@@ -1,6 +1,7 @@
 /** The only user of the chart library. Its colours are the theme's, read when it draws. */
 import uPlot from 'uplot';
 
+import type { IMark } from './run';
 import type { IRow } from './track';
 
 export interface ILine {
@@ -9,10 +10,17 @@ export interface ILine {
   rows: readonly IRow[];
 }
 
+/** A line across, such as the predicted share, with its text at the right end. */
+export interface ILevel {
+  at: number;
+  text: string;
+}
+
 export interface IPicture {
   lines: readonly ILine[];
-  /** A level drawn across, such as the predicted share. */
-  level: number | null;
+  level: ILevel | null;
+  /** What happened, as thin lines; the pointer tells what. */
+  marks: readonly IMark[];
   /** Stretches of time that are shaded, alternately. */
   windows: readonly (readonly [number, number])[];
   /** From and to on the time axis. */
@@ -29,6 +37,8 @@ export interface IPicture {
 const POWERS = Array.from({ length: 50 }, (_, i) => 2 ** i);
 
 const FONT = '11px sans-serif';
+/** How near to a mark the pointer has to be. */
+const NEAR_PX = 4;
 
 /** A canvas in `host`, as wide as it. */
 export class Chart {
@@ -124,7 +134,10 @@ export class Chart {
       scales: {
         x: { time: false, range: () => [...this.picture.span] },
         y: {
-          range: (_plot, _low, high) => [0, this.picture.top ?? Math.max(1, 1.1 * (high || 0))]
+          range: (_plot, _low, high) => {
+            const { top, level } = this.picture;
+            return [0, top ?? Math.max(1, 1.1 * Math.max(high || 0, level?.at ?? 0))];
+          }
         }
       },
       axes: [
@@ -143,7 +156,8 @@ export class Chart {
       bands,
       hooks: {
         drawAxes: [plot => this.shade(plot)],
-        draw: [plot => this.across(plot)]
+        draw: [plot => this.upright(plot), plot => this.across(plot)],
+        ready: [plot => plot.over.addEventListener('mousemove', event => this.explain(plot, event))]
       }
     };
   }
@@ -152,28 +166,61 @@ export class Chart {
   private shade(plot: uPlot): void {
     const { ctx, bbox } = plot;
     ctx.save();
-    ctx.fillStyle = this.color('--jp-ui-font-color3');
+    ctx.fillStyle = this.color('--gp-window');
     this.picture.windows.forEach(([from, to], i) => {
       const left = Math.max(bbox.left, plot.valToPos(from, 'x', true));
       const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, 'x', true));
       if (right > left) {
-        ctx.globalAlpha = i % 2 ? 0.16 : 0.07;
+        ctx.globalAlpha = i % 2 ? 0.2 : 0.1;
         ctx.fillRect(left, bbox.top, right - left, bbox.height);
       }
     });
     ctx.restore();
   }
 
-  /** The level, across. */
+  /** What happened. */
+  private upright(plot: uPlot): void {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.lineWidth = devicePixelRatio;
+    for (const mark of this.picture.marks) {
+      const x = Math.round(plot.valToPos(mark.t, 'x', true));
+      if (x >= bbox.left && x <= bbox.left + bbox.width) {
+        ctx.strokeStyle = this.color(`--gp-mark-${mark.kind}`);
+        ctx.globalAlpha = mark.kind === 'epoch' ? 0.5 : 1;
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+      }
+    }
+    ctx.restore();
+  }
+
+  /** Tell of the mark below the pointer. */
+  private explain(plot: uPlot, event: MouseEvent): void {
+    const near = this.picture.marks.filter(
+      mark => Math.abs(plot.valToPos(mark.t, 'x') - event.offsetX) <= NEAR_PX
+    );
+    plot.over.title = near.map(mark => `${seconds(mark.t)}: ${mark.text}`).join('\n');
+  }
+
+  /** The level, across, with its text above its right end, or below where there is no room. */
   private across(plot: uPlot): void {
     const level = this.picture.level;
     if (level === null) {
       return;
     }
     const { ctx, bbox } = plot;
-    const y = Math.round(plot.valToPos(level, 'y', true));
+    const y = Math.round(plot.valToPos(level.at, 'y', true));
     ctx.save();
-    ctx.strokeStyle = this.color('--jp-warn-color0');
+    ctx.font = `${11 * devicePixelRatio}px sans-serif`;
+    ctx.textAlign = 'right';
+    const room = y - bbox.top > 16 * devicePixelRatio;
+    ctx.textBaseline = room ? 'bottom' : 'top';
+    ctx.fillStyle = this.color('--jp-ui-font-color1');
+    ctx.fillText(level.text, bbox.left + bbox.width - 2 * devicePixelRatio, y + (room ? -2 : 3) * devicePixelRatio);
+    ctx.strokeStyle = this.color('--gp-figure');
     ctx.lineWidth = 2 * devicePixelRatio;
     ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.beginPath();

@@ -17,11 +17,14 @@ const FIRST_LINE_MS = 4000;
 /** The server sends news about so often; who wants them less often asks instead. */
 const STREAM_MS = 250;
 const SLOW_MS = 5000;
+const HIDDEN_MS = 15_000;
 const WIDTH = 600;
 
 export class Follower implements IDisposable {
   /** From an answer to the next question, at least. */
   refresh_ms = 250;
+  /** Whether a live run is followed while the page is hidden, for what is to be told of it. */
+  notifies = false;
   private panelShown = false;
   private statusShown = true;
   private over = false;
@@ -48,8 +51,7 @@ export class Follower implements IDisposable {
     });
     this.runs = new Loop({
       task: signal => this.askRuns(signal),
-      standby: () =>
-        document.hidden || !(this.panelShown || this.statusShown) || !this.telling,
+      standby: () => !this.wanted || !this.telling,
       failed: failed('runs'),
       random
     });
@@ -167,7 +169,12 @@ export class Follower implements IDisposable {
     if (more) {
       return 0;
     }
-    return this.eager ? this.refresh_ms : SLOW_MS;
+    return document.hidden ? HIDDEN_MS : this.eager ? this.refresh_ms : SLOW_MS;
+  }
+
+  /** Whether anybody would see, or be told of, the news. */
+  private get wanted(): boolean {
+    return document.hidden ? this.notifies && this.model.live : this.panelShown || this.statusShown;
   }
 
   /** Whether there may be news: a kernel that has gone has none but the end of its run. */
@@ -177,7 +184,7 @@ export class Follower implements IDisposable {
 
   /** Whether news are wanted as soon as there are some. */
   private get eager(): boolean {
-    return this.panelShown || this.model.live;
+    return !document.hidden && (this.panelShown || this.model.live);
   }
 
   /** Take news as they come, until a picture is wanted or the time is over. */

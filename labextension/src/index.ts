@@ -3,10 +3,20 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { cellButton } from './plugins/cellbutton';
 import { commands } from './plugins/commands';
+import { dashboard } from './plugins/dashboard';
+import { notifications } from './plugins/notifications';
 import { panel } from './plugins/panel';
 import { settings } from './plugins/settings';
 import { status } from './plugins/status';
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [settings, panel, status, commands, cellButton];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [
+  settings,
+  panel,
+  dashboard,
+  notifications,
+  status,
+  commands,
+  cellButton
+];
 
 export default plugins;

@@ -150,15 +150,19 @@ export class Model {
     if (this.newest && this.run?.id !== this.newest.session_id) {
       this.run = new Run(this.newest.session_id, this.history_s);
     }
-    for (const { run, events } of reply.runs) {
+    for (const { run, events, answer } of reply.runs) {
       if (run.session_id === this.run?.id) {
+        const over = this.run.finished !== null;
+        this.run.answer = answer ?? this.run.answer;
         for (const one of events) {
           const event = asEvent(one);
           if (event) {
             this.run.take(event);
           }
         }
-        this.run.behind = reply.more;
+        // what a live chart has dropped of a long run is drawn again when it is over
+        const dropped = !over && this.run.finished !== null && this.run.end_s > this.history_s;
+        this.run.behind = reply.more || dropped;
       }
     }
     this.answered('runs');

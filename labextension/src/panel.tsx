@@ -12,21 +12,16 @@ import type { IPanelView, IViewProps } from './views/view';
 export const PANEL_ID = 'jp-gpupredict-panel';
 const SPOKEN_MS = 5000;
 
-/** Shown beside the notebook; draws nothing while it is hidden. */
-export class Panel extends ReactWidget {
+/** Follows the model; draws nothing while it is hidden. */
+export class Watching extends ReactWidget {
   constructor(
     private readonly model: Model,
-    private readonly props: () => IViewProps,
+    private readonly draw: () => React.ReactElement,
     private readonly shown: (visible: boolean) => void
   ) {
     super();
-    const trans = props().words.trans;
-    this.id = PANEL_ID;
     this.addClass('jp-GpuPredict');
-    this.title.icon = icon;
-    this.title.caption = trans.__('GPU Predict: devices, this notebook, history');
     this.node.setAttribute('role', 'region');
-    this.node.setAttribute('aria-label', trans.__('GPU Predict'));
     model.changed.connect(this.onChange, this);
   }
 
@@ -36,7 +31,7 @@ export class Panel extends ReactWidget {
   }
 
   protected render(): React.ReactElement {
-    return <Shell {...this.props()} />;
+    return this.draw();
   }
 
   protected override onAfterShow(msg: Message): void {
@@ -60,6 +55,21 @@ export class Panel extends ReactWidget {
       this.update();
     }
   }
+}
+
+/** The panel beside the notebook. */
+export function panel(
+  model: Model,
+  props: () => IViewProps,
+  shown: (visible: boolean) => void
+): ReactWidget {
+  const trans = props().words.trans;
+  const widget = new Watching(model, () => <Shell {...props()} />, shown);
+  widget.id = PANEL_ID;
+  widget.title.icon = icon;
+  widget.title.caption = trans.__('GPU Predict: devices, this notebook, history');
+  widget.node.setAttribute('aria-label', trans.__('GPU Predict'));
+  return widget;
 }
 
 const TABS: readonly IPanelView['tab'][] = ['now', 'history', 'checks'];
@@ -177,9 +187,9 @@ function Disconnected(props: IViewProps & { retry_at: number; message: string })
 }
 
 /** One sentence for screen readers, at most every five seconds, and only when it is another one. */
-function Spoken({ model, words }: IViewProps): React.ReactElement {
-  const told = model.run?.recommendation ?? null;
-  const text = told ? `${words.state(told.state)}: ${words.prediction(told)}` : '';
+function Spoken({ model }: IViewProps): React.ReactElement {
+  const answer = model.run?.answer ?? null;
+  const text = answer ? `${answer.word}: ${answer.headline}` : '';
   const [said, say] = React.useState('');
   const at = React.useRef(0);
   React.useEffect(() => {

@@ -5,15 +5,14 @@ import type {
   ISeries,
   ISessionFinished,
   ISessionStarted,
-  RunEvent,
-  RunState
+  RunEvent
 } from './events';
-import type { IPicture, ISession } from './api';
+import type { IAnswer, IPicture, ISession } from './api';
 import { asEvent } from './events';
 import { Track } from './track';
 
 const MAX_WINDOWS = 240;
-const MAX_PROBLEMS = 20;
+const MAX_MARKS = 200;
 const MAX_TRACKS = 16;
 /** Devices drawn beside the first one. */
 const MAX_FURTHER = 7;
@@ -21,6 +20,13 @@ const MAX_FURTHER = 7;
 export interface IMissing {
   reason: string;
   detail: string;
+}
+
+/** Something that happened, as a thin line in the charts. */
+export interface IMark {
+  t: number;
+  kind: 'settled' | 'changed' | 'epoch';
+  text: string;
 }
 
 export interface IFurther {
@@ -38,13 +44,8 @@ export class Run {
   started: ISessionStarted | null = null;
   finished: ISessionFinished | null = null;
   recommendation: IRecommendation | null = null;
-  /** Further shares; never mixed with the main one. */
-  others: IRecommendation[] = [];
-  /** What verification at a share has found of this code, in the server's words. */
-  verified = '';
-  state: RunState = 'warming';
-  reason = '';
-  phase = '';
+  /** What there is to say of it, in the server's words. */
+  answer: IAnswer | null = null;
   progress: IProgressMade | null = null;
   /** Set while the source does not answer. */
   lost: IMissing | null = null;
@@ -55,11 +56,11 @@ export class Run {
   /** More has happened than is sent at a time: the picture is to be asked for anew. */
   behind = false;
   readonly windows: [number, number][] = [];
+  readonly marks: IMark[] = [];
   readonly tracks = new Map<string, Track>();
   /** The judged metric of further devices or ranks, those that came first. */
   readonly further = new Map<string, IFurther>();
   readonly missing = new Map<string, IMissing>();
-  readonly problems: string[] = [];
 
   constructor(
     readonly id: string,
@@ -114,28 +115,23 @@ export class Run {
         this.lost = null;
         break;
       case 'ProgressMade':
+        if (event.unit === 'epoch' && Math.floor(event.done) > Math.floor(this.progress?.done ?? 0)) {
+          this.mark(event.t_s, 'epoch', `${event.unit} ${Math.floor(event.done)}`);
+        }
         this.progress = event;
         break;
-      case 'PhaseEntered':
-        this.phase = event.name;
-        break;
       case 'RecommendationUpdated':
-        this.recommend(event.recommendation, event.others);
+        this.recommendation = event.recommendation;
         break;
       case 'StateChanged':
-        this.state = event.new as RunState;
-        this.reason = event.reason;
-        break;
-      case 'SubscriberDetached':
-        this.problem(`${event.name}: ${event.error}`);
+        if (event.new === 'converged' || event.new === 'stale') {
+          this.mark(event.t_s, event.new === 'stale' ? 'changed' : 'settled', event.reason);
+        }
         break;
       case 'SessionFinished':
         this.finished = event;
         this.lost = null;
-        if (event.recommendation) {
-          this.recommend(event.recommendation, event.others);
-        }
-        event.errors.forEach(error => this.problem(error));
+        this.recommendation = event.recommendation ?? this.recommendation;
         break;
     }
     return true;
@@ -149,6 +145,8 @@ export class Run {
     this.tracks.clear();
     this.further.clear();
     this.windows.length = 0;
+    this.marks.length = 0;
+    this.progress = null;
     this.gaps_s = 0;
     this.seq = -1;
     const events = [session.started, ...picture.marks, session.finished]
@@ -172,10 +170,8 @@ export class Run {
       track.fill(rows.times_s, rows.low, rows.high);
       this.tracks.set(rows.metric, track);
     }
-    this.verified = session.verified?.text ?? '';
-    if (session.recommendation) {
-      this.recommend(session.recommendation, session.others);
-    }
+    this.recommendation = session.recommendation ?? this.recommendation;
+    this.answer = session.answer;
     this.seq = Math.max(this.seq, picture.seq);
     this.behind = !picture.complete;
     this.skipped = 0; // the picture holds all of it
@@ -190,18 +186,9 @@ export class Run {
     this.end_s = Math.max(this.end_s, times.at(-1) ?? 0);
   }
 
-  private recommend(told: IRecommendation, others: IRecommendation[]): void {
-    this.recommendation = told;
-    this.others = others;
-    this.state = told.state;
-    this.reason = told.reason;
-  }
-
-  private problem(text: string): void {
-    if (!this.problems.includes(text)) {
-      this.problems.push(text);
-      this.problems.splice(0, this.problems.length - MAX_PROBLEMS);
-    }
+  private mark(t: number, kind: IMark['kind'], text: string): void {
+    this.marks.push({ t, kind, text });
+    this.marks.splice(0, this.marks.length - MAX_MARKS);
   }
 
   /** The track of the judged metric of a device beside the judged one; null: it is not drawn. */

@@ -310,7 +310,9 @@ export interface components {
         };
         Fix: {
             label: string;
-            options: Record<string, never>;
+            options: {
+                [key: string]: unknown;
+            };
             asks: boolean;
         };
         /** @description One event as it lies in the trace; docs/events.md lists the fields. */
@@ -1042,6 +1044,106 @@ export interface components {
              * @default []
              */
             knative_features: string[];
+            /**
+             * @description what keeps the results: claim:NAME (a volume claim), bucket:URL (an object store), or the path of a mount; by itself nothing does, on a cluster
+             * @default
+             */
+            outputs: string;
+            /**
+             * @description namespace of the objects
+             * @default
+             */
+            namespace: string;
+            /**
+             * @description label of object and pod
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+            /**
+             * @description annotation of object and pod
+             * @default {}
+             */
+            annotations: {
+                [key: string]: string;
+            };
+            /**
+             * @description service account of the pod
+             * @default
+             */
+            service_account: string;
+            /**
+             * @description secret that the image is pulled with
+             * @default []
+             */
+            pull_secrets: string[];
+            /**
+             * @description variable of the function, no credential
+             * @default {}
+             */
+            env: {
+                [key: string]: string;
+            };
+            /**
+             * @description variables from secret:NAME or configmap:NAME
+             * @default []
+             */
+            env_from: string[];
+            /**
+             * @description what to mount: claim:NAME:PATH, secret:NAME:PATH, configmap:NAME:PATH or empty:PATH
+             * @default []
+             */
+            volumes: string[];
+            /**
+             * @description taint that the pod tolerates
+             * @default []
+             */
+            tolerations: string[];
+            /**
+             * @description queue: Volcano's or KAI's with their schedulers, else Kueue's
+             * @default
+             */
+            queue: string;
+            /**
+             * @description priority class of the pod
+             * @default
+             */
+            priority_class: string;
+            /**
+             * @description what the cluster calls a whole GPU
+             * @default nvidia.com/gpu
+             */
+            gpu_resource: string;
+            /** @description number of the user that runs the function */
+            run_as_user?: number | null;
+            /**
+             * @description what the Pod Security Standard `restricted` asks for, and a read-only root
+             * @default false
+             */
+            restricted: boolean;
+            /**
+             * @description further tries after a failure; disruptions are always tried again
+             * @default 0
+             */
+            retries: number;
+            /**
+             * @description how long a finished job stays, for its logs
+             * @default 86400
+             */
+            ttl_s: number;
+            /** @description what your Slurm counts of mps or shard per GPU; by itself 100 */
+            gres_count?: number | null;
+            /**
+             * @description environment module that a Slurm script loads
+             * @default []
+             */
+            modules: string[];
+            /**
+             * @description TOML file with options of a team, which those given here go before
+             * @default
+             */
+            profile: string;
             /**
              * @description the GPU that an MPS file is for
              * @default

@@ -8,6 +8,7 @@ export interface ISettings {
   showStatusItem: boolean;
   memoryUnit: MemoryUnit;
   announce: 'off' | 'polite';
+  notify: boolean;
 }
 
 export const DEFAULTS: ISettings = {
@@ -16,7 +17,8 @@ export const DEFAULTS: ISettings = {
   metrics: ['share', 'memory'],
   showStatusItem: true,
   memoryUnit: 'auto',
-  announce: 'polite'
+  announce: 'polite',
+  notify: true
 };
 
 /** Return the settings that a composite of user and default values holds. */
@@ -38,6 +40,7 @@ export function asSettings(values: Readonly<Record<string, unknown>>): ISettings
       typeof values.showStatusItem === 'boolean' ? values.showStatusItem : DEFAULTS.showStatusItem,
     memoryUnit:
       values.memoryUnit === 'MiB' || values.memoryUnit === 'GiB' ? values.memoryUnit : 'auto',
-    announce: values.announce === 'off' ? 'off' : 'polite'
+    announce: values.announce === 'off' ? 'off' : 'polite',
+    notify: typeof values.notify === 'boolean' ? values.notify : DEFAULTS.notify
   };
 }

@@ -2,10 +2,9 @@
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
 
-import type { Follower } from './follower';
 import type { Model } from './model';
 import type { ISettings } from './settings';
-import type { IActions } from './views/view';
+import type { IActions, IViewProps } from './views/view';
 import type { Words } from './words';
 
 /** The settings, as they are now. */
@@ -19,10 +18,15 @@ export const ICurrentSettings = new Token<ICurrentSettings>('jupyter_gpupredict:
 /** The panel and what it knows. */
 export interface IGpuPredict {
   readonly model: Model;
-  readonly follower: Follower;
   readonly actions: IActions;
   words(): Words;
+  /** What a view is given. */
+  props(): IViewProps;
+  /** Return what a widget tells whether it can be seen: what nobody sees is not asked for. */
+  shown(name: string): (visible: boolean) => void;
   open(): void;
+  /** Whether the notebook that is followed is out of sight. */
+  hidden(): boolean;
 }
 
 export const IGpuPredict = new Token<IGpuPredict>('jupyter_gpupredict:IGpuPredict');

@@ -12,7 +12,10 @@ import type {
   IRuns,
   ISession,
   ISessions,
-  IStatus
+  IStatus,
+  ISummary,
+  RunFile,
+  Schemas
 } from './api';
 
 /** Why a request failed, as far as the user can do something about it. */
@@ -30,7 +33,9 @@ export class TransportError extends Error {
     readonly status: number,
     message: string,
     readonly hint = '',
-    readonly reason = ''
+    readonly reason = '',
+    /** All that is in the way, where the server knows more than the message. */
+    readonly obstacles: readonly Schemas['Obstacle'][] = []
   ) {
     super(message);
   }
@@ -126,6 +131,26 @@ export class Transport implements IApi {
     return this.get(`sessions/${encodeURIComponent(id)}/series`, { width: String(width) }, signal);
   }
 
+  label(id: string, part: Schemas['LabelRequest']): Promise<ISummary> {
+    return this.post(`sessions/${encodeURIComponent(id)}/label`, part);
+  }
+
+  discard(id: string): Promise<unknown> {
+    return this.post(`sessions/${encodeURIComponent(id)}/delete`);
+  }
+
+  restore(id: string): Promise<ISummary> {
+    return this.post(`sessions/${encodeURIComponent(id)}/restore`);
+  }
+
+  async file(id: string, form: RunFile): Promise<Blob> {
+    const response = await this.answer(`sessions/${encodeURIComponent(id)}/${form}`, {});
+    if (!response.ok) {
+      throw failure(response, parsed(await response.text()));
+    }
+    return response.blob();
+  }
+
   export(id: string, request: IExportRequest): Promise<IExported> {
     return this.post(`sessions/${encodeURIComponent(id)}/export`, request);
   }
@@ -194,5 +219,6 @@ function failure(response: Response, document: Record<string, unknown> | null): 
           : status === 502 || status === 503 || status === 504
             ? 'unreachable'
             : 'failed';
-  return new TransportError(kind, status, message, told('hint'), told('reason'));
+  const obstacles = Array.isArray(document?.obstacles) ? (document.obstacles as Schemas['Obstacle'][]) : [];
+  return new TransportError(kind, status, message, told('hint'), told('reason'), obstacles);
 }

@@ -1,18 +1,9 @@
 /** The words for figures, as the package's `frontends/words.py` has them: every view says the same. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IMemoryEstimate, IRecommendation, ISessionStarted, RunState } from './events';
+import type { ISessionStarted } from './events';
 
 export type MemoryUnit = 'auto' | 'MiB' | 'GiB';
-
-/** A shape beside each state's word, so that colour is never all there is. */
-export const STATE_SIGNS: Readonly<Record<RunState, string>> = {
-  warming: '○',
-  watching: '◔',
-  converged: '●',
-  stale: '▲',
-  abstained: '◇'
-};
 
 /** What there is to say, in the user's language. */
 export class Words {
@@ -20,33 +11,6 @@ export class Words {
     readonly trans: TranslationBundle,
     readonly unit: MemoryUnit = 'auto'
   ) {}
-
-  /** A state's own word. */
-  state(state: RunState): string {
-    const trans = this.trans;
-    const words: Record<RunState, string> = {
-      warming: trans.__('warming'),
-      watching: trans.__('watching'),
-      converged: trans.__('converged'),
-      stale: trans.__('stale'),
-      abstained: trans.__('abstained')
-    };
-    return words[state] ?? state;
-  }
-
-  /** How a run ended. */
-  outcome(outcome: string): string {
-    const trans = this.trans;
-    const words: Record<string, string> = {
-      completed: trans.__('completed'),
-      failed: trans.__('the cell failed'),
-      interrupted: trans.__('interrupted'),
-      stopped: trans.__('measuring stopped'),
-      running: trans.__('running'),
-      lost: trans.__('lost: the kernel died')
-    };
-    return words[outcome] ?? outcome;
-  }
 
   /** A metric's name for people. */
   metric(name: string): string {
@@ -66,18 +30,6 @@ export class Words {
       throttle_bits: trans.__('why the clocks are held down'),
       rss_bytes: trans.__('resident memory'),
       power_watts: trans.__('power')
-    };
-    return words[name] ?? name;
-  }
-
-  /** What a manifest can carry, for people. */
-  limit(name: string): string {
-    const trans = this.trans;
-    const words: Record<string, string> = {
-      sm_pct: trans.__('a share of the SMs'),
-      time_pct: trans.__('a share of the time'),
-      memory_mib: trans.__('a memory limit'),
-      timeout_s: trans.__('a time limit')
     };
     return words[name] ?? name;
   }
@@ -152,45 +104,6 @@ export class Words {
       : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
   }
 
-  /** What the readings are, above all when they are not a GPU's. */
-  label(started: ISessionStarted): string {
-    const trans = this.trans;
-    if (started.source === 'replay') {
-      return trans.__('SIMULATED: replay of a recording (%1)', started.origin);
-    }
-    if (started.simulated) {
-      return trans.__('SIMULATED: synthetic readings (%1)', started.origin);
-    }
-    const device = started.devices.map(one => one.name).join(', ');
-    return started.source === 'cpu'
-      ? trans.__('CPU of this process tree, no GPU (%1)', device)
-      : trans.__('%1, read by %2', device, started.source);
-  }
-
-  /** The prediction as one sentence. */
-  prediction(told: IRecommendation): string {
-    const trans = this.trans;
-    const metric = this.metric(told.metric);
-    const coverage = this.percent(told.coverage_target_ratio);
-    const target = this.percent(told.target_ratio);
-    if (told.capped) {
-      return trans.__('no prediction: the run was capped by MPS');
-    }
-    if (told.state === 'converged') {
-      return trans.__('%1 %2 covers %3 of the time (converged)', target, metric, coverage);
-    }
-    if (told.state === 'stale') {
-      return trans.__('no %1 can be stated: the prediction was withdrawn, nothing is capped', metric);
-    }
-    if (told.target_ratio === null) {
-      return trans.__('no %1 seen yet', metric);
-    }
-    if (told.state === 'abstained') {
-      return trans.__('observed, not predicted: %1 %2 covered %3 of the time', target, metric, coverage);
-    }
-    return trans.__('so far %1 %2 covers %3 of the time (not settled)', target, metric, coverage);
-  }
-
   /** What a device of several is called: by its rank, its number, or the end of its id. */
   device(one: { device: string; rank?: number | null }, started: ISessionStarted): string {
     if (typeof one.rank === 'number') {
@@ -198,106 +111,6 @@ export class Words {
     }
     const index = started.devices.find(({ uuid }) => uuid === one.device)?.index;
     return this.trans.__('GPU %1', index ?? one.device.slice(-8));
-  }
-
-  /** A prediction beside the main one, with its rank or device where that is another. */
-  beside(told: IRecommendation, started: ISessionStarted): string {
-    const said = told.lost
-      ? this.trans.__('%1; lost: its figures end there', this.prediction(told))
-      : this.prediction(told);
-    const same = !told.device || told.device === started.share.device;
-    if (typeof told.rank !== 'number' && same) {
-      return said;
-    }
-    return this.trans.__('%1: %2', this.device(told, started), said);
-  }
-
-  /** What is certified of the watched part. */
-  certified(told: IRecommendation): string {
-    const trans = this.trans;
-    const found = told.confidence;
-    if (found === null) {
-      return trans.__('not available: nothing has converged');
-    }
-    const count = String(even(found.n_eff));
-    if (found.certified_ratio === null) {
-      return trans.__('too few independent seconds to certify anything (n_eff %1)', count);
-    }
-    return trans.__(
-      'at least %1 of the time of what was watched, with %2 confidence (n_eff %3)',
-      this.percent(found.certified_ratio),
-      this.percent(found.level),
-      count
-    );
-  }
-
-  /** Where the covering usage of the watched part lies; empty where nothing converged. */
-  bounds(told: IRecommendation): string {
-    const trans = this.trans;
-    const found = told.confidence;
-    if (found === null) {
-      return '';
-    }
-    const covers = trans.__('%1 of the time', this.percent(told.coverage_target_ratio));
-    const level = trans.__('with %1 confidence each', this.percent(found.level));
-    const low = this.percent(found.lower_ratio);
-    const high = this.percent(found.upper_ratio);
-    if (found.lower_ratio === null && found.upper_ratio === null) {
-      return trans.__('too few independent seconds to bound what covers %1', covers);
-    }
-    if (found.upper_ratio === null && found.lower_ratio !== null && found.lower_ratio >= 1) {
-      return trans.__('the whole device for %1 (%2)', covers, level);
-    }
-    if (found.upper_ratio === null) {
-      return trans.__('at least %1 for %2, not bounded from above yet (%3)', low, covers, level);
-    }
-    if (found.lower_ratio === null) {
-      return trans.__('at most %1 for %2 (%3)', high, covers, level);
-    }
-    return trans.__('%1 to %2 for %3 (%4)', low, high, covers, level);
-  }
-
-  /** The predicted rest and whole of the run; empty when nothing is known, or left. */
-  timeLeft(told: IRecommendation): string {
-    const trans = this.trans;
-    if (told.remaining_s === null || told.total_s === null || told.remaining_s < 0.5) {
-      return '';
-    }
-    const [low, high] = [this.span(told.remaining_low_s), this.span(told.remaining_high_s)];
-    const known = told.remaining_low_s !== null && told.remaining_high_s !== null;
-    const between = known && low !== high ? ` (${trans.__('%1 to %2', low, high)})` : '';
-    return trans.__(
-      'about %1 left%2, %3 in all',
-      this.span(told.remaining_s),
-      between,
-      this.span(told.total_s)
-    );
-  }
-
-  /** The memory figure with what it rests on. */
-  memory(estimate: IMemoryEstimate | null): string {
-    const trans = this.trans;
-    if (estimate === null) {
-      return trans.__('not available: the source gives no memory reading');
-    }
-    const words: Record<string, string> = {
-      process: trans.__('this process tree, CUDA context included'),
-      'device-wide': trans.__('device-wide: other processes are in it'),
-      rss: trans.__('host memory of this process tree, not GPU memory')
-    };
-    const basis = words[estimate.basis] ?? estimate.basis;
-    if (estimate.target_bytes !== null) {
-      return `${this.size(estimate.target_bytes)} (${estimate.reason}; ${basis})`;
-    }
-    if (estimate.peak_bytes === null) {
-      return trans.__('not available: %1', estimate.reason);
-    }
-    return trans.__(
-      'peak %1, no target yet: %2; %3',
-      this.size(estimate.peak_bytes),
-      estimate.reason,
-      basis
-    );
   }
 }
 

@@ -9,7 +9,6 @@ import math
 from pathlib import Path
 
 from jupyter_gpupredict.core import events as kinds
-from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.recommendation import (
@@ -22,7 +21,7 @@ from jupyter_gpupredict.core.recommendation import (
 )
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare, withheld
+from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json, without_nan
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "events"
@@ -158,51 +157,10 @@ def _folded(events):
     return made
 
 
-def phrases():
-    """What the views say of some recommendations: the panel must use the same words."""
-    cases = [
-        recommendation(),
-        recommendation(state="warming", target_ratio=None, memory=None, confidence=None),
-        recommendation(state="watching", converged_at_s=None, confidence=None, remaining_s=7200.0),
-        recommendation(state="stale", target_ratio=None, confidence=Confidence(3.0, 9.0, None)),
-        recommendation(state="abstained", remaining_s=0.1, total_s=0.1),
-        recommendation(
-            confidence=Confidence(40.0, 1.5, 0.9, lower_ratio=1.0), remaining_high_s=280.0
-        ),
-        recommendation(
-            metric="sm_active_ratio",
-            basis="sm_share",
-            confidence=Confidence(20.0, 2.0, 0.9, lower_ratio=0.2),
-            memory=MemoryEstimate(math.nan, None, "device-wide", "no memory reading yet"),
-        ),
-        recommendation(
-            metric="cpu_util_ratio",
-            confidence=Confidence(20.0, 2.0, 0.9, upper_ratio=0.8),
-            memory=MemoryEstimate(700.0 * (1 << 20), None, "rss", "the peak is young"),
-            remaining_low_s=None,
-        ),
-        withheld(recommendation(), "48 of 132 SMs"),
-    ]
-    return [
-        {
-            "recommendation": json.loads(event_to_json(kinds.RecommendationUpdated(0, 0.0, case)))[
-                "recommendation"
-            ],
-            "prediction": words.prediction(case),
-            "certified": words.certified(case),
-            "bounds": words.bounds(case),
-            "time_left": words.time_left(case),
-            "memory": words.memory(case.memory),
-        }
-        for case in cases
-    ]
-
-
 def texts():
     """File name -> text of each fixture."""
     return {
         "every-kind.jsonl": "".join(event_to_json(event) + "\n" for event in every_kind()),
-        "words.json": json.dumps(phrases(), indent=1) + "\n",
         "answers.json": json.dumps(answers(), indent=1, ensure_ascii=False) + "\n",
     }
 

@@ -89,7 +89,7 @@ def ranked(found, count=3, **started):
 
 def manifests(outcome):
     """Return path -> text of what a platform reads."""
-    beside = ("gpupredict.json", "README.md")
+    beside = ("gpupredict.json", "README.md", "deploy/Kustomization")
     return {path: text for path, text in outcome.texts.items() if path not in beside}
 
 

@@ -12,8 +12,8 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.share import Verified
-from jupyter_gpupredict.export.deployment import ExportRequest
 from jupyter_gpupredict.export.figures import figures
+from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.run.store import build_store
 from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.export.golden import example

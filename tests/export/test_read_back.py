@@ -25,7 +25,7 @@ CAP_S = {"knative": 600, "kserve": 600, "cloudrun": 3600}
 SELECTS = ("job", "nuclio", "rayjob")
 """Workloads with a node selector."""
 BY_TIME = ("hami", "volcano")
-TOGETHER = ("job", "rayjob", "fastpod", "ecs")
+TOGETHER = ("job", "rayjob", "fastpod", "ecs", "slurm")
 """Workloads that start several ranks."""
 PERCENTS = {
     "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "sm",

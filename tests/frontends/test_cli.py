@@ -73,7 +73,7 @@ def test_a_stored_run_can_be_listed_shown_and_predicted_again(stored, capsys):
         assert main(["show", wanted, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["session_id"] == stored
     assert main(["show", "last"]) == 0
-    assert "SIMULATED" in capsys.readouterr().out
+    assert "Simulated" in capsys.readouterr().out
 
 
 def test_run_gives_the_scripts_own_exit_status(tmp_path, capsys):

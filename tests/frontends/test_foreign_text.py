@@ -8,10 +8,11 @@ import pytest
 
 import jupyter_gpupredict
 from jupyter_gpupredict.core import events as ev
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.trace import event_to_json
-from jupyter_gpupredict.frontends.charts import text
+from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.server.metrics import exposition
@@ -103,11 +104,11 @@ def test_a_result_is_text_in_html_and_in_lines(stored):
     result = Result(read_run(RUN))
     html = result.to_html()
     assert {*steers(html)} <= {"\n"}
-    assert "<img" not in html
+    assert html.count("<img") == html.count("data:image/png;base64") <= 1
     assert "&lt;img" in html
     assert {*steers(result.to_text())} == {"\n"}
     assert "\n# h" not in result.to_text()  # one line each
-    assert steers(text.line(result.run)) == []
+    assert steers(card.line(result.run, answer(result.run))) == []
     assert "\x1b" not in exposition(Runs().current(5, 1e12))
 
 

@@ -302,8 +302,8 @@ def test_sm_share_and_time_share_side_by_side(tmp_path):
         assert (beside["metric"], beside["basis"]) == ("gr_active_ratio", "time_share")
         assert (beside["state"], beside["target_ratio"]) == ("converged", 0.8)
         text = bench.ask("run.to_text()")
-        assert "25 % SM share while busy covers" in text
-        assert "80 % engine busy time (time share) covers" in text
+        assert "25 % of the GPU's SMs" in text
+        assert "80 % engine busy time (time share)" in text
 
 
 def test_several_gpus_are_predicted_each(tmp_path):
@@ -330,7 +330,8 @@ def test_several_gpus_are_predicted_each(tmp_path):
         assert ended == str(tuple(sorted((UUID, OTHER))))
         assert found["throttled_ratio"] == {"power cap": 0.5}  # one GPU of the two
         text = bench.ask("run.to_text()")
-        assert "GPU 1: 70 % busy time (time share) covers" in text
+        assert "70 % of the time" in text
+        assert "the largest of 2 GPUs" in text
         assert "new every 0.2 s, from the driver's own buffer" in text
         assert "1 other process on the GPU" in text
         assert "power cap 50 % of the time" in text

@@ -115,8 +115,8 @@ def test_a_capped_client_predicts_nothing(machine, tmp_path):
     assert run.capped
     result = Result(run)
     for shown in (result.to_text(), result.to_html()):
-        assert "no prediction: the run was capped by MPS" in shown
-        assert "CAPPED at 48 of 132 SMs, memory limit 512 MiB" in shown
+        assert "capped at 48 of 132 SMs by MPS" in shown
+        assert "CAPPED at 48 of 132 SMs, memory limit 0.5 GiB" in shown
     with pytest.raises(Refused, match="capped by MPS"):
         result.export(name="f", output=tmp_path / "f", force=True, sm_percent=10, memory_mib=100)
     assert not (tmp_path / "f").exists()
@@ -462,9 +462,10 @@ def test_the_live_view_says_capped(recording):
     frames = []
     port = type("Port", (), {"push": lambda self, frame: frames.append(frame)})()
     replayed(recording, subscribers=(Publisher(port),), share=Capped48())
-    assert all("CAPPED at 48 of 132 SMs" in frame["label"] for frame in frames)
+    told = [frame["answer"] for frame in frames if frame["answer"]]
+    assert all("CAPPED at 48 of 132 SMs" in one["notes"][0] for one in told)
     assert {frame["target"] for frame in frames} == {None}
-    assert frames[-1]["headline"] == "no prediction: the run was capped by MPS"
+    assert not told[-1]["predicted"]
 
 
 def test_an_interrupt_while_mps_starts_leaves_nothing(monkeypatch):

@@ -70,7 +70,7 @@ def test_no_target_lies_beyond_the_card_nor_below_the_peak():
     full = watched([(0.0, 1 * GIB), (90.0, 75 * GIB)])
     found = full.estimate(900.0, 80 * GIB, "process")
     assert found.target_bytes == 80 * GIB
-    assert found.reason.startswith("all of the card")
+    assert found.reason.endswith("no more than the card has")
     assert full.estimate(900.0, 70 * GIB, "process").target_bytes == 75 * GIB
 
 
@@ -89,14 +89,22 @@ def test_a_framework_that_takes_the_card_is_recognised_by_its_share():
     assert not late.preallocated  # it grew into the card: that is need
 
 
-def test_without_the_cards_size_by_being_flat_from_the_first_reading():
+def test_without_the_cards_size_nobody_says_that_it_was_full():
     flat = watched([(1.0, 9.6 * GIB), (30.0, 10 * GIB), (400.0, 10 * GIB)])
-    assert not flat.estimate(40.0, None, "device-wide").preallocated  # not a minute yet
-    assert flat.estimate(400.0, None, "device-wide").preallocated
-    grown = watched([(1.0, 9.4 * GIB), (30.0, 10 * GIB), (400.0, 10 * GIB)])
-    assert not grown.estimate(400.0, None, "device-wide").preallocated
-    later = watched([(1.0, 10 * GIB), (70.0, 10 * GIB), (300.0, 14 * GIB)])
-    assert not later.estimate(700.0, None, "device-wide").preallocated
+    told = flat.estimate(400.0, None, "device-wide")
+    assert (told.preallocated, told.target_bytes) == (False, pytest.approx(11.5 * GIB))
+    assert "flat from the first reading" in told.reason
+    grown = watched([(1.0, 2 * GIB), (30.0, 10 * GIB), (400.0, 10 * GIB)])
+    assert "flat" not in grown.estimate(400.0, None, "device-wide").reason
+
+
+def test_no_target_above_the_card():
+    grown = watched([(1.0, 2 * GIB), (90.0, 22 * GIB), (400.0, 22 * GIB)])
+    told = grown.estimate(400.0, 24 * GIB, "device-wide")
+    # 1.15 x 22 GiB is 25.3 GiB
+    assert told.target_bytes == 24 * GIB
+    assert "no more than the card has" in told.reason
+    assert grown.estimate(400.0, 40 * GIB, "device-wide").target_bytes == pytest.approx(25.3 * GIB)
 
 
 def test_host_memory_is_never_called_preallocated():

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError, Truncated
 from jupyter_gpupredict.core.series import ReadOptions
-from jupyter_gpupredict.run import predict_recording
+from jupyter_gpupredict.run import predict_recordings
 from jupyter_gpupredict.sources import chrome, profiles
 from jupyter_gpupredict.sources.reading import open_trace
 
@@ -56,8 +57,8 @@ def written(folder, events, name="x.json", **beside):
     return str(path)
 
 
-def predicted(path, **more):
-    return predict_recording(path, **more)
+def predicted(path, read=None, device=None):
+    return predict_recordings(path, replace(read or ReadOptions(), device=device))
 
 
 def test_the_answer_of_a_profile(tmp_path):
@@ -90,7 +91,7 @@ def test_several_devices_have_an_answer_each(tmp_path):
     wide, narrow = (one["geometry"]["need_high_pct"] for one in found["devices"])
     assert wide > narrow == predicted(path, device="3")["geometry"]["need_high_pct"]
     assert "devices" not in predicted(path, device="3")
-    with pytest.raises(Malformed, match="holds no device 1"):
+    with pytest.raises(InvalidOption, match="no single device '1'"):
         predicted(path, device="1")
 
 

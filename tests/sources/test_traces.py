@@ -39,7 +39,7 @@ def test_a_log_of_nvidia_smi_reads_the_first_device():
     )
     assert list(found.points(found.share_series())) == [(0.0, 0.1)]
     assert found.rows[-1] == (1.0, (None, 200 * 2**20))
-    assert "first device" in found.notes[0]
+    assert "also recorded: GPU 1" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,10 @@ def chosen_adapters(hosting: Hosting, ranks: int, also: tuple[str, ...]) -> tupl
     return tuple(ADAPTERS[name] for name in names)
 
 
-_USER = "65532:65532"
+UID = 65532
 """The number that distroless images gave to `nonroot`."""
+HOME, OUTPUTS, OUTPUTS_VARIABLE = "/home/function", "/outputs", "GPUPREDICT_OUTPUTS"
+"""Where the image has places to write to, and how the handler is told the second of them."""
 
 
 def dockerfile(
@@ -104,7 +106,11 @@ def dockerfile(
         tools=tools,
         files=" ".join(sorted(path for path in sources if "/" not in path)),
         folders="".join(f"COPY {name} ./{name}\n" for name in folders),
-        user="" if as_root else f"USER {_USER}\n",
+        home=HOME,
+        outputs=OUTPUTS,
+        outputs_variable=OUTPUTS_VARIABLE,
+        uid=UID,
+        user="" if as_root else f"USER {UID}:0\n",
         command="adapters/serve.py" if hosting.serves else "handler.py",
     )
 

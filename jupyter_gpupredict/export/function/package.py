@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import code_span, markdown
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import Document, Json, image
+from jupyter_gpupredict.export.documents import yaml_text
 from jupyter_gpupredict.export.function.code import build
 from jupyter_gpupredict.export.function.container import (
+    OUTPUTS,
     chosen_adapters,
     dockerfile,
     template,
 )
 from jupyter_gpupredict.export.function.requirements import PYTHON
+from jupyter_gpupredict.export.function.secrets import is_environ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.export.deployment import CodeRequest, ExportRequest, Figures, Hosting
+    from jupyter_gpupredict.export.deployment import CodeRequest, Figures, Hosting
     from jupyter_gpupredict.export.function.code import Code
     from jupyter_gpupredict.export.function.container import Adapter
+    from jupyter_gpupredict.export.request import ExportRequest
 
 
 def readme(
@@ -51,6 +57,8 @@ def readme(
         source=code_span(figures.source),
         warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
         code="\n".join(_about(code, figures, as_root=as_root)),
+        results=_results(request, manifests),
+        secrets=_secrets(code, figures, hosting),
         manifests=", ".join(code_span(document.path) for document in manifests),
     )
 
@@ -100,6 +108,32 @@ def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
     return lines
 
 
+def _results(request: ExportRequest, manifests: Sequence[Document]) -> str:
+    kind, _, rest = request.outputs.partition(":")
+    path = request.outputs or OUTPUTS
+    kept = {
+        "claim": f"The volume claim {code_span(rest)}, mounted there, keeps them.",
+        "bucket": f"After the run they are copied to {code_span(rest)}.",
+    }
+    if kind in kept:
+        path = OUTPUTS
+    lost = any("Nothing keeps" in one for document in manifests for one in document.comments)
+    said = "Nothing keeps them: they are lost with the container." if lost else kept.get(kind, "")
+    return (
+        f"Files that the run writes to {code_span(path)} are its results, and so is the answer, "
+        f"one JSON object on standard output. By hand they lie in `outputs/`. {said}"
+    ).strip()
+
+
+def _secrets(code: Code | None, figures: Figures, hosting: Hosting) -> str:
+    names = pod.given_by_user(code.environment, figures) if code is not None else []
+    if not names or not hosting.secrets:
+        return ""
+    command = hosting.secrets.format(name=figures.name)
+    said = "Fill in `.env` as `.env.example` has it, and give it to the workload:"
+    return f"\n{said}\n\n    {command}\n"
+
+
 def _share(figures: Figures) -> str:
     if figures.sm_percent is not None:
         return f"{figures.sm_percent} % of the SMs"
@@ -108,10 +142,53 @@ def _share(figures: Figures) -> str:
     return "unknown"
 
 
+STORES = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
+"""Scheme of an object store -> the package by which fsspec reaches it."""
 NO_CODE = (
     "no code was written: this run's cells are not known here. In its own kernel, from the "
     "panel beside its notebook, or with --notebook FILE, the folder holds the function, too"
 )
+
+
+def function(code: CodeRequest, figures: Figures, request: ExportRequest, hosting: Hosting) -> Code:
+    """Return the code of a folder with all that its workload requires.
+
+    Raises:
+        ExportError: The code cannot become a folder.
+    """
+    adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
+    lines = [hosting.requirement, *(one.requirement for one in adapters)]
+    lines += _bucket_requirements(request.outputs)
+    return build(code, figures.name, filter(None, lines))
+
+
+def _bucket_requirements(outputs: str) -> list[str]:
+    """Return what copies results to an object store: fsspec and the store's own package."""
+    kind, _, url = outputs.partition(":")
+    if kind != "bucket":
+        return []
+    return ["fsspec", *filter(None, [STORES.get(url.partition("://")[0], "")])]
+
+
+def required(code: Code, figures: Figures) -> tuple[str, ...]:
+    """Return the variables that the code does not run without: it takes them from `os.environ`."""
+    sources = (code.module, *(source for _, source in code.files))
+    found = {
+        node.slice.value
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+        if is_environ(node.value) and isinstance(node.slice, ast.Constant)
+    }
+    names = pod.given_by_user(code.environment, figures)
+    return tuple(one for one in names if one in found and not one.startswith("GPUPREDICT_"))
 
 
 def folder(
@@ -122,22 +199,17 @@ def folder(
     basis: str,
     forced: Sequence[str],
     code: CodeRequest | None,
+    built: Code | None,
     hosting: Hosting,
     *,
     as_root: bool,
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Return everything the folder holds, and notes on its code.
-
-    Raises:
-        ExportError: The code cannot become a folder.
-    """
+    """Return everything the folder holds, and notes on its code, which `function` has built."""
     files: list[Json] = [document.path for document in manifests]
     record = _record(run, figures, request, basis, files, forced)
-    built, written = None, []
-    if code is not None:
+    written = []
+    if code is not None and built is not None:
         adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
-        lines = (hosting.requirement, *(one.requirement for one in adapters))
-        built = build(code, figures.name, filter(None, lines))
         written = _code_documents(built, adapters)
         sources = [one.path for one in written if one.path != "requirements.txt"]
         python, base = built.requirements.python, code.base_image
@@ -147,11 +219,26 @@ def folder(
     documents = (
         *written,
         *manifests,
+        *_base(manifests, hosting),
         Document("gpupredict.json", record),
         Document("README.md", text),
     )
     notes = (NO_CODE,) if built is None else built.notes
     return documents, notes
+
+
+def _base(manifests: Sequence[Document], hosting: Hosting) -> tuple[Document, ...]:
+    """Return what makes the workload's file a base of kustomize's, where kubectl deploys it."""
+    if hosting.deploy:
+        return ()
+    first = PurePosixPath(manifests[0].path)
+    content: Json = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [first.name],
+    }
+    said = "A base: an overlay names this folder among its resources."
+    return (Document(f"{first.parent}/Kustomization", yaml_text(content), (said,)),)
 
 
 def _code_documents(built: Code, adapters: Sequence[Adapter]) -> list[Document]:

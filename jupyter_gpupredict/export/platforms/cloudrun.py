@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Hosting,
     Json,
@@ -17,6 +19,9 @@ from jupyter_gpupredict.export.deployment import (
 )
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report, limits
 from jupyter_gpupredict.export.shapes import quantity
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 DOMAIN = "run.googleapis.com/"
 ACCELERATOR = DOMAIN + "accelerator"
@@ -70,12 +75,21 @@ class CloudRun(Workload):
     """`deploy/cloudrun-job.yaml` and `deploy/cloudrun-service.yaml`."""
 
     about = "a Cloud Run job, with a GPU of its own"
-    carries = frozenset({Capability.ENV, Capability.WHOLE_GPU, Capability.TIME_LIMIT})
+    carries = pod.OBJECT | {
+        Capability.ENV,
+        Capability.WHOLE_GPU,
+        Capability.TIME_LIMIT,
+        Capability.SERVICE_ACCOUNT,
+    }
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = CAP_S
     sharing = "none"
     refuses = (("*", "Cloud Run gives a whole GPU: it neither shares one nor runs an MPS daemon"),)
-    hosting = Hosting("gcloud run jobs replace deploy/cloudrun-job.yaml", adapters=("serve",))
+    hosting = Hosting(
+        "gcloud run jobs replace deploy/cloudrun-job.yaml",
+        adapters=("serve",),
+        secrets="printf %s VALUE | gcloud secrets create {name}-VARIABLE --data-file=-",
+    )
     manifests = (
         Manifest("run.googleapis.com/v1", "Job", "cloudrun-job", _check),
         Manifest(schema="cloudrun-service", check=_check, only=_is_service),
@@ -83,7 +97,7 @@ class CloudRun(Workload):
 
     def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return job and service; a job's time limit is text there, a service's a number."""
-        figures = plan.figures
+        figures, patch = plan.figures, plan.patch
         comments = (
             *pod.notes(
                 plan,
@@ -98,6 +112,8 @@ class CloudRun(Workload):
             served["timeoutSeconds"] = figures.timeout_s
         serving = _container(plan, pod.SERVE)
         serving["ports"] = [{"containerPort": pod.PORT}]
+        task |= patch.pod
+        served |= patch.pod
         task["nodeSelector"] = served["nodeSelector"] = {ACCELERATOR: plan.request.accelerator}
         task["containers"] = [_container(plan, pod.RUN)]
         served["containers"] = [serving]
@@ -132,17 +148,23 @@ def _container(plan: Plan, command: tuple[str, ...]) -> dict[str, Json]:
     size = max(LEAST_MEMORY_MIB, plan.figures.host_memory_mib or 0)
     amounts = {"cpu": f"{cpus:g}", "memory": f"{-(-size // 1024)}Gi"}
     found: dict[str, Json] = {"image": plan.image, "command": list(command)}
-    if plan.patch.env:
-        found["env"] = pod.variables(plan.patch)
+    known = pod.variables(dataclasses.replace(plan, required=()))
+    if known := [*known, *(_secret(plan.figures.name, name) for name in plan.required)]:
+        found["env"] = known
     gpus = {key: str(value) for key, value in plan.patch.limits}
     found["resources"] = {"limits": {**amounts, **gpus}}
     return found
 
 
+def _secret(function: str, name: str) -> Json:
+    """Return a variable that Secret Manager gives; there a secret is one value."""
+    ref: Json = {"name": f"{function}-{name}", "key": "latest"}
+    return {"name": name, "valueFrom": {"secretKeyRef": ref}}
+
+
 class NoSharing(Sharing):
     """One whole GPU: the figures are information."""
 
-    about = "a whole GPU, undivided"
     about = "a whole GPU, undivided"
     needs = frozenset({Capability.WHOLE_GPU})
     restricts = pod.ONE_GPU

@@ -6,12 +6,12 @@ ECS has no time limit for a task, and sets both MPS variables itself.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Hosting,
     Json,
@@ -22,6 +22,9 @@ from jupyter_gpupredict.export.deployment import (
 )
 from jupyter_gpupredict.export.findings import Manifest, Node, Report
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 CPU_UNITS = 1024
 """ECS counts a CPU as so many units."""
@@ -65,12 +68,13 @@ class Ecs(Workload):
     """`deploy/ecs-task.json`."""
 
     about = "an Amazon ECS task"
-    carries = frozenset({Capability.ECS_FIELDS})
+    carries = frozenset({Capability.ECS_FIELDS, Capability.LABELS, Capability.VARIABLES})
     restricts = pod.ONE_GPU
     sharing = "ecs-mps"
     refuses = (("*", "ECS divides a GPU by fields of its own"),)
     hosting = Hosting(
-        "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json"
+        "aws ecs register-task-definition --cli-input-json file://deploy/ecs-task.json",
+        secrets="aws ssm put-parameter --type SecureString --name /{name}/VARIABLE --value VALUE",
     )
     manifests = (
         Manifest(schema="ecs-task", check=_check, only=lambda one: "containerDefinitions" in one),
@@ -87,18 +91,42 @@ class Ecs(Workload):
             "cpu": int(CPU_UNITS * (figures.cpu_count or pod.SAFE_CPUS)),
             "memory": figures.host_memory_mib or pod.SAFE_MEMORY_MIB,
             **patch.container,
+            "logConfiguration": _logs(figures.name),
         }
+        if patch.variables:
+            pairs = patch.variables
+            container["environment"] = [{"name": key, "value": value} for key, value in pairs]
+        if plan.required:
+            container["secrets"] = [
+                {"name": name, "valueFrom": f"/{figures.name}/{name}"} for name in plan.required
+            ]
+        own = (*plan.request.labels, *plan.request.annotations)
+        tags = {**stamps(figures, patch), **dict(own)}
         task: dict[str, Json] = {
             "family": figures.name,
-            "requiresCompatibilities": ["EC2"],  # Fargate has no GPU, EXTERNAL no sharing
+            # Fargate has no GPU, EXTERNAL no sharing
+            "requiresCompatibilities": ["EC2", "MANAGED_INSTANCES"],
             "networkMode": "awsvpc",
             "containerDefinitions": [container],
             "tags": [
                 {"key": key, "value": NOT_IN_TAG.sub("_", value)[:256]}
-                for key, value in stamps(figures, patch).items()
+                for key, value in tags.items()
             ],
         }
         return (Document("deploy/ecs-task.json", task),)
+
+
+def _logs(name: str) -> Json:
+    """Return where the output goes: CloudWatch; without it nobody keeps it.
+
+    The group has to be there, or the execution role may make it (awslogs-create-group).
+    """
+    options: dict[str, Json] = {
+        "awslogs-group": f"/ecs/{name}",
+        "awslogs-create-group": "true",
+        "awslogs-stream-prefix": "train",
+    }
+    return {"logDriver": "awslogs", "options": options}
 
 
 class EcsMps(Sharing):

@@ -6,12 +6,12 @@ From them it injects pipe directory, percentage and host IPC.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Hosting,
     Json,
@@ -22,6 +22,9 @@ from jupyter_gpupredict.export.deployment import (
 )
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import MIB
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 PREFIX = "fastgshare/"
 
@@ -55,7 +58,7 @@ class FastPod(Workload):
     """`deploy/fastpod.yaml`: a replicated pod, so what it runs is the server."""
 
     about = "a FaSTPod: replicated pods on a divided GPU"
-    carries = frozenset({Capability.FASTPOD_FIELDS})
+    carries = pod.TEAM | {Capability.FASTPOD_FIELDS}
     restricts = pod.ONE_GPU
     sharing = "fast-gshare"
     refuses = (("*", "a FaSTPod's GPU is divided by its own annotations"),)
@@ -67,7 +70,7 @@ class FastPod(Workload):
         container = pod.container(plan, command=pod.SERVE, port=pod.PORT)
         spec: dict[str, Json] = {
             "replicas": plan.figures.ranks,
-            "podSpec": {"restartPolicy": "OnFailure", "containers": [container]},
+            "podSpec": {"restartPolicy": "OnFailure", **plan.patch.pod, "containers": [container]},
         }
         type_ = ("fastgshare.caps.in.tum/v1", "FaSTPod")
         found = pod.workload(type_, plan, spec, namespace="fast-gshare")

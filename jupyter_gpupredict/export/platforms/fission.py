@@ -26,7 +26,7 @@ class Fission(Workload):
     """`deploy/fission.yaml`."""
 
     about = "a Fission function and its environment"
-    carries = pod.FUNCTION
+    carries = pod.FUNCTION | pod.OBJECT
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
@@ -43,17 +43,17 @@ class Fission(Workload):
     def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return environment and function; the generic pods of poolmgr would drop GPU and env."""
         figures, patch = plan.figures, plan.patch
-        name = figures.name
+        name, namespace = figures.name, plan.request.namespace or NAMESPACE
         environment: dict[str, Json] = {
             "apiVersion": "fission.io/v1",
             "kind": "Environment",
-            "metadata": {"name": f"{name}-env", "namespace": NAMESPACE},
+            "metadata": {"name": f"{name}-env", "namespace": namespace},
             "spec": {"version": 3, "poolsize": 1, "runtime": {"image": plan.image}},
         }
         spec: dict[str, Json] = {
-            "environment": {"name": f"{name}-env", "namespace": NAMESPACE},
+            "environment": {"name": f"{name}-env", "namespace": namespace},
             "package": {
-                "packageref": {"name": f"{name}-pkg", "namespace": NAMESPACE},
+                "packageref": {"name": f"{name}-pkg", "namespace": namespace},
                 "functionName": "handler.main",
             },
         }
@@ -76,8 +76,8 @@ class Fission(Workload):
             *pod.notes(plan, default_limit="Fission ends a call after 60 s by default."),
             f"Upload the code first: fission package create --name {name}-pkg ...",
         )
-        if patch.env:
-            spec["env"] = pod.variables(patch)
+        if variables := pod.variables(plan):
+            spec["env"] = variables
             comments = (*comments, "Fission of older versions does not know a function's env.")
         spec["resources"] = pod.resources(plan)
         type_ = ("fission.io/v1", "Function")

@@ -120,16 +120,26 @@ class Job(Workload):
         comments = pod.notes(plan)
         if several and patch.pod.get("schedulerName") == "volcano":
             return (Document("deploy/job.yaml", _gang(plan), comments),)
-        spec: dict[str, Json] = {"backoffLimit": 0}  # a silent retry would repeat hours
+        retries = plan.request.retries
+        spec: dict[str, Json] = {
+            "backoffLimit": retries,  # a silent retry would repeat hours
+            "podFailurePolicy": {
+                "rules": [{"action": "Ignore", "onPodConditions": [pod.NOT_THE_CODES]}]
+            },
+        }
+        if retries and figures.timeout_s is not None:
+            total_s = (retries + 1) * figures.timeout_s
+            said = f"Each of {retries + 1} tries has the time limit: together up to {total_s} s."
+            comments = (*comments, said)
         if several:
             spec["completionMode"] = "Indexed"
             spec["completions"] = spec["parallelism"] = figures.ranks
-        if figures.timeout_s is not None:
-            spec["activeDeadlineSeconds"] = figures.timeout_s
-        spec["ttlSecondsAfterFinished"] = 3600
+        spec["ttlSecondsAfterFinished"] = plan.request.ttl_s
+        if plan.request.queue and pod.KUEUE_QUEUE in dict(patch.object_labels):
+            spec["suspend"] = True  # Kueue starts it
         env = _rendezvous(figures) if several else ()
         inside: dict[str, Json] = {
-            "restartPolicy": "Never",
+            **pod.once(plan),
             **pod.fields(patch, self.carries),
             "containers": [pod.container(plan, env=env)],
         }
@@ -138,7 +148,7 @@ class Job(Workload):
             inside["subdomain"] = figures.name
             if patch.uncounted:
                 inside["affinity"] = pod.apart("job-name", figures.name)
-            before = (*before, _service(figures))
+            before = (*before, _service(plan))
         spec["template"] = pod.template(patch, inside)
         job = pod.workload(("batch/v1", "Job"), plan, spec)
         return (Document("deploy/job.yaml", job, comments, before=before), *patch.companions)
@@ -159,13 +169,14 @@ def _rendezvous(figures: Figures) -> list[Json]:
     ]
 
 
-def _service(figures: Figures) -> dict[str, Json]:
+def _service(plan: Plan) -> dict[str, Json]:
     """Return the headless Service that gives the pods of an Indexed Job their names."""
+    name = plan.figures.name
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": figures.name},
-        "spec": {"clusterIP": "None", "selector": {"job-name": figures.name}},
+        "metadata": pod.named(name, plan.request),
+        "spec": {"clusterIP": "None", "selector": {"job-name": name}},
     }
 
 
@@ -178,10 +189,7 @@ def _gang(plan: Plan) -> dict[str, Json]:
     """
     figures, patch = plan.figures, plan.patch
     container = pod.container(plan, env=(pod.LOCAL_RANK,))
-    inside: dict[str, Json] = {"restartPolicy": "Never"}
-    if figures.timeout_s is not None:
-        inside["activeDeadlineSeconds"] = figures.timeout_s  # Volcano's Job has no deadline itself
-    pods = pod.template(patch, {**inside, **patch.pod, "containers": [container]})
+    pods = pod.template(patch, {**pod.once(plan), **patch.pod, "containers": [container]})
     tasks: list[Json] = [
         {"name": name, "replicas": count, "template": pods}
         for name, count in (("master", 1), ("worker", figures.ranks - 1))
@@ -191,7 +199,11 @@ def _gang(plan: Plan) -> dict[str, Json]:
         "minAvailable": figures.ranks,
         "plugins": {"pytorch": [f"--port={pod.RENDEZVOUS_PORT}"]},
         "policies": [{"events": ["PodFailed", "PodEvicted"], "action": "TerminateJob"}],
-        "ttlSecondsAfterFinished": 3600,
+        "ttlSecondsAfterFinished": plan.request.ttl_s,
         "tasks": tasks,
     }
+    if plan.request.queue:
+        spec["queue"] = plan.request.queue
+    if plan.request.retries:
+        spec["maxRetry"] = plan.request.retries
     return pod.workload(("batch.volcano.sh/v1alpha1", "Job"), plan, spec)

@@ -39,7 +39,7 @@ class Knative(Workload):
     """`deploy/knative.yaml`."""
 
     about = "a Knative Service: answers requests, scales to zero"
-    carries = pod.REVISION
+    carries = pod.REVISION_OF_TEAM
     switchable = pod.FEATURES
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = rules.KNATIVE_CAP_S

@@ -31,7 +31,7 @@ class KServe(Workload):
     """`deploy/kserve.yaml`."""
 
     about = "a KServe InferenceService, for a function that serves"
-    carries = pod.REVISION
+    carries = pod.REVISION_OF_TEAM
     switchable = pod.FEATURES
     restricts = pod.ONE_GPU | pod.ONE_RANK
     max_run_s = rules.KNATIVE_CAP_S  # the predictor becomes a Knative revision

@@ -6,13 +6,13 @@ Or a start-up file for a daemon of version 3: `nvidia-cuda-mps-control -d -p 3 -
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Fix, InvalidOption
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Hosting,
     Json,
@@ -26,11 +26,15 @@ from jupyter_gpupredict.export.findings import Manifest, Node, Report
 from jupyter_gpupredict.export.function.detectors import has_shape
 from jupyter_gpupredict.export.stamps import stamps
 
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
+
 RUN = """#!/bin/bash
 # Starts the function, or the command given here, under the MPS daemon that {where} names.
 set -euo pipefail
 cd "$(dirname "$0")"
 {environment}
+if [ -f ../.env ]; then set -a; . ../.env; set +a; fi
 if [ -f ../handler.py ]; then
   exec python ../handler.py "$@"
 elif [ "$#" -gt 0 ]; then
@@ -85,23 +89,12 @@ def _check_env(found: Node, report: Report) -> None:
 
 
 def _check_script(found: Node, report: Report) -> None:
-    """Check a script, as far as that goes without a shell: quotes that do not close, secrets."""
+    """Check a script, which takes its limits from mps.env."""
     text: str = found.value
-    if not text.startswith("#!"):
-        report.add("parse", "", "the shebang line is missing")
-    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    words = re.findall(r"(?:^|[\n;]|&&|\|\||\bthen|\belse|\bdo)[ \t]*(\w+)\b", code)
-    for opens, closes in (("if", "fi"), ("case", "esac")):
-        started = len(re.findall(rf"(?:^|[\n;])[ \t]*{opens}\b", code))
-        if started != words.count(closes):
-            report.add("parse", "", f"{started} {opens}, {words.count(closes)} {closes}")
-    if code.replace('\\"', "").count('"') % 2:
-        report.add("parse", "", "a quote does not close")
+    rules.check_shell(text, report)
     for name in (pod.PERCENTAGE, pod.MEMORY):
         if re.search(rf"^\s*(export\s+)?{name}=", text, re.MULTILINE):
             report.add("env", "", f"{name} belongs in mps.env")
-    if has_shape(text):
-        report.add("secret", "", "something has the shape of a credential")
 
 
 def _check_daemon(found: Node, report: Report) -> None:
@@ -128,7 +121,7 @@ class Local(Workload):
         ("*", "a local run asks no scheduler: it is divided by the MPS daemon of its machine"),
     )
     scheduled = False
-    hosting = Hosting("bash deploy/run.sh")
+    hosting = Hosting("bash deploy/run.sh", secrets="cp .env.example .env")
     manifests = (
         Manifest(suffix=".env", check=_check_env),
         Manifest(suffix=".env.example", check=_check_env, stamped=False),

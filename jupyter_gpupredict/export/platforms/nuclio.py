@@ -8,7 +8,7 @@ from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import seconds
 
 API, KIND = "nuclio.io/v1beta1", "NuclioFunction"
-POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations")
+POD_FIELDS = ("hostIPC", "nodeSelector", "tolerations", "priorityClassName")
 
 
 def _check(found: Node, report: Report) -> None:
@@ -39,12 +39,17 @@ class Nuclio(Workload):
     """`function.yaml` beside the code and `deploy/nuclio.yaml`."""
 
     about = "a Nuclio function, built and deployed by nuctl"
-    carries = pod.FUNCTION | {
-        Capability.NODE_SELECTOR,
-        Capability.TOLERATIONS,
-        Capability.HOST_IPC,
-        Capability.HOST_PATH,
-    }
+    carries = (
+        pod.FUNCTION
+        | (pod.TEAM - {Capability.SECURITY})
+        | {
+            Capability.PRIORITY,
+            Capability.NODE_SELECTOR,
+            Capability.TOLERATIONS,
+            Capability.HOST_IPC,
+            Capability.HOST_PATH,
+        }
+    )
     restricts = pod.ONE_RANK
     refuses = (
         ("dra", "Nuclio's function spec has no resource claims"),
@@ -98,11 +103,15 @@ class Nuclio(Workload):
         }
         if figures.timeout_s is not None:
             spec["eventTimeout"] = pod.duration(figures.timeout_s)
-        if patch.env:
-            spec["env"] = pod.variables(patch)
-        spec["envFrom"] = pod.secrets(figures)
+        if variables := pod.variables(plan):
+            spec["env"] = variables
+        spec["envFrom"] = pod.sources(plan)
         spec["resources"] = pod.resources(plan)
         fields = pod.fields(patch, self.carries)
+        if plan.request.service_account:
+            spec["serviceAccount"] = plan.request.service_account
+        if plan.request.pull_secrets:
+            spec["imagePullSecrets"] = plan.request.pull_secrets[0]
         spec |= {key: fields[key] for key in POD_FIELDS if key in fields}
         volumes, mounts = fields.get("volumes"), patch.container.get("volumeMounts")
         if isinstance(volumes, list) and isinstance(mounts, list):

@@ -20,6 +20,7 @@ from jupyter_gpupredict.export.shapes import seconds
 from jupyter_gpupredict.export.stamps import read_stamps, stamps
 
 PROFILE = "com.openfaas.profile"
+SCALE = {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"}
 TIMEOUTS = ("exec_timeout", "read_timeout", "write_timeout")
 """They go together: the shortest ends the call."""
 
@@ -66,7 +67,7 @@ class OpenFaas(Workload):
     """`deploy/openfaas.yaml` and `deploy/stack.yaml`."""
 
     about = "an OpenFaaS function, with the profile that holds the GPU"
-    carries = pod.FUNCTION | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
+    carries = pod.FUNCTION | pod.OBJECT | {Capability.RUNTIME_CLASS, Capability.TOLERATIONS}
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
@@ -74,7 +75,7 @@ class OpenFaas(Workload):
             "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings",
         ),
     )
-    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",))
+    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",), secrets="")
     manifests = (
         Manifest("openfaas.com/v1", "Function", "openfaas-function", _check_function),
         Manifest("openfaas.com/v1", "Profile", "openfaas-profile", _check_profile, stamped=False),
@@ -89,7 +90,7 @@ class OpenFaas(Workload):
         """Return both forms; a function's own limits know memory and CPU alone."""
         figures, patch = plan.figures, plan.patch
         name, profile = figures.name, f"{figures.name}-gpu"
-        environment: dict[str, Json] = {**dict(_variables(figures, patch))}
+        environment: dict[str, Json] = {**dict(_variables(figures, patch)), **dict(patch.variables)}
         if figures.timeout_s is not None:
             environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
         common: dict[str, Json] = {"image": plan.image, "environment": environment}
@@ -97,7 +98,7 @@ class OpenFaas(Workload):
         spec: dict[str, Json] = {
             "name": name,
             **common,
-            "labels": {"com.openfaas.scale.zero": "true", "com.openfaas.scale.max": "1"},
+            "labels": {**SCALE, **dict(patch.object_labels)},
             "annotations": {PROFILE: profile},
             "limits": size,
         }

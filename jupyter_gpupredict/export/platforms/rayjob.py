@@ -19,6 +19,15 @@ from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report, limits, template
 from jupyter_gpupredict.export.function import container
 
+HEAD_FIELDS = (
+    "schedulerName",
+    "serviceAccountName",
+    "imagePullSecrets",
+    "priorityClassName",
+    "tolerations",
+)
+"""Pod fields of a head that has no GPU."""
+
 
 def _check(found: Node, report: Report) -> None:
     """Check what Ray books, the GPUs that KubeRay counts, ranks and the environment."""
@@ -141,7 +150,11 @@ class RayJob(Workload):
             spec["entrypointNumCpus"] = _plain(figures.cpu_count or pod.SAFE_CPUS)
             spec["entrypointNumGpus"] = _booked(figures, patch)
         spec["shutdownAfterJobFinishes"] = True
-        spec["ttlSecondsAfterFinished"] = 3600
+        spec["ttlSecondsAfterFinished"] = plan.request.ttl_s
+        if plan.request.retries:
+            spec["backoffLimit"] = plan.request.retries
+        if pod.KUEUE_QUEUE in dict(patch.object_labels):
+            spec["suspend"] = True  # Kueue starts it
         if figures.timeout_s is not None:
             spec["activeDeadlineSeconds"] = figures.timeout_s
         if patch.env and not patch.pod.get("hostIPC"):
@@ -150,8 +163,11 @@ class RayJob(Workload):
             spec["runtimeEnvYAML"] = yaml_text({"env_vars": dict(patch.env)})
             plan = dataclasses.replace(plan, patch=dataclasses.replace(patch, env=()))
         spec["rayClusterSpec"] = self._cluster(plan)
+        if figures.timeout_s is not None:
+            said = "KubeRay counts the time limit from the RayJob's start: waiting counts, too."
+            patch = dataclasses.replace(patch, comments=(*patch.comments, said))
         comments = (
-            *pod.notes(plan),
+            *pod.notes(dataclasses.replace(plan, patch=patch)),
             f"The image must hold Ray {container.RAY_VERSION}. What Ray counts of GPUs is its "
             "bookkeeping.",
         )
@@ -174,8 +190,14 @@ class RayJob(Workload):
             cluster["headGroupSpec"] = self._pods("head", plan, start)
             return cluster
         none: dict[str, Json] = {"num-gpus": "0"}  # else it counts those that it sees
-        scheduler = {key: patch.pod[key] for key in ("schedulerName",) if key in patch.pod}
-        head = SharePatch("none", pod=scheduler, labels=patch.labels)
+        head = SharePatch(
+            "none",
+            pod={key: patch.pod[key] for key in HEAD_FIELDS if key in patch.pod},
+            labels=patch.labels,
+            annotations=tuple(plan.request.annotations),
+            variables=patch.variables,
+            env_from=patch.env_from,
+        )
         cluster["headGroupSpec"] = self._pods("head", dataclasses.replace(plan, patch=head), none)
         if patch.uncounted:
             affinity = pod.apart("ray.io/group", figures.name)

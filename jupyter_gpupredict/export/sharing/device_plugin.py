@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
     Document,
-    ExportRequest,
     Figures,
     Json,
     Restriction,
@@ -17,6 +19,9 @@ from jupyter_gpupredict.export.documents import parse_yaml, yaml_text
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import check_shape
 from jupyter_gpupredict.export.stamps import PREFIX
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 PATH = "deploy/device-plugin-configmap.yaml"
 RULE = "device-plugin"
@@ -85,8 +90,7 @@ class DevicePlugin(Sharing):
         Raises:
             Unrepresentable: As `pod.equal_parts`.
         """
-        tolerated: Json = {"key": pod.GPU, "operator": "Exists", "effect": "NoSchedule"}
-        fields: dict[str, Json] = {**pod.selected(request), "tolerations": [tolerated]}
+        fields: dict[str, Json] = {"tolerations": [pod.TOLERATED]}
         count, parts = pod.equal_parts(figures, request)
         comments = (*pod.open_share(figures, "sm_share"), parts)
         if count < 2:
@@ -101,7 +105,7 @@ class DevicePlugin(Sharing):
             pod.mps_env(figures),
             limits=((SHARED_GPU, 1),),
             pod=fields,
-            companions=(_companion(figures, count),),
+            companions=(_companion(figures, request, count),),
             comments=(*comments, said),
         )
 
@@ -110,8 +114,13 @@ class DevicePlugin(Sharing):
         pod.routed |= SHARED_GPU in pod.limits
 
 
-def _companion(figures: Figures, count: int) -> Document:
-    resource: Json = {"name": "nvidia.com/gpu", "replicas": count}
+def _companion(figures: Figures, request: ExportRequest, count: int) -> Document:
+    """Return the ConfigMap with the configuration of this share, under a name of its own.
+
+    A second function's stands beside it. The operator reads one ConfigMap: the comments say how an
+    entry gets into one that it reads already.
+    """
+    resource: Json = {"name": request.gpu_resource, "replicas": count}
     sharing: Json = {"mps": {"renameByDefault": True, "resources": [resource]}}
     inputs = (
         ("sm-percent", figures.sm_percent),
@@ -122,10 +131,24 @@ def _companion(figures: Figures, count: int) -> Document:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": "gpupredict-mps",
-            "namespace": "gpu-operator",
+            "name": f"gpupredict-mps-{count}",
             "annotations": {PREFIX + key: str(value) for key, value in inputs if value is not None},
         },
         "data": {f"mps-{count}": yaml_text({"version": "v1", "sharing": sharing})},
     }
-    return Document(PATH, content, ("For the cluster's administrator: equal parts of each GPU.",))
+    config = json.dumps({"version": "v1", "sharing": sharing})
+    entry = json.dumps({"data": {f"mps-{count}": config}})
+    comments = (
+        "For the cluster's administrator: equal parts of each GPU. In the operator's namespace:",
+        f"kubectl apply --namespace NAMESPACE -f {PATH.removeprefix('deploy/')}",
+        "The operator reads the ConfigMap that its ClusterPolicy names in "
+        "spec.devicePlugin.config.name. Where it names none: kubectl patch clusterpolicies "
+        f"cluster-policy --type merge --patch '{_policy(count)}'",
+        "Where it names one, add the entry to that, and change none of the others: "
+        f"kubectl patch configmap NAME --namespace NAMESPACE --type merge --patch '{entry}'",
+    )
+    return Document(PATH, content, comments)
+
+
+def _policy(count: int) -> str:
+    return json.dumps({"spec": {"devicePlugin": {"config": {"name": f"gpupredict-mps-{count}"}}}})

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.deployment import (
-    Capability,
-    ExportRequest,
-    Figures,
-    Json,
-    SharePatch,
-    Sharing,
-)
+from jupyter_gpupredict.export.deployment import Capability, Figures, Json, SharePatch, Sharing
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 from jupyter_gpupredict.export.shapes import MIB, check_shape, quantity
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 API, KIND = "resource.k8s.io/v1", "ResourceClaimTemplate"
 DRIVER = "gpu.nvidia.com"
@@ -62,7 +60,10 @@ def _check_parameters(parameters: Node, report: Report) -> None:
 
 
 class Dra(Sharing):
-    """A ResourceClaimTemplate in front of the workload (Kubernetes 1.34 or newer)."""
+    """A claim in front of the workload (Kubernetes 1.34 or newer), which several pods may name.
+
+    Ranks have a template instead, since those that name one claim are on one GPU.
+    """
 
     about = "resource claims that NVIDIA's DRA driver reads"
     needs = frozenset({Capability.RESOURCE_CLAIM})
@@ -77,6 +78,8 @@ class Dra(Sharing):
         settings: dict[str, Json] = {}
         if figures.sm_percent is not None:
             settings["defaultActiveThreadPercentage"] = figures.sm_percent
+        if request.run_as_user is not None:
+            settings["multiUser"] = True  # else functions of other users wait for one another
         if figures.memory_mib is not None:
             settings["defaultPinnedDeviceMemoryLimit"] = f"{figures.memory_mib}Mi"
         sharing: dict[str, Json] = {"strategy": "MPS"}
@@ -93,20 +96,30 @@ class Dra(Sharing):
         config: Json = {"requests": [CLAIM], "opaque": {"driver": DRIVER, "parameters": parameters}}
         devices: Json = {"requests": [{"name": CLAIM, "exactly": exactly}], "config": [config]}
         name = f"{figures.name}-gpu"
-        template: dict[str, Json] = {
+        alone = figures.ranks > 1
+        spec: dict[str, Json] = {"devices": devices}
+        found: dict[str, Json] = {
             "apiVersion": API,
-            "kind": KIND,
-            "metadata": {"name": name},
-            "spec": {"spec": {"devices": devices}},
+            "kind": KIND if alone else "ResourceClaim",
+            "metadata": pod.named(name, request),
+            "spec": {"spec": spec} if alone else spec,
         }
-        claims: Json = [{"name": CLAIM, "resourceClaimTemplateName": name}]
+        field = "resourceClaimTemplateName" if alone else "resourceClaimName"
+        claims: Json = [{"name": CLAIM, field: name}]
+        said = (
+            "Each rank gets a claim of its own, and so a GPU that nothing else is on."
+            if alone
+            else f"Pods that name the claim {name} share its GPU, each with these limits; the "
+            "scheduler does not count how many fit."
+        )
         return SharePatch(
             "sm_share",
-            pod={**pod.selected(request), "resourceClaims": claims},
+            pod={"tolerations": [pod.TOLERATED], "resourceClaims": claims},
             claims=(CLAIM,),
-            before=(template,),
+            before=(found,),
             comments=(
                 *pod.open_share(figures, "sm_share"),
+                said,
                 "The driver's feature gate MPSSupport must be on; it is alpha and off by default.",
             ),
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Restriction,
     SharePatch,
@@ -13,6 +14,9 @@ from jupyter_gpupredict.export.deployment import (
 )
 from jupyter_gpupredict.export.findings import Node, Pod, Report, variables
 from jupyter_gpupredict.export.shapes import check_shape
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 STRATEGY = "cloud.google.com/gke-gpu-sharing-strategy"
 CLIENTS = "cloud.google.com/gke-max-shared-clients-per-gpu"
@@ -44,8 +48,8 @@ class Gke(Sharing):
         count, parts = pod.equal_parts(figures, request)
         comments = (*pod.open_share(figures, "sm_share"), parts)
         if count < 2:
-            return pod.whole_gpu(figures, comments, **pod.selected(request))
-        selector = dict(request.node_selector) | {STRATEGY: "mps", CLIENTS: str(count)}
+            return pod.whole_gpu(figures, comments)
+        selector = {STRATEGY: "mps", CLIENTS: str(count)}
         return SharePatch(
             "sm_share",
             pod.mps_env(figures),  # never above GKE's own part: whichever wins, it holds

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Restriction,
     SharePatch,
@@ -17,6 +16,7 @@ from jupyter_gpupredict.export.shapes import check_shape
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.export.findings import Pod, Report
+    from jupyter_gpupredict.export.request import ExportRequest
 
 SCHEDULER = "hami-scheduler"
 CORES, MEMORY = "nvidia.com/gpucores", "nvidia.com/gpumem"
@@ -38,9 +38,10 @@ class Hami(Sharing):
         return SharePatch(
             "time_share",
             limits=pod.time_limits(figures, (GPU, figures.gpus), CORES, MEMORY),
-            pod={**pod.selected(request), "schedulerName": SCHEDULER},
+            pod={"tolerations": [pod.TOLERATED], "schedulerName": SCHEDULER},
             comments=(
                 *pod.open_share(figures, "time_share"),
+                *pod.exclusive(figures, CORES),
                 "gpucores holds kernel launches back: a share of time, not of SMs; it follows load "
                 "loosely, and is off while the pod is alone on its GPU.",
             ),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.export import pod
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Restriction,
     SharePatch,
@@ -14,7 +15,12 @@ from jupyter_gpupredict.export.deployment import (
 from jupyter_gpupredict.export.findings import Node, Pod, Report
 from jupyter_gpupredict.export.shapes import check_shape
 
-SCHEDULER, QUEUE = "kai-scheduler", "kai.scheduler/queue"
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
+
+SCHEDULER, QUEUE = pod.KAI, pod.KAI_QUEUE
+FIRST_QUEUE = "default-queue"
+"""The queue that KAI's own quick start makes; --queue names another."""
 MEMORY, FRACTION = "gpu-memory", "gpu-fraction"
 GPU, SHARED_GPU, PIPE_DIRECTORY = pod.GPU, pod.SHARED_GPU, pod.PIPE_DIRECTORY
 
@@ -33,7 +39,10 @@ class Kai(Sharing):
 
     def patch(self, figures: Figures, request: ExportRequest) -> SharePatch:
         """Return what the scheduler reads and what the client needs."""
-        said = "KAI-Scheduler places by gpu-memory; the MPS daemon of the node enforces."
+        said = (
+            "KAI-Scheduler places by gpu-memory; the MPS daemon of the node enforces. Beside it "
+            "leave off binder.plugins.hamicore, which would limit memory once more."
+        )
         comments = (*pod.open_share(figures, "sm_share"), said)
         annotations: tuple[tuple[str, str], ...] = ()
         if figures.memory_mib is None:
@@ -44,9 +53,9 @@ class Kai(Sharing):
         return SharePatch(
             "sm_share",
             ((PIPE_DIRECTORY, pod.PIPE), *pod.mps_env(figures)),
-            pod={**pod.PIPE_POD, **pod.selected(request), "schedulerName": SCHEDULER},
+            pod={**pod.PIPE_POD, "schedulerName": SCHEDULER},
             container=pod.PIPE_MOUNT,
-            labels=((QUEUE, "default-queue"),),
+            labels=((QUEUE, FIRST_QUEUE),),
             annotations=annotations,
             comments=comments,
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_gpupredict.core.errors import Fix, InvalidOption
 from jupyter_gpupredict.export import pod
-from jupyter_gpupredict.export.deployment import (
-    Capability,
-    ExportRequest,
-    Figures,
-    SharePatch,
-    Sharing,
-)
+from jupyter_gpupredict.export.deployment import Capability, Figures, SharePatch, Sharing
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.export.request import ExportRequest
 
 
 class Mps(Sharing):
@@ -41,7 +40,7 @@ class Mps(Sharing):
         return SharePatch(
             "sm_share",
             (("NVIDIA_VISIBLE_DEVICES", visible), *env),
-            pod={**pod.PIPE_POD, **pod.selected(request)},
+            pod=pod.PIPE_POD,
             container=pod.PIPE_MOUNT,
             uncounted=True,
             comments=(

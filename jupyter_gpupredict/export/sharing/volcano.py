@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
-    ExportRequest,
     Figures,
     Restriction,
     SharePatch,
@@ -17,8 +16,9 @@ from jupyter_gpupredict.export.shapes import check_shape
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.export.findings import Pod, Report
+    from jupyter_gpupredict.export.request import ExportRequest
 
-SCHEDULER, MODE = "volcano", "volcano.sh/vgpu-mode"
+SCHEDULER, MODE = pod.VOLCANO, "volcano.sh/vgpu-mode"
 COUNT, CORES, MEMORY = (f"volcano.sh/vgpu-{name}" for name in ("number", "cores", "memory"))
 PART = "volcano.sh/vgpu-memory-percentage"
 
@@ -39,10 +39,11 @@ class Volcano(Sharing):
         return SharePatch(
             "time_share",
             limits=pod.time_limits(figures, (COUNT, 1), CORES, MEMORY),
-            pod={**pod.selected(request), "schedulerName": SCHEDULER},
+            pod={"tolerations": [pod.TOLERATED], "schedulerName": SCHEDULER},
             annotations=((MODE, "hami-core"),),
             comments=(
                 *pod.open_share(figures, "time_share"),
+                *pod.exclusive(figures, CORES),
                 "vgpu-cores holds kernel launches back: a share of time, not of SMs.",
             ),
         )

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import svg, words
+from jupyter_gpupredict.core.answer import brief
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Row, Run
 
 MAX_POINTS = 240
+MAX_MARKS = 8
+SHOWN_STATES = {"converged": ("settled", svg.COVER), "stale": ("changed", svg.ALARM)}
+"""State -> the word and the colour of its mark."""
 _PLAIN: dict[str, Any] = {
     "sizing_mode": "stretch_width",
     "toolbar_location": None,
@@ -32,23 +35,23 @@ _PLAIN: dict[str, Any] = {
 
 
 def run_svg(run: Run) -> str:
-    """Return a run: utilization with windows and covering usage above, memory below."""
+    """Return a run: usage with windows and the figure above, memory below."""
     end_s = max([run.duration_s, *(row[0] for row in run.share[-1:])], default=1.0) or 1.0
-    frame = svg.Frame(46, 710, 26, 156, 0.0, end_s, 1.0)
-    advice = run.recommendation
+    frame = svg.Frame(46, 672, 26, 156, 0.0, end_s, 1.0)
     label = words.label(run.started)
     return svg.document(
         720,
         250,
-        words.prediction(advice) if advice is not None else "no reading was taken",
+        brief(run).headline,
         svg.text(frame.left, 14, f"{METRICS[run.started.share.metric].label}, {label}"),
         *_windows(run, frame),
         *frame.grid({0.0: "0 %", 0.5: "50 %", 1.0: "100 %"}),
         *frame.ticks({share * end_s: words.span(share * end_s) for share in (0.0, 0.5, 1.0)}),
         *_further(run, frame),
         *frame.band(_with_holes(_thinned(run.share)), svg.USAGE),
-        *(_prediction(advice, frame) if advice is not None else ()),
-        *_memory(run.memory, end_s),
+        *_figure(run, frame),
+        *_marks(run, frame),
+        *_memory(run, end_s),
         desc=label,
         look=svg.EMBEDDED.format(720),
     )
@@ -65,19 +68,41 @@ def _windows(run: Run, frame: svg.Frame) -> Iterator[str]:
             )  # fmt: skip
 
 
-def _prediction(advice: Recommendation, frame: svg.Frame) -> list[str]:
-    parts = []
-    if advice.target_ratio is not None:
-        label = f"covering usage {words.percent(advice.target_ratio)}"
-        dash = "" if advice.state == "converged" else "5 4"
-        over = max(frame.top + 9, frame.y(advice.target_ratio) - 4)
-        parts += [
-            frame.level(advice.target_ratio, svg.COVER, dash),
-            svg.text(frame.right, over, label, "end"),
-        ]
-    if advice.converged_at_s is not None:
-        parts += frame.upright(advice.converged_at_s, svg.COVER, "converged", frame.bottom - 5)
-    return parts
+def _figure(run: Run, frame: svg.Frame) -> list[str]:
+    """Return the figure as a line, named on its right end; dashed unless it is a prediction."""
+    advice = run.recommendation
+    if advice is None:
+        return []
+    settled = advice.target_ratio is not None and advice.state == "converged"
+    ratio = advice.observed_ratio if advice.target_ratio is None else advice.target_ratio
+    if ratio is None:
+        return []
+    return [
+        frame.level(ratio, svg.COVER, "" if settled else "5 4"),
+        svg.text(frame.right + 5, frame.y(ratio) + 4, words.percent(ratio)),
+    ]
+
+
+def _marks(run: Run, frame: svg.Frame) -> list[str]:
+    """Return a thin line where the figure settled or was withdrawn, with its words on hover."""
+    marks = [(change.t_s, change) for change in run.states if change.new in SHOWN_STATES]
+    found = [
+        part
+        for t_s, change in marks[-MAX_MARKS:]
+        for part in (
+            svg.element(
+                "line",
+                svg.element("title", escape(f"{words.moment(t_s)}: {change.reason}")),
+                x1=frame.x(t_s), x2=frame.x(t_s), y1=frame.top, y2=frame.bottom,
+                stroke=SHOWN_STATES[change.new][1], stroke_dasharray="2 3",
+            ),
+            svg.text(frame.x(t_s) + 3, frame.bottom - 5, SHOWN_STATES[change.new][0]),
+        )
+    ]  # fmt: skip
+    advice = run.recommendation
+    if not marks and advice is not None and advice.converged_at_s is not None:
+        found += frame.upright(advice.converged_at_s, svg.COVER, "settled", frame.bottom - 5)
+    return found
 
 
 def _further(run: Run, frame: svg.Frame) -> list[str]:
@@ -102,15 +127,21 @@ def _further(run: Run, frame: svg.Frame) -> list[str]:
     return [*parts, svg.element("text", *legend, x=frame.left, y=frame.bottom + 27)]
 
 
-def _memory(rows: Sequence[Row], end_s: float) -> list[str]:
-    peak = max((high for _, _, high in rows if not math.isnan(high)), default=0.0) or 1.0
-    frame = svg.Frame(46, 710, 192, 236, 0.0, end_s, peak)
-    if not rows:
+def _memory(run: Run, end_s: float) -> list[str]:
+    """Return the memory on the scale of the card, where its size is known."""
+    peak = max((high for _, _, high in run.memory if not math.isnan(high)), default=0.0)
+    series = run.started.memory
+    known = (one.memory_total_bytes for one in run.started.devices if one.memory_total_bytes)
+    whole = next(known, 0) if series is not None and series.metric != "rss_bytes" else 0
+    frame = svg.Frame(46, 672, 192, 236, 0.0, end_s, max(float(whole), peak) or 1.0)
+    if not run.memory:
         return [svg.text(frame.left, frame.bottom - 22, "memory: not available")]
+    top = words.gib(whole) if whole else ""
     return [
-        svg.text(frame.left - 5, frame.top + 8, "mem", "end"),
-        svg.text(frame.right, frame.top - 3, f"peak {words.size(peak)}", "end"),
-        *frame.curve(_with_holes(_thinned(rows)), svg.MEMORY),
+        *frame.grid({0.0: "0", **({float(whole): top} if whole else {})}),
+        svg.text(frame.right + 5, frame.y(peak) + 4, words.gib(peak)),
+        svg.text(frame.left, frame.top - 5, "memory"),
+        *frame.curve(_with_holes(_thinned(run.memory)), svg.MEMORY),
     ]
 
 

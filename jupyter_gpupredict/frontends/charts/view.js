@@ -198,19 +198,29 @@ class SvgChart {
 }
 
 const STYLE = `
-.gpupredict-live{font:13px/1.4 var(--jp-ui-font-family,sans-serif);color:var(--jp-ui-font-color1,inherit);max-width:900px;min-width:0}
-.gpupredict-live .gp-head{display:flex;flex-wrap:wrap;gap:.2em .8em;align-items:baseline}
-.gpupredict-live .gp-state{font-weight:600;white-space:nowrap}
+.gpupredict-live{font:13px/1.45 var(--jp-ui-font-family,sans-serif);color:var(--jp-ui-font-color1,inherit);max-width:900px;min-width:0;container-type:inline-size;
+--gp-good:#1a7f37;--gp-wait:#8a5d00;--gp-bad:#b33f00;--gp-plain:#57606a}
+body[data-jp-theme-light="false"] .gpupredict-live{--gp-good:#3fb950;--gp-wait:#d29922;--gp-bad:#f0883e;--gp-plain:#9198a1}
+.gpupredict-live .gp-card{border:1px solid var(--jp-border-color2,#8888);border-left:4px solid var(--gp-tone);border-radius:4px;padding:6px 12px}
+.gpupredict-live .gp-card>summary{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:0 1em;align-items:baseline;cursor:pointer;list-style:none}
+.gpupredict-live .gp-headline{font-size:1.3em;font-weight:600}
+.gpupredict-live .gp-word{font-weight:600;color:var(--gp-tone);white-space:nowrap}
+.gpupredict-live .gp-text{display:grid;grid-template-columns:minmax(0,1fr) 180px;gap:0 1em;min-height:4.4em;align-content:start}
+.gpupredict-live .gp-spark{grid-row:1/span 3;grid-column:2;width:180px;height:38px}
+.gpupredict-live .gp-text>div{grid-column:1}
 .gpupredict-live .gp-chart{min-height:210px}
 .gpupredict-live .gp-legend{display:flex;flex-wrap:wrap;gap:.1em .9em;font-size:12px}
-.gpupredict-live .gp-detail,.gpupredict-live .gp-label{font-size:12px}
+.gpupredict-live .gp-evidence,.gpupredict-live .gp-notes{opacity:.85;font-size:12px}
 .gpupredict-live .gp-note{opacity:.75;font-size:11px}
-.gpupredict-live table{border-collapse:collapse}
+.gpupredict-live table{border-collapse:collapse;font-size:12px}
+.gpupredict-live caption{text-align:left;font-weight:600;padding-top:.4em}
 .gpupredict-live th{text-align:left;vertical-align:top;padding-right:1em;font-weight:600}
-.gpupredict-live td{text-align:left}
+.gpupredict-live td{text-align:left;padding-right:1em}
 .gpupredict-live summary:focus-visible{outline:2px solid var(--jp-brand-color1,#0f7bb8)}
+@container (max-width:640px){.gpupredict-live .gp-headline{min-height:2.9em}.gpupredict-live .gp-text{grid-template-columns:minmax(0,1fr);min-height:8em}.gpupredict-live .gp-spark{display:none}}
 @media (prefers-reduced-motion:reduce){.gpupredict-live *{transition:none!important;animation:none!important}}
 `;
+const SPARK_S = 180;
 
 // Which line is whose, with its newest figure; nothing where there is one device.
 function named(rows) {
@@ -255,27 +265,70 @@ function still({ model, el }) {
   };
 }
 
+// The last minutes in a small drawing, with the figure as a line.
+function sparkline(svg, rows) {
+  const begin = rows.end() - SPARK_S;
+  const shown = rows.share.filter((row) => row[2] !== null && row[0] >= begin);
+  const x = (t) => ((180 * (t - Math.max(0, begin))) / Math.min(SPARK_S, rows.end())).toFixed(1);
+  const y = (p) => (36 - 0.34 * p).toFixed(1);
+  const parts = [svgNode("polyline", { points: shown.map((row) => `${x(row[0])},${y(row[2])}`).join(" "), fill: "none", stroke: USAGE, "stroke-width": 1.5 })];
+  if (rows.meta.target !== null)
+    parts.push(svgNode("line", { x1: 0, x2: 180, y1: y(rows.meta.target), y2: y(rows.meta.target), stroke: "var(--gp-tone)", "stroke-dasharray": "4 3" }));
+  svg.replaceChildren(...parts);
+}
+
+function cells(tag, texts) {
+  return texts.map((text) => element(tag, {}, text));
+}
+
+// One row for each of several devices; what tells equal ones apart comes first.
+function deviceTable(devices) {
+  return devices.map((one) =>
+    element("tr", {}, ...cells("td", [
+      one.rank === null ? (one.index === null ? "GPU" : `GPU ${one.index}`) : `rank ${one.rank}`,
+      [one.name, one.mig && `MIG ${one.mig}`, `…${one.ending}`].filter(Boolean).join(" "),
+      one.share,
+      one.memory,
+      `${one.sign} ${one.word}`,
+    ])),
+  );
+}
+
+function detailTables(details) {
+  const tables = ["usage", "memory", "measuring"].filter((name) => details[name].length).map((name) =>
+    element("table", {}, element("caption", {}, name), ...details[name].map((row) =>
+      element("tr", {}, element("th", { scope: "row", title: row.help }, row.label), element("td", {}, row.value)),
+    )),
+  );
+  return [...tables, ...[...details.problems, details.ids].map((text) => element("div", { class: "gp-note" }, text))];
+}
+
 function render({ model, el }) {
   if (model.get("still")) return still({ model, el });
   const rows = new Rows();
-  const state = element("span", { class: "gp-state" });
   const headline = element("span", { class: "gp-headline" });
+  const word = element("span", { class: "gp-word" });
+  const meaning = element("div", {});
+  const evidence = element("div", { class: "gp-evidence" });
+  const notes = element("div", { class: "gp-notes" });
+  const spark = svgNode("svg", { class: "gp-spark", viewBox: "0 0 180 38", "aria-hidden": "true" });
+  const devices = element("table", {});
   const chart = element("div", { class: "gp-chart", role: "img" });
-  const detail = element("div", { class: "gp-detail" });
   const legend = element("div", { class: "gp-legend" });
-  const label = element("div", { class: "gp-label" });
   const note = element("div", { class: "gp-note" });
-  const table = element("table", {});
+  const more = element("details", {}, element("summary", {}, "Details"));
+  const shown = element("div", {});
   const spoken = element("div", { "aria-live": "polite", style: "position:absolute;left:-9999px" });
-  const whole = element("details", { open: "" });
+  const whole = element("details", { class: "gp-card", open: "" });
+  more.append(shown);
   whole.append(
-    element("summary", {}, element("span", { class: "gp-head", style: "display:inline-flex" }, state, headline)),
-    detail,
+    element("summary", {}, headline, word),
+    element("div", { class: "gp-text" }, meaning, evidence, notes, spark),
     chart,
     legend,
-    label,
+    devices,
     note,
-    element("details", {}, element("summary", {}, "Figures"), table),
+    more,
     spoken,
   );
   el.classList.add("gpupredict-live");
@@ -285,25 +338,35 @@ function render({ model, el }) {
   let spokenAt = 0;
   let folded = false;
   let closed = false;
+  let card = null; // the newest answer
+  let details = null; // they come with keyframes
 
-  function show() {
-    const meta = rows.meta;
-    if (!meta || closed) return;
-    state.textContent = `${meta.sign} ${meta.state}`;
-    headline.textContent = meta.finished ? `${meta.headline} (finished; the result is below)` : meta.headline;
-    detail.textContent = meta.detail;
-    label.textContent = [meta.label, meta.problem].filter(Boolean).join("; ");
-    chart.setAttribute("aria-label", `${meta.state}: ${meta.headline}`);
-    el.dataset.seq = String(meta.seq);
-    el.dataset.rows = String(rows.share.length);
-    if (!whole.querySelector("details").open) table.replaceChildren();
-    else table.replaceChildren(...meta.facts.map(([name, words]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, words))));
-    const words = `${meta.state}: ${meta.headline}`;
+  function say() {
+    headline.textContent = card ? `${card.sign} ${card.headline}` : "waiting for the first reading";
+    if (!card) return;
+    whole.style.setProperty("--gp-tone", `var(--gp-${card.tone})`);
+    word.textContent = rows.meta.finished ? `${card.word}; the result is below` : card.word;
+    meaning.textContent = card.meaning;
+    evidence.textContent = card.evidence;
+    notes.replaceChildren(...card.notes.map((text) => element("div", {}, `▪ ${text}`)));
+    devices.replaceChildren(...deviceTable(card.devices));
+    const words = `${card.word}: ${card.headline}`;
+    chart.setAttribute("aria-label", words);
     if (Date.now() - spokenAt > 5000 && spoken.textContent !== words) {
       spokenAt = Date.now();
       spoken.textContent = words;
     }
+  }
+
+  function show() {
+    const meta = rows.meta;
+    if (!meta || closed) return;
+    say();
+    el.dataset.seq = String(meta.seq);
+    el.dataset.rows = String(rows.share.length);
+    shown.replaceChildren(...(more.open && details ? detailTables(details) : []));
     legend.replaceChildren(...named(rows));
+    sparkline(spark, rows);
     if (drawer) drawer.draw(rows);
     if (meta.finished && !folded) {
       folded = true;
@@ -312,7 +375,10 @@ function render({ model, el }) {
   }
 
   function take(frame) {
-    if (frame && frame.share && rows.take(frame)) show();
+    if (!frame || !frame.share || !rows.take(frame)) return;
+    if (frame.answer) card = frame.answer;
+    if (card && card.details) details = card.details;
+    show();
   }
 
   const onMessage = (frame) => take(frame);
@@ -322,7 +388,7 @@ function render({ model, el }) {
   };
   model.on("msg:custom", onMessage);
   model.on("change:frame", onFrame);
-  whole.querySelector("details").addEventListener("toggle", show);
+  more.addEventListener("toggle", show);
   take(model.get("frame"));
 
   const themes = new MutationObserver(() => {

@@ -220,7 +220,7 @@ COMPONENTS: dict[str, Schema] = {
         message=TEXT, hint=TEXT, reason=TEXT, optional={"obstacles": listed(ref("Obstacle"))}
     ),
     "Obstacle": closed(message=TEXT, hint=TEXT, fixes=listed(ref("Fix"))),
-    "Fix": closed(label=TEXT, options={"type": "object"}, asks=FLAG),
+    "Fix": closed(label=TEXT, options={"type": "object", "additionalProperties": True}, asks=FLAG),
     "Event": {
         "description": "One event as it lies in the trace; docs/events.md lists the fields.",
         "oneOf": [ref(name) for name in EVENTS],

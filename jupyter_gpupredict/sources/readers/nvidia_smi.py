@@ -1,79 +1,465 @@
-"""Logs of nvidia-smi --query-gpu=timestamp,... --format=csv."""
+"""Logs with titles: of nvidia-smi --query-gpu --format=csv, and tables that scripts make of it."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import copy
+import csv
+import math
+import re
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed
-from jupyter_gpupredict.core.series import Device, Series
-from jupyter_gpupredict.sources.tables import RowsBuilder, number_of, numbered, table_of, titles_of
+from jupyter_gpupredict.core.metrics import largest
+from jupyter_gpupredict.sources.cells import (
+    TIMES_READ,
+    UNITS,
+    Clock,
+    is_missing,
+    number_in,
+    numbers_in,
+)
+from jupyter_gpupredict.sources.logs import CHUNK_ROWS, DeviceLog, Log
+from jupyter_gpupredict.sources.tables import cells_of, delimiter_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.core.series import ReadOptions
     from jupyter_gpupredict.sources.reading import Content
     from jupyter_gpupredict.sources.recording import Trace
 
-_SMI = {
-    "utilization.gpu": ("gpu_util_ratio", 0.01),
-    "utilization.memory": ("mem_util_ratio", 0.01),
-    "memory.used": ("memory_used_bytes", float(1 << 20)),
-    "power.draw": ("power_watts", 1.0),
+SEARCHED_LINES = 50
+"""So many may stand before the titles."""
+_NAMES: dict[str, tuple[str, ...]] = {
+    "gpu_util_ratio": (
+        "utilization_gpu", "gpu_utilization", "gpu_util", "gpu_utilisation", "util_gpu",
+        "gpu_usage", "usage_gpu", "gpu_load", "gpu_core_load", "gpu_busy", "gpu_activity",
+        "sm_util", "gpu_sm_util", "utilization", "util", "gpu",
+    ),
+    "mem_util_ratio": ("utilization_memory",),
+    "memory_used_bytes": (
+        "memory_used", "mem_used", "used_memory", "gpu_memory_used", "gpu_mem_used", "vram_used",
+        "used_vram", "gpu_used_memory", "memory_usage", "mem_usage", "gpu_memory_usage",
+        "gpu_mem_usage", "vram_usage", "gpu_memory", "gpu_mem", "gpu_vram", "vram", "mem", "memory",
+        "used_gpu_memory",
+    ),
+    "power_watts": ("power_draw", "power_draw_instant", "gpu_power", "gpu_power_draw", "power",
+                    "power_usage"),
+    "total": ("memory_total", "mem_total", "total_memory", "gpu_memory_total", "gpu_mem_total",
+              "vram_total", "total_vram", "gpu_total_memory"),
+    "free": ("memory_free", "mem_free", "free_memory", "gpu_memory_free", "vram_free"),
+    "time": ("timestamp", "datetime", "date_time", "time", "ts", "unix_time", "epoch_time",
+             "elapsed", "elapsed_time", "time_elapsed", "runtime", "seconds", "date"),
+    "uuid": ("uuid", "gpu_uuid"),
+    "bus": ("pci_bus_id", "gpu_bus_id", "bus_id", "pci_bus"),
+    "index": ("index", "gpu_index", "gpu_id", "index_gpu", "gpu_idx", "device_id", "device_index",
+              "device", "gpu"),
+    "serial": ("serial", "gpu_serial"),
+    "name": ("name", "gpu_name", "name_gpu", "device_name", "product_name", "model", "gpu_model"),
+}  # fmt: skip
+"""What a column is -> its names, the first found counts; units and marks are taken off before."""
+_KINDS = {"gpu_util_ratio": 0.01, "mem_util_ratio": 0.01, "power_watts": 1.0}
+_BYTES = ("memory_used_bytes", "total", "free")
+_FAMILY = {
+    unit: family
+    for family, units in {
+        "share": ("%", "percent", "pct", "percentage", "ratio", "fraction"),
+        "bytes": ("b", "byte", "bytes", "kb", "kib", "mb", "mib", "gb", "gib"),
+        "watts": ("w", "watt", "watts", "mw", "milliwatts"),
+        "time": ("s", "sec", "secs", "seconds", "ms", "msec", "milliseconds", "us", "ns"),
+    }.items()
+    for unit in units
 }
+_OF = {
+    **dict.fromkeys(("gpu_util_ratio", "mem_util_ratio"), "share"),
+    **dict.fromkeys(_BYTES, "bytes"), "power_watts": "watts", "time": "time",
+}  # fmt: skip
+"""What a column is -> the family of its units."""
+_KEYS = ("uuid", "bus", "serial", "index", "name")
+_METRICS = ("gpu_util_ratio", "mem_util_ratio", "memory_used_bytes", "power_watts")
+_VAGUE = ("gpu", "mem", "memory", "power")
+"""Names that say what a column is only together with a unit."""
+_DROPPED = frozenset(("nvidia", "avg", "mean", "average", "current"))
+_OWN = re.compile(r"(utilization|memory|power)\.[a-z.]+")
+"""nvidia-smi's own titles: percent, MiB and W where they carry no unit."""
+_ADD = "add index to --query-gpu, or name the device's column index"
+_STRAY = "{} lines that are not rows of the table were left out"
+_TORN = "the last line is torn and was left out"
+
+
+@dataclass(slots=True)
+class _Title:
+    """A title taken apart."""
+
+    text: str
+    name: str
+    unit: str
+    number: int | None
+    """Of the device, where it names one: 1 for `gpu1_util`."""
+
+    @classmethod
+    def of(cls, text: str) -> _Title:
+        """Take it apart."""
+        bracket = re.search(r"[\[(]\s*([^\])]*?)\s*[\])]", text)
+        unit = bracket[1].lower() if bracket and bracket[1].lower() in UNITS else ""
+        plain = text[: bracket.start()] + " " + text[bracket.end() :] if bracket else text
+        unit = "%" if "%" in plain else unit
+        split = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", plain).lower()
+        words = [word for word in re.findall(r"[a-z]+|\d+", split) if word not in _DROPPED]
+        number = None
+        for at, word in enumerate(words):
+            if word.isdecimal() and at and words[at - 1] in ("gpu", "device", "cuda"):
+                number = int(word[:6])
+                del words[at]
+                break
+        while len(words) > 1 and words[-1] in _FAMILY:
+            unit = words.pop()
+        return cls(text, "_".join(words), unit, number)
+
+
+@dataclass(slots=True)
+class _Layout:
+    """Which column holds what."""
+
+    titles: list[str]
+    times: list[int] = field(default_factory=list)
+    """One column, or that of the date and that of the time."""
+    time_scale: float | None = None
+    keys: dict[str, int] = field(default_factory=dict)
+    devices: dict[int | None, dict[str, tuple[int, float | None]]] = field(default_factory=dict)
+    """Device number, None for a row's own -> what -> (column, its scale if that is known)."""
+
+    @classmethod
+    def of(cls, titles: Sequence[str]) -> _Layout:
+        """Find the columns that we know."""
+        found = cls(list(titles))
+        parts = [_Title.of(title) for title in titles]
+        taken: set[int] = set()
+        for what, names in _NAMES.items():
+            family = _OF.get(what, "")
+            for name, at in ((name, at) for name in names for at in range(len(parts))):
+                one = parts[at]
+                fits = not one.unit or _FAMILY[one.unit] == family
+                if one.name != name or at in taken or not fits:
+                    continue
+                if name in _VAGUE and family and not one.unit:
+                    continue
+                if what == "time":
+                    found.times.append(at)
+                elif not family:
+                    found.keys.setdefault(what, at)
+                else:
+                    scale = _scale_of(what, one)
+                    found.devices.setdefault(one.number, {}).setdefault(what, (at, scale))
+                taken.add(at)
+        named = {parts[at].name: at for at in reversed(found.times)}
+        both = "date" in named and "time" in named
+        found.times = [named["date"], named["time"]] if both else found.times[:1]
+        if found.times:
+            found.time_scale = UNITS.get(parts[found.times[0]].unit)
+        return found
+
+    @property
+    def shared(self) -> list[int | None]:
+        """The devices that have a share."""
+        return [number for number, one in self.devices.items() if "gpu_util_ratio" in one]
+
+
+def _scale_of(what: str, title: _Title) -> float | None:
+    """Return what a column's numbers are to be multiplied by; None where nothing says so."""
+    if title.unit:
+        return UNITS[title.unit]
+    if _OWN.fullmatch(title.text):
+        return 2.0**20 if what in _BYTES else _KINDS[what]
+    return None if what in (*_BYTES, "gpu_util_ratio") else _KINDS[what]
 
 
 class SmiReader:
-    """Reads what nvidia-smi's query writes as CSV."""
+    """Reads tables with times and a GPU's utilization, by their titles or by `--columns`."""
 
-    label = "a log of nvidia-smi --query-gpu=timestamp,... --format=csv"
+    label = "a log of nvidia-smi --query-gpu=timestamp,... --format=csv, or a table like it"
 
     def detect(self, content: Content) -> bool:
-        """Return whether a title is a property that nvidia-smi can be asked for."""
-        return any(_unitless(title) in _SMI for title in titles_of(content.first_lines))
+        """Return whether there are titles of a GPU's use, or rows as nvidia-smi has them."""
+        lines = content.first_lines[:SEARCHED_LINES]
+        return _titles_in(lines) is not None or _headless(lines)
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
-        """Return the first device's readings."""
-        with table_of(content.lines(), content.name, {}) as (titles, rows):
-            return _read_smi(rows, titles, content.name)
+        """Return the readings of every device."""
+        return _Table(content, options).trace()
 
 
-def _read_smi(table: Iterator[list[str]], titles: list[str], name: str) -> Trace:
-    plain = [_unitless(title) for title in titles]
-    columns = [(index, *_SMI[title]) for index, title in enumerate(plain) if title in _SMI]
-    time_at = plain.index("timestamp") if "timestamp" in plain else -1
-    if time_at < 0:
-        raise Malformed(f"{name} has no timestamp", "add timestamp to --query-gpu")
-    key_at = next((plain.index(key) for key in ("uuid", "index", "pci.bus_id") if key in plain), -1)
-    builder = RowsBuilder(name, tuple(Series(metric, "gpu") for _, metric, _ in columns))
-    start: datetime | None = None
-    first_key: str | None = None
-    for number, cells in numbered(table, titles, name):
-        key = cells[key_at].strip() if key_at >= 0 else ""
-        first_key = key if first_key is None else first_key
-        if key != first_key:
-            builder.other_devices = True
-            continue
-        stamp = _stamp(cells[time_at].strip(), number, name)
-        start = stamp if start is None else start
-        values = [
-            number_of(cells[index].strip().rstrip("%MiBW"), number, name, scale)
-            for index, _, scale in columns
+def _titles_in(lines: Sequence[str]) -> int | None:
+    """Return which line holds titles that we know."""
+    for at, line in enumerate(lines):
+        layout = _Layout.of(cells_of(line))
+        some = [
+            one
+            for one in layout.devices.values()
+            if one.keys() & {"gpu_util_ratio", "memory_used_bytes"}
         ]
-        builder.add((stamp - start).total_seconds(), values, number)
-    return builder.trace((Device("gpu", first_key or "recorded device"),), "nvidia-smi", {})
+        own = _OWN.search(line) is not None
+        if some and "t_s" not in layout.titles and (own or len(layout.titles) > 1):
+            return at
+    return None
 
 
-def _unitless(title: str) -> str:
-    """Return a title of nvidia-smi without its unit, such as `power.draw [W]`."""
-    return title.partition("[")[0].strip() if title.endswith("]") else title
+def _headless(lines: Sequence[str]) -> bool:
+    """Return whether a log begins with a row: a time, and a cell in percent or MiB."""
+    for line in lines[:3]:
+        cells = cells_of(line)
+        if any(cell.endswith((" %", " MiB")) for cell in cells):
+            try:
+                Clock().one(cells[0])
+            except ValueError:
+                continue
+            return True
+    return False
 
 
-def _stamp(text: str, number: int, name: str) -> datetime:
-    for form in ("%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S"):
+class _Table:
+    """One log with titles, read once."""
+
+    def __init__(self, content: Content, options: ReadOptions) -> None:
+        self._name, self._interval_s = content.name, options.interval_s
+        self._ended = True
+        lines = self._watched(content.lines())
+        if options.columns is None:
+            first = sample = self._find_titles(content, lines)
+        else:
+            first, sample = options.columns, next(iter(content.first_lines), "")
+        self._layout = layout = _Layout.of(cells_of(first))
+        if not layout.shared:
+            hint = "add utilization.gpu to --query-gpu"
+            raise Malformed(f"{self._name} holds no utilization of a GPU", hint)
+        if not layout.times and options.interval_s is None:
+            hint = "add timestamp to --query-gpu, or say how far its rows are apart: --interval S"
+            raise Malformed(f"{self._name} has no timestamp", hint)
+        self._rows = csv.reader(lines, delimiter=delimiter_of(sample), skipinitialspace=True)
+        self._clock = Clock(layout.time_scale)
+        held = [layout.devices[number] for number in layout.shared]
+        self._metrics = [one for one in _METRICS if any(one in some for some in held)]
+        self._log = Log(self._name, "nvidia-smi", self._metrics, _ADD)
+        self._key: str | None = None
+        self._scales: dict[tuple[int | None, str], float | None] = {}
+        self._strays, self._repeated, self._why = 0, 0, ("", "")
+        self._highest, self._whole = 0.0, True
+        """Of shares that nothing says the unit of."""
+
+    def _find_titles(self, content: Content, lines: Iterator[str]) -> str:
+        at = _titles_in(content.first_lines[:SEARCHED_LINES])
+        if at is None:
+            hint = "say what its columns are: --columns timestamp,utilization.gpu,memory.used"
+            raise Malformed(f"{self._name} has no line of titles", hint)
+        return next(islice((line.strip() for line in lines if line.strip()), at, None))
+
+    def _watched(self, lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            self._ended = line.endswith("\n")
+            yield line
+
+    def trace(self) -> Trace:
+        """Return the recording."""
+        number, kept = 2, 0
+        before: list[str] = []
         try:
-            return datetime.strptime(text, form)  # noqa: DTZ007 - differences only
+            while rows := [row for row in islice(self._rows, CHUNK_ROWS) if row]:
+                if not self._ended and _torn(rows[-1], rows[-2] if len(rows) > 1 else before):
+                    rows.pop()
+                    self._log.note(_TORN)
+                if rows:
+                    kept += self._take(rows, number)
+                    before = rows[-1]
+                number += len(rows)
+        except csv.Error as error:
+            raise Malformed(f"{self._name} is not a table: {error}", "is it CSV?") from error
+        if self._strays > kept:
+            raise Malformed(f"{self._name} {self._why[0]}", self._why[1])
+        if self._strays or self._repeated:
+            self._log.note(_STRAY.format(self._strays + self._repeated))
+        if 0.0 < self._highest <= 1.0 and not self._whole:
+            raise Malformed(
+                f"{self._name}: its utilization lies between 0 and 1: percent, or a share?",
+                "name the column gpu_util_percent or gpu_util_ratio",
+            )
+        if self._clock.note:
+            self._log.note(self._clock.note)
+        return self._log.trace()
+
+    def _take(self, rows: list[list[str]], number: int) -> int:
+        """Take rows, without those that are none; returns how many were taken."""
+        clock = copy.copy(self._clock)
+        try:
+            columns = list(zip(*rows, strict=True))
+            if len(columns) == len(self._layout.titles):
+                self._put(columns, self._times(columns))
+                return len(rows)
         except ValueError:
-            continue
-    raise Malformed(f"{name} line {number}: {text!r:.40} is not a time", "nvidia-smi writes them")
+            self._clock = clock
+        good, times = [], []
+        for at, row in enumerate(rows):
+            try:
+                times.append(self._checked(row))
+                good.append(row[: len(self._layout.titles)])
+            except ValueError as error:
+                if [cell.strip() for cell in row] == self._layout.titles:
+                    self._repeated += 1
+                    continue
+                self._strays += 1
+                hint = TIMES_READ if str(error).endswith("time") else "was the file cut?"
+                self._why = self._why if self._why[0] else (f"line {number + at}: {error}", hint)
+        if good:
+            self._put(list(zip(*good, strict=True)), times)
+        return len(good)
+
+    def _checked(self, row: list[str]) -> float:
+        """Return a row's time; raise ValueError where it is not a row."""
+        width = len(self._layout.titles)
+        if len(row) != width and (len(row) != width + 1 or row[-1].strip()):
+            raise ValueError(f"{len(row)} cells under {width} titles")
+        for held in self._layout.devices.values():
+            for at, scale in held.values():
+                number_in(row[at], scale or 1.0)
+        return self._times([(cell,) for cell in row])[0]
+
+    def _times(self, columns: Sequence[Sequence[str]]) -> list[float]:
+        places = self._layout.times
+        if not places:
+            return [math.nan] * len(columns[0])
+        texts = columns[places[0]]
+        if len(places) > 1:
+            texts = [" ".join(parts) for parts in zip(texts, columns[places[1]], strict=True)]
+        return self._clock.many(texts)
+
+    # ---- rows to devices ----------------------------------------------------------------------
+
+    def _put(self, columns: Sequence[Sequence[str]], times: list[float]) -> None:
+        """Give the readings to their devices; raises ValueError before anything is kept."""
+        ready = []
+        for number in self._layout.shared:
+            held = self._layout.devices[number]
+            values = [
+                self._numbers(number, metric, columns)
+                if metric in held
+                else [math.nan] * len(times)
+                for metric in self._metrics
+            ]
+            ready.append((number, values, self._sizes(number, columns)))
+        for number, values, sizes in ready:
+            if number is not None:
+                self._give(self._log.device(f"gpu{number}", index=number), times, values, sizes)
+                continue
+            keys = self._keys(columns)
+            for key in dict.fromkeys(keys):
+                at = [k for k, one in enumerate(keys) if one == key] if len(set(keys)) > 1 else None
+                device = self._device(key, columns, at[0] if at else 0)
+                self._give(device, _at(times, at), [_at(one, at) for one in values], _at(sizes, at))
+
+    def _give(
+        self, device: DeviceLog, times: list[float], values: list[list[float]], sizes: list[float]
+    ) -> None:
+        if not self._layout.times:
+            step_s = self._interval_s or 1.0
+            times = [step_s * (device.count + number) for number in range(len(times))]
+            self._log.note(f"it holds no times: its rows are taken to be {step_s:g} s apart")
+        device.total_bytes = max(device.total_bytes, *sizes) if sizes else device.total_bytes
+        device.extend(times, values)
+
+    def _numbers(
+        self, number: int | None, what: str, columns: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Return the numbers of a column in our units."""
+        at, scale = self._layout.devices[number][what]
+        cells = columns[at]
+        if scale is None and what == "gpu_util_ratio":
+            values = numbers_in(cells, 0.01)
+            if not any("%" in cell for cell in (cells[0], cells[-1])):
+                known = [100.0 * value for value in values if not math.isnan(value)]
+                self._highest = max(self._highest, max(known, default=0.0))
+                self._whole = self._whole and all(abs(one - round(one)) < 1e-6 for one in known)
+            else:
+                self._whole = True
+            return values
+        if scale is None:
+            if (number, what) not in self._scales:
+                self._scales[number, what] = _memory_scale(what, numbers_in(cells, 1.0))
+            scale = self._scales[number, what]
+        if scale is None:
+            self._log.note(f"{self._layout.titles[at]!r:.60} carries no unit and is left out")
+            return [math.nan] * len(cells)
+        return numbers_in(cells, scale)
+
+    def _sizes(self, number: int | None, columns: Sequence[Sequence[str]]) -> list[float]:
+        """Return the card's size in each row; [] where nothing tells it."""
+        held = self._layout.devices[number]
+        if "total" in held:
+            sizes = self._numbers(number, "total", columns)
+        elif {"free", "memory_used_bytes"} <= held.keys():
+            both = (self._numbers(number, one, columns) for one in ("free", "memory_used_bytes"))
+            sizes = [free + used for free, used in zip(*both, strict=True)]
+        else:
+            return []
+        top = largest("memory_used_bytes")
+        return [size if 0.0 < size <= top else 0.0 for size in sizes]
+
+    def _keys(self, columns: Sequence[Sequence[str]]) -> Sequence[str]:
+        """Return what tells the devices apart, for each row."""
+        places = self._layout.keys
+        if self._key is None:
+            some = (one for one in _KEYS if one in places and _present(columns[places[one]]))
+            self._key = next(some, "")
+        return columns[places[self._key]] if self._key else ("",) * len(columns[0])
+
+    def _device(self, key: str, columns: Sequence[Sequence[str]], row: int) -> DeviceLog:
+        cell = {one: columns[at][row].strip() for one, at in self._layout.keys.items()}
+        number = cell.get("index", "")
+        index = int(number) if number.isdecimal() and len(number) < 7 else None
+        name = cell.get("name") or (number if index is None and not _missing(number) else "")
+        uuid = key.strip()
+        if self._key not in ("uuid", "bus", "serial"):
+            uuid = (
+                "gpu"
+                if index is None and not uuid
+                else f"gpu{index}"
+                if index is not None
+                else uuid
+            )
+        return self._log.device(uuid, "" if _missing(name) else name, index)
+
+
+def _at(values: list[float], places: list[int] | None) -> list[float]:
+    return values if places is None or not values else [values[k] for k in places]
+
+
+def _present(cells: Sequence[str]) -> bool:
+    """Return whether a column tells devices apart."""
+    return not any(map(_missing, set(cells)))
+
+
+def _missing(text: str) -> bool:
+    return is_missing(text.strip())
+
+
+def _memory_scale(what: str, values: Sequence[float]) -> float | None:
+    """Return the unit of memory figures without one, by their size; None where it stays open."""
+    known = [value for value in values if value == value]  # noqa: PLR0124 - NaN
+    highest = max(known, default=0.0)
+    if highest > 1e8:
+        return 1.0
+    if highest >= 200.0 or all(value == round(value) for value in known):
+        return 2.0**20
+    return 2.0**30 if what == "total" else None
+
+
+def _torn(row: Sequence[str], before: Sequence[str]) -> bool:
+    """Return whether the last row of a file without a last newline was cut."""
+    if not before:
+        return False
+    if len(row) < len(before):
+        return True
+    ends = [re.sub(r"[-+\d.]+", "", one[len(before) - 1]) for one in (row, before)]
+    return (
+        len(ends[0]) < len(ends[1]) and ends[1].startswith(ends[0]) and not is_missing(before[-1])
+    )

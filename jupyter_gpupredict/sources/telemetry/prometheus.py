@@ -18,7 +18,7 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
-from jupyter_gpupredict.core.metrics import METRICS, breadth_ratio
+from jupyter_gpupredict.core.metrics import METRICS, breadth_ratio, largest
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import (
     Batch,
@@ -266,9 +266,7 @@ def _plausible(metric: str, value: float) -> float:
     """Return a value, or NaN for DCGM's blank ones and what no such metric can be."""
     if not math.isfinite(value) or value < 0.0:
         return math.nan
-    if metric.endswith("_ratio"):
-        return value if value <= 1.0 else math.nan
-    return value if value < 2.0**62 else math.nan
+    return value if value <= largest(metric) else math.nan
 
 
 class _Gpu:

@@ -13,6 +13,7 @@ from jupyter_gpupredict.core.series import (
     Batch,
     Device,
     Readings,
+    ReadOptions,
     Series,
     Share,
     SourceInfo,
@@ -104,7 +105,7 @@ class ReplaySource:
     """
 
     def __init__(self, options: SourceOptions, clock: Clock) -> None:
-        self._path = options.path or ""
+        self._path, self._device = options.path or "", options.device
         self._speed = 1.0 if options.speed is None else options.speed
         self._clock = clock
         self._trace: Trace | None = None
@@ -117,7 +118,7 @@ class ReplaySource:
     def open(self) -> SourceInfo:
         """Read the trace; raises `SourceUnavailable` where the file holds none."""
         try:
-            trace = open_trace(self._path)
+            trace = open_trace(self._path, ReadOptions(device=self._device))
         except TraceError as error:
             raise SourceUnavailable(error.message, error.hint, "no_data_yet") from error
         self._trace, self._row, self._mark = trace, 0, 0

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { SCHEMAS } from '../api';
 import { asEvent, RunEvent } from '../events';
 import schemas from '../schema.json';
-import { lines, text, words } from './fixtures';
+import { lines } from './fixtures';
 
 /** The fields of a kind of event, as the document has them. */
 function fields(event: string): string[] {
@@ -63,25 +63,5 @@ describe('what is no event', () => {
     const share = { ...(started.share as object), metric: 'brand_new_ratio' };
     const read = asEvent({ ...started, share, devices: [device] });
     expect(read).toMatchObject({ share, devices: [{ ...device, index: null, assumed: false }] });
-  });
-});
-
-interface IPhrases {
-  recommendation: Parameters<typeof words.prediction>[0];
-  prediction: string;
-  certified: string;
-  bounds: string;
-  time_left: string;
-  memory: string;
-}
-
-describe('the words', () => {
-  it.each(JSON.parse(text('words.json')) as IPhrases[])('are those of Python: $prediction', phrases => {
-    const told = phrases.recommendation;
-    expect(words.prediction(told)).toBe(phrases.prediction);
-    expect(words.certified(told)).toBe(phrases.certified);
-    expect(words.bounds(told)).toBe(phrases.bounds);
-    expect(words.timeLeft(told)).toBe(phrases.time_left);
-    expect(words.memory(told.memory)).toBe(phrases.memory);
   });
 });

@@ -183,7 +183,8 @@ export function devices(changed: Partial<IDevices> = {}): IDevices {
 }
 
 export function status(): IStatus {
-  const target = { supported: true, reason: '', expresses: ['sm_pct'], default: false };
+  const line = { runs: 'a job', divides: 'a daemon' };
+  const target = { supported: true, reason: '', expresses: ['sm_pct'], default: false, ...line };
   return {
     version: '0.1.0',
     api: 1,
@@ -221,6 +222,10 @@ export function api(answers: Partial<IApi> = {}): IApi {
     sessions: never,
     session: async () => session(),
     picture: async () => picture(),
+    label: never,
+    discard: never,
+    restore: never,
+    file: never,
     export: never,
     doctor: never,
     ...answers
@@ -234,7 +239,10 @@ export function props(changed: Partial<IViewProps> = {}): IViewProps {
     model: new Model(),
     words,
     settings: DEFAULTS,
-    actions: { retry: nothing, stop: nothing, openExport: nothing, notify: nothing, copy: nothing },
+    actions: {
+      ...{ retry: nothing, stop: nothing, openExport: nothing, notify: nothing, copy: nothing },
+      ...{ offer: nothing, goTo: nothing }
+    },
     ...changed
   };
 }

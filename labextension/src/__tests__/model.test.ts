@@ -35,9 +35,7 @@ describe('a run', () => {
     expect(run.gaps_s).toBe(1);
     expect(run.lost).toBeNull();
     expect(run.progress).toMatchObject({ done: 3, total: 10 });
-    expect(run.phase).toBe('validate');
-    expect(run.state).toBe('converged');
-    expect(run.problems).toEqual(['widget: OSError: gone']);
+    expect(run.marks.map(({ kind }) => kind)).toEqual(['epoch', 'settled']);
     expect(run.finished?.allocator?.framework).toBe('torch');
     expect(run.skipped).toBe(0);
   });

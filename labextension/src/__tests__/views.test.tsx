@@ -1,14 +1,9 @@
 import * as React from 'react';
 import { act } from 'react';
-import { createRoot, Root } from 'react-dom/client';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
-import { IExportRequest, SCHEMAS } from '../api';
-import type { IRecommendation } from '../events';
-import type { ISource } from '../notebook';
+import type { IAnswer } from '../api';
 import type { Run } from '../run';
-import { asName, ExportForm } from '../views/export';
-import { asLabels, asNames, OPTION_NAMES } from '../views/options';
 import { Compare } from '../views/compare';
 import { Devices } from '../views/devices';
 import { Doctor } from '../views/doctor';
@@ -18,8 +13,8 @@ import { Heard } from '../frames';
 import { Model } from '../model';
 import { TransportError } from '../transport';
 import { statusText } from '../statustext';
-import type { IViewProps } from '../views/view';
-import { api, devices, finished, KERNEL, lines, picture, props, RUN, runs, session, summary, words } from './fixtures';
+import { button, host, press, show } from './rendered';
+import { answers, api, devices, finished, KERNEL, lines, picture, props, RUN, runs, session, summary, words } from './fixtures';
 
 vi.mock('@jupyterlab/services', () => ({ ServerConnection: {} }));
 vi.mock('@jupyterlab/coreutils', () => ({ URLExt: {} }));
@@ -32,40 +27,11 @@ vi.mock('../chart', () => ({
 }));
 
 const HERE = { kind: 'kernel', name: 'a.ipynb', id: KERNEL, status: 'busy' } as const;
-let host: HTMLElement;
-let root: Root;
-
-beforeEach(() => {
-  (globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }).IS_REACT_ACT_ENVIRONMENT = true;
-  host = document.body.appendChild(document.createElement('div'));
-  root = createRoot(host);
-});
-
-afterEach(() => {
-  act(() => root.unmount());
-  host.remove();
-  vi.useRealTimers();
-});
-
-async function show(element: React.ReactElement): Promise<string> {
-  await act(async () => root.render(element));
-  return host.textContent ?? '';
-}
-
-function button(text: string): HTMLButtonElement {
-  const found = [...host.querySelectorAll('button')].find(one => one.textContent?.includes(text));
-  expect(found, `a button ${text}`).toBeDefined();
-  return found as HTMLButtonElement;
-}
-
-async function press(element: HTMLElement): Promise<void> {
-  await act(async () => element.click());
-}
-
-function watching(events: unknown[], changed = {}): Model {
+function watching(events: unknown[], changed = {}, answer: IAnswer | null = answers()[1]!): Model {
   const model = new Model();
   model.setPlace(HERE);
-  model.takeRuns(KERNEL, runs(events, {}, summary(changed)));
+  const run = summary(changed);
+  model.takeRuns(KERNEL, runs(events, { runs: [{ run, events: events as never, answer }] }));
   return model;
 }
 
@@ -134,21 +100,6 @@ describe('the running view', () => {
     expect(text).toContain(next);
   });
 
-  it('each rank of a distributed run by its name, the first eight of them', async () => {
-    const model = watching(lines().slice(0, 11));
-    const main = model.run?.recommendation as IRecommendation;
-    const ranks = Array.from({ length: 10 }, (_, rank) => ({
-      ...main, device: `GPU-0000000${rank}`, rank: rank < 9 ? rank : null, lost: rank === 1
-    }));
-    (model.run as Run).others = [ranks[9] as IRecommendation, ...ranks.slice(0, 9)];
-    const text = await showing(model);
-    expect(text).toContain('beside it: GPU 00000009: 43 %');
-    expect(text).toContain('beside it: rank 0: 43 %');
-    expect(text).toContain('(converged); lost: its figures end there');
-    expect(text).not.toContain('rank 7');
-    expect(text).toContain('and 2 more');
-  });
-
   it('a line for each device of several, by its name', async () => {
     const model = watching(lines().slice(0, 11));
     const run = model.run as Run;
@@ -166,20 +117,6 @@ describe('the running view', () => {
     const each = drawn.find(one => one.includes('of each device')) ?? '';
     expect(each).toContain('rank 1 70 %');
     expect(each).toContain('GPU 00000009 20 %');
-  });
-
-  it('what verification has found, in the server’s words', async () => {
-    const model = watching(lines());
-    model.run?.restore(
-      session({
-        verified: {
-          percent: 40, speed_ratio: 0.97, low_ratio: 0.96, high_ratio: 0.98, method: 'verify', at: '',
-          text: '40 % of the SMs keep 97 % of the speed'
-        }
-      }),
-      picture({ seq: 99 })
-    );
-    expect(await showing(model)).toContain('verified: 40 % of the SMs keep 97 % of the speed');
   });
 
   it('no run yet: how to begin, and the server’s reason', async () => {
@@ -217,66 +154,76 @@ describe('the running view', () => {
     expect(host.querySelectorAll('figure')).toHaveLength(2);
   });
 
-  it('a share of the SMs beside a share of the time, each by its name', async () => {
-    await showing(watching(lines().slice(0, 11)));
-    expect(host.querySelector('.jp-GpuPredict-headline')?.textContent).toContain(
-      '43 % busy time (time share)'
-    );
-    const beside = [...host.querySelectorAll('.jp-GpuPredict-headline ~ p')].map(p => p.textContent);
-    expect(beside).toContain('beside it: 25 % SM share while busy covers 95 % of the time (converged)');
-  });
-
-  it('a capped run: that it is one, in words', async () => {
-    const capped = lines()
-      .slice(0, 11)
-      .map(line => JSON.stringify(line).replace('"capped":false', '"capped":true'))
-      .map(line => JSON.parse(line) as unknown);
-    const text = await showing(watching(capped));
-    expect(text).toContain('no prediction: the run was capped by MPS');
-    expect(host.querySelector('.jp-GpuPredict-headline + .jp-GpuPredict-warning')).not.toBeNull();
-  });
-
-  it('a live run: prediction, figures, charts with words, stop', async () => {
+  it('a live run: the answer first, its details folded, charts with words, stop', async () => {
     const model = watching(lines().slice(0, 11));
+    const answer = answers()[1]!;
     const stop = vi.fn();
     const given = props({ model });
     const text = await show(<Running {...given} actions={{ ...given.actions, stop }} />);
-    expect(text).toContain('43 % busy time (time share) covers 95 % of the time (converged)');
-    expect(text).toContain('NVIDIA H200, read by nvml');
-    expect(text).toContain('epoch 3 of 10');
-    expect(text).toContain('power: no permission to read it (code 4)');
+    const card = host.querySelector('.jp-GpuPredict-card') as HTMLElement;
+    expect(card.dataset.tone).toBe(answer.tone);
+    for (const said of [answer.sign, answer.headline, answer.word, answer.meaning, answer.evidence]) {
+      expect(card.textContent).toContain(said);
+    }
+    expect(text).not.toContain(answer.details.usage[0]!.value);
+    await press(button('Details'));
+    for (const row of [...answer.details.usage, ...answer.details.memory, ...answer.details.measuring]) {
+      expect(card.textContent).toContain(row.value);
+      expect(card.textContent).toContain(row.help);
+    }
+    expect(card.textContent).toContain(answer.details.ids);
     const charts = [...host.querySelectorAll('[role=img]')];
     expect(charts).toHaveLength(2);
     expect(charts[0]?.getAttribute('aria-label')).toContain('highest 50 %');
     await press(button('Stop measuring'));
     expect(stop).toHaveBeenCalledWith(RUN);
-    expect(button('Export').disabled).toBe(true);
+  });
+
+  it('what changes the figure’s meaning, and each device by what tells it apart', async () => {
+    const device = {
+      name: 'H100 80GB', index: 0, mig: '1g.10gb', uuid: 'MIG-1', ending: 'a1b2', share: '40 % of the time',
+      memory: '7.9 GiB', word: 'settled', sign: '●', tone: 'good', rank: null, lost: false
+    } as const;
+    const two = [device, { ...device, uuid: 'MIG-2', ending: 'c3d4', rank: 1, lost: true }];
+    const text = await showing(
+      watching(lines().slice(0, 11), {}, { ...answers()[0]!, devices: two, notes: ['the clocks were held down'] })
+    );
+    expect(text).toContain('the clocks were held down');
+    const rows = [...host.querySelectorAll('tbody th')].map(one => one.textContent);
+    expect(rows).toEqual(['0 H100 80GB MIG 1g.10gb …a1b2', 'rank 1 0 H100 80GB MIG 1g.10gb …c3d4']);
+    expect(text).toContain('settled, lost');
+  });
+
+  it('does what its buttons say', async () => {
+    const earlier = summary({ session_id: 'earlier' });
+    const sessions = vi.fn(async () => ({ sessions: [earlier], total: 2, searched: 2, before: null }));
+    const given = props({ model: watching(lines().slice(0, 11)), api: api({ sessions }) });
+    const offer = vi.fn();
+    const openExport = vi.fn();
+    await show(<Running {...given} actions={{ ...given.actions, offer, openExport }} />);
+    await press(button('Sweep'));
+    expect(offer).toHaveBeenCalledWith(answers()[1]!.actions.find(one => one.id === 'sweep')!.command);
+    await press(button('Export'));
+    expect(openExport).toHaveBeenCalledWith(RUN);
+    await press(button('Compare'));
+    expect(sessions).toHaveBeenCalledWith(expect.stringMatching(/^[0-9a-f]+$/), RUN, 1);
+    expect(host.querySelector('.jp-GpuPredict-compare')).not.toBeNull();
+    await press(button('Back'));
+    expect(host.querySelector('.jp-GpuPredict-card')).not.toBeNull();
   });
 
   it('stopping is said', async () => {
     const model = watching(lines().slice(0, 11));
     model.stopAsked(RUN);
     await showing(model);
-    expect(button('Stop asked for').disabled).toBe(true);
+    expect(button('Stopping').disabled).toBe(true);
   });
 
-  it('an ended run: outcome, own cost, export', async () => {
-    const model = watching(lines(), { outcome: 'completed' });
-    const text = await showing(model);
-    expect(text).toContain('completed after 7 min');
-    expect(text).toContain('at most 9216 MiB in tensors');
-    expect(button('Export').disabled).toBe(false);
-    expect(text).not.toContain('Stop measuring');
-  });
-
-  it('a lost device, a lost kernel, a remote kernel and simulated readings are said', async () => {
-    const started = { ...(lines()[0] as object), simulated: true, origin: 'steps' };
-    const model = watching([started, ...lines().slice(1, 6)], { outcome: 'lost', remote: true, host: 'far' });
-    const text = await showing(model);
+  it('a lost device, a lost kernel and a remote kernel are said', async () => {
+    const text = await showing(watching(lines().slice(0, 6), { outcome: 'lost', remote: true, host: 'far' }));
     expect(text).toContain('the GPU is lost');
     expect(text).toContain('restarted or died');
     expect(text).toContain('runs on far');
-    expect(text).toContain('SIMULATED');
   });
 
   it('no reading yet: the reason in place of a flat line', async () => {
@@ -305,10 +252,17 @@ describe('the status item', () => {
     expect(statusText(new Model(), words)).toBeNull();
     expect(statusText(watching(lines(), { outcome: 'completed' }), words)).toBeNull();
     const text = statusText(watching(lines().slice(0, 11)), words);
-    expect(text?.text).toBe('GPU 50 % · cov 98 %');
-    expect(text?.title).toContain('covers 95 %');
+    expect(text?.text).toBe('GPU 50 % · settled');
+    expect(text?.title).toContain(answers()[1]!.headline);
   });
 });
+
+async function choose(control: HTMLSelectElement, value: string): Promise<void> {
+  await act(async () => {
+    control.value = value;
+    control.dispatchEvent(new Event('change', { bubbles: true }));
+  });
+}
 
 describe('the history', () => {
   const two = [
@@ -336,7 +290,8 @@ describe('the history', () => {
     }
     await press(button('Compare (2 of 2)'));
     text = host.textContent ?? '';
-    expect(text).toContain('memory peak');
+    expect(text).toContain(answers()[0]!.headline);
+    expect(text).toContain(answers()[0]!.details.memory[0]!.value);
     await press(button('Back to the list'));
     expect(host.querySelectorAll('li').length).toBeGreaterThan(0);
   });
@@ -364,7 +319,7 @@ describe('the history', () => {
     });
     await show(<History {...props({ api: server })} />);
     await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
-    expect(host.textContent).toContain('completed after 7 min');
+    expect(host.querySelector('.jp-GpuPredict-run')?.getAttribute('data-outcome')).toBe('completed');
     expect(answers).toBe(4);
     expect(host.textContent).not.toContain('is being read');
   });
@@ -377,7 +332,7 @@ describe('the history', () => {
     });
     await show(<History {...props({ api: server })} />);
     await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
-    expect(host.textContent).toContain('completed after 7 min');
+    expect(host.querySelector('.jp-GpuPredict-run')?.getAttribute('data-outcome')).toBe('completed');
     button('Export');
   });
 
@@ -399,8 +354,55 @@ describe('the history', () => {
     await act(async () => {
       await vi.advanceTimersByTimeAsync(400);
     });
-    expect(sessions).toHaveBeenLastCalledWith('a100', null, 50);
+    expect(sessions).toHaveBeenLastCalledWith('a100', null, 200);
     expect(host.textContent).toContain('No run matches “a100”');
+  });
+
+  it('shows notebook, code, device and headline, pinned ones first, in the chosen order', async () => {
+    const runs = [
+      summary({ session_id: 'c', headline: 'third', duration_s: 5 }),
+      summary({ session_id: 'b', headline: 'second', duration_s: 50, word: 'settled' }),
+      summary({ session_id: 'a', name: 'baseline', pinned: true })
+    ];
+    const sessions = async () => ({ sessions: runs, total: 3, searched: 3, before: null });
+    await show(<History {...props({ api: api({ sessions }) })} />);
+    const order = () => [...host.querySelectorAll('li')].map(one => one.dataset.run);
+    expect(order()).toEqual(['a', 'c', 'b']);
+    const first = host.querySelectorAll('li')[1]?.textContent;
+    for (const said of ['third', 'train(model, epochs=10)', 'train.ipynb', 'H200']) {
+      expect(first).toContain(said);
+    }
+    const [by, only] = [...host.querySelectorAll('select')] as HTMLSelectElement[];
+    await choose(by!, 'duration');
+    expect(order()).toEqual(['a', 'b', 'c']);
+    await choose(only!, 'settled');
+    expect(order()).toEqual(['b']);
+  });
+
+  it('names, pins and deletes a run, and brings it back', async () => {
+    const one = summary({ outcome: 'completed' });
+    const sessions = vi.fn(async () => ({ sessions: [one], total: 1, searched: 1, before: null }));
+    const label = vi.fn(async () => one);
+    const discard = vi.fn(async () => undefined);
+    const restore = vi.fn(async () => one);
+    const notify = vi.fn();
+    const goTo = vi.fn();
+    const server = api({ sessions, label, discard, restore, session: async () => session({ session: one }) });
+    const given = props({ api: server });
+    await show(<History {...given} actions={{ ...given.actions, notify, goTo }} />);
+    await press(host.querySelector('.jp-GpuPredict-item') as HTMLElement);
+    await press(button('Pin'));
+    expect(label).toHaveBeenCalledWith(RUN, { pinned: true });
+    button('Pinned');
+    await press(button('Open its cell'));
+    expect(goTo).toHaveBeenCalledWith('work/train.ipynb', 'a1b2c3d4');
+    await press(button('Delete'));
+    expect(discard).toHaveBeenCalledWith(RUN);
+    expect(host.querySelectorAll('li')).toHaveLength(1);
+    const before = sessions.mock.calls.length;
+    await act(async () => notify.mock.calls[0]![1].callback());
+    expect(restore).toHaveBeenCalledWith(RUN);
+    expect(sessions.mock.calls.length).toBeGreaterThan(before);
   });
 
   it('nothing measured yet: how to begin', async () => {
@@ -459,327 +461,5 @@ describe('the checks', () => {
     expect(text).toContain('What helps: install it');
     await press(button('Copy'));
     expect(copy).toHaveBeenCalledWith('ok python: 3.12\nNO source nvml: no driver -> install it');
-  });
-});
-
-describe('the export form', () => {
-  const files = {
-    preview: true,
-    output: 'exports/train',
-    paths: [],
-    texts: { 'README.md': 'read me', 'deploy/job.yaml': 'kind: Job' },
-    warnings: ['the run was short']
-  };
-  const form = (changed: Partial<IViewProps['api']>, copy = vi.fn(), source: ISource | null = null) => (
-    <ExportForm api={api(changed)} run={RUN} name="train" source={source} words={words} copy={copy} />
-  );
-  const cell = { source: 'train()', execution_count: 3, tags: [], failed: false };
-  const notebook = { path: 'work/a.ipynb', own: true, cells: () => [cell] };
-
-  /** The control whose label has this text. */
-  function control(text: string): HTMLInputElement {
-    const found = [...host.querySelectorAll('label')].find(one => one.textContent?.includes(text));
-    expect(found, `a control ${text}`).toBeDefined();
-    return found!.querySelector('input, select') as HTMLInputElement;
-  }
-
-  async function enter(input: HTMLInputElement, value: string): Promise<void> {
-    await act(async () => {
-      Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')?.set?.call(input, value);
-      input.dispatchEvent(new Event('input', { bubbles: true }));
-    });
-  }
-
-  async function settled(): Promise<void> {
-    await act(async () => {
-      await vi.advanceTimersByTimeAsync(500);
-    });
-  }
-
-  it('previews the manifest first, with its warnings, and copies it', async () => {
-    vi.useFakeTimers();
-    const copy = vi.fn();
-    await show(form({ export: async () => files }, copy));
-    await settled();
-    expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
-    expect(host.textContent).toContain('the run was short');
-    await press(button('Copy'));
-    expect(copy).toHaveBeenCalledWith('kind: Job');
-  });
-
-  it('asks for the workload’s default until another backend is chosen', async () => {
-    vi.useFakeTimers();
-    const preview = vi.fn(async () => files);
-    await show(form({ export: preview }));
-    await settled();
-    const [, sharing] = host.querySelectorAll('select');
-    expect(sharing?.value).toBe('mps');
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ sharing: expect.anything() }));
-    await act(async () => {
-      sharing!.value = 'none';
-      sharing!.dispatchEvent(new Event('change', { bubbles: true }));
-    });
-    await settled();
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ sharing: 'none' }));
-  });
-
-  it('saves, and overwrites only when told to', async () => {
-    vi.useFakeTimers();
-    const asked: boolean[] = [];
-    const save = vi.fn(async (_id: string, request: { preview: boolean; overwrite?: boolean }) => {
-      if (!request.preview) {
-        asked.push(request.overwrite ?? false);
-        if (!request.overwrite) {
-          throw new TransportError('refused', 409, 'files are there', 'overwrite them');
-        }
-      }
-      return { ...files, paths: ['exports/train/README.md'] };
-    });
-    await show(form({ export: save }));
-    await settled();
-    await press(button('Save'));
-    expect(host.textContent).toContain('files are there: overwrite them');
-    await press(button('Overwrite'));
-    expect(asked).toEqual([false, true]);
-    expect(host.textContent).toContain('1 file written to exports/train');
-  });
-
-  it('a refusal is said, and can be insisted against', async () => {
-    vi.useFakeTimers();
-    const preview = vi.fn(async (_id: string, request: { force?: boolean }) => {
-      if (!request.force) {
-        throw new TransportError('refused', 422, 'nothing has converged', 'measure for longer');
-      }
-      return files;
-    });
-    await show(form({ export: preview }));
-    await settled();
-    expect(host.querySelector('[role=alert]')?.textContent).toContain('nothing has converged');
-    expect(button('Save').disabled).toBe(true);
-    await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
-    await settled();
-    expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
-  });
-
-  it('sends the cells of the notebook that the run is of, and the names that the caller gives', async () => {
-    vi.useFakeTimers();
-    const preview = vi.fn(async () => ({ ...files, texts: { ...files.texts, 'train_fn.py': 'def train' } }));
-    await show(form({ export: preview }, vi.fn(), notebook));
-    await settled();
-    const sent = { cells: [cell], notebook: 'work/a.ipynb' };
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining(sent));
-    await enter(control('Names that the caller gives'), ' data, epochs ');
-    await settled();
-    const params = ['data', 'epochs'];
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ ...sent, params }));
-    const shown = [...host.querySelectorAll('select:last-of-type option')].map(one => one.textContent);
-    expect(shown.slice(-3)).toEqual(['deploy/job.yaml', 'train_fn.py', 'README.md']);
-    await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
-    await settled();
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ cells: expect.anything() }));
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ params }));
-  });
-
-  it('sends no cells of another kernel’s notebook unless told to', async () => {
-    vi.useFakeTimers();
-    const preview = vi.fn(async () => files);
-    await show(form({ export: preview }, vi.fn(), { ...notebook, own: false }));
-    await settled();
-    expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ cells: expect.anything() }));
-  });
-
-  it('code that cannot be taken is said, and is nothing to insist against', async () => {
-    vi.useFakeTimers();
-    const preview = vi.fn(async (_id: string, request: { cells?: unknown[] }) => {
-      if (request.cells) {
-        throw new TransportError('refused', 422, 'no cell has the code', 'run it again', 'code');
-      }
-      return files;
-    });
-    await show(form({ export: preview }, vi.fn(), notebook));
-    await settled();
-    const told = host.querySelector('[role=alert]')?.textContent;
-    expect(told).toContain('no cell has the code');
-    expect(told).toContain('the manifests alone');
-    expect(host.querySelectorAll('.jp-GpuPredict-export > .jp-GpuPredict-check')).toHaveLength(1);
-    await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
-    await settled();
-    expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
-  });
-
-  describe('credentials in the code', () => {
-    const said = 'In [3] line 1 holds what looks like an AWS access key';
-    const found = () => new TransportError('refused', 422, said, 'with --secrets env', 'secrets');
-    const chooser = () => host.querySelector('select:has(option[value=env])') as HTMLSelectElement | null;
-    const keep = () =>
-      [...host.querySelectorAll('label')]
-        .find(one => one.textContent?.startsWith('Keep what looks like a credential'))
-        ?.querySelector('input') as HTMLInputElement;
-
-    async function choose(value: string): Promise<void> {
-      await act(async () => {
-        chooser()!.value = value;
-        chooser()!.dispatchEvent(new Event('change', { bubbles: true }));
-      });
-    }
-
-    const server = () =>
-      vi.fn(async (_id: string, request: IExportRequest) => {
-        if (request.cells && !request.secrets && !request.allow_secrets) {
-          throw found();
-        }
-        return files;
-      });
-
-    it('are named in the server’s words, and nothing is chosen for the user', async () => {
-      vi.useFakeTimers();
-      const preview = server();
-      await show(form({ export: preview }, vi.fn(), notebook));
-      expect(chooser()).toBeNull();
-      await settled();
-      const told = host.querySelector('[role=alert]')?.textContent;
-      expect(told).toContain(said);
-      expect(told).not.toContain('--secrets');
-      expect(told).toContain('the manifests alone');
-      expect(chooser()?.labels?.[0]?.textContent).toContain('Who gives what looks like a credential');
-      expect(chooser()?.value).toBe('');
-      expect([...chooser()!.options].map(one => one.value)).toEqual(['', 'env', 'param']);
-      expect(keep().checked).toBe(false);
-      expect(button('Save').disabled).toBe(true);
-      expect(host.textContent).not.toContain('Insist on what is refused');
-    });
-
-    it.each(['env', 'param'])('are given by %s once chosen, in the preview and when saved', async secrets => {
-      vi.useFakeTimers();
-      const preview = server();
-      await show(form({ export: preview }, vi.fn(), notebook));
-      await settled();
-      await choose(secrets);
-      await settled();
-      expect(host.querySelector('[role=alert]')).toBeNull();
-      expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
-      await press(button('Save'));
-      for (const shown of [true, false]) {
-        expect(preview).toHaveBeenCalledWith(RUN, expect.objectContaining({ preview: shown, secrets }));
-      }
-      expect(preview).not.toHaveBeenCalledWith(RUN, expect.objectContaining({ allow_secrets: true }));
-    });
-
-    it('stay only where the box is ticked', async () => {
-      vi.useFakeTimers();
-      const preview = server();
-      await show(form({ export: preview }, vi.fn(), notebook));
-      await settled();
-      await press(keep());
-      await settled();
-      expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ allow_secrets: true }));
-      expect(host.querySelector('pre')?.textContent).toBe('kind: Job');
-    });
-
-    it('are found on saving, too, and the choice stays where it was when it is taken back', async () => {
-      vi.useFakeTimers();
-      await show(form({ export: server() }, vi.fn(), notebook));
-      await settled();
-      const control = chooser();
-      await choose('env');
-      await settled();
-      await choose('');
-      await press(button('Save')); // before the preview of it has come
-      expect(host.querySelector('[role=alert]')?.textContent).toContain(said);
-      expect(host.querySelector('[role=status]')?.textContent).toBe('');
-      await settled();
-      expect(chooser()).toBe(control);
-    });
-
-    it('are nothing to ask about without the code', async () => {
-      vi.useFakeTimers();
-      const preview = server();
-      await show(form({ export: preview }, vi.fn(), notebook));
-      await settled();
-      await choose('env');
-      await press(host.querySelector('.jp-GpuPredict-export > .jp-GpuPredict-check input') as HTMLElement);
-      await settled();
-      expect(chooser()).toBeNull();
-      expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ secrets: expect.anything() }));
-    });
-  });
-
-  describe('the options', () => {
-    it('are all there, each with the help of the document', async () => {
-      vi.useFakeTimers();
-      const refused = new TransportError('refused', 422, 'nothing has converged', 'measure for longer');
-      await show(form({ export: async () => Promise.reject(refused) }, vi.fn(), notebook));
-      await settled();
-      const later = ['overwrite', 'secrets', 'allow_secrets']; // a button, and where credentials are found
-      for (const name of OPTION_NAMES.filter(one => !later.includes(one))) {
-        const said = SCHEMAS.ExportRequest.properties?.[name]?.description?.slice(1) ?? 'no help';
-        const shown = [...host.querySelectorAll<HTMLElement>('label')].filter(
-          one => one.textContent?.includes(said) || one.innerHTML.includes(said)
-        );
-        expect(shown.length, name).toBe(1);
-      }
-    });
-
-    it('begin as the document says, and are sent only where they were given', async () => {
-      vi.useFakeTimers();
-      const preview = vi.fn(async () => files);
-      await show(form({ export: preview }));
-      await settled();
-      expect(preview).toHaveBeenLastCalledWith(RUN, {
-        preview: true, workload: 'job', name: 'train', output: 'exports/train'
-      });
-      expect((control('accelerator') as HTMLInputElement).placeholder).toBe('nvidia-l4');
-    });
-
-    it('are sent as what they are: numbers, names, labels, ticks', async () => {
-      vi.useFakeTimers();
-      const preview = vi.fn(async () => files);
-      await show(form({ export: preview }));
-      const memory = control('memory_mib') as HTMLInputElement;
-      expect([memory.type, memory.min, memory.max, memory.step]).toEqual(['number', '1', '16777216', '1']);
-      await enter(memory, '2048');
-      await enter(control('headroom_percent'), '12.5');
-      await enter(control('knative_features'), 'one, two');
-      await enter(control('Labels of the nodes'), 'gpu=h200');
-      await enter(control('gpu_uuid'), '  ');
-      await press(control('Several CUDA processes'));
-      await settled();
-      expect(preview).toHaveBeenLastCalledWith(RUN, {
-        preview: true, workload: 'job', name: 'train', output: 'exports/train', memory_mib: 2048,
-        headroom_percent: 12.5, knative_features: ['one', 'two'], node_selector: { gpu: 'h200' },
-        per_process: true
-      });
-      await enter(memory, '');
-      await settled();
-      expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ memory_mib: expect.anything() }));
-    });
-
-    it('of the function’s code are there with the code, and sent with it', async () => {
-      vi.useFakeTimers();
-      const preview = vi.fn(async () => files);
-      await show(form({ export: preview }, vi.fn(), notebook));
-      await enter(control('base_image'), 'python:3.12');
-      await settled();
-      expect(preview).toHaveBeenLastCalledWith(RUN, expect.objectContaining({ base_image: 'python:3.12' }));
-      await press(control('With the function’s code'));
-      await settled();
-      expect(host.textContent).not.toContain('base_image');
-      expect(preview).toHaveBeenLastCalledWith(RUN, expect.not.objectContaining({ base_image: expect.anything() }));
-    });
-  });
-
-  it('names are read as they are written', () => {
-    expect(asNames(' data, epochs ')).toEqual(['data', 'epochs']);
-  });
-
-  it('node labels are read as they are written', () => {
-    expect(asLabels('gpu=h200,  mps=on=1 plain')).toEqual({ gpu: 'h200', mps: 'on=1', plain: '' });
-  });
-
-  it('names are those that Kubernetes takes', () => {
-    expect(asName('My Notebook (2).ipynb')).toBe('my-notebook-2');
-    expect(asName('2024_run.ipynb')).toBe('run');
-    expect(asName('')).toBe('train');
-    expect(asName('x'.repeat(80))).toHaveLength(40);
   });
 });

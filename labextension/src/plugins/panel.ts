@@ -9,7 +9,7 @@ import { Follower } from '../follower';
 import { ITracker, Kernels } from '../kernels';
 import { kernelOf, Model } from '../model';
 import { codeCells, ISource } from '../notebook';
-import { Panel, PANEL_ID } from '../panel';
+import { panel as made, PANEL_ID } from '../panel';
 import { DEFAULTS } from '../settings';
 import { ICurrentSettings, IGpuPredict } from '../tokens';
 import { throughServer, Transport } from '../transport';
@@ -52,16 +52,46 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
       const own = shown && model.runs.some(one => one.session_id === run);
       return { path: open.context.localPath, own, cells: () => codeCells(cells) };
     };
-    const notify = (message: string) => {
-      Notification.info(message, { autoClose: 4000 });
+    const notify: IActions['notify'] = (message, undo) => {
+      Notification.info(message, undo ? { autoClose: 10_000, actions: [undo] } : { autoClose: 4000 });
     };
     const copy = (text: string) => {
       Clipboard.copyToSystem(text);
       notify(trans.__('Copied'));
     };
+    const reveal = (folder: string) => {
+      if (app.commands.hasCommand('filebrowser:go-to-path')) {
+        void app.commands.execute('filebrowser:go-to-path', { path: `/${folder}` });
+      }
+    };
+    const offer = (command: string) => {
+      const open = notebooks?.currentWidget;
+      const cells = open?.content.model?.sharedModel;
+      if (open && cells) {
+        const index = open.content.activeCellIndex + 1;
+        cells.insertCell(index, { cell_type: 'code', source: command });
+        open.content.activeCellIndex = index;
+        notify(trans.__('Run the new cell: it holds %1', command));
+      } else {
+        copy(command);
+      }
+    };
     const actions: IActions = {
       notify,
       copy,
+      offer,
+      goTo: (path, cell) => {
+        void app.commands.execute('docmanager:open', { path }).then(async () => {
+          const open = notebooks?.find(one => one.context.path === path);
+          await open?.context.ready;
+          await open?.revealed;
+          const index = open?.content.widgets.findIndex(one => one.model.id === cell) ?? -1;
+          if (open && index >= 0) {
+            open.content.activeCellIndex = index;
+            await open.content.scrollToItem(index);
+          }
+        });
+      },
       retry: () => follower.retry(),
       stop: run => {
         const kernel = kernelOf(model.place);
@@ -76,16 +106,22 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
       openExport: run => {
         const place = model.place;
         const name = place.kind === 'nowhere' ? '' : place.name;
-        void openExport({ api, run, name, source: source(run), words: words(), copy }, trans);
+        void openExport({ api, run, name, source: source(run), words: words(), copy, reveal }, trans);
       }
     };
     const props = (): IViewProps => ({ api, model, words: words(), settings: current(), actions });
-    const widget = new Panel(model, props, visible => follower.show({ panel: visible }));
+    const visible = new Set<string>();
+    const shown = (name: string) => (now: boolean) => {
+      visible[now ? 'add' : 'delete'](name);
+      follower.show({ panel: visible.size > 0 });
+    };
+    const widget = made(model, props, shown('panel'));
     app.shell.add(widget, 'right', { rank: RANK, type: 'GPU Predict' });
     restorer?.add(widget, PANEL_ID);
 
     const apply = () => {
       follower.refresh_ms = current().refreshMs;
+      follower.notifies = current().notify;
       follower.show({ status: current().showStatusItem });
       model.setHistory(current().historySeconds);
       widget.update();
@@ -95,6 +131,14 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
       apply();
       follower.start();
     });
-    return { model, follower, actions, words, open: () => app.shell.activateById(PANEL_ID) };
+    return {
+      model,
+      actions,
+      words,
+      props,
+      shown,
+      open: () => app.shell.activateById(PANEL_ID),
+      hidden: () => document.hidden || !(notebooks?.currentWidget ?? consoles?.currentWidget)?.isVisible
+    };
   }
 };

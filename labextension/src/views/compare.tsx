@@ -1,4 +1,5 @@
 /** Two runs side by side, on one time axis. */
+import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { Reading, Waiting, when } from './parts';
@@ -6,8 +7,6 @@ import { Plot } from './plot';
 import { formatter } from './runcard';
 import { IStored, useStored } from './stored';
 import type { IViewProps } from './view';
-
-const COLORS = ['--jp-brand-color1', '--jp-warn-color0'];
 
 export function Compare(props: IViewProps & { ids: [string, string] }): React.ReactElement {
   const { api, words, ids } = props;
@@ -35,14 +34,14 @@ export function Compare(props: IViewProps & { ids: [string, string] }): React.Re
       <Plot
         title={words.metric(metric)}
         summary={trans.__(
-          '%1 of two runs over time: A covers %2, B covers %3',
+          '%1 of two runs over time. A: %2. B: %3',
           words.metric(metric),
-          words.percent(both[0]?.summary.target_ratio),
-          words.percent(both[1]?.summary.target_ratio)
+          both[0]?.answer.headline ?? '',
+          both[1]?.answer.headline ?? ''
         )}
         lines={both.map((one, i) => ({
           name: names[i] as string,
-          color: COLORS[i] as string,
+          color: i === 0 ? '--gp-share' : '--gp-line-1',
           rows: one.run.share?.rows ?? []
         }))}
         end_s={end_s}
@@ -60,7 +59,7 @@ export function Compare(props: IViewProps & { ids: [string, string] }): React.Re
           </tr>
         </thead>
         <tbody>
-          {rows(both, props).map(([name, a, b]) => (
+          {rows(both, trans).map(([name, a, b]) => (
             <tr key={name} data-differs={a !== b}>
               <th scope="row">{name}</th>
               <td>{a}</td>
@@ -73,24 +72,19 @@ export function Compare(props: IViewProps & { ids: [string, string] }): React.Re
   );
 }
 
-function rows(both: IStored[], { words }: IViewProps): [string, string, string][] {
-  const trans = words.trans;
-  const row = (name: string, text: (one: IStored) => string): [string, string, string] => [
-    name,
-    both[0] ? text(both[0]) : '',
-    both[1] ? text(both[1]) : ''
-  ];
-  return [
-    row(trans.__('state'), ({ summary }) => words.state(summary.state)),
-    row(trans.__('outcome'), ({ summary }) => words.outcome(summary.outcome)),
-    row(trans.__('covers'), ({ summary }) => words.percent(summary.target_ratio)),
-    row(trans.__('coverage'), ({ summary }) => words.percent(summary.coverage_ratio)),
-    row(trans.__('mean'), ({ summary }) => words.percent(summary.mean_ratio)),
-    row(trans.__('memory peak'), ({ summary }) => words.size(summary.memory_peak_bytes)),
-    row(trans.__('memory target'), ({ summary }) => words.size(summary.memory_target_bytes)),
-    row(trans.__('duration'), ({ summary }) => words.span(summary.duration_s)),
-    row(trans.__('readings'), ({ summary }) => (summary.samples === null ? '-' : String(summary.samples))),
-    row(trans.__('device'), ({ summary }) => summary.devices.map(one => one.name).join(', ') || summary.source),
-    row(trans.__('code'), ({ summary }) => summary.code_hash?.slice(0, 12) ?? '-')
-  ];
+/** What is known of either: the answers, then their details by name. */
+function rows(both: IStored[], trans: TranslationBundle): [string, string, string][] {
+  const each = both.map(({ answer, summary }) => {
+    const { usage, memory, measuring } = answer.details;
+    return new Map([
+      [trans.__('answer'), answer.headline],
+      [trans.__('state'), answer.word],
+      [trans.__('meaning'), answer.meaning],
+      [trans.__('evidence'), answer.evidence],
+      ...[...usage, ...memory, ...measuring].map(row => [row.label, row.value] as const),
+      [trans.__('code'), summary.code_hash?.slice(0, 12) ?? '-']
+    ]);
+  });
+  const names = new Set(each.flatMap(one => [...one.keys()]));
+  return [...names].map(name => [name, each[0]?.get(name) ?? '-', each[1]?.get(name) ?? '-']);
 }

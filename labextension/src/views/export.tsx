@@ -5,7 +5,8 @@ import type { IApi, IExported, IExportRequest, IStatus } from '../api';
 import type { ISource } from '../notebook';
 import { TransportError } from '../transport';
 import type { Words } from '../words';
-import { Entered, Field, given, help, ofCode, Option, OPTION_NAMES, OptionName, usual } from './options';
+import { IChoice, merged, Obstacle, Obstacles } from './obstacles';
+import { Entered, Field, given, ofCode, Option, OPTION_NAMES, OptionName, usual } from './options';
 import { told } from './parts';
 
 const TYPING_MS = 400;
@@ -19,15 +20,19 @@ export interface IExportProps {
   source: ISource | null;
   words: Words;
   copy: (text: string) => void;
+  /** Show a folder below the server's root in the file browser. */
+  reveal: (folder: string) => void;
 }
-
-/** Whether a refusal can be insisted against, is about the code alone, or about credentials in it. */
-type Why = 'insist' | 'code' | 'secrets' | '';
 
 type Shown =
   | { at: 'loading' }
   | { at: 'there'; files: IExported }
-  | { at: 'refused'; message: string; hint: string; why: Why };
+  | { at: 'refused'; obstacles: readonly Obstacle[] };
+
+type Saved =
+  | { at: 'writing' }
+  | { at: 'written'; files: IExported }
+  | { at: 'failed'; message: string; exists: boolean };
 
 /** A name that Kubernetes takes: lower case, digits and hyphens, at most 63. */
 export function asName(text: string): string {
@@ -41,10 +46,10 @@ export function asName(text: string): string {
   return name || 'train';
 }
 
-/** Options that have a place of their own in the form, or come when they are needed. */
+/** Options that have a place of their own in the form, or come where they help. */
 const PLACED: OptionName[] = [
-  ...(['workload', 'sharing', 'name', 'image', 'node_selector', 'output', 'params'] as const),
-  ...(['secrets', 'allow_secrets', 'force', 'overwrite'] as const)
+  ...(['workload', 'sharing', 'name', 'output', 'overwrite'] as const),
+  ...(['secrets', 'allow_secrets', 'force'] as const)
 ];
 const MORE = OPTION_NAMES.filter(name => !PLACED.includes(name));
 
@@ -52,16 +57,15 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   const { api, run, words, source } = props;
   const trans = words.trans;
   const [status, setStatus] = React.useState<IStatus | null>(null);
-  const [entered, setEntered] = React.useState<Entered>({
-    workload: usual('workload'),
-    name: props.name,
-    output: `exports/${props.name}`
+  const [choice, choose] = React.useState<IChoice>({
+    entered: { workload: usual('workload'), name: props.name, output: `exports/${props.name}` },
+    code: source?.own ?? false
   });
-  const [code, setCode] = React.useState(source?.own ?? false);
-  const [secretsFound, setSecretsFound] = React.useState(false);
   const [shown, setShown] = React.useState<Shown>({ at: 'loading' });
+  const [obstacles, setObstacles] = React.useState<readonly Obstacle[]>([]);
   const [file, setFile] = React.useState('');
-  const [saved, setSaved] = React.useState<{ text: string; good: boolean; exists: boolean } | null>(null);
+  const [saved, setSaved] = React.useState<Saved | null>(null);
+  const { entered, code } = choice;
 
   React.useEffect(() => {
     let wanted = true;
@@ -80,22 +84,20 @@ export function ExportForm(props: IExportProps): React.ReactElement {
     ...(source && code ? { cells: source.cells(), notebook: source.path } : {})
   });
 
-  const refuse = (error: unknown) => {
-    const why = whyNot(error);
-    setShown({ at: 'refused', ...told(error), why });
-    if (why === 'secrets') {
-      setSecretsFound(true); // for good: a choice that is taken back keeps its control and the focus
-    }
-  };
-
-  const key = JSON.stringify([entered, code]);
+  const key = JSON.stringify(choice);
   React.useEffect(() => {
     let wanted = true;
     setSaved(null);
+    const take = (now: Shown) => {
+      if (wanted) {
+        setShown(now);
+        setObstacles(before => merged(before, now.at === 'refused' ? now.obstacles : [], choice));
+      }
+    };
     const timer = setTimeout(() => {
       api.export(run, request(true)).then(
-        files => wanted && setShown({ at: 'there', files }),
-        (error: unknown) => wanted && refuse(error)
+        files => take({ at: 'there', files }),
+        (error: unknown) => take({ at: 'refused', obstacles: inTheWay(error) })
       );
     }, TYPING_MS);
     return () => {
@@ -105,26 +107,15 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   }, [key]);
 
   const save = async (overwrite: boolean) => {
+    setSaved({ at: 'writing' });
     try {
-      const written = await api.export(run, request(false, overwrite));
-      const count = written.paths.length;
-      setSaved({
-        text: trans._n('%1 file written to %2', '%1 files written to %2', count, String(count), written.output),
-        good: true,
-        exists: false
-      });
+      const files = await api.export(run, request(false, overwrite));
+      setSaved({ at: 'written', files });
+      props.reveal(files.output);
     } catch (error) {
-      if (whyNot(error) === 'secrets') {
-        setSaved(null);
-        refuse(error);
-        return;
-      }
       const { message, hint } = told(error);
-      setSaved({
-        text: [message, hint].filter(Boolean).join(': '),
-        good: false,
-        exists: error instanceof TransportError && error.status === 409
-      });
+      const exists = error instanceof TransportError && error.status === 409;
+      setSaved({ at: 'failed', message: exists ? message : [message, hint].filter(Boolean).join(': '), exists });
     }
   };
 
@@ -133,53 +124,53 @@ export function ExportForm(props: IExportProps): React.ReactElement {
   const target = ours.find(one => (entered.sharing ? one.sharing === entered.sharing : one.default));
   const texts = shown.at === 'there' ? shown.files.texts : {};
   const files = Object.keys(texts).sort(manifestFirst);
-  const chosen = file in texts ? file : (files[0] ?? '');
-  const change = (part: Entered) => setEntered(now => ({ ...now, ...part }));
-  const option = (name: OptionName, label?: string, placeholder?: string) => (
-    <Option key={name} {...{ name, label, placeholder, entered, change, words }} />
+  const preview = file in texts ? file : (files[0] ?? '');
+  const change = (part: Entered) => choose(now => ({ ...now, entered: { ...now.entered, ...part } }));
+  const option = (name: OptionName, label?: string) => (
+    <Option key={name} {...{ name, label, entered, change, words }} />
   );
 
   return (
     <div className="jp-GpuPredict-export">
       <div className="jp-GpuPredict-form">
-        <Field label={trans.__('Runs as (workload)')}>
+        <Field label={trans.__('Runs as')}>
           <select
             className="jp-GpuPredict-input"
-            title={help('workload')}
             value={String(entered.workload)}
             onChange={event => change({ workload: event.target.value, sharing: '' })}
           >
-            {unique(targets.map(one => one.workload), entered.workload).map(one => (
-              <option key={one}>{one}</option>
+            {[...new Map(targets.map(one => [one.workload, one.runs]))].map(([name, line]) => (
+              <option key={name} value={name}>
+                {[name, line].filter(Boolean).join(': ')}
+              </option>
             ))}
+            {targets.length === 0 && <option>{String(entered.workload)}</option>}
           </select>
         </Field>
-        <Field label={trans.__('GPU divided by (sharing)')}>
+        <Field label={trans.__('Shares its GPU by')}>
           <select
             className="jp-GpuPredict-input"
-            title={help('sharing')}
             value={target?.sharing ?? String(entered.sharing ?? '')}
             onChange={event => change({ sharing: event.target.value })}
           >
-            {ours.map(one => (
+            {[...ours].sort((a, b) => Number(b.supported) - Number(a.supported)).map(one => (
               <option key={one.sharing} value={one.sharing}>
-                {one.supported ? one.sharing : trans.__('%1 (not possible here)', one.sharing)}
+                {one.supported
+                  ? [one.sharing, one.divides].filter(Boolean).join(': ')
+                  : trans.__('%1 (not possible here)', one.sharing)}
               </option>
             ))}
           </select>
         </Field>
         {option('name', trans.__('Name of the function'))}
-        {option('image', trans.__('Container image'), trans.__('built from the folder'))}
-        {option('node_selector', trans.__('Labels of the nodes'))}
         {option('output', trans.__('Folder, below the server’s root'))}
-        {source && code && option('params', trans.__('Names that the caller gives'), 'data, epochs, …')}
       </div>
       {source ? (
         <label className="jp-GpuPredict-check">
           <input
             type="checkbox"
             checked={code}
-            onChange={event => setCode(event.target.checked)}
+            onChange={event => choose({ entered, code: event.target.checked })}
           />
           {trans.__('With the function’s code, from the cells of %1', source.path)}
         </label>
@@ -188,48 +179,38 @@ export function ExportForm(props: IExportProps): React.ReactElement {
           {trans.__('No notebook is open: the folder holds the manifests without the function’s code.')}
         </p>
       )}
+      {obstacles.length > 0 && (
+        <Obstacles
+          shown={obstacles}
+          left={shown.at === 'refused' ? shown.obstacles : []}
+          {...{ choice, choose, words }}
+        />
+      )}
       <details className="jp-GpuPredict-more">
         <summary>{trans.__('More options')}</summary>
         <div className="jp-GpuPredict-form">
           {MORE.filter(name => code || !ofCode(name)).map(name => option(name))}
         </div>
       </details>
-      {target && !target.supported && <p className="jp-GpuPredict-warning">{target.reason}</p>}
-      {target?.supported && target.expresses.length > 0 && (
-        <p className="jp-GpuPredict-small">
-          {trans.__('This pair can carry: %1', target.expresses.map(one => words.limit(one)).join(', '))}
-        </p>
-      )}
-      {shown.at === 'refused' && (
-        <div className="jp-GpuPredict-warning" role="alert">
-          <p>{shown.message}</p>
-          {shown.hint && shown.why !== 'secrets' && <p>{shown.hint}</p>}
-          {(shown.why === 'code' || shown.why === 'secrets') && (
-            <p>{trans.__('Or leave the function’s code out: the manifests alone can be exported.')}</p>
-          )}
-        </div>
-      )}
-      {secretsFound && source && code && (
-        <>
-          {option('secrets')}
-          {option('allow_secrets')}
-        </>
-      )}
-      {(entered.force || (shown.at === 'refused' && shown.why === 'insist')) && option('force')}
       {shown.at === 'there' && shown.files.warnings.length > 0 && (
-        <ul className="jp-GpuPredict-warning" aria-label={trans.__('Warnings')}>
-          {shown.files.warnings.map(one => (
-            <li key={one}>{one}</li>
-          ))}
-        </ul>
+        <details className="jp-GpuPredict-more">
+          <summary>
+            {trans._n('%1 note on these files', '%1 notes on these files', shown.files.warnings.length, String(shown.files.warnings.length))}
+          </summary>
+          <ul className="jp-GpuPredict-warning" aria-label={trans.__('Notes')}>
+            {shown.files.warnings.map(one => (
+              <li key={one}>{one}</li>
+            ))}
+          </ul>
+        </details>
       )}
-      {shown.at === 'loading' && <p>{trans.__('Loading…')}</p>}
+      {shown.at === 'loading' && <Working text={trans.__('Checking…')} />}
       {files.length > 0 && (
         <>
           <Field label={trans.__('Preview of')}>
             <select
               className="jp-GpuPredict-input"
-              value={chosen}
+              value={preview}
               onChange={event => setFile(event.target.value)}
             >
               {files.map(one => (
@@ -237,8 +218,8 @@ export function ExportForm(props: IExportProps): React.ReactElement {
               ))}
             </select>
           </Field>
-          <pre className="jp-GpuPredict-preview" tabIndex={0} aria-label={trans.__('Text of %1', chosen)}>
-            {texts[chosen]}
+          <pre className="jp-GpuPredict-preview" tabIndex={0} aria-label={trans.__('Text of %1', preview)}>
+            {texts[preview]}
           </pre>
         </>
       )}
@@ -246,43 +227,65 @@ export function ExportForm(props: IExportProps): React.ReactElement {
         <p className="jp-GpuPredict-buttons">
           <button
             type="button"
-            className="jp-GpuPredict-button"
-            disabled={!chosen}
-            onClick={() => props.copy(texts[chosen] ?? '')}
-          >
-            {trans.__('Copy')}
-          </button>
-          <button
-            type="button"
             className="jp-GpuPredict-button jp-mod-accept"
-            disabled={shown.at !== 'there' || !entered.output}
+            disabled={shown.at !== 'there' || !entered.output || saved?.at === 'writing'}
             onClick={() => void save(false)}
           >
             {trans.__('Save')}
           </button>
-          {saved?.exists && (
+          {saved?.at === 'failed' && saved.exists && (
             <button type="button" className="jp-GpuPredict-button" onClick={() => void save(true)}>
               {trans.__('Overwrite')}
             </button>
           )}
+          <button
+            type="button"
+            className="jp-GpuPredict-button"
+            disabled={!preview}
+            onClick={() => props.copy(texts[preview] ?? '')}
+          >
+            {trans.__('Copy this file')}
+          </button>
         </p>
-        <p role="status" className={saved && !saved.good ? 'jp-GpuPredict-warning' : 'jp-GpuPredict-small'}>
-          {saved?.text ?? ''}
-        </p>
+        <div role="status">
+          {saved?.at === 'writing' && <Working text={trans.__('Writing…')} />}
+          {saved?.at === 'failed' && <p className="jp-GpuPredict-warning">{saved.message}</p>}
+          {saved?.at === 'written' && <Written files={saved.files} words={words} />}
+        </div>
       </div>
     </div>
   );
 }
 
-function unique(names: string[], present: unknown): string[] {
-  return [...new Set([...names, String(present)])];
+function Working({ text }: { text: string }): React.ReactElement {
+  return (
+    <p className="jp-GpuPredict-small">
+      <progress aria-label={text} /> {text}
+    </p>
+  );
 }
 
-function whyNot(error: unknown): Why {
-  if (!(error instanceof TransportError) || error.status !== 422) {
-    return '';
-  }
-  return error.reason === 'code' || error.reason === 'secrets' ? error.reason : 'insist';
+/** The folder that was written, with what is in it. */
+function Written({ files, words }: { files: IExported; words: Words }): React.ReactElement {
+  const count = files.paths.length;
+  return (
+    <details className="jp-GpuPredict-written">
+      <summary>
+        {words.trans._n('%1 file written to %2', '%1 files written to %2', count, String(count), files.output)}
+      </summary>
+      <ul>
+        {files.paths.map(one => (
+          <li key={one}>{one}</li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+/** What is in the way; an error of another kind is one such thing, without a fix. */
+function inTheWay(error: unknown): readonly Obstacle[] {
+  const { obstacles } = error instanceof TransportError ? error : { obstacles: [] };
+  return obstacles.length > 0 ? obstacles : [{ ...told(error), fixes: [] }];
 }
 
 /** Manifests come first, then the function, then what is around them in the server's order. */

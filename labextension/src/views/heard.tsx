@@ -2,8 +2,7 @@
 import * as React from 'react';
 
 import type { Heard } from '../frames';
-import { STATE_SIGNS, Words } from '../words';
-import type { RunState } from '../events';
+import type { Words } from '../words';
 import { Plot } from './plot';
 
 const MIB = 2 ** 20;
@@ -20,6 +19,7 @@ export function HeardRun({ heard, words }: { heard: Heard; words: Words }): Reac
     return { t, low: bytes, high: bytes };
   });
   const from_s = share[0]?.t ?? 0;
+  const level = part(last.target);
   return (
     <div className="jp-GpuPredict-run" data-heard={last.seq} data-outcome={last.finished ? 'over' : 'running'}>
       <p className="jp-GpuPredict-warning">
@@ -34,21 +34,16 @@ export function HeardRun({ heard, words }: { heard: Heard; words: Words }): Reac
           '%gpupredict export'
         )}
       </p>
-      <p className="jp-GpuPredict-head">
-        <span className="jp-GpuPredict-state" data-state={last.state}>
-          <span aria-hidden>{STATE_SIGNS[last.state as RunState] ?? ''}</span> {words.state(last.state as RunState)}
-        </span>
-        <span>{last.finished ? trans.__('over') : trans.__('running for %1', words.span(last.end))}</span>
-      </p>
-      <p className="jp-GpuPredict-headline">{last.headline}</p>
+      <h4 className="jp-GpuPredict-headline">{last.headline}</h4>
+      <p>{last.finished ? trans.__('over') : trans.__('running for %1', words.span(last.end))}</p>
       <p className="jp-GpuPredict-small">{last.label}</p>
       {last.problem && <p className="jp-GpuPredict-warning">{last.problem}</p>}
       {share.length > 0 && (
         <Plot
           title={trans.__('share')}
           summary={trans.__('share over time. %1', last.headline)}
-          lines={[{ name: trans.__('share'), color: '--jp-brand-color1', rows: share }]}
-          level={part(last.target)}
+          lines={[{ name: trans.__('share'), color: '--gp-share', rows: share }]}
+          level={level === null ? null : { at: level, text: words.percent(level) }}
           from_s={from_s}
           end_s={last.end}
           top={1}
@@ -60,7 +55,7 @@ export function HeardRun({ heard, words }: { heard: Heard; words: Words }): Reac
         <Plot
           title={trans.__('memory')}
           summary={trans.__('memory over time')}
-          lines={[{ name: trans.__('memory'), color: '--jp-success-color0', rows: memory }]}
+          lines={[{ name: trans.__('memory'), color: '--gp-memory', rows: memory }]}
           from_s={from_s}
           end_s={last.end}
           top={null}

@@ -3,22 +3,26 @@ import * as React from 'react';
 
 import type { ISummary } from '../api';
 import { MAGIC } from '../magic';
-import { STATE_SIGNS } from '../words';
 import { Compare } from './compare';
-import { Empty, Reading, told, useAsked, Waiting, when } from './parts';
-import { RunCard } from './runcard';
-import { IStored, useStored } from './stored';
+import { One } from './onerun';
+import { Empty, told, useAsked, Waiting, when } from './parts';
 import type { IViewProps } from './view';
 
-const PAGE = 50;
-const MAX_LISTED = 500;
+const PAGE = 200;
+const MAX_LISTED = 1000;
 const TYPING_MS = 300;
+
+const ORDERS = ['when', 'headline', 'notebook', 'device', 'duration'] as const;
+type Order = (typeof ORDERS)[number];
+const WORDS = ['settled', 'provisional', 'settling', 'changed', 'observed', 'not used yet', 'no GPU', 'too short'];
 
 export function History(props: IViewProps): React.ReactElement {
   const { api, model, words } = props;
   const trans = words.trans;
   const [typed, setTyped] = React.useState('');
   const [query, setQuery] = React.useState('');
+  const [order, setOrder] = React.useState<Order>('when');
+  const [word, setWord] = React.useState('');
   const [older, setOlder] = React.useState<{ runs: ISummary[]; before: string | null } | null>(null);
   const [problem, setProblem] = React.useState('');
   const [chosen, setChosen] = React.useState<readonly string[]>([]);
@@ -46,28 +50,32 @@ export function History(props: IViewProps): React.ReactElement {
     setChosen(now => (now.includes(id) ? now.filter(one => one !== id) : [...now, id].slice(-2)));
 
   if (opened.length > 0) {
-    const back = (
-      <p className="jp-GpuPredict-buttons">
-        <button type="button" className="jp-GpuPredict-button" onClick={() => setOpened([])}>
-          {trans.__('Back to the list')}
-        </button>
-      </p>
-    );
-    return opened.length === 2 ? (
+    return (
       <>
-        {back}
-        <Compare {...props} ids={[opened[0] as string, opened[1] as string]} />
-      </>
-    ) : (
-      <>
-        {back}
-        <One {...props} id={opened[0] as string} />
+        <p className="jp-GpuPredict-buttons">
+          <button type="button" className="jp-GpuPredict-button" onClick={() => setOpened([])}>
+            {trans.__('Back to the list')}
+          </button>
+        </p>
+        {opened.length === 2 ? (
+          <Compare {...props} ids={[opened[0] as string, opened[1] as string]} />
+        ) : (
+          <One {...props} id={opened[0] as string} changed={again} close={() => setOpened([])} />
+        )}
       </>
     );
   }
   const page = asked.at === 'there' ? asked.value : null;
   const runs = page ? [...page.sessions, ...(older?.runs ?? [])].slice(0, MAX_LISTED) : [];
+  const shown = sorted(runs.filter(run => !word || run.word === word), order);
   const before = older ? older.before : (page?.before ?? null);
+  const orders: Record<Order, string> = {
+    when: trans.__('Newest first'),
+    headline: trans.__('By share'),
+    notebook: trans.__('By notebook'),
+    device: trans.__('By device'),
+    duration: trans.__('Longest first')
+  };
   return (
     <>
       <p className="jp-GpuPredict-search">
@@ -76,10 +84,33 @@ export function History(props: IViewProps): React.ReactElement {
           className="jp-GpuPredict-input"
           maxLength={200}
           value={typed}
-          placeholder={trans.__('device, host, state, outcome …')}
+          placeholder={trans.__('notebook, code, device, name …')}
           aria-label={trans.__('Search measured runs')}
           onChange={event => setTyped(event.target.value)}
         />
+        <select
+          className="jp-GpuPredict-input"
+          aria-label={trans.__('Order')}
+          value={order}
+          onChange={event => setOrder(event.target.value as Order)}
+        >
+          {ORDERS.map(one => (
+            <option key={one} value={one}>
+              {orders[one]}
+            </option>
+          ))}
+        </select>
+        <select
+          className="jp-GpuPredict-input"
+          aria-label={trans.__('Show only')}
+          value={word}
+          onChange={event => setWord(event.target.value)}
+        >
+          <option value="">{trans.__('All')}</option>
+          {WORDS.map(one => (
+            <option key={one}>{one}</option>
+          ))}
+        </select>
         <button
           type="button"
           className="jp-GpuPredict-button"
@@ -105,44 +136,19 @@ export function History(props: IViewProps): React.ReactElement {
         <>
           <p className="jp-GpuPredict-small" role="status">
             {query
-              ? trans.__('%1 shown of %2 that were searched', String(runs.length), String(page.searched))
-              : trans.__('%1 of %2 runs', String(runs.length), String(page.total))}
+              ? trans.__('%1 shown of %2 that were searched', String(shown.length), String(page.searched))
+              : trans.__('%1 of %2 runs', String(shown.length), String(page.total))}
           </p>
           <ul className="jp-GpuPredict-history" aria-label={trans.__('Measured runs')}>
-            {runs.map(run => (
-              <li key={run.session_id}>
-                <input
-                  type="checkbox"
-                  checked={chosen.includes(run.session_id)}
-                  aria-label={trans.__('Compare the run of %1', when(run.started_at))}
-                  onChange={() => toggle(run.session_id)}
-                />
-                <button
-                  type="button"
-                  className="jp-GpuPredict-item"
-                  onClick={() => setOpened([run.session_id])}
-                >
-                  <span className="jp-GpuPredict-itemHead">
-                    <span>{when(run.started_at)}</span>
-                    <span>
-                      <span aria-hidden>{STATE_SIGNS[run.state] ?? ''}</span> {words.percent(run.target_ratio)}
-                    </span>
-                  </span>
-                  <span className="jp-GpuPredict-small">
-                    {[
-                      run.simulated ? trans.__('SIMULATED') : '',
-                      run.devices.map(one => one.name).join(', ') || run.source,
-                      words.state(run.state),
-                      words.outcome(run.outcome),
-                      words.span(run.duration_s),
-                      run.problem,
-                      run.remote ? trans.__('on %1', run.host) : ''
-                    ]
-                      .filter(Boolean)
-                      .join(' · ')}
-                  </span>
-                </button>
-              </li>
+            {shown.map(run => (
+              <Item
+                key={run.session_id}
+                run={run}
+                words={words}
+                chosen={chosen.includes(run.session_id)}
+                toggle={toggle}
+                open={id => setOpened([id])}
+              />
             ))}
           </ul>
           {problem && <p className="jp-GpuPredict-warning">{problem}</p>}
@@ -162,29 +168,52 @@ export function History(props: IViewProps): React.ReactElement {
   );
 }
 
-function One(props: IViewProps & { id: string }): React.ReactElement {
-  const { api, words, settings, actions, id } = props;
-  const [asked, again] = useStored(api, [id]);
-  if (asked.at !== 'there') {
-    return <Waiting asked={asked} words={words} retry={again} />;
-  }
-  const { summary, run, partial } = asked.value[0] as IStored;
+interface IItemProps {
+  run: ISummary;
+  words: IViewProps['words'];
+  chosen: boolean;
+  toggle: (id: string) => void;
+  open: (id: string) => void;
+}
+
+function Item({ run, words, chosen, toggle, open }: IItemProps): React.ReactElement {
+  const trans = words.trans;
+  const ran = run.outcome === 'running';
+  const age = ran ? trans.__('running for %1', words.span(run.duration_s)) : words.span(run.duration_s);
   return (
-    <>
-      <p className="jp-GpuPredict-small">{when(summary.started_at)}</p>
-      {partial && <Reading words={words} />}
-      <RunCard run={run} outcome={summary.outcome} words={words} settings={settings} whole>
-        <p className="jp-GpuPredict-buttons">
-          <button
-            type="button"
-            className="jp-GpuPredict-button"
-            disabled={summary.outcome === 'running'}
-            onClick={() => actions.openExport(id)}
-          >
-            {words.trans.__('Export…')}
-          </button>
-        </p>
-      </RunCard>
-    </>
+    <li data-tone={run.tone} data-run={run.session_id}>
+      <input
+        type="checkbox"
+        checked={chosen}
+        aria-label={trans.__('Compare the run of %1', when(run.started_at))}
+        onChange={() => toggle(run.session_id)}
+      />
+      <button type="button" className="jp-GpuPredict-item" onClick={() => open(run.session_id)}>
+        <span className="jp-GpuPredict-itemHead">
+          <span className="jp-GpuPredict-sign" title={run.word}>
+            {run.sign}
+          </span>{' '}
+          {run.pinned && <span title={trans.__('pinned')}>★ </span>}
+          {run.name || run.headline || run.problem}
+        </span>
+        <code>{run.first_line}</code>
+        <span>{run.notebook.split('/').at(-1)}</span>
+        <span>{run.device || run.devices.map(one => one.name).join(', ') || run.source}</span>
+        <span>{age}</span>
+        <span>{when(run.started_at)}</span>
+      </button>
+    </li>
   );
+}
+
+/** The runs in an order; those that are pinned come first in any. */
+export function sorted(runs: readonly ISummary[], order: Order): ISummary[] {
+  const by: Record<Order, (a: ISummary, b: ISummary) => number> = {
+    when: (a, b) => (a.session_id < b.session_id ? 1 : -1),
+    headline: (a, b) => (b.target_ratio ?? b.mean_ratio ?? -1) - (a.target_ratio ?? a.mean_ratio ?? -1),
+    notebook: (a, b) => a.notebook.localeCompare(b.notebook),
+    device: (a, b) => a.device.localeCompare(b.device),
+    duration: (a, b) => b.duration_s - a.duration_s
+  };
+  return [...runs].sort((a, b) => Number(b.pinned) - Number(a.pinned) || by[order](a, b));
 }

@@ -20,9 +20,10 @@ const DESCRIBED = Object.fromEntries(
   ])
 ) as Record<OptionName, ISchema>;
 
-/** The one line that says what an option is. */
-export function help(name: OptionName): string {
-  return sentence(DESCRIBED[name].description ?? '');
+/** The one line that says what an option is, with its unit. */
+function help(name: OptionName): string {
+  const unit = DESCRIBED[name]['x-unit'];
+  return sentence(DESCRIBED[name].description ?? '') + (unit ? ` (${unit})` : '');
 }
 
 /** What an option is when it is not given. */
@@ -78,9 +79,8 @@ function read(name: OptionName, entered: string): string | number | string[] | R
 
 export interface IOptionProps {
   name: OptionName;
-  /** In the user's language; without one the option shows its own name and help. */
+  /** In place of the option's own help. */
   label?: string;
-  placeholder?: string;
   entered: Entered;
   change: (part: Entered) => void;
   words: Words;
@@ -93,7 +93,7 @@ export function Option(props: IOptionProps): React.ReactElement {
   const value = entered[name];
   if (type === 'boolean') {
     return (
-      <label className="jp-GpuPredict-check" title={name}>
+      <label className="jp-GpuPredict-check">
         <input
           type="checkbox"
           checked={value === true}
@@ -112,7 +112,7 @@ export function Option(props: IOptionProps): React.ReactElement {
   const number = type === 'integer' || type === 'number';
   const forms: Record<string, string> = { array: 'A, B, …', object: 'KEY=VALUE, …' };
   return (
-    <Field label={label ?? help(name)} name={label ? undefined : name}>
+    <Field label={label ?? help(name)}>
       {choices ? (
         <select {...shared}>
           {choices.map(one => (
@@ -129,7 +129,7 @@ export function Option(props: IOptionProps): React.ReactElement {
           max={schema.maximum}
           step={type === 'integer' ? 1 : 'any'}
           maxLength={schema.maxLength}
-          placeholder={props.placeholder ?? forms[type ?? ''] ?? usual(name)}
+          placeholder={forms[type ?? ''] ?? usual(name)}
           spellCheck={false}
         />
       )}
@@ -137,17 +137,11 @@ export function Option(props: IOptionProps): React.ReactElement {
   );
 }
 
-/** A control with its label, which may begin with the option's own name. */
-export function Field(props: {
-  label: string;
-  name?: string;
-  children: React.ReactNode;
-}): React.ReactElement {
+/** A control with its label. */
+export function Field(props: { label: string; children: React.ReactNode }): React.ReactElement {
   return (
     <label className="jp-GpuPredict-field">
-      <span>
-        {props.name && <code>{props.name}</code>} {props.label}
-      </span>
+      <span>{props.label}</span>
       {props.children}
     </label>
   );

@@ -1,6 +1,7 @@
 /** Small parts that several views are made of. */
 import * as React from 'react';
 
+import type { Schemas } from '../api';
 import type { Words } from '../words';
 
 /** Nothing to show: why, and what to do next. */
@@ -61,19 +62,28 @@ export function Meter(props: {
   );
 }
 
-/** Names and what is known of them; empty ones are left out. */
-export function Facts(props: { rows: readonly (readonly [string, string])[] }): React.ReactElement {
+/** Terms and what is known of them; a term that needs it says what it means when asked. */
+export function Facts(props: { rows: readonly Schemas['Row'][] }): React.ReactElement {
   return (
     <table className="jp-GpuPredict-facts">
       <tbody>
-        {props.rows
-          .filter(([, text]) => text !== '')
-          .map(([name, text]) => (
-            <tr key={name}>
-              <th scope="row">{name}</th>
-              <td>{text}</td>
-            </tr>
-          ))}
+        {props.rows.map(({ label, value, help }) => (
+          <tr key={label}>
+            <th scope="row">
+              {help ? (
+                <details className="jp-GpuPredict-help">
+                  <summary>
+                    {label} <span aria-hidden>?</span>
+                  </summary>
+                  {help}
+                </details>
+              ) : (
+                label
+              )}
+            </th>
+            <td>{value}</td>
+          </tr>
+        ))}
       </tbody>
     </table>
   );

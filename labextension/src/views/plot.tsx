@@ -1,7 +1,8 @@
 /** A chart with its words and its table, so that nothing is told by a picture alone. */
 import * as React from 'react';
 
-import { Chart, ILine, IPicture, seconds } from '../chart';
+import { Chart, ILevel, ILine, IPicture, seconds } from '../chart';
+import type { IMark } from '../run';
 import type { IRow } from '../track';
 import type { Words } from '../words';
 
@@ -12,7 +13,8 @@ export interface IPlotProps {
   /** What the picture shows, for those who do not see it. */
   summary: string;
   lines: readonly (ILine & { name: string })[];
-  level?: number | null;
+  level?: ILevel | null;
+  marks?: readonly IMark[];
   windows?: readonly (readonly [number, number])[];
   end_s: number;
   from_s?: number;
@@ -32,6 +34,7 @@ export function Plot(props: IPlotProps): React.ReactElement {
     lines: props.lines,
     level: props.level ?? null,
     windows: props.windows ?? [],
+    marks: props.marks ?? [],
     span: [props.from_s ?? 0, Math.max(props.end_s, (props.from_s ?? 0) + 10)],
     top: props.top,
     format: props.format,
@@ -52,18 +55,16 @@ export function Plot(props: IPlotProps): React.ReactElement {
     <figure className="jp-GpuPredict-figure" data-rows={props.lines[0]?.rows.length ?? 0} data-from={props.lines[0]?.rows[0]?.t}>
       <figcaption>
         {props.title}
-        {props.lines.length > 1 && (
-          <span className="jp-GpuPredict-legend">
-            {props.lines.map((line, i) => (
-              <span key={line.name}>
-                <span className="jp-GpuPredict-key" style={{ color: `var(${line.color})` }} aria-hidden>
-                  {i === 0 ? '──' : '╌╌'}
-                </span>{' '}
-                {line.name}
-              </span>
-            ))}
-          </span>
-        )}
+        <span className="jp-GpuPredict-legend">
+          {legend(props).map(([name, color, sign]) => (
+            <span key={name}>
+              <span style={{ color: `var(${color})` }} aria-hidden>
+                {sign}
+              </span>{' '}
+              {name}
+            </span>
+          ))}
+        </span>
       </figcaption>
       <div ref={host} className="jp-GpuPredict-chart" role="img" aria-label={props.summary} />
       <details onToggle={event => setOpen(event.currentTarget.open)}>
@@ -72,6 +73,28 @@ export function Plot(props: IPlotProps): React.ReactElement {
       </details>
     </figure>
   );
+}
+
+/** What is in the picture: name, colour, and what it is drawn with. */
+function legend(props: IPlotProps): [string, string, string][] {
+  const trans = props.words.trans;
+  const found: [string, string, string][] =
+    props.lines.length > 1
+      ? props.lines.map((line, i) => [line.name, line.color, i === 0 ? '──' : '╌╌'])
+      : [[trans.__('readings'), props.lines[0]?.color ?? '--gp-share', '──']];
+  if (props.level) {
+    found.push([trans.__('figure'), '--gp-figure', '╌╌']);
+  }
+  if (props.windows?.length) {
+    found.push([trans.__('windows judged'), '--gp-window', '▒']);
+  }
+  for (const kind of ['settled', 'changed', 'epoch'] as const) {
+    if (props.marks?.some(one => one.kind === kind)) {
+      const names = { settled: trans.__('settled'), changed: trans.__('changed'), epoch: trans.__('epoch') };
+      found.push([names[kind], `--gp-mark-${kind}`, '│']);
+    }
+  }
+  return found;
 }
 
 function Rows(props: IPlotProps & { line: ILine & { name: string } }): React.ReactElement {

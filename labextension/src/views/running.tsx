@@ -8,7 +8,7 @@ import { RunCard } from './runcard';
 import type { IViewProps } from './view';
 
 export function Running(props: IViewProps): React.ReactElement {
-  const { model, words, settings, actions } = props;
+  const { model, words, actions } = props;
   const trans = words.trans;
   const { place, newest, run } = model;
   if (place.kind === 'nowhere') {
@@ -84,34 +84,18 @@ export function Running(props: IViewProps): React.ReactElement {
       {run.seq < 0 ? (
         <Empty why={trans.__('Loading…')} />
       ) : (
-        <RunCard run={run} outcome={newest.outcome} words={words} settings={settings}>
-          {newest.outcome === 'running' && stopping && (
-            <p className="jp-GpuPredict-small" role="status">
-              {trans.__('The measuring ends; the cell runs on, and the result comes with its end.')}
-            </p>
-          )}
-          <p className="jp-GpuPredict-buttons">
-            {newest.outcome === 'running' && (
-              <button
-                type="button"
-                className="jp-GpuPredict-button"
-                disabled={stopping}
-                title={trans.__('Ends the measuring; the cell runs on')}
-                onClick={() => actions.stop(newest.session_id)}
-              >
-                {stopping ? trans.__('Stop asked for') : trans.__('Stop measuring')}
-              </button>
-            )}
+        <RunCard {...props} run={run} outcome={newest.outcome}>
+          {newest.outcome === 'running' && (
             <button
               type="button"
               className="jp-GpuPredict-button"
-              disabled={newest.outcome === 'running'}
-              title={newest.outcome === 'running' ? trans.__('When the run is over') : ''}
-              onClick={() => actions.openExport(newest.session_id)}
+              disabled={stopping}
+              title={trans.__('Ends the measuring; the cell runs on')}
+              onClick={() => actions.stop(newest.session_id)}
             >
-              {trans.__('Export…')}
+              {stopping ? trans.__('Stopping; the cell runs on') : trans.__('Stop measuring')}
             </button>
-          </p>
+          )}
         </RunCard>
       )}
     </>

@@ -1,7 +1,7 @@
 /** Runs that were measured before, as the reducer sees them. */
 import * as React from 'react';
 
-import type { IApi, IPicture, ISession, ISummary } from '../api';
+import type { IAnswer, IApi, IPicture, ISession, ISummary } from '../api';
 import { Run } from '../run';
 import { Asked, told } from './parts';
 
@@ -11,6 +11,7 @@ const MAX_ASKED = 400;
 
 export interface IStored {
   summary: ISummary;
+  answer: IAnswer;
   run: Run;
   /** Whether more of it is being read. */
   partial: boolean;
@@ -48,5 +49,5 @@ export function useStored(api: IApi, ids: readonly string[]): [Asked<IStored[]>,
 function drawn(session: ISession, picture: IPicture): IStored {
   const run = new Run(picture.session_id, Infinity);
   run.restore(session, picture);
-  return { summary: session.session, run, partial: !picture.complete };
+  return { summary: session.session, answer: session.answer, run, partial: !picture.complete };
 }

@@ -12,10 +12,14 @@ export interface IActions {
   retry(): void;
   /** End the measuring of a run; its cell goes on. */
   stop(run: string): void;
+  /** Put a command where the user can run it. */
+  offer(command: string): void;
+  /** Open a notebook, at this cell if it is there. */
+  goTo(notebook: string, cell: string): void;
   /** Open the export dialog for a run. */
   openExport(run: string): void;
-  /** Tell of something in the application's own way. */
-  notify(message: string): void;
+  /** Tell of something in the application's own way, perhaps with a way back. */
+  notify(message: string, undo?: { label: string; callback: () => void }): void;
   /** Put text on the clipboard. */
   copy(text: string): void;
 }

@@ -74,7 +74,7 @@ async def test_a_page_tells_of_runs_and_whether_they_run(client, store):
         "notebook": "",
         "cell_id": "",
         "first_line": "",
-        "headline": "Too short to say: it took 3 s",
+        "headline": "Too short to say: completed after 3 s",
         "word": "too short",
         "sign": "◔",
         "tone": "plain",

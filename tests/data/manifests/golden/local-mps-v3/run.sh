@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 export CUDA_MPS_PIPE_DIRECTORY="${CUDA_MPS_PIPE_DIRECTORY:-/tmp/nvidia-mps}/gpupredict/train-resnet"
+if [ -f ../.env ]; then set -a; . ../.env; set +a; fi
 if [ -f ../handler.py ]; then
   exec python ../handler.py "$@"
 elif [ "$#" -gt 0 ]; then

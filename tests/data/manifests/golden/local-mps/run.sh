@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 set -a; . ./mps.env; set +a
+if [ -f ../.env ]; then set -a; . ../.env; set +a; fi
 if [ -f ../handler.py ]; then
   exec python ../handler.py "$@"
 elif [ "$#" -gt 0 ]; then
