@@ -41,6 +41,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/cellrun.py",
+        "frontends/completing.py",
         "frontends/isolated.py",
         "frontends/cellrun.py",
         "frontends/running.py",
@@ -102,6 +103,7 @@ DOORS = {
         "frontends/server/",
     ],
     "importlib": [
+        "sources/reading.py",
         "__init__.py",
         "registry.py",
         "frontends/doctor.py",
@@ -109,6 +111,7 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
+        "export/function/stars.py",
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [

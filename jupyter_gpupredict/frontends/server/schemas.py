@@ -31,6 +31,7 @@ from jupyter_gpupredict.core.recommendation import (
     MemoryEstimate,
     Profile,
     Recommendation,
+    SmNeed,
     State,
 )
 from jupyter_gpupredict.core.series import Device, Readings, Series
@@ -207,7 +208,7 @@ EXPORT_OPTIONS = {
 
 RECORDED: tuple[type[Any], ...] = (
     *EVENTS.values(),
-    *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare),
+    *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare, SmNeed),
     *(AllocatorPeak, Profile, Block, Surroundings),
 )
 """The events and what they hold."""
