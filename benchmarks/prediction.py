@@ -58,8 +58,8 @@ with 2.
 - **The highest of the windows' covering usages** instead of the pooled one: `quick`'s fccov .097 \
 to .091 for .1 points of slack; two points on top of all: .090 for 1.3 points.
 - **Memory within 5 %** over the windows: .586 and .079, and on recordings of several jobs in a \
-row fc .111 to 0. **Power within 10 %**, or within 5 %, changes nothing here; it is asked since a late \
-phase may show there first.
+row fc .111 to 0. **Power within 10 %**, or within 5 %, changes nothing here; it is asked since a \
+late phase may show there first.
 - **The mean of the windows**, not that of the whole run so far: fc .083 and .267.
 - **Memory margins** at convergence: 1.15 for all, missed .141 at +10 %; 1.20 for all, .119 at \
 +15 %; 1.15, 1.20 and 1.30 after none, one and more late rises, .119 at +14 %.
