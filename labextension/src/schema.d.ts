@@ -694,6 +694,8 @@ export interface components {
             /** @default 0 */
             watched_s: number;
             /** @default 0 */
+            cost_s: number;
+            /** @default 0 */
             not_understood_ratio: number;
         };
         AllocatorPeak: {
