@@ -348,6 +348,6 @@ def _check(text: str) -> None:
     flow = names.of_statements(tree.body)
     declared = (node.names for node in ast.walk(tree) if isinstance(node, ast.Global))
     bound = flow.binds.union(*declared)
-    open_names = (flow.strong | flow.later) - bound
+    open_names = (flow.strong | flow.later) - bound - {"__file__"}
     if open_names:
         raise ExportError(f"the module would lack {', '.join(sorted(open_names))}", "not written")

@@ -114,7 +114,9 @@ def _parameters(code: Code) -> list[str]:
     for name in code.parameters:
         said = "required" if name in code.required else ""
         if name in values:
-            said = f"{type(values[name]).__name__}, {code_span(repr(values[name])[:60])}"
+            said = type(values[name]).__name__
+            if isinstance(values[name], int | float):  # a text may be anything
+                said += f", {code_span(repr(values[name]))}"
         words.append(code_span(name) + (f" ({said})" if said else ""))
     return words
 
