@@ -124,6 +124,8 @@ class SmNeed:
     """Of the live run in which they were recorded; 0: a profile that the user took."""
     watched_s: float = 0.0
     """Seconds of those windows, or of the profile."""
+    cost_s: float = 0.0
+    """What opening, closing and reading those windows took beside them."""
     not_understood_ratio: float = 0.0
     """Share of the kernels' time that counts as not stretched."""
 

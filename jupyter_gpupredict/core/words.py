@@ -201,7 +201,8 @@ def kernels(need: SmNeed) -> str:
     if need.windows:
         each = f"{need.watched_s / need.windows:.2g} s"
         windows = "1 window" if need.windows == 1 else f"{need.windows} windows"
-        return f"from {windows} of {each}, {need.kernels:,} kernels"
+        cost = f", {need.cost_s:.1f} s to take them" if need.cost_s >= 0.05 else ""
+        return f"from {windows} of {each}, {need.kernels:,} kernels{cost}"
     return f"from a profile by {need.by} of {need.watched_s:.2g} s, {need.kernels:,} kernels"
 
 

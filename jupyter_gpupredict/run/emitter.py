@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.protocols import Clock
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis, Change
@@ -60,6 +60,9 @@ class Emitter:
         """Monotonic, when the run's own time began."""
         self.errors: list[str] = []
         """What went wrong in our own machinery."""
+        self.need: SmNeed | None = None
+        """What the run's kernels need of the SMs, as far as it is known; set from any thread."""
+        self._shown: SmNeed | None = None
         self._seq = 0
         self._analysis: Analysis | Ranks | None = None
         self._others: tuple[Analysis | Ranks, ...] = ()
@@ -208,14 +211,17 @@ class Emitter:
 
     def _judged(self, analysis: Analysis | Ranks) -> Recommendation:
         """Return what an analysis recommends; of a capped run, nothing."""
-        return judged(analysis.recommendation(), self.fold.applied)
+        found = judged(analysis.recommendation(), self.fold.applied)
+        if self.need is None or found.capped or analysis is not self._analysis:
+            return found
+        return replace(found, geometry=self.need)
 
     def _further(self) -> tuple[Recommendation, ...]:
         """Return what is recommended of each rank, and of further shares."""
         return (*self._judging.parts(), *(self._judged(other) for other in self._others))
 
     def _recommend(self, now_s: float) -> None:
-        self._updated_s = now_s
+        self._updated_s, self._shown = now_s, self.need
         self._emit(
             ev.RecommendationUpdated(
                 LATER,
@@ -237,7 +243,7 @@ class Emitter:
 
     def _visibly_changed(self, now_s: float) -> bool:
         """Whether a person would see other figures than the last ones, or none for long."""
-        if now_s - self._updated_s >= FULL_UPDATE_S:
+        if now_s - self._updated_s >= FULL_UPDATE_S or self.need is not self._shown:
             return True
         old, new = self.fold.recommendation, self._judged(self._judging)
         return old is None or _visible(old) != _visible(new)

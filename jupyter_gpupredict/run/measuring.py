@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.options import SessionConfig
     from jupyter_gpupredict.run.session import Session
     from jupyter_gpupredict.run.store import Store
+    from jupyter_gpupredict.run.windows import KernelWindows
 
     Ends = tuple[SessionStarted, SessionFinished]
 
@@ -185,9 +186,21 @@ def build_session(
         else functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
         on_state=on_state,
         on_limit=on_limit,
+        windows=_windows(config, clock, child),
     )
     session.errors.extend(warnings)
     return session
+
+
+def _windows(
+    config: SessionConfig, clock: Clock, child: ChildProcess | None
+) -> KernelWindows | None:
+    """Return what records this process's kernels, where that was asked for."""
+    if not config.kernels or child is not None:
+        return None
+    from jupyter_gpupredict.run.windows import KernelWindows
+
+    return KernelWindows(clock)
 
 
 def _source(

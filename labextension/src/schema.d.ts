@@ -694,6 +694,8 @@ export interface components {
             /** @default 0 */
             watched_s: number;
             /** @default 0 */
+            cost_s: number;
+            /** @default 0 */
             not_understood_ratio: number;
         };
         AllocatorPeak: {
@@ -1258,6 +1260,9 @@ export interface components {
                 works: boolean;
                 found: string;
                 fix: string;
+                detail: string;
+                /** @enum {string} */
+                level: "ok" | "off" | "fails";
             }[];
         };
     };
