@@ -142,7 +142,7 @@ FREE = {
     "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "json", "keyword", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
     "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
