@@ -24,6 +24,7 @@ MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",
     "device-wide": "device-wide: other processes are in it",
     "rss": "host memory of this process tree, not GPU memory",
+    "allocator": "in use by the framework, which took the rest in advance",
 }
 
 
@@ -260,10 +261,9 @@ def allocator(peak: AllocatorPeak | None) -> str:
     """Return what a framework's allocator says; empty where none does."""
     if peak is None:
         return ""
-    return (
-        f"at most {gib(peak.allocated_bytes)} in tensors, {gib(peak.reserved_bytes)} reserved "
-        "(since the process began)"
-    )
+    bound = "at least" if peak.at_least else "at most"
+    reserved = f", {gib(peak.reserved_bytes)} reserved" if peak.reserved_bytes > 0.0 else ""
+    return f"{bound} {gib(peak.allocated_bytes)} in tensors{reserved}"
 
 
 def memory(estimate: MemoryEstimate | None) -> str:

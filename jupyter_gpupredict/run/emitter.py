@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import bisect
-import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
-from jupyter_gpupredict.core.recommendation import AllocatorPeak
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, in_pieces
 from jupyter_gpupredict.core.share import judged, withheld
+from jupyter_gpupredict.run.allocators import AllocatorPoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.threads import Channel, Delivery
 
+T = TypeVar("T")
 LATER = -1
 """The number of an event until it is emitted."""
 MOST_READINGS = 10_000
@@ -70,6 +70,7 @@ class Emitter:
         self._lost_devices: dict[str, float] = {}
         self._joined: list[Device] = []
         self._hosts = 1
+        self._allocators: AllocatorPoll | None = None
         self._updated_s = self._emitted_s = float("-inf")
 
     @property
@@ -93,6 +94,8 @@ class Emitter:
         self.began_s = began_s
         self._analysis, self._others, self._hosts = analysis, others, header.hosts
         self._emit(replace(header, t_s=0.0))
+        self._allocators = AllocatorPoll(header.share.device)
+        self.ask_framework()  # its peaks so far are not the run's
 
     def take(self, batch: Batch, marks: Sequence[progress.Mark]) -> None:
         """Put a batch, and marks that hints made meanwhile, on the run's time and emit them."""
@@ -122,6 +125,12 @@ class Emitter:
         if due:
             self._emitted_s = now_s
             self._delivery.wake()
+
+    def ask_framework(self) -> tuple[Readings, ...]:
+        """Return what the framework's allocator says now, in monotonic seconds."""
+        polled = self._allocators
+        now_s = self._clock.monotonic_s()
+        return () if polled is None else self._asked(lambda: polled.poll(now_s)) or ()
 
     def share(self, applied: AppliedShare | None) -> None:
         """Emit how the run stands to MPS; withdraw what was predicted before a cap was seen."""
@@ -172,7 +181,7 @@ class Emitter:
             own_process: It ran in this process, whose framework knows a peak of its own.
             error: Name of the exception that ended the code; empty: none did.
         """
-        peak = self._allocator_peak() if own_process else None
+        peak = self._asked(self._allocators.ended) if own_process and self._allocators else None
         now_s = self.now_s()
         self._recommend(now_s)
         self.detached()
@@ -232,13 +241,13 @@ class Emitter:
             )
         )
 
-    def _allocator_peak(self) -> AllocatorPeak | None:
-        """Ask the framework; what it raises is reported and costs its figure alone."""
-        started = self.fold.started
+    def _asked(self, ask: Callable[[], T]) -> T | None:
+        """Ask the framework; what it raises is reported once, and costs its figures alone."""
         try:
-            return None if started is None else allocator_peak(started.share.device)
+            return ask()
         except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
             self.errors.append(f"no allocator peak: {type(error).__name__}: {error}")
+            self._allocators = None
             return None
 
     def _visibly_changed(self, now_s: float) -> bool:
@@ -321,29 +330,3 @@ def _visible(recommendation: Recommendation) -> tuple[object, ...]:
 
 def _percent(ratio: float | None) -> int | None:
     return None if ratio is None else round(100 * ratio)
-
-
-def allocator_peak(device_uuid: str) -> AllocatorPeak | None:
-    """Return PyTorch's peak on a device; None unless PyTorch uses CUDA in this process.
-
-    The process figure holds the CUDA context, libraries and what the allocator keeps for later;
-    the allocator's is what tensors really took. PyTorch is never imported; its peak is read and
-    never reset, so it is that of the process.
-
-    Source: torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved.
-
-    Args:
-        device_uuid: As the driver names it; where PyTorch knows no UUIDs, its current device is
-            taken.
-    """
-    torch: Any = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
-        return None
-    cuda, wanted = torch.cuda, device_uuid.removeprefix("GPU-")
-    uuids = [
-        str(getattr(cuda.get_device_properties(index), "uuid", ""))
-        for index in range(cuda.device_count())
-    ]
-    index = uuids.index(wanted) if wanted in uuids else int(cuda.current_device())
-    allocated, reserved = cuda.max_memory_allocated(index), cuda.max_memory_reserved(index)
-    return AllocatorPeak("torch", float(allocated), float(reserved))

@@ -22,7 +22,6 @@ from jupyter_gpupredict.run.adapters import (
     make_mix,
     make_rule,
     make_source,
-    rule_options,
 )
 from jupyter_gpupredict.run.options import code_hash, first_line
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
@@ -125,7 +124,7 @@ def build_session(
         return make_one(info)
 
     def make_one(info: SourceInfo) -> Analysis:
-        memory_age_s = min(300.0, rule_options(config, info.period_s).window_s or 300.0)
+        memory_age_s = min(300.0, config.window_s or 300.0)
         before = earlier(info)
         known = before[1].profile if before else None
         return Analysis(

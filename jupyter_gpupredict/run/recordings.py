@@ -203,8 +203,10 @@ def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
 
 
 def _batches(trace: Trace, info: SourceInfo) -> Iterator[tuple[float, list[Readings]]]:
-    """Yield the time of each row with its readings of memory, duty and share."""
-    wanted = [one for one in (info.memory, info.duty, info.share) if one is not None]
+    """Yield the time of each row with its readings of memory, power, duty and share."""
+    power = (one for one in info.series if one.metric == "power_watts")
+    others = (info.memory, next(power, None), info.duty, info.share)
+    wanted = [one for one in others if one is not None]
     columns = [(one, trace.series.index(one)) for one in wanted]
     at_duty = None if info.duty is None else trace.series.index(info.duty)
     for time_s, values in trace.rows:

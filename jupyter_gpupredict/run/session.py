@@ -371,6 +371,8 @@ class Session:
         if slow and self._hooks is not None:
             self._hooks.poll()
         found = self._read(slow)
+        if slow and self._own_process and isinstance(found, Batch):
+            found = replace(found, readings=(*found.readings, *self._emitter.ask_framework()))
         with self._lock:
             if self._left:
                 return False

@@ -555,7 +555,7 @@ export interface components {
         };
         Series: {
             /** @enum {string} */
-            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
+            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "allocator_used_bytes" | "allocator_peak_bytes" | "allocator_reserved_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
             device: string;
             /** @default null */
             rank: number | null;
@@ -584,7 +584,7 @@ export interface components {
             state: "warming" | "watching" | "converged" | "stale" | "abstained";
             reason: string;
             /** @enum {string} */
-            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
+            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "allocator_used_bytes" | "allocator_peak_bytes" | "allocator_reserved_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
             /** @enum {string} */
             basis: "time_share" | "sm_share";
             coverage_target_ratio: number;
@@ -702,6 +702,8 @@ export interface components {
             framework: string;
             allocated_bytes: number;
             reserved_bytes: number;
+            /** @default false */
+            at_least: boolean;
         };
         Profile: {
             block_s: number;
@@ -981,7 +983,7 @@ export interface components {
         };
         Picture: {
             /** @enum {string} */
-            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
+            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "allocator_used_bytes" | "allocator_peak_bytes" | "allocator_reserved_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
             device: string;
             rank: number | null;
             label: string;
