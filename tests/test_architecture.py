@@ -142,9 +142,9 @@ FREE = {
     "collections",
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
-    "json", "keyword", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
+    "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
     "shutil",
-    "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
+    "keyword", "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
