@@ -126,6 +126,7 @@ def test_nothing_is_predicted_from_idle():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_nothing_is_predicted_from_ten_thousand_idle_series():
     assert [seed for seed in range(10_000) if converges_on_idle(seed)] == []
 
