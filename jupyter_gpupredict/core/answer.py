@@ -664,7 +664,7 @@ def _details(run: Run) -> Details:
                 "kernels",
                 words.geometry(main),
                 "How many SMs the launches of its kernels can use, and what fewer would cost.",
-                "kernel geometry",
+                "kernel",
             ),
             Row(
                 "run time",

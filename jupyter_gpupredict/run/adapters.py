@@ -186,6 +186,13 @@ def _probe(name: str) -> SourceProbe:
     )
 
 
+def kernel_tracers() -> list[str]:
+    """Return what could record the kernels of a process that uses it; nothing is imported."""
+    from jupyter_gpupredict.sources.tracers import installed
+
+    return installed()
+
+
 def device_watch() -> DeviceWatch:
     """Return what sees all devices of this machine; nothing is opened yet."""
     made: DeviceWatch = registry.load("watches", "nvml")()
