@@ -8,13 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import Malformed, UnknownName
+from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
+from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.predict.geometry import SPEED_GOAL, need_of
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
@@ -22,6 +26,7 @@ from jupyter_gpupredict.run.options import SessionConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from jupyter_gpupredict.core.answer import Answer
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
@@ -69,13 +74,19 @@ def check_recording_options(options: dict[str, Any]) -> None:
 
 
 def predict_recordings(
-    path: str, options: ReadOptions | None = None, **rule: Any
+    path: str,
+    options: ReadOptions | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+    **rule: Any,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted of a recording.
 
     Args:
         path: Of the file; `-` is the standard input.
         options: What the recording does not say, and which devices are asked for.
+        progress: Called with the share of the recording that is done, 0..1, and then an interrupt
+            ends the work early: the answer is of what was read until then, and says so.
         rule: Further arguments of `predict_recording`.
 
     Returns:
@@ -91,7 +102,9 @@ def predict_recordings(
     given = options or ReadOptions()
     check(given)
     traces = open_traces(path, given)
-    found = [predict_recording(trace, **rule, speed=given.speed) for trace in traces]
+    found = [
+        predict_recording(trace, **rule, speed=given.speed, progress=progress) for trace in traces
+    ]
     return found[0] | ({"devices": found} if len(found) > 1 else {})
 
 
@@ -111,6 +124,7 @@ def predict_recording(
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
     speed: float = SPEED_GOAL,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted from a trace.
 
@@ -130,6 +144,7 @@ def predict_recording(
         watch: Called with the time and what is recommended, at each change of state or window and
             `LOOKS` times in between.
         speed: Share of its full speed that a profiled run is to keep.
+        progress: As in `predict_recordings`.
 
     Returns:
         The JSON object of `jupyter gpupredict predict --json`, of one device.
@@ -161,8 +176,43 @@ def predict_recording(
         floors=floors,
         prior=prior,
     )
-    _follow(analysis, trace, info, trace.marks if marks is None else marks, watch)
-    return _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
+    try:
+        _follow(analysis, trace, info, trace.marks if marks is None else marks, watch, progress)
+    except KeyboardInterrupt:
+        if progress is None:
+            raise
+        trace = trace.noted("interrupted: this is the answer of what was read until then")
+    analysis.finish()
+    found = _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
+    card = _answer(analysis.recommendation(), trace, info)
+    return found | {"answer": without_nan(card.as_dict())}
+
+
+def _answer(recommendation: Recommendation, trace: Trace, info: SourceInfo) -> Answer:
+    """Return the card of a recording: that of a run which ended with it."""
+    took_s = trace.rows[-1][0] if trace.rows else 0.0
+    fold = RunFold()
+    fold.add(
+        SessionStarted(
+            seq=0,
+            t_s=0.0,
+            session_id="",
+            started_at="",
+            source="replay",
+            simulated=True,
+            share=info.share,
+            memory=info.memory,
+            period_s=info.period_s,
+            devices=info.devices,
+            series=info.series,
+            config={},
+            versions={},
+            notes=trace.notes,
+            origin=info.origin,
+        )
+    )
+    fold.add(SessionFinished(1, took_s, "completed", recommendation, len(trace.rows), took_s, 0.0))
+    return answer(fold.record())
 
 
 def _follow(
@@ -171,11 +221,12 @@ def _follow(
     info: SourceInfo,
     marks: Sequence[Mark],
     watch: Callable[[float, Recommendation], None] | None,
+    progress: Callable[[float], None] | None,
 ) -> None:
     """Let a rule watch a recording to its end."""
     waiting = list(reversed(marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
-    look_s = first_s if watch else math.inf
+    look_s, shown_s = first_s if watch else math.inf, first_s
     for time_s, readings in _batches(trace, info):
         due: list[Mark] = []
         while waiting and waiting[-1].time_s <= time_s:
@@ -184,7 +235,9 @@ def _follow(
         if watch and (changes or time_s >= look_s):
             watch(time_s, analysis.recommendation())
             look_s = time_s + (last_s - first_s) / LOOKS
-    analysis.finish()
+        if progress and time_s >= shown_s:
+            progress((time_s - first_s) / max(last_s - first_s, 1e-9))
+            shown_s = time_s + (last_s - first_s) / LOOKS
 
 
 def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
