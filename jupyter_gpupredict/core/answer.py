@@ -290,8 +290,8 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
     parts.append(where(run))
     if figure is not None and figure.method == "geometry" and main.geometry is not None:
         parts.append(words.kernels(main.geometry))
-    if figure is not None and figure.method == "time" and words.sm_share_hint(run):
-        parts.append("SM share: not known from busy time, sweep measures it")
+    if figure is not None and figure.method == "time":
+        parts.append(words.sm_share_hint(run))
     return one_line(" · ".join(part for part in parts if part))
 
 

@@ -231,10 +231,14 @@ def sm_share_hint(run: Run) -> str:
     known = run.verified is not None or any(
         one and (one.basis == "sm_share" or one.geometry is not None) for one in advice
     )
-    gpu = run.started.source != "cpu" and not run.started.simulated
-    if known or not gpu:
+    started = run.started
+    if known or started.source == "cpu" or started.simulated:
         return ""
-    return "not known: busy time is not a share of the SMs; %gpupredict sweep tries which is enough"
+    asked = started.config.get("kernels") or started.config.get("cluster") or run.capped
+    ways = "sweep measures it"
+    if started.source == "nvml" and not asked:
+        ways = "--kernels estimates it, sweep measures it"
+    return f"SM share: not known from busy time, {ways}"
 
 
 def _ratio(value: float) -> str:

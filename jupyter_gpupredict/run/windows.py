@@ -31,6 +31,8 @@ DUTY_RATIO = 0.02
 """Share of the run's time that all its windows together may take."""
 MOST_WINDOWS = 24
 LOOK_S = 0.5
+YIELD_S = 0.02
+"""How often an open window looks whether a user's profiler has begun."""
 END_S = 1.0
 """How long the end of a run waits for a window that is open; then its thread is left alone."""
 DISTRUST = 2.0
@@ -63,7 +65,7 @@ class KernelWindows:
         self._sm: SmLimits | None = None
         self._sms: int | None = None
         self._next_s = FIRST_ACTIVE_S
-        self._stale = False
+        self._stale = self._busy = False
 
     def begin(
         self,
@@ -93,6 +95,8 @@ class KernelWindows:
         thread.join(wait_s)
         if thread.is_alive():
             self.problem = f"the profiler has not returned for {wait_s:g} s: its thread is left"
+        elif self._busy and not (self._windows or self.problem):
+            self.problem = f"kernels were not recorded: {BUSY}"
 
     def _run(
         self, look: Callable[[], Recommendation | None], publish: Callable[[SmNeed], None]
@@ -110,6 +114,7 @@ class KernelWindows:
                 need = self._need(by, look())
             except GpuPredictError as error:
                 if error.message == BUSY:  # a user's profiler goes first; we try again
+                    self._busy = True
                     continue
                 self.problem = str(error)
                 return
@@ -136,11 +141,16 @@ class KernelWindows:
         asked_s = self._clock.monotonic_s()
         inside_s = 0.0
 
-        def wait() -> None:
+        def wait(taken: Callable[[], bool]) -> bool:
             nonlocal inside_s
             since_s = self._clock.monotonic_s()
-            self._asked.wait(length_s)
+            while not (yielded := taken()) and inside_s < length_s:
+                if self._asked.wait(min(YIELD_S, length_s - inside_s)):
+                    yielded = taken()
+                    break
+                inside_s = self._clock.monotonic_s() - since_s
             inside_s = self._clock.monotonic_s() - since_s
+            return yielded
 
         profile = tracer.record(wait, self._sms)
         self.spent_s += inside_s

@@ -12,21 +12,30 @@ import math
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import Malformed, SourceUnavailable
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.predict.occupancy import limits_of
+from jupyter_gpupredict.sources.driver import cuda
 from jupyter_gpupredict.sources.profiles import Gpu, Profile
 from jupyter_gpupredict.sources.reading import Content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Wait = Callable[[Callable[[], bool]], bool]
+    """Waits for the length of a window, or until what it is given, whether a user's profiler runs,
+    is true; returns whether it was."""
+
 _BUFFER_BYTES = 8 << 20
 _MAPS = "/proc/self/maps"
 BUSY = "another profiler runs in this process"
+YIELDED = "a profiler of your own began while a window was open: no further ones are opened"
+_YIELD_HINT = "what it wrote serves as well: %gpupredict kernels FILE"
+CUDA_VERSION, CAPABILITY = (13, 0), (7, 5)
+"""The least that cupti-python 13 works with: what the driver supports, and the device."""
 
 
 class Tracer(Protocol):
@@ -39,10 +48,11 @@ class Tracer(Protocol):
     def refusal(self) -> str:
         """Return why it cannot record now; empty where it can."""
 
-    def record(self, wait: Callable[[], None], sms: int | None) -> Profile:
+    def record(self, wait: Wait, sms: int | None) -> Profile:
         """Record while `wait` waits, and return what was launched.
 
         Raises:
+            SourceUnavailable: A user's profiler began meanwhile; the message is `YIELDED`.
             Exception: Whatever the profiler raises.
         """
 
@@ -59,18 +69,21 @@ class TorchTracer:
             return "PyTorch is not imported"
         if not torch.cuda.is_initialized():
             return "PyTorch has not used a GPU"
-        enabled = getattr(torch.autograd.profiler, "_is_profiler_enabled", False)
-        return BUSY if enabled else ""
+        return BUSY if _torch_profiles() else ""
 
-    def record(self, wait: Callable[[], None], sms: int | None) -> Profile:
+    def record(self, wait: Wait, sms: int | None) -> Profile:
         """Record; the trace goes through a file, which is faster than its Python events."""
-        profiler = sys.modules["torch"].profiler
+        torch = sys.modules["torch"]
+        profiler = torch.profiler
         session = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
         session.start()
-        try:
-            wait()
-        finally:
-            session.stop()
+        # The flag asks Python code for annotations, of which a window needs none. Put back, it
+        # shows when a user's profiler begins.
+        torch.autograd.profiler._is_profiler_enabled = False
+        if wait(_torch_profiles):
+            # Kineto has ended our trace for the user's: to stop "ours" would end theirs
+            raise SourceUnavailable(YIELDED, _YIELD_HINT)
+        session.stop()
         with tempfile.TemporaryDirectory(prefix="gpupredict-") as folder:
             path = Path(folder) / "trace.json"
             session.export_chrome_trace(str(path))
@@ -83,15 +96,17 @@ class JaxTracer:
     name, module = "jax.profiler", "jax"
 
     def refusal(self) -> str:
-        """Return why not: JAX is not in use."""
+        """Return why not: JAX is not in use, or its profiler is."""
         jax = sys.modules.get("jax")
         if jax is None:
             return "JAX is not imported"
         with contextlib.suppress(Exception):
-            return "" if jax.default_backend() == "gpu" else "JAX uses no GPU"
+            if jax.default_backend() != "gpu":
+                return "JAX uses no GPU"
+            return BUSY if _jax_profiles() else ""
         return "JAX does not say what it uses"
 
-    def record(self, wait: Callable[[], None], sms: int | None) -> Profile:
+    def record(self, wait: Wait, sms: int | None) -> Profile:
         """Record; the file does not say which GPU it is, JAX does."""
         jax = sys.modules["jax"]
         device = jax.devices()[0]
@@ -101,10 +116,10 @@ class JaxTracer:
         )
         with tempfile.TemporaryDirectory(prefix="gpupredict-") as folder:
             jax.profiler.start_trace(folder)
-            try:
-                wait()
-            finally:
-                jax.profiler.stop_trace()
+            taken = wait(_torch_profiles)  # JAX refuses a second one of its own
+            jax.profiler.stop_trace()
+            if taken:
+                raise SourceUnavailable(YIELDED, _YIELD_HINT)
             found = sorted(Path(folder).rglob("*.trace.json.gz"))
             if not found:
                 raise Malformed("jax.profiler wrote no trace", "is the profiler taken?")
@@ -116,15 +131,34 @@ class CuptiTracer:
 
     name, module = "CUPTI", "cupti"
 
+    _ours: ClassVar[set[str]] = set()
+    """The libraries that came with cupti-python; they stay loaded after a window."""
+
     def refusal(self) -> str:
-        """Return why not: it is not installed, or CUPTI is in use already."""
+        """Return why not: a condition of cupti-python is not met, or CUPTI is in use already."""
         if importlib.util.find_spec("cupti") is None:
             return "cupti-python is not installed: pip install 'jupyter_gpupredict[cupti]'"
-        return BUSY if _cupti_is_loaded() else ""
+        version, capability = cuda.supported_version(), cuda.compute_capability()
+        if version is None or capability is None:
+            return "this process has not used CUDA"
+        for what, found, least in (
+            ("a driver of CUDA", version, CUDA_VERSION),
+            ("compute capability", capability, CAPABILITY),
+        ):
+            if found < least:
+                needed, has = ("{}.{}".format(*pair) for pair in (least, found))
+                return f"CUPTI needs {what} {needed} or more, this is {has}"
+        return BUSY if self._is_taken() else ""
 
-    def record(self, wait: Callable[[], None], sms: int | None) -> Profile:
+    def _is_taken(self) -> bool:
+        """Return whether a user's profiler runs, or may: a CUPTI that is not ours is loaded."""
+        return _torch_profiles() or bool(_cuptis() - self._ours)
+
+    def record(self, wait: Wait, sms: int | None) -> Profile:
         """Record concurrent kernels; the other kind would run them one by one."""
+        before = _cuptis()
         cupti = importlib.import_module("cupti.cupti")
+        self._ours.update(_cuptis() - before)
         profile = Profile("the process", self.name, ReadOptions(sms=sms))
         problems: list[Exception] = []
         kinds = (cupti.ActivityKind.DEVICE, cupti.ActivityKind.CONCURRENT_KERNEL)
@@ -138,16 +172,19 @@ class CuptiTracer:
 
         cupti.activity_register_callbacks(lambda: (_BUFFER_BYTES, 0), completed)
         enabled = []
+        taken = False
         try:
             for kind in kinds:
                 cupti.activity_enable(kind)
                 enabled.append(kind)
-            wait()
+            taken = wait(self._is_taken)
         finally:
             for kind in enabled:
                 cupti.activity_disable(kind)
             cupti.activity_flush_all(1)
             cupti.finalize()
+        if taken:
+            raise SourceUnavailable(YIELDED, _YIELD_HINT)
         if problems:
             raise problems[0]
         return profile
@@ -206,9 +243,23 @@ def _take(profile: Profile, record: Any, kinds: tuple[Any, Any]) -> None:
         profile.add(int(record.device_id), launch, str(record.name))
 
 
-def _cupti_is_loaded() -> bool:
+def _torch_profiles() -> bool:
+    """Return whether a profiler of PyTorch runs that a window has not begun."""
+    profiler = getattr(getattr(sys.modules.get("torch"), "autograd", None), "profiler", None)
+    return bool(getattr(profiler, "_is_profiler_enabled", False))
+
+
+def _jax_profiles() -> bool:
+    """Return whether JAX's profiler runs, as far as this version of it shows that."""
+    state = getattr(sys.modules.get("jax._src.profiler"), "_profile_state", None)
+    return getattr(state, "profile_session", None) is not None
+
+
+def _cuptis() -> frozenset[str]:
+    """Return the paths of the CUPTI libraries that are loaded in this process."""
     try:
         with Path(_MAPS).open(encoding="utf-8", errors="replace") as maps:
-            return any("libcupti" in line for line in maps)
+            found = (line.split(maxsplit=5) for line in maps if "libcupti" in line)
+            return frozenset(parts[-1].strip() for parts in found)
     except OSError:
-        return True
+        return frozenset({_MAPS})  # nobody knows, so one may be

@@ -78,6 +78,20 @@ def test_one_figure_where_activity_or_a_try_gave_it():
     assert (shown.figure.method, shown.figure.high_ratio) == ("verified", 0.31)
 
 
+def test_recording_kernels_is_proposed_where_it_would_serve():
+    proposed = "SM share: not known from busy time, --kernels estimates it, sweep measures it"
+    assert proposed in answer(made(advice())).evidence
+    for changed in (
+        {"config": {"kernels": True}},
+        {"config": {"cluster": "x"}},
+        {"source": "dcgm"},
+    ):
+        assert "--kernels" not in answer(made(advice(), **changed)).evidence
+    capped = answer(made(withheld(advice(), "20 %"))).evidence
+    assert "--kernels" not in capped
+    assert "--kernels" not in answer(made(advice(geometry=NEED))).evidence
+
+
 def test_a_capped_run_has_no_share_by_geometry():
     capped = withheld(advice(geometry=NEED), "20 %")
     found = answer(made(capped))

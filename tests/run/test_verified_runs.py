@@ -144,7 +144,7 @@ def test_the_share_that_is_tried_is_that_of_the_gpu_that_is_tried():
 
 
 def test_a_time_share_alone_offers_the_sweep():
-    assert "%gpupredict sweep" in words.sm_share_hint(run())
+    assert "sweep measures it" in words.sm_share_hint(run())
     assert words.sm_share_hint(breadth()) == ""
     assert words.sm_share_hint(run(source="cpu", metric="cpu_util_ratio")) == ""
 

@@ -1,6 +1,7 @@
 """Windows of a run's kernels: when they open, what they say, and what cannot be lost by them."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,7 +16,14 @@ from jupyter_gpupredict.run import SessionConfig
 from jupyter_gpupredict.run import windows as module
 from jupyter_gpupredict.run.windows import DUTY_RATIO, FIRST_ACTIVE_S, WINDOW_S, KernelWindows
 from jupyter_gpupredict.sources import tracers
-from jupyter_gpupredict.sources.tracers import BUSY, CuptiTracer, JaxTracer, TorchTracer, usable
+from jupyter_gpupredict.sources.tracers import (
+    BUSY,
+    YIELDED,
+    CuptiTracer,
+    JaxTracer,
+    TorchTracer,
+    usable,
+)
 
 TRACE = Path(__file__).parents[1] / "data" / "recordings" / "kineto.json"
 
@@ -76,14 +84,32 @@ class Cupti(types.SimpleNamespace):
 
 
 @pytest.fixture
-def cupti(monkeypatch):
+def cupti(monkeypatch, tmp_path):
     fake = Cupti()
     package = types.ModuleType("cupti")
     package.__spec__ = types.SimpleNamespace(name="cupti")
     monkeypatch.setitem(sys.modules, "cupti", package)
     monkeypatch.setitem(sys.modules, "cupti.cupti", fake)
-    monkeypatch.setattr(tracers, "_cupti_is_loaded", lambda: False)
+    maps = tmp_path / "maps"
+    maps.write_text("")
+    monkeypatch.setattr(tracers, "_MAPS", str(maps))
+    monkeypatch.setattr(CuptiTracer, "_ours", set())
+    conditions(monkeypatch)
+    fake.maps = maps
     return fake
+
+
+def conditions(monkeypatch, version=(13, 0), capability=(8, 0)):
+    monkeypatch.setattr(tracers.cuda, "supported_version", lambda: version)
+    monkeypatch.setattr(tracers.cuda, "compute_capability", lambda: capability)
+
+
+def until(true, within_s=20.0):
+    """Wait for what a thread does."""
+    end_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end_s
+        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -216,9 +242,9 @@ class Torch:
 
     def __init__(self, *, used=True, users=False):
         self.cuda = types.SimpleNamespace(is_initialized=lambda: used)
-        enabled = types.SimpleNamespace(_is_profiler_enabled=users)
-        self.autograd = types.SimpleNamespace(profiler=enabled)
-        self.asked = []
+        self.flags = types.SimpleNamespace(_is_profiler_enabled=users)
+        self.autograd = types.SimpleNamespace(profiler=self.flags)
+        self.asked, self.calls = [], []
         self.profiler = types.SimpleNamespace(
             ProfilerActivity=types.SimpleNamespace(CUDA="cuda"), profile=self.profile
         )
@@ -226,10 +252,14 @@ class Torch:
     def profile(self, activities):
         self.asked.append(activities)
         return types.SimpleNamespace(
-            start=lambda: None,
-            stop=lambda: None,
+            start=lambda: self.call("start", True),
+            stop=lambda: self.call("stop", False),
             export_chrome_trace=lambda path: Path(path).write_bytes(TRACE.read_bytes()),
         )
+
+    def call(self, what, enabled):
+        self.calls.append(what)
+        self.flags._is_profiler_enabled = enabled
 
 
 def test_torchs_trace_is_read_and_no_cpu_work_is_recorded(monkeypatch, quick):
@@ -251,10 +281,96 @@ def test_a_users_profiler_goes_first(monkeypatch, cupti, quick):
     assert not run.needs
     assert not torch.asked
     assert not cupti.calls  # nor is CUPTI taken beside it
-    torch.autograd.profiler._is_profiler_enabled = False
+    torch.flags._is_profiler_enabled = False
     assert run.seen.wait(20)
     run.windows.end()
     assert run.windows.problem == ""
+
+
+def test_a_users_profiler_that_never_ends_is_named(monkeypatch, quick):
+    monkeypatch.setitem(sys.modules, "torch", Torch(users=True))
+    run = Watched(TorchTracer())
+    until(lambda: run.windows._busy)
+    run.windows.end()
+    assert run.windows.problem == f"kernels were not recorded: {BUSY}"
+
+
+def test_a_users_profiler_that_begins_inside_a_window_is_not_stopped(monkeypatch, quick):
+    monkeypatch.setattr(module, "WINDOW_S", 60.0)
+    torch = Torch()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    run = Watched(TorchTracer())
+    until(lambda: torch.calls == ["start"] and not torch.flags._is_profiler_enabled)
+    torch.flags._is_profiler_enabled = True  # as torch.profiler does when the user's begins
+    run.windows._thread.join(20)
+    run.windows.end()
+    assert torch.calls == ["start"]  # Kineto has one trace, and it is the user's by now
+    assert torch.flags._is_profiler_enabled
+    assert not run.needs
+    assert YIELDED in run.windows.problem
+
+
+def test_one_that_begins_at_the_end_of_a_window_is_seen(monkeypatch):
+    torch = Torch()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    def begins(taken):
+        assert not taken()
+        torch.flags._is_profiler_enabled = True
+        return taken()
+
+    with pytest.raises(SourceUnavailable, match="began while a window was open"):
+        TorchTracer().record(begins, 108)
+    assert torch.calls == ["start"]
+
+
+@pytest.mark.parametrize("begins", ["torch", "cupti"])
+def test_cupti_is_given_back_at_once_to_a_users_profiler(monkeypatch, cupti, quick, begins):
+    monkeypatch.setattr(module, "WINDOW_S", 60.0)
+    run = Watched(CuptiTracer())
+    until(lambda: ("enable", "kernel") in cupti.calls)
+    if begins == "torch":
+        monkeypatch.setitem(sys.modules, "torch", Torch(users=True))
+    else:
+        cupti.maps.write_text(mapped("/opt/nsight/libcupti.so.12"))
+    run.windows._thread.join(20)
+    run.windows.end()
+    assert cupti.calls[2:] == [("disable", "device"), ("disable", "kernel"), ("finalize", "")]
+    assert not run.needs
+    assert YIELDED in run.windows.problem
+
+
+def test_an_interrupted_cell_closes_the_window_that_is_open(monkeypatch, cupti, quick):
+    monkeypatch.setattr(module, "WINDOW_S", 60.0)
+    run = Watched(CuptiTracer())
+    until(lambda: ("enable", "kernel") in cupti.calls)
+
+    def cell():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            run.windows.end(20)
+
+    with pytest.raises(KeyboardInterrupt):
+        cell()
+    assert cupti.calls[-1] == ("finalize", "")
+    assert run.windows.problem == ""
+    assert not run.windows._thread.is_alive()
+
+
+def test_a_child_forked_inside_a_window_neither_hangs_nor_closes_it(monkeypatch, cupti, quick):
+    monkeypatch.setattr(module, "WINDOW_S", 60.0)
+    run = Watched(CuptiTracer())
+    until(lambda: ("enable", "kernel") in cupti.calls)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that hangs
+        run.windows.end()
+        closed = [kind for what, kind in cupti.calls if what != "enable"]
+        os._exit(1 if closed or run.windows.problem else 0)
+    assert os.waitpid(child, 0)[1] == 0
+    run.windows.end(20)
+    assert cupti.calls[-1] == ("finalize", "")
 
 
 def test_nothing_is_imported_and_every_refusal_is_named(monkeypatch):
@@ -271,9 +387,62 @@ def test_nothing_is_imported_and_every_refusal_is_named(monkeypatch):
     assert TorchTracer().refusal() == BUSY
 
 
-def test_another_cupti_in_the_process_is_left_alone(cupti, monkeypatch):
-    monkeypatch.setattr(tracers, "_cupti_is_loaded", lambda: True)
+def mapped(path):
+    return f"7f00-7f01 r-xp 00000000 08:01 42                     {path}\n"
+
+
+def test_another_cupti_in_the_process_is_left_alone(cupti):
+    cupti.maps.write_text(mapped("/usr/lib/libc.so.6"))
+    assert CuptiTracer().refusal() == ""
+    cupti.maps.write_text(mapped("/opt/with a space/libcupti.so.12"))
     assert CuptiTracer().refusal() == BUSY
+    cupti.maps.unlink()  # nobody knows
+    assert CuptiTracer().refusal() == BUSY
+
+
+def test_the_cupti_that_a_window_loaded_is_no_other(cupti, monkeypatch, quick):
+    real = tracers.importlib.import_module
+
+    def imports(name):
+        cupti.maps.write_text(mapped("/venv/nvidia/libcupti.so.13"))
+        return real(name)
+
+    monkeypatch.setattr(tracers.importlib, "import_module", imports)
+    tracer = CuptiTracer()
+    run = Watched(tracer)
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert tracer.refusal() == ""
+    assert CuptiTracer().refusal() == ""  # nor is it for the next run
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "said"),
+    [
+        (None, None, "has not used CUDA"),
+        ((13, 0), None, "has not used CUDA"),
+        ((12, 8), (9, 0), "CUPTI needs a driver of CUDA 13.0 or more, this is 12.8"),
+        ((13, 1), (7, 0), "CUPTI needs compute capability 7.5 or more, this is 7.0"),
+        ((13, 0), (7, 5), ""),
+    ],
+)
+def test_conditions_of_cupti_are_looked_at_first(cupti, monkeypatch, version, capability, said):
+    conditions(monkeypatch, version, capability)
+    refusal = CuptiTracer().refusal()
+    assert said in refusal
+    assert bool(said) == bool(refusal)
+    assert not cupti.calls
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_jaxs_own_profiler_goes_first(monkeypatch, running):
+    session = object() if running else None
+    state = types.SimpleNamespace(profile_session=session)
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(default_backend=lambda: "gpu"))
+    monkeypatch.setitem(
+        sys.modules, "jax._src.profiler", types.SimpleNamespace(_profile_state=state)
+    )
+    assert JaxTracer().refusal() == (BUSY if running else "")
 
 
 def test_kernels_of_nobody_else_are_asked_for():

@@ -11,8 +11,10 @@ import os
 import uuid
 from pathlib import Path
 
-_NOT_INITIALIZED, _DEINITIALIZED, _MULTIPROCESSOR_COUNT = 3, 4, 16
-"""CUDA_ERROR_NOT_INITIALIZED, ..._DEINITIALIZED, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT."""
+_NOT_INITIALIZED, _DEINITIALIZED = 3, 4
+"""CUDA_ERROR_NOT_INITIALIZED, ..._DEINITIALIZED."""
+_MULTIPROCESSOR_COUNT, _CAPABILITY = 16, (75, 76)
+"""CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, ..._COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 _UVM = "/dev/nvidia-uvm"
 
 
@@ -39,14 +41,39 @@ def visible_sm_count() -> int | None:
     Under MPS this is the number after its limits (MPS documentation, active thread percentage).
     Source: cuDeviceGetAttribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT) of the first device.
     """
+    return _attribute(_MULTIPROCESSOR_COUNT)
+
+
+def compute_capability() -> tuple[int, int] | None:
+    """Return that of the first device; None while CUDA is not initialised here.
+
+    Source: cuDeviceGetAttribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, ..._MINOR).
+    """
+    major, minor = map(_attribute, _CAPABILITY)
+    return None if major is None else (major, minor or 0)
+
+
+def supported_version() -> tuple[int, int] | None:
+    """Return the newest CUDA version that the driver supports; None where none is loaded here.
+
+    Source: cuDriverGetVersion, 1000 * major + 10 * minor.
+    """
+    library, version = _loaded(), ctypes.c_int()
+    if library is None or library.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _attribute(number: int) -> int | None:
+    """Return a positive attribute of the first device; None where it is 0 or not given."""
     library = _loaded()
     if library is None:
         return None
-    device, count = ctypes.c_int(), ctypes.c_int()
+    device, value = ctypes.c_int(), ctypes.c_int()
     if library.cuDeviceGet(ctypes.byref(device), 0) != 0:
         return None
-    asked = library.cuDeviceGetAttribute(ctypes.byref(count), _MULTIPROCESSOR_COUNT, device)
-    return count.value if asked == 0 and count.value > 0 else None
+    asked = library.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+    return value.value if asked == 0 and value.value > 0 else None
 
 
 def first_uuid() -> str:
