@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.protocols import Clock
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import HostPeak, Recommendation
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis, Change
@@ -159,6 +159,7 @@ class Emitter:
         whole: bool,
         own_process: bool = True,
         error: str = "",
+        host_peak: HostPeak | None = None,
     ) -> None:
         """Emit the end.
 
@@ -168,6 +169,7 @@ class Emitter:
             whole: The code ran to its end and was measured to its end.
             own_process: It ran in this process, whose framework knows a peak of its own.
             error: Name of the exception that ended the code; empty: none did.
+            host_peak: As in `SessionFinished`.
         """
         peak = self._allocator_peak() if own_process else None
         now_s = self.now_s()
@@ -186,6 +188,7 @@ class Emitter:
                 others=self._further(),
                 profile=self._judging.profile() if whole else None,
                 allocator=peak,
+                host_peak=host_peak,
                 partial=tuple(self.fold.lost.values()),
                 own_processes=dict(self.fold.neighbors.own),
                 joined=tuple(self._joined),

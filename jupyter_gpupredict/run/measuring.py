@@ -27,6 +27,7 @@ from jupyter_gpupredict.run.adapters import (
 from jupyter_gpupredict.run.options import code_hash, first_line
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.store import STORE_S, Recorder, build_store
+from jupyter_gpupredict.sources.driver.processes import HostMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,6 +165,7 @@ def build_session(
 
     # this machine's driver may hang; other sources have limits of their own
     may_hang = config.source in DRIVEN and config.cluster is None
+    here = may_hang or config.source == "cpu"
     session = Session(
         source=_source(config, cluster, session_id, clock, child, lambda: session),
         make_analysis=make_analysis,
@@ -178,6 +180,7 @@ def build_session(
         share=child.share if share is None and child is not None else share,
         live=live,
         own_process=child is None,
+        host=HostMemory(None if child is None else child.pid) if here else None,
         max_seconds=config.max_seconds,
         # asked each second: `exists` makes and drops an exception, `access` does not
         stop_requested=None

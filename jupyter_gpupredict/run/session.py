@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.threads import Delivery
+    from jupyter_gpupredict.sources.driver.processes import HostMemory
 
 BUFFERED_WAKE_S = 1.0
 """The driver keeps the readings meanwhile, so waking more often would only cost."""
@@ -76,6 +77,7 @@ class Session:
         share: ShareHold | None = None,
         live: bool = False,
         own_process: bool = True,
+        host: HostMemory | None = None,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
@@ -97,7 +99,7 @@ class Session:
         self._hook_problems: deque[str] | None = None
         self._share = share
         self._live = live
-        self._own_process = own_process
+        self._own_process, self._host = own_process, host
         self._on_limit = on_limit
         self._alarm = Alarm(max_seconds, stop_requested, self._time_is_up, self._end_early)
         self._channel = Channel(subscribers)
@@ -303,7 +305,12 @@ class Session:
         emitter.share(self._applied)
         whole = outcome == "completed" and not self._ended_early and not emitter.capped
         emitter.finish(
-            outcome, sampler.cpu_s, whole=whole, own_process=self._own_process, error=error
+            outcome,
+            sampler.cpu_s,
+            whole=whole,
+            own_process=self._own_process,
+            error=error,
+            host_peak=None if self._host is None else self._host.peak(),
         )
         if not self._delivery.finish(self._channel):
             self.errors.append("a view did not take its last frame in time")
@@ -359,6 +366,8 @@ class Session:
         self._asking = ("read", self._clock.monotonic_s())
         if slow and self._hooks is not None:
             self._hooks.poll()
+        if slow and self._host is not None:
+            self._host.look(self._clock.monotonic_s())
         found = self._read(slow)
         with self._lock:
             if self._left:

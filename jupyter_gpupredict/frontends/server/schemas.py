@@ -28,6 +28,7 @@ from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
     Block,
     Confidence,
+    HostPeak,
     MemoryEstimate,
     Profile,
     Recommendation,
@@ -208,7 +209,7 @@ EXPORT_OPTIONS = {
 RECORDED: tuple[type[Any], ...] = (
     *EVENTS.values(),
     *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare),
-    *(AllocatorPeak, Profile, Block, Surroundings),
+    *(AllocatorPeak, HostPeak, Profile, Block, Surroundings),
 )
 """The events and what they hold."""
 
