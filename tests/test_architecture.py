@@ -41,6 +41,7 @@ DOORS = {
         "frontends/widget.py",
         "frontends/cellrun.py",
         "frontends/cellrun.py",
+        "frontends/completing.py",
         "frontends/isolated.py",
         "frontends/cellrun.py",
         "frontends/running.py",
@@ -109,6 +110,7 @@ DOORS = {
         "frontends/server/",
         "run/progress.py",
         "export/function/requirements.py",
+        "export/function/stars.py",
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [

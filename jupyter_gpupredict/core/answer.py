@@ -16,6 +16,7 @@ from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
+from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.core.words import gib, percent, span
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _lack_ratio(one: Recommendation) -> float:
 def brief(run: Run) -> Brief:
     """Return a run's answer in one line."""
     counted = run.each_gpu()
-    word = _together([judge(run, one) for one in counted]) if counted else judge(run, None)
+    word = _word(run, counted)
     figure = _figure(run, counted, stated=_predicts(run, word))
     return _brief(run, word, figure, _fullest(counted))
 
@@ -247,7 +248,7 @@ def brief(run: Run) -> Brief:
 def answer(run: Run) -> Answer:
     """Return what a run's views say first."""
     counted = run.each_gpu()
-    word = _together([judge(run, one) for one in counted]) if counted else judge(run, None)
+    word = _word(run, counted)
     predicted = _predicts(run, word)
     figure = _figure(run, counted, stated=predicted)
     memory = _fullest(counted)
@@ -291,6 +292,16 @@ _ORDER: tuple[Word, ...] = (
 )  # fmt: skip
 
 
+def _word(run: Run, counted: Sequence[Recommendation]) -> Word:
+    """Return the word for a run; a share from too few windows of its kernels is not settled."""
+    if not counted:
+        return judge(run, None)
+    word = _together([judge(run, one) for one in counted])
+    by_kernels = run.verified_sm_ratio is None and counted[0].basis == "time_share"
+    few = by_kernels and any(one.geometry and not one.geometry.settled for one in counted)
+    return "settling" if few and word in ("settled", "provisional") else word
+
+
 def _together(found: Sequence[Word]) -> Word:
     """Return the word for several GPUs: that of the least sure one that was used."""
     return min(found, key=_ORDER.index)
@@ -304,6 +315,10 @@ def _figure(run: Run, counted: Sequence[Recommendation], *, stated: bool) -> Fig
     if verified is not None and stated:
         return Figure(verified, verified, "sm_share", "verified")
     ratios = [ratio for one in counted if (ratio := _ratio(one)) is not None]
+    needs = [one.geometry for one in counted if one.geometry is not None and not one.capped]
+    if needs and len(needs) == len(counted) and main.basis == "time_share" and ratios:
+        low, high = max(n.low_ratio for n in needs), max(n.high_ratio for n in needs)
+        return Figure(low, high, "sm_share", "geometry")
     if not ratios:
         return None
     share = max(ratios)
@@ -418,6 +433,10 @@ def _meaning(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate
     elif word in ("observed", "too short", "not used yet"):
         ended = {"failed": "the cell failed", "interrupted": "the cell was interrupted"}
         parts.append(f"{ended.get(run.outcome, '')}; {main.reason}".removeprefix("; "))
+    elif figure is not None and figure.method == "geometry" and main.geometry is not None:
+        parts.append(f"for {percent(main.geometry.speed_ratio)} of full speed, by kernel geometry")
+        parts.append(f"busy {percent(_ratio(main))} of the time")
+        parts.append(f"exports take {percent(figure.high_ratio)}")
     elif run.verified is not None and figure is not None and figure.method == "verified":
         parts.append(f"keeps {percent(run.verified.speed_ratio)} of full speed, tried")
     else:
@@ -466,6 +485,8 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
     if (of := _DONE.search(main.progress)) is not None:
         parts.append(f"{of[2]}s {of[1]}")
     parts.append(_where(run))
+    if figure is not None and figure.method == "geometry" and main.geometry is not None:
+        parts.append(words.kernels(main.geometry))
     if figure is not None and figure.method == "time" and words.sm_share_hint(run):
         parts.append("SM share: not known from busy time, sweep measures it")
     return one_line(" · ".join(part for part in parts if part))
@@ -505,7 +526,7 @@ def _actions(run: Run, word: Word, figure: Figure | None) -> tuple[Action, ...]:
     if not _is_cpu(run) and not run.started.simulated and not run.capped:
         by_sm = figure is not None and figure.basis == "sm_share"
         found.append(
-            Action("verify", "Verify…", f"%gpupredict verify {of}")
+            Action("verify", "Verify…", f"%gpupredict verify {of}{_ends(figure)}")
             if by_sm
             else Action("sweep", "Sweep…", f"%gpupredict sweep {of}")
         )
@@ -514,6 +535,13 @@ def _actions(run: Run, word: Word, figure: Figure | None) -> tuple[Action, ...]:
         Action("details", "Details", f"%gpupredict show {of}"),
         Action("compare", "Compare", ""),
     )
+
+
+def _ends(figure: Figure | None) -> str:
+    """Return the option that tries the lower end of a bracket; empty where it has one end."""
+    if figure is None or figure.low_ratio == figure.high_ratio:
+        return ""
+    return f" --at {sm_percent(figure.low_ratio, None)}"
 
 
 # ---- devices -----------------------------------------------------------------------------------
@@ -632,6 +660,12 @@ def _details(run: Run) -> Details:
                 "bounds",
             ),
             Row("beside it", "; ".join(filter(None, (_beside(run, one) for one in run.beside)))),
+            Row(
+                "kernels",
+                words.geometry(main),
+                "How many SMs the launches of its kernels can use, and what fewer would cost.",
+                "kernel geometry",
+            ),
             Row(
                 "run time",
                 words.slowdown(main),

@@ -15,6 +15,10 @@ LEAST_ACTIVE_S, LEAST_N_EFF = 30.0, 5.0
 State = Literal["warming", "watching", "converged", "stale", "abstained"]
 
 
+LEAST_WINDOWS = 3
+"""Of recorded kernels: after the warm-up, in the middle, late."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleOptions:
     """Options of a stop rule; None where the rule's own value stands."""
@@ -111,6 +115,48 @@ class AllocatorPeak:
 
 
 @dataclass(frozen=True, slots=True)
+class SmNeed:
+    """How many SMs a run's kernels need, by the geometry of their launches."""
+
+    sms: int
+    """Of the whole GPU."""
+    low_sms: int
+    """Where gaps between kernels take up the delay: an estimate."""
+    high_sms: int
+    """Where they do not: a bound if throughput goes with the number of SMs."""
+    speed_ratio: float
+    """Share of its full speed that the run keeps on so many."""
+    curve: tuple[tuple[float, float, float], ...]
+    """(percent of the SMs, low, high run time over that on all), by percent."""
+    kernels: int
+    by: str
+    """What recorded them: `torch.profiler`, ..."""
+    collective_sms: int = 0
+    """The widest collective's: all its blocks must be resident at once."""
+    windows: int = 0
+    """Of the live run in which they were recorded; 0: a profile that the user took."""
+    watched_s: float = 0.0
+    """Seconds of those windows, or of the profile."""
+    not_understood_ratio: float = 0.0
+    """Share of the kernels' time that counts as not stretched."""
+
+    @property
+    def low_ratio(self) -> float:
+        """The lower end as a share of the SMs; no less than a collective needs."""
+        return max(self.low_sms, self.collective_sms) / self.sms
+
+    @property
+    def high_ratio(self) -> float:
+        """The upper end as a share of the SMs; no less than a collective needs."""
+        return max(self.high_sms, self.collective_sms) / self.sms
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough of the run was recorded."""
+        return not 0 < self.windows < LEAST_WINDOWS
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """The share and memory that cover the run, with everything needed to judge them.
 
@@ -165,6 +211,8 @@ class Recommendation:
     """Covering usage of all that was watched: an observation and no prediction."""
     withdrawn: tuple[float, float] | None = None
     """(ratio, time_s) of the last prediction that was withdrawn, and when; None: none was."""
+    geometry: SmNeed | None = None
+    """What its kernels need of the SMs; None: they were not recorded."""
     sure_in_s: float | None = None
     """About so many more seconds of this usage would settle the figure; None: not known."""
 

@@ -281,6 +281,9 @@ _RULES: dict[type, Callable[[Any], bool]] = {
     recommendation.Block: lambda made: all(
         one <= 100 and seconds >= 0.0 for one, seconds in made.bins
     ),
+    recommendation.SmNeed: lambda made: (
+        0 < made.low_sms <= made.high_sms <= made.sms and 0 <= made.collective_sms <= made.sms
+    ),
     recommendation.Profile: lambda made: made.block_s > 0.0,
 }
 """What the types of the fields do not say of the whole."""

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.events import SessionStarted
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, MemoryEstimate, Recommendation
+    from jupyter_gpupredict.core.recommendation import (
+        AllocatorPeak,
+        MemoryEstimate,
+        Recommendation,
+        SmNeed,
+    )
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Series
     from jupyter_gpupredict.core.share import AppliedShare, Verified
@@ -186,10 +191,44 @@ def slowdown(recommendation: Recommendation) -> str:
     return f"{low:.2f}x to {high:.2f}x the run time of all SMs, by SM activity; verify measures it"
 
 
+def kernels(need: SmNeed) -> str:
+    """Return what a share by geometry rests on.
+
+    >>> from jupyter_gpupredict.core.recommendation import SmNeed
+    >>> kernels(SmNeed(108, 30, 44, 0.9, (), 5200, "torch.profiler", windows=1, watched_s=0.4))
+    'from 1 window of 0.4 s, 5,200 kernels'
+    """
+    if need.windows:
+        each = f"{need.watched_s / need.windows:.2g} s"
+        windows = "1 window" if need.windows == 1 else f"{need.windows} windows"
+        return f"from {windows} of {each}, {need.kernels:,} kernels"
+    return f"from a profile by {need.by} of {need.watched_s:.2g} s, {need.kernels:,} kernels"
+
+
+def geometry(recommendation: Recommendation) -> str:
+    """Return what its kernels tell of the SMs, beside SM activity where that is known; else ''."""
+    need = recommendation.geometry
+    if need is None:
+        return ""
+    found = f"{percent(need.low_ratio)} to {percent(need.high_ratio)} of {need.sms} SMs"
+    steps = [one for one in need.curve if one[0] in (25.0, 50.0, 75.0)]
+    parts = [f"{found} for {percent(need.speed_ratio)} of full speed, {kernels(need)}"]
+    parts += [f"on {x:.0f} % {low:.2f}x to {high:.2f}x the run time" for x, low, high in steps]
+    if recommendation.basis == "sm_share" and recommendation.target_ratio is not None:
+        inside = need.low_ratio - 0.05 <= recommendation.target_ratio <= need.high_ratio + 0.05
+        agrees = "agrees with" if inside else "differs from"
+        parts.append(f"{agrees} SM activity, {percent(recommendation.target_ratio)}")
+    if need.not_understood_ratio >= 0.005:
+        parts.append(f"{percent(need.not_understood_ratio)} of their time not understood")
+    return "; ".join(parts)
+
+
 def sm_share_hint(run: Run) -> str:
     """Return how the share of the SMs can be had, for a GPU run that does not know it; else ''."""
     advice = [run.recommendation, *run.others]
-    known = run.verified is not None or any(one and one.basis == "sm_share" for one in advice)
+    known = run.verified is not None or any(
+        one and (one.basis == "sm_share" or one.geometry is not None) for one in advice
+    )
     gpu = run.started.source != "cpu" and not run.started.simulated
     if known or not gpu:
         return ""

@@ -62,6 +62,8 @@ class Restriction(Enum):
     MEMORY_REQUIRED = "needs a memory limit"
 
 
+MODES = ("replay", "strict")
+"""What is done about what only running the notebook makes: it runs again, or is refused."""
 SECRETS_FROM = ("env", "param")
 """Who may give a function its credentials: the environment, the caller."""
 
@@ -87,6 +89,12 @@ class CodeRequest:
     """In the order of execution; one of them has the hash of the measured code."""
     folder: Path
     """Where the notebook stands: modules beside it are copied."""
+    mode: str = option(
+        "replay",
+        "replay what the measured cell needs of earlier cells before it, or be strict and refuse "
+        "what only running them makes",
+        choices=MODES,
+    )
     params: tuple[str, ...] = option(
         (),
         "a name that the function's caller gives, not the notebook",
@@ -134,6 +142,7 @@ class CodeRequest:
 
 
 Origin = Literal["verified", "estimate", "user"]
+SmMethod = Literal["gpm", "geometry", "verified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,8 @@ class Figures:
     """The figures are those of a MIG instance."""
     predicted_runtime_s: float | None = None
     sm_from: Origin = "estimate"
+    sm_method: SmMethod | None = None
+    """How the share of the SMs came about; None: it is not known, or the user's own."""
     time_from: Origin = "estimate"
     warnings: tuple[str, ...] = ()
     """Sentences that head every written file: what is unusual about these figures."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
-    from jupyter_gpupredict.export.deployment import Origin
+    from jupyter_gpupredict.export.deployment import Origin, SmMethod
     from jupyter_gpupredict.export.request import ExportRequest
 
 MemoryFrom = Literal["target", "observed", "user"]
@@ -63,7 +63,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     warnings = [one for _, one in doubts]
     device = _device(run)
     gpu = None if cpu else device
-    sm_percent, sm_from = _sm_share(run, request, gpu)
+    sm_percent, sm_from, sm_method = _sm_share(run, request, gpu)
+    if sm_method == "geometry":
+        warnings.append(_by_geometry(run, request))
     if request.headroom_sm_percent and sm_percent is not None and sm_from != "user":
         added = f"{request.headroom_sm_percent:g} %"
         warnings.append(f"The SM share includes a headroom of {added} that the user added.")
@@ -107,22 +109,54 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         mig=gpu is not None and is_mig(gpu.uuid),
         predicted_runtime_s=expected_s,
         sm_from=sm_from,
+        sm_method=sm_method,
         warnings=tuple(warnings),
     )
 
 
-def _sm_share(run: Run, request: ExportRequest, gpu: Device | None) -> tuple[int | None, Origin]:
-    """Return the SM share: the user's own before a verified one before an estimated one."""
-    if request.sm_percent is not None:
-        return request.sm_percent, "user"
+def _sm_share(
+    run: Run, request: ExportRequest, gpu: Device | None
+) -> tuple[int | None, Origin, SmMethod | None]:
+    """Return the SM share with its origin and method.
+
+    The user's own comes before a verified one, that before one by SM activity, and the one by the
+    geometry of the kernels last.
+    """
+    own = request.sm_percent
+    if own is None and request.sm_share not in ("low", "high"):
+        own = int(request.sm_share) if request.sm_share.isdecimal() else 0
+        if not 1 <= own <= 100:
+            raise InvalidOption(f"--sm-share {request.sm_share!r}", "low, high, or 1 to 100")
+    if own is not None:
+        return own, "user", None
     headroom = 1.0 + request.headroom_sm_percent / 100.0
     if run.verified_sm_ratio is not None:
         # verified as a percentage that a client was given: no more rounding to whole SMs
-        return rounding.sm_percent(run.verified_sm_ratio * headroom, None), "verified"
+        percent = rounding.sm_percent(min(1.0, run.verified_sm_ratio * headroom), None)
+        return percent, "verified", "verified"
     ratio = _settled(run, "sm_share")
-    if gpu is None or ratio is None:
-        return None, "estimate"
-    return rounding.sm_percent(min(1.0, ratio * headroom), gpu.sm_count), "estimate"
+    if gpu is not None and ratio is not None:
+        percent = rounding.sm_percent(min(1.0, ratio * headroom), gpu.sm_count)
+        return percent, "estimate", "gpm"
+    each = [one.geometry for one in run.each_gpu()]
+    needs = [one for one in each if one is not None]
+    if gpu is None or not needs or len(needs) < len(each) or run.capped:
+        return None, "estimate", None
+    wanted = [one.low_ratio if request.sm_share == "low" else one.high_ratio for one in needs]
+    # MPS rounds down to whole SMs: the smallest percentage that gives them
+    percent = rounding.sm_percent(min(1.0, max(wanted) * headroom), needs[0].sms, 1)
+    return percent, "estimate", "geometry"
+
+
+def _by_geometry(run: Run, request: ExportRequest) -> str:
+    need = next(one.geometry for one in run.each_gpu() if one.geometry is not None)
+    low, high = (f"{100 * one:.0f}" for one in (need.low_ratio, need.high_ratio))
+    speed = f"{100 * need.speed_ratio:.0f} %"
+    said = (
+        f"The SM share is the {request.sm_share} end of {low} to {high} %: the geometry of "
+        f"{need.kernels} kernels, for {speed} of full speed; verify decides."
+    )
+    return said if need.settled else f"{said} Few of the run's kernels were recorded."
 
 
 def _settled(run: Run, basis: Basis) -> float | None:

@@ -35,6 +35,13 @@ class ExportRequest:
     sm_percent: int | None = option(
         None, "your own share of the SMs", metavar="P", low=1, high=100, unit="percent of the SMs"
     )
+    sm_share: str = option(
+        "high",
+        "which end of a share that follows from the kernels' geometry, or your own percentage",
+        metavar="low|high|P",
+        pattern=r"^(low|high|[1-9]\d?|100)$",
+        longest=4,
+    )
     clients: int | None = option(
         None,
         "your own count of clients that share a GPU, of which each gets an equal part "

@@ -38,6 +38,7 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
         "source": figures.source,
         "tool-version": figures.tool_version,
         "share-from": figures.share_from if basis != "none" else None,
+        "share-method": figures.sm_method if basis == "sm_share" else None,
         "memory-from": figures.memory_from,
         "coverage": _coverage(figures.coverage_ratio),
         # a finite watch proves no more than 99 %

@@ -16,13 +16,13 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Bool, Float, Int, Unicode
 
-from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError
+from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError, UnknownName
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.frontends import executed
 from jupyter_gpupredict.frontends.cellrun import CellRun, warn
 from jupyter_gpupredict.frontends.options import MagicOptions, magic_parser, parse_magic
 from jupyter_gpupredict.frontends.running import Running
-from jupyter_gpupredict.frontends.terminal import Parser, say
+from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import draws_bokeh
 from jupyter_gpupredict.run import SessionConfig
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 NAME = "gpupredict"
 _BEGIN = "gpupredict_begin"
+COMPLETING = "jupyter_gpupredict.frontends.completing"
 GONE = "the cell that was measured has ended unseen: its measuring ends now"
 
 
@@ -49,7 +50,10 @@ def transform(lines: list[str]) -> list[str]:
     if head != f"%%{NAME}" or (arguments and not arguments[0].isspace()):
         return lines
     if {"-h", "--help", "--dry-run", "--isolate"} & set(arguments.split()):
-        return lines  # answered by the plain magic, which does not run the body here
+        if "".join(lines[1:]).strip():
+            return lines  # answered by the plain magic, which does not run the body here
+        # IPython refuses a cell magic without a body, and a blank line is one
+        return [f"get_ipython().run_cell_magic({NAME!r}, {arguments.strip()!r}, '\\n')\n"]
     if "".join(lines[1:]).lstrip().startswith("%%"):
         return lines  # another cell magic below: the plain magic calls it
     return [f"get_ipython().run_line_magic({_BEGIN!r}, {arguments.strip()!r})\n", *lines[1:]]
@@ -96,6 +100,11 @@ class GpuPredictMagics(_Defaults):  # type: ignore[misc]  # made above, from the
         for event, hook in self._hooks.items():
             shell.events.register(event, hook)
         shell.register_magics(self)
+        self._completer = getattr(shell, "Completer", None)
+        if self._completer is not None:
+            from jupyter_gpupredict.frontends.completing import matcher
+
+            self._completer.custom_matchers.append(matcher)
         if self not in shell.configurables:  # recent IPython has put it there
             shell.configurables.append(self)
 
@@ -108,6 +117,8 @@ class GpuPredictMagics(_Defaults):  # type: ignore[misc]  # made above, from the
                 cell.run.end("stopped")
         if transform in shell.input_transformers_cleanup:
             shell.input_transformers_cleanup.remove(transform)
+        matchers = getattr(self._completer, "custom_matchers", [])
+        matchers[:] = [one for one in matchers if getattr(one, "__module__", "") != COMPLETING]
         for event, hook in self._hooks.items():
             if hook in shell.events.callbacks[event]:
                 shell.events.unregister(event, hook)
@@ -317,30 +328,32 @@ def _loaded(shell: Any) -> GpuPredictMagics | None:
     return None
 
 
-class _Parser(Parser):
-    ask = "%gpupredict -h lists the commands"
-
-
 def run_line(words: Sequence[str], live: Sequence[CellRun], shell: Any) -> Any:
     """Do what the words after `%gpupredict` ask; returns what the cell shows.
 
     Raises:
         GpuPredictError: One clear line.
     """
-    from jupyter_gpupredict.frontends.verbs import IN_NOTEBOOK, Notebook
+    from jupyter_gpupredict.frontends.verbs import IN_NOTEBOOK, Notebook, VerbParser, verb_parser
     from jupyter_gpupredict.frontends.verifying import Found
 
     place = Notebook(live)
-    top = _Parser(prog="%gpupredict", add_help=False, description="Look at measured runs.")
-    top.add_argument("-h", "--help", action="store_true", help="show this")
-    verbs = top.add_subparsers(dest="verb", parser_class=_Parser)
-    for name, verb in IN_NOTEBOOK.items():
-        verb.options(verbs.add_parser(name, add_help=False, help=verb.help), place)
-    arguments = top.parse_args(list(words) or ["status"])
-    if arguments.help:
+    asked = list(words) or ["status"]
+    if asked[0] in ("-h", "--help"):
+        top = VerbParser(prog="%gpupredict", add_help=False, description="Look at measured runs.")
+        verbs = top.add_subparsers(title="commands; each has -h", metavar="COMMAND")
+        for name, verb in IN_NOTEBOOK.items():
+            verbs.add_parser(name, add_help=False, help=verb.help)
         say(top.format_help())
         return None
-    shown = IN_NOTEBOOK[arguments.verb].act(arguments, place)
+    if asked[0] not in IN_NOTEBOOK:
+        raise UnknownName("command", asked[0], IN_NOTEBOOK)
+    parser = verb_parser(asked[0], place)
+    if {"-h", "--help"} & set(asked):
+        say(parser.format_help())
+        return None
+    arguments = parser.parse_args(asked[1:])
+    shown = IN_NOTEBOOK[asked[0]].act(arguments, place)
     if isinstance(shown, int):
         return None
     if isinstance(shown, Found) and shown.to_svg() and draws_bokeh(shell):

@@ -6,7 +6,7 @@ import json
 import math
 from collections import deque
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.answer import answer, profile
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.answer import Answer
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
-    from jupyter_gpupredict.core.run import Run, RunHeader
+    from jupyter_gpupredict.core.run import Run
+    from jupyter_gpupredict.core.summary import Summary
     from jupyter_gpupredict.export import ExportOutcome
 
 _recent: deque[Result] = deque(maxlen=1)
@@ -114,6 +115,10 @@ class Result:
         """Return the chart as SVG."""
         return figures.run_svg(self.run)
 
+    def to_curve_svg(self) -> str:
+        """Return speed against share of the SMs as SVG; empty where no kernels were recorded."""
+        return figures.curve_svg(self.run)
+
     def to_png(self) -> bytes:
         """Return the same chart as PNG; empty where nothing was read."""
         return png.of_svg(self.to_svg()) if self.run.share else b""
@@ -152,6 +157,7 @@ class Result:
             "reason": self.reason,
             "target_ratio": self.target_ratio,
             "mean_ratio": self.mean_ratio,
+            "geometry": asdict(advice.geometry) if advice and advice.geometry else None,
             "slowdown": list(advice.slowdown) if advice and advice.slowdown else None,
             "coverage_target_ratio": advice.coverage_target_ratio if advice else None,
             "coverage_ratio": advice.coverage_ratio if advice else None,
@@ -211,30 +217,50 @@ class Result:
         """Return `to_dict` as JSON; a number that is not known is null."""
         return json.dumps(without_nan(self.to_dict()), allow_nan=False)
 
-    def to_dataframe(self) -> Any:
-        """Return the stored readings as a pandas DataFrame: time_s and one column a series.
+    def to_dataframe(
+        self, *, aligned: bool = False, layout: Literal["wide", "long"] = "wide"
+    ) -> Any:
+        """Return the stored readings as a pandas DataFrame.
 
-        A column is named by its metric; of a further device, by `metric@UUID`.
+        Args:
+            aligned: One row for each reading of the share; the others' values are the newest
+                before it.
+            layout: `wide` has `time_s` and one column a series: the metric's name, of a further
+                device `metric@UUID`. `long` has one row for each time and device, with the columns
+                `time_s`, `device` and the metrics.
 
         Raises:
             ImportError: pandas is not installed.
             UnknownName: The run is not in the session store (any more).
+            ValueError: There is no such layout.
         """
         import pandas
 
         from jupyter_gpupredict.core.events import SamplesTaken
 
-        columns: dict[str, dict[float, float]] = {}
+        if layout not in ("wide", "long"):
+            raise ValueError(f"layout {layout!r} is unknown: 'wide' or 'long'")
+        columns: dict[tuple[str, str], dict[float, float]] = {}
         for event in read_events(self.session_id):
             if isinstance(event, SamplesTaken):
                 for readings in event.readings:
                     series = readings.series
-                    main = series.device == self.run.started.share.device
-                    name = series.metric if main else f"{series.metric}@{series.device}"
-                    column = columns.setdefault(name, {})
+                    column = columns.setdefault((series.metric, series.device), {})
                     column.update(zip(readings.times_s, readings.values, strict=True))
+        share = self.run.started.share
         frame = pandas.DataFrame(columns).sort_index()
         frame.index.name = "time_s"
+        if aligned:
+            times = sorted(columns.get((share.metric, share.device), {}))
+            frame = frame.ffill().reindex(times)
+        if layout == "long":
+            frame.columns = pandas.MultiIndex.from_tuples(columns, names=["metric", "device"])
+            long = frame.stack("device", future_stack=True).dropna(how="all").reset_index()
+            long.columns.name = None
+            return long
+        frame.columns = [
+            metric if device == share.device else f"{metric}@{device}" for metric, device in columns
+        ]
         return frame.reset_index()
 
     def export(self, **options: Any) -> list[Path]:
@@ -290,40 +316,42 @@ def last() -> Result | None:
     return _recent[-1] if _recent else None
 
 
-def history_text(headers: Iterable[RunHeader]) -> str:
-    """Return stored runs as a table in text."""
-    lines = []
-    for header in headers:
-        if header.started is None:
-            lines.append(f"{header.session_id}  damaged: {header.problem}")
-            continue
-        finished = header.finished
-        advice = finished.recommendation if finished else None
-        share = words.percent(advice.target_ratio) if advice else "-"
-        state = advice.state if advice else "lost or running"
-        took = words.span(finished.duration_s) if finished else "-"
-        source = one_line(header.started.source)
-        damage = f"  damaged: {header.problem}" if header.problem else ""
-        lines.append(f"{header.session_id}  {source:<9}  {state:<15}  {share:>5}  {took}{damage}")
-    return "\n".join(lines) or "no run is stored yet"
+def history_text(found: Iterable[Summary]) -> str:
+    """Return stored runs as a table in text, newest first."""
+    rows = [
+        [
+            f"{'*' if one.pinned else ' '}{one.session_id[-4:]}",
+            one.started_at[:16].replace("T", " "),
+            one.notebook.rpartition("/")[2] or one.source,
+            one.name or one.first_line[:30],
+            one.device,
+            words.span(one.duration_s),
+            f"damaged: {one.problem}" if one.problem else f"{one.sign} {one.headline}",
+        ]
+        for one in found
+    ]
+    if not rows:
+        return "no run is stored yet"
+    titles = [" id", "when (UTC)", "notebook", "cell", "device", "took", "answer"]
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in [titles, *rows]
+    )
+    return "\n".join(one_line(line).rstrip() for line in lines)
 
 
-def header_dict(header: RunHeader) -> dict[str, Any]:
-    """Return a stored run in short, as plain data."""
-    started, finished = header.started, header.finished
-    advice = finished.recommendation if finished else None
-    return {
-        "session_id": header.session_id,
-        "started_at": started.started_at if started else None,
-        "source": started.source if started else None,
-        "simulated": started.simulated if started else None,
-        "metric": started.share.metric if started else None,
-        "outcome": finished.outcome if finished else None,
-        "state": advice.state if advice else None,
-        "target_ratio": advice.target_ratio if advice else None,
-        "duration_s": finished.duration_s if finished else None,
-        "problem": header.problem,
-    }
+def row_dict(one: Summary) -> dict[str, Any]:
+    """Return a stored run in short, as plain data; what is not known is None."""
+    names = (
+        "session_id", "started_at", "source", "simulated", "metric", "outcome", "state",
+        "target_ratio", "duration_s", "notebook", "first_line", "device", "headline", "word",
+        "name", "note", "pinned", "problem",
+    )  # fmt: skip
+    found = {name: getattr(one, name) for name in names}
+    if not one.metric:  # its trace has no beginning that can be read
+        found |= dict.fromkeys(("source", "simulated", "metric", "outcome", "state"))
+    return found
 
 
 def export_text(outcome: ExportOutcome) -> str:

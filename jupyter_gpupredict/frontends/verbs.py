@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.options import check
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.export import (
     CodeRequest,
     ExportRequest,
@@ -30,9 +33,16 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.frontends.terminal import say
+from jupyter_gpupredict.frontends.terminal import Parser, say
 from jupyter_gpupredict.frontends.waiting import from_store
-from jupyter_gpupredict.run import list_runs, read_run, request_stop, with_verified
+from jupyter_gpupredict.run import (
+    Runs,
+    keep_need,
+    need_of_profile,
+    read_run,
+    request_stop,
+    with_verified,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -173,11 +183,11 @@ def _sessions_options(parser: argparse.ArgumentParser, place: Place) -> None:
 
 
 def _sessions(arguments: argparse.Namespace, _: Place) -> None:
-    headers = from_store(list_runs, arguments.limit)
+    found = from_store(lambda: Runs().page(arguments.limit, None, limit_s=math.inf).found)
     if arguments.json:
-        say(json.dumps([report.header_dict(one) for one in headers], allow_nan=False))
+        say(json.dumps([report.row_dict(one) for one in found], allow_nan=False))
     else:
-        say(report.history_text(headers))
+        say(report.history_text(found))
 
 
 def _stop_options(parser: argparse.ArgumentParser, _: Place) -> None:
@@ -331,6 +341,27 @@ def _sweep(arguments: argparse.Namespace, place: Place) -> Any:
     return _verify(arguments, place, sweeps=True)
 
 
+def _kernels_options(parser: argparse.ArgumentParser, place: Place) -> None:
+    parser.add_argument("file", metavar="FILE", help="a profile of the same code's kernels")
+    _id(parser, place)
+    add_options(parser, ReadOptions)
+    _json(parser)
+
+
+def _kernels(arguments: argparse.Namespace, place: Place) -> Any:
+    """Keep what a profile says of a run's kernels, for it and for later runs of the same code."""
+    result = place.result(arguments.id)
+    read = ReadOptions(**given_options(arguments, ReadOptions))
+    check(read)
+    need = need_of_profile(arguments.file, result.run, read)
+    from_store(keep_need, result.run, need)
+    result.run = from_store(with_verified, result.run)
+    if place.in_notebook and not arguments.json:
+        return result
+    say(result.to_json() if arguments.json else result.to_text())
+    return None
+
+
 def _doctor_options(parser: argparse.ArgumentParser, _: Place) -> None:
     parser.add_argument(
         "--mps", action="store_true", help="start a daemon of MPS, ask it, and remove it again"
@@ -380,6 +411,21 @@ class Verb(NamedTuple):
     options: Callable[[argparse.ArgumentParser, Place], None] = lambda *_: None
 
 
+class VerbParser(Parser):
+    """Of `%gpupredict`."""
+
+    ask = "%gpupredict -h lists the commands"
+
+
+def verb_parser(name: str, place: Place | None = None) -> argparse.ArgumentParser:
+    """Return the parser of one verb in a notebook."""
+    verb = IN_NOTEBOOK[name]
+    parser = VerbParser(prog=f"%gpupredict {name}", add_help=False, description=verb.help)
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+    verb.options(parser, place or Notebook(()))
+    return parser
+
+
 SHARED = {
     "show": Verb("show a stored run", _show, _show_options),
     "sessions": Verb("list the stored runs", _sessions, _sessions_options),
@@ -394,6 +440,9 @@ SHARED = {
     "verify": Verb("try a share: run a function under it and without it", _verify, _verify_options),
     "sweep": Verb(
         "run a function at several shares, and find where it loses speed", _sweep, _sweep_options
+    ),
+    "kernels": Verb(
+        "add what a profile of its kernels says of the SMs to a run", _kernels, _kernels_options
     ),
     "mps": Verb("show, start or stop an NVIDIA MPS daemon of your own", _mps, _mps_options),
     "doctor": Verb(

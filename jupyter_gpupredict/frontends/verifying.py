@@ -19,6 +19,7 @@ from jupyter_gpupredict.predict import KEPT
 if TYPE_CHECKING:
     import argparse
 
+    from jupyter_gpupredict.core.recommendation import SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.mps import Subject, Verification
 
@@ -30,7 +31,8 @@ def arguments(parser: argparse.ArgumentParser, *, sweeps: bool) -> None:
     add = parser.add_argument
     if sweeps:
         default = ",".join(map(str, mps.SHARES))
-        add("--at", metavar="P,P,...", help=f"the shares, in percent (default: {default})")
+        usual = f"those about the bracket by kernel geometry, else {default}"
+        add("--at", metavar="P,P,...", help=f"the shares, in percent (default: {usual})")
     else:
         add("--at", type=int, metavar="P", help="the share, in percent (default: the predicted)")
         add(
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace, subject: Subject, run_: Run | None, *, swee
     """
     bound = mps.Bound(options.steps, options.seconds)
     if sweeps:
-        shares = mps.SHARES if options.at is None else _shares(options.at)
+        shares = _inside(_need(run_)) if options.at is None else _shares(options.at)
         return Found(mps.sweep(subject, shares, bound, on_trial=_tell))
     percent = _predicted(run_) if options.at is None else options.at
     return Found(mps.verify(subject, percent, bound, options.pairs, on_trial=_tell))
@@ -181,7 +183,24 @@ def _predicted(run_: Run | None) -> int:
                 continue
             if one.basis == "sm_share" and one.state == "converged" and one.target_ratio:
                 return min(99, sm_percent(one.target_ratio, counts.get(uuid)))
+        if (need := _need(run_)) is not None:
+            return min(99, sm_percent(need.high_ratio, need.sms, 1))
     raise InvalidOption("there is no predicted share of the SMs to verify", "name one: --at P")
+
+
+def _need(run_: Run | None) -> SmNeed | None:
+    """Return what the run's kernels need of the SMs, where that is known."""
+    main = None if run_ is None else run_.recommendation
+    return None if main is None else main.geometry
+
+
+def _inside(need: SmNeed | None) -> tuple[int, ...]:
+    """Return the shares of a sweep, from the larger: those about a bracket where there is one."""
+    if need is None:
+        return mps.SHARES
+    low, high = (sm_percent(one, need.sms, 1) for one in (need.low_ratio, need.high_ratio))
+    between = {low, high, *(low + (high - low) * third // 3 for third in (1, 2))}
+    return (100, *sorted({*between, max(5, low // 2)} - {100}, reverse=True))
 
 
 def _shares(text: str) -> tuple[int, ...]:

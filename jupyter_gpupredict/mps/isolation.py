@@ -68,7 +68,14 @@ def isolate(code: CodeRequest, returns: tuple[str, ...] = ()) -> Isolated:
     from jupyter_gpupredict.export.function.slicing import slice_cells
 
     try:
-        found = slice_cells(code.cells, code.params, code.setup, drop_magics=code.drop_magics)
+        found = slice_cells(
+            code.cells,
+            code.params,
+            code.setup,
+            drop_magics=code.drop_magics,
+            mode=code.mode,
+            folder=code.folder,
+        )
     except UnsupportedCell as error:
         if "--param" not in error.hint:  # nobody calls an isolated cell
             raise

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_gpupredict.core.recommendation import SmNeed
 from jupyter_gpupredict.predict.occupancy import blocks_per_sm
 
 if TYPE_CHECKING:
@@ -121,10 +122,6 @@ class Geometry:
         low, high = (_smallest(curve, 1.0 / speed) for curve in (self.low, self.high))
         return min(low, high), high
 
-    def recommended_sms(self, speed: float = SPEED_GOAL) -> int:
-        """Return the upper end, and no less than the widest collective needs."""
-        return max(self.need(speed)[1], self.collective_sms)
-
     def slowdown(self, sms: int) -> tuple[float, float]:
         """Return (low, high) run time on so many SMs over that on all of them."""
         at = min(max(1, sms), self.sms) - 1
@@ -152,13 +149,36 @@ def sms_at(sms: int, percent: float) -> int:
     return max(1, int(sms * percent / 100.0 + 1e-9))
 
 
-def percent_for(sms: int, wanted: int) -> int:
-    """Return the smallest whole percentage for which MPS gives at least so many SMs.
+def need_of(found: Geometry, by: str, speed: float = SPEED_GOAL, windows: int = 0) -> SmNeed | None:
+    """Return what kernels need of the SMs; None where none of them was understood.
 
-    >>> percent_for(108, 45), percent_for(80, 80)
-    (42, 100)
+    Args:
+        found: The kernels.
+        by: What recorded them.
+        speed: Share of its full speed that the run is to keep.
+        windows: Of a live run that they were recorded in; 0: a profile.
     """
-    return min(100, -(-100 * wanted // sms))
+    if found.not_understood_ratio >= 1.0:
+        return None
+    low, high = found.need(speed)
+    points = {100.0 * one / found.sms: one for one in (low, high)}
+    points |= {float(percent): sms_at(found.sms, percent) for percent in range(5, 101, 5)}
+    return SmNeed(
+        sms=found.sms,
+        low_sms=low,
+        high_sms=high,
+        speed_ratio=speed,
+        curve=tuple(
+            (round(percent, 1), round(found.low[n - 1], 4), round(found.high[n - 1], 4))
+            for percent, n in sorted(points.items())
+        ),
+        kernels=found.kernels,
+        by=by,
+        collective_sms=found.collective_sms,
+        windows=windows,
+        watched_s=round(found.wall_s, 3),
+        not_understood_ratio=round(found.not_understood_ratio, 4),
+    )
 
 
 class Kernels:

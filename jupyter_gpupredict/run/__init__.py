@@ -16,11 +16,13 @@ from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.recordings import (
     check_recording_options,
     fetch_recording,
+    need_of_profile,
     predict_recording,
     predict_recordings,
 )
 from jupyter_gpupredict.run.store import (
     build_store,
+    keep_need,
     list_runs,
     read_events,
     read_run,
@@ -54,7 +56,9 @@ __all__ = [
     "environment",
     "fetch_recording",
     "host",
+    "keep_need",
     "list_runs",
+    "need_of_profile",
     "predict_recording",
     "predict_recordings",
     "probe_sources",

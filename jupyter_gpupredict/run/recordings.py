@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.errors import UnknownName
+from jupyter_gpupredict.core.errors import Malformed, UnknownName
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
-from jupyter_gpupredict.predict.geometry import SPEED_GOAL, sms_at
+from jupyter_gpupredict.predict.geometry import SPEED_GOAL, need_of
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.recommendation import Profile, Recommendation
+    from jupyter_gpupredict.core.recommendation import Profile, Recommendation, SmNeed
+    from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.predict import Predictor
-    from jupyter_gpupredict.predict.geometry import Geometry
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.sources.recording import Trace
 
@@ -272,36 +273,52 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
 def _geometry(trace: Trace, speed: float) -> dict[str, Any]:
     """Return what the kernels of a trace's device tell of its SMs; nothing where it has none."""
     found = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
-    return {} if found is None else geometry_of(found, speed)
-
-
-def geometry_of(found: Geometry, speed: float = SPEED_GOAL) -> dict[str, Any]:
-    """Return how kernels fill the SMs, as JSON has it; what was not understood needs nothing."""
-    sms, (low, high) = found.sms, found.need(speed)
-    understood = found.not_understood_ratio < 1.0
-    points = {100.0 * one / sms: one for one in (low, high)}
-    points |= {float(percent): sms_at(sms, percent) for percent in range(5, 101, 5)}
-    curve = [
-        [round(percent, 1), *(round(one, 4) for one in found.slowdown(points[percent]))]
-        for percent in sorted(points)
-    ]
+    if found is None:
+        return {}
+    need = need_of(found, trace.origin, speed)
     return {
         "geometry": {
-            "sms": sms,
+            "sms": found.sms,
             "busy_share": round(found.busy_ratio, 4),
             "mean_breadth": round(found.breadth_ratio, 4),
             "speed_goal": speed,
-            "need_low_pct": round(100 * low / sms, 1) if understood else None,
-            "need_high_pct": round(100 * high / sms, 1) if understood else None,
-            "curve": curve if understood else [],
+            "need_low_pct": None if need is None else round(100 * need.low_sms / need.sms, 1),
+            "need_high_pct": None if need is None else round(100 * need.high_sms / need.sms, 1),
+            "curve": [list(point) for point in need.curve] if need else [],
             "kernels": found.kernels,
             "not_understood_share": round(found.not_understood_ratio, 4),
             "interval_ms": 1e3 * found.interval_s,
         },
-        "recommended_pct": (
-            round(100 * found.recommended_sms(speed) / sms, 1) if understood else None
-        ),
+        "recommended_pct": None if need is None else round(100 * need.high_ratio, 1),
     }
+
+
+def need_of_profile(path: str, run: Run, read: ReadOptions) -> SmNeed:
+    """Return what a profile of a run's kernels says of the SMs.
+
+    Args:
+        path: A profile of any format that can be read.
+        run: The run whose code was profiled, on the same kind of GPU.
+        read: What the profile does not say of the GPU, and which of its GPUs is meant.
+
+    Raises:
+        TraceError: It cannot be read, holds no kernels, or is of another GPU.
+    """
+    from jupyter_gpupredict.sources.reading import open_trace
+
+    here = next((d for d in run.started.devices if d.uuid == run.started.share.device), None)
+    if read.sms is None and here is not None:
+        read = replace(read, sms=here.sm_count)
+    trace = open_trace(path, read)
+    of = trace.devices[0]
+    if here is not None and of.name not in ("GPU", here.name):
+        raise Malformed(f"{trace.name} is of a {of.name}, and the run of a {here.name}", "")
+    found = trace.geometry.get(of.uuid)
+    need = None if found is None else need_of(found, trace.origin, read.speed)
+    if need is None:
+        why = trace.notes[0] if trace.notes else "its kernels are not understood"
+        raise Malformed(f"{trace.name} does not tell what the kernels need", why)
+    return need
 
 
 def _whole_percent(ratio: float | None) -> int | None:

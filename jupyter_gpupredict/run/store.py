@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,13 @@ from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
 from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
 from jupyter_gpupredict.run.labels import Labels, Trash
-from jupyter_gpupredict.run.verified import VerifiedStore
+from jupyter_gpupredict.run.verified import KnownNeed, NeedStore, VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.recommendation import SmNeed
     from jupyter_gpupredict.core.share import Verified
 
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
@@ -344,11 +345,31 @@ def request_stop(session_id: str) -> None:
 
 
 def with_verified(run: Run) -> Run:
-    """Return a run with the share that was verified of it, or of the same code on this device.
+    """Return a run with what is known of it, or of the same code on this device, from elsewhere.
 
-    Without one where none holds any more, or where it used several GPUs.
+    That is the share that was verified, and what its kernels need of the SMs. Neither where none
+    holds any more, or where it used several GPUs.
     """
-    return replace(run, verified=_verified(run.started) if run.on_one_gpu else None)
+    if not run.on_one_gpu:
+        return replace(run, verified=None)
+    main, key = run.recommendation, _key(run.started)
+    if main is not None and main.geometry is None and key is not None and not main.capped:
+        need = NeedStore(store_dir()).newest(*key)
+        run = replace(run, recommendation=replace(main, geometry=need))
+    return replace(run, verified=_verified(run.started))
+
+
+def keep_need(run: Run, need: SmNeed) -> None:
+    """Keep what the kernels of a run need, for it and for later runs of the same code.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    key = _key(run.started)
+    if key is not None:
+        code, device, driver, session_id = key
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        NeedStore(store_dir()).add(KnownNeed(need, code, device, driver, session_id, at))
 
 
 def with_verified_in_time(run: Run) -> Run:
@@ -367,13 +388,18 @@ def verified_of(started: SessionStarted) -> Verified | None:
     return _verified(started) if len(started.devices) == 1 else None
 
 
-def _verified(started: SessionStarted) -> Verified | None:
+def _key(started: SessionStarted) -> tuple[str | None, str, str, str] | None:
+    """Return what is kept of a run by: code, device, driver, id; None of a simulated one."""
     device = {one.uuid: one.name for one in started.devices}.get(started.share.device)
     driver = started.versions.get("driver")
     if device is None or driver is None or started.simulated:
         return None
-    verified = VerifiedStore(store_dir())
-    return verified.newest(started.code_hash, device, driver, started.session_id)
+    return started.code_hash, device, driver, started.session_id
+
+
+def _verified(started: SessionStarted) -> Verified | None:
+    key = _key(started)
+    return None if key is None else VerifiedStore(store_dir()).newest(*key)
 
 
 def sequence_number(line: bytes) -> int | None:

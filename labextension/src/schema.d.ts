@@ -631,6 +631,8 @@ export interface components {
                 number | null
             ] | null;
             /** @default null */
+            geometry: components["schemas"]["SmNeed"] | null;
+            /** @default null */
             sure_in_s: number | null;
         };
         MemoryEstimate: {
@@ -672,6 +674,27 @@ export interface components {
             device_sm_count: number | null;
             /** @default  */
             reason: string;
+        };
+        SmNeed: {
+            sms: number;
+            low_sms: number;
+            high_sms: number;
+            speed_ratio: number;
+            curve: [
+                number | null,
+                number | null,
+                number | null
+            ][];
+            kernels: number;
+            by: string;
+            /** @default 0 */
+            collective_sms: number;
+            /** @default 0 */
+            windows: number;
+            /** @default 0 */
+            watched_s: number;
+            /** @default 0 */
+            not_understood_ratio: number;
         };
         AllocatorPeak: {
             framework: string;
@@ -1018,6 +1041,11 @@ export interface components {
             memory_mib?: number | null;
             /** @description your own share of the SMs */
             sm_percent?: number | null;
+            /**
+             * @description which end of a share that follows from the kernels' geometry, or your own percentage
+             * @default high
+             */
+            sm_share: string;
             /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
             clients?: number | null;
             /**
@@ -1162,6 +1190,12 @@ export interface components {
              * @default false
              */
             overwrite: boolean;
+            /**
+             * @description replay what the measured cell needs of earlier cells before it, or be strict and refuse what only running them makes
+             * @default replay
+             * @enum {unknown}
+             */
+            mode: "" | "replay" | "strict";
             /**
              * @description a name that the function's caller gives, not the notebook
              * @default []

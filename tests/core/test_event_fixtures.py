@@ -18,6 +18,7 @@ from jupyter_gpupredict.core.recommendation import (
     MemoryEstimate,
     Profile,
     Recommendation,
+    SmNeed,
 )
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Device, Readings, Series
@@ -59,6 +60,19 @@ def recommendation(**changed):
             active_s=90.0,
             observed_ratio=0.41,
             withdrawn=(0.35, 20.0),
+            geometry=SmNeed(
+                sms=132,
+                low_sms=20,
+                high_sms=44,
+                speed_ratio=0.9,
+                curve=((50.0, 1.0, 1.05),),
+                kernels=5200,
+                by="torch.profiler",
+                collective_sms=8,
+                windows=3,
+                watched_s=3.0,
+                not_understood_ratio=0.01,
+            ),
             sure_in_s=0.0,
         ),
         **changed,

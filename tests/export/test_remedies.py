@@ -159,7 +159,7 @@ def test_what_cannot_be_taken_out_is_refused_with_the_ways_on(tmp_path):
 
 def test_what_is_left_out_is_told_without_its_credentials(tmp_path):
     setting = f"import json, os\njson.JSONEncoder(x={TOKEN!r}).default.set_config({HEX!r})"
-    outcome = export(tmp_path / "f", setting, f"%load_ext {HEX}\njson.dumps(1)")
+    outcome = export(tmp_path / "f", setting, f"%load_ext {HEX}\njson.dumps(1)", mode="strict")
     assert any(
         "In [1] line 2: json.JSONEncoder().default.set_config" in w for w in outcome.warnings
     )

@@ -8,7 +8,7 @@ from jupyter_gpupredict.core.errors import UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.module import indent, module_text
-from jupyter_gpupredict.export.function.names import rename
+from jupyter_gpupredict.export.function.renaming import rename
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
 
@@ -36,7 +36,7 @@ def trained(*sources, params=None, **options):
 
 def refused(*sources, **options):
     with pytest.raises(UnsupportedCell) as caught:
-        module(*sources, **options)
+        module(*sources, **{"mode": "strict"} | options)
     return str(caught.value)
 
 
@@ -366,14 +366,16 @@ def test_what_was_changed_in_place_is_refused(change):
 
 
 def test_what_may_have_been_changed_is_told():
-    _, found = module("x = [3, 1]", "import random\nrandom.shuffle(x)", "print(x)", "len(x)")
+    cells = ("x = [3, 1]", "import random\nrandom.shuffle(x)", "print(x)", "len(x)")
+    _, found = module(*cells, mode="strict")
     assert [note for note in found.notes if "may have changed x" in note] == [
         "In [2] line 2 may have changed x, which the function takes as In [1] line 1 made it"
     ]
 
 
 def test_settings_of_modules_are_told():
-    _, found = module("import random", "random.seed(0)", "random.random() < 2")
+    cells = ("import random", "random.seed(0)", "random.random() < 2")
+    _, found = module(*cells, mode="strict")
     assert any("In [2] line 1: random.seed(...) is not part" in note for note in found.notes)
 
 

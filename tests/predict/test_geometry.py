@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.predict import geometry as module
 from jupyter_gpupredict.predict.geometry import (
     PERSISTENT,
@@ -17,7 +18,7 @@ from jupyter_gpupredict.predict.geometry import (
     Kernels,
     Launches,
     kind_of,
-    percent_for,
+    need_of,
     sms_at,
 )
 from jupyter_gpupredict.predict.occupancy import LIMITS, SmLimits, blocks_per_sm, limits_of
@@ -141,7 +142,7 @@ def test_kernels_that_spin_are_not_stretched_and_must_be_resident():
     assert found.collective_sms == 20
     assert found.slowdown(10) == pytest.approx((1.0, 1.0))
     assert found.need() == (4, 7)  # one wave on 4; of two kernels one takes 8/7 as long on 7
-    assert found.recommended_sms() == 20
+    assert need_of(found, "x").high_ratio == need_of(found, "x").low_ratio == 20 / 80
 
 
 def test_persistent_kernels_shrink_with_the_sms():
@@ -176,7 +177,7 @@ def test_names_tell_what_spins_and_what_persists():
 def test_the_percentage_of_mps_is_the_smallest_that_gives_the_sms():
     for sms in (16, 80, 108, 132, 148):
         for wanted in range(1, sms + 1):
-            percent = percent_for(sms, wanted)
+            percent = sm_percent(wanted / sms, sms, 1)
             assert sms_at(sms, percent) >= wanted
             assert sms * (percent - 1) // 100 < wanted
 

@@ -74,6 +74,8 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         request.setup,
         drop_magics=request.drop_magics,
         remedy=remedy,
+        mode=request.mode,
+        folder=request.folder,
     )
     module = module_text(found, name, label)
     roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.errors import ExportError, UnsupportedCell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.container import template
-from jupyter_gpupredict.export.function.names import rename
-from jupyter_gpupredict.export.function.placing import mentioned
+from jupyter_gpupredict.export.function.placing import Binding, mentioned
+from jupyter_gpupredict.export.function.renaming import rename
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from jupyter_gpupredict.export.function.slicing import Slice
     from jupyter_gpupredict.export.function.statements import Statement
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _PACKAGE = "jupyter_gpupredict"
 RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQUIRED", "_OPTIONAL")
+_ARGUMENT = ("_values",)
+"""Names that the function around the cell has for itself."""
 _INDENT = "    "
 _STAND_INS = ("track", "phase", "epoch")
 
@@ -75,11 +77,21 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
         ExportError: The module does not compile, or reads a name it lacks: a bug of ours.
     """
     renamed = _renamed(found)
-    standing, imports = _imports(found, renamed, measured=measured)
+    standing: list[str] = []
+    imports: list[str] = []
+    early: list[Binding | Statement] = [*found.placed.imports, *found.placed.early]
+    early.sort(key=lambda one: one.order)
+    for _, group in itertools.groupby(early, type):
+        together = list(group)
+        settings = [one for one in together if not isinstance(one, Binding)]
+        bindings = [one for one in together if isinstance(one, Binding)]
+        imports += ["\n", *(_text(one, renamed) for one in settings)] if settings else []
+        imports += _imports(bindings, standing, renamed, measured=measured)
+    imports += [f"\nfrom {name} import *\n" for name in found.unresolved]
     parts = [
         f'"""{name}: the code of {label} and what it needs, as one function."""\n',
         f"\nfrom __future__ import {', '.join(found.futures)}\n" if found.futures else "",
-        "".join(f"{line}\n" for line in imports),
+        "".join(imports),
     ]
     if found.displays:
         parts.append("\n\n" + _function("display"))
@@ -92,7 +104,8 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
     parts += ["\n\n", _tables(found), "\n\n", _cell(found, renamed), "\n\n"]
     tail = template("train_async.py.txt" if found.waits else "train_sync.py.txt")
     text = "".join([*parts, template("train.py.txt"), "\n\n", tail])
-    _check(text)
+    if not found.unresolved:
+        _check(text)
     return text
 
 
@@ -122,12 +135,11 @@ def indent(text: str) -> str:
 
 
 def _imports(
-    found: Slice, renamed: Mapping[str, str], *, measured: bool
-) -> tuple[list[str], list[str]]:
-    """Return stand-ins for our own functions, and the import lines: standard library first."""
-    standing: list[str] = []
+    bindings: Iterable[Binding], standing: list[str], renamed: Mapping[str, str], *, measured: bool
+) -> list[str]:
+    """Return import lines, standard library first; stand-ins for our own go to `standing`."""
     nodes: dict[str, ast.Import | ast.ImportFrom] = {}
-    for one in found.placed.imports:
+    for one in bindings:
         text = _stand_in(one.node, renamed.get(one.name, one.name), one.place)
         if text is not None and not measured:
             standing.append(text)
@@ -147,8 +159,7 @@ def _imports(
         module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         root = (module or "").partition(".")[0]
         (standard if root in sys.stdlib_module_names else others).append(ast.unparse(node))
-    groups = [["", *group] for group in (standard, others) if group]
-    return standing, list(itertools.chain(*groups))
+    return ["\n" + "".join(f"{line}\n" for line in group) for group in (standard, others) if group]
 
 
 def _under(node: ast.Import | ast.ImportFrom, name: str, place: str) -> ast.Import | ast.ImportFrom:
@@ -233,6 +244,8 @@ def _cell(found: Slice, renamed: Mapping[str, str]) -> str:
     shared = sorted(renamed.get(name, name) for name in placed.shared)
     if shared:
         lines.append(f"global {', '.join(shared)}\n")
+    restored = sorted(renamed.get(name, name) for name in placed.restored)
+    lines += [f"globals().pop({name!r}, None)  # Python's own, at first\n" for name in restored]
     read = mentioned(placed.body)
     if "__name__" in read:
         lines.append('__name__ = "__main__"  # as in a notebook\n')
@@ -242,7 +255,7 @@ def _cell(found: Slice, renamed: Mapping[str, str]) -> str:
     names_given = [*(name for name, _ in placed.defaults), *placed.required]
     given = [name for name in names_given if name not in own]
     for name in given:
-        target = renamed.get(name, name) if name in placed.shared else name
+        target = renamed.get(name, name) if name in placed.shared or name in _ARGUMENT else name
         lines.append(f"{target} = _values[{name!r}]\n")
     lines += [_text(one, renamed) for one in placed.prelude]
     if entry is None:
@@ -284,8 +297,9 @@ def _renamed(found: Slice) -> dict[str, str]:
     outer |= {name for one in placed.module for name in one.names.binds}
     taken = outer | {name for one in placed.kept for name in one.names.binds}
     taken |= {name for name, _ in placed.defaults}
+    inner = taken.intersection(_ARGUMENT)
     renamed = {}
-    for old in sorted(outer.intersection(RESERVED)):
+    for old in sorted(outer.intersection(RESERVED) | inner):
         new = f"notebook_{old.lstrip('_').lower()}"
         while new in taken:
             new += "_"

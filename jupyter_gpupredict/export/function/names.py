@@ -1,4 +1,4 @@
-"""Which names a statement reads, binds and changes, and a way to rename them.
+"""Which names a statement reads, binds and changes.
 
 Scopes are those of `symtable`.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 
 _IPYTHON = frozenset({"display", "get_ipython", "__IPYTHON__"})
@@ -59,14 +59,17 @@ class Names:
     """Names that one of its functions declares `global`, or that a class shadows."""
 
 
-def of_statements(statements: Iterable[ast.stmt], *, lazy: bool = False) -> Names:
+def of_statements(
+    statements: Iterable[ast.stmt], *, lazy: bool = False, own: Collection[str] = ()
+) -> Names:
     """Return the names of statements that run one after another.
 
-    `lazy`: `from __future__ import annotations` is on; what annotations name need not exist.
+    `lazy`: `from __future__ import annotations` is on; what annotations name need not exist. `own`:
+    names that the notebook binds; a builtin of such a name may be the notebook's.
     """
     flow = _Flow(lazy=lazy)
     flow.block(statements)
-    return flow.names()
+    return flow.names(BUILTIN.difference(own))
 
 
 @dataclass(slots=True)
@@ -83,12 +86,12 @@ class _Flow:
     lent: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
 
-    def names(self) -> Names:
+    def names(self, builtin: frozenset[str]) -> Names:
         binds = frozenset(self.bound | self.maybe)
         return Names(
-            strong=frozenset(self.strong - BUILTIN),
-            weak=frozenset(self.weak - self.strong - BUILTIN),
-            later=frozenset(self.later - BUILTIN),
+            strong=frozenset(self.strong - builtin),
+            weak=frozenset(self.weak - self.strong - builtin),
+            later=frozenset(self.later - builtin),
             binds=binds,
             perhaps=frozenset(self.maybe - self.bound),
             changes=frozenset(self.changes),
@@ -137,8 +140,14 @@ class _Flow:
                 self.branches(node.body, node.orelse)
             case ast.For() | ast.AsyncFor():
                 self.read(node.iter)
-                self.store(node.target)
-                self.block([*node.body, *node.orelse])
+                self.rounds(node.body, node.orelse, node.target)
+            case ast.While():
+                self.read(node.test)
+                self.rounds(node.body, node.orelse)
+            case ast.Try() | ast.TryStar():
+                self.attempt(node)
+            case ast.Match():
+                self.cases(node)
             case _:
                 self.compound(node)
 
@@ -148,12 +157,6 @@ class _Flow:
             match child:
                 case ast.stmt():
                     self.statement(child)
-                case ast.ExceptHandler():
-                    if child.type is not None:
-                        self.read(child.type)
-                    if child.name:
-                        self.bound.add(child.name)
-                    self.block(child.body)
                 case ast.pattern():
                     self.pattern(child)
                 case ast.expr():
@@ -166,14 +169,54 @@ class _Flow:
         for statement in statements:
             self.statement(statement)
 
-    def branches(self, one: list[ast.stmt], other: list[ast.stmt]) -> None:
-        """Run two branches; what only one of them binds is perhaps bound."""
+    def attempt(self, node: ast.Try | ast.TryStar) -> None:
+        """Run a `try` and its handlers: what not all of them bind is perhaps bound."""
+        handled = [inner for handler in node.handlers for inner in handler.body]
+        for handler in node.handlers:
+            if handler.type is not None:
+                self.read(handler.type)
+            self.maybe |= {handler.name} if handler.name else set()
+        self.branches([*node.body, *node.orelse], handled, either=not node.handlers)
+        self.block(node.finalbody)
+
+    def cases(self, node: ast.Match) -> None:
+        """Run one of several cases, or none."""
+        self.read(node.subject)
+        before = set(self.bound)
+        for case in node.cases:
+            self.pattern(case.pattern)
+            if case.guard is not None:
+                self.read(case.guard)
+            self.block(case.body)
+            self.maybe |= self.bound - before
+            self.bound = set(before)
+
+    def branches(self, one: list[ast.stmt], other: list[ast.stmt], *, either: bool = False) -> None:
+        """Run two branches; what only one of them binds is perhaps bound.
+
+        `either`: nothing comes of the second that the first does not bring.
+        """
         before = set(self.bound)
         self.block(one)
         first, self.bound = self.bound, set(before)
         self.block(other)
-        self.maybe |= first ^ self.bound
-        self.bound &= first
+        self.maybe |= set() if either else first ^ self.bound
+        self.bound = first if either else first & self.bound
+
+    def rounds(
+        self, body: list[ast.stmt], after: list[ast.stmt], target: ast.expr | None = None
+    ) -> None:
+        """Run a loop, perhaps not once: what it binds is perhaps bound."""
+        before, read = set(self.bound), set(self.strong)
+        if target is not None:
+            self.store(target)
+        self.block(body)
+        late = (self.strong - read) & (self.bound - before)  # what an earlier round has bound
+        self.strong -= late
+        self.weak |= late
+        self.maybe |= self.bound - before
+        self.bound = before
+        self.branches(after, [])
 
     def class_body(self, node: ast.ClassDef) -> None:
         """A class's body runs at once; what it binds is its own, and hidden from its methods."""
@@ -204,16 +247,16 @@ class _Flow:
             self.weak |= _scoped(node)[0] - _scoped(bare)[0] - self.bound
             node = bare
         now, later, declared = _scoped(node)
+        within: set[str] = set()
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            within = {n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr)}
         for name in now:
             if name in self.bound:
                 continue
-            (self.weak if name in self.maybe else self.strong).add(name)
+            (self.weak if name in self.maybe | within else self.strong).add(name)
         self.later |= later
         self.declared |= declared
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.NamedExpr):
-                    self.bound.add(inner.target.id)
+        self.bound |= within
 
     def store(self, target: ast.expr, *, binds: bool = True) -> None:
         match target:
@@ -260,6 +303,8 @@ class _Flow:
                     word.arg == "inplace" for word in node.keywords
                 )
                 (self.changes if changing else self.lent).add(root)
+        if isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
+            self.changes.update(one.id for one in node.args[:1] if isinstance(one, ast.Name))
         if not (isinstance(node.func, ast.Name) and node.func.id in _HARMLESS):
             given = [*node.args, *(word.value for word in node.keywords)]
             self.lent.update(one.id for one in given if isinstance(one, ast.Name))
@@ -350,74 +395,3 @@ def awaits(nodes: Iterable[ast.AST]) -> bool:
         return any(walk(child) for child in ast.iter_child_nodes(node))
 
     return any(walk(node) for node in nodes)
-
-
-def rename(text: str, old: str, new: str) -> str:
-    """Return source in which the outer name `old` is called `new`.
-
-    Functions that have a parameter or variable of that name keep it. Comments stay, except in a
-    statement in which the name cannot be located: inside f-strings before Python 3.12.
-    """
-    tree = ast.parse(text)
-    lines = [line.encode() for line in text.splitlines(keepends=True)]
-    places = [_position(node, old, lines) for node in _outer(tree, old)]
-    if None not in places:
-        for row, column in sorted(filter(None, places), reverse=True):
-            line = lines[row - 1]
-            lines[row - 1] = line[:column] + new.encode() + line[column + len(old.encode()) :]
-        changed = b"".join(lines).decode()
-        if next(_outer(ast.parse(changed), old), None) is None:
-            return changed
-    for node in list(_outer(tree, old)):
-        if isinstance(node, ast.Name):
-            node.id = new
-        elif isinstance(node, ast.Global):
-            node.names = [new if name == old else name for name in node.names]
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            node.name = new
-    return ast.unparse(tree) + "\n"
-
-
-def _position(node: ast.AST, old: str, lines: list[bytes]) -> tuple[int, int] | None:
-    """Return row and column of a name; None where they cannot be found."""
-    row, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        word = b"class" if isinstance(node, ast.ClassDef) else b"def"
-        column = lines[row - 1].find(b" " + old.encode(), lines[row - 1].find(word)) + 1
-        if not column:
-            return None
-    elif not isinstance(node, ast.Name):
-        return None
-    return (row, column) if lines[row - 1][column:].startswith(old.encode()) else None
-
-
-def _outer(node: ast.AST, old: str) -> Iterator[ast.AST]:
-    """Yield the nodes that mean the outer name."""
-    for child in ast.iter_child_nodes(node):
-        match child:
-            case (
-                ast.Name(id=name)
-                | ast.FunctionDef(name=name)
-                | ast.AsyncFunctionDef(name=name)
-                | ast.ClassDef(name=name)
-            ) if name == old:
-                yield child
-            case ast.Global(names=words) if old in words:
-                yield child
-        if isinstance(child, _FUNCTIONS) and _is_local(child, old):
-            for inner in getattr(child, "decorator_list", []) + child.args.defaults:
-                yield from _outer(ast.Expression(inner), old)
-            continue
-        yield from _outer(child, old)
-
-
-def _is_local(function: ast.AST, name: str) -> bool:
-    inside = list(ast.walk(function))
-    if any(isinstance(n, ast.Global) and name in n.names for n in inside):
-        return False
-    body = [n for n in inside if n is not function]
-    return any(
-        (isinstance(n, ast.arg) and n.arg == name)
-        or (isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store))
-        for n in body
-    )

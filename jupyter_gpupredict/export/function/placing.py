@@ -7,98 +7,16 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.secrets import argument_defaults
-from jupyter_gpupredict.export.function.statements import Kind, Statement, is_literal, literals
+from jupyter_gpupredict.export.function.environment import EARLY
+from jupyter_gpupredict.export.function.secrets import dotted
+from jupyter_gpupredict.export.function.statements import Kind, Statement, literals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.names import Names
     from jupyter_gpupredict.export.function.statements import Order, Statement
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A function that takes the parameters itself."""
-
-    name: str
-    names: tuple[str, ...]
-    """Its parameters that can be given by name."""
-    required: tuple[str, ...]
-    defaults: tuple[tuple[str, ast.expr], ...]
-    """Literals from its signature, and those of the cell's own call."""
-    takes_any: bool
-    """Any name can be given: it has a `**keywords` parameter, or takes the dictionary itself."""
-    takes_params: bool
-    """Its only parameter is the whole dictionary, `params`."""
-    waits: bool
-    call: Statement | None
-    """The cell's call, which the parameters replace."""
-
-
-def find_entry(statements: Sequence[Statement]) -> Entry | None:
-    """Return the entry point; None when the cell is straight-line code."""
-    nodes = [one.node for one in statements]
-    functions = [one for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-    if len(functions) != 1:
-        return None
-    function = functions[0]
-    others = [one for one in statements if one.node is not function and not _is_declaration(one)]
-    call = others[0] if others else None
-    node = _call(call.node, function.name) if call is not None else None
-    if call is not None and (node is None or call is not statements[-1]):
-        return None
-    arguments = function.args
-    if arguments.posonlyargs or arguments.vararg or function.decorator_list:
-        return None
-    positional = [one.arg for one in arguments.args]
-    names = [*positional, *(one.arg for one in arguments.kwonlyargs)]
-    values: dict[str, ast.expr | None] = dict.fromkeys(names)
-    values |= argument_defaults(arguments)
-    if node is not None:
-        given = [*node.args, *(word.value for word in node.keywords)]
-        if not all(is_literal(one) for one in given) or any(not w.arg for w in node.keywords):
-            return None
-        if len(node.args) > len(positional):
-            return None
-        values |= dict(zip(positional, node.args, strict=False))
-        values |= {word.arg: word.value for word in node.keywords if word.arg}
-    if set(values) & {n for one in statements for n in literals(one.node)}:
-        return None  # the same name twice: as straight-line code each keeps its place
-    required = [n for n in names if values[n] is None]
-    defaults = [(n, v) for n, v in values.items() if v is not None and is_literal(v)]
-    only = names == ["params"] and arguments.kwarg is None
-    return Entry(
-        name=function.name,
-        names=tuple(names),
-        required=() if only else tuple(required),
-        defaults=tuple(defaults),
-        takes_any=arguments.kwarg is not None or only,
-        takes_params=only,
-        waits=isinstance(function, ast.AsyncFunctionDef),
-        call=call,
-    )
-
-
-def _is_declaration(statement: Statement) -> bool:
-    node = statement.node
-    if isinstance(node, ast.Expr):  # a docstring
-        return isinstance(node.value, ast.Constant)
-    return isinstance(node, ast.ClassDef) or statement.kind in (Kind.IMPORT, Kind.LITERAL)
-
-
-def _call(node: ast.stmt, name: str) -> ast.Call | None:
-    """Return the call of the function that a statement is, awaited or assigned or neither."""
-    match node:
-        case ast.Expr(value=value) | ast.Assign(targets=[ast.Name()], value=value):
-            inner = value.value if isinstance(value, ast.Await) else value
-        case _:
-            return None
-    match inner:
-        case ast.Call(func=ast.Name(id=called)) if called == name:
-            return inner
-        case _:
-            return None
 
 
 _VALUES = (Kind.LITERAL, Kind.DERIVED)
@@ -125,6 +43,22 @@ class Finding:
     entry: Entry | None
     latest: Callable[[str, Order], Statement | None]
     """The last earlier statement before this place that binds a name."""
+    replay: bool = False
+    """What earlier cells did to it runs again, so that each thing has to have its own moment."""
+    builtin: frozenset[str] = frozenset()
+    """Names that something reads while they still are Python's own."""
+
+    @property
+    def contested(self) -> set[str]:
+        """Names that mean one thing at one moment, and another later."""
+        if not self.replay:
+            return set()
+        versions: dict[str, set[str]] = {}
+        for one in (*self.chosen, *self.own):
+            for name in self.needed(one):
+                versions.setdefault(name, set()).add(_version(one, name))
+        several = {name for name, found in versions.items() if len(found) > 1}
+        return several | (self.builtin & versions.keys())
 
     @property
     def again(self) -> set[str]:
@@ -144,6 +78,7 @@ class Binding:
     node: ast.Import | ast.ImportFrom
     """With this one alias."""
     place: str
+    order: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +86,8 @@ class Placed:
     """The parts of the module."""
 
     imports: tuple[Binding, ...]
+    early: tuple[Statement, ...]
+    """What imports depend on: it stands among them, in the order of execution."""
     module: tuple[Statement, ...]
     """Definitions, and the constants they need while they are made, in the order of execution."""
     prelude: tuple[Statement, ...]
@@ -166,15 +103,23 @@ class Placed:
     """Names of the call that live in the module, because functions of the module read them."""
     returns_result: bool
     notes: tuple[str, ...]
+    restored: frozenset[str] = frozenset()
+    """Builtins that the notebook's names take the place of, from some moment on."""
 
     @property
     def kept(self) -> tuple[Statement, ...]:
         """Every statement that is written."""
-        return (*self.module, *self.prelude, *self.body)
+        return (*self.early, *self.module, *self.prelude, *self.body)
 
 
 def place(found: Finding) -> Placed:
     """Return the parts of the module that runs what was found."""
+    everything = (*found.chosen, *found.own)
+    imported = _bound(one for one in everything if one.kind is Kind.IMPORT)
+    imported -= _bound(one for one in everything if one.kind is not Kind.IMPORT)
+    early = [
+        one for one in everything if found.replay and is_early(one) and one.names.strong <= imported
+    ]
     moved = _moved(found)
     hoisted = _hoisted(found, moved)
     definitions = [
@@ -182,15 +127,17 @@ def place(found: Finding) -> Placed:
     ]
     fixed = _fixed(found, [*definitions, *hoisted])
     imports = [  # a name that the cell binds again is imported where the cell does
-        one for one in found.own if one.kind is Kind.IMPORT and not one.names.binds & found.again
+        one
+        for one in found.own
+        if one.kind is Kind.IMPORT and not one.names.binds & (found.again | found.contested)
     ]
-    body = [one for one in found.own if one not in hoisted and one not in imports]
+    body = [one for one in found.own if one not in (*hoisted, *imports, *early)]
     params: dict[str, Statement] = {}
     notes: list[str] = []
     prelude = [
         one
         for one in found.chosen
-        if one.order in moved
+        if (one.order in moved and one not in early)
         or (one.kind in _VALUES and _is_prelude(one, found, fixed, params, notes))
     ]
     own = [one for one in body if _is_own_parameter(one, found)]
@@ -204,18 +151,52 @@ def place(found: Finding) -> Placed:
     module = sorted([*definitions, *constants, *hoisted], key=lambda one: one.order)
     required = tuple(sorted(found.given))
     bound = {*params, *required, *_bound(prelude), *_bound(body)}
+    restored = found.builtin & bound
+    shared = _shared(bound, [*definitions, *hoisted], (*module, *prelude, *body)) | restored
+    if found.replay:  # so that they can be pickled, as if they stood in the module
+        shared |= _bound(one for one in prelude if isinstance(one.node, _NAMED_IN_MODULE))
     return Placed(
-        imports=_imports(found, moved, (*module, *prelude, *body), imports, notes),
+        imports=_imports(found, moved, (*early, *module, *prelude, *body), imports, notes),
+        early=tuple(early),
         module=tuple(module),
         prelude=tuple(prelude),
         body=tuple(body),
         defaults=tuple((name, literals(one.node)[name]) for name, one in params.items()),
         places={name: one.place for name, one in params.items()},
         required=required,
-        shared=_shared(bound, [*definitions, *hoisted], (*module, *prelude, *body)),
+        shared=frozenset(shared),
+        restored=restored,
         returns_result="result" in _bound(body),
         notes=tuple(notes),
     )
+
+
+_NAMED_IN_MODULE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def is_early(one: Statement) -> bool:
+    """Whether later imports may depend on a statement, which itself needs nothing but imports."""
+    match one.node:
+        case ast.Expr(value=ast.Call(func=place, args=args, keywords=words)):
+            given = [*args, *(word.value for word in words)]
+        case ast.Assign(targets=[ast.Subscript(value=place)], value=value):
+            given = [value]
+        case (
+            ast.Assign(targets=[ast.Attribute() as place], value=value)
+            | ast.AugAssign(target=ast.Attribute() as place, value=value)
+        ):
+            given = [value]
+        case _:
+            return False
+    fixed = all(not _computed(inner) for value in given for inner in ast.walk(value))
+    return fixed and bool(EARLY.fullmatch(dotted(place)))
+
+
+def _computed(node: ast.AST) -> bool:
+    """Whether an expression needs more than constants and paths: then it keeps its moment."""
+    if isinstance(node, ast.Name):
+        return node.id not in ("os", "pathlib", "Path", "str", "sys")
+    return isinstance(node, ast.Lambda | ast.NamedExpr | ast.Await)
 
 
 def _bound(statements: Iterable[Statement]) -> set[str]:
@@ -229,7 +210,8 @@ def _moved(found: Finding) -> set[Order]:
     again: each call begins as the cell did.
     """
     moved = {one.order for one in found.chosen if one.kind is Kind.SETUP}
-    again = found.again
+    again = found.again | found.contested
+    changed = _changed(found)
     movable = [one for one in found.chosen if one.kind in (Kind.DEFINITION, Kind.IMPORT)]
     before = -1
     while before != len(moved):  # until nothing more has to follow
@@ -238,10 +220,52 @@ def _moved(found: Finding) -> set[Order]:
         moved |= {
             one.order
             for one in movable
-            if found.needed(one) & (again | made) or found.at_once[one.order] & made
+            if found.needed(one) & (again | made)
+            or (one.kind is Kind.DEFINITION and found.needed(one) & changed)
+            or found.at_once[one.order] & made
+            or (found.replay and _holds_values(found, one))
         }
-        moved |= _versions(found, movable, moved)
+        if not found.replay:
+            moved |= _versions(found, movable, moved)
     return moved
+
+
+def _changed(found: Finding) -> set[str]:
+    """Return the names of functions and classes that something changes in place."""
+    if not found.replay:
+        return set()
+    return {name for one in (*found.chosen, *found.own) for name in one.names.changes}
+
+
+def _holds_values(found: Finding, one: Statement) -> bool:
+    """Whether a definition keeps hold of a value that may change, as a default value does."""
+    queue = [(name, one.order) for name in found.at_once[one.order]]
+    seen: set[Order] = set()
+    dynamic = bool(mentioned(found.chosen) & _DYNAMIC)
+    while queue:
+        name, order = queue.pop()
+        made_by = found.latest(name, order)
+        if made_by is None or made_by.order in seen or made_by.kind not in _VALUES:
+            continue
+        seen.add(made_by.order)
+        values = literals(made_by.node).values() or [made_by.node]
+        if dynamic or any(isinstance(n, _FILLED) for value in values for n in ast.walk(value)):
+            return True
+        queue += [(inner, made_by.order) for inner in made_by.names.strong]
+    return False
+
+
+_FILLED = (ast.List, ast.Dict, ast.Set)
+
+
+def _version(one: Statement, name: str) -> str:
+    """Return what tells one meaning of a name from another: for imports, what is imported."""
+    if isinstance(one.node, ast.Import) and any(
+        alias.asname is None and alias.name.partition(".")[0] == name for alias in one.node.names
+    ):
+        return f"import {name}"  # of the same package, whatever comes along
+    same = _bindings(one, {name})
+    return ast.unparse(same[0].node) if same else f"{one.order}"
 
 
 def _versions(found: Finding, movable: Iterable[Statement], moved: Collection[Order]) -> set[Order]:
@@ -260,7 +284,12 @@ def _versions(found: Finding, movable: Iterable[Statement], moved: Collection[Or
 
 
 def _made(found: Finding, moved: Collection[Order]) -> set[str]:
-    return _bound(one for one in found.chosen if one.order in moved) | found.given
+    """Return the names that the call makes, those of constants made of them included."""
+    made = _bound(one for one in found.chosen if one.order in moved) | found.given
+    for one in found.chosen:  # in the order of execution
+        if found.replay and one.kind is Kind.DERIVED and found.at_once[one.order] & made:
+            made |= one.names.binds
+    return made
 
 
 def _hoisted(found: Finding, moved: Collection[Order]) -> list[Statement]:
@@ -276,6 +305,8 @@ def _hoisted(found: Finding, moved: Collection[Order]) -> list[Statement]:
             continue
         name, needed = one.node.name, found.at_once[one.order]
         once = sum(name in other.names.binds for other in found.own) == 1
+        if found.replay and (one.kind is not Kind.DEFINITION or _holds_values(found, one)):
+            continue
         # no earlier one is read before the cell defines its own
         alone = name not in found.early and name not in made
         if once and alone and needed & found.flow.binds <= ready and not needed & made:
@@ -311,6 +342,8 @@ def _is_prelude(
     values = {n: v for n, v in literals(statement.node).items() if n in wanted}
     versions = sum(bool(one.names.binds & wanted) for one in found.chosen)
     touched = bool(wanted & (found.flow.binds | found.flow.changes)) or versions > 1
+    touched = touched or bool(wanted & found.builtin)
+    touched = touched or (found.replay and bool(mentioned(found.chosen) & _DYNAMIC))
     constant = statement.order in fixed
     if statement.kind is Kind.DERIVED:
         return not constant or touched
@@ -344,6 +377,10 @@ def _is_own_parameter(statement: Statement, found: Finding) -> bool:
         if name in one.names.binds or isinstance(one.node, ast.Delete)
     }
     earlier = {name for one in found.chosen for name in found.at_once[one.order]}
+    if found.replay:
+        if mentioned(found.chosen) & _DYNAMIC:
+            return False
+        earlier |= _bound(found.chosen) | found.builtin
     return not set(values) & (_bound(others) | found.early | counted | earlier)
 
 
@@ -384,7 +421,10 @@ def _imports(
         unused = one.names.binds - {binding.name for binding in taken}
         if unused and getattr(one.node, "module", "") != "__future__":
             notes.append(f"{one.place}: unused import left out: {', '.join(sorted(unused))}")
-    return tuple({ast.unparse(one.node): one for one in bindings}.values())
+    first: dict[str, Binding] = {}
+    for binding in sorted(bindings, key=lambda one: one.order):
+        first.setdefault(ast.unparse(binding.node), binding)
+    return tuple(first.values())
 
 
 def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
@@ -398,7 +438,7 @@ def _bindings(statement: Statement, wanted: Collection[str]) -> list[Binding]:
         if name in wanted:
             one = copy.copy(node)
             one.names = [alias]
-            found.append(Binding(name, one, statement.place))
+            found.append(Binding(name, one, statement.place, statement.order))
     return found
 
 

@@ -9,64 +9,46 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from jupyter_gpupredict.export.function import names
+from jupyter_gpupredict.export.function.environment import elsewhere, variables
+from jupyter_gpupredict.export.function.magics import (
+    MEASURED,
+    OURS,
+    UNWRAPPED,
+    CellCode,
+    Mark,
+    instead_of,
+    magic,
+    shown,
+)
 from jupyter_gpupredict.export.function.secrets import comment_tokens, is_environ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from jupyter_gpupredict.export.deployment import Cell
     from jupyter_gpupredict.export.function.names import Names
 
-Mark = Literal["setup", "ignore"]
 _MARK = re.compile(r"#\s*(?:gpupredict:\s*(setup|ignore)|(?:nuclio|mlrun):\s*(ignore))\s*$")
 _IGNORING = frozenset({"nuclio-ignore", "mlrun-ignore", "gpupredict-ignore"})
-_DROPPED = frozenset({"load_ext", "reload_ext", "matplotlib", "autoreload", "config", "precision"})
-"""Magics that set the kernel up for looking and reloading, and leave the code's meaning alone."""
-_INSPECTING = frozenset({"pinfo", "pinfo2", "psearch"})
-_UNWRAPPED = frozenset({"time", "capture"})
-"""Magics that run the code they are given in the same namespace."""
-_OURS = frozenset({"gpupredict", "gpupredict_begin"})
-_PIP = re.compile(r"^\s*(?:uv\s+)?(?:\S*python[\d.]*\s+-m\s+|\{sys\.executable\}\s+-m\s+)?pip3?\s")
 
 
-@dataclass(slots=True)
-class CellCode:
-    """A cell that parses as Python."""
-
-    label: str
-    source: str
-    """Python; translated and dropped magics are blank, or `pass` inside a block."""
-    tree: ast.Module
-    first_line: int = 1
-    """The cell's line that the source's first line is."""
-    mark: Mark | None = None
-    """The whole cell's mark."""
-    marks: dict[int, Mark] = field(default_factory=dict)
-    """Line of the source -> its own mark."""
-    failed: bool = False
-    silenced: bool = False
-    """The last expression ends with a semicolon, so that its value is not the cell's."""
-    pip: list[str] = field(default_factory=list)
-    """Words that were given to `pip install`."""
-    environment: list[str] = field(default_factory=list)
-    """Names that `%env` sets or reads."""
-    notes: list[str] = field(default_factory=list)
-
-    def place(self, line: int) -> str:
-        """Return how a message names a line of the source."""
-        return f"{self.label} line {line + self.first_line - 1}"
-
-
-def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
+def read_cell(
+    cell: Cell, setup: tuple[str, ...] = (), *, replay: bool = False, own: bool = False
+) -> CellCode:
     """Return a cell as Python; a tag, or its number as in `In [3]`, may mark it as `setup`.
+
+    Args:
+        cell: The cell.
+        setup: Tags, and numbers of cells.
+        replay: See `CellCode`.
+        own: See `CellCode`.
 
     Raises:
         SyntaxError: The cell is not Python, even after IPython's transformations.
@@ -81,13 +63,17 @@ def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
         ast.parse(source),
         first_line + text[:blank].count("\n"),
         failed=cell.failed,
+        measured=bool(MEASURED.match(cell.source)),
+        isolated=bool(re.match(r"\s*%%gpupredict\b.*\s--isolate\b", cell.source)),
+        replay=replay,
+        own=own,
     )
     if first_line > 1:
         wrappers = re.findall(r"^%%(\w+)", cell.source, re.MULTILINE)
         code.notes += [
             f"{cell.label}: %%{name} was left out, its body kept"
             for name in wrappers
-            if name not in _OURS
+            if name not in OURS
         ]
     numbers = set(re.findall(r"\d+", cell.label))
     if set(cell.tags) & _IGNORING:
@@ -100,34 +86,6 @@ def read_cell(cell: Cell, setup: tuple[str, ...] = ()) -> CellCode:
     return code
 
 
-def magic(node: ast.AST) -> tuple[str, str] | None:
-    """Return kind or name, and argument, of a call that IPython's syntax became; else None."""
-    match node:
-        case ast.Name(id="get_ipython"):
-            return "get_ipython()", ""
-        case ast.Call(
-            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=method),
-            args=arguments,
-        ):
-            words = [one.value for one in arguments if isinstance(one, ast.Constant)]
-        case _:
-            return None
-    match method, [word for word in words if isinstance(word, str)]:
-        case "run_line_magic", [name, *rest]:
-            return f"%{name}", " ".join(rest)
-        case "run_cell_magic", [name, *rest]:
-            return f"%%{name}", " ".join(rest[:1])
-        case (("system" | "getoutput" | "system_piped"), [command, *_]):
-            return "!", command
-    return "get_ipython()", ""
-
-
-def shown(found: tuple[str, str]) -> str:
-    """Return a magic's name, or a command's first word: arguments may hold secrets."""
-    name, argument = found
-    return f"!{(argument.split() or [''])[0]}" if name == "!" else name
-
-
 def _without_wrappers(text: str) -> tuple[str, int]:
     """Return the body below our own magic and those that merely run it, and its first line."""
     first_line = 1
@@ -135,7 +93,7 @@ def _without_wrappers(text: str) -> tuple[str, int]:
         stripped = text.lstrip()
         head, newline, body = stripped.partition("\n")
         found = re.match(r"%%(\w+)(\s.*)?$", head)
-        if found is None or found[1] not in _UNWRAPPED | {"gpupredict"}:
+        if found is None or found[1] not in UNWRAPPED | {"gpupredict"}:
             return text, first_line
         first_line += text[: len(text) - len(stripped)].count("\n") + bool(newline)
         text = body
@@ -177,7 +135,7 @@ def _translate(code: CellCode) -> None:
         found = magic(node.value) if isinstance(node, ast.Expr) else None
         if found is None or not isinstance(node, ast.Expr):
             continue
-        instead = _instead(code, node.lineno, *found)
+        instead = instead_of(code, node.lineno, *found)
         if instead is None:
             continue
         changed = True
@@ -188,38 +146,6 @@ def _translate(code: CellCode) -> None:
     if changed:
         code.source = "\n".join(lines) + "\n"
         code.tree = ast.parse(code.source)
-
-
-def _instead(code: CellCode, line: int, name: str, argument: str) -> str | None:
-    """Return the text that a magic becomes, empty for none; None when it has to stay."""
-    place, bare = code.place(line), name.lstrip("%")
-    if "ignore" in (code.mark, code.marks.get(line)):
-        code.notes.append(f"{place}: {shown((name, argument))} was left out, as it is marked")
-        return ""
-    if name in ("%env", "%set_env"):
-        code.environment += re.findall(r"^[^=\s]+", argument.strip())
-        return ""
-    pip = argument if name == "%pip" else ""
-    if name == "!" and _PIP.match(argument):
-        pip = argument[argument.index("pip") :].partition(" ")[2]
-    if pip.split()[:1] == ["install"]:
-        code.pip += _words(pip)[1:]
-        return ""
-    if name == "%time":
-        code.notes.append(f"{place}: %time was left out, its statement kept")
-        return argument
-    if name.startswith("%") and bare in _DROPPED | _INSPECTING:
-        what = f"%{bare}" if bare in _DROPPED else f"looking at {argument}"
-        code.notes.append(f"{place}: {what} was left out")
-        return ""
-    return "" if bare in _OURS else None
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text, comments=True)
-    except ValueError:
-        return text.split()
 
 
 def _silenced(code: CellCode) -> bool:
@@ -265,6 +191,11 @@ class Statement:
         return self.cell.place(self.node.lineno)
 
     @property
+    def marked(self) -> bool:
+        """Whether its author wants it to run again."""
+        return "setup" in (self.cell.mark, self.cell.marks.get(self.node.lineno))
+
+    @property
     def span(self) -> tuple[int, int]:
         """Its first line in the source, that of the comments directly above it, and its last."""
         lines, node = self.cell.source.splitlines(), self.node
@@ -279,6 +210,8 @@ class Statement:
     @property
     def text(self) -> str:
         """Its source, with the comments directly above it."""
+        if self.node.lineno in self.cell.expanded:
+            return ast.unparse(self.node) + "\n"
         first, last = self.span
         others = (n for n in self.cell.tree.body if n is not self.node)
         if any((n.end_lineno or 0) >= first and n.lineno <= last for n in others):
@@ -287,8 +220,13 @@ class Statement:
         return "".join(lines[first - 1 : last]).rstrip("\n") + "\n"
 
 
-def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statement]:
-    """Yield the statements of the cell with this number; ignored ones are noted and left out."""
+def split(
+    code: CellCode, number: int, *, lazy: bool = False, own: Collection[str] = ()
+) -> Iterator[Statement]:
+    """Yield the statements of the cell with this number; ignored ones are noted and left out.
+
+    `own`: names that the notebook binds, as for `names.of_statements`.
+    """
     if code.mark == "ignore":
         code.notes.append(f"{code.label} was left out, as it is marked")
         return
@@ -297,13 +235,28 @@ def split(code: CellCode, number: int, *, lazy: bool = False) -> Iterator[Statem
         if mark == "ignore":
             code.notes.append(f"{code.place(node.lineno)} was left out, as it is marked")
             continue
-        found = names.of_statements([node], lazy=lazy)
+        if code.replay and _is_left_to_others(code, node):
+            continue
+        found = names.of_statements([node], lazy=lazy, own=own)
         kind = _kind(node)
         if found.perhaps and kind is Kind.DEFINITION:
             kind = Kind.LIVE  # what was before it may still count
-        if mark == "setup" and kind is Kind.LIVE:
+        if kind is Kind.LIVE and (mark == "setup" or (code.replay and not code.measured)):
             kind = Kind.SETUP
         yield Statement((number, index), code, node, kind, found)
+
+
+def _is_left_to_others(code: CellCode, node: ast.stmt) -> bool:
+    """Whether a statement sets a variable that the function's machine or user is to set."""
+    reasons = [(name, elsewhere(name, value)) for name, value in variables(node)]
+    for name, why in reasons:
+        if why:
+            code.environment.append(name)
+            code.notes.append(
+                f"{code.place(node.lineno)}: the value of {name} {why}, and was left out; see "
+                ".env.example"
+            )
+    return any(why for _, why in reasons)
 
 
 def literals(node: ast.stmt) -> dict[str, ast.expr]:
@@ -389,3 +342,14 @@ def _guarded(node: ast.stmt) -> bool:
             return True
         case _:
             return _kind(node) in (Kind.IMPORT, Kind.DEFINITION, Kind.LITERAL)
+
+
+def magic_words(statement: Statement) -> str:
+    """Return how a message names a statement with IPython's syntax."""
+    found = next(one for n in ast.walk(statement.node) if (one := magic(n)))
+    return f"{statement.place}: {shown(found)} works in a notebook only"
+
+
+def listed(found: Iterable[str]) -> str:
+    """Return names for a message."""
+    return ", ".join(sorted(found))

@@ -224,6 +224,61 @@ def sweep_figure(ratios: dict[int, float], knee: float | None, kept: float) -> A
     return plot
 
 
+# ---- what fewer SMs cost -----------------------------------------------------------------------
+
+
+def curve_svg(run: Run) -> str:
+    """Return the speed kept against the share of the SMs, by the geometry of a run's kernels.
+
+    The area lies between both ends of the estimate. What SM activity says and what was verified
+    are points on it. Empty where the kernels are not known.
+    """
+    advice = run.recommendation
+    need = None if advice is None else advice.geometry
+    if advice is None or need is None or not need.curve:
+        return ""
+    frame = svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)
+    known = (point for point in need.curve if 1.0 <= point[1] <= point[2] and point[0] > 0.0)
+    rows = [(percent, 1.0 / high, 1.0 / low) for percent, low, high in known]
+    ends = f"{100 * need.low_ratio:.0f} to {100 * need.high_ratio:.0f} %"
+    kept = f"{100 * need.speed_ratio:.0f} %"
+    marks = []
+    if advice.basis == "sm_share" and advice.target_ratio and advice.slowdown:
+        marks.append((100 * advice.target_ratio, 1.0 / advice.slowdown[1], "SM activity"))
+    if run.verified is not None:
+        marks.append((run.verified.percent, run.verified.speed_ratio, "verified"))
+    label = words.label(run.started)
+    return svg.document(
+        560,
+        240,
+        f"{ends} of the SMs keep {kept} of the speed, by kernel geometry",
+        svg.text(frame.left, 14, f"speed, % of that on all {need.sms} SMs, by kernel geometry"),
+        *frame.grid({ratio: f"{100 * ratio:.0f}" for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)}),
+        *frame.ticks({percent: f"{percent}" for percent in (10, 25, 50, 75, 100)}),
+        svg.text(frame.right, 236, "share of the SMs, %", "end"),
+        *frame.band(rows, svg.USAGE),
+        frame.level(need.speed_ratio, svg.COVER, dash="5 4"),
+        *(
+            part
+            for ratio, y in ((need.low_ratio, 20), (need.high_ratio, 6))
+            for part in frame.upright(
+                100 * ratio, svg.COVER, f"{100 * ratio:.0f} %", frame.bottom - y,
+                high=need.speed_ratio,
+            )
+        ),
+        *(
+            part
+            for percent, ratio, name in marks
+            for part in (
+                svg.element("circle", cx=frame.x(percent), cy=frame.y(ratio), r=4, fill=svg.MEAN),
+                svg.text(frame.x(percent) + 6, frame.y(ratio) - 6, name),
+            )
+        ),
+        desc=f"{label}; {words.kernels(need)}",
+        look=svg.EMBEDDED.format(560),
+    )  # fmt: skip
+
+
 # ---- live, and BokehJS -------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from jupyter_gpupredict.core.recommendation import (
     MemoryEstimate,
     Profile,
     Recommendation,
+    SmNeed,
     State,
 )
 from jupyter_gpupredict.core.series import Device, Readings, Series
@@ -208,7 +209,7 @@ EXPORT_OPTIONS = {
 
 RECORDED: tuple[type[Any], ...] = (
     *EVENTS.values(),
-    *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare),
+    *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare, SmNeed),
     *(AllocatorPeak, HostPeak, Profile, Block, Surroundings),
 )
 """The events and what they hold."""

@@ -2,7 +2,7 @@
 
 from jupyter_gpupredict.export.deployment import Capability, SharePatch, Sharing
 from jupyter_gpupredict.export.findings import limits
-from jupyter_gpupredict.export.pod import open_share, selected
+from jupyter_gpupredict.export.pod import open_share
 
 SLICE, PERCENT, MIB = (f"example.com/gpu-{end}" for end in ("slice", "percent", "mib"))
 
@@ -19,8 +19,7 @@ class Slices(Sharing):
             (MIB, figures.memory_mib),
         )
         known = tuple((name, amount) for name, amount in amounts if amount is not None)
-        comments = open_share(figures, "sm_share")
-        return SharePatch("sm_share", limits=known, pod=selected(request), comments=comments)
+        return SharePatch("sm_share", limits=known, comments=open_share(figures, "sm_share"))
 
     def judge(self, pod, report):
         for container in pod:
