@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
@@ -27,7 +28,6 @@ from jupyter_gpupredict.run.adapters import (
 from jupyter_gpupredict.run.options import code_hash, first_line
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.store import STORE_S, Recorder, build_store
-from jupyter_gpupredict.sources.driver.processes import HostMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
         Clock,
+        HostMemory,
         ShareHold,
         Subscriber,
         TelemetrySource,
@@ -180,7 +181,7 @@ def build_session(
         share=child.share if share is None and child is not None else share,
         live=live,
         own_process=child is None,
-        host=HostMemory(None if child is None else child.pid) if here else None,
+        host=_host_memory(child) if here else None,
         max_seconds=config.max_seconds,
         # asked each second: `exists` makes and drops an exception, `access` does not
         stop_requested=None
@@ -191,6 +192,12 @@ def build_session(
     )
     session.errors.extend(warnings)
     return session
+
+
+def _host_memory(child: ChildProcess | None) -> HostMemory:
+    """Return what follows the memory of the process that runs the code, and of its children."""
+    made: HostMemory = registry.load("watches", "memory")(None if child is None else child.pid)
+    return made
 
 
 def _source(

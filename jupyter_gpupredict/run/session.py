@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
+    from jupyter_gpupredict.core.protocols import (
+        Clock,
+        HostMemory,
+        ShareHold,
+        Subscriber,
+        TelemetrySource,
+    )
     from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.threads import Delivery
-    from jupyter_gpupredict.sources.driver.processes import HostMemory
 
 BUFFERED_WAKE_S = 1.0
 """The driver keeps the readings meanwhile, so waking more often would only cost."""
