@@ -43,13 +43,20 @@ PREDICTORS = {
 READERS = {
     "events": "sources.readers.events:EventsReader",
     "columns": "sources.readers.columns:ColumnsReader",
-    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
     "kernels": "sources.readers.kernels:KernelsReader",
     "nsys-csv": "sources.readers.nsys_csv:NsysCsvReader",
     "nsys-sqlite": "sources.readers.nsys_sqlite:NsysSqliteReader",
     "xla": "sources.readers.xla:XlaReader",
     "kineto": "sources.readers.kineto:KinetoReader",
+    "dmon": "sources.readers.dmon:DmonReader",
+    "dcgmi": "sources.readers.dmon:DcgmiReader",
+    "smi-screen": "sources.readers.screens:SmiScreenReader",
+    "gpustat": "sources.readers.screens:GpustatReader",
+    "nvitop": "sources.readers.nvitop:NvitopReader",
+    "wandb": "sources.readers.wandb:WandbReader",
+    "prometheus": "sources.readers.prometheus:PrometheusReader",
     "foreign": "sources.readers.foreign:ForeignReader",
+    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
 }
 """Formats of recordings; the first that detects its own reads."""
 WORKLOADS = {

@@ -184,6 +184,8 @@ class Figures:
     mig: bool = False
     """The figures are those of a MIG instance."""
     predicted_runtime_s: float | None = None
+    answer: tuple[str, ...] = ()
+    """What the run's views say first, a line each."""
     sm_from: Origin = "estimate"
     sm_method: SmMethod | None = None
     """How the share of the SMs came about; None: it is not known, or the user's own."""

@@ -11,8 +11,10 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from jupyter_gpupredict.core import options, rounding
+from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, Refused
+from jupyter_gpupredict.core.words import percent
 from jupyter_gpupredict.export.deployment import Figures, Restriction
 from jupyter_gpupredict.export.function.container import IMAGE, slug
 from jupyter_gpupredict.predict.memory import MARGIN
@@ -89,6 +91,7 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         shared_mib=None if run.host_peak is None else rounding.mib(SHARED_MARGIN * shared),
         cpu_count=cpu_count,
         state=main.state,
+        answer=tuple(answer(run).lines()),
         source=started.source,
         share_from=sm_from if sm_percent is not None else "estimate",
         memory_from=memory_from,
@@ -258,6 +261,11 @@ def _doubts(run: Run, *, cpu: bool) -> list[tuple[str, str]]:
         for one in run.each_gpu()
         if one.state != "converged"
     ]
+    main = run.recommendation
+    if not found and main is not None and brief(run).word in ("provisional", "changed"):
+        held, aim = percent(main.coverage_ratio), percent(main.coverage_target_ratio)
+        said = f"later readings bear the prediction out for {held} of the time, not {aim}"
+        found.append((said, f"{said.capitalize()}."))
     if run.partial:
         said = f"The run behind this file is partial: {'; '.join(run.partial)}."
         found.append((f"this run is partial: {run.partial[0]}", said))

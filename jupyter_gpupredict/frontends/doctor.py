@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 from jupyter_core import paths
 
@@ -28,7 +29,34 @@ class Line:
     name: str
     works: bool
     found: str
+    """One sentence."""
     fix: str = ""
+    """One remedy."""
+    detail: str = ""
+    """What a library or the driver says, to be copied."""
+    level: Literal["ok", "off", "fails"] = "ok"
+    """`off`: not here, and nothing that was asked for needs it."""
+
+
+SAYS = {
+    "no_driver": "No NVIDIA driver on this server",
+    "no_device": "No GPU is visible here",
+    "no_permission": "The driver lets this user read nothing",
+    "version_mismatch": "The driver and its library are of different versions",
+    "wrong_pynvml": "Another package stands in nvidia-ml-py's place",
+    "timed_out": "The driver did not answer",
+    "device_lost": "The GPU is lost",
+    "not_supported": "This GPU does not count SM activity",
+    "mig": "The driver gives no utilization of a MIG instance",
+}
+"""Reason -> one sentence."""
+ABSENT = ("no_driver", "no_device", "not_supported", "mig")
+"""Reasons that are no fault: the machine is like that, and the CPU is measured meanwhile."""
+OPTIONAL = (
+    "jupyterlab", "server extension", "process numbers", "WSL", "mps program", "gpm metrics",
+    "nvml metrics", "cpu metrics",
+)  # fmt: skip
+"""What a run does without."""
 
 
 def examine(*, mps: bool = False) -> list[Line]:
@@ -37,7 +65,7 @@ def examine(*, mps: bool = False) -> list[Line]:
     Args:
         mps: Start a daemon of MPS in a private directory, ask it, and remove it.
     """
-    return [
+    found = [
         Line("python", True, f"{platform.python_version()} on {platform.platform()}"),
         *_packages(),
         *_frontends(),
@@ -47,6 +75,11 @@ def examine(*, mps: bool = False) -> list[Line]:
         *(_mps_trial() if mps else ()),
         *_store(),
     ]
+    return [one if one.works or one.level != "ok" else _judged(one) for one in found]
+
+
+def _judged(line: Line) -> Line:
+    return replace(line, level="off" if line.name in OPTIONAL else "fails")
 
 
 def _packages() -> list[Line]:
@@ -106,7 +139,13 @@ def _frontends() -> list[Line]:
 def _sources() -> list[Line]:
     lines = []
     for one in probe_sources():
-        lines.append(Line(f"source {one.name}", one.works, one.found, one.hint))
+        reason, colon, detail = one.found.partition(": ")
+        if one.works or not colon:
+            lines.append(Line(f"source {one.name}", one.works, one.found, one.hint))
+        else:
+            level: Literal["off", "fails"] = "off" if reason in ABSENT else "fails"
+            says = SAYS.get(reason, reason.replace("_", " "))
+            lines.append(Line(f"source {one.name}", False, says, one.hint, detail, level))
         if one.driver:
             lines.append(Line(f"{one.name} driver", True, one.driver))
         if one.works:
@@ -207,9 +246,10 @@ def report(*, mps: bool = False) -> str:
     """Return the page in text; arguments as for `examine`."""
     lines = []
     for line in examine(mps=mps):
-        sign = "ok " if line.works else "NO "
-        fix = f"  -> {line.fix}" if line.fix and not line.works else ""
-        lines.append(f"{sign} {line.name:<22} {line.found}{fix}")
+        sign = {"ok": "ok ", "off": "-  ", "fails": "NO "}[line.level]
+        fix = f"  -> {line.fix}" if line.fix and line.level == "fails" else ""
+        detail = f" ({line.detail})" if line.detail and line.level == "fails" else ""
+        lines.append(f"{sign} {line.name:<22} {line.found}{detail}{fix}")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import importlib
 import io
 import lzma
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from jupyter_gpupredict import registry
-from jupyter_gpupredict.core.errors import InvalidOption, Malformed, Truncated
+from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra, Truncated
 from jupyter_gpupredict.core.files import LINE_BYTES, open_given, require_expandable
 from jupyter_gpupredict.core.series import ReadOptions
 
@@ -32,9 +33,37 @@ if TYPE_CHECKING:
 HEAD_BYTES = 64 << 10
 """What a reader sees of a recording before it is chosen."""
 _BLOCK_BYTES = 256 << 10
+
+
+class _Zstd:
+    """A file that zstd compressed, by Python's own module or by the library zstandard."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            self._file = importlib.import_module("compression.zstd").ZstdFile(file)
+        except ImportError:
+            try:
+                library = importlib.import_module("zstandard")
+            except ImportError as error:
+                raise MissingExtra("reading zstd", "zstandard", "recordings") from error
+            made = library.ZstdDecompressor()
+            self._file = made.stream_reader(file, read_across_frames=True, closefd=False)
+
+    def read(self, size: int) -> bytes:
+        """Read on; errors of either library become OSError."""
+        try:
+            found: bytes = self._file.read(size)
+        except EOFError:
+            raise
+        except Exception as error:
+            raise OSError(str(error)) from error
+        return found
+
+
 _COMPRESSED: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
     (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
     (b"\xfd7zXZ\0", lzma.LZMAFile),
+    (b"\x28\xb5\x2f\xfd", _Zstd),
 )
 """(first bytes, what expands the file)."""
 _SHOWN = 8

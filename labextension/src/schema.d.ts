@@ -1251,6 +1251,9 @@ export interface components {
                 works: boolean;
                 found: string;
                 fix: string;
+                detail: string;
+                /** @enum {string} */
+                level: "ok" | "off" | "fails";
             }[];
         };
     };

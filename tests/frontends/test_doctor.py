@@ -18,7 +18,9 @@ def test_every_line_that_fails_tells_a_way_out(monkeypatch):
     assert lines["source nvml"].found
     assert lines["CUDA_VISIBLE_DEVICES"].found == "''"
     assert all(line.found for line in lines.values())
-    assert "NO  source nvml" in doctor.report()
+    assert lines["source nvml"].level == "off"  # nothing that was asked for needs it
+    assert "-   source nvml            No NVIDIA driver on this server" in doctor.report()
+    assert all(line.fix for line in lines.values() if line.level == "fails")
     assert {row["name"] for row in json.loads(doctor.report_json())} == set(lines)
 
 
@@ -89,13 +91,13 @@ def test_what_a_device_lacks_is_listed_with_its_reason(seen):
     lines = seen(FakeGpu(), failures=[("nvmlDeviceGetPowerUsage", 4)])
     assert not lines["nvml metrics"].works
     assert lines["nvml metrics"].found.startswith("no power (no_permission); gives ")
-    assert lines["source gpm"].found.startswith("not_supported")
+    assert lines["source gpm"].found == "This GPU does not count SM activity"
     assert "gpm metrics" not in lines
 
 
 def test_instances_are_listed_and_refused_where_they_cannot_be_measured(seen):
     lines = seen(FakeGpu(), FakeGpu(uuid="MIG-0001", instance=(0, 0, 14)))
-    assert lines["source nvml"].found.startswith("mig: ")
+    assert "MIG instance" in lines["source nvml"].found
     assert "--source gpm" in lines["source nvml"].fix
 
 

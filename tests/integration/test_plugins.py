@@ -30,9 +30,9 @@ import jupyter_gpupredict as gp
 import countdown
 
 with gp.measure(
-    quiet=True, source="rocm", path=str(card.parents[1]), rule="ewma", window_s=1.0, interval_s=0.05
+    quiet=True, source="rocm", path=str(card.parents[1]), rule="ewma", window_s=1.0, interval_s=0.2
 ) as run:
-    until_s = time.monotonic() + 30.0
+    until_s = time.monotonic() + 120.0
     while run.recommendation is None or run.recommendation.state != "converged":
         if time.monotonic() > until_s:
             break
@@ -78,7 +78,7 @@ def test_it_measures_predicts_exports_and_is_validated(python, tmp_path):
     ):
         (card / name).write_text(f"{text}\n")
     folder = tmp_path / "trained"
-    ran = run(python, "-c", SCRIPT, str(card), str(folder), timeout=120)
+    ran = run(python, "-c", SCRIPT, str(card), str(folder), timeout=240)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert (told["source"], told["state"], told["basis"]) == ("rocm", "converged", "time_share")

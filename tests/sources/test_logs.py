@@ -394,6 +394,14 @@ def test_many_numbers_are_as_one_by_one(cells):
     assert repr(numbers_in(cells, 0.01)) == repr(alone)
 
 
+def test_zstd():
+    zstandard = pytest.importorskip("zstandard")
+    data = zstandard.compress(PLAIN.encode())
+    assert shares(read(data)) == EXPECTED
+    with pytest.raises(TraceError):
+        read(data[:10] + b"?" + data[11:])
+
+
 def test_a_compressed_file_by_its_path(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(gzip.compress(PLAIN.encode()))

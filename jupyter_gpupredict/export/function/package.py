@@ -53,7 +53,7 @@ def readme(
         commands="\n".join(_commands(figures, request, cluster, code)),
         share=_share(figures),
         memory="not limited" if memory is None else f"{memory} MiB",
-        state=figures.state,
+        answer="\n".join(f"> {markdown(line)}  " for line in figures.answer),
         source=code_span(figures.source),
         warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
         code="\n".join(_about(code, figures, as_root=as_root)),

@@ -12,7 +12,7 @@ export function Doctor({ api, model, words, actions }: IViewProps): React.ReactE
   }
   const lines = asked.value.lines;
   const text = lines
-    .map(line => `${line.works ? 'ok' : 'NO'} ${line.name}: ${line.found}${line.fix ? ` -> ${line.fix}` : ''}`)
+    .map(line => `${{ ok: 'ok', off: '-', fails: 'NO' }[line.level]} ${line.name}: ${line.found}${line.fix ? ` -> ${line.fix}` : ''}`)
     .join('\n');
   const status = model.status;
   return (
@@ -35,12 +35,12 @@ export function Doctor({ api, model, words, actions }: IViewProps): React.ReactE
           {lines.map(line => (
             <tr key={line.name}>
               <th scope="row">
-                <span aria-hidden>{line.works ? '✓' : '✗'}</span> {line.name}
+                <span aria-hidden>{{ ok: '✓', off: '○', fails: '✗' }[line.level]}</span> {line.name}
               </th>
               <td>
-                {line.works ? '' : `${trans.__('does not work')}: `}
+                {line.level === 'fails' && `${trans.__('does not work')}: `}
                 {line.found}
-                {line.fix && !line.works && (
+                {line.fix && line.level === 'fails' && (
                   <p className="jp-GpuPredict-small">{trans.__('What helps: %1', line.fix)}</p>
                 )}
               </td>

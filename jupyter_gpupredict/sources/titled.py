@@ -1,0 +1,291 @@
+"""Logs with titles: rows of a table, given to the devices that they are of."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from jupyter_gpupredict.core.errors import Malformed
+from jupyter_gpupredict.core.metrics import largest
+from jupyter_gpupredict.sources.cells import (
+    TIMES_READ,
+    Clock,
+    is_missing,
+    number_in,
+    numbers_in,
+)
+from jupyter_gpupredict.sources.logs import CHUNK_ROWS, DeviceLog, Log
+from jupyter_gpupredict.sources.tables import cells_of, delimiter_of
+from jupyter_gpupredict.sources.titles import KEYS, METRICS_HELD, Layout, layout_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jupyter_gpupredict.core.series import ReadOptions
+    from jupyter_gpupredict.sources.reading import Content
+    from jupyter_gpupredict.sources.recording import Trace
+    from jupyter_gpupredict.sources.titles import Rename
+
+SEARCHED_LINES = 50
+"""So many may stand before the titles."""
+_ADD = "add index to --query-gpu, or name the device's column index"
+_STRAY = "{} lines that are not rows of the table were left out"
+_TORN = "the last line is torn and was left out"
+
+
+class Table:
+    """A log with titles, read once.
+
+    Args:
+        content: The log.
+        options: What it does not say.
+        origin: What wrote it.
+        rename: Gives its titles as those that are known.
+    """
+
+    def __init__(
+        self, content: Content, options: ReadOptions, origin: str, rename: Rename = str
+    ) -> None:
+        self._name, self._interval_s = content.name, options.interval_s
+        self._ended = True
+        lines = self._watched(content.lines())
+        head = content.first_lines[:SEARCHED_LINES]
+        if options.columns is None:
+            found = layout_in([cells_of(line) for line in head], rename)
+            if found is None:
+                hint = "say what its columns are: --columns timestamp,utilization.gpu,memory.used"
+                raise Malformed(f"{self._name} has no line of titles", hint)
+            at, layout = found
+            next(islice((line for line in lines if line.strip()), at, None))
+        else:
+            at, layout = 0, Layout.of(cells_of(options.columns), rename)
+        self._layout, sample = layout, head[at] if head else ""
+        if not layout.shared:
+            hint = "add utilization.gpu to --query-gpu"
+            raise Malformed(f"{self._name} holds no utilization of a GPU", hint)
+        if not layout.times and options.interval_s is None:
+            hint = "add timestamp to --query-gpu, or say how far its rows are apart: --interval S"
+            raise Malformed(f"{self._name} has no timestamp", hint)
+        self._rows = csv.reader(lines, delimiter=delimiter_of(sample), skipinitialspace=True)
+        self._clock = Clock(layout.time_scale)
+        held = [layout.devices[number] for number in layout.shared]
+        self._metrics = [one for one in METRICS_HELD if any(one in some for some in held)]
+        self._log = Log(self._name, origin, self._metrics, _ADD)
+        self._key: str | None = None
+        self._scales: dict[tuple[int | None, str], float | None] = {}
+        self._strays, self._repeated, self._why = 0, 0, ("", "")
+        self._highest, self._whole = 0.0, True
+        """Of shares that nothing says the unit of."""
+
+    def _watched(self, lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            self._ended = line.endswith("\n")
+            yield line
+
+    def trace(self) -> Trace:
+        """Return the recording."""
+        number, kept = 2, 0
+        before: list[str] = []
+        try:
+            while rows := [row for row in islice(self._rows, CHUNK_ROWS) if row]:
+                if not self._ended and _torn(rows[-1], rows[-2] if len(rows) > 1 else before):
+                    rows.pop()
+                    self._log.note(_TORN)
+                if rows:
+                    kept += self._take(rows, number)
+                    before = rows[-1]
+                number += len(rows)
+        except csv.Error as error:
+            raise Malformed(f"{self._name} is not a table: {error}", "is it CSV?") from error
+        if self._strays > kept:
+            raise Malformed(f"{self._name} {self._why[0]}", self._why[1])
+        if self._strays or self._repeated:
+            self._log.note(_STRAY.format(self._strays + self._repeated))
+        if 0.0 < self._highest <= 1.0 and not self._whole:
+            raise Malformed(
+                f"{self._name}: its utilization lies between 0 and 1: percent, or a share?",
+                "name the column gpu_util_percent or gpu_util_ratio",
+            )
+        if self._clock.note:
+            self._log.note(self._clock.note)
+        return self._log.trace()
+
+    def _take(self, rows: list[list[str]], number: int) -> int:
+        """Take rows, without those that are none; returns how many were taken."""
+        clock = copy.copy(self._clock)
+        try:
+            columns = list(zip(*rows, strict=True))
+            if len(columns) == len(self._layout.titles):
+                self._put(columns, self._times(columns))
+                return len(rows)
+        except ValueError:
+            self._clock = clock
+        good, times = [], []
+        for at, row in enumerate(rows):
+            try:
+                times.append(self._checked(row))
+                good.append(row[: len(self._layout.titles)])
+            except ValueError as error:
+                if [cell.strip() for cell in row] == self._layout.titles:
+                    self._repeated += 1
+                    continue
+                self._strays += 1
+                hint = TIMES_READ if str(error).endswith("time") else "was the file cut?"
+                self._why = self._why if self._why[0] else (f"line {number + at}: {error}", hint)
+        if good:
+            self._put(list(zip(*good, strict=True)), times)
+        return len(good)
+
+    def _checked(self, row: list[str]) -> float:
+        """Return a row's time; raise ValueError where it is not a row."""
+        width = len(self._layout.titles)
+        if len(row) != width and (len(row) != width + 1 or row[-1].strip()):
+            raise ValueError(f"{len(row)} cells under {width} titles")
+        for held in self._layout.devices.values():
+            for at, scale in held.values():
+                number_in(row[at], scale or 1.0)
+        return self._times([(cell,) for cell in row])[0]
+
+    def _times(self, columns: Sequence[Sequence[str]]) -> list[float]:
+        places = self._layout.times
+        if not places:
+            return [math.nan] * len(columns[0])
+        texts = columns[places[0]]
+        if len(places) > 1:
+            texts = [" ".join(parts) for parts in zip(texts, columns[places[1]], strict=True)]
+        return self._clock.many(texts)
+
+    # ---- rows to devices ----------------------------------------------------------------------
+
+    def _put(self, columns: Sequence[Sequence[str]], times: list[float]) -> None:
+        """Give the readings to their devices; raises ValueError before anything is kept."""
+        ready = []
+        for number in self._layout.shared:
+            held = self._layout.devices[number]
+            values = [
+                self._numbers(number, metric, columns)
+                if metric in held
+                else [math.nan] * len(times)
+                for metric in self._metrics
+            ]
+            ready.append((number, values, self._sizes(number, columns)))
+        for number, values, sizes in ready:
+            if number is not None:
+                self._give(self._log.device(f"gpu{number}", index=number), times, values, sizes)
+                continue
+            keys = self._keys(columns)
+            for key in dict.fromkeys(keys):
+                at = [k for k, one in enumerate(keys) if one == key] if len(set(keys)) > 1 else None
+                device = self._device(key, columns, at[0] if at else 0)
+                self._give(device, _at(times, at), [_at(one, at) for one in values], _at(sizes, at))
+
+    def _give(
+        self, device: DeviceLog, times: list[float], values: list[list[float]], sizes: list[float]
+    ) -> None:
+        if not self._layout.times:
+            step_s = self._interval_s or 1.0
+            times = [step_s * (device.count + number) for number in range(len(times))]
+            self._log.note(f"it holds no times: its rows are taken to be {step_s:g} s apart")
+        device.total_bytes = max(device.total_bytes, *sizes) if sizes else device.total_bytes
+        device.extend(times, values)
+
+    def _numbers(
+        self, number: int | None, what: str, columns: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Return the numbers of a column in our units."""
+        at, scale = self._layout.devices[number][what]
+        cells = columns[at]
+        if scale is None and what == "gpu_util_ratio":
+            values = numbers_in(cells, 0.01)
+            if not any("%" in cell for cell in (cells[0], cells[-1])):
+                known = [100.0 * value for value in values if not math.isnan(value)]
+                self._highest = max(self._highest, max(known, default=0.0))
+                self._whole = self._whole and all(abs(one - round(one)) < 1e-6 for one in known)
+            else:
+                self._whole = True
+            return values
+        if scale is None:
+            if (number, what) not in self._scales:
+                self._scales[number, what] = _memory_scale(what, numbers_in(cells, 1.0))
+            scale = self._scales[number, what]
+        if scale is None:
+            self._log.note(f"{self._layout.titles[at]!r:.60} carries no unit and is left out")
+            return [math.nan] * len(cells)
+        return numbers_in(cells, scale)
+
+    def _sizes(self, number: int | None, columns: Sequence[Sequence[str]]) -> list[float]:
+        """Return the card's size in each row; [] where nothing tells it."""
+        held = self._layout.devices[number]
+        if "total" in held:
+            sizes = self._numbers(number, "total", columns)
+        elif {"free", "memory_used_bytes"} <= held.keys():
+            both = (self._numbers(number, one, columns) for one in ("free", "memory_used_bytes"))
+            sizes = [free + used for free, used in zip(*both, strict=True)]
+        else:
+            return []
+        top = largest("memory_used_bytes")
+        return [size if 0.0 < size <= top else 0.0 for size in sizes]
+
+    def _keys(self, columns: Sequence[Sequence[str]]) -> Sequence[str]:
+        """Return what tells the devices apart, for each row."""
+        places = self._layout.keys
+        if self._key is None:
+            some = (one for one in KEYS if one in places and _present(columns[places[one]]))
+            self._key = next(some, "")
+        return columns[places[self._key]] if self._key else ("",) * len(columns[0])
+
+    def _device(self, key: str, columns: Sequence[Sequence[str]], row: int) -> DeviceLog:
+        cell = {one: columns[at][row].strip() for one, at in self._layout.keys.items()}
+        number = cell.get("index", "")
+        index = int(number) if number.isdecimal() and len(number) < 7 else None
+        name = cell.get("name") or (number if index is None and not _missing(number) else "")
+        uuid = key.strip()
+        if self._key not in ("uuid", "bus", "serial"):
+            uuid = (
+                "gpu"
+                if index is None and not uuid
+                else f"gpu{index}"
+                if index is not None
+                else uuid
+            )
+        return self._log.device(uuid, "" if _missing(name) else name, index)
+
+
+def _at(values: list[float], places: list[int] | None) -> list[float]:
+    return values if places is None or not values else [values[k] for k in places]
+
+
+def _present(cells: Sequence[str]) -> bool:
+    """Return whether a column tells devices apart."""
+    return not any(map(_missing, set(cells)))
+
+
+def _missing(text: str) -> bool:
+    return is_missing(text.strip())
+
+
+def _memory_scale(what: str, values: Sequence[float]) -> float | None:
+    """Return the unit of memory figures without one, by their size; None where it stays open."""
+    known = [value for value in values if value == value]  # noqa: PLR0124 - NaN
+    highest = max(known, default=0.0)
+    if highest > 1e8:
+        return 1.0
+    if highest >= 200.0 or all(value == round(value) for value in known):
+        return 2.0**20
+    return 2.0**30 if what == "total" else None
+
+
+def _torn(row: Sequence[str], before: Sequence[str]) -> bool:
+    """Return whether the last row of a file without a last newline was cut."""
+    if not before:
+        return False
+    if len(row) < len(before):
+        return True
+    ends = [re.sub(r"[-+\d.]+", "", one[len(before) - 1]) for one in (row, before)]
+    return (
+        len(ends[0]) < len(ends[1]) and ends[1].startswith(ends[0]) and not is_missing(before[-1])
+    )
