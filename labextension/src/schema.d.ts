@@ -538,6 +538,8 @@ export interface components {
             others: components["schemas"]["Recommendation"][];
             /** @default null */
             allocator: components["schemas"]["AllocatorPeak"] | null;
+            /** @default null */
+            host_peak: components["schemas"]["HostPeak"] | null;
             /** @default [] */
             partial: string[];
             /** @default {} */
@@ -700,6 +702,10 @@ export interface components {
             framework: string;
             allocated_bytes: number;
             reserved_bytes: number;
+        };
+        HostPeak: {
+            memory_bytes: number;
+            shared_bytes: number;
         };
         Profile: {
             block_s: number;
