@@ -16,7 +16,6 @@ from benchmarks.ingest import FEED, info, options
 from benchmarks.machine import header, interval
 from jupyter_gpupredict.core.recommendation import Profile
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
-from jupyter_gpupredict.predict.rules.histogram import HistogramRule
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run.analysis import Analysis
 
@@ -82,4 +81,4 @@ def main(kinds: Sequence[tuple[str, type, str]]) -> None:
 
 
 if __name__ == "__main__":
-    main([("windows", WindowsRule, "_judge"), ("histogram", HistogramRule, "_check")])
+    main([("windows", WindowsRule, "_judge")])

@@ -14,7 +14,6 @@ from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
-from jupyter_gpupredict.predict.rules.histogram import HistogramRule
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run.analysis import Analysis
 
@@ -93,7 +92,6 @@ if __name__ == "__main__":
     print(f"{count} readings of {HOURS} h; CPU us per reading, median of 9 [95 %]")
     conditions = {
         "windows rule, all of the analysis": lambda: analysed(WindowsRule),
-        "histogram rule, all of the analysis": lambda: analysed(HistogramRule),
         "null A": passed,
         "null B": passed,
     }

@@ -1,4 +1,4 @@
-"""How much one rule differs from another on the same runs, with a bootstrap interval."""
+"""A rule's measure, or how much it differs from another's on the same runs, with its interval."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_gpupredict.backtest.score import Score, Scored
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much one rule's measure lies above another's, on the same runs."""
+    """A rule's measure, or how much it lies above another's on the same runs."""
 
     mean: float
     low: float
@@ -24,7 +24,7 @@ class Difference:
 
 def paired_difference(
     ours: Sequence[Scored],
-    theirs: Sequence[Scored],
+    theirs: Sequence[Scored] | None,
     measure: Callable[[Score], float | None],
     *,
     draw: Literal["groups", "runs"] = "groups",
@@ -35,7 +35,7 @@ def paired_difference(
 
     Args:
         ours: One rule's scores.
-        theirs: Another's, of the same runs.
+        theirs: Another's, of the same runs; None: the measure itself is asked for.
         measure: Takes the measure from a score.
         draw: What is drawn again, with replacement. `groups`, each with all its runs: these are
             repeats of each other, and other groups might have been recorded. `runs`, within their
@@ -43,10 +43,10 @@ def paired_difference(
         repeats: Bootstrap samples.
         seed: Of the resampling.
     """
-    other = {one.id: measure(one.score) for one in theirs}
+    other = None if theirs is None else {one.id: measure(one.score) for one in theirs}
     by_group: dict[str, list[float]] = {}
     for one in ours:
-        a, b = measure(one.score), other.get(one.id)
+        a, b = measure(one.score), 0.0 if other is None else other.get(one.id)
         if a is not None and b is not None:
             by_group.setdefault(one.group, []).append(a - b)
     if not by_group:

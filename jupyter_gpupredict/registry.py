@@ -37,7 +37,6 @@ HINTS = {
 }
 PREDICTORS = {
     "windows": "predict.rules.windows:WindowsRule",
-    "histogram": "predict.rules.histogram:HistogramRule",
     "epoch_mix": "predict.rules.epoch_mix:EpochMix",
 }
 READERS = {
@@ -90,9 +89,9 @@ SHARING = {
     "slurm-shard": "export.platforms.slurm:SlurmShard",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
-    "default": ("windows", {"window_s": 300.0, "agree": 2, "tolerance_points": 2.0}),
-    "quick": ("windows", {"window_s": 120.0, "agree": 3, "tolerance_points": 5.0}),
-    "accurate": ("histogram", {"window_s": 60.0, "agree": 10, "tolerance_points": 2.0}),
+    "default": ("windows", {"window_s": 100.0, "agree": 6, "noise": 5.0}),
+    "quick": ("windows", {"window_s": 120.0, "agree": 3, "noise": 5.0}),
+    "accurate": ("windows", {"window_s": 150.0, "agree": 6, "noise": 2.0}),
 }
 """Rule name -> (predictor, its settings); figures in docs/how-it-works.md."""
 

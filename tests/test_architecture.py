@@ -58,6 +58,7 @@ DOORS = {
         "core/threads.py",
         "run/threads.py",
         "run/session.py",
+        "run/windows.py",
         "sources/driver/nvml.py",
         "run/progress.py",
         "frontends/running.py",
@@ -106,6 +107,7 @@ DOORS = {
         "sources/reading.py",
         "__init__.py",
         "registry.py",
+        "sources/tracers.py",
         "frontends/doctor.py",
         "frontends/views.py",
         "frontends/server/",
@@ -169,7 +171,7 @@ def test_every_library_enters_by_its_door():
 def test_stored_and_given_files_are_read_in_one_place():
     """What reads otherwise reads our own package, the kernel's files, or writes."""
     others = {
-        "backtest/files.py", "sources/driver/", "mps/", "run/adapters.py",
+        "backtest/files.py", "sources/driver/", "sources/tracers.py", "mps/", "run/adapters.py",
         "export/function/container.py", "export/shapes.py",
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 from dataclasses import dataclass, replace
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from jupyter_gpupredict.backtest import files, synthetic
-from jupyter_gpupredict.core.errors import InvalidOption, TraceError
+from jupyter_gpupredict.core.errors import GpuPredictError, InvalidOption, Malformed, TraceError
 from jupyter_gpupredict.core.files import open_given
-from jupyter_gpupredict.sources.reading import Content, open_traces, read_traces
+from jupyter_gpupredict.sources.reading import Content, open_traces, read_traces, reader_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +39,8 @@ class Recorded:
     part: files.Part | None = None
     """Which rows, where it is a Parquet file."""
     options: ReadOptions | None = None
+    problem: str = ""
+    """Why nothing of it can be read, where that is known already."""
 
     @property
     def weight(self) -> float:
@@ -54,6 +57,8 @@ class Recorded:
 
     def load_each(self) -> tuple[Trace, ...]:
         """Return the trace of each device that is asked for; raises as `load`."""
+        if self.problem:
+            raise Malformed(self.problem)
         if self.part is not None:
             return (files.read(self.part),)
         if files.is_url(self.path):
@@ -92,26 +97,29 @@ class Folder:
     cases: tuple[Recorded, ...]
     missing: tuple[str, ...] = ()
     """Rows of the index that have no file."""
+    skipped: tuple[str, ...] = ()
+    """Files that are not recordings."""
 
 
 def folder(path: str | Path, where: Conditions = ()) -> Folder:
     """Return the traces of a folder, in the order of its index, else by name.
 
     Args:
-        path: Holds `.csv`, `.jsonl` and `.parquet` files and, if they are to be grouped, an
-            `INDEX.tsv`. A pattern or a URL of fsspec's, too, without an index.
+        path: Holds recordings and, if they are to be grouped, an `INDEX.tsv`, whose rows name
+            files that end in `.csv`, `.jsonl` or `.parquet`. A pattern or a URL of fsspec's, too,
+            without an index.
         where: (column, value) pairs that a row of the index must have.
 
     Raises:
         InvalidOption: No such folder, no such column, or nothing is left.
-        TraceError: A Parquet file cannot be read.
         MissingExtra: It takes a library that is not installed.
     """
     place = Path(path)
     if not (place.is_dir() or files.is_url(str(path)) or glob.has_magic(str(path))):
         raise InvalidOption(f"no such folder: {path}", "give the folder that holds the traces")
     if not (place / INDEX).is_file():
-        return Folder(_alone(recorded([str(path)]), where))
+        found = found_in([str(path)])
+        return replace(found, cases=_alone(found.cases, where))
     cases: list[Recorded] = []
     missing: list[str] = []
     for row in _chosen(_read_index(place / INDEX), where):
@@ -128,21 +136,57 @@ def folder(path: str | Path, where: Conditions = ()) -> Folder:
 
 
 def recorded(patterns: Sequence[str], options: ReadOptions | None = None) -> tuple[Recorded, ...]:
+    """Return the traces that `found_in` finds."""
+    return found_in(patterns, options).cases
+
+
+def found_in(patterns: Sequence[str], options: ReadOptions | None = None) -> Folder:
     """Return the traces in files, folders and patterns, each once, in the order they were given.
 
+    In a folder of this machine whatever is a recording by its content is one, whatever its name;
+    the others are skipped. One that cannot be read is a trace with a problem.
+
     Raises:
-        InvalidOption, TraceError, MissingExtra: As `folder`.
+        InvalidOption, MissingExtra: As `folder`.
     """
-    paths = dict.fromkeys(path for one in patterns for path in files.find(one, ENDINGS))
-    return tuple(replace(case, options=options) for path in paths for case in _cases(path))
+    paths: dict[str, None] = {}
+    skipped: list[str] = []
+    for pattern in patterns:
+        endings = ("",) if Path(pattern).is_dir() else ENDINGS
+        for path in files.find(pattern, endings):
+            if endings == ENDINGS or path.endswith(ENDINGS) or _is_recording(path):
+                paths[path] = None
+            else:
+                skipped.append(path)
+    if not paths:
+        raise InvalidOption(f"no trace in {', '.join(patterns)}", "none is a recording we can read")
+    cases = (replace(case, options=options) for path in paths for case in _cases(path))
+    return Folder(tuple(cases), skipped=tuple(skipped))
+
+
+def _is_recording(path: str) -> bool:
+    """Return whether a file is a recording that can be read, by its content."""
+    name = path.rpartition("/")[2]
+    if name.startswith(".") or name == INDEX:
+        return False
+    try:
+        with open_given(path) as file, contextlib.closing(Content(file, name)) as content:
+            reader = reader_of(content)
+            return reader is not None and bool(reader.label)
+    except (OSError, GpuPredictError):
+        return False
 
 
 def _cases(path: str) -> list[Recorded]:
     """Return the traces of one file."""
-    name = path.rpartition("/")[2].rpartition(".")[0] or path
+    file = path.rpartition("/")[2]
+    name = file.rpartition(".")[0] or file or path
     if not path.endswith(".parquet"):
         return [Recorded(name, name, name, path)]
-    named = ((part.name or name, part) for part in files.parts(path))
+    try:
+        named = [(part.name or name, part) for part in files.parts(path)]
+    except TraceError as error:
+        return [Recorded(name, name, name, path, problem=str(error))]
     return [Recorded(one, one, one, path, part) for one, part in named]
 
 

@@ -62,7 +62,8 @@ def find(pattern: str, endings: Sequence[str]) -> list[str]:
     found = _remote(pattern) if is_url(pattern) else _local(pattern)
     kept = found if found == [pattern] else [one for one in found if one.endswith(tuple(endings))]
     if not kept:
-        raise InvalidOption(f"no trace in {pattern}", "they end in " + " or ".join(endings))
+        hint = "they end in " + " or ".join(endings) if any(endings) else "the folder is empty"
+        raise InvalidOption(f"no trace in {pattern}", hint)
     return kept
 
 

@@ -10,6 +10,7 @@ seconds in the counter of 101 bins and leave out leading idle, as ours do.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections import deque
@@ -30,7 +31,7 @@ from jupyter_gpupredict.predict.windows import Counter
 from jupyter_gpupredict.run import predict_recording, rule_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from jupyter_gpupredict.backtest.cases import Case, Recorded
     from jupyter_gpupredict.backtest.score import Truth
@@ -295,6 +296,9 @@ def backtest(
         scheduler: As `spread.Where`.
         progress: Called with (done, all) at the start and after each run or some of them.
 
+    Returns:
+        The report; where it was interrupted, of the runs that were done by then.
+
     Raises:
         UnknownName: No such rule.
         InvalidOption: No rule, `jobs` is below 1, or no scheduler.
@@ -308,10 +312,16 @@ def backtest(
     report(0, len(cases))
     work = functools.partial(_score_cases, rules=chosen)
     where = Where(jobs, scheduler)
-    for place, some in spread(work, cases, where, _unscored, weigh=lambda case: case.weight):
-        results[place] = some
-        done += len(some)
-        report(done, len(cases))
+    scored = spread(work, cases, where, _unscored, weigh=lambda case: case.weight)
+    try:
+        with contextlib.closing(scored):
+            for place, some in scored:
+                results[place] = some
+                done += len(some)
+                report(done, len(cases))
+    except KeyboardInterrupt:
+        if not results:
+            raise
     return Report(chosen, tuple(one for _, some in sorted(results.items()) for one in some))
 
 
@@ -385,7 +395,7 @@ def _score_case(case: Case, rules: Sequence[str]) -> CaseResult:
 
 def predictions(
     cases: Sequence[Recorded], options: dict[str, Any], where: Where
-) -> Iterator[tuple[int, list[Row]]]:
+) -> Generator[tuple[int, list[Row]], None, None]:
     """Yield rows in the order of their traces, as they come: (how many so far, some rows).
 
     `options` are further arguments of `predict_recording`; errors as `spread`.

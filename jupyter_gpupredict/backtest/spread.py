@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _Lost = Callable[[_Item, str], _Result]
 _Weigh = Callable[[_Item], float] | None
 _Chunk = tuple[int, Sequence[_Item]]
 """(place of the first item, some items in a row)."""
-_Results = Iterator[tuple[int, list[_Result]]]
+_Results = Generator[tuple[int, list[_Result]], None, None]
 
 LOCAL = "local"
 """The `--scheduler` that starts a cluster on this machine for the time of the command."""

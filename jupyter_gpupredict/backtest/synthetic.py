@@ -32,6 +32,10 @@ HINT = "trace"
 DRIVER_WINDOWS_S = (1 / 6, 0.25, 0.5, 1.0)
 """Over how long NVML averages, by device (nvmlDeviceGetUtilizationRates)."""
 POLLS_S = (0.1, 0.2, 0.5, 1.0)
+LENGTHS_S = (600.0, 7200.0)
+LONG_S, SLOW_POLLS_S = (1800.0, 14_400.0), (1.0, 5.0, 15.0, 60.0)
+LONG = ("longidle", "pauses", "steps", "slowlog")
+"""Scenarios that are long, and logged as slowly as people log."""
 _GIB = float(1 << 30)
 _MIB = float(1 << 20)
 
@@ -51,9 +55,9 @@ def run(scenario: str, seed: int) -> Synthetic:
     if scenario not in SCENARIOS:
         raise UnknownName("scenario", scenario, SCENARIOS)
     draw = np.random.default_rng([seed, list(SCENARIOS).index(scenario)])
-    length_s = _log_uniform(draw, 600.0, 7200.0)
+    length_s = _log_uniform(draw, *(LONG_S if scenario in LONG else LENGTHS_S))
     window_s = float(draw.choice(DRIVER_WINDOWS_S))
-    poll_s = float(draw.choice(POLLS_S))
+    poll_s = float(draw.choice(SLOW_POLLS_S if scenario in LONG else POLLS_S))
     amplitude = 1.0 if draw.random() < 0.5 else float(draw.uniform(0.35, 0.95))
     line = _Timeline(draw, length_s, window_s)
     line.lead_in()
@@ -302,6 +306,51 @@ def _rare_heavy(line: _Timeline) -> None:
         line.hold(line.model_bytes)
 
 
+def _long_idle(line: _Timeline) -> None:
+    """Hours of a session of which the training is a part: blips before it, and idle after it."""
+    end_s = line.now_s + line.uniform(0.1, 0.4) * line.length_s
+    while line.now_s < end_s:
+        line.work(line.uniform(0.2, 3.0), line.uniform(0.1, 0.9))
+        line.idle(line.uniform(60.0, 900.0))
+    line.work(line.uniform(0.2, 0.6) * line.length_s, line.uniform(0.3, 0.97))
+    line.hold(0.5 * _GIB)
+    line.idle(line.left_s)
+
+
+def _pauses(line: _Timeline) -> None:
+    """Training that waits for minutes now and then: for data, for storage, for a person."""
+    duty = line.uniform(0.3, 0.97)
+    each_s = line.uniform(300.0, 1500.0)
+    while line.left_s > 1e-6:
+        line.work(each_s * line.uniform(0.5, 1.5), duty)
+        line.idle(each_s * line.uniform(0.05, 0.5))
+
+
+def _steps(line: _Timeline) -> None:
+    """A staircase: use and memory rise with every stage, as where layers are unfrozen."""
+    count = int(line.draw.integers(3, 7))
+    cuts_s = np.sort(line.draw.uniform(0.05, 0.95, count - 1)) * line.length_s
+    duty, until = line.uniform(0.1, 0.5), line.uniform(0.6, 0.97)
+    for number, end_s in enumerate([*cuts_s.tolist(), line.length_s], 1):
+        line.work(end_s - line.now_s, duty)
+        duty += (until - duty) * line.uniform(0.2, 1.0) * number / count
+        line.model_bytes *= line.uniform(1.0, 1.25)
+        line.hold(line.model_bytes)
+
+
+def _slow_log(line: _Timeline) -> None:
+    """What people log once a minute: two regimes at most, with rare lulls."""
+    line.idle(line.uniform(0.0, 0.2) * line.length_s)
+    regimes = int(line.draw.integers(1, 3))
+    for left in range(regimes, 0, -1):
+        end_s = line.now_s + line.left_s * (1.0 if left == 1 else line.uniform(0.1, 0.6))
+        duty = line.uniform(0.3, 0.95)
+        while line.now_s < end_s - 1e-6:
+            line.work(min(end_s - line.now_s, line.uniform(200.0, 2000.0)), duty)
+            line.work(min(end_s - line.now_s, line.uniform(5.0, 60.0)), 0.2 * duty)
+        line.hold(line.model_bytes * line.uniform(0.9, 1.4))
+
+
 SCENARIOS: dict[str, Callable[[_Timeline], None]] = {
     "steady": _steady,
     "sawtooth": _sawtooth,
@@ -313,5 +362,9 @@ SCENARIOS: dict[str, Callable[[_Timeline], None]] = {
     "rl": _rl,
     "notebook": _notebook,
     "rareheavy": _rare_heavy,
+    "longidle": _long_idle,
+    "pauses": _pauses,
+    "steps": _steps,
+    "slowlog": _slow_log,
 }
 """Name -> what composes it. Their order is part of the seeds: append only."""

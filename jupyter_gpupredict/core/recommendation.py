@@ -30,6 +30,8 @@ class RuleOptions:
     period_s: float = 0.1
     """Nominal seconds between readings; a window holds at least ten of them."""
     epochs: int | None = None
+    noise: float = 5.0
+    """How many of their standard errors windows that agree may lie apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,10 @@ class MemoryEstimate:
     peak_bytes: float
     """Largest reading so far; NaN before the first."""
     target_bytes: float | None
-    """1.15 x peak, or None while the peak is too recent or says nothing of need."""
+    """The peak with its margin, at most the card; None while it is too recent to be believed, or
+    says nothing of need."""
     basis: str
-    """`process`, `device-wide` or `rss`."""
+    """`process`, `device-wide`, `rss`, or `allocator`: the framework's own, and the context."""
     reason: str
     """Why there is no target, or what the target rests on."""
     preallocated: bool = False
@@ -105,13 +108,15 @@ class HostPeak:
 
 @dataclass(frozen=True, slots=True)
 class AllocatorPeak:
-    """Highest memory that a framework's allocator has had in this process."""
+    """Highest memory that a framework's allocator had during the run."""
 
     framework: str
     allocated_bytes: float
     """In tensors at one time."""
     reserved_bytes: float
     """Held from the driver at one time, used or not."""
+    at_least: bool = False
+    """Its peak did not rise during the run: these are the largest that were seen, once a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ class SmNeed:
     """Of the live run in which they were recorded; 0: a profile that the user took."""
     watched_s: float = 0.0
     """Seconds of those windows, or of the profile."""
+    cost_s: float = 0.0
+    """What opening, closing and reading those windows took beside them."""
     not_understood_ratio: float = 0.0
     """Share of the kernels' time that counts as not stretched."""
 

@@ -24,6 +24,7 @@ MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",
     "device-wide": "device-wide: other processes are in it",
     "rss": "host memory of this process tree, not GPU memory",
+    "allocator": "in use by the framework, which took the rest in advance",
 }
 
 
@@ -201,7 +202,8 @@ def kernels(need: SmNeed) -> str:
     if need.windows:
         each = f"{need.watched_s / need.windows:.2g} s"
         windows = "1 window" if need.windows == 1 else f"{need.windows} windows"
-        return f"from {windows} of {each}, {need.kernels:,} kernels"
+        cost = f", {need.cost_s:.1f} s to take them" if need.cost_s >= 0.05 else ""
+        return f"from {windows} of {each}, {need.kernels:,} kernels{cost}"
     return f"from a profile by {need.by} of {need.watched_s:.2g} s, {need.kernels:,} kernels"
 
 
@@ -259,10 +261,9 @@ def allocator(peak: AllocatorPeak | None) -> str:
     """Return what a framework's allocator says; empty where none does."""
     if peak is None:
         return ""
-    return (
-        f"at most {gib(peak.allocated_bytes)} in tensors, {gib(peak.reserved_bytes)} reserved "
-        "(since the process began)"
-    )
+    bound = "at least" if peak.at_least else "at most"
+    reserved = f", {gib(peak.reserved_bytes)} reserved" if peak.reserved_bytes > 0.0 else ""
+    return f"{bound} {gib(peak.allocated_bytes)} in tensors{reserved}"
 
 
 def memory(estimate: MemoryEstimate | None) -> str:

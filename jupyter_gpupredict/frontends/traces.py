@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RULES = "default,accurate,quick"
 BAR_WIDTH = 30
+MOST_LISTED = 20
 RULE_OPTIONS = ("rule", "epochs", "window_s", "agree", "tolerance_points")
 
 
@@ -54,12 +55,12 @@ class _Bar:
     def __init__(self, shown: bool) -> None:
         self._shown = shown
 
-    def show(self, done: int, every: int) -> None:
+    def show(self, done: int, every: int, unit: str = "runs") -> None:
         """Draw it."""
         if self._shown:
             full = BAR_WIDTH * done // every if every else BAR_WIDTH
             bar = "#" * full + "." * (BAR_WIDTH - full)
-            sys.stderr.write(f"\r[{bar}] {done}/{every} runs")
+            sys.stderr.write(f"\r[{bar}] {done}/{every} {unit}")
             sys.stderr.flush()
 
     def end(self) -> None:
@@ -134,7 +135,7 @@ def _many(options: argparse.Namespace) -> bool:
 
 def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
     from jupyter_gpupredict.backtest import run
-    from jupyter_gpupredict.backtest.cases import recorded
+    from jupyter_gpupredict.backtest.cases import found_in
     from jupyter_gpupredict.backtest.files import line, row_file
     from jupyter_gpupredict.backtest.spread import Where
 
@@ -142,7 +143,8 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
         raise InvalidOption("--prometheus gives one trace", "leave out --out and --scheduler")
     check_recording_options(rule)
     read = ReadOptions(**given_options(options, ReadOptions))
-    cases = recorded(options.traces, read)
+    found = found_in(options.traces, read)
+    cases, done = found.cases, 0
     few = len(cases) < run.FEW and options.jobs is None
     where = Where(1 if few else options.jobs, options.scheduler)
     bar = _Bar(sys.stderr.isatty())
@@ -153,7 +155,12 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
             if options.out:
                 write = stack.enter_context(row_file(options.out, run.PREDICTION_KINDS))
             bar.show(0, len(cases))
-            for done, rows in run.predictions(cases, rule, where):
+            # an interrupt ends the work; the rows that are done are kept
+            stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+            rows_of = stack.enter_context(
+                contextlib.closing(run.predictions(cases, {**rule, "speed": read.speed}, where))
+            )
+            for done, rows in rows_of:
                 if write is not None:
                     write(rows)
                 else:
@@ -164,7 +171,20 @@ def _predict_many(options: argparse.Namespace, rule: dict[str, Any]) -> int:
         bar.end()
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     say(f"{len(cases)} traces: {counts}", error=True)
+    for line_ in _listed("not recordings, skipped", found.skipped):
+        say(line_, error=True)
+    if done < len(cases):
+        say(f"interrupted: the rows of {done} traces are kept", error=True)
+        return 130
     return 0
+
+
+def _listed(title: str, lines: Sequence[str]) -> list[str]:
+    """Return some lines under their number; nothing where there are none."""
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else []
+    return [f"{len(lines)} {title}:", *(f"  {one}" for one in lines[:MOST_LISTED]), *more]
 
 
 def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +192,14 @@ def _predict_one(options: argparse.Namespace, rule: dict[str, Any]) -> dict[str,
         raise InvalidOption("what is to be predicted?", "a trace, or --prometheus URL")
     if options.prometheus is None:
         read = ReadOptions(**given_options(options, ReadOptions))
-        return predict_recordings(str(options.traces[0]), read, **rule)
+        bar = _Bar(sys.stderr.isatty())
+        try:
+            path = str(options.traces[0])
+            return predict_recordings(
+                path, read, progress=lambda part: bar.show(round(100 * part), 100, "%"), **rule
+            )
+        finally:
+            bar.end()
     if options.begin is None:
         raise InvalidOption("--prometheus needs --from", "--from 2026-01-31T08:00:00Z")
     end_s = SystemClock().wall().timestamp() if options.end is None else _time_s(options.end)
@@ -264,7 +291,7 @@ def backtest(options: argparse.Namespace, _: Any = None) -> int:
 
     rules = [name.strip() for name in options.rules.split(",") if name.strip()]
     run.check_rules(rules)
-    cases, missing = _cases(options)
+    cases, missing, skipped = _cases(options)
     folder = plots.prepare(options.plots) if options.plots else None
     bar = _Bar(sys.stderr.isatty())
     try:
@@ -286,11 +313,14 @@ def backtest(options: argparse.Namespace, _: Any = None) -> int:
         scores = {"missing": list(missing), **tables.as_json(report)}
         say(json.dumps(scores, allow_nan=False))
     else:
-        _print(report, missing)
+        _print(report, missing, skipped)
+    if len(report.results) < len(cases):
+        say(f"interrupted: {len(report.results)} of {len(cases)} runs were done", error=True)
+        return 130
     return 0
 
 
-def _cases(options: argparse.Namespace) -> tuple[Sequence[Case], tuple[str, ...]]:
+def _cases(options: argparse.Namespace) -> tuple[Sequence[Case], tuple[str, ...], tuple[str, ...]]:
     from jupyter_gpupredict.backtest import cases
 
     if (options.folder is None) == (options.synthetic is None):
@@ -298,8 +328,8 @@ def _cases(options: argparse.Namespace) -> tuple[Sequence[Case], tuple[str, ...]
     where = [_pair(text) for text in options.where]
     if options.folder is not None:
         found = cases.folder(options.folder, where)
-        return found.cases, found.missing
-    return cases.simulated(_seeds(options.synthetic), where), ()
+        return found.cases, found.missing, found.skipped
+    return cases.simulated(_seeds(options.synthetic), where), (), ()
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -326,7 +356,7 @@ def _why(report: Report) -> str:
     return "the device was never used in any of them"
 
 
-def _print(report: Report, missing: tuple[str, ...]) -> None:
+def _print(report: Report, missing: Sequence[str], skipped: Sequence[str]) -> None:
     from jupyter_gpupredict.backtest import tables
 
     summaries = tables.summaries(report)
@@ -343,6 +373,7 @@ def _print(report: Report, missing: tuple[str, ...]) -> None:
         ("not readable, left out", [f"{name}: {why}" for name, why in report.unreadable]),
         ("never used the device, left out", list(report.idle)),
         ("in the index without a file", list(missing)),
+        ("not recordings, skipped", list(skipped)),
         (
             "no answer, scored as abstained",
             [
@@ -354,5 +385,5 @@ def _print(report: Report, missing: tuple[str, ...]) -> None:
         ),
     ):
         if lines:
-            parts.append("\n".join([f"{len(lines)} {title}:", *(f"  {line}" for line in lines)]))
+            parts.append("\n".join(_listed(title, lines)))
     say("\n\n".join(parts))

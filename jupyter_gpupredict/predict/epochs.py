@@ -48,10 +48,10 @@ class PhaseLedger:
     The first epoch, which is cold or was not seen from its beginning, is closed but not learned.
     """
 
-    def __init__(self, coverage: float) -> None:
+    def __init__(self, coverage: float, before: Counter | None = None) -> None:
         self._coverage = coverage
-        self.whole = Counter()
-        """Everything since the ledger was opened."""
+        self._before = before or Counter()
+        """Everything that the open epoch does not hold."""
         self.learned: dict[str, PhaseUsage] = {}
         """Each phase over all complete epochs but the first."""
         self.first: dict[str, PhaseUsage] = {}
@@ -72,8 +72,11 @@ class PhaseLedger:
 
     def add(self, value: float, weight_s: float) -> None:
         """Book one reading to the phase that is running."""
-        self.whole.add(value, weight_s)
         self._running().counter.add(value, weight_s)
+
+    def whole(self) -> Counter:
+        """Return everything, what was used before the ledger was opened included."""
+        return Counter.total((self._before, *(usage.counter for usage in self.current.values())))
 
     def enter(self, name: str, time_s: float) -> None:
         """Begin a phase; what ran before it ends."""
@@ -85,13 +88,14 @@ class PhaseLedger:
 
     def begin_epochs(self, time_s: float) -> None:
         """Begin the first epoch: what was before belongs to none."""
-        self.current = {}
+        self._before, self.current = self.whole(), {}
         self._epoch_began_s = self._phase_began_s = time_s
 
     def close_epoch(self, time_s: float, count: int = 1) -> None:
         """End an epoch (or several with nothing between them) and begin the next."""
         self._book_time(time_s)
         began_s, self._epoch_began_s = self._epoch_began_s, time_s
+        self._before = self.whole()
         current, self.current = self.current, {}
         first = self.complete == 0
         self.complete += count
@@ -118,7 +122,10 @@ class PhaseLedger:
         return booked_s + now_s - self._phase_began_s
 
     def _running(self) -> PhaseUsage:
-        return self.current.setdefault(self.phase, PhaseUsage())
+        found = self.current.get(self.phase)
+        if found is None:
+            found = self.current[self.phase] = PhaseUsage()
+        return found
 
     def _book_time(self, time_s: float) -> None:
         if self._phase_began_s is not None and time_s > self._phase_began_s:

@@ -22,7 +22,7 @@ from jupyter_gpupredict.core.recommendation import SmNeed
 from jupyter_gpupredict.predict.occupancy import blocks_per_sm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jupyter_gpupredict.predict.occupancy import SmLimits
 
@@ -89,6 +89,12 @@ class Launches:
         table = np.array(list(rows), dtype=np.float64).reshape(-1, 7)
         whole = np.clip(table[:, 2:], 0.0, _MOST_BLOCKS).astype(np.int64)
         return cls(table[:, 0], table[:, 1], *(whole[:, column] for column in range(5)))
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Launches]) -> Launches:
+        """Return the launches of several, one after another."""
+        facts = (np.concatenate([getattr(one, name) for one in pieces]) for name in cls.__slots__)
+        return cls(*facts)
 
 
 @dataclass(frozen=True, slots=True)

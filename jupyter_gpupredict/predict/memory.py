@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.recommendation import MemoryEstimate
 from jupyter_gpupredict.core.share import PREALLOCATED_SHARE
 
+if TYPE_CHECKING:
+    from jupyter_gpupredict.core.series import Readings, Series, SourceInfo
+
+BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
+"""Metric -> what its figure is of; any other is the device's."""
+USED, PEAK, RESERVED = (f"allocator_{one}_bytes" for one in ("used", "peak", "reserved"))
+"""Metrics of the framework's own allocator; its peak only where it rose during the run."""
+
 MARGIN = 1.15
 """Over recorded training runs later peaks are new phases, not growth; 15 % covers the growth."""
+RISEN_MARGIN, STAIRCASE_MARGIN = 1.20, 1.30
+"""After one late rise of the peak, and after two or more: what rose may rise again."""
+STAIRCASE = 2
+STAIRCASE_AGE = 1 / 3
+"""The peak of a staircase must have stood for this share of the time as well."""
+RISE, RISE_APART_S = 0.03, 30.0
+"""A rise is growth beyond this, at least so long after the one before: an allocator's cache grows
+in steps that are one rise together."""
 FRESH_GROWTH = 0.01
 """The peak counts as fresh again when it grew by more than this."""
 PREALLOCATED_WITHIN_S = 60.0
@@ -23,6 +41,89 @@ PREALLOCATED_ADVICE = (
 )
 
 
+AT_LEAST = (
+    "the framework's own peak did not rise in this run: what was seen in use is a lower bound; "
+    "restart the kernel to measure it"
+)
+
+
+class MemoryUse:
+    """Every memory series of a run, and which of them says what it needs.
+
+    The process tree's first, which is what a limit is set to; else the device's. Where a framework
+    took nearly all of the card in advance, its own peak counts instead, with the CUDA context: what
+    the process holds beyond what the framework has reserved.
+    """
+
+    def __init__(self, info: SourceInfo, age_s: float) -> None:
+        found = (series for series in (info.process_memory, info.memory) if series is not None)
+        self.peaks: dict[Series, MemoryPeak] = {series: MemoryPeak(age_s) for series in found}
+        self._total_bytes = {one.uuid: one.memory_total_bytes for one in info.devices}
+        self._device = info.share.device
+        self._allocator, self._seen = MemoryPeak(age_s), MemoryPeak(age_s)
+        """The framework's own peak, and what was seen in use: a lower bound of it."""
+        self._reserved_bytes = math.nan
+        self._context_bytes = math.nan
+
+    def begin(self, start_s: float) -> None:
+        """Say when the active span began; again after a false start."""
+        for peak in (*self.peaks.values(), self._allocator, self._seen):
+            peak.begin(start_s)
+
+    def update(self, readings: Readings) -> bool:
+        """Take readings, if they are of memory; returns whether they are."""
+        series = readings.series
+        if series.metric == RESERVED:
+            self._reserved_bytes = readings.values[-1]
+            return True
+        own = {USED: self._seen, PEAK: self._allocator}
+        peak = own.get(series.metric) or self.peaks.get(series)
+        if peak is None:
+            return False
+        for time_s, value in zip(readings.times_s, readings.values, strict=True):
+            peak.update(time_s, value)
+        if BASIS.get(series.metric) == "process":
+            beyond_bytes = readings.values[-1] - self._reserved_bytes
+            if beyond_bytes > 0.0:  # both are known, and were not read in the middle of a growth
+                self._context_bytes = beyond_bytes
+        return True
+
+    def estimate(self, now_s: float, unready: str) -> MemoryEstimate | None:
+        """Return what the run needs; None where no memory is read.
+
+        Args:
+            now_s: Time of the newest reading.
+            unready: As in `MemoryPeak.estimate`.
+        """
+        found: MemoryEstimate | None = None
+        for series, peak in self.peaks.items():
+            total_bytes = self._total_bytes.get(series.device)
+            basis = BASIS.get(series.metric, "device-wide")
+            found = peak.estimate(now_s, total_bytes, basis, unready)
+            if not math.isnan(found.peak_bytes):
+                break
+        if found is None or not found.preallocated:
+            return found
+        total_bytes = self._total_bytes.get(self._device)
+        own = self._allocator.estimate(now_s, total_bytes, "allocator", unready)
+        if math.isnan(own.peak_bytes):
+            seen = self._seen.estimate(now_s, total_bytes, "allocator", unready)
+            if math.isnan(seen.peak_bytes):
+                return found
+            own = replace(seen, target_bytes=None, reason=AT_LEAST)
+        context_bytes = 0.0 if math.isnan(self._context_bytes) else self._context_bytes
+        known = f"{context_bytes / 2**20:.0f} MiB of context" if context_bytes else "no context"
+        target = None if own.target_bytes is None else own.target_bytes + context_bytes
+        if target is not None and total_bytes is not None:
+            target = min(target, max(total_bytes, own.peak_bytes))
+        return replace(
+            own,
+            peak_bytes=own.peak_bytes + context_bytes,
+            target_bytes=target,
+            reason=own.reason if target is None else f"{own.reason}: the framework's, and {known}",
+        )
+
+
 class MemoryPeak:
     """Running peak of a memory series; believed when it has stood for `age_s`."""
 
@@ -32,10 +133,13 @@ class MemoryPeak:
         self._newest = (math.nan, math.nan)
         self._first_bytes = self._early_bytes = math.nan
         """The first reading of the active span, and the highest in its first minute."""
+        self._rises, self._risen_s, self._level_bytes = 0, -math.inf, math.nan
+        """Rises after that minute, when the last reading was that belonged to one, and its peak."""
 
     def begin(self, start_s: float) -> None:
         """Say when the active span began; again after a false start."""
         self._begin_s, self._first_bytes, self._early_bytes = start_s, math.nan, math.nan
+        self._rises, self._level_bytes = 0, math.nan
         time_s, value_bytes = self._newest
         if time_s >= start_s:
             self._watch_beginning(time_s, value_bytes)
@@ -50,7 +154,9 @@ class MemoryPeak:
             self._settled_s = time_s
             self._peak_bytes = self._settled_bytes = value_bytes
             return
-        self._peak_bytes = max(self._peak_bytes, value_bytes)
+        if value_bytes > self._peak_bytes:
+            self._peak_bytes = value_bytes
+            self._count_rise(time_s, value_bytes)
         if self._peak_bytes > self._settled_bytes * (1.0 + FRESH_GROWTH):
             self._settled_bytes, self._settled_s = self._peak_bytes, time_s
 
@@ -62,26 +168,40 @@ class MemoryPeak:
         Args:
             now_s: Time of the newest reading.
             total_bytes: The device's memory, when known.
-            basis: `process`, `device-wide` or `rss`.
+            basis: `process`, `device-wide`, `rss` or `allocator`.
             unready: Why the peak may not be believed yet, however old (epochs to come).
         """
         peak = self._peak_bytes
         if math.isnan(peak):
             return MemoryEstimate(peak, None, basis, "no memory reading yet")
-        if basis != "rss" and self._early_bytes > PREALLOCATED_SHARE * (total_bytes or math.inf):
+        early = self._early_bytes > PREALLOCATED_SHARE * (total_bytes or math.inf)
+        if early and basis not in ("rss", "allocator"):
             return MemoryEstimate(peak, None, basis, PREALLOCATED_ADVICE, preallocated=True)
-        stood_s = now_s - self._settled_s
-        if stood_s < self._age_s and not unready:
-            unready = f"the peak is {stood_s:.0f} s old; believed after {self._age_s:.0f} s"
+        stood_s, age_s, margin = now_s - self._settled_s, self._age_s, MARGIN
+        if self._rises:
+            margin = RISEN_MARGIN if self._rises < STAIRCASE else STAIRCASE_MARGIN
+        if self._rises >= STAIRCASE:
+            age_s = max(age_s, STAIRCASE_AGE * (now_s - self._begin_s))
+        if stood_s < age_s and not unready:
+            unready = f"the peak is {stood_s:.0f} s old; believed after {age_s:.0f} s"
         if unready:
             return MemoryEstimate(peak, None, basis, unready)
-        reason = f"1.15 x the peak, which has stood for {stood_s:.0f} s"
-        target = MARGIN * peak
-        if total_bytes is not None and target > total_bytes:
-            target, reason = total_bytes, f"{reason}; no more than the card has"
+        rises = f" and rose {self._rises} times before" if self._rises > 1 else ""
+        reason = f"{margin:.2f} x the peak, which has stood for {stood_s:.0f} s{rises}"
+        target = margin * peak
+        if total_bytes is not None and basis != "rss" and target > total_bytes:
+            target, reason = max(peak, total_bytes), f"{reason}; no more than the card has"
         elif total_bytes is None and self._first_bytes >= FLAT_SHARE * peak and basis != "rss":
             reason = f"{reason}; {UNKNOWN_SIZE}"
         return MemoryEstimate(peak, target, basis, reason)
+
+    def _count_rise(self, time_s: float, value_bytes: float) -> None:
+        """Take a new peak: one more rise, or a further step of the one before."""
+        if not time_s > self._begin_s + PREALLOCATED_WITHIN_S or math.isnan(self._level_bytes):
+            self._level_bytes = value_bytes
+        elif value_bytes > (1.0 + RISE) * self._level_bytes:
+            self._rises += time_s >= self._risen_s + RISE_APART_S
+            self._level_bytes, self._risen_s = value_bytes, time_s
 
     def _watch_beginning(self, time_s: float, value_bytes: float) -> None:
         if math.isnan(self._begin_s) or time_s > self._begin_s + PREALLOCATED_WITHIN_S:

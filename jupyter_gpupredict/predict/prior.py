@@ -46,6 +46,9 @@ class ProfileBuilder:
     ) -> list[ClosedWindow]:
         """Take a reading; returns the blocks that end before it."""
         self._last_s = time_s
+        if len(self._closed) == MAX_BLOCKS:
+            self._rest.add(value, weight_s)
+            return []
         closed = self._windows.add(time_s, value, weight_s, span_s)
         for block in closed:
             if len(self._closed) < MAX_BLOCKS:

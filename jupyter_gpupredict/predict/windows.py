@@ -253,6 +253,11 @@ class SlidingWindows:
             self._readings.append((time_s, value, weight_s))
         return closed
 
+    def lengthen(self, window_s: float) -> None:
+        """Make the open block, and those after it, as long as this; at least as long as it was."""
+        self._start_s += self._index * self.window_s
+        self._index, self.window_s = 0, window_s
+
     def _close(self) -> ClosedWindow:
         counter = self.counter
         from_s = self._start_s + self._index * self.window_s

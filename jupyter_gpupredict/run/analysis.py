@@ -21,7 +21,8 @@ from jupyter_gpupredict.core.recommendation import (
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence
 from jupyter_gpupredict.predict.epochs import Course
-from jupyter_gpupredict.predict.memory import MemoryPeak
+from jupyter_gpupredict.predict.history import witnesses
+from jupyter_gpupredict.predict.memory import MemoryUse
 from jupyter_gpupredict.predict.prior import PriorTest, ProfileBuilder
 from jupyter_gpupredict.predict.slowdown import bracket
 from jupyter_gpupredict.predict.windows import (
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 Change = StateChanged | WindowClosed
 """Events that the emitter numbers."""
-MEMORY_BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
 
 
 class Analysis:
@@ -77,12 +77,8 @@ class Analysis:
         self._course = Course(make_mix)
         self._prior = None if prior is None else PriorTest(prior, coverage)
         self._profile: ProfileBuilder | None = None
-        self._peaks = {
-            series: MemoryPeak(memory_age_s)
-            for series in (info.process_memory, info.memory)
-            if series is not None
-        }
-        """The process tree's first, which is what a limit is set to."""
+        self._memory = MemoryUse(info, memory_age_s)
+        self._witnesses = witnesses(info, self._memory.peaks)
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
         self._reason = "waiting for the first reading"
@@ -118,11 +114,13 @@ class Analysis:
         busy: dict[float, float] = {}
         """Time -> how much of it was busy."""
         for one in readings:
-            peak = self._peaks.get(one.series)
-            if peak is not None:
+            if one.series == self._info.share:
+                continue
+            witness = self._witnesses.get(one.series)
+            if witness is not None:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
-                    peak.update(time_s, value)
-            elif duty is not None and one.series == duty:
+                    witness.add(time_s, value)
+            if not self._memory.update(one) and duty is not None and one.series == duty:
                 busy.update(zip(one.times_s, one.values, strict=True))
         for one in readings:
             if one.series == self._info.share:
@@ -193,7 +191,7 @@ class Analysis:
             coverage_ratio=self._coverage_now(),
             watched_s=watched_s,
             converged_at_s=estimate.converged_at_s if estimate else None,
-            memory=self._memory(),
+            memory=self._needed(),
             confidence=self._confidence,
             sampled_ratio=min(1.0, self._sampled_s / watched_s) if watched_s > 0.0 else 0.0,
             remaining_s=rest.expected_s if rest else None,
@@ -226,19 +224,9 @@ class Analysis:
             return None
         return self._since.coverage_ratio(self._estimate.target_ratio)
 
-    def _memory(self) -> MemoryEstimate | None:
-        """Return what the process tree needs, or what the device held where that is not known."""
-        now_s = self._now_s
-        unready = self._course.gate.reason(now_s)
-        estimate: MemoryEstimate | None = None
-        for series, peak in self._peaks.items():
-            device = self._devices.get(series.device)
-            total = device.memory_total_bytes if device else None
-            basis = MEMORY_BASIS.get(series.metric, "device-wide")
-            estimate = peak.estimate(now_s, total, basis, unready)
-            if not math.isnan(estimate.peak_bytes):
-                break
-        return estimate
+    def _needed(self) -> MemoryEstimate | None:
+        """Return the memory that the run needs; None where none is read."""
+        return self._memory.estimate(self._now_s, self._course.gate.reason(self._now_s))
 
     def _add(self, time_s: float, value: float, duty: float) -> None:
         """Take a reading. Of a share while busy, an idle one is known and weighs nothing."""
@@ -257,8 +245,7 @@ class Analysis:
                 return
             self._start_s = time_s - span_s
             self._profile = ProfileBuilder(self._start_s, period_s, self._coverage)
-            for peak in self._peaks.values():
-                peak.begin(self._start_s)
+            self._memory.begin(self._start_s)
             self._move("watching", time_s, "the first windows are filling")
         self._sampled_s += span_s
         self._all.add(value, weight_s)
@@ -324,9 +311,21 @@ class Analysis:
         if closed_because:
             self._reason = f"windows agree, but {closed_because}"
             return
+        moving = self._moving(fired)
+        if moving:
+            self._reason = f"windows agree, but {moving} has changed meanwhile"
+            return
         span_s = fired.converged_at_s - self._start_s
         if self._converge(fired, time_s, f"windows agree after {span_s:.0f} s of activity"):
             self._guard_reading(time_s, value, weight_s)
+
+    def _moving(self, fired: Estimate) -> str:
+        """Return what has not stood still over the pooled windows; empty if all has."""
+        if not fired.times_s:
+            return ""
+        from_s, to_s = fired.times_s[0], fired.converged_at_s
+        moving = (s for s, one in self._witnesses.items() if not one.steady(from_s, to_s))
+        return next((METRICS[series.metric].label for series in moving), "")
 
     def _close(self, window: ClosedWindow) -> None:
         self._changes.append(
@@ -379,7 +378,7 @@ class Analysis:
             self._guard = Guard(target, chosen_s, times_s, values)
         if self.first is None:
             self.first = (estimate, self._confidence)
-            memory = self._memory()
+            memory = self._needed()
             self.first_memory_bytes = memory.target_bytes if memory else None
         else:
             self.relearned.append((estimate.converged_at_s, estimate.target_ratio))

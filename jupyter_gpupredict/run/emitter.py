@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import bisect
-import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
-from jupyter_gpupredict.core.recommendation import AllocatorPeak
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, in_pieces
 from jupyter_gpupredict.core.share import judged, withheld
+from jupyter_gpupredict.run.allocators import AllocatorPoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.protocols import Clock
-    from jupyter_gpupredict.core.recommendation import HostPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import HostPeak, Recommendation, SmNeed
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis, Change
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.threads import Channel, Delivery
 
+T = TypeVar("T")
 LATER = -1
 """The number of an event until it is emitted."""
 MOST_READINGS = 10_000
@@ -60,6 +60,9 @@ class Emitter:
         """Monotonic, when the run's own time began."""
         self.errors: list[str] = []
         """What went wrong in our own machinery."""
+        self.need: SmNeed | None = None
+        """What the run's kernels need of the SMs, as far as it is known; set from any thread."""
+        self._shown: SmNeed | None = None
         self._seq = 0
         self._analysis: Analysis | Ranks | None = None
         self._others: tuple[Analysis | Ranks, ...] = ()
@@ -67,6 +70,7 @@ class Emitter:
         self._lost_devices: dict[str, float] = {}
         self._joined: list[Device] = []
         self._hosts = 1
+        self._allocators: AllocatorPoll | None = None
         self._updated_s = self._emitted_s = float("-inf")
 
     @property
@@ -90,6 +94,8 @@ class Emitter:
         self.began_s = began_s
         self._analysis, self._others, self._hosts = analysis, others, header.hosts
         self._emit(replace(header, t_s=0.0))
+        self._allocators = AllocatorPoll(header.share.device)
+        self.ask_framework()  # its peaks so far are not the run's
 
     def take(self, batch: Batch, marks: Sequence[progress.Mark]) -> None:
         """Put a batch, and marks that hints made meanwhile, on the run's time and emit them."""
@@ -119,6 +125,12 @@ class Emitter:
         if due:
             self._emitted_s = now_s
             self._delivery.wake()
+
+    def ask_framework(self) -> tuple[Readings, ...]:
+        """Return what the framework's allocator says now, in monotonic seconds."""
+        polled = self._allocators
+        now_s = self._clock.monotonic_s()
+        return () if polled is None else self._asked(lambda: polled.poll(now_s)) or ()
 
     def share(self, applied: AppliedShare | None) -> None:
         """Emit how the run stands to MPS; withdraw what was predicted before a cap was seen."""
@@ -171,7 +183,7 @@ class Emitter:
             error: Name of the exception that ended the code; empty: none did.
             host_peak: As in `SessionFinished`.
         """
-        peak = self._allocator_peak() if own_process else None
+        peak = self._asked(self._allocators.ended) if own_process and self._allocators else None
         now_s = self.now_s()
         self._recommend(now_s)
         self.detached()
@@ -211,14 +223,17 @@ class Emitter:
 
     def _judged(self, analysis: Analysis | Ranks) -> Recommendation:
         """Return what an analysis recommends; of a capped run, nothing."""
-        return judged(analysis.recommendation(), self.fold.applied)
+        found = judged(analysis.recommendation(), self.fold.applied)
+        if self.need is None or found.capped or analysis is not self._analysis:
+            return found
+        return replace(found, geometry=self.need)
 
     def _further(self) -> tuple[Recommendation, ...]:
         """Return what is recommended of each rank, and of further shares."""
         return (*self._judging.parts(), *(self._judged(other) for other in self._others))
 
     def _recommend(self, now_s: float) -> None:
-        self._updated_s = now_s
+        self._updated_s, self._shown = now_s, self.need
         self._emit(
             ev.RecommendationUpdated(
                 LATER,
@@ -229,18 +244,18 @@ class Emitter:
             )
         )
 
-    def _allocator_peak(self) -> AllocatorPeak | None:
-        """Ask the framework; what it raises is reported and costs its figure alone."""
-        started = self.fold.started
+    def _asked(self, ask: Callable[[], T]) -> T | None:
+        """Ask the framework; what it raises is reported once, and costs its figures alone."""
         try:
-            return None if started is None else allocator_peak(started.share.device)
+            return ask()
         except Exception as error:  # noqa: BLE001 - border: the user's framework, in any state
             self.errors.append(f"no allocator peak: {type(error).__name__}: {error}")
+            self._allocators = None
             return None
 
     def _visibly_changed(self, now_s: float) -> bool:
         """Whether a person would see other figures than the last ones, or none for long."""
-        if now_s - self._updated_s >= FULL_UPDATE_S:
+        if now_s - self._updated_s >= FULL_UPDATE_S or self.need is not self._shown:
             return True
         old, new = self.fold.recommendation, self._judged(self._judging)
         return old is None or _visible(old) != _visible(new)
@@ -318,29 +333,3 @@ def _visible(recommendation: Recommendation) -> tuple[object, ...]:
 
 def _percent(ratio: float | None) -> int | None:
     return None if ratio is None else round(100 * ratio)
-
-
-def allocator_peak(device_uuid: str) -> AllocatorPeak | None:
-    """Return PyTorch's peak on a device; None unless PyTorch uses CUDA in this process.
-
-    The process figure holds the CUDA context, libraries and what the allocator keeps for later;
-    the allocator's is what tensors really took. PyTorch is never imported; its peak is read and
-    never reset, so it is that of the process.
-
-    Source: torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved.
-
-    Args:
-        device_uuid: As the driver names it; where PyTorch knows no UUIDs, its current device is
-            taken.
-    """
-    torch: Any = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
-        return None
-    cuda, wanted = torch.cuda, device_uuid.removeprefix("GPU-")
-    uuids = [
-        str(getattr(cuda.get_device_properties(index), "uuid", ""))
-        for index in range(cuda.device_count())
-    ]
-    index = uuids.index(wanted) if wanted in uuids else int(cuda.current_device())
-    allocated, reserved = cuda.max_memory_allocated(index), cuda.max_memory_reserved(index)
-    return AllocatorPeak("torch", float(allocated), float(reserved))

@@ -23,7 +23,6 @@ from jupyter_gpupredict.run.adapters import (
     make_mix,
     make_rule,
     make_source,
-    rule_options,
 )
 from jupyter_gpupredict.run.options import code_hash, first_line
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.options import SessionConfig
     from jupyter_gpupredict.run.session import Session
     from jupyter_gpupredict.run.store import Store
+    from jupyter_gpupredict.run.windows import KernelWindows
 
     Ends = tuple[SessionStarted, SessionFinished]
 
@@ -126,7 +126,7 @@ def build_session(
         return make_one(info)
 
     def make_one(info: SourceInfo) -> Analysis:
-        memory_age_s = min(300.0, rule_options(config, info.period_s).window_s or 300.0)
+        memory_age_s = min(300.0, config.window_s or 300.0)
         before = earlier(info)
         known = before[1].profile if before else None
         return Analysis(
@@ -189,6 +189,7 @@ def build_session(
         else functools.partial(os.access, store.stop_mark(session_id), os.F_OK),
         on_state=on_state,
         on_limit=on_limit,
+        windows=_windows(config, clock, child),
     )
     session.errors.extend(warnings)
     return session
@@ -198,6 +199,17 @@ def _host_memory(child: ChildProcess | None) -> HostMemory:
     """Return what follows the memory of the process that runs the code, and of its children."""
     made: HostMemory = registry.load("watches", "memory")(None if child is None else child.pid)
     return made
+
+
+def _windows(
+    config: SessionConfig, clock: Clock, child: ChildProcess | None
+) -> KernelWindows | None:
+    """Return what records this process's kernels, where that was asked for."""
+    if not config.kernels or child is not None:
+        return None
+    from jupyter_gpupredict.run.windows import KernelWindows
+
+    return KernelWindows(clock)
 
 
 def _source(

@@ -92,6 +92,11 @@ class SessionConfig:
     prior: bool = option(
         True, "converge sooner when an earlier run of the same code went like this one"
     )
+    kernels: bool = option(
+        False,
+        "record the kernels for a moment now and then, by the profiler that is there, and tell "
+        "from their geometry how many SMs are needed; has not run on a GPU yet",
+    )
     until_converged: bool = option(False, "stop the cell cleanly once the prediction has converged")
     mps: bool = option(
         False, "run as a client of NVIDIA MPS, if CUDA has not started in this process yet"
@@ -158,6 +163,12 @@ class SessionConfig:
             raise InvalidOption(
                 "--mps makes this process a client, and --cluster measures those of others",
                 "leave one of them out",
+            )
+        if self.kernels and (self.simulated or self.cluster is not None):
+            raise InvalidOption("--kernels records those of this process", "leave it out")
+        if self.kernels and (self.mps_percentage or 100) < 100:
+            raise InvalidOption(
+                "--kernels says nothing of a capped run", "leave --mps-percentage out"
             )
         if self.until_converged and (self.mps_percentage or 100) < 100:
             raise InvalidOption(

@@ -69,13 +69,19 @@ def check_recording_options(options: dict[str, Any]) -> None:
 
 
 def predict_recordings(
-    path: str, options: ReadOptions | None = None, **rule: Any
+    path: str,
+    options: ReadOptions | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+    **rule: Any,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted of a recording.
 
     Args:
         path: Of the file; `-` is the standard input.
         options: What the recording does not say, and which devices are asked for.
+        progress: Called with the share of the recording that is done, 0..1, and then an interrupt
+            ends the work early: the answer is of what was read until then, and says so.
         rule: Further arguments of `predict_recording`.
 
     Returns:
@@ -91,7 +97,9 @@ def predict_recordings(
     given = options or ReadOptions()
     check(given)
     traces = open_traces(path, given)
-    found = [predict_recording(trace, **rule, speed=given.speed) for trace in traces]
+    found = [
+        predict_recording(trace, **rule, speed=given.speed, progress=progress) for trace in traces
+    ]
     return found[0] | ({"devices": found} if len(found) > 1 else {})
 
 
@@ -111,6 +119,7 @@ def predict_recording(
     marks: Sequence[Mark] | None = None,
     watch: Callable[[float, Recommendation], None] | None = None,
     speed: float = SPEED_GOAL,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Return what a rule would have predicted from a trace.
 
@@ -130,6 +139,7 @@ def predict_recording(
         watch: Called with the time and what is recommended, at each change of state or window and
             `LOOKS` times in between.
         speed: Share of its full speed that a profiled run is to keep.
+        progress: As in `predict_recordings`.
 
     Returns:
         The JSON object of `jupyter gpupredict predict --json`, of one device.
@@ -161,7 +171,13 @@ def predict_recording(
         floors=floors,
         prior=prior,
     )
-    _follow(analysis, trace, info, trace.marks if marks is None else marks, watch)
+    try:
+        _follow(analysis, trace, info, trace.marks if marks is None else marks, watch, progress)
+    except KeyboardInterrupt:
+        if progress is None:
+            raise
+        trace = trace.noted("interrupted: this is the answer of what was read until then")
+    analysis.finish()
     return _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
 
 
@@ -171,11 +187,12 @@ def _follow(
     info: SourceInfo,
     marks: Sequence[Mark],
     watch: Callable[[float, Recommendation], None] | None,
+    progress: Callable[[float], None] | None,
 ) -> None:
     """Let a rule watch a recording to its end."""
     waiting = list(reversed(marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
-    look_s = first_s if watch else math.inf
+    look_s, shown_s = first_s if watch else math.inf, first_s
     for time_s, readings in _batches(trace, info):
         due: list[Mark] = []
         while waiting and waiting[-1].time_s <= time_s:
@@ -184,7 +201,9 @@ def _follow(
         if watch and (changes or time_s >= look_s):
             watch(time_s, analysis.recommendation())
             look_s = time_s + (last_s - first_s) / LOOKS
-    analysis.finish()
+        if progress and time_s >= shown_s:
+            progress((time_s - first_s) / max(last_s - first_s, 1e-9))
+            shown_s = time_s + (last_s - first_s) / LOOKS
 
 
 def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
@@ -203,8 +222,10 @@ def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
 
 
 def _batches(trace: Trace, info: SourceInfo) -> Iterator[tuple[float, list[Readings]]]:
-    """Yield the time of each row with its readings of memory, duty and share."""
-    wanted = [one for one in (info.memory, info.duty, info.share) if one is not None]
+    """Yield the time of each row with its readings of memory, power, duty and share."""
+    power = (one for one in info.series if one.metric == "power_watts")
+    others = (info.memory, next(power, None), info.duty, info.share)
+    wanted = [one for one in others if one is not None]
     columns = [(one, trace.series.index(one)) for one in wanted]
     at_duty = None if info.duty is None else trace.series.index(info.duty)
     for time_s, values in trace.rows:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Subscriber,
         TelemetrySource,
     )
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.threads import Delivery
+    from jupyter_gpupredict.run.windows import KernelWindows
 
 BUFFERED_WAKE_S = 1.0
 """The driver keeps the readings meanwhile, so waking more often would only cost."""
@@ -87,6 +88,7 @@ class Session:
         stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
         on_limit: Callable[[], None] | None = None,
+        windows: KernelWindows | None = None,
     ) -> None:
         self.session_id = session_id
         """The run's id."""
@@ -106,6 +108,7 @@ class Session:
         self._live = live
         self._own_process, self._host = own_process, host
         self._on_limit = on_limit
+        self._windows = windows
         self._alarm = Alarm(max_seconds, stop_requested, self._time_is_up, self._end_early)
         self._channel = Channel(subscribers)
         self._emitter = Emitter(self._channel, delivery, clock, live=live, on_state=on_state)
@@ -134,10 +137,8 @@ class Session:
         self._retry_at_s, self._backoff_s = 0.0, 0.5
         self._run: Run | None = None
         self._stop_lock = threading.Lock()
-        self._ended_early = False
-        """The measuring ends before the code does."""
-        self._read_out = False
-        """The source has no more to give, or must not be asked any more."""
+        self._ended_early = self._read_out = False
+        """The measuring ends before the code does; the source must not be asked any more."""
 
     @property
     def errors(self) -> list[str]:
@@ -259,11 +260,18 @@ class Session:
         self._delivery.attach(self._channel)
         self._emitter.begin(header, analysis, tuple(map(self._make_analysis, others)), began_s)
         self._emitter.share(self._applied)
+        if self._windows is not None:
+            sms = {one.uuid: one.sm_count for one in info.devices}.get(info.share.device)
+            self._windows.begin(lambda: self.recommendation, self._needs, sms)
         if late_s > 0.0:
             self._emitter.take(Batch(gaps=(Gap(began_s, opened_s, "source"),)), ())
         if info.buffer_s is None:
             return info.period_s
         return (info.live_s or LIVE_WAKE_S) if self._live else BUFFERED_WAKE_S
+
+    def _needs(self, need: SmNeed) -> None:
+        """Take what the run's kernels need; on the thread of its windows."""
+        self._emitter.need = need
 
     def stop(self, outcome: str, error: str = "") -> Run:
         """End the measuring, deliver what is left and return the run; idempotent.
@@ -297,6 +305,9 @@ class Session:
         sampler.ask_to_end()  # before anything that the user's code may have broken
         try:
             ended = sampler.stop(wait_s)
+            if self._windows is not None:
+                self._windows.end()
+                self.errors.extend(filter(None, [self._windows.problem]))
             with self._lock:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting
@@ -374,6 +385,8 @@ class Session:
         if slow and self._host is not None:
             self._host.look(self._clock.monotonic_s())
         found = self._read(slow)
+        if slow and self._own_process and isinstance(found, Batch):
+            found = replace(found, readings=(*found.readings, *self._emitter.ask_framework()))
         with self._lock:
             if self._left:
                 return False

@@ -375,9 +375,16 @@ def keep_need(run: Run, need: SmNeed) -> None:
 def with_verified_in_time(run: Run) -> Run:
     """As `with_verified`, at a run's end: without one if the store does not answer."""
     try:
-        return within(STORE_S, with_verified, run)
+        return within(STORE_S, _with_kept, run)
     except (OSError, TraceError):
         return run
+
+
+def _with_kept(run: Run) -> Run:
+    main = run.recommendation
+    if main is not None and main.geometry is not None and main.geometry.windows:
+        keep_need(run, main.geometry)
+    return with_verified(run)
 
 
 def verified_of(started: SessionStarted) -> Verified | None:

@@ -5,10 +5,11 @@ Sources: `nvidia-smi --help-query-gpu` (`[N/A]`, `[Not Supported]`, `ERR!`), ISO
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from datetime import date
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ UNITS = {
 """Unit, in small letters -> what it is in ours. NVIDIA's tools count MiB, whichever they write."""
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*([%a-z]*)", re.IGNORECASE)
 _PLAIN = re.compile(r"\d+(?:\.\d*)?(?:[eE]\+?\d+)?", re.ASCII)
-_LARGEST_RAW = 2.0**31 - 16
-"""From here on counters say that they have no value (2^31 and -1 unsigned, DCGM's blanks)."""
-_LARGEST_BYTES = 2.0**47
+_LARGEST_RAW = 2.0**31 - 17
+"""Above it counters say that they have no value (2^31 and -1 unsigned, DCGM's blanks)."""
+_LARGEST_BYTES = 2.0**47 - 1
 """The same in bytes: DCGM's blank floating-point number is 2^47."""
 
 
@@ -65,29 +66,37 @@ def number_in(text: str, scale: float) -> float:
 
 def plausible(value: float, scale: float) -> float:
     """Return a number in our unit, NaN where it stands for a missing one."""
-    top = _LARGEST_BYTES if scale == 1.0 else _LARGEST_RAW
-    return value * scale if -1.0 < value < top else math.nan
+    return value * scale if -1.0 < value <= _top(scale) else math.nan
+
+
+def _top(scale: float) -> float:
+    return _LARGEST_BYTES if scale == 1.0 else _LARGEST_RAW
 
 
 def numbers_in(cells: Sequence[str], scale: float) -> list[float]:
-    """Return what `number_in` does of many cells, faster where they all have the same unit."""
+    """Return what `number_in` does of many cells, each different one read once."""
+    different = set(cells)
+    if 4 * len(different) < len(cells):
+        table = {cell: number_in(cell, scale) for cell in different}
+        return list(map(table.__getitem__, cells))
     first = _NUMBER.fullmatch(cells[0])
     if first is not None:
         end = cells[0][first.end(1) :]
         scale_here = UNITS.get(first[2].lower(), scale)
-        try:
+        values: list[float] = []
+        with contextlib.suppress(ValueError):
             if not end:
                 values = list(map(float, cells))
             elif set(map(itemgetter(slice(-len(end), None)), cells)) == {end}:
                 values = [float(cell[: -len(end)]) for cell in cells]
-            else:
-                values = []
-        except ValueError:
-            values = []
-        top = _LARGEST_BYTES if scale_here == 1.0 else _LARGEST_RAW
-        if values and all(0.0 <= value < top for value in values):
+        if values and within(values, 0.0, _top(scale_here)):
             return [value * scale_here for value in values]
     return [number_in(cell, scale) for cell in cells]
+
+
+def within(values: Sequence[float], low: float, high: float) -> bool:
+    """Return whether all are between the two, and none is NaN."""
+    return math.isfinite(sum(values)) and low <= min(values) and max(values) <= high
 
 
 # ---- times ------------------------------------------------------------------------------------
@@ -127,8 +136,7 @@ class Clock:
     def __init__(self, scale: float | None = None) -> None:
         self.note = ""
         self._scale = scale
-        self._minutes: dict[str, float] = {}
-        """Text up to the seconds -> its time."""
+        self._minutes = _Minutes(self)
         self._cut = 0
         """Characters of such a text."""
         self._form: Callable[[str], float] | None = None
@@ -136,17 +144,27 @@ class Clock:
         """(one, the other, year) of a date that may be read both ways."""
         self._day_first: bool | None = None
         self._shift_s = 0.0
+        self._zero: float | None = None
+        """The first day, or the first Unix time: seconds since then are few enough to be exact."""
         self._last_s = -math.inf
         self._days = 0
+
+    def place(self) -> tuple[float, int]:
+        """Return on which day it is, where only times of a day are read; for `go_back`."""
+        return self._last_s, self._days
+
+    def go_back(self, place: tuple[float, int]) -> None:
+        """Read once more what came after that place."""
+        self._last_s, self._days = place
 
     def many(self, texts: Sequence[str]) -> list[float]:
         """Return seconds; raises ValueError where one of them is not a time."""
         cut, minutes = self._cut, self._minutes
         if cut:
-            try:
-                return [minutes[text[:cut]] + float(text[cut:]) for text in texts]
-            except (KeyError, ValueError):
-                pass
+            with contextlib.suppress(KeyError, ValueError):
+                begins = map(minutes.__getitem__, map(itemgetter(slice(cut)), texts))
+                seconds = map(float, map(itemgetter(slice(cut, None)), texts))
+                return list(map(add, begins, seconds))
         return [self.one(text) for text in texts]
 
     def one(self, text: str) -> float:
@@ -179,8 +197,11 @@ class Clock:
     def _unix(self, value: float) -> float:
         if not math.isfinite(value) or value < 0.0:
             raise ValueError(f"{value} is not a time")
-        scale = next((scale for least, scale in _MAGNITUDES if value >= least), self._scale or 1.0)
-        return value * scale if scale == 1.0 else value / round(1.0 / scale)
+        if self._zero is None:
+            self._zero = value
+            self._scale = next((one for least, one in _MAGNITUDES if value >= least), self._scale)
+        passed = value - self._zero
+        return passed if self._scale is None else passed / round(1.0 / self._scale)
 
     def _minute_s(self, parts: dict[str, str | None]) -> float:
         hours, minutes = int(parts["h"] or 0), int(parts["m"] or 0)
@@ -195,7 +216,11 @@ class Clock:
             digits = zone[1:].replace(":", "")
             away_s = 3600.0 * int(digits[:2]) + 60.0 * int(digits[2:])
             found_s -= away_s if zone[0] == "+" else -away_s
-        return found_s + _DAY_S * self._day(parts) + self._shift_s
+        day = self._day(parts)
+        if parts.get("y"):
+            self._zero = day if self._zero is None else self._zero
+            day -= round(self._zero)
+        return found_s + _DAY_S * day + self._shift_s
 
     def _day(self, parts: dict[str, str | None]) -> int:
         year = int(parts.get("y") or 0)
@@ -244,6 +269,17 @@ class Clock:
             self._days += 1
         self._last_s = max(self._last_s, now_s + _DAY_S * self._days)
         return minute_s + _DAY_S * self._days
+
+
+class _Minutes(dict[str, float]):
+    """Text up to the seconds -> its time; what is not known yet is asked of the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __missing__(self, text: str) -> float:
+        """Return the time; raises ValueError where it is not one."""
+        return self._clock.one(f"{text}00")
 
 
 def _both(one: int, other: int, year: int) -> tuple[int | None, int | None]:

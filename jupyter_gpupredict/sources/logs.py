@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice, pairwise, repeat
 from operator import eq, lt
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.core.metrics import breadth_ratio, largest
 from jupyter_gpupredict.core.series import UNNAMED, Device, Series
 from jupyter_gpupredict.core.trace import MAX_TIME_S
+from jupyter_gpupredict.sources.cells import within
 from jupyter_gpupredict.sources.recording import OUT_OF_RANGE, Rows, Trace
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class DeviceLog:
             at = [self._metrics.index(one) for one in ("sm_active_ratio", "gr_active_ratio")]
             some.append(list(map(breadth_ratio, some[at[0]], some[at[1]])))
         for column, top in enumerate(self._tops):
-            if not all(0.0 <= value <= top for value in some[column]):
+            if not within(some[column], 0.0, top):
                 some[column] = [self._in_range(value, top) for value in some[column]]
         self._order(chunk, some)
 
@@ -224,7 +225,7 @@ class DeviceLog:
         if smooth:
             self._last_s = times[-1]
             offset_s = self._offset_s
-            self._rows.extend([round(time_s + offset_s, 6) for time_s in times], columns)
+            self._rows.extend(list(map(round, map(offset_s.__add__, times), repeat(6))), columns)
             return
         rows = list(zip(times, zip(*columns, strict=True), strict=True))
         if self._last_s is None and self._held is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, Truncated
@@ -104,6 +104,16 @@ class Profile:
         held.count += 1
         if len(held.rows) >= PIECE:
             self._settle(key, held)
+
+    def launches(self) -> tuple[Launches, Gpu] | None:
+        """Return the launches of the device that had most, and what is known of it; None: none."""
+        if not self._held:
+            return None
+        key, held = max(self._held.items(), key=lambda item: item[1].count)
+        pieces = [*held.pieces, Launches.of(held.rows)]
+        gpu = self._gpus.get(key, Gpu())
+        sms, sm = self._limits(gpu)
+        return Launches.joined(pieces), replace(gpu, sms=sms, sm=sm)
 
     def trace(self) -> Trace:
         """Return the recording.

@@ -83,6 +83,8 @@ class Content:
         self.name = name
         self.torn = False
         """Whether a compressed file ended early; known once all was read."""
+        self.ended = True
+        """Whether the last line had an end; known once all lines were read."""
         self._file = file if file.seekable() else _spooled(file)
         magic = self._file.read(8)
         make = next((make for first, make in _COMPRESSED if magic.startswith(first)), None)
@@ -136,6 +138,7 @@ class Content:
         if "\0" in rest:
             raise Malformed(f"{self.name} line {number + 1} is not text", _readable())
         if rest:
+            self.ended = False
             yield rest
 
     @contextlib.contextmanager

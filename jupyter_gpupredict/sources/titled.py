@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
 import re
@@ -23,7 +22,7 @@ from jupyter_gpupredict.sources.tables import cells_of, delimiter_of
 from jupyter_gpupredict.sources.titles import KEYS, METRICS_HELD, Layout, layout_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from jupyter_gpupredict.core.series import ReadOptions
     from jupyter_gpupredict.sources.reading import Content
@@ -51,8 +50,8 @@ class Table:
         self, content: Content, options: ReadOptions, origin: str, rename: Rename = str
     ) -> None:
         self._name, self._interval_s = content.name, options.interval_s
-        self._ended = True
-        lines = self._watched(content.lines())
+        self._content, self._doubled = content, False
+        lines = content.lines()
         head = content.first_lines[:SEARCHED_LINES]
         if options.columns is None:
             found = layout_in([cells_of(line) for line in head], rename)
@@ -64,6 +63,8 @@ class Table:
         else:
             at, layout = 0, Layout.of(cells_of(options.columns), rename)
         self._layout, sample = layout, head[at] if head else ""
+        if len(head) > at + 1:
+            self._widen(cells_of(head[at + 1]))
         if not layout.shared:
             hint = "add utilization.gpu to --query-gpu"
             raise Malformed(f"{self._name} holds no utilization of a GPU", hint)
@@ -81,18 +82,34 @@ class Table:
         self._highest, self._whole = 0.0, True
         """Of shares that nothing says the unit of."""
 
-    def _watched(self, lines: Iterator[str]) -> Iterator[str]:
-        for line in lines:
-            self._ended = line.endswith("\n")
-            yield line
+    def _widen(self, row: list[str]) -> None:
+        """Add a title where rows begin with a second time, put before those of nvidia-smi."""
+        layout = self._layout
+        if len(row) != len(layout.titles) + 1 or layout.times != [0]:
+            return
+        try:
+            for cell in row[:2]:
+                Clock().one(cell)
+        except ValueError:
+            return
+        layout.titles.insert(0, "")
+        layout.times = [1]
+        layout.keys = {what: at + 1 for what, at in layout.keys.items()}
+        layout.devices = {
+            number: {what: (at + 1, scale) for what, (at, scale) in held.items()}
+            for number, held in layout.devices.items()
+        }
+        self._doubled = True
 
     def trace(self) -> Trace:
         """Return the recording."""
         number, kept = 2, 0
         before: list[str] = []
         try:
-            while rows := [row for row in islice(self._rows, CHUNK_ROWS) if row]:
-                if not self._ended and _torn(rows[-1], rows[-2] if len(rows) > 1 else before):
+            while rows := list(filter(None, islice(self._rows, CHUNK_ROWS))):
+                if not self._content.ended and _torn(
+                    rows[-1], rows[-2] if len(rows) > 1 else before
+                ):
                     rows.pop()
                     self._log.note(_TORN)
                 if rows:
@@ -110,20 +127,22 @@ class Table:
                 f"{self._name}: its utilization lies between 0 and 1: percent, or a share?",
                 "name the column gpu_util_percent or gpu_util_ratio",
             )
+        if self._doubled:
+            self._log.note("its rows begin with two times, of which the second is read")
         if self._clock.note:
             self._log.note(self._clock.note)
         return self._log.trace()
 
     def _take(self, rows: list[list[str]], number: int) -> int:
         """Take rows, without those that are none; returns how many were taken."""
-        clock = copy.copy(self._clock)
+        place = self._clock.place()
         try:
             columns = list(zip(*rows, strict=True))
             if len(columns) == len(self._layout.titles):
                 self._put(columns, self._times(columns))
                 return len(rows)
         except ValueError:
-            self._clock = clock
+            self._clock.go_back(place)
         good, times = [], []
         for at, row in enumerate(rows):
             try:

@@ -183,7 +183,9 @@ export class Chart {
     const { ctx, bbox } = plot;
     ctx.save();
     ctx.lineWidth = devicePixelRatio;
-    for (const mark of this.picture.marks) {
+    // epochs lie below what is rarer
+    const marks = [...this.picture.marks].sort((a, b) => Number(b.kind === 'epoch') - Number(a.kind === 'epoch'));
+    for (const mark of marks) {
       const x = Math.round(plot.valToPos(mark.t, 'x', true));
       if (x >= bbox.left && x <= bbox.left + bbox.width) {
         ctx.strokeStyle = this.color(`--gp-mark-${mark.kind}`);

@@ -1,5 +1,6 @@
 /** The panel's views beside one another in the main area, each a column that can be moved. */
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { MessageLoop } from '@lumino/messaging';
 import { DockPanel } from '@lumino/widgets';
 import * as React from 'react';
 
@@ -8,6 +9,14 @@ import type { Model } from './model';
 import { Watching } from './panel';
 import { VIEWS } from './views';
 import type { IViewProps } from './views/view';
+
+/** Two columns at first: the run and the history, and below them what goes with each. */
+const PLACES: readonly [string, DockPanel.InsertMode, string][] = [
+  ['running', 'split-right', ''],
+  ['history', 'split-right', 'running'],
+  ['devices', 'split-bottom', 'running'],
+  ['doctor', 'split-bottom', 'history']
+];
 
 /** The widget; `shown` is told whether any of it can be seen. */
 export function dashboard(
@@ -22,7 +31,7 @@ export function dashboard(
   columns.title.label = trans.__('GPU Predict');
   columns.title.icon = icon;
   columns.title.closable = true;
-  let before: Watching | null = null;
+  const made = new Map<string, Watching>();
   const visible = new Set<string>();
   for (const view of VIEWS) {
     const widget = new Watching(
@@ -40,11 +49,21 @@ export function dashboard(
     widget.id = `jp-gpupredict-column-${view.id}`;
     widget.title.label = view.title(trans);
     widget.node.setAttribute('aria-label', widget.title.label);
-    // two columns: the run and the history have the room, what goes with them stands below
-    const below = view.id === 'devices' || view.id === 'doctor';
-    columns.addWidget(widget, { mode: below ? 'split-bottom' : 'split-right', ref: before });
-    before = widget;
+    made.set(view.id, widget);
   }
+  for (const [id, mode, ref] of PLACES) {
+    const widget = made.get(id);
+    if (widget) {
+      columns.addWidget(widget, { mode, ref: made.get(ref) ?? null });
+    }
+  }
+  columns.node.tabIndex = -1;
+  MessageLoop.installMessageHook(columns, (_, message) => {
+    if (message.type === 'activate-request') {
+      columns.node.focus(); // so that the application takes it for the current one
+    }
+    return true;
+  });
   columns.disposed.connect(() => shown(false));
   return columns;
 }

@@ -1,4 +1,5 @@
 /** A run as the messages of its live view tell it, where the server has no record of it. */
+import type { IAnswer } from './api';
 import { MAX_ROWS } from './track';
 
 /** From the first message to the picture: a local run's record is there by then, and is better. */
@@ -16,12 +17,9 @@ export interface IFrame {
   memory_from: number;
   memory: [number, number | null][];
   target: number | null;
-  state: string;
   finished: boolean;
-  label: string;
-  headline: string;
-  detail: string;
-  problem: string;
+  /** The answer, where it is another one; its details come with a whole frame. */
+  answer: (Omit<IAnswer, 'details'> & Partial<Pick<IAnswer, 'details'>>) | null;
 }
 
 /** Return the frame in a message of a kernel, with its comm; null when there is none of ours. */
@@ -40,7 +38,7 @@ export function asFrame(message: unknown): { comm: string; frame: IFrame } | nul
   const fits =
     (frame.kind === 'key' || frame.kind === 'delta') &&
     ['seq', 'end', 'share_from', 'memory_from'].every(name => typeof frame[name] === 'number') &&
-    ['state', 'label', 'headline', 'detail', 'problem'].every(name => typeof frame[name] === 'string') &&
+    (frame.answer === null || (isRecord(frame.answer) && Array.isArray(frame.answer.actions))) &&
     Array.isArray(frame.share) &&
     Array.isArray(frame.memory) &&
     [...frame.share, ...frame.memory].every(row => Array.isArray(row) && typeof row[0] === 'number');
@@ -51,6 +49,7 @@ export function asFrame(message: unknown): { comm: string; frame: IFrame } | nul
 export class Heard {
   /** The newest frame; null until a whole one has come. */
   last: IFrame | null = null;
+  answer: IAnswer | null = null;
   share: Row[] = [];
   memory: [number, number | null][] = [];
 
@@ -72,6 +71,10 @@ export class Heard {
     const from = frame.kind === 'key' ? [0, 0] : [frame.share_from, frame.memory_from];
     this.share = [...this.share.slice(0, from[0]), ...frame.share].slice(-MAX_ROWS);
     this.memory = [...this.memory.slice(0, from[1]), ...frame.memory].slice(-MAX_ROWS);
+    const details = frame.answer?.details ?? this.answer?.details;
+    if (frame.answer && details) {
+      this.answer = { ...frame.answer, details };
+    }
     this.last = frame;
     return true;
   }

@@ -557,7 +557,7 @@ export interface components {
         };
         Series: {
             /** @enum {string} */
-            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
+            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "allocator_used_bytes" | "allocator_peak_bytes" | "allocator_reserved_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
             device: string;
             /** @default null */
             rank: number | null;
@@ -586,7 +586,7 @@ export interface components {
             state: "warming" | "watching" | "converged" | "stale" | "abstained";
             reason: string;
             /** @enum {string} */
-            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
+            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "allocator_used_bytes" | "allocator_peak_bytes" | "allocator_reserved_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
             /** @enum {string} */
             basis: "time_share" | "sm_share";
             coverage_target_ratio: number;
@@ -696,12 +696,16 @@ export interface components {
             /** @default 0 */
             watched_s: number;
             /** @default 0 */
+            cost_s: number;
+            /** @default 0 */
             not_understood_ratio: number;
         };
         AllocatorPeak: {
             framework: string;
             allocated_bytes: number;
             reserved_bytes: number;
+            /** @default false */
+            at_least: boolean;
         };
         HostPeak: {
             memory_bytes: number;
@@ -985,7 +989,7 @@ export interface components {
         };
         Picture: {
             /** @enum {string} */
-            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
+            metric: "gpu_util_ratio" | "gr_active_ratio" | "sm_active_ratio" | "breadth_ratio" | "sm_occupancy_ratio" | "tensor_active_ratio" | "dram_active_ratio" | "cpu_util_ratio" | "mem_util_ratio" | "memory_used_bytes" | "process_memory_used_bytes" | "allocator_used_bytes" | "allocator_peak_bytes" | "allocator_reserved_bytes" | "process_util_ratio" | "own_process_count" | "other_process_count" | "throttle_bits" | "rss_bytes" | "power_watts";
             device: string;
             rank: number | null;
             label: string;

@@ -15,7 +15,7 @@ def test_the_page_has_every_part(tmp_path):
     synthetic = backtest(simulated(range(1), [("group", "steady")]), rules, jobs=1)
     text = page(recorded, synthetic, 1, sources(tmp_path, recorded))
     assert "o/r; o/s" in text
-    for heading in ("Mean over families", "Each group", "Each scenario", "paired"):
+    for heading in ("Mean over families", "Each group", "Each scenario", "paired", "By length"):
         assert heading in text
     assert "| first-10pct *" in text
     assert "nan" not in text

@@ -1,5 +1,6 @@
 """Many traces, one row each: files, patterns, Parquet, URLs, and what is wrong with some."""
 
+import gzip
 import json
 import math
 
@@ -8,7 +9,8 @@ import pytest
 from jupyter_gpupredict.backtest import cases, files, run
 from jupyter_gpupredict.backtest.files import row_file
 from jupyter_gpupredict.backtest.spread import Where, spread
-from jupyter_gpupredict.core.errors import InvalidOption, Malformed, MissingExtra
+from jupyter_gpupredict.core.errors import InvalidOption, MissingExtra
+from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.run import predict_recording
 from tests.traces import write_csv
@@ -59,7 +61,8 @@ def test_a_row_says_what_predict_says(place):
         **{f"confidence_{name}": value for name, value in whole["confidence"].items()},
         **{f"guard_{name}": value for name, value in whole["guard"].items()},
     }
-    assert rows[0] == {"trace": "a", "file": str(place / "a.csv"), "problem": "", **flat}
+    flat = {name: flat.get(name) for name in run.PREDICTION_KINDS}
+    assert rows[0] == {**flat, "trace": "a", "file": str(place / "a.csv"), "problem": ""}
     assert "1 cells under 2 titles" in rows[2]["problem"]
     assert rows[2]["target_pct"] is None
 
@@ -104,17 +107,60 @@ def test_a_file_that_is_written_again_is_read_again(tmp_path):
     assert after.load()[0].rows[-1][1] == (0.9,)
 
 
+def test_a_folder_is_read_by_content(tmp_path):
+    dmon = "# gpu sm mem\n" + "".join(f"0 {50 + k % 3} 1\n" for k in range(9))
+    (tmp_path / "a.log").write_text(dmon)
+    (tmp_path / "b").write_bytes(gzip.compress(dmon.encode()))
+    (tmp_path / "c.csv").write_text("nothing\n1\n")
+    (tmp_path / "notes.md").write_text("# Read me\n")
+    (tmp_path / "x.ipynb").write_text('{"cells": []}')
+    (tmp_path / ".hidden").write_text(dmon)
+    (tmp_path / "bad.parquet").write_text("x")
+    found = cases.found_in([str(tmp_path)])
+    rows = {row["trace"]: row for row in predicted(found.cases)}
+    assert sorted(rows) == ["a", "b", "bad", "c"]
+    assert [bool(rows[name]["problem"]) for name in sorted(rows)] == [False, False, True, True]
+    names = [path.rpartition("/")[2] for path in found.skipped]
+    assert names == [".hidden", "notes.md", "x.ipynb"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidOption):
+        cases.found_in([str(tmp_path / "empty")])
+
+
+def test_every_device_has_a_row(tmp_path):
+    lines = [f"{k} {50 + k} 1" for _ in range(9) for k in (0, 1)]
+    (tmp_path / "a.log").write_text("\n".join(["# gpu sm mem", *lines, ""]))
+    rows = predicted(cases.recorded([str(tmp_path)], ReadOptions(device="all")))
+    assert [(row["device"], row["mean_pct"]) for row in rows] == [("gpu0", 50.0), ("gpu1", 51.0)]
+
+
+def test_what_is_done_is_kept_when_a_backtest_is_interrupted(tmp_path, monkeypatch):
+    for name in "abc":
+        write_csv(tmp_path / f"{name}.csv", [50] * 30)
+
+    def interrupted(work, items, *_, **__):
+        yield 0, work(items[:2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "spread", interrupted)
+    report = run.backtest(cases.recorded([str(tmp_path)]), ["default"])
+    assert [one.id for one in report.runs] == ["a", "b"]
+    out = tmp_path / "rows.jsonl"
+    assert main(["predict", str(tmp_path), "--out", str(out), "--jobs", "1"]) == 130
+    assert [json.loads(line)["trace"] for line in out.read_text().splitlines()] == ["a", "b"]
+
+
 def test_parquet_that_is_none_is_one_line(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(Malformed, match=r"x\.parquet is not Parquet"):
-        cases.recorded([str(tmp_path / "x.parquet")])
+    (row,) = predicted(cases.recorded([str(tmp_path / "x.parquet")]))
+    assert "x.parquet is not Parquet" in row["problem"]
     pq.write_table(pa.table({"other": [1]}), tmp_path / "y.parquet")
     (row,) = predicted(cases.recorded([str(tmp_path / "y.parquet")]))
     assert "no column t_s" in row["problem"]
     apart = pa.table({"trace": ["a", "b", "a"], "t_s": [0.0, 0.0, 1.0], "gpu_util_pct": [1, 1, 1]})
     pq.write_table(apart, tmp_path / "z.parquet")
-    with pytest.raises(Malformed, match="stand apart"):
-        cases.recorded([str(tmp_path / "z.parquet")])
+    (row,) = predicted(cases.recorded([str(tmp_path / "z.parquet")]))
+    assert "stand apart" in row["problem"]
     pq.write_table(apart.slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(InvalidOption):
         cases.folder(str(tmp_path / "emp*.parquet"))
@@ -214,7 +260,9 @@ def test_the_command_over_a_folder(place, tmp_path, capsys):
     said = capsys.readouterr()
     rows = [json.loads(line) for line in said.out.splitlines()]
     assert [row["target_pct"] for row in rows] == [50, 70, None]
-    assert said.err == "3 traces: 2 converged, 1 not readable\n"
+    first, *skipped = said.err.splitlines()
+    assert first == "3 traces: 2 converged, 1 not readable"
+    assert skipped == ["1 not recordings, skipped:", f"  {place / 'notes.txt'}"]
     out = tmp_path / "r.parquet"
     assert main(["predict", str(place), "--rule", "quick", "--out", str(out)]) == 0
     assert pq.read_table(out).to_pylist() == rows

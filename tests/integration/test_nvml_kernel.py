@@ -293,7 +293,7 @@ def test_sm_share_and_time_share_side_by_side(tmp_path):
     (tmp_path / "script.txt").write_text(Script(gpus=[gpu]).text())
     with bench.kernel as kernel:
         options = "--interval 0.2 --window 2 --agree 2 --tolerance 3 -o run"
-        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(6)").status == "ok"
+        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(34)").status == "ok"
         assert kernel.run("run.source, run.basis, run.state").result == (
             "('gpm', 'sm_share', 'converged')"
         )
@@ -316,7 +316,7 @@ def test_several_gpus_are_predicted_each(tmp_path):
     (tmp_path / "script.txt").write_text(Script(gpus=gpus).text())
     with bench.kernel as kernel:
         options = "--source nvml --device all --window 2 --agree 2 --tolerance 3 -o run"
-        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(6)").status == "ok"
+        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(34)").status == "ok"
         found = bench.ask("run.to_dict()")
         assert (found["state"], found["target_ratio"]) == ("converged", 0.3)
         [beside] = found["others"]

@@ -29,7 +29,7 @@ def test_the_first_epoch_is_closed_but_not_learned():
             book.close_epoch(second + 1.0)
     assert (book.complete, book.learned_epochs) == (3, 2)
     assert book.learned[OTHER].counter.mean_ratio() == pytest.approx(0.5)  # epochs 2 and 3
-    assert book.whole.mean_ratio() == pytest.approx((10 * 0.9 + 20 * 0.5) / 30)
+    assert book.whole().mean_ratio() == pytest.approx((10 * 0.9 + 20 * 0.5) / 30)
     assert (book.durations_s.count, book.durations_s.mean) == (2, 10.0)
 
 

@@ -49,6 +49,31 @@ def test_growth_of_one_percent_keeps_the_peak_old_and_more_makes_it_fresh():
     assert large.estimate(401.0, None, "process").target_bytes is None
 
 
+def test_a_staircase_gets_a_larger_margin_and_has_to_stand_for_longer():
+    steps = [(0.0, 4 * GIB), (100.0, 5 * GIB), (110.0, 5.5 * GIB), (400.0, 6 * GIB)]
+    once = watched(steps[:3]).estimate(500.0, None, "process")
+    assert once.target_bytes == pytest.approx(1.20 * 5.5 * GIB)  # 110 s belongs to the rise at 100
+    twice = watched(steps)
+    assert twice.estimate(900.0, None, "process").target_bytes == pytest.approx(1.30 * 6 * GIB)
+    again = watched([*steps, (1500.0, 7 * GIB)])
+    # a third of 1900 s is more than 300 s, and 400 s is less
+    assert again.estimate(1900.0, None, "process").target_bytes is None
+    assert again.estimate(2300.0, None, "process").target_bytes == pytest.approx(1.30 * 7 * GIB)
+
+
+def test_what_grows_in_the_first_minute_or_by_little_is_no_rise():
+    start = watched([(0.0, 1 * GIB), (20.0, 3 * GIB), (59.0, 4 * GIB), (90.0, 4.1 * GIB)])
+    assert start.estimate(500.0, None, "process").target_bytes == pytest.approx(1.15 * 4.1 * GIB)
+
+
+def test_no_target_lies_beyond_the_card_nor_below_the_peak():
+    full = watched([(0.0, 1 * GIB), (90.0, 75 * GIB)])
+    found = full.estimate(900.0, 80 * GIB, "process")
+    assert found.target_bytes == 80 * GIB
+    assert found.reason.endswith("no more than the card has")
+    assert full.estimate(900.0, 70 * GIB, "process").target_bytes == 75 * GIB
+
+
 def test_epochs_to_come_hold_the_target_back():
     peak = watched([(0.0, 1 * GIB), (10.0, 4 * GIB)])
     held = peak.estimate(1000.0, 80 * GIB, "process", "1 of two epochs")

@@ -394,6 +394,15 @@ def test_many_numbers_are_as_one_by_one(cells):
     assert repr(numbers_in(cells, 0.01)) == repr(alone)
 
 
+def test_rows_with_a_second_time_before_those_of_nvidia_smi():
+    lines = PLAIN.splitlines()
+    text = "\n".join(
+        [lines[0], *(f"{stamp(k, '%Y-%m-%d %H:%M:%S')},{one}" for k, one in enumerate(lines[1:]))]
+    )
+    found = read(text)
+    assert (shares(found), len(found.notes)) == (EXPECTED, 1)
+
+
 def test_zstd():
     zstandard = pytest.importorskip("zstandard")
     data = zstandard.compress(PLAIN.encode())

@@ -30,6 +30,12 @@ def test_a_csv_in_our_columns():
     assert len(found.notes) == 2
 
 
+def test_a_torn_last_line_is_left_out():
+    found = trace("t_s,gpu_util_pct,mem_used_mib\n0,1,2\n1,5,2\n2,")
+    assert [time_s for time_s, _ in found.rows] == [0.0, 1.0]
+    assert "torn" in found.notes[0]
+
+
 def test_a_log_of_nvidia_smi_reads_the_first_device():
     found = trace(
         "timestamp, index, utilization.gpu [%], memory.used [MiB]\n"

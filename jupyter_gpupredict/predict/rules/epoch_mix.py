@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress, Remaining
 from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
 from jupyter_gpupredict.predict.epochs import PhaseLedger, PhaseUsage, rest_of_epochs
-from jupyter_gpupredict.predict.rules import tolerance_ratio
 from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 MIN_EPOCHS = 3
 """The first is cold, and the two after it have to agree."""
+TOLERANCE_POINTS = 2.0
+"""How far apart those two may lie, unless the options say."""
 MAX_OFF_RATIO = 0.05
 """How far the whole run's mean may lie from that of the learned epochs: beyond, one figure would
 describe neither the part that was seen nor the part to come, so the rule waits."""
@@ -34,7 +35,10 @@ class EpochMix:
 
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
-        self._tolerance_ratio = tolerance_ratio(options)
+        tolerance = (
+            TOLERANCE_POINTS if options.tolerance_points is None else options.tolerance_points
+        )
+        self._tolerance_ratio = tolerance / 100.0
         self._ledger = PhaseLedger(options.coverage)
         self._declared_total = options.epochs
         self._total: float | None = None
@@ -132,8 +136,8 @@ class EpochMix:
 
     def _restart(self, time_s: float) -> None:
         """Open a new ledger for a loop that begins; what was used before stays in the whole."""
-        former, self._ledger = self._ledger, PhaseLedger(self._coverage)
-        self._ledger.whole = former.whole
+        former = self._ledger
+        self._ledger = PhaseLedger(self._coverage, former.whole())
         self._ledger.enter(former.phase, time_s)
         self._ledger.begin_epochs(time_s)
         self._pooled.clear()
@@ -174,7 +178,7 @@ class EpochMix:
 
     def _mix(self) -> Counter:
         """Return what was seen, and each phase as often as it is still to come."""
-        pool = Counter.total((self._ledger.whole,))
+        pool = self._ledger.whole()
         if self.knows:
             usages = self._usages()
             for name, seconds in self._rest_s(self._last_s).items():
@@ -194,5 +198,5 @@ class EpochMix:
         times_s = tuple(time_s for time_s, _ in self._pooled)
         values = tuple(value for _, value in self._pooled)
         learned_s = sum(usage.counter.seconds for usage in self._ledger.learned.values())
-        earlier_s = max(0.0, self._ledger.whole.seconds - learned_s)  # the cold epoch's, too
+        earlier_s = max(0.0, self._ledger.whole().seconds - learned_s)  # the cold epoch's, too
         return Estimate(at_s, target, mean_ratio, times_s, values, allowed, earlier_s)

@@ -1,51 +1,119 @@
 """The paper's rule, in our reading: converged when consecutive sliding windows agree.
 
-Source: Kim and Cha, ICWI 2018, pp. 101-108, of which the abstract is public; that windows must
-agree on covering usage and on mean is ours (docs/decisions/0003).
+Source: Kim and Cha, ICWI 2018, pp. 101-108, of which the abstract is public. That windows must
+agree on covering usage and on mean, and that they grow with the run, is ours (docs/decisions/0003):
+what has stood still for two thirds of the time is likely to stand for as long again.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.predict.rules import WindowedRule
-from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree, least_pooled_s
+from jupyter_gpupredict.core.recommendation import Estimate
+from jupyter_gpupredict.predict.history import History
+from jupyter_gpupredict.predict.windows import (
+    ACTIVE_RATIO,
+    MIN_READINGS,
+    SlidingWindows,
+    least_pooled_s,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
+    from jupyter_gpupredict.core.recommendation import RuleOptions
+    from jupyter_gpupredict.predict.windows import ClosedWindow
+
+BLOCK_S = 30.0
+"""A window consists of blocks of this length, by which its noise is known."""
+HORIZON = 2 / 3
+"""Windows must agree over this share of the active time; what was before may have been a start."""
+SAME_RATIO = 0.01
+"""Windows so near to each other agree, however steady they are."""
+MAX_POOLED = 20_000
+"""Readings kept for the confidence: over an hour of the driver's own, the newest ones."""
+_SLACK = 1e-9
 
 
-class WindowsRule(WindowedRule):
-    """K windows of W seconds in a row whose covering usage and mean lie within a tolerance.
+class WindowsRule:
+    """K windows in a row of at least W seconds, as long as two thirds of the active time together.
 
-    More of them where K are too short to bear a prediction.
+    They agree when covering usage and mean differ by a point at most, or by no more than their
+    own noise explains, and in no case by more than the tolerance. The figure is the highest
+    covering usage among them.
     """
 
     def __init__(self, options: RuleOptions) -> None:
-        super().__init__(options, default_s=300.0)
-        least = math.ceil(least_pooled_s(options.period_s) / self._window_s)
-        self._agree = max(options.agree or 2, least)
-        self._recent: deque[ClosedWindow] = deque(maxlen=self._agree)
+        self._coverage = options.coverage
+        self._agree = options.agree or 6
+        window_s = options.window_s or 100.0
+        tolerance = 5.0 if options.tolerance_points is None else options.tolerance_points
+        self._tolerance_ratio = tolerance / 100.0
+        self._noise = options.noise
+        self._least_s = max(self._agree * window_s, least_pooled_s(options.period_s))
+        block_s = max(min(BLOCK_S, window_s), MIN_READINGS * options.period_s)
+        self._history = History(block_s, options.coverage)
+        self._blocks: SlidingWindows | None = None
+        self._closed: list[ClosedWindow] = []
+        self._pooled: deque[tuple[float, float]] = deque(maxlen=MAX_POOLED)
+        self._last_s = 0.0
 
-    def _judge(self, closed: Iterable[ClosedWindow]) -> Estimate | None:
+    def update(
+        self, time_s: float, value: float, weight_s: float, span_s: float | None = None
+    ) -> Estimate | None:
+        """Take one reading; returns the estimate when the rule fires with it."""
+        if self._blocks is None:
+            start_s = time_s - (weight_s if span_s is None else span_s)
+            self._blocks = SlidingWindows(self._history.block_s, start_s, self._coverage)
+        self._last_s = time_s
+        closed = self._blocks.add(time_s, value, weight_s, span_s)
+        return self._judge(closed) if closed else None
+
+    def predict(self) -> Estimate | None:
+        """Return the covering usage of everything seen so far; None before the first reading."""
+        whole = self._history.whole()
+        if self._blocks is not None:
+            whole.merge(self._blocks.counter)
+        if whole.seconds <= 0.0:
+            return None
+        covering_ratio, mean_ratio = whole.figures(self._coverage)
+        return Estimate(self._last_s, max(ACTIVE_RATIO, covering_ratio), mean_ratio, (), ())
+
+    def windows(self) -> Sequence[ClosedWindow]:
+        """Return the blocks closed since the last call."""
+        closed, self._closed = self._closed, []
+        return closed
+
+    def _judge(self, closed: list[ClosedWindow]) -> Estimate | None:
+        """Take blocks that have closed, oldest first; the estimate if the rule fires with one."""
+        self._closed += closed
         fired: Estimate | None = None
-        for window in closed:
-            if window.void or (window.idle and window.counter.seconds > 0.0):
-                self._recent.clear()
-            elif not window.idle:  # of a share while busy, one without work is passed over
-                self._recent.append(window)
-                fired = fired or self._pooled()
+        for block in closed:
+            self._history.add(block)
+            self._pooled += [(time_s, value) for time_s, value, _ in block.readings]
+            fired = fired or self._agreed()
+        if self._blocks is not None:
+            self._blocks.lengthen(self._history.block_s)
         return fired
 
-    def _pooled(self) -> Estimate | None:
-        """Return the estimate of the last K windows if they agree."""
-        recent = self._recent
-        figures = ((window.covering_ratio, window.mean_ratio) for window in recent)
-        if len(recent) < self._agree or not agree(figures, self._tolerance_ratio):
+    def _agreed(self) -> Estimate | None:
+        """Return the estimate of the windows that end with the newest block, if they agree."""
+        parts = self._history.last(HORIZON, self._least_s, self._agree)
+        if parts is None or parts.void or float(parts.covering.min()) < ACTIVE_RATIO - _SLACK:
             return None
-        pool = Counter.total(window.counter for window in recent)
-        return self._estimate(pool, recent[-1].to_s, recent)
+        for figures, error in (
+            (parts.covering, parts.covering_error),
+            (parts.mean, parts.mean_error),
+        ):
+            allowed = min(self._tolerance_ratio, max(SAME_RATIO, self._noise * error))
+            if float(figures.max() - figures.min()) > allowed + _SLACK:
+                return None
+        pooled = [one for one in self._pooled if one[0] > parts.from_s]
+        return Estimate(
+            parts.to_s,
+            max(ACTIVE_RATIO, float(parts.covering.max())),
+            parts.pooled_mean_ratio,
+            tuple(time_s for time_s, _ in pooled),
+            tuple(value for _, value in pooled),
+        )

@@ -44,12 +44,14 @@ class DmonReader:
 
     label = "a log of nvidia-smi dmon"
     _titles = re.compile(
-        r"#[\s,]*(?:date[\s,]+)?(?:time[\s,]+)?gpu[\s,]+(?!.*\bpid\b)", re.IGNORECASE
+        r"#[\s,]*(?:date[\s,]+)?(?:time[\s,]+)?gpu(?:[\s,]+(?:pwr|[gm]?temp|sm|mem|enc|dec|jpg|ofa|"
+        r"[mp]clk|fb|bar1|ccpm|[pt]viol|[sd]becc|pci|[rt]xpci|nvl[rt]x|gpm\w*))+[\s,]*",
+        re.IGNORECASE,
     )
 
     def detect(self, content: Content) -> bool:
         """Return whether its titles stand among the first lines."""
-        return any(self._titles.match(line) for line in content.first_lines[:50])
+        return any(self._titles.fullmatch(line) for line in content.first_lines[:50])
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
         """Return the readings of every device."""
@@ -62,7 +64,7 @@ class DcgmiReader(DmonReader):
     """Reads the figures of every GPU that dcgmi dmon looked at."""
 
     label = "a log of dcgmi dmon"
-    _titles = re.compile(r"#\s*Entity\s", re.IGNORECASE)
+    _titles = re.compile(r"#\s*Entity\s+\w.*", re.IGNORECASE)
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
         """Return the readings of every device."""
@@ -96,7 +98,7 @@ class _Figures:
         whole = True
         for line in content.lines():
             whole = line.endswith("\n")
-            if titles.match(line.strip()):
+            if titles.fullmatch(line.strip()):
                 self._begin(line.strip())
             elif not line.startswith("#") and self._titles and line.strip():
                 self._row(line.replace(",", " ").split(), whole)

@@ -32,6 +32,10 @@ class KinetoReader:
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
         """Return the profile; without device properties the SMs follow from the launches."""
+        return self.profile(content, options).trace()
+
+    def profile(self, content: Content, options: ReadOptions) -> Profile:
+        """Return its launches; errors as `read`."""
         trace = ChromeTrace(content, (_PROPERTIES,))
         profile = Profile(content.name, "torch.profiler", options)
         sms: dict[int, Counter[int]] = {}
@@ -56,7 +60,7 @@ class KinetoReader:
                 profile.device(key, Gpu(sms=sms[key].most_common(1)[0][0]))
         if trace.torn:
             profile.notes.append("the file ends in its middle; what came before was read")
-        return profile.trace()
+        return profile
 
 
 def _tell(profile: Profile, properties: object) -> set[int]:

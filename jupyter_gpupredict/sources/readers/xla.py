@@ -29,6 +29,10 @@ class XlaReader:
 
     def read(self, content: Content, options: ReadOptions) -> Trace:
         """Return the profile; the processes that are named as devices are the devices."""
+        return self.profile(content, options).trace()
+
+    def profile(self, content: Content, options: ReadOptions) -> Profile:
+        """Return its launches; errors as `read`."""
         trace = ChromeTrace(content)
         profile = Profile(content.name, "XLA", options)
         devices: dict[object, int] = {}
@@ -56,7 +60,7 @@ class XlaReader:
             profile.add(key, launch, str(event.get("name", "")))
         if trace.torn:
             profile.notes.append("the file ends in its middle; what came before was read")
-        return profile.trace()
+        return profile
 
 
 def _product(sizes: str | None) -> int:

@@ -163,7 +163,7 @@ describe('the export form', () => {
       await settled();
       expect(host.textContent).toContain('3 things are in the way');
       expect(shown().map(one => one.querySelector('p')?.textContent)).toEqual([
-        '▲ memory has not settled', '▲ simulated data', '▲ the cell needs x, y'
+        '▲ Memory has not settled', '▲ Simulated data', '▲ The cell needs x, y'
       ]);
       expect(host.querySelector('.jp-GpuPredict-obstacles')?.textContent).not.toContain('--');
       expect(button('Save').disabled).toBe(true);
@@ -179,7 +179,7 @@ describe('the export form', () => {
       await settled();
       expect(host.textContent).toContain('1 thing is in the way');
       const met = () => shown().filter(one => one.dataset.met === 'true').map(one => one.querySelector('p')?.textContent);
-      expect(met()).toEqual(['✓ memory has not settled', '✓ the cell needs x, y']);
+      expect(met()).toEqual(['✓ Memory has not settled', '✓ The cell needs x, y']);
       await press(shown().at(-1)!.querySelector('input') as HTMLElement);
       await settled();
       expect(preview).toHaveBeenLastCalledWith(
@@ -202,7 +202,7 @@ describe('the export form', () => {
       const error = new TransportError('refused', 400, 'leads outside', 'name a folder below');
       await show(form({ export: async () => Promise.reject(error) }));
       await settled();
-      expect(shown()[0]?.textContent).toContain('leads outside');
+      expect(shown()[0]?.textContent).toContain('Leads outside');
       expect(shown()[0]?.textContent).toContain('name a folder below');
     });
 

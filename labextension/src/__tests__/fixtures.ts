@@ -39,7 +39,7 @@ function fill(words: string, values: readonly string[]): string {
 export const trans = {
   __: (words: string, ...values: string[]) => fill(words, values),
   _n: (one: string, many: string, count: number, ...values: string[]) =>
-    fill(count === 1 ? one : many, values)
+    fill(count === 1 ? one : many, [String(count), ...values]) // the number is %1, as in JupyterLab
 } as unknown as TranslationBundle;
 
 export const words = new Words(trans);

@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { asFrame, Heard, IFrame } from '../frames';
 import { Model } from '../model';
 import { MAX_ROWS } from '../track';
-import { KERNEL, lines, runs, summary } from './fixtures';
+import { answers, KERNEL, lines, runs, summary } from './fixtures';
 
 vi.mock('@jupyterlab/services', () => ({ ServerConnection: {} }));
 vi.mock('@jupyterlab/coreutils', () => ({ URLExt: {} }));
@@ -18,12 +18,8 @@ function frame(changed: Partial<IFrame> = {}): IFrame {
     memory_from: 0,
     memory: [[1, 100]],
     target: null,
-    state: 'watching',
     finished: false,
-    label: 'NVIDIA H200',
-    headline: 'so far',
-    detail: '',
-    problem: '',
+    answer: answers()[0]!,
     ...changed
   };
 }
@@ -45,6 +41,7 @@ describe('a kernel’s message', () => {
     ['a status', { header: { msg_type: 'status' }, content: { execution_state: 'busy' } }],
     ['BokehJS', message({ kind: 'bokehjs' })],
     ['another widget’s', message({ kind: 'key', seq: 1 })],
+    ['an answer that is none', message({ ...frame(), answer: 'so far' })],
     ['a row that is none', message({ ...frame(), share: [['x']] })],
     ['a trait', { header: { msg_type: 'comm_msg' }, content: { comm_id: 'c', data: { method: 'update' } } }]
   ])('or not: %s', (_, value) => {
@@ -53,6 +50,17 @@ describe('a kernel’s message', () => {
 });
 
 describe('a run that is heard', () => {
+  it('keeps the answer until there is another, and its details until the next whole frame', () => {
+    const heard = new Heard('c', 0);
+    heard.take(frame(), 0);
+    heard.take(frame({ kind: 'delta', seq: 1, answer: null }), 0);
+    expect(heard.answer).toEqual(answers()[0]);
+    const { details, ...rest } = answers()[1]!;
+    heard.take(frame({ kind: 'delta', seq: 2, answer: rest }), 0);
+    expect(heard.answer).toEqual({ ...rest, details: answers()[0]!.details });
+    expect(details).toBeDefined();
+  });
+
   it('waits for a whole frame, and for the next one after a gap', () => {
     const heard = new Heard('c', 0);
     expect(heard.take(frame({ kind: 'delta', seq: 7 }), 0)).toBe(false);

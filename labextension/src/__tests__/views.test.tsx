@@ -143,12 +143,12 @@ describe('the running view', () => {
     const heard = new Heard('c', 0);
     heard.take({
       kind: 'key', seq: 4, end: 2, share_from: 0, share: [[1, 10, 20], [2, 30, 40]],
-      memory_from: 0, memory: [[1, 100]], target: 43, state: 'converged', finished: false,
-      label: 'NVIDIA H200, read by nvml', headline: '43 % covers', detail: 'detail', problem: ''
+      memory_from: 0, memory: [[1, 100]], target: 43, finished: false,
+      answer: answers()[0]!
     }, 0);
     Object.defineProperty(model, 'heard', { value: heard });
-    const text = await showing(model);
-    for (const said of ['no record', '43 % covers', 'Not from here: stop', 'read by nvml', 'running for 2 s']) {
+    const text = (await showing(model)).replaceAll('\u00a0', ' ');
+    for (const said of ['no record', answers()[0]!.headline, answers()[0]!.evidence]) {
       expect(text).toContain(said);
     }
     expect(host.querySelectorAll('figure')).toHaveLength(2);
@@ -163,7 +163,7 @@ describe('the running view', () => {
     const card = host.querySelector('.jp-GpuPredict-card') as HTMLElement;
     expect(card.dataset.tone).toBe(answer.tone);
     for (const said of [answer.sign, answer.headline, answer.word, answer.meaning, answer.evidence]) {
-      expect(card.textContent).toContain(said);
+      expect(card.textContent?.replaceAll('\u00a0', ' ')).toContain(said);
     }
     expect(text).not.toContain(answer.details.usage[0]!.value);
     await press(button('Details'));
@@ -197,12 +197,15 @@ describe('the running view', () => {
   it('does what its buttons say', async () => {
     const earlier = summary({ session_id: 'earlier' });
     const sessions = vi.fn(async () => ({ sessions: [earlier], total: 2, searched: 2, before: null }));
-    const given = props({ model: watching(lines().slice(0, 11)), api: api({ sessions }) });
+    const answer = answers()[1]!;
+    const sweep = { id: 'sweep', label: 'Sweep…', command: '%gpupredict sweep' } as const;
+    const model = watching(lines().slice(0, 11), {}, { ...answer, actions: [...answer.actions, sweep] });
+    const given = props({ model, api: api({ sessions }) });
     const offer = vi.fn();
     const openExport = vi.fn();
     await show(<Running {...given} actions={{ ...given.actions, offer, openExport }} />);
     await press(button('Sweep'));
-    expect(offer).toHaveBeenCalledWith(answers()[1]!.actions.find(one => one.id === 'sweep')!.command);
+    expect(offer).toHaveBeenCalledWith(sweep.command);
     await press(button('Export'));
     expect(openExport).toHaveBeenCalledWith(RUN);
     await press(button('Compare'));
@@ -445,21 +448,32 @@ describe('two runs', () => {
 });
 
 describe('the checks', () => {
-  it('say what helps', async () => {
-    const server = api({
+  const line = { name: 'python', works: true, found: '3.12', fix: '', detail: '', level: 'ok' } as const;
+  const looking = (...lines: Partial<typeof line>[] | object[]) =>
+    api({
       doctor: async () => ({
-        works: false,
-        lines: [
-          { name: 'python', works: true, found: '3.12', fix: '' },
-          { name: 'source nvml', works: false, found: 'no driver', fix: 'install it' }
-        ]
+        works: !JSON.stringify(lines).includes('fails'),
+        lines: [line, ...lines.map(one => ({ ...line, ...one }))]
       })
     });
+
+  it('are green while nothing that is needed fails; what a library says is folded', async () => {
+    const off = { name: 'source nvml', works: false, found: 'No NVIDIA driver on this server', detail: 'NVML: 12', level: 'off' };
+    const text = await show(<Doctor {...props({ api: looking(off) })} />);
+    expect(text).toContain('All that is needed works');
+    expect(host.querySelector('[data-tone=good][role=status]')).not.toBeNull();
+    expect(host.querySelector('td details')?.textContent).toContain('NVML: 12');
+    expect(host.querySelector('td details')?.hasAttribute('open')).toBe(false);
+  });
+
+  it('say what fails and what helps', async () => {
+    const failed = { name: 'store', works: false, found: 'the disk is full', fix: 'make room', level: 'fails' };
     const copy = vi.fn();
-    const given = props({ api: server });
+    const given = props({ api: looking(failed) });
     const text = await show(<Doctor {...given} actions={{ ...given.actions, copy }} />);
-    expect(text).toContain('What helps: install it');
+    expect(text).toContain('does not work');
+    expect(text).toContain('make room');
     await press(button('Copy'));
-    expect(copy).toHaveBeenCalledWith('ok python: 3.12\nNO source nvml: no driver -> install it');
+    expect(copy).toHaveBeenCalledWith('ok python: 3.12\nfails store: the disk is full -> make room');
   });
 });

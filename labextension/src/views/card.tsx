@@ -39,7 +39,7 @@ export function Card({ answer, rows, words, act, children }: ICardProps): React.
           <span className="jp-GpuPredict-sign" aria-hidden>
             {answer.sign}
           </span>{' '}
-          {answer.headline}
+          {together(answer.headline)}
         </h4>
         <p className="jp-GpuPredict-word">{answer.word}</p>
         <p className="jp-GpuPredict-meaning" title={answer.meaning}>
@@ -88,6 +88,11 @@ export function Card({ answer, rows, words, act, children }: ICardProps): React.
       )}
     </div>
   );
+}
+
+/** The text with its numbers and their units on the same line. */
+function together(text: string): string {
+  return text.replace(/(\d) (?=%|[GM]iB)/g, '$1\u00a0');
 }
 
 /** One row for each device or rank, as equal cards are told apart by index, profile and id. */

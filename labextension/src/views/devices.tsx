@@ -64,7 +64,7 @@ function Tile(props: { device: IServerDevice; words: Words; own: number }): Reac
     device.power_watts === null ? '' : trans.__('%1 W', String(Math.round(device.power_watts))),
     device.mps_clients === null
       ? ''
-      : trans._n('%1 MPS client', '%1 MPS clients', device.mps_clients, String(device.mps_clients))
+      : trans._n('%1 MPS client', '%1 MPS clients', device.mps_clients)
   ].filter(Boolean);
   const processes = device.processes;
   return (
@@ -90,7 +90,7 @@ function Tile(props: { device: IServerDevice; words: Words; own: number }): Reac
       ) : (
         <details>
           <summary>
-            {trans._n('%1 process', '%1 processes', processes.length, String(processes.length))}
+            {trans._n('%1 process', '%1 processes', processes.length)}
           </summary>
           {processes.length === 0 && (
             <p className="jp-GpuPredict-small">{trans.__('No process uses this GPU now.')}</p>

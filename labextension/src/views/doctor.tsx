@@ -4,60 +4,58 @@ import * as React from 'react';
 import { useAsked, Waiting } from './parts';
 import type { IViewProps } from './view';
 
+const SIGNS = { ok: '✓', off: '○', fails: '✗' } as const;
+const TONES = { ok: 'good', off: 'plain', fails: 'bad' } as const;
+
 export function Doctor({ api, model, words, actions }: IViewProps): React.ReactElement {
   const trans = words.trans;
   const [asked, again] = useAsked('doctor', () => api.doctor());
   if (asked.at !== 'there') {
     return <Waiting asked={asked} words={words} retry={again} />;
   }
-  const lines = asked.value.lines;
+  const { lines, works } = asked.value;
   const text = lines
-    .map(line => `${{ ok: 'ok', off: '-', fails: 'NO' }[line.level]} ${line.name}: ${line.found}${line.fix ? ` -> ${line.fix}` : ''}`)
+    .map(({ name, level, found, fix, detail }) =>
+      [`${level} ${name}: ${found}`, fix && `-> ${fix}`, detail && `(${detail})`].filter(Boolean).join(' ')
+    )
     .join('\n');
-  const status = model.status;
   return (
     <>
+      <p className="jp-GpuPredict-why" data-tone={works ? 'good' : 'bad'} role="status">
+        <span className="jp-GpuPredict-sign" aria-hidden>
+          {works ? '●' : '▲'}
+        </span>{' '}
+        {works ? trans.__('All that is needed works.') : trans.__('Something that is needed does not work.')}
+      </p>
       <p className="jp-GpuPredict-small">
         {trans.__(
-          'Looked at beside the server on %1; a kernel may differ: %2 in a cell tells.',
-          status?.host ?? '',
+          'Looked at beside the server on %1; for a kernel, run %2 in a cell.',
+          model.status?.host ?? '',
           '%gpupredict doctor'
         )}
       </p>
       <table className="jp-GpuPredict-facts">
-        <thead>
-          <tr>
-            <th scope="col">{trans.__('what')}</th>
-            <th scope="col">{trans.__('found')}</th>
-          </tr>
-        </thead>
         <tbody>
           {lines.map(line => (
-            <tr key={line.name}>
+            <tr key={line.name} data-tone={TONES[line.level]}>
               <th scope="row">
-                <span aria-hidden>{{ ok: '✓', off: '○', fails: '✗' }[line.level]}</span> {line.name}
+                <span className="jp-GpuPredict-sign" role="img" aria-label={line.level}>
+                  {SIGNS[line.level]}
+                </span>{' '}
+                {line.name}
               </th>
               <td>
-                {line.level === 'fails' && `${trans.__('does not work')}: `}
                 {line.found}
-                {line.fix && line.level === 'fails' && (
-                  <p className="jp-GpuPredict-small">{trans.__('What helps: %1', line.fix)}</p>
+                {line.fix && line.level !== 'ok' && <p className="jp-GpuPredict-small">{line.fix}</p>}
+                {line.detail && (
+                  <details>
+                    <summary>{trans.__('What the library says')}</summary>
+                    <p className="jp-GpuPredict-small jp-GpuPredict-ids">{line.detail}</p>
+                  </details>
                 )}
               </td>
             </tr>
           ))}
-          {status && (
-            <tr>
-              <th scope="row">
-                <span aria-hidden>{status.mps.running ? '✓' : '○'}</span> MPS
-              </th>
-              <td>
-                {status.mps.running
-                  ? trans.__('a control daemon runs (%1)', status.mps.pipe_directory)
-                  : status.mps.message}
-              </td>
-            </tr>
-          )}
         </tbody>
       </table>
       <p className="jp-GpuPredict-buttons">

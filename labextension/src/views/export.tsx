@@ -195,7 +195,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
       {shown.at === 'there' && shown.files.warnings.length > 0 && (
         <details className="jp-GpuPredict-more">
           <summary>
-            {trans._n('%1 note on these files', '%1 notes on these files', shown.files.warnings.length, String(shown.files.warnings.length))}
+            {trans._n('%1 note on these files', '%1 notes on these files', shown.files.warnings.length)}
           </summary>
           <ul className="jp-GpuPredict-warning" aria-label={trans.__('Notes')}>
             {shown.files.warnings.map(one => (
@@ -267,11 +267,10 @@ function Working({ text }: { text: string }): React.ReactElement {
 
 /** The folder that was written, with what is in it. */
 function Written({ files, words }: { files: IExported; words: Words }): React.ReactElement {
-  const count = files.paths.length;
   return (
     <details className="jp-GpuPredict-written">
       <summary>
-        {words.trans._n('%1 file written to %2', '%1 files written to %2', count, String(count), files.output)}
+        {words.trans._n('%1 file written to %2', '%1 files written to %2', files.paths.length, files.output)}
       </summary>
       <ul>
         {files.paths.map(one => (

@@ -4,6 +4,7 @@ import * as React from 'react';
 import type { Schemas } from '../api';
 import type { Words } from '../words';
 import { asNames, Entered, Option, OptionName } from './options';
+import { sentence } from './parts';
 
 export type Obstacle = Schemas['Obstacle'];
 type Fix = Schemas['Fix'];
@@ -69,17 +70,17 @@ export function Obstacles({ shown, left, choice, choose, words }: IObstaclesProp
   const trans = words.trans;
   const open = new Set(left.map(one => one.message));
   return (
-    <section className="jp-GpuPredict-obstacles" aria-label={trans.__('In the way of this export')}>
+    <section className="jp-GpuPredict-obstacles" data-left={open.size} aria-label={trans.__('In the way of this export')}>
       <p role="status" className="jp-GpuPredict-why">
         {open.size > 0
-          ? trans._n('%1 thing is in the way of this export', '%1 things are in the way of this export', open.size, String(open.size))
+          ? trans._n('%1 thing is in the way of this export', '%1 things are in the way of this export', open.size)
           : trans.__('Nothing is in the way any more')}
       </p>
       <ul>
         {shown.map((one, i) => (
           <li key={one.message} data-met={!open.has(one.message)}>
             <p id={`gpupredict-obstacle-${i}`}>
-              <span aria-hidden>{open.has(one.message) ? '▲' : '✓'}</span> {one.message}
+              <span aria-hidden>{open.has(one.message) ? '▲' : '✓'}</span> {sentence(one.message)}
             </p>
             <div role="group" aria-labelledby={`gpupredict-obstacle-${i}`}>
               {one.fixes.map(fix => (

@@ -43,7 +43,7 @@ export function Running(props: IViewProps): React.ReactElement {
     return (
       <>
         <p className="jp-GpuPredict-small">{place.name}</p>
-        <HeardRun heard={model.heard} words={words} />
+        <HeardRun {...props} heard={model.heard} />
       </>
     );
   }

@@ -1,0 +1,297 @@
+"""Windows of a run's kernels: when they open, what they say, and what cannot be lost by them."""
+
+import os
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from jupyter_gpupredict.core.errors import InvalidOption, SourceUnavailable
+from jupyter_gpupredict.core.recommendation import Recommendation
+from jupyter_gpupredict.run import SessionConfig
+from jupyter_gpupredict.run import windows as module
+from jupyter_gpupredict.run.windows import DUTY_RATIO, FIRST_ACTIVE_S, WINDOW_S, KernelWindows
+from jupyter_gpupredict.sources import tracers
+from jupyter_gpupredict.sources.tracers import BUSY, CuptiTracer, JaxTracer, TorchTracer, usable
+
+TRACE = Path(__file__).parents[1] / "data" / "recordings" / "kineto.json"
+
+
+def advice(active_s=100.0, **changed):
+    given = {
+        "state": "watching", "reason": "", "metric": "gpu_util_ratio", "basis": "time_share",
+        "coverage_target_ratio": 0.95, "target_ratio": 0.6, "mean_ratio": 0.5,
+        "coverage_ratio": None, "watched_s": active_s, "converged_at_s": None, "memory": None,
+        "confidence": None, "sampled_ratio": 1.0, "active_s": active_s,
+    }  # fmt: skip
+    return Recommendation(**given | changed)
+
+
+# ---- cupti-python, as far as it is used ----------------------------------------------------------
+
+
+class Cupti(types.SimpleNamespace):
+    """Replays kernels at their pace between `activity_enable` and `activity_disable`."""
+
+    ActivityKind = types.SimpleNamespace(DEVICE="device", CONCURRENT_KERNEL="kernel")
+
+    def __init__(self, each_s=0.002, fails=""):
+        super().__init__(each_s=each_s, fails=fails, calls=[], completed=None, began_s=None)
+
+    def activity_register_callbacks(self, requested, completed):
+        assert requested()[0] > 0
+        self.completed = completed
+
+    def activity_enable(self, kind):
+        if self.fails == kind:
+            raise RuntimeError("CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED")
+        self.calls.append(("enable", kind))
+        self.began_s = time.monotonic()
+
+    def activity_disable(self, kind):
+        self.calls.append(("disable", kind))
+
+    def activity_flush_all(self, _):
+        device = types.SimpleNamespace(
+            kind="device", id=0, name="NVIDIA A100", compute_capability_major=8,
+            compute_capability_minor=0, num_multiprocessors=108,
+        )  # fmt: skip
+        count = int((time.monotonic() - self.began_s) / self.each_s)
+        self.completed([device, *map(self.kernel, range(count))])
+
+    def kernel(self, number):
+        begin = int(number * self.each_s * 1e9)
+        return types.SimpleNamespace(
+            kind="kernel", name=f"gemm_{number % 3}", device_id=0, start=begin,
+            end=begin + int(self.each_s * 5e8), grid_x=40, grid_y=1, grid_z=1, block_x=256,
+            block_y=1, block_z=1, registers_per_thread=32, static_shared_memory=0,
+            dynamic_shared_memory=1024,
+        )  # fmt: skip
+
+    def finalize(self):
+        self.calls.append(("finalize", ""))
+
+
+@pytest.fixture
+def cupti(monkeypatch):
+    fake = Cupti()
+    package = types.ModuleType("cupti")
+    package.__spec__ = types.SimpleNamespace(name="cupti")
+    monkeypatch.setitem(sys.modules, "cupti", package)
+    monkeypatch.setitem(sys.modules, "cupti.cupti", fake)
+    monkeypatch.setattr(tracers, "_cupti_is_loaded", lambda: False)
+    return fake
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Windows of 50 ms, as soon as anything was active, whatever their share of the time."""
+    for name, value in (("WINDOW_S", 0.05), ("LEAST_S", 0.01), ("DUTY_RATIO", 1e9)):
+        monkeypatch.setattr(module, name, value)
+
+
+class Watched:
+    """A run as its windows see it."""
+
+    def __init__(self, *candidates, advised=None):
+        self.now = advised or advice()
+        self.needs = []
+        self.seen = threading.Event()
+        self.windows = KernelWindows(Clock(), candidates, look_s=0.005)
+        self.windows.begin(lambda: self.now, self.take, 108)
+
+    def take(self, need):
+        self.needs.append(need)
+        self.seen.set()
+
+
+class Clock:
+    monotonic_s = staticmethod(time.monotonic)
+
+
+def test_cuptis_records_become_a_need(cupti, quick):
+    run = Watched(CuptiTracer())
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert run.windows.problem == ""
+    need = run.needs[0]
+    # one kernel at a time on half of the time, 40 blocks of 108 SMs, eight on an SM
+    assert (need.sms, need.by, need.windows) == (108, "CUPTI", 1)
+    assert not need.settled
+    assert need.high_sms <= 40
+    assert need.kernels >= 10
+    assert cupti.calls[-1][0] == "finalize"
+    kinds = [kind for what, kind in cupti.calls if what == "enable"]
+    assert kinds[:2] == ["device", "kernel"]
+
+
+def test_further_windows_come_when_the_active_time_has_doubled(cupti, quick):
+    run = Watched(CuptiTracer(), advised=advice(FIRST_ACTIVE_S))
+    assert run.seen.wait(20)
+    time.sleep(0.1)
+    assert len(run.needs) == 1
+    for active_s in (2 * FIRST_ACTIVE_S, 4 * FIRST_ACTIVE_S):
+        run.seen.clear()
+        run.now = advice(active_s)
+        assert run.seen.wait(20)
+    run.windows.end()
+    assert run.needs[-1].windows == 3
+    assert run.needs[-1].settled
+
+
+def due(elapsed_s, **changed):
+    return KernelWindows(Clock(), ())._due_s(advice(**changed), elapsed_s)
+
+
+def test_windows_are_rare_and_short():
+    assert due(1000.0, active_s=FIRST_ACTIVE_S - 1) == 0.0
+    # after 20 s the duty of 2 % leaves 0.4 s, after 10 s less than the least
+    assert due(20.0, active_s=FIRST_ACTIVE_S) == pytest.approx(20 * DUTY_RATIO)
+    assert due(10.0, active_s=FIRST_ACTIVE_S) == 0.0
+    assert due(1000.0) == WINDOW_S
+    assert due(1000.0, capped=True) == 0.0
+    windows = KernelWindows(Clock(), ())
+    windows._next_s = 400.0
+    assert windows._due_s(advice(300.0), 1000.0) == 0.0
+    assert windows._due_s(advice(300.0, state="stale"), 1000.0) == WINDOW_S  # the mix changed
+    windows.spent_s = 20.0
+    assert windows._due_s(advice(900.0), 1000.0) == 0.0
+
+
+def test_a_profiler_that_fails_costs_the_figure_and_one_line(cupti, quick):
+    cupti.fails = "kernel"
+    run = Watched(CuptiTracer())
+    run.windows._thread.join(20)
+    run.windows.end()
+    assert not run.needs
+    assert "MULTIPLE_SUBSCRIBERS" in run.windows.problem
+    assert "\n" not in run.windows.problem
+    assert ("disable", "device") in cupti.calls  # what was enabled is off again
+
+
+class Hanging:
+    name = "hanging"
+
+    def __init__(self):
+        self.free = threading.Event()
+
+    def refusal(self):
+        return ""
+
+    def record(self, wait, sms):
+        assert self.free.wait(30)
+        raise RuntimeError("late")
+
+
+def test_a_profiler_that_hangs_is_left_alone(quick):
+    hanging = Hanging()
+    run = Watched(hanging)
+    time.sleep(0.1)
+    begun_s = time.monotonic()
+    run.windows.end(0.1)
+    assert time.monotonic() - begun_s < 5.0
+    assert "has not returned" in run.windows.problem
+    hanging.free.set()
+    run.windows._thread.join(20)
+
+
+def test_a_forked_child_leaves_the_windows_alone(cupti):
+    run = Watched(CuptiTracer(), advised=advice(0.0))
+    child = os.fork()
+    if child == 0:
+        run.windows.end()
+        os._exit(0 if not run.windows._asked.is_set() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    run.windows.end()
+
+
+# ---- frameworks --------------------------------------------------------------------------------
+
+
+class Torch:
+    """As much of PyTorch as is used; its profiler writes a recorded trace."""
+
+    def __init__(self, *, used=True, users=False):
+        self.cuda = types.SimpleNamespace(is_initialized=lambda: used)
+        enabled = types.SimpleNamespace(_is_profiler_enabled=users)
+        self.autograd = types.SimpleNamespace(profiler=enabled)
+        self.asked = []
+        self.profiler = types.SimpleNamespace(
+            ProfilerActivity=types.SimpleNamespace(CUDA="cuda"), profile=self.profile
+        )
+
+    def profile(self, activities):
+        self.asked.append(activities)
+        return types.SimpleNamespace(
+            start=lambda: None,
+            stop=lambda: None,
+            export_chrome_trace=lambda path: Path(path).write_bytes(TRACE.read_bytes()),
+        )
+
+
+def test_torchs_trace_is_read_and_no_cpu_work_is_recorded(monkeypatch, quick):
+    torch = Torch()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    run = Watched(TorchTracer())
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert run.needs[0].kernels == 60
+    assert run.needs[0].sms == 108  # as the driver says, whatever a capped process sees
+    assert torch.asked[0] == ["cuda"]
+
+
+def test_a_users_profiler_goes_first(monkeypatch, cupti, quick):
+    torch = Torch(users=True)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    run = Watched(TorchTracer(), CuptiTracer())
+    time.sleep(0.1)
+    assert not run.needs
+    assert not torch.asked
+    assert not cupti.calls  # nor is CUPTI taken beside it
+    torch.autograd.profiler._is_profiler_enabled = False
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert run.windows.problem == ""
+
+
+def test_nothing_is_imported_and_every_refusal_is_named(monkeypatch):
+    for name in ("torch", "jax", "cupti"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(SourceUnavailable) as caught:
+        usable((TorchTracer(), JaxTracer(), CuptiTracer()))
+    for said in ("PyTorch is not imported", "JAX is not imported", "cupti"):
+        assert said in caught.value.message
+    assert not {"torch", "jax"} & set(sys.modules)
+    monkeypatch.setitem(sys.modules, "torch", Torch(used=False))
+    assert "has not used a GPU" in TorchTracer().refusal()
+    monkeypatch.setitem(sys.modules, "torch", Torch(users=True))
+    assert TorchTracer().refusal() == BUSY
+
+
+def test_another_cupti_in_the_process_is_left_alone(cupti, monkeypatch):
+    monkeypatch.setattr(tracers, "_cupti_is_loaded", lambda: True)
+    assert CuptiTracer().refusal() == BUSY
+
+
+def test_kernels_of_nobody_else_are_asked_for():
+    assert not SessionConfig().kernels
+    for wrong in (
+        {"source": "synthetic"},
+        {"cluster": "auto"},
+        {"mps": True, "mps_percentage": 50},
+    ):
+        with pytest.raises(InvalidOption, match="--kernels"):
+            SessionConfig(kernels=True, **wrong)
+
+
+def test_the_run_is_as_busy_as_the_driver_says(cupti, quick):
+    ends = []
+    for mean_ratio in (0.4, 0.7):
+        run = Watched(CuptiTracer(), advised=advice(mean_ratio=mean_ratio))
+        assert run.seen.wait(20)
+        run.windows.end()
+        ends += [high for percent, _, high in run.needs[0].curve if percent == 10.0]
+    assert ends[0] < ends[1]
