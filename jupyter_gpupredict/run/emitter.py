@@ -16,8 +16,8 @@ from jupyter_gpupredict.run.allocators import AllocatorPoll
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.core.protocols import Clock
-    from jupyter_gpupredict.core.recommendation import HostPeak, Recommendation, SmNeed
+    from jupyter_gpupredict.core.protocols import Clock, HostMemory
+    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis, Change
@@ -46,10 +46,12 @@ class Emitter:
         channel: Channel,
         delivery: Delivery,
         clock: Clock,
-        *,
         live: bool,
         on_state: Callable[[Recommendation], None] | None = None,
+        host: HostMemory | None = None,
     ) -> None:
+        self.host = host
+        """What follows the memory of the machine; None where nothing does."""
         self._channel = channel
         self._delivery = delivery
         self._clock = clock
@@ -171,7 +173,6 @@ class Emitter:
         whole: bool,
         own_process: bool = True,
         error: str = "",
-        host_peak: HostPeak | None = None,
     ) -> None:
         """Emit the end.
 
@@ -181,7 +182,6 @@ class Emitter:
             whole: The code ran to its end and was measured to its end.
             own_process: It ran in this process, whose framework knows a peak of its own.
             error: Name of the exception that ended the code; empty: none did.
-            host_peak: As in `SessionFinished`.
         """
         peak = self._asked(self._allocators.ended) if own_process and self._allocators else None
         now_s = self.now_s()
@@ -200,7 +200,7 @@ class Emitter:
                 others=self._further(),
                 profile=self._judging.profile() if whole else None,
                 allocator=peak,
-                host_peak=host_peak,
+                host_peak=None if self.host is None else self.host.peak(),
                 partial=tuple(self.fold.lost.values()),
                 own_processes=dict(self.fold.neighbors.own),
                 joined=tuple(self._joined),

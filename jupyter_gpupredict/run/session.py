@@ -18,15 +18,10 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Sequence
 
+    from jupyter_gpupredict.core import protocols
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
-    from jupyter_gpupredict.core.protocols import (
-        Clock,
-        HostMemory,
-        ShareHold,
-        Subscriber,
-        TelemetrySource,
-    )
+    from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
     from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo
@@ -83,7 +78,7 @@ class Session:
         share: ShareHold | None = None,
         live: bool = False,
         own_process: bool = True,
-        host: HostMemory | None = None,
+        host: protocols.HostMemory | None = None,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
@@ -106,12 +101,12 @@ class Session:
         self._hook_problems: deque[str] | None = None
         self._share = share
         self._live = live
-        self._own_process, self._host = own_process, host
+        self._own_process = own_process
         self._on_limit = on_limit
         self._windows = windows
         self._alarm = Alarm(max_seconds, stop_requested, self._time_is_up, self._end_early)
         self._channel = Channel(subscribers)
-        self._emitter = Emitter(self._channel, delivery, clock, live=live, on_state=on_state)
+        self._emitter = Emitter(self._channel, delivery, clock, live, on_state, host)
         self._pid = 0
         self._sampler: Sampler | None = None
         self._opened = threading.Event()
@@ -321,12 +316,7 @@ class Session:
         emitter.share(self._applied)
         whole = outcome == "completed" and not self._ended_early and not emitter.capped
         emitter.finish(
-            outcome,
-            sampler.cpu_s,
-            whole=whole,
-            own_process=self._own_process,
-            error=error,
-            host_peak=None if self._host is None else self._host.peak(),
+            outcome, sampler.cpu_s, whole=whole, own_process=self._own_process, error=error
         )
         if not self._delivery.finish(self._channel):
             self.errors.append("a view did not take its last frame in time")
@@ -382,8 +372,8 @@ class Session:
         self._asking = ("read", self._clock.monotonic_s())
         if slow and self._hooks is not None:
             self._hooks.poll()
-        if slow and self._host is not None:
-            self._host.look(self._clock.monotonic_s())
+        if slow and self._emitter.host is not None:
+            self._emitter.host.look(self._clock.monotonic_s())
         found = self._read(slow)
         if slow and self._own_process and isinstance(found, Batch):
             found = replace(found, readings=(*found.readings, *self._emitter.ask_framework()))
