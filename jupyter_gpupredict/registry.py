@@ -26,7 +26,7 @@ SOURCES = {
 WATCHES = {
     "nvml": "sources.driver.inventory:NvmlWatch",
     "host": "sources.driver.processes:HostWatch",
-    "memory": "sources.telemetry.cpu:HostMemory",
+    "memory": "sources.driver.processes:MemoryWatch",
 }
 HINTS = {
     "keras": "run.hints.keras:KerasHint",

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from jupyter_gpupredict.sources.telemetry.cpu import HOST_EVERY_S, HostMemory
+from jupyter_gpupredict.sources.driver.processes import HOST_EVERY_S, MemoryWatch
 
 MIB = 1 << 20
 pytestmark = pytest.mark.skipif(
@@ -25,7 +25,7 @@ def written(folder, pss_kb, shared_kb):
 
 
 def test_the_peak_is_kept_and_readings_are_rare(tmp_path):
-    watch = HostMemory(root=tmp_path)
+    watch = MemoryWatch(root=tmp_path)
     for now_s, pss_kb, shared_kb in (
         (0.0, 2048, 10),
         (HOST_EVERY_S / 2, 9000, 9000),  # not looked at: too early
@@ -39,7 +39,7 @@ def test_the_peak_is_kept_and_readings_are_rare(tmp_path):
 
 
 def test_where_the_kernel_says_nothing_there_is_no_figure(tmp_path):
-    watch = HostMemory(root=tmp_path)
+    watch = MemoryWatch(root=tmp_path)
     watch.look(0.0)
     assert watch.peak() is None
 
@@ -49,13 +49,13 @@ def test_a_process_that_has_ended_is_no_error():
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    watch = HostMemory(child)
+    watch = MemoryWatch(child)
     watch.look(0.0)
     assert watch.peak() is None
 
 
 def test_forked_processes_share_their_pages_and_shared_memory_is_seen():
-    watch = HostMemory()
+    watch = MemoryWatch()
     before = watch.peak()
     block, shared = bytearray(os.urandom(MIB)) * 200, mmap.mmap(-1, 50 * MIB)
     shared.write(b"x" * (50 * MIB))
