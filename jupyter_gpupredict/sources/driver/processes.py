@@ -274,12 +274,16 @@ class MemoryWatch:
     def peak(self) -> HostPeak | None:
         """Look once more, and return the most that was seen; None where nothing was."""
         self.look(math.inf)
-        if self._tree is not None:
-            self._tree.close()
-            self._tree = None
+        self.close()
         if not self._memory_bytes:
             return None
         return HostPeak(self._memory_bytes, self._shared_bytes)
+
+    def close(self) -> None:
+        """Forget the processes; may be called twice."""
+        if self._tree is not None:
+            self._tree.close()
+            self._tree = None
 
 
 def _proportional(path: Path) -> tuple[float, float]:
