@@ -188,7 +188,7 @@ def _host() -> list[Line]:
         Line(
             "WSL",
             not host.wsl,
-            "yes: its driver lists no processes, and there is no MPS" if host.wsl else "no",
+            "yes: its driver lists no processes, and MPS cannot run" if host.wsl else "no",
             "for figures of this process alone, measure on Linux itself",
         ),
     ]

@@ -285,7 +285,7 @@ def make_engine(text: str, found: object, session: str) -> Engine | None:
     if found is None:
         if ":" not in text:
             raise InvalidOption(
-                f"--cluster {text}: there is no such variable, and it is not an address",
+                f"--cluster {text}: no such variable, and not an address either",
                 "tcp://HOST:8786, or a variable that holds a client",
             )
         found = text
