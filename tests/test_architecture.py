@@ -143,7 +143,7 @@ FREE = {
     "contextlib", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib",
     "enum", "errno", "functools", "glob", "hashlib", "heapq", "html", "inspect", "io", "itertools",
     "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
-    "shutil",
+    "keyword", "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
     "types", "typing", "weakref", "jupyter_gpupredict",
 }  # fmt: skip

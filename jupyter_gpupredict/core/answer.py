@@ -199,7 +199,7 @@ def judge(run: Run, one: Recommendation | None) -> Word:
 
 def _standing(run: Run, one: Recommendation | None) -> Word:
     """Return how far the figure itself has come, whatever became of the run."""
-    if run.duration_s < TOO_SHORT_S:
+    if _watched_s(run) < TOO_SHORT_S:
         return "too short"
     if one is None or one.capped:
         return "observed"
@@ -211,12 +211,18 @@ def _standing(run: Run, one: Recommendation | None) -> Word:
     if one.state != "converged":
         return "observed" if one.state == "abstained" else "settling"
     lack = _lack_ratio(one)
-    since_s = run.duration_s - (one.converged_at_s or 0.0)
+    since_s = _watched_s(run) - (one.converged_at_s or 0.0)
     if lack > WITHDRAWN_RATIO and since_s >= WITHDRAWN_S:
         return "changed"
     if active_s < LEAST_ACTIVE_S or _n_eff(one) < LEAST_N_EFF:
         return "settling"
     return "provisional" if lack > SLACK_RATIO else "settled"
+
+
+def _watched_s(run: Run) -> float:
+    """Return for how long readings were taken; a replay that is faster has the trace's own time."""
+    main = run.recommendation
+    return run.duration_s if main is None else max(run.duration_s, main.watched_s)
 
 
 def _active_s(one: Recommendation) -> float:
@@ -474,7 +480,7 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
     if main is None:
         return ""
     whole = "" if main.total_s is None else f" of about {span(main.total_s)}"
-    parts = [f"watched {span(run.duration_s)}{whole}"]
+    parts = [f"watched {span(_watched_s(run))}{whole}"]
     if main.state == "converged" and main.coverage_ratio is not None:
         parts.append(f"held {percent(main.coverage_ratio)} of the time since")
     if run.outcome == "running" and word in ("settling", "changed", "too short", "no GPU"):
@@ -521,6 +527,8 @@ def _actions(run: Run, word: Word, figure: Figure | None) -> tuple[Action, ...]:
     if run.recommendation is None or word == "too short":
         return ()
     of = run.session_id
+    if not of:
+        return ()  # a recording that is not stored
     sure = word in ("settled", "no GPU")
     found = [Action("export", "Export…" if sure else "Export anyway…", f"%gpupredict export {of}")]
     if not _is_cpu(run) and not run.started.simulated and not run.capped:
@@ -664,7 +672,7 @@ def _details(run: Run) -> Details:
                 "kernels",
                 words.geometry(main),
                 "How many SMs the launches of its kernels can use, and what fewer would cost.",
-                "kernel geometry",
+                "kernel",
             ),
             Row(
                 "run time",

@@ -111,6 +111,13 @@ class CodeRequest:
         several="list",
         longest=200,
     )
+    save: tuple[tuple[str, str], ...] = option(
+        (),
+        "also save what has this name, the way its library does, to this file of the output folder",
+        metavar="NAME=PATH",
+        several="pairs",
+        longest=200,
+    )
     adapters: tuple[str, ...] = option(
         (),
         "serve, functions-framework, runpod, openfaas, func or ray",

@@ -119,13 +119,18 @@ class Result:
         """Return speed against share of the SMs as SVG; empty where no kernels were recorded."""
         return figures.curve_svg(self.run)
 
+    def to_curve_png(self) -> bytes:
+        """Return the same as PNG; empty where no kernels were recorded."""
+        drawn = self.to_curve_svg()
+        return png.of_svg(drawn) if drawn else b""
+
     def to_png(self) -> bytes:
         """Return the same chart as PNG; empty where nothing was read."""
         return png.of_svg(self.to_svg()) if self.run.share else b""
 
     def to_html(self) -> str:
         """Return the answer with the chart as a picture: no script, and no SVG."""
-        return card.html(self.answer, self.to_png())
+        return card.html(self.answer, self.to_png(), self.to_curve_png())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; missing ones are None."""
@@ -293,7 +298,11 @@ class Result:
             return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
         drawn = self.to_png()
         picture = {"image/png": drawn} if drawn else {}
-        return {"text/plain": card.text(told), "text/html": card.html(told, drawn), **picture}
+        return {
+            "text/plain": card.text(told),
+            "text/html": card.html(told, drawn, self.to_curve_png()),
+            **picture,
+        }
 
     def __repr__(self) -> str:
         return self.to_text()

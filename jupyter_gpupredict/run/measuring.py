@@ -126,14 +126,16 @@ def build_session(
     def make_one(info: SourceInfo) -> Analysis:
         memory_age_s = min(300.0, config.window_s or 300.0)
         before = earlier(info)
-        known = before[1].profile if before else None
+        ended = before[1] if before and config.prior else None
+        told = ended.recommendation if ended else None
         return Analysis(
             info,
             lambda: make_rule(config, info.period_s),
             lambda: make_mix(config, info.period_s),
             config.coverage,
             memory_age_s=memory_age_s,
-            prior=known if config.prior else None,
+            prior=ended.profile if ended else None,
+            prior_memory=told.memory if told else None,
             begin_s=0.0,
         )
 

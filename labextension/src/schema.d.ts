@@ -1211,6 +1211,13 @@ export interface components {
              */
             setup: string[];
             /**
+             * @description also save what has this name, the way its library does, to this file of the output folder
+             * @default {}
+             */
+            save: {
+                [key: string]: string;
+            };
+            /**
              * @description serve, functions-framework, runpod, openfaas, func or ray
              * @default []
              */

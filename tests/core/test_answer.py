@@ -114,7 +114,8 @@ def test_a_settled_figure():
     ],
 )
 def test_words_while_it_runs(changed, duration_s, word):
-    assert answer(made(advice(**changed), duration_s)).word == word
+    told = advice(**{"watched_s": duration_s} | changed)
+    assert answer(made(told, duration_s)).word == word
 
 
 @pytest.mark.parametrize(

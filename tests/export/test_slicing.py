@@ -1,10 +1,11 @@
 import json
+import pickle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.module import indent, module_text
@@ -202,9 +203,54 @@ def test_arrays_come_back_as_lists():
     assert trained("import numpy as np", value) == {"w": [1.0, 1.0], "n": 3, "f": 0.5}
 
 
-def test_what_json_cannot_hold_is_refused_when_it_runs_and_named():
-    with pytest.raises(TypeError, match=r"the result\['a'\]\[1\] is a builtins.object, which JSON"):
-        trained("{'a': [1, object()]}")
+def test_what_json_cannot_hold_becomes_its_type_its_words_and_its_plain_parts():
+    kind = "class History:\n    def __init__(self):\n        self.history = {'loss': [2.0, 1.0]}\n"
+    kind += "        self.model = object()\n    def __repr__(self):\n        return 'H'"
+    answer = trained(kind, "{'a': [1, History()], 2: float}")
+    assert answer["a"][1] == {
+        "type": "train_fn.History",
+        "repr": "H",
+        "history": {"loss": [2.0, 1.0]},
+    }
+    assert answer["2"]["repr"] == "<class 'float'>"
+    json.dumps(answer, allow_nan=False)
+
+
+def test_an_answer_never_fails_the_function():
+    kind = "class Odd:\n    def __repr__(self):\n        raise OSError"
+    assert trained(kind, "Odd()")["repr"] == "<no words: OSError>"
+    assert "list" in json.dumps(trained("a = []\na.append(a)\na"))
+
+
+def test_what_is_asked_for_is_saved_below_the_output_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPUPREDICT_OUTPUTS", str(tmp_path / "out"))
+    text, _ = module("import math", "model = {'w': [1, 2]}\nmodel['w'][0]", saves={"model": "a/m"})
+    assert load(text)({}) == {"result": 1}
+    assert pickle.loads((tmp_path / "out" / "a" / "m").read_bytes()) == {"w": [1, 2]}
+    for wrong in ({"other": "m"}, {"model": "../m"}, {"model": "/m"}):
+        with pytest.raises(InvalidOption):
+            module("model = 1\nmodel.real", saves=wrong)
+
+
+def test_literals_of_training_calls_become_parameters():
+    sources = (
+        "def fit(x, epochs, lr=0.1):\n    return [x, epochs, lr]",
+        "model = fit(1, epochs=2)",
+        "for epoch in range(2):\n    train = fit(0, 1)\n    train.append(epoch)\n"
+        "fit(model, epochs=5, lr=1e-3), train",
+    )
+    assert trained(*sources) == {"result": [[[1, 2, 0.1], 5, 0.001], [0, 1, 0.1, 1]]}
+    given = {"epochs": 3, "epochs_2": 3, "epochs_3": 4, "lr": 1}
+    assert trained(*sources, params=given) == {"result": [[[1, 3, 0.1], 4, 1], [0, 1, 0.1, 2]]}
+
+
+def test_a_literal_that_the_notebook_names_keeps_its_name():
+    sources = (
+        "epochs = 4",
+        "def fit(n=0, epochs=0):\n    return n + epochs",
+        "fit(n=epochs, epochs=2)",
+    )
+    assert trained(*sources, params={"epochs": 1, "epochs_2": 5}) == {"result": 6}
 
 
 # ---- entry points ------------------------------------------------------------------------------

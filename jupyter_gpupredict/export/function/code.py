@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.function.requirements import Modules
     from jupyter_gpupredict.export.function.slicing import Slice
 
+_TRAINS = re.compile(r"\.(fit\w*|train|backward|minimize|fine_tune)\(")
+_SAVES = re.compile(
+    r"\bsave|\bdump|\.to_(csv|parquet|pickle|json)|\.write|checkpoint", re.IGNORECASE
+)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYSTEM = frozenset(
     {"HOME", "PATH", "USER", "LOGNAME", "PWD", "SHELL", "HOSTNAME", "LANG", "LC_ALL", "TMPDIR",
@@ -53,6 +57,8 @@ class Code:
     """Variables that the code reads or `%env` set: names only."""
     parameters: tuple[str, ...]
     required: tuple[str, ...]
+    defaults: tuple[tuple[str, str], ...]
+    """Parameters with their defaults, as Python writes them."""
     notes: tuple[str, ...]
 
 
@@ -76,6 +82,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         remedy=remedy,
         mode=request.mode,
         folder=request.folder,
+        saves=dict(request.save),
     )
     module = module_text(found, name, label)
     roots: list[tuple[ast.AST, str]] = [(one.node, one.place) for one in found.placed.imports]
@@ -85,6 +92,8 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     )
     if remedy is not None and way == "env":
         _remedied(beside, remedy)
+    suffixes = {Path(path).suffix for path in dict(request.save).values()}
+    extra = [*extra, *(["safetensors"] if ".safetensors" in suffixes else [])]
     if request.pinned:
         needs = requirements(beside.names, beside.optional, found.pip, extra)
     else:
@@ -99,6 +108,8 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     variables = sorted({*found.environment, *read} - _SYSTEM)
     defaults, required, optional = parameters(found)
     notes += _taken_out(remedy, {*read, *required}, found)
+    if not request.save and _TRAINS.search(module) and not _SAVES.search(module):
+        notes.append("nothing that is trained is saved: save a model with --save NAME=PATH")
     return Code(
         module=module,
         files=files,
@@ -106,6 +117,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         environment=tuple(one for one in variables if _VARIABLE.fullmatch(one)),
         parameters=tuple(dict.fromkeys((*required, *defaults, *optional))),
         required=tuple(required),
+        defaults=tuple((one, ast.unparse(value)) for one, value in defaults.items()),
         notes=tuple(dict.fromkeys(notes)),
     )
 

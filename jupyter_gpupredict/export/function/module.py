@@ -15,16 +15,28 @@ from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.container import template
 from jupyter_gpupredict.export.function.placing import Binding, mentioned
 from jupyter_gpupredict.export.function.renaming import rename
+from jupyter_gpupredict.export.function.tuning import literals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from jupyter_gpupredict.export.function.slicing import Slice
     from jupyter_gpupredict.export.function.statements import Statement
 
 
 _PACKAGE = "jupyter_gpupredict"
-RESERVED = ("train", "_cell", "_plain", "_values", "_known", "_DEFAULTS", "_REQUIRED", "_OPTIONAL")
+RESERVED = (
+    "train",
+    "_cell",
+    "_plain",
+    "_described",
+    "_save",
+    "_values",
+    "_known",
+    "_DEFAULTS",
+    "_REQUIRED",
+    "_OPTIONAL",
+)
 _ARGUMENT = ("_values",)
 """Names that the function around the cell has for itself."""
 _INDENT = "    "
@@ -103,7 +115,8 @@ def module_text(found: Slice, name: str, label: str, *, measured: bool = False) 
         block = hasattr(statement.node, "body")
     parts += ["\n\n", _tables(found), "\n\n", _cell(found, renamed), "\n\n"]
     tail = template("train_async.py.txt" if found.waits else "train_sync.py.txt")
-    text = "".join([*parts, template("train.py.txt"), "\n\n", tail])
+    saving = [template("save.py.txt"), "\n\n"] if found.saves else []
+    text = "".join([*parts, *saving, template("train.py.txt"), "\n\n", tail])
     if not found.unresolved:
         _check(text)
     return text
@@ -192,7 +205,7 @@ def absolute(node: ast.Import | ast.ImportFrom) -> ast.Import | ast.ImportFrom:
     return ast.Import(node.names)
 
 
-def _text(statement: Statement, renamed: Mapping[str, str]) -> str:
+def _text(statement: Statement, renamed: Mapping[str, str], given: Sequence[str] = ()) -> str:
     """Return a statement's source, its imports absolute, and names renamed that the module has."""
     text = statement.text
     inner = [node for node in ast.walk(statement.node) if isinstance(node, ast.ImportFrom)]
@@ -201,7 +214,23 @@ def _text(statement: Statement, renamed: Mapping[str, str]) -> str:
     for old, new in renamed.items():
         if old in text:
             text = rename(text, old, new)
-    return text
+    return _tuned(text, given)
+
+
+def _tuned(text: str, given: Sequence[str]) -> str:
+    """Return a statement's source with the names of parameters in the place of its literals."""
+    if not given:
+        return text
+    found = literals_of(ast.parse(text).body[0])
+    lines = [line.encode() for line in text.splitlines(keepends=True)]
+    edits = [
+        (one.lineno, one.col_offset, one.end_col_offset, name)
+        for (one, _), name in zip(found, given, strict=True)
+    ]
+    for row, begin, end, name in sorted(edits, reverse=True):
+        line = lines[row - 1]
+        lines[row - 1] = line[:begin] + name.encode() + line[end:]
+    return b"".join(lines).decode()
 
 
 class _Absolute(ast.NodeTransformer):
@@ -257,7 +286,7 @@ def _cell(found: Slice, renamed: Mapping[str, str]) -> str:
     for name in given:
         target = renamed.get(name, name) if name in placed.shared or name in _ARGUMENT else name
         lines.append(f"{target} = _values[{name!r}]\n")
-    lines += [_text(one, renamed) for one in placed.prelude]
+    lines += [_text(one, renamed, found.tuned.get(one.order, ())) for one in placed.prelude]
     if entry is None:
         lines += _body(found, renamed)
     else:
@@ -274,19 +303,21 @@ def _cell(found: Slice, renamed: Mapping[str, str]) -> str:
 def _body(found: Slice, renamed: Mapping[str, str]) -> list[str]:
     """Return the cell's statements, the last expression as the value."""
     placed = found.placed
-    lines = [_text(one, renamed) for one in placed.body]
+    lines = [_text(one, renamed, found.tuned.get(one.order, ())) for one in placed.body]
+    saves = [f"_save({renamed.get(name, name)}, {path!r})\n" for name, path in found.saves]
     if not lines:
-        return ["return {}\n"]
+        return [*saves, "return {}\n"]
     if not isinstance(placed.body[-1].node, ast.Expr) or found.silenced:
-        return [*lines, "return result\n" if placed.returns_result else "return {}\n"]
+        return [*lines, *saves, "return result\n" if placed.returns_result else "return {}\n"]
     text = lines.pop()
     node = ast.parse(text).body[-1]
     rows = text.splitlines(keepends=True)
     above, expression = rows[: node.lineno - 1], "".join(rows[node.lineno - 1 :])
     tail = f"return {expression}"
-    if placed.returns_result:
+    if placed.returns_result or saves:
         result = renamed.get("result", "result")
-        tail = f"_value = {expression}return {result} if _value is None else _value\n"
+        last = f"{result} if _value is None else _value" if placed.returns_result else "_value"
+        tail = "".join([f"_value = {expression}", *saves, f"return {last}\n"])
     return [*lines, *above, tail]
 
 
@@ -317,6 +348,6 @@ def _check(text: str) -> None:
     flow = names.of_statements(tree.body)
     declared = (node.names for node in ast.walk(tree) if isinstance(node, ast.Global))
     bound = flow.binds.union(*declared)
-    open_names = (flow.strong | flow.later) - bound
+    open_names = (flow.strong | flow.later) - bound - {"__file__"}
     if open_names:
         raise ExportError(f"the module would lack {', '.join(sorted(open_names))}", "not written")

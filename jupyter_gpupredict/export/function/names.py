@@ -334,7 +334,7 @@ def _without_annotations(
 
 def _scoped(node: ast.AST) -> tuple[set[str], set[str], set[str]]:
     """Return the global names read now, those read later, and those declared or shadowed."""
-    text = ast.unparse(node)
+    text = ast.unparse(node.value if isinstance(node, ast.Starred) else node)
     if isinstance(node, ast.expr):
         text = f"({text}\n)"
     top = symtable.symtable(text, "<cell>", "exec")

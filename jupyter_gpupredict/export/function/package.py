@@ -89,10 +89,9 @@ def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
             "No code was captured: put the function's entry point beside this file as",
             "`handler.py`.",
         ]
-    given = [
-        f"{code_span(name)}{' (required)' * (name in code.required)}" for name in code.parameters
-    ]
-    lines = ["Parameters: " + (", ".join(given) or "none") + "."]
+    lines = ["Parameters: " + (", ".join(_parameters(code)) or "none") + "."]
+    if code.parameters:
+        lines.append("By hand: `python handler.py --param NAME=VALUE`, once for each.")
     if figures.ranks > 1:
         lines.append("By hand, as above, one rank runs alone.")
     if names := pod.given_by_user(code.environment, figures):
@@ -106,6 +105,28 @@ def _about(code: Code | None, figures: Figures, *, as_root: bool) -> list[str]:
         notes = [f"- {markdown(note)}" for note in code.notes]
         lines += ["", "Other than in the notebook:", "", *notes]
     return lines
+
+
+def _parameters(code: Code) -> list[str]:
+    """Return each parameter with its type and default, or that it has none."""
+    values = {name: ast.literal_eval(text) for name, text in code.defaults if _is_plain(text)}
+    words = []
+    for name in code.parameters:
+        said = "required" if name in code.required else ""
+        if name in values:
+            said = type(values[name]).__name__
+            if isinstance(values[name], int | float):  # a text may be anything
+                said += f", {code_span(repr(values[name]))}"
+        words.append(code_span(name) + (f" ({said})" if said else ""))
+    return words
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _results(request: ExportRequest, manifests: Sequence[Document]) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _VALUES = (Kind.LITERAL, Kind.DERIVED)
-_DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
+DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "dir"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Finding:
     """The last earlier statement before this place that binds a name."""
     replay: bool = False
     """What earlier cells did to it runs again, so that each thing has to have its own moment."""
+    dynamic: bool = False
+    """Something that runs again may reach any name: `globals()`, `exec`."""
     builtin: frozenset[str] = frozenset()
     """Names that something reads while they still are Python's own."""
 
@@ -241,7 +243,6 @@ def _holds_values(found: Finding, one: Statement) -> bool:
     """Whether a definition keeps hold of a value that may change, as a default value does."""
     queue = [(name, one.order) for name in found.at_once[one.order]]
     seen: set[Order] = set()
-    dynamic = bool(mentioned(found.chosen) & _DYNAMIC)
     while queue:
         name, order = queue.pop()
         made_by = found.latest(name, order)
@@ -249,7 +250,9 @@ def _holds_values(found: Finding, one: Statement) -> bool:
             continue
         seen.add(made_by.order)
         values = literals(made_by.node).values() or [made_by.node]
-        if dynamic or any(isinstance(n, _FILLED) for value in values for n in ast.walk(value)):
+        if found.dynamic or any(
+            isinstance(n, _FILLED) for value in values for n in ast.walk(value)
+        ):
             return True
         queue += [(inner, made_by.order) for inner in made_by.names.strong]
     return False
@@ -343,7 +346,7 @@ def _is_prelude(
     versions = sum(bool(one.names.binds & wanted) for one in found.chosen)
     touched = bool(wanted & (found.flow.binds | found.flow.changes)) or versions > 1
     touched = touched or bool(wanted & found.builtin)
-    touched = touched or (found.replay and bool(mentioned(found.chosen) & _DYNAMIC))
+    touched = touched or found.dynamic
     constant = statement.order in fixed
     if statement.kind is Kind.DERIVED:
         return not constant or touched
@@ -378,7 +381,7 @@ def _is_own_parameter(statement: Statement, found: Finding) -> bool:
     }
     earlier = {name for one in found.chosen for name in found.at_once[one.order]}
     if found.replay:
-        if mentioned(found.chosen) & _DYNAMIC:
+        if found.dynamic:
             return False
         earlier |= _bound(found.chosen) | found.builtin
     return not set(values) & (_bound(others) | found.early | counted | earlier)
@@ -387,7 +390,7 @@ def _is_own_parameter(statement: Statement, found: Finding) -> bool:
 def _shared(
     bound: Collection[str], definitions: Iterable[Statement], kept: Sequence[Statement]
 ) -> frozenset[str]:
-    if mentioned(kept) & _DYNAMIC:
+    if mentioned(kept) & DYNAMIC:
         return frozenset(bound)
     read = {name for one in definitions for name in one.names.later}
     read |= {name for one in kept for name in one.names.declared}

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.effects import Effects
 from jupyter_gpupredict.export.function.entry import Entry, find_entry
-from jupyter_gpupredict.export.function.placing import Finding, Placed, place
+from jupyter_gpupredict.export.function.placing import DYNAMIC, Finding, Placed, mentioned, place
 from jupyter_gpupredict.export.function.refusing import (
     check_cells,
     refuse,
@@ -29,12 +29,14 @@ from jupyter_gpupredict.export.function.resolving import Slicer
 from jupyter_gpupredict.export.function.stars import expand_stars
 from jupyter_gpupredict.export.function.statements import (
     Kind,
+    Order,
     read_cell,
     split,
 )
+from jupyter_gpupredict.export.function.tuning import tune
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from jupyter_gpupredict.export.function.magics import CellCode
     from jupyter_gpupredict.export.function.remedies import Remedy
@@ -57,6 +59,10 @@ class Slice:
     pip: tuple[str, ...]
     environment: tuple[str, ...]
     notes: tuple[str, ...]
+    tuned: Mapping[Order, tuple[str, ...]] = field(default_factory=dict)
+    """Parameters that stand for literals of a statement, in their order."""
+    saves: tuple[tuple[str, str], ...] = ()
+    """Names whose values are written to files of the output folder."""
     unresolved: tuple[str, ...] = ()
     """Modules with star imports that bring names which are not known here."""
 
@@ -70,6 +76,7 @@ def slice_cells(
     remedy: Remedy | None = None,
     mode: str = "replay",
     folder: Path = Path(),
+    saves: Mapping[str, str] | None = None,
 ) -> Slice:
     """Return the last cell with what it needs from the earlier ones.
 
@@ -82,9 +89,11 @@ def slice_cells(
         mode: `replay` runs again what may have changed what the cell uses; `strict` refuses what
             only running the notebook makes.
         folder: Where the notebook stands.
+        saves: Names of the cell whose values are to be saved, with the files to save them to.
 
     Raises:
         UnsupportedCell: The cell needs what a module cannot have; the message names cell and line.
+        InvalidOption: Nothing has a name that is to be saved.
     """
     earlier: list[CellCode] = []
     notes: list[str] = []
@@ -133,6 +142,9 @@ def slice_cells(
     )
     found = _find(slicer, asked)
     placed = place(found)
+    tuned: dict[Order, tuple[str, ...]] = {}
+    if replays:
+        placed, tuned = tune(placed, found.entry.names if found.entry is not None else ())
     notes += [note for code in codes for note in code.notes]
     return Slice(
         placed=placed,
@@ -146,7 +158,26 @@ def slice_cells(
         environment=tuple(dict.fromkeys(name for code in codes for name in code.environment)),
         notes=tuple(dict.fromkeys((*notes, *slicer.notes, *placed.notes))),
         unresolved=slicer.unresolved if slicer.from_stars else (),
+        tuned=tuned,
+        saves=_saves(saves, placed, found.entry),
     )
+
+
+def _saves(
+    saves: Mapping[str, str] | None, placed: Placed, entry: Entry | None
+) -> tuple[tuple[str, str], ...]:
+    bound = {name for one in placed.kept for name in one.names.binds}
+    bound |= {*placed.required, *dict(placed.defaults)}
+    for name, path in (saves or {}).items():
+        if entry is not None or name not in bound:
+            raise InvalidOption(
+                f"nothing that the function runs is called {name[:40]}, so it cannot be saved",
+                "a name that the cell, or what runs before it, assigns",
+            )
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or path.startswith("/"):
+            raise InvalidOption(f"{path[:60]!r} leads out of the output folder", "a relative path")
+    return tuple((saves or {}).items())
 
 
 def _find(slicer: Slicer, asked: frozenset[str]) -> Finding:
@@ -181,6 +212,7 @@ def _find(slicer: Slicer, asked: frozenset[str]) -> Finding:
     check_cells(slicer)
     slicer.given |= {name for one in replaced for name in one.names.binds}
     refuse_unused_params(slicer, asked, own, entry)
+    replays = slicer.effects is not None
     return Finding(
         own=tuple(own),
         flow=flow,
@@ -191,7 +223,8 @@ def _find(slicer: Slicer, asked: frozenset[str]) -> Finding:
         given=frozenset(slicer.given),
         entry=entry,
         latest=slicer.latest,
-        replay=slicer.effects is not None,
+        replay=replays,
+        dynamic=replays and bool(mentioned(slicer.chosen.values()) & DYNAMIC),
         builtin=frozenset(slicer.builtin),
     )
 
