@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any, Literal
 
-from jupyter_gpupredict.core import answer as answers
-from jupyter_gpupredict.core.answer import Action, Answer, Details, DeviceRow, Figure, Row
+from jupyter_gpupredict.core import card as answers
+from jupyter_gpupredict.core.card import Action, Answer, Details, DeviceRow, Figure, Row
 from jupyter_gpupredict.core.devices import DeviceNow, ProcessNow
 from jupyter_gpupredict.core.events import (
     EVENTS,
