@@ -260,14 +260,18 @@ def editable_folder(root: str) -> Path | None:
 def _owned(modules: Mapping[str, str]) -> Iterator[tuple[str, str, str, list[Distribution]]]:
     """Yield root and name of each module outside the standard library, place, distributions."""
     owners = importlib.metadata.packages_distributions()
+    held: dict[str, set[str]] = {}
     for dotted, place in sorted(modules.items()):
         root = dotted.partition(".")[0]
         if root not in sys.stdlib_module_names:
-            yield root, dotted, place, _owners(dotted, owners.get(root, []))
+            yield root, dotted, place, _owners(dotted, owners.get(root, []), held)
 
 
-def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
-    """Return the distributions a module comes from: for a namespace, by their lists of files."""
+def _owners(dotted: str, names: Sequence[str], held: dict[str, set[str]]) -> list[Distribution]:
+    """Return the distributions a module comes from: for a namespace, by their lists of files.
+
+    `held` keeps those lists, which take long to read.
+    """
     named = [importlib.metadata.distribution(name) for name in sorted(dict.fromkeys(names))]
     if len(named) == 1:
         return named
@@ -278,14 +282,17 @@ def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
         candidates = list(among)
         for stem in stems:
             for one in candidates:
-                if _holds(one, stem):
+                if _holds(one, stem, held):
                     return [one]
     return named  # no file has that very name: a namespace as a whole was imported
 
 
-def _holds(distribution: Distribution, stem: str) -> bool:
+def _holds(distribution: Distribution, stem: str, held: dict[str, set[str]]) -> bool:
     """Whether a distribution's list of files has this module."""
-    files = {path.as_posix() for path in distribution.files or ()}
+    if distribution.name not in held:
+        paths = (path.as_posix() for path in distribution.files or ())
+        held[distribution.name] = {one for one in paths if one.endswith((".py", ".so", ".pyd"))}
+    files = held[distribution.name]
     if {f"{stem}.py", f"{stem}/__init__.py"} & files:
         return True
     return any(f.startswith(f"{stem}.") and f.endswith((".so", ".pyd")) for f in files)
