@@ -135,9 +135,9 @@ def main() -> None:
     os.chdir(folder / way)
     out = os.dup(1)
     os.dup2(2, 1)
-    with contextlib.suppress(ImportError):
+    if any("torch" in one for one in sources):
         importlib.import_module("torch").manual_seed(0)
-    with contextlib.suppress(ImportError, AttributeError):
+    if any("keras" in one for one in sources):
         importlib.import_module("keras").utils.set_random_seed(0)
     if way == "function":
         sys.path.insert(0, str(folder))
