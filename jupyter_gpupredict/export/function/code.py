@@ -15,6 +15,7 @@ from jupyter_gpupredict.export.function.module import is_ours, module_text, para
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
 from jupyter_gpupredict.export.function.requirements import (
     Requirements,
+    add_hidden,
     modules,
     requirements,
     unpinned,
@@ -93,6 +94,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     )
     if remedy is not None and way == "env":
         _remedied(beside, remedy)
+    add_hidden(beside, module)
     suffixes = {Path(path).suffix for path in dict(request.save).values()}
     extra = [*extra, *(["safetensors"] if ".safetensors" in suffixes else [])]
     if request.pinned:

@@ -40,6 +40,29 @@ _VALUED = frozenset(
 """Options of `pip install` that take the next word."""
 
 
+HIDDEN = (
+    ("transformers", r"\b(Trainer|Seq2SeqTrainer|TrainingArguments|device_map)\b", "accelerate"),
+    ("keras", r"KERAS_BACKEND.{0,12}jax", "jax"),
+    ("keras", r"KERAS_BACKEND.{0,12}torch", "torch"),
+    ("keras", r"^(?!.*KERAS_BACKEND.{0,12}(jax|torch))", "tensorflow"),
+    ("pandas", r"\b(read_parquet|to_parquet)\b", "pyarrow"),
+    ("pandas", r"\b(read_excel|to_excel)\b", "openpyxl"),
+    ("pandas", r"\b(read_hdf|to_hdf)\b", "tables"),
+)
+"""What a module needs without importing it by name: module, what tells so in the code, need."""
+
+
+def add_hidden(found: Modules, text: str) -> None:
+    """Add what the modules need for what the code does with them, where it is installed here."""
+    roots = {dotted.partition(".")[0]: place for dotted, place in found.names.items()}
+    for module, sign, need in HIDDEN:
+        if module not in roots or need in roots or not re.search(sign, text, re.DOTALL):
+            continue
+        if not found.installed or importlib.metadata.packages_distributions().get(need):
+            found.names[need] = roots[module]
+            found.notes.append(f"requirements.txt: {need}, which {module} needs for this code")
+
+
 @dataclass(slots=True)
 class Modules:
     """What the code imports: copied files, and names of what has to be installed."""
