@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core import words
-from jupyter_gpupredict.core.answer import answer, profile
+from jupyter_gpupredict.core.answer import answer
+from jupyter_gpupredict.core.card import profile
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import one_line
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from jupyter_gpupredict.core.answer import Answer
+    from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.summary import Summary

@@ -26,7 +26,7 @@ from jupyter_gpupredict.run.options import SessionConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from jupyter_gpupredict.core.answer import Answer
+    from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import events as ev
-from jupyter_gpupredict.core.answer import SIGNS, answer, brief
+from jupyter_gpupredict.core.answer import answer, brief
+from jupyter_gpupredict.core.card import SIGNS
 from jupyter_gpupredict.core.recommendation import Confidence, MemoryEstimate, Recommendation
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device, Readings, Series

@@ -11,7 +11,7 @@ from jupyter_gpupredict.core.plain import html as escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_gpupredict.core.answer import Answer, DeviceRow, Row
+    from jupyter_gpupredict.core.card import Answer, DeviceRow, Row
     from jupyter_gpupredict.core.run import Run
 
 IN_NOTEBOOK, IN_TERMINAL = "%gpupredict", "jupyter gpupredict"
