@@ -10,7 +10,7 @@ PANEL_SOURCES := $(shell find labextension/src labextension/style labextension/s
 JLPM = cd labextension && PATH="$(CURDIR)/$(BIN):$$(../$(BIN)/python build_backend.py):$$PATH" jlpm
 
 help:
-	@echo "make demo   run examples/quickstart.ipynb in a real kernel, write build/demo/"
+	@echo "make demo   run the example notebooks in a real kernel, write build/demo/"
 	@echo "make test   everything CI checks"
 	@echo "make test-long   the tests with more rounds than CI has time for"
 	@echo "make test-mps   the MPS tests with NVIDIA's own programs of two driver branches"

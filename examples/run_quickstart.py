@@ -1,4 +1,4 @@
-"""Executes examples/quickstart.ipynb headless, in a real kernel; what `make demo` runs."""
+"""Executes the example notebooks headless, in a real kernel; what `make demo` runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ from nbconvert import HTMLExporter
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "demo"
+NOTEBOOKS = ("quickstart", "gpu_tour")
+"""A live CPU cell; a replayed GPU run of made-up readings."""
 
 
-def main() -> int:
-    """Run the notebook, keep it as notebook and HTML, and say what it predicted."""
-    began_s = time.monotonic()
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("JUPYTER_DATA_DIR", str(OUTPUT / "data"))
-    os.environ["GPUPREDICT_DEMO_OUTPUT"] = str(OUTPUT)
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+def execute(name: str) -> str:
+    """Run a notebook, keep it as notebook and HTML, and return what failed; empty: nothing did."""
+    notebook = nbformat.read(ROOT / "examples" / f"{name}.ipynb", as_version=4)
     client = NotebookClient(
         notebook,
         timeout=300,
@@ -33,24 +30,36 @@ def main() -> int:
         # its warning that nothing is encrypted says little of a kernel on this machine's loopback
         extra_arguments=["--log-level=40"],
     )
-    print("running examples/quickstart.ipynb, about a minute ...", flush=True)
+    print(f"running examples/{name}.ipynb, about a minute ...", flush=True)
     failure = ""
     try:
         client.execute()
     except CellExecutionError as error:
         failure = str(error)
-    nbformat.write(notebook, OUTPUT / "quickstart.ipynb")
+    nbformat.write(notebook, OUTPUT / f"{name}.ipynb")
     html, _ = HTMLExporter().from_notebook_node(notebook)
-    (OUTPUT / "quickstart.html").write_text(html, encoding="utf-8")
-    if failure:
-        print(failure, file=sys.stderr)
+    (OUTPUT / f"{name}.html").write_text(html, encoding="utf-8")
+    return failure
+
+
+def main() -> int:
+    """Run the notebooks and say what was predicted."""
+    began_s = time.monotonic()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("JUPYTER_DATA_DIR", str(OUTPUT / "data"))
+    os.environ["GPUPREDICT_DEMO_OUTPUT"] = str(OUTPUT)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    failures = [failure for name in NOTEBOOKS if (failure := execute(name))]
+    if failures:
+        print("\n".join(failures), file=sys.stderr)
         return 1
     result = json.loads((OUTPUT / "result.json").read_text(encoding="utf-8"))
     if result["target_ratio"] is None:
         print("the demo made no prediction", file=sys.stderr)
         return 1
     print((OUTPUT / "result.txt").read_text(encoding="utf-8"))
-    for name in ("quickstart.ipynb", "quickstart.html", "function/deploy/job.yaml"):
+    written = [f"{name}.{kind}" for name in NOTEBOOKS for kind in ("ipynb", "html")]
+    for name in (*written, "function/deploy/job.yaml", "gpu_tour/deploy/job.yaml"):
         print(f"wrote {(OUTPUT / name).relative_to(ROOT)}")
     print(f"took {time.monotonic() - began_s:.0f} s; `make lab` opens the notebook in JupyterLab")
     return 0

@@ -9,229 +9,45 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core import words
+from jupyter_gpupredict.core.card import (
+    OBSERVED,
+    SIGNS,
+    STATED,
+    Action,
+    Answer,
+    Brief,
+    Details,
+    Figure,
+    Row,
+    Word,
+    active_s_of,
+    device_rows,
+    is_cpu,
+    judge,
+    ratio_of,
+    simulated_as,
+    watched_s,
+    where,
+)
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import one_line
-from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
+from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S
 from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.core.words import gib, percent, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jupyter_gpupredict.core.metrics import Basis
     from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.run import Run
-    from jupyter_gpupredict.core.series import Device
 
-Word = Literal[
-    "settled", "settling", "provisional", "changed", "observed", "not used yet", "no GPU",
-    "too short",
-]  # fmt: skip
-Tone = Literal["good", "wait", "bad", "plain"]
-"""Key of a colour; each view has one table of them."""
-ShareMethod = Literal["time", "gpm", "geometry", "verified"]
-"""How a share came about; `time`: it is a share of the time and none of the SMs."""
-
-SIGNS: dict[Word, tuple[str, Tone]] = {
-    "settled": ("●", "good"),
-    "provisional": ("◕", "wait"),
-    "settling": ("◐", "wait"),
-    "changed": ("▲", "bad"),
-    "observed": ("◇", "plain"),
-    "not used yet": ("○", "plain"),
-    "no GPU": ("□", "plain"),
-    "too short": ("◔", "plain"),
-}
-"""Word -> a shape, so that colour is never all there is, and its tone."""
-TOO_SHORT_S = 5.0
-SLACK_RATIO = 0.05
-"""Coverage on later readings may lie so far under its aim for the figure to stay settled."""
-WITHDRAWN_RATIO = 0.10
-"""Beyond this, on readings of `WITHDRAWN_S`, it does not hold any more."""
-WITHDRAWN_S = 20.0
-OFTEN_RATIO = 0.05
-"""Throttling and gaps that take more of the time than this change what the figure means."""
-MAX_DEVICES = 64
-_PROFILE = re.compile(r"\bMIG\s+(\S+)|\b(\d+g\.\d+gb\S*)")
 _DONE = re.compile(r"(\d+(?: of \d+)?) (epoch|step)s complete")
 _NO_MEMORY = re.compile(r"OutOfMemory|MemoryError")
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """The share that is needed; low and high differ where two ends are known."""
-
-    low_ratio: float
-    high_ratio: float
-    """What exports take."""
-    basis: Basis
-    method: ShareMethod
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What can be done now."""
-
-    id: Literal["export", "verify", "sweep", "details", "compare"]
-    label: str
-    command: str
-    """The same where there are no buttons; empty: there is no command."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
-    """One device of several, or one rank."""
-
-    name: str
-    index: int | None
-    mig: str
-    """MIG profile, such as `1g.10gb`; empty: a whole GPU."""
-    uuid: str
-    ending: str
-    """The last characters of the UUID, which tell equal devices apart."""
-    share: str
-    memory: str
-    word: Word
-    sign: str
-    tone: Tone
-    rank: int | None = None
-    lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the details."""
-
-    label: str
-    value: str
-    help: str = ""
-    """One sentence on the term."""
-    term: str = ""
-    """Its entry in docs/glossary.md; empty: it needs none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """What stands under the fold: at most 12 rows."""
-
-    usage: tuple[Row, ...]
-    memory: tuple[Row, ...]
-    measuring: tuple[Row, ...]
-    problems: tuple[str, ...]
-    """Texts of libraries and drivers, and of our own machinery; last, small, to be copied."""
-    ids: str
-
-
-class Brief(NamedTuple):
-    """One run's answer in one line, for lists."""
-
-    headline: str
-    word: Word
-    sign: str
-    tone: Tone
-    device: str
-    """Short words for where it ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One run's answer."""
-
-    session_id: str
-    headline: str
-    word: Word
-    sign: str
-    tone: Tone
-    meaning: str
-    """Second line: what the figure means."""
-    evidence: str
-    """Third line: what it rests on, and what would make it sure."""
-    notes: tuple[str, ...]
-    """What changes the figure's meaning, a line each."""
-    actions: tuple[Action, ...]
-    devices: tuple[DeviceRow, ...]
-    """Empty for a single device."""
-    details: Details
-    figure: Figure | None
-    """None: nothing was used, or nothing is stated."""
-    predicted: bool
-    """Whether the figure is a prediction and not only an observation."""
-    memory_bytes: float | None
-    """What the memory part of the headline says."""
-    simulated: str
-    """Why these are no measurements: `replayed`, `simulated`; empty: they are."""
-    device: str
-    """Short words for where it ran."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, as JSON has it."""
-        return dataclasses.asdict(self)
-
-    def lines(self) -> Iterator[str]:
-        """Yield the card as text, a line each, without details."""
-        yield f"{self.sign} {self.headline} [{self.word}]"
-        yield from filter(None, (self.meaning, self.evidence))
-        yield from (f"note: {note}" for note in self.notes)
-
-
-# ---- the word ----------------------------------------------------------------------------------
-
-
-def judge(run: Run, one: Recommendation | None) -> Word:
-    """Return the word for one recommendation of a run."""
-    over = run.outcome != "running"
-    word = _standing(run, one)
-    if word == "too short" or (word == "not used yet" and not _is_cpu(run)):
-        return word
-    if run.outcome == "failed":
-        return "observed"
-    if over and word == "settling":
-        word = "observed"
-    interrupted = run.outcome in ("interrupted", "lost")
-    if _is_cpu(run) and not (interrupted and word == "observed"):
-        return "no GPU"
-    return word
-
-
-def _standing(run: Run, one: Recommendation | None) -> Word:
-    """Return how far the figure itself has come, whatever became of the run."""
-    if run.duration_s < TOO_SHORT_S:
-        return "too short"
-    if one is None or one.capped:
-        return "observed"
-    active_s = _active_s(one)
-    if one.state == "stale":
-        return "changed"
-    if active_s <= 0.0:
-        return "not used yet"
-    if one.state != "converged":
-        return "observed" if one.state == "abstained" else "settling"
-    lack = _lack_ratio(one)
-    since_s = run.duration_s - (one.converged_at_s or 0.0)
-    if lack > WITHDRAWN_RATIO and since_s >= WITHDRAWN_S:
-        return "changed"
-    if active_s < LEAST_ACTIVE_S or _n_eff(one) < LEAST_N_EFF:
-        return "settling"
-    return "provisional" if lack > SLACK_RATIO else "settled"
-
-
-def _active_s(one: Recommendation) -> float:
-    return one.watched_s if one.active_s is None else one.active_s
-
-
-def _n_eff(one: Recommendation) -> float:
-    return math.inf if one.confidence is None else one.confidence.n_eff
-
-
-def _lack_ratio(one: Recommendation) -> float:
-    """Return by how much the coverage on later readings lies under its aim."""
-    if one.coverage_ratio is None:
-        return 0.0
-    return one.coverage_target_ratio - one.coverage_ratio - 1e-9
+OFTEN_RATIO = 0.05
+"""Throttling and gaps that take more of the time than this change what the figure means."""
 
 
 # ---- the card ----------------------------------------------------------------------------------
@@ -263,25 +79,25 @@ def answer(run: Run) -> Answer:
         evidence=_evidence(run, word, figure),
         notes=tuple(map(one_line, _notes(run))),
         actions=_actions(run, word, figure),
-        devices=_devices(run),
+        devices=device_rows(run),
         details=_details(run),
         figure=figure,
         predicted=predicted,
         memory_bytes=_memory_bytes(memory),
-        simulated=_simulated(run),
-        device=_where(run),
+        simulated=simulated_as(run),
+        device=where(run),
     )
 
 
 def _brief(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate | None) -> Brief:
     sign, tone = SIGNS[word]
-    return Brief(_headline(run, word, figure, memory), word, sign, tone, _where(run))
+    return Brief(_headline(run, word, figure, memory), word, sign, tone, where(run))
 
 
 def _predicts(run: Run, word: Word) -> bool:
     """Return whether the figure is a prediction: the CPU's has no word of its own for that."""
     main = run.recommendation
-    return word in _STATED[:3] or (
+    return word in STATED[:3] or (
         word == "no GPU" and main is not None and main.state == "converged"
     )
 
@@ -314,7 +130,7 @@ def _figure(run: Run, counted: Sequence[Recommendation], *, stated: bool) -> Fig
     verified = run.verified_sm_ratio
     if verified is not None and stated:
         return Figure(verified, verified, "sm_share", "verified")
-    ratios = [ratio for one in counted if (ratio := _ratio(one)) is not None]
+    ratios = [ratio for one in counted if (ratio := ratio_of(one)) is not None]
     needs = [one.geometry for one in counted if one.geometry is not None and not one.capped]
     if needs and len(needs) == len(counted) and main.basis == "time_share" and ratios:
         low, high = max(n.low_ratio for n in needs), max(n.high_ratio for n in needs)
@@ -323,15 +139,6 @@ def _figure(run: Run, counted: Sequence[Recommendation], *, stated: bool) -> Fig
         return None
     share = max(ratios)
     return Figure(share, share, main.basis, "gpm" if main.basis == "sm_share" else "time")
-
-
-def _ratio(one: Recommendation) -> float | None:
-    """Return the share of a recommendation; where none is predicted, the observed one."""
-    if _active_s(one) <= 0.0:
-        return None
-    if one.target_ratio is not None:
-        return one.target_ratio
-    return one.mean_ratio if one.observed_ratio is None else one.observed_ratio
 
 
 def _fullest(counted: Sequence[Recommendation]) -> MemoryEstimate | None:
@@ -353,7 +160,7 @@ def _share_words(figure: Figure | None, run: Run) -> str:
     if figure.basis == "sm_share":
         both = high if low == high else f"{low[:-2]} to {high}"
         return f"needs {both} of the GPU's SMs"
-    if _is_cpu(run):
+    if is_cpu(run):
         count = next((one.cpu_count for one in run.started.devices if one.cpu_count), None)
         return f"uses {high} of {'the CPU' if count is None else f'{count} CPU cores'}"
     return f"busy {high} of the time"
@@ -364,10 +171,10 @@ def _memory_words(memory: MemoryEstimate | None, word: Word, share: str) -> str:
     if memory is None:
         return ""
     kind = {"rss": " of host memory", "device-wide": " (whole GPU)"}.get(memory.basis, "")
-    if memory.target_bytes is not None and word in _STATED:
+    if memory.target_bytes is not None and word in STATED:
         joint = " and " if share.startswith("needs") else ", needs "
         return f"{joint}{gib(memory.target_bytes)}{kind}"
-    if word in (*_STATED, "not used yet"):
+    if word in (*STATED, "not used yet"):
         return f", at least {gib(memory.peak_bytes)}{kind} so far"
     return f", peak {gib(memory.peak_bytes)}{kind}"
 
@@ -398,8 +205,8 @@ def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimat
         text += f", the largest of {run.gpus} GPUs"
     elif not run.ranks and len(run.started.devices) > 1 and run.recommendation is not None:
         text += f", on {words.device(run.started.share, run.started)}"
-    begin = {"replayed": "Replayed: ", "simulated": "Simulated: "}.get(_simulated(run), "")
-    begin = begin or ("CPU: " if _is_cpu(run) else "")
+    begin = {"replayed": "Replayed: ", "simulated": "Simulated: "}.get(simulated_as(run), "")
+    begin = begin or ("CPU: " if is_cpu(run) else "")
     return one_line(begin + text if begin else text[:1].upper() + text[1:])
 
 
@@ -435,7 +242,7 @@ def _meaning(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate
         parts.append(f"{ended.get(run.outcome, '')}; {main.reason}".removeprefix("; "))
     elif figure is not None and figure.method == "geometry" and main.geometry is not None:
         parts.append(f"for {percent(main.geometry.speed_ratio)} of full speed, by kernel geometry")
-        parts.append(f"busy {percent(_ratio(main))} of the time")
+        parts.append(f"busy {percent(ratio_of(main))} of the time")
         parts.append(f"exports take {percent(figure.high_ratio)}")
     elif run.verified is not None and figure is not None and figure.method == "verified":
         parts.append(f"keeps {percent(run.verified.speed_ratio)} of full speed, tried")
@@ -443,16 +250,12 @@ def _meaning(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate
         so_far = "" if word in ("settled", "provisional") else " so far"
         by = ", by SM activity" if figure is not None and figure.method == "gpm" else ""
         parts.append(f"covers {percent(main.coverage_target_ratio)} of the time{so_far}{by}")
-    if memory is not None and memory.target_bytes is not None and word not in _OBSERVED:
+    if memory is not None and memory.target_bytes is not None and word not in OBSERVED:
         margin = memory.target_bytes / memory.peak_bytes - 1.0 if memory.peak_bytes else 0.0
         parts.append(f"peak {gib(memory.peak_bytes)} + {percent(margin)}")
     elif memory is not None and memory.preallocated:
         parts.append("the framework took the memory in advance: that is not what it needs")
     return one_line(" · ".join(parts))
-
-
-_STATED = ("settled", "provisional", "settling", "no GPU")
-_OBSERVED = ("observed", "changed", "too short", "not used yet")
 
 
 def _withdrawn(run: Run, main: Recommendation) -> str:
@@ -474,7 +277,7 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
     if main is None:
         return ""
     whole = "" if main.total_s is None else f" of about {span(main.total_s)}"
-    parts = [f"watched {span(run.duration_s)}{whole}"]
+    parts = [f"watched {span(watched_s(run))}{whole}"]
     if main.state == "converged" and main.coverage_ratio is not None:
         parts.append(f"held {percent(main.coverage_ratio)} of the time since")
     if run.outcome == "running" and word in ("settling", "changed", "too short", "no GPU"):
@@ -484,7 +287,7 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
         parts.append("no prediction")
     if (of := _DONE.search(main.progress)) is not None:
         parts.append(f"{of[2]}s {of[1]}")
-    parts.append(_where(run))
+    parts.append(where(run))
     if figure is not None and figure.method == "geometry" and main.geometry is not None:
         parts.append(words.kernels(main.geometry))
     if figure is not None and figure.method == "time" and words.sm_share_hint(run):
@@ -497,7 +300,7 @@ def _to_be_sure(main: Recommendation) -> str:
     if main.sure_in_s is not None:
         return f"about {span(main.sure_in_s)} more to be sure"
     if main.state == "converged":
-        left_s = LEAST_ACTIVE_S - _active_s(main)
+        left_s = LEAST_ACTIVE_S - active_s_of(main)
         return f"{span(left_s)} more to be sure" if left_s > 0 else "too few readings to be sure"
     return main.reason
 
@@ -521,9 +324,11 @@ def _actions(run: Run, word: Word, figure: Figure | None) -> tuple[Action, ...]:
     if run.recommendation is None or word == "too short":
         return ()
     of = run.session_id
+    if not of:
+        return ()  # a recording that is not stored
     sure = word in ("settled", "no GPU")
     found = [Action("export", "Export…" if sure else "Export anyway…", f"%gpupredict export {of}")]
-    if not _is_cpu(run) and not run.started.simulated and not run.capped:
+    if not is_cpu(run) and not run.started.simulated and not run.capped:
         by_sm = figure is not None and figure.basis == "sm_share"
         found.append(
             Action("verify", "Verify…", f"%gpupredict verify {of}{_ends(figure)}")
@@ -542,88 +347,6 @@ def _ends(figure: Figure | None) -> str:
     if figure is None or figure.low_ratio == figure.high_ratio:
         return ""
     return f" --at {sm_percent(figure.low_ratio, None)}"
-
-
-# ---- devices -----------------------------------------------------------------------------------
-
-
-def _devices(run: Run) -> tuple[DeviceRow, ...]:
-    """Return a row for each device, where there are several."""
-    main = run.recommendation
-    if main is None:
-        return ()
-    rows = run.ranks or (main, *(one for one in run.others if one.metric == main.metric))
-    if len(rows) < 2:
-        return ()
-    known = {one.uuid: one for one in run.started.devices}
-    return tuple(_device_row(run, one, known.get(one.device)) for one in rows[:MAX_DEVICES])
-
-
-def _device_row(run: Run, one: Recommendation, device: Device | None) -> DeviceRow:
-    word = judge(run, one)
-    ratio, memory = _ratio(one), one.memory
-    of = "of the SMs" if one.basis == "sm_share" else "of the time"
-    held = ""
-    if memory is not None and not math.isnan(memory.peak_bytes):
-        target = memory.target_bytes if word not in _OBSERVED else None
-        held = gib(target) if target is not None else f"peak {gib(memory.peak_bytes)}"
-    sign, tone = SIGNS[word]
-    name = device.name if device else ""
-    return DeviceRow(
-        name=one_line(short(name)),
-        index=device.index if device else None,
-        mig=profile(name) if one.device.startswith("MIG-") else "",
-        uuid=one_line(one.device),
-        ending=one_line(one.device)[-4:],
-        share="-" if ratio is None else f"{percent(ratio)} {of}",
-        memory=held,
-        word=word,
-        sign=sign,
-        tone=tone,
-        rank=one.rank,
-        lost=one.lost,
-    )
-
-
-def profile(name: str) -> str:
-    """Return the MIG profile in a device's name; empty where there is none.
-
-    >>> profile("NVIDIA H100 80GB HBM3 MIG 1g.10gb"), profile("NVIDIA H100 80GB HBM3")
-    ('1g.10gb', '')
-    """
-    found = _PROFILE.search(name)
-    return (found[1] or found[2]) if found else ""
-
-
-def short(name: str) -> str:
-    """Return a device's name without its maker, form and memory's kind.
-
-    >>> short("NVIDIA A100-SXM4-80GB"), short("NVIDIA H100 80GB HBM3 MIG 1g.10gb")
-    ('A100 80GB', 'H100 80GB')
-    """
-    name = _PROFILE.sub("", name.removeprefix("NVIDIA ")).replace("-", " ")
-    return " ".join(re.sub(r"\b(SXM\d*|PCIe|PCIE|NVL|HBM\w*)\b", "", name).split())
-
-
-def _where(run: Run) -> str:
-    devices = run.started.devices
-    main = next((one for one in devices if one.uuid == run.started.share.device), None)
-    main = main or next(iter(devices), None)
-    if main is None or _is_cpu(run):
-        return ""
-    mig = f" MIG {profile(main.name)}" if main.uuid.startswith("MIG-") else ""
-    return one_line(f"{short(main.name)}{mig}")
-
-
-def _is_cpu(run: Run) -> bool:
-    return run.started.share.metric == "cpu_util_ratio"
-
-
-def _simulated(run: Run) -> str:
-    started = run.started
-    if started.source == "replay":
-        return "replayed"
-    return "simulated" if started.simulated else ""
 
 
 # ---- details -----------------------------------------------------------------------------------
@@ -664,7 +387,7 @@ def _details(run: Run) -> Details:
                 "kernels",
                 words.geometry(main),
                 "How many SMs the launches of its kernels can use, and what fewer would cost.",
-                "kernel geometry",
+                "kernel",
             ),
             Row(
                 "run time",
@@ -704,7 +427,7 @@ def _beside(run: Run, one: Recommendation) -> str:
     main = run.recommendation
     if main is None or one.metric == main.metric:
         return ""
-    return f"{percent(_ratio(one))} {METRICS[one.metric].label}, {judge(run, one)}"
+    return f"{percent(ratio_of(one))} {METRICS[one.metric].label}, {judge(run, one)}"
 
 
 def _readings(run: Run) -> str:

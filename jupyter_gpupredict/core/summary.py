@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.run import RunFold
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.answer import Answer, Tone, Word
+    from jupyter_gpupredict.core.card import Answer, Tone, Word
     from jupyter_gpupredict.core.metrics import Basis
     from jupyter_gpupredict.core.run import Advising, Ends, Run
 

@@ -194,7 +194,7 @@ def _check_volumes(pod: Pod, report: Report) -> None:
             mounted.add(name)
             targets.append(str(mount["mountPath"].value))
             if name not in named:
-                report.add("volume", mount, f"there is no volume {name!r}")
+                report.add("volume", mount, f"no volume is named {name!r}")
         if len(set(targets)) < len(targets):
             report.add("volume", container["volumeMounts"], "one path is mounted twice")
     if len(set(named)) < len(named):

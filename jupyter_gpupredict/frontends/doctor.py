@@ -159,9 +159,18 @@ def _sources() -> list[Line]:
                     "docs/gpu.md explains each reason",
                 )
             )
+    lines.append(_kernels())
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     lines.append(Line("CUDA_VISIBLE_DEVICES", True, "not set" if shown is None else repr(shown)))
     return lines
+
+
+def _kernels() -> Line:
+    """Return what `--kernels` could record with; a V100 has no CUPTI of CUDA 13."""
+    found = run.kernel_tracers()
+    serves = f"{', '.join(found)}: once a cell uses it, with --kernels" if found else "nothing"
+    fix = "a profile that you took serves as well: %gpupredict kernels FILE (docs/kernels.md)"
+    return Line("kernel recording", bool(found), serves, fix)
 
 
 def _host() -> list[Line]:
@@ -179,7 +188,7 @@ def _host() -> list[Line]:
         Line(
             "WSL",
             not host.wsl,
-            "yes: its driver lists no processes, and there is no MPS" if host.wsl else "no",
+            "yes: its driver lists no processes, and MPS cannot run" if host.wsl else "no",
             "for figures of this process alone, measure on Linux itself",
         ),
     ]

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core import words
-from jupyter_gpupredict.core.answer import answer, profile
+from jupyter_gpupredict.core.answer import answer
+from jupyter_gpupredict.core.card import profile
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import one_line
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from jupyter_gpupredict.core.answer import Answer
+    from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.recommendation import MemoryEstimate
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.summary import Summary
@@ -119,13 +120,18 @@ class Result:
         """Return speed against share of the SMs as SVG; empty where no kernels were recorded."""
         return figures.curve_svg(self.run)
 
+    def to_curve_png(self) -> bytes:
+        """Return the same as PNG; empty where no kernels were recorded."""
+        drawn = self.to_curve_svg()
+        return png.of_svg(drawn) if drawn else b""
+
     def to_png(self) -> bytes:
         """Return the same chart as PNG; empty where nothing was read."""
         return png.of_svg(self.to_svg()) if self.run.share else b""
 
     def to_html(self) -> str:
         """Return the answer with the chart as a picture: no script, and no SVG."""
-        return card.html(self.answer, self.to_png())
+        return card.html(self.answer, self.to_png(), self.to_curve_png())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; missing ones are None."""
@@ -293,7 +299,11 @@ class Result:
             return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
         drawn = self.to_png()
         picture = {"image/png": drawn} if drawn else {}
-        return {"text/plain": card.text(told), "text/html": card.html(told, drawn), **picture}
+        return {
+            "text/plain": card.text(told),
+            "text/html": card.html(told, drawn, self.to_curve_png()),
+            **picture,
+        }
 
     def __repr__(self) -> str:
         return self.to_text()

@@ -231,7 +231,11 @@ def _words(found: dict[str, Any]) -> list[str]:
     """Return the prediction in lines for people."""
     share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
     proof, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
+    told = found["answer"]
     lines = [
+        f"{told['sign']} {told['headline']} [{told['word']}]",
+        *(f"  {told[name]}" for name in ("meaning", "evidence") if told[name]),
+        *(f"  note: {note}" for note in told["notes"]),
         f"converged at {found['converged_at_s']:g} s: {share}"
         if found["state"] == "converged"
         else f"abstained; observed, not predicted: {share}",
@@ -243,7 +247,8 @@ def _words(found: dict[str, Any]) -> list[str]:
         proven = "nothing" if certified is None else f"coverage of {certified} %"
         low, high = proof["lower_pct"] or 0, proof["upper_pct"]
         bounds = f"{low} to {100 if high is None else high} %"
-        lines.append(f"certified: {proven} (n_eff {proof['n_eff']:.0f}); bounds {bounds}")
+        worth = f"{proof['n_eff']:.0f} independent seconds"
+        lines.append(f"certified: {proven} ({worth}); bounds {bounds}")
     lines.append(f"memory: {found['mem_reason'] if memory is None else f'{memory:g} MiB'}")
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])

@@ -185,7 +185,7 @@ def _predicted(run_: Run | None) -> int:
                 return min(99, sm_percent(one.target_ratio, counts.get(uuid)))
         if (need := _need(run_)) is not None:
             return min(99, sm_percent(need.high_ratio, need.sms, 1))
-    raise InvalidOption("there is no predicted share of the SMs to verify", "name one: --at P")
+    raise InvalidOption("no predicted share of the SMs is known to verify", "name one: --at P")
 
 
 def _need(run_: Run | None) -> SmNeed | None:

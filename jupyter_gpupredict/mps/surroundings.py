@@ -211,7 +211,7 @@ def require_room(gpu_uuid: str) -> None:
             alone = mode == "exclusive process"
             held = sorted(nvml.process_memory_bytes(gpu_uuid)) if alone else []
         except KeyError as error:
-            raise MpsError(f"there is no GPU {gpu_uuid}") from error
+            raise MpsError(f"no GPU is named {gpu_uuid}") from error
         except (NvmlError, IndexError):
             return  # not known here; the daemon's own start will show it
     if mode == "prohibited":

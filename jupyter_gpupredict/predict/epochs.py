@@ -58,8 +58,8 @@ class PhaseLedger:
         """Each phase in the first epoch: better than nothing while it is the only one."""
         self.learned_epochs = 0
         self.durations_s = Spread()
-        self.recent: deque[tuple[float, float]] = deque(maxlen=2)
-        """(covering usage, mean) of the last two learned epochs."""
+        self.recent: deque[tuple[float, float]] = deque(maxlen=3)
+        """(covering usage, mean) of the last three learned epochs."""
         self.complete = 0
         """Epochs closed since the ledger was opened, the first one included."""
         self.phase = OTHER

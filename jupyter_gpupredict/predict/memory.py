@@ -64,6 +64,8 @@ class MemoryUse:
         """The framework's own peak, and what was seen in use: a lower bound of it."""
         self._reserved_bytes = math.nan
         self._context_bytes = math.nan
+        self.earlier: MemoryEstimate | None = None
+        """That of an earlier run which this one repeats: its peak is still to come."""
 
     def begin(self, start_s: float) -> None:
         """Say when the active span began; again after a false start."""
@@ -103,7 +105,7 @@ class MemoryUse:
             if not math.isnan(found.peak_bytes):
                 break
         if found is None or not found.preallocated:
-            return found
+            return found and self._with_earlier(found, unready)
         total_bytes = self._total_bytes.get(self._device)
         own = self._allocator.estimate(now_s, total_bytes, "allocator", unready)
         if math.isnan(own.peak_bytes):
@@ -122,6 +124,29 @@ class MemoryUse:
             target_bytes=target,
             reason=own.reason if target is None else f"{own.reason}: the framework's, and {known}",
         )
+
+    def _with_earlier(self, found: MemoryEstimate, unready: str) -> MemoryEstimate:
+        """Return the estimate with the peak that the earlier run had, if that says more."""
+        earlier = self.earlier
+        if (
+            earlier is None
+            or unready
+            or (earlier.basis, earlier.preallocated)
+            != (
+                found.basis,
+                False,
+            )
+        ):
+            return found
+        if found.target_bytes is not None and not earlier.peak_bytes > found.peak_bytes:
+            return found
+        peak = max(earlier.peak_bytes, found.peak_bytes)
+        target = max(MARGIN * peak, found.target_bytes or 0.0)
+        totals = [total for total in self._total_bytes.values() if total and found.basis != "rss"]
+        if len(totals) == 1:
+            target = min(target, max(peak, totals[0]))
+        reason = f"{MARGIN} x the peak of the earlier run that this one repeats"
+        return replace(found, target_bytes=target, reason=reason)
 
 
 class MemoryPeak:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.registry import lazy
-from jupyter_gpupredict.run.adapters import SourceProbe, device_watch, host, probe_sources
+from jupyter_gpupredict.run.adapters import (
+    SourceProbe,
+    device_watch,
+    host,
+    kernel_tracers,
+    probe_sources,
+)
 from jupyter_gpupredict.run.labels import LONGEST_NAME, LONGEST_NOTE
 from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
@@ -57,6 +63,7 @@ __all__ = [
     "fetch_recording",
     "host",
     "keep_need",
+    "kernel_tracers",
     "list_runs",
     "need_of_profile",
     "predict_recording",

@@ -186,6 +186,13 @@ def _probe(name: str) -> SourceProbe:
     )
 
 
+def kernel_tracers() -> list[str]:
+    """Return what could record the kernels of a process that uses it; nothing is imported."""
+    from jupyter_gpupredict.sources.tracers import installed
+
+    return installed()
+
+
 def device_watch() -> DeviceWatch:
     """Return what sees all devices of this machine; nothing is opened yet."""
     made: DeviceWatch = registry.load("watches", "nvml")()
@@ -278,7 +285,7 @@ def make_engine(text: str, found: object, session: str) -> Engine | None:
     if found is None:
         if ":" not in text:
             raise InvalidOption(
-                f"--cluster {text}: there is no such variable, and it is not an address",
+                f"--cluster {text}: no such variable, and not an address either",
                 "tcp://HOST:8786, or a variable that holds a client",
             )
         found = text

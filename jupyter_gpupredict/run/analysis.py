@@ -60,6 +60,7 @@ class Analysis:
         floors: bool = True,
         memory_age_s: float = 300.0,
         prior: Profile | None = None,
+        prior_memory: MemoryEstimate | None = None,
         begin_s: float = math.nan,
     ) -> None:
         self._info = info
@@ -76,6 +77,7 @@ class Analysis:
         self._rule = make_rule()
         self._course = Course(make_mix)
         self._prior = None if prior is None else PriorTest(prior, coverage)
+        self._prior_memory = prior_memory
         self._profile: ProfileBuilder | None = None
         self._memory = MemoryUse(info, memory_age_s)
         self._witnesses = witnesses(info, self._memory.peaks)
@@ -276,6 +278,7 @@ class Analysis:
         for block in blocks:
             fired = prior.update(block)
             if fired is not None and not self._course.gate.reason(fired.converged_at_s):
+                self._memory.earlier = self._prior_memory
                 return self._converge(fired, time_s, "the run goes as it went last time")
         return False
 
@@ -417,6 +420,7 @@ class Analysis:
         self.alarms.append(time_s)
         self._withdrawn = (estimate.target_ratio, time_s)
         self._estimate = self._confidence = self._guard = self._prior = None
+        self._memory.earlier = None
         self._forget(time_s)
         words = f"usage rose above the predicted {estimate.target_ratio:.0%}; learning again"
         self._move("stale", time_s, words)

@@ -8,13 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import Malformed, UnknownName
+from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
 from jupyter_gpupredict.core.rounding import MIB
+from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
+from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.predict.geometry import SPEED_GOAL, need_of
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
@@ -22,6 +26,7 @@ from jupyter_gpupredict.run.options import SessionConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
@@ -178,7 +183,36 @@ def predict_recording(
             raise
         trace = trace.noted("interrupted: this is the answer of what was read until then")
     analysis.finish()
-    return _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
+    found = _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
+    card = _answer(analysis.recommendation(), trace, info)
+    return found | {"answer": without_nan(card.as_dict())}
+
+
+def _answer(recommendation: Recommendation, trace: Trace, info: SourceInfo) -> Answer:
+    """Return the card of a recording: that of a run which ended with it."""
+    took_s = trace.rows[-1][0] if trace.rows else 0.0
+    fold = RunFold()
+    fold.add(
+        SessionStarted(
+            seq=0,
+            t_s=0.0,
+            session_id="",
+            started_at="",
+            source="replay",
+            simulated=True,
+            share=info.share,
+            memory=info.memory,
+            period_s=info.period_s,
+            devices=info.devices,
+            series=info.series,
+            config={},
+            versions={},
+            notes=trace.notes,
+            origin=info.origin,
+        )
+    )
+    fold.add(SessionFinished(1, took_s, "completed", recommendation, len(trace.rows), took_s, 0.0))
+    return answer(fold.record())
 
 
 def _follow(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from jupyter_gpupredict.core.answer import Answer
+    from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.run import Ends
     from jupyter_gpupredict.core.summary import Summary
 

@@ -33,6 +33,8 @@ class Tracer(Protocol):
     """One way to record kernels. The constructor does nothing."""
 
     name: str
+    module: str
+    """The library that it needs; imported by the user, or by `record` alone."""
 
     def refusal(self) -> str:
         """Return why it cannot record now; empty where it can."""
@@ -48,7 +50,7 @@ class Tracer(Protocol):
 class TorchTracer:
     """`torch.profiler`, with GPU activities alone."""
 
-    name = "torch.profiler"
+    name, module = "torch.profiler", "torch"
 
     def refusal(self) -> str:
         """Return why not: PyTorch is not in use, or a user's profiler is."""
@@ -78,7 +80,7 @@ class TorchTracer:
 class JaxTracer:
     """`jax.profiler`, which runs once at a time in a process."""
 
-    name = "jax.profiler"
+    name, module = "jax.profiler", "jax"
 
     def refusal(self) -> str:
         """Return why not: JAX is not in use."""
@@ -112,7 +114,7 @@ class JaxTracer:
 class CuptiTracer:
     """CUPTI's activity records by cupti-python, for processes that no profiler is loaded in."""
 
-    name = "CUPTI"
+    name, module = "CUPTI", "cupti"
 
     def refusal(self) -> str:
         """Return why not: it is not installed, or CUPTI is in use already."""
@@ -154,6 +156,11 @@ class CuptiTracer:
 def tracers() -> tuple[Tracer, ...]:
     """Return the ways to record kernels, the first one preferred."""
     return TorchTracer(), JaxTracer(), CuptiTracer()
+
+
+def installed() -> list[str]:
+    """Return the names of those whose library is installed; nothing is imported."""
+    return [one.name for one in tracers() if importlib.util.find_spec(one.module) is not None]
 
 
 def usable(candidates: tuple[Tracer, ...]) -> Tracer:

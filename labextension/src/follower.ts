@@ -23,7 +23,7 @@ const WIDTH = 600;
 export class Follower implements IDisposable {
   /** From an answer to the next question, at least. */
   refresh_ms = 250;
-  /** Whether a live run is followed while the page is hidden, for what is to be told of it. */
+  /** Whether a live run is followed while the page is hidden, so that a notification can come of it. */
   notifies = false;
   private panelShown = false;
   private statusShown = true;
@@ -172,7 +172,7 @@ export class Follower implements IDisposable {
     return document.hidden ? HIDDEN_MS : this.eager ? this.refresh_ms : SLOW_MS;
   }
 
-  /** Whether anybody would see, or be told of, the news. */
+  /** Whether anybody would see the news, or be notified. */
   private get wanted(): boolean {
     return document.hidden ? this.notifies && this.model.live : this.panelShown || this.statusShown;
   }

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import events as ev
-from jupyter_gpupredict.core.answer import SIGNS, answer, brief
+from jupyter_gpupredict.core.answer import answer, brief
+from jupyter_gpupredict.core.card import SIGNS
 from jupyter_gpupredict.core.recommendation import Confidence, MemoryEstimate, Recommendation
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device, Readings, Series
@@ -114,7 +115,8 @@ def test_a_settled_figure():
     ],
 )
 def test_words_while_it_runs(changed, duration_s, word):
-    assert answer(made(advice(**changed), duration_s)).word == word
+    told = advice(**{"watched_s": duration_s} | changed)
+    assert answer(made(told, duration_s)).word == word
 
 
 @pytest.mark.parametrize(

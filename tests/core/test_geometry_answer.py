@@ -15,6 +15,7 @@ from jupyter_gpupredict.core.trace import read_as
 from jupyter_gpupredict.core.words import kernels
 from jupyter_gpupredict.export import export_run
 from jupyter_gpupredict.frontends.charts.figures import curve_svg
+from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.verifying import _inside, _predicted
 from jupyter_gpupredict.run import build_store, keep_need, need_of_profile, with_verified
 from tests.core.test_answer import advice, made
@@ -179,3 +180,11 @@ def test_a_profile_that_the_user_took_belongs_to_a_run():
     # the table does not name its GPU; the run knows how many SMs it has
     ada = ReadOptions(compute_capability="8.9")
     assert need_of_profile(table, profiled(), ada).sms == 108
+
+
+def test_the_result_shows_the_curve_as_a_picture():
+    shown = Result(measured()).to_html()
+    assert "<svg" not in shown
+    assert shown.count('alt="speed against share of the SMs, by kernel geometry"') == 1
+    assert Result(measured(None)).to_curve_png() == b""
+    assert len(Result(measured()).to_curve_png()) < 10_000

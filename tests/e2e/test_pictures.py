@@ -48,11 +48,15 @@ def violations(page, selector):
     return [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in found]
 
 
-def dark(sheet):
-    sheet.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
-    sheet.page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
-    sheet.page.wait_for_function(  # its style sheet is there
-        "getComputedStyle(document.body).getPropertyValue('--jp-layout-color1') !== 'white'"
+def in_theme(sheet, name):
+    """Change to a theme and wait for its style sheet; the next page begins with it."""
+    light = name == "Light"
+    sheet.command("apputils:change-theme", {"theme": f"JupyterLab {name}"})
+    sheet.page.wait_for_function(
+        """light => { const page = getComputedStyle(document.body);
+             const white = page.getPropertyValue('--jp-layout-color1').trim() === 'white';
+             return document.body.dataset.jpThemeLight === String(light) && white === light; }""",
+        arg=light,
     )
 
 
@@ -77,6 +81,7 @@ def kernel_of(sheet):
 def shown(open_panel):  # noqa: F811 - the fixture
     """A page whose newest run is the last one that was told of."""
     sheet = open_panel(LOAD, width=1200)
+    in_theme(sheet, "Light")
     numbers = iter(range(1000))
     kernel = kernel_of(sheet)
 
@@ -97,8 +102,7 @@ def shown(open_panel):  # noqa: F811 - the fixture
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_each_word_of_an_answer(shown, theme):
     sheet = shown.sheet
-    if theme == "dark":
-        dark(sheet)
+    in_theme(sheet, theme.title())
     for word in stories.WORDS:
         card = shown(word)
         said = card.inner_text()
@@ -134,6 +138,9 @@ def test_equal_devices_are_told_apart(shown):
     assert len(set(rows)) == 8
     assert sum("MIG 1g.10gb" in row for row in rows) == 7
     assert violations(shown.sheet.page, PANEL) == []
+    shown.sheet.page.set_viewport_size({"width": 1700, "height": 1200})
+    shown.sheet.command("application:toggle-right-area")
+    shown.sheet.command("application:toggle-left-area")
     shown.sheet.command("gpupredict:open-dashboard")
     board = "#jp-gpupredict-dashboard [data-view=running]"
     shown.sheet.page.wait_for_selector(f"{board} tbody tr:nth-child(8)", timeout=20_000)
@@ -201,6 +208,7 @@ def test_a_history_of_two_hundred_in_the_dashboard(own_lab, open_panel):  # noqa
     page.wait_for_selector(f"{board} [data-run='{session}'] canvas", timeout=20_000)
     assert violations(page, board) == []
     picture(page, board, "dashboard")
+    picture(page, f"{board} [data-run='{session}'] .jp-GpuPredict-card", "card")
     history = page.locator(f"{board} [data-view=history]")
     history.get_by_label("Show only").select_option("changed")
     page.wait_for_function(

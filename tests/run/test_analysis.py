@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.events import StateChanged
 from jupyter_gpupredict.core.progress import Progress
-from jupyter_gpupredict.core.recommendation import RuleOptions
+from jupyter_gpupredict.core.recommendation import MemoryEstimate, RuleOptions
 from jupyter_gpupredict.core.series import Device, Readings, Series, SourceInfo
 from jupyter_gpupredict.predict.prior import ProfileBuilder
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
@@ -126,6 +126,7 @@ def test_nothing_is_predicted_from_idle():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_nothing_is_predicted_from_ten_thousand_idle_series():
     assert [seed for seed in range(10_000) if converges_on_idle(seed)] == []
 
@@ -302,6 +303,16 @@ def test_epochs_without_a_total_hold_the_windows_back():
     assert read(text, slow)["converged_at_s"] == 41.0  # two epochs, with a validation each
 
 
+def test_whole_epochs_are_the_windows_where_nobody_says_how_many_there_are():
+    slow = RuleOptions(window_s=300.0, period_s=1.0)
+    found = read(epochs(total="", count=20), slow)
+    # the first epoch is cold; fifteen of 20 s are 300 s, and the last three of them agree
+    assert (found["converged_at_s"], found["target_pct"], found["mean_pct"]) == (321.0, 80, 70.0)
+    text = list(epochs(total="", count=20))
+    moving = [line.replace(",80,", f",{40 + i // 8},") for i, line in enumerate(text)]
+    assert read(moving, slow)["converged_at_s"] is None  # each epoch two points above the last
+
+
 @settings(max_examples=40, deadline=None)
 @given(cut=st.integers(61, 239), value=st.integers(0, 100))
 def test_what_comes_after_an_epochs_end_changes_nothing(cut, value):
@@ -390,3 +401,36 @@ def test_the_process_trees_memory_counts_and_the_devices_where_it_is_not_known()
     assert (known.basis, known.peak_bytes) == ("process", 1e9)
     hidden = measured(math.nan)  # the driver does not know our PID: other processes are in it
     assert (hidden.basis, hidden.peak_bytes) == ("device-wide", 4e9)
+
+
+def test_the_peak_of_an_earlier_run_that_this_one_repeats_is_still_to_come():
+    memory = Series("memory_used_bytes", "g")
+    slow = RuleOptions(window_s=300.0, period_s=1.0)
+    info = replace(INFO, memory=memory)
+    former = [0.4] * 120 + [0.8] * 600
+    prior = ProfileBuilder(0.0, 1.0, 0.95)
+    for second, value in enumerate(former, 1):
+        prior.add(float(second), value, 1.0)
+    last = MemoryEstimate(9e9, 1.15 * 9e9, "device-wide", "")
+
+    def measured(earlier, values, seconds):
+        run = Analysis(
+            info,
+            lambda: WindowsRule(slow),
+            lambda: EpochMix(slow),
+            0.95,
+            prior=prior.profile(),
+            prior_memory=earlier,
+        )
+        for second in range(1, seconds):
+            at = (float(second),)
+            use = Readings(SHARE, at, (values[second - 1],))
+            run.ingest([Readings(memory, at, (4e9,)), use])
+        return run.recommendation().memory
+
+    assert measured(last, former, 50).target_bytes is None  # it is not known yet to repeat it
+    found = measured(last, former, 100)
+    assert (found.peak_bytes, found.target_bytes) == (4e9, pytest.approx(1.15 * 9e9))
+    assert "earlier run" in found.reason
+    assert measured(None, former, 100).target_bytes is None
+    assert measured(replace(last, basis="process"), former, 100).target_bytes is None

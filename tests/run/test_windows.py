@@ -173,7 +173,7 @@ def test_a_profiler_that_fails_costs_the_figure_and_one_line(cupti, quick):
 
 
 class Hanging:
-    name = "hanging"
+    name = module = "hanging"
 
     def __init__(self):
         self.free = threading.Event()

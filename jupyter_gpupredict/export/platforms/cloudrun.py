@@ -61,7 +61,7 @@ def _check(found: Node, report: Report) -> None:
                 report.warn("cloudrun", limits(container)[name], f"a GPU wants {least} at least")
         rules.check_amounts(container, report)
         for node in rules.check_environment(container, 1, report):
-            report.add("cloudrun", node, "there is no MPS daemon: the variable does nothing")
+            report.add("cloudrun", node, "no MPS daemon runs there: the variable does nothing")
     if (pod.GPU in inner.limits) != (ACCELERATOR in inner.spec["nodeSelector"]):
         message = f"a GPU and {ACCELERATOR} go together"
         report.add("cloudrun", inner.spec["nodeSelector"], message)

@@ -11,7 +11,7 @@ from jupyter_gpupredict.core.plain import html as escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_gpupredict.core.answer import Answer, DeviceRow, Row
+    from jupyter_gpupredict.core.card import Answer, DeviceRow, Row
     from jupyter_gpupredict.core.run import Run
 
 IN_NOTEBOOK, IN_TERMINAL = "%gpupredict", "jupyter gpupredict"
@@ -49,12 +49,13 @@ def one_line(told: Answer) -> str:
     return plain.one_line(f"{told.sign} {told.headline} [{told.word}]")
 
 
-def html(told: Answer, picture: bytes = b"", *, short: bool = False) -> str:
+def html(told: Answer, picture: bytes = b"", curve: bytes = b"", *, short: bool = False) -> str:
     """Return the card for a notebook's output, which a saved notebook keeps.
 
     Args:
         told: The answer.
         picture: The chart as PNG; empty: none.
+        curve: Speed against share of the SMs as PNG; empty: it is not known.
         short: The headline alone.
     """
     color = svg.TONES[told.tone]
@@ -73,6 +74,12 @@ def html(told: Answer, picture: bytes = b"", *, short: bool = False) -> str:
         parts.append(
             f'<img alt="{escape(told.headline)}" src="data:image/png;base64,{data}" '
             'width="720" style="max-width:100%">'
+        )
+    if curve:
+        data = base64.b64encode(curve).decode()
+        parts.append(
+            f'<img alt="speed against share of the SMs, by kernel geometry" '
+            f'src="data:image/png;base64,{data}" width="560" style="max-width:100%">'
         )
     if told.devices:
         rows = "".join(

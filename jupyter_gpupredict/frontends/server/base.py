@@ -177,7 +177,7 @@ class UnknownRouteHandler(ApiHandler):
         raise self._unknown()
 
     def _unknown(self) -> Problem:
-        return Problem(404, "there is no such route, or an id has another form", "see openapi.json")
+        return Problem(404, "no such route, or an id has another form", "see openapi.json")
 
 
 def allowed(handler: type[APIHandler]) -> list[str]:

@@ -24,7 +24,7 @@ from jupyter_gpupredict.frontends.server.schemas import (
 _ERRORS = {
     "400": "A value is wrong",
     "403": "Not signed in, not allowed, or without the XSRF header",
-    "404": "There is no such thing",
+    "404": "Not found",
     "409": "Not now: it is over, or is there already",
     "422": "Refused, with what to insist on",
     "501": "A library is missing; the hint names the extra",

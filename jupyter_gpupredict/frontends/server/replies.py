@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.trace import event_to_json, without_nan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jupyter_gpupredict.core.answer import Answer
+    from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.share import Verified

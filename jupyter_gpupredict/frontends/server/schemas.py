@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any, Literal
 
-from jupyter_gpupredict.core import answer as answers
-from jupyter_gpupredict.core.answer import Action, Answer, Details, DeviceRow, Figure, Row
+from jupyter_gpupredict.core import card as answers
+from jupyter_gpupredict.core.card import Action, Answer, Details, DeviceRow, Figure, Row
 from jupyter_gpupredict.core.devices import DeviceNow, ProcessNow
 from jupyter_gpupredict.core.events import (
     EVENTS,
@@ -28,6 +28,7 @@ from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
     Block,
     Confidence,
+    HostPeak,
     MemoryEstimate,
     Profile,
     Recommendation,
@@ -209,7 +210,7 @@ EXPORT_OPTIONS = {
 RECORDED: tuple[type[Any], ...] = (
     *EVENTS.values(),
     *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare, SmNeed),
-    *(AllocatorPeak, Profile, Block, Surroundings),
+    *(AllocatorPeak, HostPeak, Profile, Block, Surroundings),
 )
 """The events and what they hold."""
 

@@ -21,6 +21,9 @@ MIN_EPOCHS = 3
 """The first is cold, and the two after it have to agree."""
 TOLERANCE_POINTS = 2.0
 """How far apart those two may lie, unless the options say."""
+STEADY_EPOCHS, STEADY_S = 3, 300.0
+"""Where nobody says how many epochs there are, so many learned ones must agree, and last as long:
+whole epochs are the windows then."""
 MAX_OFF_RATIO = 0.05
 """How far the whole run's mean may lie from that of the learned epochs: beyond, one figure would
 describe neither the part that was seen nor the part to come, so the rule waits."""
@@ -152,13 +155,17 @@ class EpochMix:
         return max(0.0, total - done) / self._cycle_steps
 
     def _judge(self, time_s: float) -> Estimate | None:
-        recent = self._ledger.recent
-        if self._ledger.complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
+        ledger, few = self._ledger, self._total is not None and not self.knows
+        recent = list(ledger.recent)[-(2 if self.knows else STEADY_EPOCHS) :]
+        if few or ledger.complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
             return None
-        if not self.knows or not agree(recent, self._tolerance_ratio):
+        if not agree(recent, self._tolerance_ratio):
             return None
+        learned = Counter.total(usage.counter for usage in ledger.learned.values())
+        if not self.knows:
+            steady = len(recent) == STEADY_EPOCHS and learned.seconds >= STEADY_S
+            return self._estimate(learned, time_s) if steady else None
         found = self._estimate(self._mix(), time_s)
-        learned = Counter.total(usage.counter for usage in self._ledger.learned.values())
         return found if abs(found.mean_ratio - learned.mean_ratio()) <= MAX_OFF_RATIO else None
 
     def _rest_s(self, now_s: float) -> dict[str, float]:

@@ -42,6 +42,18 @@ describe('the sources', () => {
     expect(style).not.toMatch(/#[0-9a-f]{3,8}\b|rgba?\(|hsla?\(/i);
   });
 
+  it('have the colours of the package’s other pictures', () => {
+    const [light = ''] = readFileSync(resolve(SOURCES, '../style/colors.css'), 'utf8').split('}');
+    const svg = readFileSync(resolve(SOURCES, '../../jupyter_gpupredict/core/svg.py'), 'utf8');
+    const values = (pattern: RegExp) => svg.match(pattern)?.[0].match(/#[0-9a-f]{6}/g) ?? [];
+    const [share, figure, memory, window] = values(/^USAGE, COVER, MEMORY, WINDOW = .*$/m);
+    const named = { share, figure, memory, window };
+    for (const [name, value] of Object.entries(named)) {
+      expect(light).toContain(`--gp-${name}: ${value};`);
+    }
+    values(/^FURTHER = .*$/m).slice(0, 7).forEach((value, i) => expect(light).toContain(`--gp-line-${i + 1}: ${value};`));
+  });
+
   it('touch the server’s connection in one place', () => {
     const touching = files(SOURCES).filter(path =>
       /from '@jupyterlab\/services'/.test(readFileSync(path, 'utf8'))

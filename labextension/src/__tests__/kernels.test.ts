@@ -208,6 +208,22 @@ describe('the follower', () => {
     follower.dispose();
   });
 
+  it.each([true, false])('follows a live run of a hidden page slowly, where news are wanted: %s', async notifies => {
+    const { follower, held } = follows({ follow: async (...given) => gone(given[4]) });
+    follower.notifies = notifies;
+    await vi.advanceTimersByTimeAsync(1000);
+    const hidden = vi.spyOn(document, 'hidden', 'get').mockReturnValue(true);
+    document.dispatchEvent(new Event('visibilitychange'));
+    await vi.advanceTimersByTimeAsync(5000);
+    const before = held.length;
+    await vi.advanceTimersByTimeAsync(60_000);
+    const asked = held.slice(before);
+    expect(asked.length).toBeLessThanOrEqual(5);
+    expect(asked.length > 0).toBe(notifies);
+    hidden.mockRestore();
+    follower.dispose();
+  });
+
   it('asks instead where a stream is kept back, or news are wanted less often', async () => {
     const kept = vi.fn((...given: Parameters<IApi['follow']>) => gone(given[4]));
     const { follower, held } = follows({ follow: kept });
