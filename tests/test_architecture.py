@@ -26,7 +26,7 @@ DOORS = {
         "sources/driver/processes.py",
         "sources/telemetry/cpu.py",
     ],
-    "numpy": ["core/", "predict/", "run/", "sources/telemetry/", "backtest/"],
+    "numpy": ["core/", "predict/", "run/", "sources/", "backtest/"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
     "bokeh": ["frontends/charts/figures.py", "backtest/plots.py"],

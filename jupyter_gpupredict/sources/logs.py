@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import groupby, islice, pairwise, repeat
-from operator import eq, lt
+from itertools import groupby, islice, pairwise
+from operator import eq
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.core.metrics import breadth_ratio, largest
@@ -33,11 +35,13 @@ PROBED_ROWS = 2000
 _LATE = "{} rows whose time does not rise were left out"
 _TIMELESS = "{} rows with a time that no clock shows were left out"
 _WILD = "{} rows with a time that fits neither the one before nor the one after were left out"
-_BACK = "the clock steps back {} times; what follows is joined to what came before"
+_BACK = "the clock is set anew {} times; what follows is joined to what came before"
 _SAME = "{} rows have the second of the one before and are spread over it"
 _JUMP_PERIODS = 20.0
 _LEAST_JUMP_S = 5.0
 _DAY_S = 86_400.0
+_YEAR_S = 366 * _DAY_S
+"""No log pauses for so long: the clock was set meanwhile."""
 _NEAR_S = 0.25
 """So near are the readings of several devices that one query makes."""
 
@@ -209,23 +213,23 @@ class DeviceLog:
 
     def _order(self, times: list[float], columns: list[list[float]]) -> None:
         """Keep the rows that follow one another."""
-        steps = [later - earlier for earlier, later in pairwise(times)]
-        if self._last_s is None and steps:
-            rising = sorted(step for step in steps if step > 0.0) or [1.0]
-            self._step_s = rising[len(rising) // 2]
+        stamps = np.array(times)
+        steps = np.diff(stamps)
+        if self._last_s is None and len(steps):
+            rising = steps[steps > 0.0]
+            self._step_s = float(np.median(rising)) if len(rising) else 1.0
             self._jump_s = max(_LEAST_JUMP_S, _JUMP_PERIODS * self._step_s)
         smooth = (
             self._held is None
             and self._last_s is not None
             and self._follows(self._last_s, times[0])
             and abs(times[-1]) <= MAX_TIME_S
-            and all(map(lt, times, islice(times, 1, None)))
-            and max(steps, default=0.0) <= self._jump_s
+            and bool((steps > 0.0).all())
+            and float(steps.max(initial=0.0)) <= self._jump_s
         )
         if smooth:
             self._last_s = times[-1]
-            offset_s = self._offset_s
-            self._rows.extend(list(map(round, map(offset_s.__add__, times), repeat(6))), columns)
+            self._rows.extend(np.round(stamps + self._offset_s, 6), columns)
             return
         rows = list(zip(times, zip(*columns, strict=True), strict=True))
         if self._last_s is None and self._held is None:
@@ -274,16 +278,17 @@ class DeviceLog:
 
     def _begin(self, time_s: float, values: tuple[float, ...]) -> None:
         """Keep the first row behind a hole or a step back."""
-        if self._last_s is not None and time_s <= self._last_s:
+        last_s = time_s if self._last_s is None else self._last_s
+        if self._last_s is not None and not last_s < time_s < last_s + _YEAR_S:
             self._repairs[_BACK] += 1
-            self._offset_s += self._last_s + self._step_s - time_s
+            self._offset_s += last_s + self._step_s - time_s
         self._keep(time_s, values)
 
     def _keep(self, time_s: float, values: tuple[float, ...]) -> None:
         if self._last_s is None:
             self._offset_s = -time_s
         self._last_s = time_s
-        self._rows.extend([round(time_s + self._offset_s, 6)], [[value] for value in values])
+        self._rows.append(round(time_s + self._offset_s, 6), values)
 
     def _drop(self, time_s: float) -> None:
         near = self._last_s is not None and abs(time_s - self._last_s) <= self._jump_s

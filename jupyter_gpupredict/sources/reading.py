@@ -118,28 +118,37 @@ class Content:
         Raises:
             Malformed: A line is too long, or is not text.
         """
+        for block in self.blocks():
+            for line in block:
+                yield line if line is block[-1] and not self.ended else f"{line}\n"
+
+    def blocks(self) -> Iterator[list[str]]:
+        """Yield the lines, many at a time and without their ends; else as `lines`."""
         number, rest = 0, ""
         decoder = codecs.getincrementaldecoder(self._encoding)("replace")
         stream = self.stream()
-        while block := stream.read(_BLOCK_BYTES):
-            *whole, rest = (rest + decoder.decode(block)).split("\n")
-            if len(rest) > LINE_BYTES or max(map(len, whole), default=0) > LINE_BYTES:
-                at = (k for k, one in enumerate(whole) if len(one) > LINE_BYTES)
-                number += 1 + next(at, len(whole))
+        while data := stream.read(_BLOCK_BYTES):
+            *block, rest = (rest + decoder.decode(data)).split("\n")
+            if len(rest) > LINE_BYTES or max(map(len, block), default=0) > LINE_BYTES:
+                at = (k for k, one in enumerate(block) if len(one) > LINE_BYTES)
+                number += 1 + next(at, len(block))
                 raise Malformed(
                     f"{self.name} line {number} is longer than {LINE_BYTES >> 20} MiB",
                     "is it a recording?",
                 )
-            for line in whole:
-                number += 1
-                if "\0" in line:
-                    raise Malformed(f"{self.name} line {number} is not text", _readable())
-                yield line + "\n"
-        if "\0" in rest:
-            raise Malformed(f"{self.name} line {number + 1} is not text", _readable())
+            self._require_text(block, number)
+            number += len(block)
+            if block:
+                yield block
+        self._require_text([rest], number)
         if rest:
             self.ended = False
-            yield rest
+            yield [rest]
+
+    def _require_text(self, block: Sequence[str], before: int) -> None:
+        at = next((number for number, line in enumerate(block, 1) if "\0" in line), None)
+        if at is not None:
+            raise Malformed(f"{self.name} line {before + at} is not text", _readable())
 
     @contextlib.contextmanager
     def local(self) -> Iterator[Path]:

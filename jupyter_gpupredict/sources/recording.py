@@ -11,10 +11,9 @@ import mmap
 import struct
 import tempfile
 import weakref
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, TypeVar, overload
 
 from jupyter_gpupredict.core.errors import Malformed
@@ -23,6 +22,8 @@ from jupyter_gpupredict.core.progress import Mark, Phase, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import ArrayLike
 
     from jupyter_gpupredict.core.progress import Unit
     from jupyter_gpupredict.core.series import Device, Series
@@ -209,11 +210,12 @@ class Rows(_Held[Row]):
         if len(self._held) > HELD_BYTES:
             self._spill()
 
-    def extend(self, times_s: Sequence[float], columns: Sequence[Sequence[float]]) -> None:
+    def extend(self, times_s: ArrayLike, columns: Sequence[ArrayLike]) -> None:
         """Add rows, their values by column; NaN where there is none."""
-        cells = zip(times_s, *columns, strict=True)
-        self._held += array("d", chain.from_iterable(cells)).tobytes()
-        self._count += len(times_s)
+        import numpy as np  # a recording in our own columns does without
+
+        self._held += np.array((times_s, *columns)).T.tobytes()
+        self._count += np.size(times_s)
         if len(self._held) > HELD_BYTES:
             self._spill()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed
@@ -51,7 +51,7 @@ class Table:
     ) -> None:
         self._name, self._interval_s = content.name, options.interval_s
         self._content, self._doubled = content, False
-        lines = content.lines()
+        lines = chain.from_iterable(content.blocks())
         head = content.first_lines[:SEARCHED_LINES]
         if options.columns is None:
             found = layout_in([cells_of(line) for line in head], rename)

@@ -538,6 +538,8 @@ export interface components {
             others: components["schemas"]["Recommendation"][];
             /** @default null */
             allocator: components["schemas"]["AllocatorPeak"] | null;
+            /** @default null */
+            host_peak: components["schemas"]["HostPeak"] | null;
             /** @default [] */
             partial: string[];
             /** @default {} */
@@ -704,6 +706,10 @@ export interface components {
             reserved_bytes: number;
             /** @default false */
             at_least: boolean;
+        };
+        HostPeak: {
+            memory_bytes: number;
+            shared_bytes: number;
         };
         Profile: {
             block_s: number;

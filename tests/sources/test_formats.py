@@ -57,6 +57,8 @@ def test_dmon_by_the_time_of_day_by_none_and_with_commas():
     assert times(found[0]) == [float(k) for k in range(12)]
     assert "1 s apart" in found[0].notes[0]
     assert times(read(timeless, interval_s=5.0)[1])[:3] == [0.0, 5.0, 10.0]
+    by_day = "# Date gpu sm\n# YYYYMMDD Idx %\n" + "20260105 0 50\n" * 3
+    assert times(read(by_day)[0]) == [0.0, 1.0, 2.0]
     commas = "#gpu, sm, mem\n#Idx, %, %\n0, 50, 1\n0, 60, 1\n0, 70, 1\n"
     assert column(read(commas)[0], "gpu_util_ratio") == [0.5, 60 * 0.01, 70 * 0.01]
     with pytest.raises(Malformed, match="holds no sm") as caught:

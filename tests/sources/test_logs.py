@@ -288,7 +288,13 @@ def test_a_clock_that_steps_back_is_joined():
     seconds = [*range(100), *range(-3000, -2900)]
     found = read(rows(seconds))
     assert [t for t, _ in found.rows] == [float(k) for k in range(200)]
-    assert "steps back 1 times" in found.notes[0]
+    assert "set anew 1 times" in found.notes[0]
+
+
+def test_a_clock_that_is_set_after_the_first_rows_is_joined():
+    found = read(rows([*range(-86400 * 20000, -86400 * 20000 + 5), *range(100)]))
+    assert [t for t, _ in found.rows] == [float(k) for k in range(105)]
+    assert "set anew 1 times" in found.notes[0]
 
 
 @pytest.mark.parametrize("at", [0, 1, 10, 19, 20])

@@ -135,7 +135,7 @@ class _Figures:
                 self._known[t][0]: (held[t], self._known[t][1]) for t in titles if t in self._known
             }
             values = [number_in(*texts[metric]) for metric in self._metrics]
-            stamp = " ".join(held[t] for t in ("date", "time") if t in held)
+            stamp = f"{held.get('date', '')} {held['time']}".strip() if "time" in held else ""
             time_s = self._clock.one(stamp) if stamp else math.nan
             sizes = [number_in(held.get(t, "-"), _MIB) for t in _SIZES]
         except ValueError:
