@@ -26,6 +26,7 @@ SOURCES = {
 WATCHES = {
     "nvml": "sources.driver.inventory:NvmlWatch",
     "host": "sources.driver.processes:HostWatch",
+    "memory": "sources.driver.processes:MemoryWatch",
 }
 HINTS = {
     "keras": "run.hints.keras:KerasHint",

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Profile, Recommendation
+    from jupyter_gpupredict.core.recommendation import (
+        AllocatorPeak,
+        HostPeak,
+        Profile,
+        Recommendation,
+    )
     from jupyter_gpupredict.core.series import Device, Readings, Series
     from jupyter_gpupredict.core.share import AppliedShare
 
@@ -214,6 +219,8 @@ class SessionFinished(Timed):
     """As in `RecommendationUpdated`."""
     allocator: AllocatorPeak | None = None
     """What the framework's own allocator says, where one was used."""
+    host_peak: HostPeak | None = None
+    """Of this process and its children; None where it was not measured."""
     partial: tuple[str, ...] = ()
     """What of several devices was lost and not found again, with its reason."""
     own_processes: dict[str, int] = field(default_factory=dict)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.devices import DeviceTable
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.progress import Unit
+    from jupyter_gpupredict.core.recommendation import HostPeak
     from jupyter_gpupredict.core.series import Batch, SourceInfo
     from jupyter_gpupredict.core.share import AppliedShare
 
@@ -124,6 +125,16 @@ class ShareHold(Protocol):
 
     def end(self) -> AppliedShare | None:
         """Restore the environment and return what was in force; once, after `begin`."""
+
+
+class HostMemory(Protocol):
+    """Follows the memory of the machine that a run's processes hold; costs little, never raises."""
+
+    def look(self, now_s: float) -> None:
+        """Take a reading where one is due."""
+
+    def peak(self) -> HostPeak | None:
+        """Return the most that was seen, and forget the processes; None where nothing was."""
 
 
 class ChildProcess(Protocol):

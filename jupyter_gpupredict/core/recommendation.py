@@ -94,6 +94,19 @@ class MemoryEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPeak:
+    """Most memory of the machine that the run's processes held at one time.
+
+    Pages that several of them share count once in all (Linux, proportional set size), so that
+    processes which were forked are not counted as often as they are.
+    """
+
+    memory_bytes: float
+    shared_bytes: float
+    """Most of it in shared memory, such as what data loaders hand over by /dev/shm."""
+
+
+@dataclass(frozen=True, slots=True)
 class AllocatorPeak:
     """Highest memory that a framework's allocator had during the run."""
 

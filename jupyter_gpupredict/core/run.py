@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import AllocatorPeak, HostPeak, Recommendation
     from jupyter_gpupredict.core.series import Readings, Series
     from jupyter_gpupredict.core.share import AppliedShare, Verified
 
@@ -57,6 +57,7 @@ class Run:
     """What failed in the measuring itself, not in the user's cell."""
     progress: ev.ProgressMade | None = None
     allocator: AllocatorPeak | None = None
+    host_peak: HostPeak | None = None
     others: tuple[Recommendation, ...] = ()
     """What is recommended of further shares; never mixed with the main one."""
     applied: AppliedShare | None = None
@@ -364,6 +365,7 @@ class RunFold:
             errors=tuple(finished.errors if finished else self.detached),
             progress=self.progress,
             allocator=finished.allocator if finished else None,
+            host_peak=finished.host_peak if finished else None,
             others=self.others,
             processes=max(own.values(), default=1),
             used=tuple(sorted(own)) or around.used,

@@ -170,6 +170,8 @@ class Figures:
     """Where the applied share comes from."""
     memory_from: Literal["target", "observed", "user"] | None
     tool_version: str
+    shared_mib: int | None = None
+    """Shared memory, which `/dev/shm` has to hold; None: it was not measured."""
     coverage_ratio: float | None = None
     certified_percent: int | None = None
     watched_s: float | None = None

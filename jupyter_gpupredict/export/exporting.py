@@ -161,7 +161,9 @@ def _compose(
         request.accelerator if Capability.WHOLE_GPU in carries else None,
     )
     built = None if code is None else function(code, figures, request, workload.hosting)
-    patch = joined(sharing.patch(figures, request), request, carries, workload, sharing)
+    needs = "" if built is None else built.requirements.text
+    patch = sharing.patch(figures, request)
+    patch = joined(patch, figures, request, carries, workload, sharing, needs)
     origin = figures.time_from if patch.basis == "time_share" else figures.sm_from
     figures = dataclasses.replace(figures, share_from=origin)
     needed = () if built is None else required(built, figures)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 MemoryFrom = Literal["target", "observed", "user"]
 INSIST = Fix("Export it anyway: each file then says so", {"force": True})
-HOST_MARGIN = 1.2
-"""Host memory is the peak of the resident size and a fifth more."""
+HOST_MARGIN, SHARED_MARGIN = 1.2, 1.5
+"""Host memory is the peak and a fifth more; shared memory, which comes in bursts, and a half."""
 CARDS_MIB = {
     "nvidia-l4": 23034,
     "nvidia-rtx-pro-6000": 97887,
@@ -79,7 +79,8 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         raise Refused("; ".join(one for one, _ in doubts), hint, [INSIST])
     expected_s, high_s = _runtime(run, main)
     certified = main.confidence.certified_ratio if main.confidence else None
-    host_mib, cpu_count = _host(main, device) if cpu else (None, None)
+    host_mib, cpu_count = _host(run, main, device, cpu=cpu)
+    shared = run.host_peak.shared_bytes if run.host_peak else 0.0
     return Figures(
         name=slug(request.name),
         sm_percent=sm_percent,
@@ -87,6 +88,7 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         memory_mib=memory_mib,
         timeout_s=None if expected_s is None else rounding.timeout_s(expected_s, high_s),
         host_memory_mib=host_mib,
+        shared_mib=None if run.host_peak is None else rounding.mib(SHARED_MARGIN * shared),
         cpu_count=cpu_count,
         state=main.state,
         answer=tuple(answer(run).lines()),
@@ -187,10 +189,18 @@ def _runtime(run: Run, main: Recommendation) -> tuple[float | None, float | None
     return main.total_s, main.total_high_s
 
 
-def _host(main: Recommendation, device: Device | None) -> tuple[int | None, float | None]:
-    """Return host memory in MiB and CPUs, from a run that measured them."""
-    memory, cpus = main.memory, device.cpu_count if device else None
+def _host(
+    run: Run, main: Recommendation, device: Device | None, *, cpu: bool
+) -> tuple[int | None, float | None]:
+    """Return host memory in MiB and CPUs, from a run that measured them.
+
+    Memory by proportional sizes, in which pages that several processes share count once, goes
+    before the sum of resident ones.
+    """
+    memory, cpus = main.memory, device.cpu_count if device and cpu else None
     peak = memory.peak_bytes if memory is not None and memory.basis == "rss" else math.nan
+    if run.host_peak is not None:
+        peak = run.host_peak.memory_bytes
     size_mib = None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak)
     if cpus is None or main.target_ratio is None:
         return size_mib, None

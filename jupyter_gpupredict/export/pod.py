@@ -271,8 +271,18 @@ def notes(
         found.append(endless)
     elif plan.figures.timeout_s is None:
         found.append(f"No time limit is set: the run time is not known. {default_limit}".strip())
-    if plan.figures.host_memory_mib is None:
+    round_figures = [
+        name
+        for name, measured in (
+            ("CPU", plan.figures.cpu_count),
+            ("Host memory", plan.figures.host_memory_mib),
+        )
+        if measured is None
+    ]
+    if len(round_figures) > 1:
         found.append("CPU and host memory are round figures, not measured ones.")
+    elif round_figures:
+        found.append(f"{round_figures[0]} is a round figure, not a measured one.")
     if image and not plan.request.image:
         found.append("The image is a placeholder: none was named.")
     return tuple(found)

@@ -6,6 +6,7 @@ One patch carries it all, so no workload and no sharing backend has code of its 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from jupyter_gpupredict.export.deployment import Capability
 from jupyter_gpupredict.export.function.container import HOME, OUTPUTS, OUTPUTS_VARIABLE
 from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.export.shapes import problems
+from jupyter_gpupredict.predict.memory import MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jupyter_gpupredict.export.deployment import Json, SharePatch, Sharing, Workload
+    from jupyter_gpupredict.export.deployment import Figures, Json, SharePatch, Sharing, Workload
 
 PLACES = {
     "node_selector": Capability.NODE_SELECTOR,
@@ -50,6 +52,8 @@ OWN = ("name", "output", "memory_mib", "sm_percent", "overwrite", "force", "prof
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+USUAL_SHARED_MIB = 64
+"""What container engines give to /dev/shm."""
 SOURCES: dict[str, tuple[str, str]] = {
     "claim": ("persistentVolumeClaim", "claimName"),
     "secret": ("secret", "secretName"),
@@ -101,12 +105,16 @@ def with_profile(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def joined(
     patch: SharePatch,
+    figures: Figures,
     request: ExportRequest,
     carries: frozenset[Capability],
     workload: Workload,
     sharing: Sharing,
+    needs: str = "",
 ) -> SharePatch:
     """Return a sharing backend's patch with what the user asks for beside it.
+
+    `needs` is the text of the function's requirements, empty where they are not known.
 
     Raises:
         InvalidOption: The workload has no place for something, or it cannot be read.
@@ -138,6 +146,8 @@ def joined(
     kept, comment = _outputs(request, carries)
     volumes = [_volume(one, number) for number, one in enumerate(request.volumes, start=1)]
     volumes += kept[1]
+    if Capability.VOLUMES in carries and request.scheduled and patch.basis != "sm_share":
+        volumes += _shared(figures)  # beside a daemon of MPS it is the daemon's
     security = _security(patch, request, sharing)
     if request.restricted:
         taken = [str(mount["mountPath"]) for _, mount in volumes]
@@ -154,7 +164,7 @@ def joined(
     labels, annotations = dict(request.labels), dict(request.annotations)
     object_labels = dict(request.labels)
     _enqueue(request, spec, labels, object_labels, annotations)
-    own_variables = {**dict(kept[0]), **dict(request.env)}
+    own_variables = {**framework_variables(figures, needs), **dict(kept[0]), **dict(request.env)}
     for name in own_variables:
         if not VARIABLE.fullmatch(name):
             raise InvalidOption(f"{name[:40]!r} is not the name of a variable", "--env NAME=VALUE")
@@ -174,6 +184,28 @@ def joined(
         object_annotations=(*patch.object_annotations, *request.annotations),
         comments=(*patch.comments, *comment),
     )
+
+
+def framework_variables(figures: Figures, needs: str) -> dict[str, str]:
+    """Return what keeps frameworks that take a whole card at once within the memory limit.
+
+    JAX takes a part of the card, whatever limit it has: here that which was used, without the
+    margin, which its context and libraries need. TensorFlow takes what it needs when it is told to.
+    """
+    names = {line.partition("==")[0].strip().lower() for line in needs.splitlines()}
+    found: dict[str, str] = {}
+    memory, total = figures.memory_mib, figures.gpu_total_mib
+    if memory is None:
+        return found
+    if names & {"tensorflow", "tf-keras"}:
+        found["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    if names & {"jax", "jaxlib"}:
+        part = math.floor(1000 * memory / MARGIN / total) / 1000 if total else 0.0
+        if part:
+            found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{min(part, 0.95):g}"
+        else:
+            found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    return found
 
 
 def _append(spec: dict[str, Json], key: str, more: list[Any]) -> None:
@@ -263,6 +295,19 @@ def _outputs(
     )
     variables = {OUTPUTS_VARIABLE: path} if request.outputs else {}
     return (variables, []), () if inside else (said,)
+
+
+def _shared(figures: Figures) -> list[_Mount]:
+    """Return `/dev/shm` as large as the run used it; where that is not known, the memory's limit.
+
+    Containers have 64 MiB otherwise, and data loaders that hand over batches by it fail.
+    """
+    if figures.shared_mib is not None and figures.shared_mib <= USUAL_SHARED_MIB:
+        return []
+    memory: dict[str, Json] = {"medium": "Memory"}
+    if figures.shared_mib is not None:
+        memory["sizeLimit"] = f"{figures.shared_mib}Mi"
+    return [({"name": "shm", "emptyDir": memory}, {"name": "shm", "mountPath": "/dev/shm"})]  # noqa: S108
 
 
 def _security(patch: SharePatch, request: ExportRequest, sharing: Sharing) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from jupyter_gpupredict.run.allocators import AllocatorPoll
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.core.protocols import Clock
+    from jupyter_gpupredict.core.protocols import Clock, HostMemory
     from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.series import Batch, Device, Loss
     from jupyter_gpupredict.core.share import AppliedShare
@@ -46,10 +46,12 @@ class Emitter:
         channel: Channel,
         delivery: Delivery,
         clock: Clock,
-        *,
         live: bool,
         on_state: Callable[[Recommendation], None] | None = None,
+        host: HostMemory | None = None,
     ) -> None:
+        self.host = host
+        """What follows the memory of the machine; None where nothing does."""
         self._channel = channel
         self._delivery = delivery
         self._clock = clock
@@ -198,6 +200,7 @@ class Emitter:
                 others=self._further(),
                 profile=self._judging.profile() if whole else None,
                 allocator=peak,
+                host_peak=None if self.host is None else self.host.peak(),
                 partial=tuple(self.fold.lost.values()),
                 own_processes=dict(self.fold.neighbors.own),
                 joined=tuple(self._joined),

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
         Clock,
+        HostMemory,
         ShareHold,
         Subscriber,
         TelemetrySource,
@@ -166,6 +168,7 @@ def build_session(
 
     # this machine's driver may hang; other sources have limits of their own
     may_hang = config.source in DRIVEN and config.cluster is None
+    here = may_hang or config.source == "cpu"
     session = Session(
         source=_source(config, cluster, session_id, clock, child, lambda: session),
         make_analysis=make_analysis,
@@ -180,6 +183,7 @@ def build_session(
         share=child.share if share is None and child is not None else share,
         live=live,
         own_process=child is None,
+        host=_host_memory(child) if here else None,
         max_seconds=config.max_seconds,
         # asked each second: `exists` makes and drops an exception, `access` does not
         stop_requested=None
@@ -191,6 +195,12 @@ def build_session(
     )
     session.errors.extend(warnings)
     return session
+
+
+def _host_memory(child: ChildProcess | None) -> HostMemory:
+    """Return what follows the memory of the process that runs the code, and of its children."""
+    made: HostMemory = registry.load("watches", "memory")(None if child is None else child.pid)
+    return made
 
 
 def _windows(

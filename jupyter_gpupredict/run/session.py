@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Sequence
 
+    from jupyter_gpupredict.core import protocols
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
@@ -77,6 +78,7 @@ class Session:
         share: ShareHold | None = None,
         live: bool = False,
         own_process: bool = True,
+        host: protocols.HostMemory | None = None,
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
@@ -104,7 +106,7 @@ class Session:
         self._windows = windows
         self._alarm = Alarm(max_seconds, stop_requested, self._time_is_up, self._end_early)
         self._channel = Channel(subscribers)
-        self._emitter = Emitter(self._channel, delivery, clock, live=live, on_state=on_state)
+        self._emitter = Emitter(self._channel, delivery, clock, live, on_state, host)
         self._pid = 0
         self._sampler: Sampler | None = None
         self._opened = threading.Event()
@@ -370,6 +372,8 @@ class Session:
         self._asking = ("read", self._clock.monotonic_s())
         if slow and self._hooks is not None:
             self._hooks.poll()
+        if slow and self._emitter.host is not None:
+            self._emitter.host.look(self._clock.monotonic_s())
         found = self._read(slow)
         if slow and self._own_process and isinstance(found, Batch):
             found = replace(found, readings=(*found.readings, *self._emitter.ask_framework()))

@@ -169,7 +169,7 @@ def _check_case(
     known: Adapters, request: ExportRequest, figures: Figures, carries: frozenset[Capability]
 ) -> None:
     runs, divides = known.workloads[request.workload], known.sharings[request.sharing]
-    patch = joined(divides.patch(figures, request), request, carries, runs, divides)
+    patch = joined(divides.patch(figures, request), figures, request, carries, runs, divides)
     documents = runs.render(Plan(figures, request, patch))
     twice = divides.patch(figures, request) == divides.patch(figures, request)
     assert twice, "two patches for the same figures differ"

@@ -63,6 +63,17 @@ HARMLESS = (
     (r"(drop|slip) .*plasma-directory", "what KubeRay mounts stands in no file"),
     (r"drop spec.minAvailable", "Volcano takes all"),
     (r"twice .*podAntiAffinity.*", "the same twice"),
+    (r"drop spec.podFailurePolicy", "a disruption counts as a failure, and the run is told"),
+    (r"twice spec.podFailurePolicy\S*", "the same twice"),
+    (r"drop requiresCompatibilities.\d", "one of both is enough"),
+    (r"drop .*logConfiguration(.options.awslogs-(create-group|stream-prefix))?", "has a default"),
+    (r"drop services.train.(build(.context)?|mem_limit|restart|stop_grace\S*|cpus)", "default"),
+    (r"drop .*emptyDir(.medium)?", "a folder on the node's disk instead"),
+    (r"drop spec.volumes(.0)?", "/dev/shm is then as small as the engine makes it"),
+    (r"(drop|twice) services.train.env_file\S*", "nothing of it limits, and the same twice is one"),
+    (r"(drop|slip) .*environment.CUDA_MPS_PIPE_DIRECTORY", "the default one"),
+    (r"drop services.train.volumes.1|drop volumes.outputs", "the results are then not kept"),
+    (r"slip services.train", "another name"),
 )
 """(what was done where, why it changes nothing that is limited or promised)."""
 

@@ -223,7 +223,7 @@ def test_one_rank_of_several_runs_alone_as_the_readme_says(tmp_path):
 
 def test_an_image_for_ray_holds_it_and_what_it_is_asked_with(tmp_path):
     export(tmp_path / "f", "x = 1", workload="rayjob", sharing="device-plugin")
-    assert "ray[default]==2.49.0" in (tmp_path / "f" / "requirements.txt").read_text().splitlines()
+    assert "ray[default]==2.60.0" in (tmp_path / "f" / "requirements.txt").read_text().splitlines()
     assert "wget" in (tmp_path / "f" / "Dockerfile").read_text()
     assert not (tmp_path / "f" / "adapters").exists()  # one rank is the handler's own
     export(tmp_path / "j", "x = 1", workload="job", sharing="device-plugin")

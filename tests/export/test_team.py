@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption
 from jupyter_gpupredict.core.options import options_of
+from jupyter_gpupredict.core.recommendation import HostPeak
 from jupyter_gpupredict.export.compatibility import adapters, carried
 from jupyter_gpupredict.export.request import ExportRequest
-from jupyter_gpupredict.export.team import OWN, PLACES
+from jupyter_gpupredict.export.team import OWN, PLACES, framework_variables
 from tests.export.golden import example
 from tests.export.runs import PAIRS, breadth, export, manifests, run
 
@@ -87,7 +89,7 @@ def pod(found=None, **options):
 
 
 def test_where_a_job_holds_them():
-    job, inside, _ = pod(sharing="dra", **TEAM)
+    job, inside, _ = pod(sharing="dra", **team_of("job"))
     assert job["metadata"]["namespace"] == "research"
     assert job["metadata"]["labels"] == {
         "cost-center": "c42", "kueue.x-k8s.io/queue-name": "night",
@@ -299,3 +301,52 @@ def test_every_option_of_a_team_has_a_place():
     names = {one.name for one in options_of(ExportRequest)}
     assert names == of_function | set(PLACES) | set(OWN)
     assert {one.name for one in dataclasses.fields(ExportRequest)} - names == {"scheduled"}
+
+
+# ---- memory of the machine -----------------------------------------------------------------------
+
+
+def measured(memory_mib, shared_mib, **options):
+    peak = HostPeak(memory_mib * 2**20, shared_mib * 2**20)
+    return breadth(host_peak=peak, **options)
+
+
+def test_memory_of_the_machine_is_what_was_measured():
+    _, inside, outcome = pod(measured(1000, 10), sharing="dra")
+    # 1000 MiB x 1.2
+    assert inside["containers"][0]["resources"]["limits"]["memory"] == "1200Mi"
+    assert inside["containers"][0]["resources"]["requests"]["memory"] == "1200Mi"
+    text = outcome.texts["deploy/job.yaml"]
+    assert "CPU is a round figure, not a measured one." in text
+    assert "host memory are round" not in text
+
+
+@pytest.mark.parametrize(
+    ("shared_mib", "expected"),
+    [(400, {"medium": "Memory", "sizeLimit": "600Mi"}), (10, None), (None, {"medium": "Memory"})],
+)
+def test_shared_memory_is_as_large_as_it_was_used(shared_mib, expected):
+    found = run(target=0.8) if shared_mib is None else measured(1000, shared_mib, target=0.8)
+    _, inside, _ = pod(found)  # a whole GPU: no daemon whose /dev/shm it would be
+    volumes = {one["name"]: one["emptyDir"] for one in inside.get("volumes", [])}
+    assert volumes.get("shm") == expected
+    mounts = inside["containers"][0].get("volumeMounts", [])
+    assert [one["mountPath"] for one in mounts] == (["/dev/shm"] if expected else [])
+
+
+def test_the_daemon_of_mps_keeps_its_own_shared_memory():
+    _, inside, _ = pod(measured(1000, 400))
+    assert "volumes" not in inside
+
+
+def test_frameworks_that_take_a_whole_card_are_told():
+    figures = SimpleNamespace(memory_mib=5750, gpu_total_mib=50000)
+    # 5750 / 1.15 = 5000 MiB, a tenth of the card; the margin is for what is not JAX's
+    assert framework_variables(figures, "jax==0.5\n") == {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.1"}
+    assert framework_variables(figures, "# x\ntensorflow==2.19\nnumpy==2") == {
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }  # fmt: skip
+    assert framework_variables(figures, "numpy==2\n") == {}
+    unknown = SimpleNamespace(memory_mib=5750, gpu_total_mib=None)
+    assert framework_variables(unknown, "jax==0.5") == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    assert framework_variables(SimpleNamespace(memory_mib=None, gpu_total_mib=1), "jax==1") == {}

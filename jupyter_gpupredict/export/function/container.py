@@ -49,7 +49,7 @@ class Adapter:
     """The line it adds to the requirements."""
 
 
-RAY_VERSION = "2.49.0"
+RAY_VERSION = "2.60.0"
 RAY = f"ray[default]=={RAY_VERSION}"
 RANKS = Adapter("adapters/ranks.py", "ranks.py.txt", RAY)
 ADAPTERS = {

@@ -195,7 +195,7 @@ def _bucket_requirements(outputs: str) -> list[str]:
     kind, _, url = outputs.partition(":")
     if kind != "bucket":
         return []
-    return ["fsspec", *filter(None, [STORES.get(url.partition("://")[0], "")])]
+    return ["fsspec>=2024.6", *filter(None, [STORES.get(url.partition("://")[0], "")])]
 
 
 def required(code: Code, figures: Figures) -> tuple[str, ...]:

@@ -28,6 +28,13 @@ def _check(found: Node, report: Report) -> None:
         targets = [one["target"].value for one in service["volumes"]]
         if mps and (service["ipc"].value != "host" or pod.PIPE not in targets):
             report.warn("mps-route", mps[0], f"needs ipc: host and {pod.PIPE} from the host")
+        if mps and not list(devices):
+            report.add("compose", devices, "no GPU is reserved")
+        if len(set(targets)) < len(targets):
+            report.add("volume", service["volumes"], "one path is mounted twice")
+        for one in service["volumes"]:
+            if one["type"].value == "volume" and str(one["source"].value) not in found["volumes"]:
+                report.add("volume", one, f"there is no volume {one['source'].value!r}")
         words = [one.value for one in service["command"]]
         if words[:1] == [CLOCK[0]] and len(words) > len(CLOCK):
             limit = Node(words[len(CLOCK)], service["command"].path)

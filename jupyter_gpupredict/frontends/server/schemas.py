@@ -28,6 +28,7 @@ from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
     Block,
     Confidence,
+    HostPeak,
     MemoryEstimate,
     Profile,
     Recommendation,
@@ -209,7 +210,7 @@ EXPORT_OPTIONS = {
 RECORDED: tuple[type[Any], ...] = (
     *EVENTS.values(),
     *(Series, Device, Readings, Recommendation, MemoryEstimate, Confidence, AppliedShare, SmNeed),
-    *(AllocatorPeak, Profile, Block, Surroundings),
+    *(AllocatorPeak, HostPeak, Profile, Block, Surroundings),
 )
 """The events and what they hold."""
 

@@ -13,6 +13,7 @@ import contextlib
 import math
 import os
 import platform
+import re
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import psutil
 
 from jupyter_gpupredict.core.devices import Host
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.recommendation import HostPeak
 from jupyter_gpupredict.sources.driver.nvml import NvmlError, ratio
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.sources.driver.nvml import Nvml
 
 _clock = SystemClock()
+_SIZE = re.compile(r"^(Pss|Pss_Shmem):\s+(\d+) kB$", re.MULTILINE)
+HOST_EVERY_S, HOST_SHARE = 5.0, 0.01
+"""How often a process tree's memory is read at most, and which share of the time it may take."""
 WALK_SHARE = 0.05
 """Walking the process tree may take this share of the time."""
 HOST_NAMESPACE = Path("pid:[4026531836]")
@@ -233,6 +238,62 @@ class DeviceProcesses:
             if error.gone:
                 raise
             return frozenset()  # drivers that keep no such list
+
+
+class MemoryWatch:
+    """Keeps the most memory that a process tree held, by the kernel's proportional set sizes.
+
+    The kernel walks all pages for an answer, so it is asked every few seconds, and less often where
+    that takes long. What is not Linux gives no figure.
+    """
+
+    def __init__(self, root_pid: int | None = None, root: Path = Path("/proc")) -> None:
+        self._root_pid, self._root = root_pid, root
+        self._tree: ProcessTree | None = None
+        self._next_s = -math.inf
+        self._memory_bytes = self._shared_bytes = 0.0
+
+    def look(self, now_s: float) -> None:
+        """Take a reading, unless one was taken a moment ago."""
+        if now_s < self._next_s:
+            return
+        began_s = _clock.monotonic_s()
+        try:
+            if self._tree is None:
+                self._tree = ProcessTree(self._root_pid)
+            self._tree.walk(now_s)
+            pids = self._tree.pids()
+        except psutil.Error:
+            return  # it has ended
+        each = [_proportional(self._root / str(pid) / "smaps_rollup") for pid in pids]
+        self._memory_bytes = max(self._memory_bytes, sum(total for total, _ in each))
+        self._shared_bytes = max(self._shared_bytes, sum(shared for _, shared in each))
+        took_s = _clock.monotonic_s() - began_s
+        self._next_s = now_s + max(HOST_EVERY_S, took_s / HOST_SHARE)
+
+    def peak(self) -> HostPeak | None:
+        """Look once more, and return the most that was seen; None where nothing was."""
+        self.look(math.inf)
+        self.close()
+        if not self._memory_bytes:
+            return None
+        return HostPeak(self._memory_bytes, self._shared_bytes)
+
+    def close(self) -> None:
+        """Forget the processes; may be called twice."""
+        if self._tree is not None:
+            self._tree.close()
+            self._tree = None
+
+
+def _proportional(path: Path) -> tuple[float, float]:
+    """Return (proportional size, what of it is shared memory) of a process; 0 after its end."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return 0.0, 0.0
+    sizes = {name: 1024.0 * int(size) for name, size in _SIZE.findall(text)}
+    return sizes.get("Pss", 0.0), sizes.get("Pss_Shmem", 0.0)
 
 
 class HostWatch:
