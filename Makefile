@@ -1,5 +1,5 @@
 # Two commands on a bare machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: help demo test test-long test-mps coverage test-frameworks test-serve test-cluster lab types lab-build lab-test lint clean
+.PHONY: help demo bench-notebooks test test-long test-mps coverage test-frameworks test-serve test-cluster lab types lab-build lab-test lint clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -117,6 +117,10 @@ test-frameworks: .venv/.frameworks
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
 	@touch $@
+
+# Fetches what it measures into build/notebooks; --run needs the frameworks beside the rest.
+bench-notebooks: .venv/.test
+	$(BIN)/python -m benchmarks.notebooks build/notebooks
 
 test-serve: .venv/.test build/serve/.made
 	GPUPREDICT_SERVE_PYTHON="$(CURDIR)/build/serve/bin/python" $(BIN)/python -m pytest tests/export/test_serving.py

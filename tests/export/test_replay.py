@@ -1,5 +1,6 @@
 """The function does as the notebook does: random little programs are the judge."""
 
+import ast
 import copy
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.export.function.environment import files_read
 from tests.export.test_programs import plain
 from tests.export.test_slicing import load, module
 
@@ -326,3 +328,16 @@ def test_magics_have_a_way_on():
     told = "; ".join(found.notes)
     for words in ("!git was left out", "!wget was left out: mount its files", "%cd was left out"):
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("source", "paths"),
+    [
+        ("pd.read_csv('data/train.csv')", ["data/train.csv"]),
+        ("open('a.txt')\nopen('b.txt', 'w')\nnp.load('c.npy')", ["a.txt", "c.npy"]),
+        ("ImageFolder('data/images')\nload('a b')\nread('x')", ["data/images"]),
+        ("pd.read_csv('https://data.example/x.csv')\nsave('d.npy')", []),
+    ],
+)
+def test_literal_paths_that_are_read_are_found(source, paths):
+    assert list(files_read(ast.parse(source))) == paths

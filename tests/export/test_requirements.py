@@ -6,7 +6,12 @@ import sys
 import pytest
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
-from jupyter_gpupredict.export.function.requirements import editable_folder, requirements
+from jupyter_gpupredict.export.function.requirements import (
+    Modules,
+    add_hidden,
+    editable_folder,
+    requirements,
+)
 
 
 def needs(*modules, optional=(), installed=(), extra=()):
@@ -129,3 +134,20 @@ def test_what_pip_was_given():
 
 def test_adapters_add_theirs():
     assert needs("numpy", extra=("runpod==1.2",)).lines[-1] == "runpod==1.2"
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "need"),
+    [
+        ("transformers", "Trainer(model=model)", "accelerate"),
+        ("pandas", "pandas.read_parquet('x')", "pyarrow"),
+        ("keras", "os.environ['KERAS_BACKEND'] = 'jax'\nimport keras", "jax"),
+        ("keras", "import os\nimport keras", "tensorflow"),
+        ("pandas", "pandas.read_csv('x')", ""),
+        ("json", "read_parquet('x')", ""),
+    ],
+)
+def test_what_a_module_needs_without_importing_it_is_required(module, text, need):
+    found = Modules(names={module: "In [1] line 1"}, installed=False)
+    add_hidden(found, text)
+    assert set(found.names) == {module, *filter(None, [need])}

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, SecretFound, UnsupportedCell
 from jupyter_gpupredict.export.deployment import SECRETS_FROM
+from jupyter_gpupredict.export.function.environment import HOME, files_read
 from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
 from jupyter_gpupredict.export.function.requirements import (
     Requirements,
+    add_hidden,
     modules,
     requirements,
     unpinned,
@@ -92,6 +94,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     )
     if remedy is not None and way == "env":
         _remedied(beside, remedy)
+    add_hidden(beside, module)
     suffixes = {Path(path).suffix for path in dict(request.save).values()}
     extra = [*extra, *(["safetensors"] if ".safetensors" in suffixes else [])]
     if request.pinned:
@@ -108,6 +111,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
     variables = sorted({*found.environment, *read} - _SYSTEM)
     defaults, required, optional = parameters(found)
     notes += _taken_out(remedy, {*read, *required}, found)
+    notes += _files(found, request.folder)
     if not request.save and _TRAINS.search(module) and not _SAVES.search(module):
         notes.append("nothing that is trained is saved: save a model with --save NAME=PATH")
     return Code(
@@ -120,6 +124,36 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         defaults=tuple((one, ast.unparse(value)) for one, value in defaults.items()),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _files(found: Slice, folder: Path) -> list[str]:
+    """Return a note for each literal path that the function reads."""
+    notes = []
+    for one in found.placed.kept:
+        for path in files_read(one.node):
+            size = _size(folder / path)
+            if HOME.match(path):
+                notes.append(
+                    f"{one.place} reads {path}, in a home: mount it, or make it a parameter"
+                )
+            elif size is None:
+                notes.append(
+                    f"{one.place} reads {path}, which does not lie beside the notebook: mount it, "
+                    "or let the image hold it"
+                )
+            else:
+                notes.append(
+                    f"{one.place} reads {path} ({size >> 10} KiB): copy it into the folder, mount "
+                    "it there, or make the path a parameter"
+                )
+    return notes
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return None
 
 
 def _remedied(beside: Modules, remedy: Remedy) -> None:

@@ -73,3 +73,27 @@ def variables(node: ast.stmt) -> Iterator[tuple[str, str | None]]:
     if isinstance(key, ast.Constant) and isinstance(key.value, str):
         known = value.value if isinstance(value, ast.Constant) else None
         yield key.value, known if isinstance(known, str) else None
+
+
+_READS = re.compile(
+    r"(read|load|open|scan|from)(_?\w*)$|\w*(Dataset|ImageFolder|Reader|from_pretrained)$"
+)
+"""Ends of the names of functions whose first text is usually a path that they read."""
+_PATH = re.compile(r"[^\s:*?<>|{}%]{0,200}\.[A-Za-z0-9]{1,8}|(\.{0,2}/)?[\w.-]+(/[\w.-]+)+/?")
+
+
+def files_read(tree: ast.AST) -> dict[str, int]:
+    """Return the literal paths that code opens for reading, each with its first line."""
+    found: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        first = node.args[0]
+        mode = node.args[1] if len(node.args) > 1 else None
+        writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
+        if writes or not _READS.match(called) or not isinstance(first, ast.Constant):
+            continue
+        if isinstance(first.value, str) and _PATH.fullmatch(first.value):
+            found.setdefault(first.value, node.lineno)
+    return found

@@ -40,6 +40,29 @@ _VALUED = frozenset(
 """Options of `pip install` that take the next word."""
 
 
+HIDDEN = (
+    ("transformers", r"\b(Trainer|Seq2SeqTrainer|TrainingArguments|device_map)\b", "accelerate"),
+    ("keras", r"KERAS_BACKEND.{0,12}jax", "jax"),
+    ("keras", r"KERAS_BACKEND.{0,12}torch", "torch"),
+    ("keras", r"^(?!.*KERAS_BACKEND.{0,12}(jax|torch))", "tensorflow"),
+    ("pandas", r"\b(read_parquet|to_parquet)\b", "pyarrow"),
+    ("pandas", r"\b(read_excel|to_excel)\b", "openpyxl"),
+    ("pandas", r"\b(read_hdf|to_hdf)\b", "tables"),
+)
+"""What a module needs without importing it by name: module, what tells so in the code, need."""
+
+
+def add_hidden(found: Modules, text: str) -> None:
+    """Add what the modules need for what the code does with them, where it is installed here."""
+    roots = {dotted.partition(".")[0]: place for dotted, place in found.names.items()}
+    for module, sign, need in HIDDEN:
+        if module not in roots or need in roots or not re.search(sign, text, re.DOTALL):
+            continue
+        if not found.installed or importlib.metadata.packages_distributions().get(need):
+            found.names[need] = roots[module]
+            found.notes.append(f"requirements.txt: {need}, which {module} needs for this code")
+
+
 @dataclass(slots=True)
 class Modules:
     """What the code imports: copied files, and names of what has to be installed."""
@@ -260,14 +283,18 @@ def editable_folder(root: str) -> Path | None:
 def _owned(modules: Mapping[str, str]) -> Iterator[tuple[str, str, str, list[Distribution]]]:
     """Yield root and name of each module outside the standard library, place, distributions."""
     owners = importlib.metadata.packages_distributions()
+    held: dict[str, set[str]] = {}
     for dotted, place in sorted(modules.items()):
         root = dotted.partition(".")[0]
         if root not in sys.stdlib_module_names:
-            yield root, dotted, place, _owners(dotted, owners.get(root, []))
+            yield root, dotted, place, _owners(dotted, owners.get(root, []), held)
 
 
-def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
-    """Return the distributions a module comes from: for a namespace, by their lists of files."""
+def _owners(dotted: str, names: Sequence[str], held: dict[str, set[str]]) -> list[Distribution]:
+    """Return the distributions a module comes from: for a namespace, by their lists of files.
+
+    `held` keeps those lists, which take long to read.
+    """
     named = [importlib.metadata.distribution(name) for name in sorted(dict.fromkeys(names))]
     if len(named) == 1:
         return named
@@ -278,14 +305,17 @@ def _owners(dotted: str, names: Sequence[str]) -> list[Distribution]:
         candidates = list(among)
         for stem in stems:
             for one in candidates:
-                if _holds(one, stem):
+                if _holds(one, stem, held):
                     return [one]
     return named  # no file has that very name: a namespace as a whole was imported
 
 
-def _holds(distribution: Distribution, stem: str) -> bool:
+def _holds(distribution: Distribution, stem: str, held: dict[str, set[str]]) -> bool:
     """Whether a distribution's list of files has this module."""
-    files = {path.as_posix() for path in distribution.files or ()}
+    if distribution.name not in held:
+        paths = (path.as_posix() for path in distribution.files or ())
+        held[distribution.name] = {one for one in paths if one.endswith((".py", ".so", ".pyd"))}
+    files = held[distribution.name]
     if {f"{stem}.py", f"{stem}/__init__.py"} & files:
         return True
     return any(f.startswith(f"{stem}.") and f.endswith((".so", ".pyd")) for f in files)
