@@ -50,7 +50,7 @@ class Table:
         self, content: Content, options: ReadOptions, origin: str, rename: Rename = str
     ) -> None:
         self._name, self._interval_s = content.name, options.interval_s
-        self._content, self._doubled = content, False
+        self._content, self._doubled, self._joint = content, False, " "
         lines = chain.from_iterable(content.blocks())
         head = content.first_lines[:SEARCHED_LINES]
         if options.columns is None:
@@ -83,23 +83,27 @@ class Table:
         """Of shares that nothing says the unit of."""
 
     def _widen(self, row: list[str]) -> None:
-        """Add a title where rows begin with a second time, put before those of nvidia-smi."""
+        """Add a title where rows have one cell more: a second time, or a fraction of `12:01,5`."""
         layout = self._layout
         if len(row) != len(layout.titles) + 1 or layout.times != [0]:
             return
+        first, second = (cell.strip() for cell in row[:2])
+        fraction = re.fullmatch(r"\d{1,6}", second) is not None and ":" in first
         try:
-            for cell in row[:2]:
+            for cell in (first,) if fraction else (first, second):
                 Clock().one(cell)
         except ValueError:
             return
+        if not fraction and ":" not in second:
+            return
         layout.titles.insert(0, "")
-        layout.times = [1]
+        layout.times = [0, 1] if fraction else [1]
+        self._doubled, self._joint = not fraction, "." if fraction else " "
         layout.keys = {what: at + 1 for what, at in layout.keys.items()}
         layout.devices = {
             number: {what: (at + 1, scale) for what, (at, scale) in held.items()}
             for number, held in layout.devices.items()
         }
-        self._doubled = True
 
     def trace(self) -> Trace:
         """Return the recording."""
@@ -175,7 +179,9 @@ class Table:
             return [math.nan] * len(columns[0])
         texts = columns[places[0]]
         if len(places) > 1:
-            texts = [" ".join(parts) for parts in zip(texts, columns[places[1]], strict=True)]
+            texts = [
+                self._joint.join(parts) for parts in zip(texts, columns[places[1]], strict=True)
+            ]
         return self._clock.many(texts)
 
     # ---- rows to devices ----------------------------------------------------------------------

@@ -120,6 +120,7 @@ class Layout:
         found = cls(list(titles))
         parts = [_Title.of(rename(title)) for title in titles]
         taken: set[int] = set()
+        words = {word for one in parts for word in one.name.split("_")}
         for what, names in _NAMES.items():
             family = _OF.get(what, "")
             for name, at in ((name, at) for name in names for at in range(len(parts))):
@@ -128,6 +129,8 @@ class Layout:
                 if one.name != name or at in taken or not fits:
                     continue
                 if name in _VAGUE and family and not one.unit:
+                    continue
+                if what in ("gpu_util_ratio", *_BYTES) and _of_the_host(one, words):
                     continue
                 if what == "time":
                     found.times.append(at)
@@ -148,6 +151,14 @@ class Layout:
     def shared(self) -> list[int | None]:
         """The devices that have a share."""
         return [number for number, one in self.devices.items() if "gpu_util_ratio" in one]
+
+
+def _of_the_host(title: _Title, words: set[str]) -> bool:
+    """Return whether a column may be of the machine, not of its GPU, by the words of all titles."""
+    marked = {"gpu", "vram"} & set(title.name.split("_")) or title.number is not None
+    if marked or _OWN.fullmatch(title.text.partition(" [")[0]):
+        return False
+    return bool({"cpu", "ram", "host", "system"} & words) or not {"gpu", "vram", "sm"} & words
 
 
 def _scale_of(what: str, title: _Title) -> float | None:

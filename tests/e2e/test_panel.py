@@ -153,10 +153,11 @@ def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
     legend = sheet.page.locator(f"{rig.LIVE} .gp-legend").inner_text()
     assert re.findall(r"(GPU \d) [\d.]+ %", legend) == ["GPU 0", "GPU 1", "GPU 2"], legend
     shot(sheet, "panel-three-gpus.png")
+    long_enough = f"{RUN} .jp-GpuPredict-card:not([data-word='too short'])"
+    sheet.page.wait_for_selector(long_enough, timeout=20_000)
     sheet.end()
     wait_run(sheet, "completed")
-    drawn = sheet.page.locator(f"{rig.RESULT} svg").first.inner_html()
-    assert drawn.count("<polyline") >= 3
+    sheet.page.locator(f"{rig.RESULT} img[src^='data:image/png']").first.wait_for()
     assert sheet.complaints == []
 
 
@@ -608,9 +609,12 @@ def test_by_keyboard_alone(open_panel):
     sheet.page.keyboard.press("End")
     assert panel.get_by_role("tab", name="Checks").get_attribute("aria-selected") == "true"
     sheet.page.wait_for_selector(f"{PANEL} [data-view=doctor] table", timeout=15_000)
-    sheet.page.keyboard.press("Tab")
-    sheet.page.keyboard.press("Tab")
-    focused = sheet.page.evaluate("() => document.activeElement.textContent")
+    focused = ""
+    for _ in range(20):  # past what libraries say, folded
+        sheet.page.keyboard.press("Tab")
+        focused = sheet.page.evaluate("() => document.activeElement.textContent")
+        if focused == "Look again":
+            break
     assert focused == "Look again"
     outline = sheet.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"

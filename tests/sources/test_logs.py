@@ -409,6 +409,25 @@ def test_rows_with_a_second_time_before_those_of_nvidia_smi():
     assert (shares(found), len(found.notes)) == (EXPECTED, 1)
 
 
+def test_a_comma_in_the_seconds_splits_no_time():
+    lines = [f"{stamp(k / 4, '%Y-%m-%d %H:%M:%S')},{250 * (k % 4):03d}, 50 %" for k in range(9)]
+    found = read("\n".join(["timestamp, utilization.gpu [%]", *lines, ""]))
+    assert ([t for t, _ in found.rows], found.notes) == ([k / 4 for k in range(9)], ())
+    other = [f"{stamp(k, '%Y-%m-%d %H:%M:%S')},{k}, 50 %, 7" for k in range(9)]
+    with pytest.raises(Malformed):
+        read("\n".join(["timestamp, utilization.gpu [%]", *other, ""]))
+
+
+def test_the_machines_own_figures_are_not_the_gpus():
+    with pytest.raises(TraceError):
+        read("time,utilization\n" + "".join(f"{stamp(k)},50\n" for k in range(5)))
+    rows_ = "".join(f"{stamp(k)},12,900,50,3000\n" for k in range(5))
+    found = read("time,cpu_percent,mem_used_mb,gpu_util,gpu_mem_used_mb\n" + rows_)
+    assert found.rows[0] == (0.0, (0.5, 3000.0 * MIB))
+    found = read("time,cpu_percent,mem_used_mb,gpu_util,x\n" + rows_)
+    assert found.rows[0] == (0.0, (0.5,))
+
+
 def test_zstd():
     zstandard = pytest.importorskip("zstandard")
     data = zstandard.compress(PLAIN.encode())

@@ -192,7 +192,7 @@ class SvgChart {
     if (meta.target !== null) line(`40,${y(meta.target)} 710,${y(meta.target)}`, "#c2410c");
     const peak = Math.max(1, ...memory.map((row) => row[1] || 0));
     line(memory.filter((row) => row[1] !== null).map((row) => `${x(row[0])},${(200 - (45 * row[1]) / peak).toFixed(1)}`).join(" "), "#3f8f3f");
-    text(40, 150, `memory, peak ${peak.toFixed(0)} MiB`);
+    text(40, 150, `memory, peak ${(peak / 1024).toFixed(1)} GiB`);
     this.svg.replaceChildren(...nodes);
   }
 }
