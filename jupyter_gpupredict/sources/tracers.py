@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     is true; returns whether it was."""
 
 _BUFFER_BYTES = 8 << 20
+_STEP = "ProfilerStep"
 _MAPS = "/proc/self/maps"
 BUSY = "another profiler runs in this process"
 YIELDED = "a profiler of your own began while a window was open: no further ones are opened"
@@ -76,12 +77,13 @@ class TorchTracer:
         torch = sys.modules["torch"]
         profiler = torch.profiler
         session = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
+        _torch_steps().pop(_STEP, None)  # counts its steps, of which it has none
         session.start()
-        # The flag asks Python code for annotations, of which a window needs none. Put back, it
-        # shows when a user's profiler begins.
+        # The flag asks Python code for annotations, of which a window needs none. With both put
+        # back, a user's profiler shows itself.
         torch.autograd.profiler._is_profiler_enabled = False
         if wait(_torch_profiles):
-            # Kineto has ended our trace for the user's: to stop "ours" would end theirs
+            # Kineto has ended our trace for the user's: to stop "ours" crashes the process
             raise SourceUnavailable(YIELDED, _YIELD_HINT)
         session.stop()
         with tempfile.TemporaryDirectory(prefix="gpupredict-") as folder:
@@ -244,9 +246,21 @@ def _take(profile: Profile, record: Any, kinds: tuple[Any, Any]) -> None:
 
 
 def _torch_profiles() -> bool:
-    """Return whether a profiler of PyTorch runs that a window has not begun."""
-    profiler = getattr(getattr(sys.modules.get("torch"), "autograd", None), "profiler", None)
-    return bool(getattr(profiler, "_is_profiler_enabled", False))
+    """Return whether a profiler of PyTorch records, or waits or warms up to, that is not ours."""
+    return bool(
+        getattr(_autograd_profiler(), "_is_profiler_enabled", False) or _STEP in _torch_steps()
+    )
+
+
+def _torch_steps() -> dict[str, int]:
+    """Return PyTorch's counts of steps: a `torch.profiler.profile` has one from when it is made."""
+    tracker = getattr(_autograd_profiler(), "KinetoStepTracker", None)
+    steps: dict[str, int] = getattr(tracker, "_step_dict", {})
+    return steps
+
+
+def _autograd_profiler() -> Any:
+    return getattr(getattr(sys.modules.get("torch"), "autograd", None), "profiler", None)
 
 
 def _jax_profiles() -> bool:

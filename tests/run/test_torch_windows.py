@@ -63,6 +63,26 @@ def test_a_users_profiler_is_seen_while_it_records(monkeypatch):
     assert TorchTracer().refusal() == ""
 
 
+def test_a_users_profiler_is_seen_while_its_schedule_lets_it_wait_and_warm_up(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    schedule = torch.profiler.schedule(wait=1, warmup=1, active=1, repeat=1)
+    with torch.profiler.profile(activities=CPU, schedule=schedule) as users:
+        for recording in (False, False, True):
+            assert flag() == recording
+            assert TorchTracer().refusal() == BUSY
+            torch.ones(4).sum()
+            users.step()
+    assert TorchTracer().refusal() == ""
+
+
+def test_a_window_leaves_no_trace_in_pytorch(monkeypatch):
+    real = torch.profiler.profile
+    monkeypatch.setattr(torch.profiler, "profile", lambda activities: real(activities=CPU))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    TorchTracer().record(lambda taken: taken(), None)
+    assert TorchTracer().refusal() == ""
+
+
 def test_a_users_profile_that_begins_inside_a_window_is_whole(monkeypatch):
     """Ours records the CPU here, so that Kineto runs for real in both."""
     real = torch.profiler.profile
