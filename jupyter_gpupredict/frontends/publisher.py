@@ -10,6 +10,7 @@ from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import SessionFinished
 from jupyter_gpupredict.core.run import History, RunFold
 from jupyter_gpupredict.core.trace import without_nan
+from jupyter_gpupredict.frontends.charts import figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,8 @@ class Publisher:
         self._sent = (0, 0)
         self._said: dict[str, Any] = {}
         """The newest answer, as it was sent."""
+        self._curve: tuple[tuple[Any, ...], str] = ((), "")
+        """(what it shows, its picture)."""
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Fold the events and send one frame.
@@ -103,7 +106,19 @@ class Publisher:
             "target": _percent(advice.target_ratio) if advice else None,
             "finished": fold.finished is not None,
             "answer": self._answer(kind),
+            **self._drawn(kind),
         }
+
+    def _drawn(self, kind: str) -> dict[str, str]:
+        """Return the picture of what fewer SMs cost: in keyframes, and where it is a new one."""
+        advice = self._fold.recommendation
+        if self._fold.started is None or advice is None or advice.geometry is None:
+            return {}
+        of = (advice.geometry, advice.target_ratio, advice.slowdown)
+        same = of == self._curve[0]
+        if not same:
+            self._curve = of, figures.curve_svg(self._fold.record(live=True))
+        return {"curve": self._curve[1]} if kind == "key" or not same else {}
 
     def _answer(self, kind: str) -> dict[str, Any] | None:
         """Return the card; without its details but in a keyframe, and None where it is the same."""

@@ -1,7 +1,9 @@
 import json
+from itertools import product
 
 import pytest
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict.frontends.cli import VERBS, main
 from jupyter_gpupredict.run import SessionConfig, build_session, shutdown
 
@@ -92,6 +94,9 @@ def test_doctor_and_targets(capsys):
     names = {line["name"] for line in json.loads(capsys.readouterr().out)}
     assert {"source nvml", "source cpu", "session store"} <= names
     assert main(["targets", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 11 * 11
+    listed = json.loads(capsys.readouterr().out)
+    named = {(pair["workload"], pair["sharing"]) for pair in listed}
+    every = set(product(registry.names("workloads"), registry.names("sharing")))
+    assert (named, len(listed)) == (every, len(every))
     assert main(["targets"]) == 0
-    assert capsys.readouterr().out.count("\n") == 11 * 11
+    assert capsys.readouterr().out.count("\n") == len(every)

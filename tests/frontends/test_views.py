@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.answer import answer
-from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.recommendation import MemoryEstimate, SmNeed
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Series
 from jupyter_gpupredict.frontends.charts import card, figures
@@ -215,6 +215,31 @@ def test_a_run_on_one_device_has_no_further_lines():
     publisher = Publisher(frames)
     publisher.deliver(runs.events(20))
     assert "further" not in frames.sent[-1]
+
+
+def test_the_cost_of_fewer_sms_is_drawn_live_once_it_is_known():
+    frames = Frames()
+    publisher = Publisher(frames)
+    curve = tuple((float(p), 1.0, max(1.0, 40.0 / p)) for p in range(5, 101, 5))
+    need = SmNeed(108, 30, 44, 0.9, curve, 5200, "torch.profiler", windows=1, watched_s=0.4)
+    before = runs.events(10)
+    publisher.deliver(before)
+    assert "curve" not in frames.sent[-1]
+
+    def told(need, at):
+        advice = replace(before[-1].recommendation, geometry=need)
+        publisher.deliver([ev.RecommendationUpdated(at, 10.0 + at / 10, advice)])
+        return frames.sent[-1]
+
+    found = told(need, 1)
+    assert found["kind"] == "delta"
+    assert "28 to 41 % of the SMs keep 90 % of the speed" in found["curve"]
+    ET.fromstring(found["curve"])
+    assert "curve" not in told(need, 2)  # it is the same
+    assert "28 to 56 %" in told(replace(need, high_sms=60, windows=3), 3)["curve"]
+    whole = publisher.keyframe()
+    assert "28 to 56 %" in whole["curve"]
+    assert len(json.dumps(whole)) <= 15_000
 
 
 def test_a_lost_frame_heals_with_the_next_keyframe():

@@ -315,6 +315,7 @@ function render({ model, el }) {
   const devices = element("table", {});
   const chart = element("div", { class: "gp-chart", role: "img" });
   const legend = element("div", { class: "gp-legend" });
+  const curve = element("div", { class: "gp-curve" });
   const note = element("div", { class: "gp-note" });
   const more = element("details", {}, element("summary", {}, "Details"));
   const shown = element("div", {});
@@ -326,6 +327,7 @@ function render({ model, el }) {
     element("div", { class: "gp-text" }, meaning, evidence, notes, spark),
     chart,
     legend,
+    curve,
     devices,
     note,
     more,
@@ -378,6 +380,7 @@ function render({ model, el }) {
     if (!frame || !frame.share || !rows.take(frame)) return;
     if (frame.answer) card = frame.answer;
     if (card && card.details) details = card.details;
+    if (frame.curve !== undefined) curve.innerHTML = frame.curve; // our own drawing, its words escaped
     show();
   }
 

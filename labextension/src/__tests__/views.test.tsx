@@ -2,9 +2,10 @@ import * as React from 'react';
 import { act } from 'react';
 import { describe, expect, it, vi } from 'vitest';
 
-import type { IAnswer } from '../api';
+import type { IAnswer, Schemas } from '../api';
 import type { Run } from '../run';
 import { Compare } from '../views/compare';
+import { Curve } from '../views/curve';
 import { Devices } from '../views/devices';
 import { Doctor } from '../views/doctor';
 import { History } from '../views/history';
@@ -233,6 +234,49 @@ describe('the running view', () => {
     const text = await showing(watching([lines()[0]]));
     expect(text).toContain('no reading yet');
     expect(host.querySelector('[role=img]')).toBeNull();
+  });
+});
+
+describe('what fewer SMs cost', () => {
+  const need: Schemas['SmNeed'] = {
+    sms: 108, low_sms: 30, high_sms: 44, speed_ratio: 0.9, kernels: 5200, by: 'torch.profiler', collective_sms: 0,
+    windows: 3, watched_s: 3, cost_s: 0, not_understood_ratio: 0,
+    curve: [[0, null, null], [25, 1.25, 2], [50, 1, 1.25], [100, 1, 1]]
+  };
+
+  it('is drawn between both ends, and told in words', async () => {
+    await show(<Curve need={need} words={words} />);
+    const drawn = host.querySelector('svg[role=img]')!;
+    expect(drawn.getAttribute('aria-label')).toBe(
+      '28 % to 41 % of the SMs keep 90 % of the speed, by kernel geometry'
+    );
+    // three known shares there at the better speeds, and back at the worse ones
+    const points = drawn.querySelector('polygon')!.getAttribute('points')!.split(' ');
+    expect(points).toHaveLength(6);
+    const heights = points.map(one => Number(one.split(',')[1]));
+    expect(heights[0]).toBeLessThan(heights[5]!); // faster is higher
+    expect(heights[1]).toBe(heights[2]); // full speed from half of the SMs on
+    expect(points.join(' ')).not.toContain('NaN');
+  });
+
+  it('is left out where no slowdown is known', async () => {
+    await show(<Curve need={{ ...need, curve: [[0, null, null], [100, 1, 1]] }} words={words} />);
+    expect(host.querySelector('svg')).toBeNull();
+  });
+
+  it('stands with its run, unless that was capped', async () => {
+    const told = (changed: object) =>
+      lines().map(one => {
+        const event = one as { recommendation?: object | null };
+        return event.recommendation
+          ? { ...event, recommendation: { ...event.recommendation, geometry: need, ...changed } }
+          : one;
+      });
+    const card = () => host.querySelector('.jp-GpuPredict-curve');
+    await show(<Running {...props({ model: watching(told({})) })} />);
+    expect(card()).not.toBeNull();
+    await show(<Running {...props({ model: watching(told({ capped: true })) })} />);
+    expect(card()).toBeNull();
   });
 });
 

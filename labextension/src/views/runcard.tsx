@@ -6,6 +6,7 @@ import type { Run } from '../run';
 import type { IRow, Track } from '../track';
 import { Card } from './card';
 import { Compare } from './compare';
+import { Curve } from './curve';
 import { Empty, Reading, told } from './parts';
 import { IPlotProps, Plot } from './plot';
 import { useStored } from './stored';
@@ -50,6 +51,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
       </>
     );
   }
+  const need = run.recommendation?.capped ? null : run.recommendation?.geometry;
   const long = live && run.end_s > settings.historySeconds;
   return (
     <div
@@ -89,6 +91,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
       ) : (
         <Charts {...props} from_s={props.whole || !live ? 0 : Math.max(0, run.end_s - settings.historySeconds)} />
       )}
+      {need && <Curve need={need} words={words} />}
       {long && (
         <p className="jp-GpuPredict-buttons">
           <button type="button" className="jp-GpuPredict-button" aria-pressed={all} onClick={() => setAll(!all)}>
