@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.findings import Kind, Report
 
 PREFIX = "jupyter-gpupredict/"
-METHOD = "export.jupyter-gpupredict/share-method"
-"""Beside the stamps: readers of those accept the keys that they know, and this one is newer."""
+NEWER = f"export.{PREFIX}"
+"""Of stamps that older readers do not know: they accept the keys that they know."""
+METHOD = f"{NEWER}share-method"
 FIGURES: dict[str, Kind] = {"sm-percent": "sm", "time-percent": "time", "memory-mib": "mem"}
 UNITS = {"sm": " % of the SMs", "time": " % of the time", "mem": " MiB"}
 
@@ -78,10 +79,8 @@ def known_source(name: Any) -> bool:
 
 def read_stamps(notes: Node, report: Report) -> None:
     """Read the stamps among annotations, tags or comments; the schema `stamps` lists them."""
-    keys = [key for key in notes.table if isinstance(key, str) and key.startswith(PREFIX)]
-    found = {key.removeprefix(PREFIX): notes.table[key] for key in keys}
-    if METHOD in notes.table:
-        found["share-method"] = notes.table[METHOD]
+    keys = [key for key in notes.table if isinstance(key, str) and key.startswith((PREFIX, NEWER))]
+    found = {key.removeprefix(NEWER).removeprefix(PREFIX): notes.table[key] for key in keys}
     wrong = check_shape("stamps", Node(found, notes.path), report)
     if (source := found.get("source")) and "source" not in wrong and not known_source(source):
         said = f"{source!r} is not the name of a telemetry source"

@@ -232,8 +232,7 @@ _OURS = Manifest(
 
 
 def _comments(text: str) -> dict[str, str]:
-    known = f"{re.escape(stamps.METHOD)}|{re.escape(stamps.PREFIX)}[\\w-]+"
-    pattern = rf"^#\s*({known})\s*[:=]\s*(.+?)\s*$"
+    pattern = rf"^#\s*((?:export\.)?{re.escape(stamps.PREFIX)}[\w-]+)\s*[:=]\s*(.+?)\s*$"
     return dict(re.findall(pattern, text, re.MULTILINE))
 
 
