@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 import tomllib
 
 import pytest
@@ -60,9 +61,20 @@ def parsed(path, text):
         pairs = re.findall(r"^(\w+)=\"?([^\"\n]*)\"?$", text, re.MULTILINE)
         assert text.count("=") >= len(pairs) > 0
         return [dict(pairs), comments(text)]
+    if path.endswith(".sbatch"):
+        return [script(text), comments(text)]
     if path.endswith(".sh"):
         return [{}]
     return list(yaml.load_all(text, Loader=yaml.SafeLoader))  # noqa: S506 - the pure one
+
+
+def script(text):
+    """Return directives, exports and the words of the last command of a batch script."""
+    exports = re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE)
+    given = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
+    assert {"job-name", "gres", "mem"} <= set(given)
+    plain = {name: "".join(shlex.split(value)) for name, value in exports}
+    return given | plain | {"words": shlex.split(text.splitlines()[-1])}
 
 
 def comments(text):
@@ -314,7 +326,7 @@ def test_hostile_words_are_refused_or_written_as_they_are(pair, key, value, imag
         return
     texts = list(strings(list(documents.values())))
     if image and workload != "local" and "function.yaml" not in documents:
-        assert image in texts
+        assert (f"docker://{image}" if workload == "slurm" else image) in texts
     if selector:
         assert key in texts
         assert value in texts
