@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.findings import Kind, Report
 
 PREFIX = "jupyter-gpupredict/"
+METHOD = "export.jupyter-gpupredict/share-method"
+"""Beside the stamps: readers of those accept the keys that they know, and this one is newer."""
 FIGURES: dict[str, Kind] = {"sm-percent": "sm", "time-percent": "time", "memory-mib": "mem"}
 UNITS = {"sm": " % of the SMs", "time": " % of the time", "mem": " MiB"}
 
@@ -38,7 +40,6 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
         "source": figures.source,
         "tool-version": figures.tool_version,
         "share-from": figures.share_from if basis != "none" else None,
-        "share-method": figures.sm_method if basis == "sm_share" else None,
         "memory-from": figures.memory_from,
         "coverage": _coverage(figures.coverage_ratio),
         # a finite watch proves no more than 99 %
@@ -53,7 +54,10 @@ def stamps(figures: Figures, patch: SharePatch) -> dict[str, str]:
     found |= {key: count for key in counts if (count := getattr(figures, key)) > 1}
     found |= {"partial": "true" if figures.partial else None, "cell-sha256": figures.code_hash}
     texts = {key: one_line(str(value)) for key, value in found.items() if value is not None}
-    return {PREFIX + key: " ".join(text.split()) for key, text in texts.items() if text.strip()}
+    stamped = {PREFIX + key: " ".join(one.split()) for key, one in texts.items() if one.strip()}
+    if basis == "sm_share" and figures.sm_method is not None:
+        stamped[METHOD] = figures.sm_method
+    return stamped
 
 
 def applied(figures: Figures, basis: str) -> str:
@@ -76,6 +80,8 @@ def read_stamps(notes: Node, report: Report) -> None:
     """Read the stamps among annotations, tags or comments; the schema `stamps` lists them."""
     keys = [key for key in notes.table if isinstance(key, str) and key.startswith(PREFIX)]
     found = {key.removeprefix(PREFIX): notes.table[key] for key in keys}
+    if METHOD in notes.table:
+        found["share-method"] = notes.table[METHOD]
     wrong = check_shape("stamps", Node(found, notes.path), report)
     if (source := found.get("source")) and "source" not in wrong and not known_source(source):
         said = f"{source!r} is not the name of a telemetry source"

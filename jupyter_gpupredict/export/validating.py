@@ -232,7 +232,8 @@ _OURS = Manifest(
 
 
 def _comments(text: str) -> dict[str, str]:
-    pattern = rf"^#\s*({re.escape(stamps.PREFIX)}[\w-]+)\s*[:=]\s*(.+?)\s*$"
+    known = f"{re.escape(stamps.METHOD)}|{re.escape(stamps.PREFIX)}[\\w-]+"
+    pattern = rf"^#\s*({known})\s*[:=]\s*(.+?)\s*$"
     return dict(re.findall(pattern, text, re.MULTILINE))
 
 

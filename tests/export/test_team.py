@@ -297,6 +297,7 @@ def test_every_option_of_a_team_has_a_place():
     of_function = {
         "workload", "sharing", "image", "clients", "headroom_percent", "headroom_sm_percent",
         "per_process", "max_timeout_s", "knative_features", "gpu_uuid", "accelerator", "outputs",
+        "sm_share",
     }  # fmt: skip
     names = {one.name for one in options_of(ExportRequest)}
     assert names == of_function | set(PLACES) | set(OWN)

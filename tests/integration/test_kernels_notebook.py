@@ -27,6 +27,7 @@ def profile(activities):
 torch = types.ModuleType("torch")
 torch.cuda = types.SimpleNamespace(
     is_initialized=lambda: True, device_count=lambda: 0, current_device=lambda: 0,
+    memory_allocated=lambda _: 1, memory_reserved=lambda _: 1,
     max_memory_allocated=lambda _: 1, max_memory_reserved=lambda _: 1,
 )
 torch.autograd = types.SimpleNamespace(profiler=types.SimpleNamespace(_is_profiler_enabled=False))

@@ -325,7 +325,6 @@ def _record(
         "memory_mib": figures.memory_mib,
         "basis": basis,
         "share_from": figures.share_from,
-        "share_method": figures.sm_method if basis == "sm_share" else None,
         "gpus": figures.gpus,
         "processes": figures.processes,
         "timeout_s": figures.timeout_s,

@@ -34,7 +34,7 @@ def _check(found: Node, report: Report) -> None:
             report.add("volume", service["volumes"], "one path is mounted twice")
         for one in service["volumes"]:
             if one["type"].value == "volume" and str(one["source"].value) not in found["volumes"]:
-                report.add("volume", one, f"there is no volume {one['source'].value!r}")
+                report.add("volume", one, f"`volumes` lacks {one['source'].value!r}")
         words = [one.value for one in service["command"]]
         if words[:1] == [CLOCK[0]] and len(words) > len(CLOCK):
             limit = Node(words[len(CLOCK)], service["command"].path)

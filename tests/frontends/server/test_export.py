@@ -330,7 +330,7 @@ async def test_a_preview_names_all_that_is_in_the_way_with_what_helps(client, st
     code = "print(data, rate, model)\n"
     traces.whole_run(store, OTHER, simulated=True, code_hash=code_hash(code))
     cells = [
-        {**CELL, "source": "data = open('x').read()", "execution_count": 2},
+        {**CELL, "source": "%%gpupredict\ndata = open('x').read()", "execution_count": 2},
         {**CELL, "source": "%%gpupredict\n" + code, "execution_count": 3},
     ]
     bare = {"name": "train", "workload": "job", "sharing": "mps", "preview": True}
@@ -341,10 +341,12 @@ async def test_a_preview_names_all_that_is_in_the_way_with_what_helps(client, st
     each = [[tuple(fix["options"]) for fix in one["fixes"]] for one in error["obstacles"]]
     assert each == [
         [("force",)],
+        [("params",), ("setup",), ("cells",)],  # names without a definition, in one
         [("node_selector",)],
-        [("params",), ("setup",), ("cells",)],  # data, which a cell makes by running
-        [("params",), ("cells",)],  # model and rate, which no cell makes
     ]
+    unmade = error["obstacles"][1]["message"]
+    assert "uses data, which another measured cell made" in unmade
+    assert "no executed cell defines model, rate" in unmade
     given = [fix for one in error["obstacles"] for fix in one["fixes"]]
     assert not [fix for fix in given if "--" in fix["label"]]
     assert [fix["options"]["setup"] for fix in given if "setup" in fix["options"]] == [["2"]]
@@ -352,7 +354,7 @@ async def test_a_preview_names_all_that_is_in_the_way_with_what_helps(client, st
     met = {"force": True, "node_selector": {"gpu": "mps"}, "params": ["data", "model", "rate"]}
     assert (await client.post(path, {**wish, **met}))[0] == 200
     manifests = (await client.post(path, bare))[1]["obstacles"]
-    assert manifests == error["obstacles"][:2]
+    assert manifests == [error["obstacles"][0], error["obstacles"][-1]]
 
 
 async def test_one_way_out_of_each_refused_pair(client, run):
