@@ -20,6 +20,8 @@ LOOPS = ((20, 0.0), (60, 0.0005), (130, 0.0005), (400, 0.0))
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Sweep each loop, and say what the geometry of its one kernel says of the same shares."""
+    if options.sms is None or options.compute_capability is None:
+        raise SystemExit("E18 needs --sms and --compute-capability of the GPU")
     major, minor = (int(one) for one in options.compute_capability.split("."))
     found: dict[str, Any] = {}
     for blocks, idle_s in LOOPS:
@@ -44,8 +46,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--sms", type=int, required=True, help="of the whole GPU")
-    parser.add_argument("--compute-capability", required=True, help="such as 8.0")
+    parser.add_argument("--sms", type=int, help="of the whole GPU")
+    parser.add_argument("--compute-capability", help="such as 8.0")
 
 
 if __name__ == "__main__":

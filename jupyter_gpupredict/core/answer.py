@@ -307,8 +307,9 @@ def _to_be_sure(main: Recommendation) -> str:
 
 def _notes(run: Run) -> Iterator[str]:
     """Yield what changes the figure's meaning."""
-    if run.applied is not None and (run.applied.capped or not run.applied.active):
-        yield words.mps(run.applied)
+    applied = run.applied
+    if applied is not None and (applied.capped or not applied.active or applied.reason):
+        yield words.mps(applied)
     yield from filter(None, (words.elsewhere(run), words.neighbors(run)))
     slow = [(cause, ratio) for cause, ratio in run.throttled if ratio >= OFTEN_RATIO]
     if slow:

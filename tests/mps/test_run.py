@@ -425,7 +425,7 @@ def replayed(recording, code="the code", **options):
     )
     try:
         session.start()
-        assert until(lambda: not session.measuring, 20.0)
+        assert until(lambda: session._read_out, 20.0)
         return session.stop("completed")
     finally:
         shutdown()

@@ -24,7 +24,7 @@ _LOOKS = frozenset(
     {"abs", "bin", "bool", "callable", "chr", "complex", "divmod", "enumerate", "float", "format",
      "hasattr", "hex", "id", "int", "isinstance", "issubclass", "len", "ord", "pow", "print",
      "range", "repr", "reversed", "round", "slice", "str", "type", "vars", "bytes", "display",
-     "object", "super", "help", "dir"}
+     "bytearray", "object", "super", "help", "dir"}
 )  # fmt: skip
 """Builtins that change nothing. `enumerate` and `reversed` take nothing from an iterator yet."""
 _TAKES = frozenset(

@@ -56,7 +56,7 @@ def html(told: Answer, picture: bytes = b"", curve: bytes = b"", *, short: bool 
         told: The answer.
         picture: The chart as PNG; empty: none.
         curve: Speed against share of the SMs as PNG; empty: it is not known.
-        short: The headline alone.
+        short: The headline and the notes alone.
     """
     color = svg.TONES[told.tone]
     head = (
@@ -64,7 +64,8 @@ def html(told: Answer, picture: bytes = b"", curve: bytes = b"", *, short: bool 
         f'<span style="color:{color};font-weight:600">{escape(told.word)}</span>'
     )
     if short:
-        return f'<p class="gpupredict-result">{head}</p>'
+        notes = "".join(f"<br>▪ {escape(note)}" for note in told.notes)
+        return f'<p class="gpupredict-result">{head}{notes}</p>'
     parts = [f'<p style="margin:0">{head}</p>']
     parts += [f'<p style="margin:0">{escape(one)}</p>' for one in [told.meaning] if one]
     parts += [f'<p style="margin:0"><small>{escape(one)}</small></p>' for one in [told.evidence]]

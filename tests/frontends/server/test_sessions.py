@@ -74,10 +74,10 @@ async def test_a_page_tells_of_runs_and_whether_they_run(client, store):
         "notebook": "",
         "cell_id": "",
         "first_line": "",
-        "headline": "Too short to say: completed after 3 s",
-        "word": "too short",
-        "sign": "◔",
-        "tone": "plain",
+        "headline": "Busy 43 % of the time, needs 3.2 GiB (whole GPU)",
+        "word": "settled",
+        "sign": "●",
+        "tone": "good",
         "device": "H200",
         "name": "",
         "note": "",
@@ -285,7 +285,7 @@ async def test_a_recommendation_in_figures_and_words(client, store):
     status, found = await client.get(f"sessions/{run}/recommendation")
     assert (status, found["recommendation"]["memory"]["peak_bytes"]) == (200, 3e9)
     told = found["answer"]
-    assert (told["word"], told["figure"]["high_ratio"]) == ("too short", 0.43)
+    assert (told["word"], told["figure"]["high_ratio"]) == ("settled", 0.43)
     assert told["details"]["usage"][0]["value"] == (
         "43 % busy time (time share) for 95 % of the time"
     )
