@@ -41,6 +41,8 @@ def test_the_routes_do_what_the_document_says(lab, tmp_path):
         # the one wants 401 where Jupyter Server answers 403; the other knows nothing of the rules
         # that no schema can say, such as which name fits which cluster
         *("--exclude-checks", "missing_required_header,positive_data_acceptance"),
+        # they take away the one run that the other routes are asked for
+        *("--exclude-path-regex", "/(delete|restore)$"),
     ]
     try:
         done = subprocess.run(
