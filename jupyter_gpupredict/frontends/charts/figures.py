@@ -179,16 +179,12 @@ def sweep_svg(ratios: Mapping[int, float], knee: float | None, kept: float, devi
         kept: The limit that is drawn.
         device: Where it was measured.
     """
-    frame = svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)  # ends a little above the uncapped speed
+    frame = _speed_frame()
     points = sorted(ratios.items())
-    return svg.document(
-        560,
-        240,
+    return _speed_svg(
+        frame,
         f"Speed against share of the SMs on {device}",
-        svg.text(frame.left, 14, f"speed, % of uncapped, on {device}"),
-        *frame.grid({ratio: f"{100 * ratio:.0f}" for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)}),
-        *frame.ticks({percent: f"{percent}" for percent in (10, 25, 50, 75, 100)}),
-        svg.text(frame.right, 236, "share of the SMs, %", "end"),
+        f"speed, % of uncapped, on {device}",
         frame.level(kept, svg.COVER, dash="5 4"),
         svg.polyline(frame.place(points), svg.USAGE),
         *(
@@ -200,6 +196,26 @@ def sweep_svg(ratios: Mapping[int, float], knee: float | None, kept: float, devi
             if knee is not None
             else ()
         ),
+    )
+
+
+def _speed_frame() -> svg.Frame:
+    """Return the frame of speed against share; it ends a little above the uncapped speed."""
+    return svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)
+
+
+def _speed_svg(frame: svg.Frame, title: str, heading: str, *marks: str, desc: str = "") -> str:
+    """Return speed against share, with the axes that every such picture has."""
+    return svg.document(
+        560,
+        240,
+        title,
+        svg.text(frame.left, 14, heading),
+        *frame.grid({ratio: f"{100 * ratio:.0f}" for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)}),
+        *frame.ticks({percent: f"{percent}" for percent in (10, 25, 50, 75, 100)}),
+        svg.text(frame.right, 236, "share of the SMs, %", "end"),
+        *marks,
+        desc=desc,
         look=svg.EMBEDDED.format(560),
     )
 
@@ -237,7 +253,7 @@ def curve_svg(run: Run) -> str:
     need = None if advice is None else advice.geometry
     if advice is None or need is None or not need.curve:
         return ""
-    frame = svg.Frame(46, 546, 24, 206, 0.0, 100.0, 1.1)
+    frame = _speed_frame()
     known = (point for point in need.curve if 1.0 <= point[1] <= point[2] and point[0] > 0.0)
     rows = [(percent, 1.0 / high, 1.0 / low) for percent, low, high in known]
     ends = f"{100 * need.low_ratio:.0f} to {100 * need.high_ratio:.0f} %"
@@ -248,14 +264,10 @@ def curve_svg(run: Run) -> str:
     if run.verified is not None:
         marks.append((run.verified.percent, run.verified.speed_ratio, "verified"))
     label = words.label(run.started)
-    return svg.document(
-        560,
-        240,
+    return _speed_svg(
+        frame,
         f"{ends} of the SMs keep {kept} of the speed, by kernel geometry",
-        svg.text(frame.left, 14, f"speed, % of that on all {need.sms} SMs, by kernel geometry"),
-        *frame.grid({ratio: f"{100 * ratio:.0f}" for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)}),
-        *frame.ticks({percent: f"{percent}" for percent in (10, 25, 50, 75, 100)}),
-        svg.text(frame.right, 236, "share of the SMs, %", "end"),
+        f"speed, % of that on all {need.sms} SMs, by kernel geometry",
         *frame.band(rows, svg.USAGE),
         frame.level(need.speed_ratio, svg.COVER, dash="5 4"),
         *(
@@ -275,7 +287,6 @@ def curve_svg(run: Run) -> str:
             )
         ),
         desc=f"{label}; {words.kernels(need)}",
-        look=svg.EMBEDDED.format(560),
     )  # fmt: skip
 
 
