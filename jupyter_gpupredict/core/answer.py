@@ -297,8 +297,6 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
 
 def _to_be_sure(main: Recommendation) -> str:
     """Return how much more would make the figure sure; empty where that is not known."""
-    if main.sure_in_s is not None:
-        return f"about {span(main.sure_in_s)} more to be sure"
     if main.state == "converged":
         left_s = LEAST_ACTIVE_S - active_s_of(main)
         return f"{span(left_s)} more to be sure" if left_s > 0 else "too few readings to be sure"

@@ -220,8 +220,6 @@ class Recommendation:
     """(ratio, time_s) of the last prediction that was withdrawn, and when; None: none was."""
     geometry: SmNeed | None = None
     """What its kernels need of the SMs; None: they were not recorded."""
-    sure_in_s: float | None = None
-    """About so many more seconds of this usage would settle the figure; None: not known."""
 
 
 Bins = tuple[tuple[int, float], ...]

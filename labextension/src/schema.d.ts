@@ -634,8 +634,6 @@ export interface components {
             ] | null;
             /** @default null */
             geometry: components["schemas"]["SmNeed"] | null;
-            /** @default null */
-            sure_in_s: number | null;
         };
         MemoryEstimate: {
             peak_bytes: number | null;

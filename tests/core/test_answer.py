@@ -280,7 +280,6 @@ advices = st.builds(
         st.booleans(),
     ),
     metric=st.sampled_from(["gpu_util_ratio", "cpu_util_ratio"]),
-    sure_in_s=st.none() | st.floats(0.0, 1e5),
     converged_at_s=st.none() | st.floats(0.0, 1e5),
 )
 outcomes = st.sampled_from(["running", "completed", "failed", "interrupted", "stopped"])

@@ -73,7 +73,6 @@ def recommendation(**changed):
                 watched_s=3.0,
                 not_understood_ratio=0.01,
             ),
-            sure_in_s=0.0,
         ),
         **changed,
     )

@@ -73,7 +73,6 @@ def advice(word: str, end_s: float, device: str, **changes: Any) -> Recommendati
         active_s=0.0 if word == "not used yet" else end_s,
         observed_ratio=0.82 if word == "changed" else 0.6,
         withdrawn=(0.6, 130.0) if word == "changed" else None,
-        sure_in_s=240.0 if state == "watching" else 300.0 if word == "changed" else None,
     )
     return replace(made, **changes)
 
