@@ -8,7 +8,7 @@ import platform
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jupyter_core import paths
 
@@ -16,6 +16,9 @@ from jupyter_gpupredict import run
 from jupyter_gpupredict.frontends.waiting import from_store
 from jupyter_gpupredict.mps import mps_status, mps_trial
 from jupyter_gpupredict.run import probe_sources, store_dir, store_problem
+
+if TYPE_CHECKING:
+    from jupyter_gpupredict.mps import MpsStatus, OwnDaemon
 
 PACKAGES = ("ipykernel", "ipywidgets", "anywidget", "bokeh", "jupyter_server", "nvidia-ml-py")
 WIDGETS = ("@jupyter-widgets/jupyterlab-manager", "anywidget", "jupyter_gpupredict")
@@ -272,3 +275,28 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def mps_text(status: MpsStatus) -> str:
+    """Return how MPS stands, a line for each thing."""
+    driver = f", driver {status.driver}" if status.driver else ""
+    lines = [f"program       {status.program or 'not installed'}{driver}"]
+    if status.commands:
+        lines.append(f"abilities     {status.commands}")
+    if status.compute_mode:
+        lines.append(f"compute mode  {status.compute_mode}")
+    lines += [f"our daemon    {_daemon(one)}" for one in status.own] or ["our daemon    none"]
+    if status.other:
+        lines.append(f"other daemon  {status.other}")
+    lines.append(f"this process  {'a client until it ends' if status.client else 'no client'}")
+    return "\n".join(lines)
+
+
+def _daemon(one: OwnDaemon) -> str:
+    whose = "started from a terminal" if one.detached else f"of process {one.owner_pid}"
+    head = f"{whose}, on {one.gpu_uuid}, in {one.pipe_directory}"
+    if one.problem:
+        return f"{head}: {one.problem}"
+    servers = ", ".join(f"{pid} {state}".strip() for pid, state in one.servers.items())
+    clients = ", ".join(map(str, one.clients)) or "none"
+    return f"{head}, process {one.pid}; server {servers or 'none yet'}; clients {clients}"

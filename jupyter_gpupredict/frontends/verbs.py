@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.frontends.cellrun import CellRun
-    from jupyter_gpupredict.mps import MpsStatus, OwnDaemon, Subject
+    from jupyter_gpupredict.mps import MpsStatus, Subject
 
 
 class Place:
@@ -166,11 +166,14 @@ def _show_options(parser: argparse.ArgumentParser, place: Place) -> None:
 
 
 def _show(arguments: argparse.Namespace, place: Place) -> Any:
-    result = place.result(arguments.id)
+    return _shown(place.result(arguments.id), arguments, place)
+
+
+def _shown(result: Result, arguments: argparse.Namespace, place: Place) -> Result | None:
+    """Return a result for the notebook to show; elsewhere, and as JSON, it is written."""
     if place.in_notebook and not arguments.json:
         return result
-    command = card.IN_NOTEBOOK if place.in_notebook else card.IN_TERMINAL
-    say(result.to_json() if arguments.json else result.to_text(command))
+    say(result.to_json() if arguments.json else result.to_text(card.IN_TERMINAL))
     return None
 
 
@@ -272,32 +275,9 @@ def _mps(arguments: argparse.Namespace, place: Place) -> None:
     if arguments.json:
         say(json.dumps(dataclasses.asdict(status), indent=2))
     else:
+        from jupyter_gpupredict.frontends.doctor import mps_text
+
         say(said or mps_text(status))
-
-
-def mps_text(status: MpsStatus) -> str:
-    """Return how MPS stands, a line for each thing."""
-    driver = f", driver {status.driver}" if status.driver else ""
-    lines = [f"program       {status.program or 'not installed'}{driver}"]
-    if status.commands:
-        lines.append(f"abilities     {status.commands}")
-    if status.compute_mode:
-        lines.append(f"compute mode  {status.compute_mode}")
-    lines += [f"our daemon    {_daemon(one)}" for one in status.own] or ["our daemon    none"]
-    if status.other:
-        lines.append(f"other daemon  {status.other}")
-    lines.append(f"this process  {'a client until it ends' if status.client else 'no client'}")
-    return "\n".join(lines)
-
-
-def _daemon(one: OwnDaemon) -> str:
-    whose = "started from a terminal" if one.detached else f"of process {one.owner_pid}"
-    head = f"{whose}, on {one.gpu_uuid}, in {one.pipe_directory}"
-    if one.problem:
-        return f"{head}: {one.problem}"
-    servers = ", ".join(f"{pid} {state}".strip() for pid, state in one.servers.items())
-    clients = ", ".join(map(str, one.clients)) or "none"
-    return f"{head}, process {one.pid}; server {servers or 'none yet'}; clients {clients}"
 
 
 def _verify_options(parser: argparse.ArgumentParser, place: Place, *, sweeps: bool = False) -> None:
@@ -356,10 +336,7 @@ def _kernels(arguments: argparse.Namespace, place: Place) -> Any:
     need = need_of_profile(arguments.file, result.run, read)
     from_store(keep_need, result.run, need)
     result.run = from_store(with_verified, result.run)
-    if place.in_notebook and not arguments.json:
-        return result
-    say(result.to_json() if arguments.json else result.to_text())
-    return None
+    return _shown(result, arguments, place)
 
 
 def _doctor_options(parser: argparse.ArgumentParser, _: Place) -> None:
