@@ -172,6 +172,19 @@ def make_private(folder: Path) -> None:
     ask(folder, DISK.private, folder)
 
 
+def replace_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read, whole: who reads it finds the old or the new one.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
 def lines_of(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     """Yield (number, line), the last one without its end where the writer did not get there.
 

@@ -174,13 +174,11 @@ def read(path: Path) -> OwnDirectory | None:
 
 
 def _mark(directory: OwnDirectory) -> None:
+    from jupyter_gpupredict.core.files import replace_private  # a daemon's keeper marks none
+
     facts = {**asdict(directory), "commands": sorted(directory.commands)}
     text = json.dumps({name: fact for name, fact in facts.items() if name != "path"})
-    fresh = directory.path / f"{MARKER}.new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(directory.path / MARKER)
+    replace_private(directory.path / MARKER, text)
 
 
 def _private(path: Path, is_kind: Callable[[int], bool]) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -85,11 +84,7 @@ class Labels:
         if label != PLAIN:
             known[session_id] = label
         text = json.dumps({one: asdict(kept) for one, kept in known.items()}, ensure_ascii=False)
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        beside.replace(self._path)
+        files.replace_private(self._path, text)
         self._status = None
         return label
 
