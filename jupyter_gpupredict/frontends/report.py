@@ -113,7 +113,7 @@ class Result:
         return card.text(self.answer, command)
 
     def to_svg(self) -> str:
-        """Return the chart as SVG."""
+        """Return the chart as SVG, with the answer above it."""
         return figures.run_svg(self.run)
 
     def to_curve_svg(self) -> str:
@@ -131,7 +131,11 @@ class Result:
 
     def to_html(self) -> str:
         """Return the answer with the chart as a picture: no script, and no SVG."""
-        return card.html(self.answer, self.to_png(), self.to_curve_png())
+        return card.html(self.answer, self._untitled_png(), self.to_curve_png())
+
+    def _untitled_png(self) -> bytes:
+        """Return the chart for beside the answer's own text; empty where nothing was read."""
+        return png.of_svg(figures.run_svg(self.run, titled=False)) if self.run.share else b""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; missing ones are None."""
@@ -298,11 +302,10 @@ class Result:
         if told.word == "too short":
             return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
         drawn = self.to_png()
-        picture = {"image/png": drawn} if drawn else {}
         return {
             "text/plain": card.text(told),
-            "text/html": card.html(told, drawn, self.to_curve_png()),
-            **picture,
+            "text/html": self.to_html(),
+            **({"image/png": drawn} if drawn else {}),
         }
 
     def __repr__(self) -> str:
