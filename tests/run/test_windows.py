@@ -475,7 +475,7 @@ class Jax:
 
 def test_jaxs_trace_is_read_and_no_calls_of_python_are_recorded(monkeypatch, quick):
     jax = Jax(monkeypatch)
-    run = Watched(JaxTracer(), sms=None)
+    run = Watched(JaxTracer(), advised=advice(FIRST_ACTIVE_S), sms=None)
     assert run.seen.wait(20)
     run.windows.end()
     need = run.needs[0]
@@ -536,7 +536,7 @@ def test_a_gpu_that_nothing_tells_of_is_said(monkeypatch, quick):
 
 def test_windows_without_a_kernel_are_said(cupti, quick):
     cupti.each_s = 1e9
-    run = Watched(CuptiTracer())
+    run = Watched(CuptiTracer(), advised=advice(FIRST_ACTIVE_S))
     until(lambda: ("finalize", "") in cupti.calls)
     run.windows.end(20)
     assert not run.needs
