@@ -17,7 +17,7 @@ from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import executed
-from jupyter_gpupredict.frontends.charts import card, figures, png
+from jupyter_gpupredict.frontends.charts import card, figures
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
 
@@ -123,11 +123,11 @@ class Result:
     def to_curve_png(self) -> bytes:
         """Return the same as PNG; empty where no kernels were recorded."""
         drawn = self.to_curve_svg()
-        return png.of_svg(drawn) if drawn else b""
+        return card.png_of_svg(drawn) if drawn else b""
 
     def to_png(self) -> bytes:
         """Return the same chart as PNG; empty where nothing was read."""
-        return png.of_svg(self.to_svg()) if self.run.share else b""
+        return card.png_of_svg(self.to_svg()) if self.run.share else b""
 
     def to_html(self) -> str:
         """Return the answer with the chart as a picture: no script, and no SVG."""
@@ -294,14 +294,14 @@ class Result:
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        told = self.answer
-        if told.word == "too short":
-            return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
+        found = self.answer
+        if found.word == "too short":
+            return {"text/plain": card.one_line(found), "text/html": card.html(found, short=True)}
         drawn = self.to_png()
         picture = {"image/png": drawn} if drawn else {}
         return {
-            "text/plain": card.text(told),
-            "text/html": card.html(told, drawn, self.to_curve_png()),
+            "text/plain": card.text(found),
+            "text/html": card.html(found, drawn, self.to_curve_png()),
             **picture,
         }
 
