@@ -101,12 +101,12 @@ def test_a_store_that_takes_long_and_answers_is_waited_for(patience):
 def test_the_command_ends_though_its_thread_does_not(runs):
     script = (
         "import sys\n"
-        "from jupyter_gpupredict.frontends import cli, waiting\n"
+        "from jupyter_gpupredict.frontends import cli, terminal\n"
         "from jupyter_gpupredict.run import store_dir\n"
         "from jupyter_gpupredict.core import files\n"
         "from tests.held import Held\n"
         "files.DISK = Held(store_dir())\n"
-        "waiting.GIVE_UP_S = 0.2\n"
+        "terminal.GIVE_UP_S = 0.2\n"
         "sys.exit(cli.main(['sessions']))\n"
     )
     done = subprocess.run(
