@@ -231,11 +231,11 @@ def _words(found: dict[str, Any]) -> list[str]:
     """Return the prediction in lines for people."""
     share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
     proof, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
-    told = found["answer"]
+    answer = found["answer"]
     lines = [
-        f"{told['sign']} {told['headline']} [{told['word']}]",
-        *(f"  {told[name]}" for name in ("meaning", "evidence") if told[name]),
-        *(f"  note: {note}" for note in told["notes"]),
+        f"{answer['sign']} {answer['headline']} [{answer['word']}]",
+        *(f"  {answer[name]}" for name in ("meaning", "evidence") if answer[name]),
+        *(f"  note: {note}" for note in answer["notes"]),
     ]
     if "geometry" in found:
         lines += _sm_words(found["geometry"], found["recommended_pct"])
