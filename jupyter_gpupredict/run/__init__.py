@@ -29,7 +29,6 @@ from jupyter_gpupredict.run.sidecars import LONGEST_NAME, LONGEST_NOTE
 from jupyter_gpupredict.run.store import (
     build_store,
     keep_need,
-    list_runs,
     read_events,
     read_run,
     request_stop,
@@ -64,7 +63,6 @@ __all__ = [
     "host",
     "keep_need",
     "kernel_tracers",
-    "list_runs",
     "need_of_profile",
     "predict_recording",
     "predict_recordings",

@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from jupyter_gpupredict.run import list_runs
+from jupyter_gpupredict.run import build_store
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.integration.kernels import Kernel
+from tests.traces import stored_ends
 
 pytestmark = pytest.mark.integration
 MAGIC = "%%gpupredict --source nvml --interval 0.1 -o run"
@@ -237,11 +238,11 @@ def test_a_restarted_kernel_begins_anew(tmp_path, monkeypatch):
     with bench.kernel as kernel:
         kernel.client.execute(f"{MAGIC}\nimport time; time.sleep(60)")
         deadline = time.monotonic() + 30
-        while not list_runs() and time.monotonic() < deadline:
+        while not build_store().ids() and time.monotonic() < deadline:
             time.sleep(0.1)
         kernel.restart()
         assert kernel.run(f"{MAGIC}\n'again'").result == "'again'"
-        states = [header.finished is not None for header in list_runs()]
+        states = [ends.ended for ends in stored_ends()]
     assert sorted(states) == [False, True]
 
 
