@@ -33,8 +33,8 @@ DOORS = {
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
-    "PIL": ["frontends/charts/png.py"],
-    "xml": ["frontends/charts/png.py"],
+    "PIL": ["frontends/charts/card.py"],
+    "xml": ["frontends/charts/card.py"],
     "IPython": [
         "__init__.py",
         "frontends/magic.py",
@@ -91,7 +91,7 @@ DOORS = {
         "mps/reading.py",
     ],
     "atexit": ["mps/process.py"],
-    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/waiting.py"],
+    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/terminal.py"],
     "multiprocessing": ["backtest/spread.py"],
     "distributed": ["backtest/spread.py", "sources/dask.py"],
     "ipyparallel": ["sources/ipp.py"],
@@ -126,7 +126,7 @@ DOORS = {
     "select": ["mps/daemon.py", "mps/inside.py"],
     "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
-    "prometheus_client": ["frontends/server/metrics.py"],
+    "prometheus_client": ["frontends/server/replies.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
     "socket": ["mps/surroundings.py"],
@@ -176,7 +176,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/labels.py", "run/store.py", "run/verified.py", "testing/",
+        "run/sidecars.py", "run/store.py", "testing/",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

@@ -24,7 +24,6 @@ from jupyter_gpupredict.run import build_session, with_verified_in_time
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
-    from jupyter_gpupredict.core.recommendation import Recommendation
     from jupyter_gpupredict.frontends.options import MagicOptions
     from jupyter_gpupredict.mps import IsolatedRun
     from jupyter_gpupredict.run import Session
@@ -127,8 +126,8 @@ class CellRun:
             cell_id=cell_key(getattr(shell, "kernel", None)),
             subscribers=() if view is None else view.subscribers,
             live=view is not None and view.live,
-            on_state=self._on_state if config.until_converged else None,
-            on_limit=self._on_limit if config.until_converged else None,
+            on_state=self._stop.on_state if config.until_converged else None,
+            on_limit=self._stop.fire if config.until_converged else None,
             child=self._child,
             share=cell_share(config) if self._child is None else None,
             cluster=None if config.cluster is None else shell.user_ns.get(config.cluster),
@@ -213,13 +212,6 @@ class CellRun:
             warn(f"{type(fault).__name__}: {fault}; the cell is not affected")
         for problem in getattr(session, "errors", ()):
             warn(problem)
-
-    def _on_state(self, recommendation: Recommendation) -> None:
-        if recommendation.state == "converged":
-            self._stop.fire()
-
-    def _on_limit(self) -> None:
-        self._stop.fire()
 
 
 def _open_view(shell: InteractiveShell) -> View | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from jupyter_core import paths
 
 from jupyter_gpupredict import run
-from jupyter_gpupredict.frontends.waiting import from_store
+from jupyter_gpupredict.frontends.terminal import from_store
 from jupyter_gpupredict.mps import mps_status, mps_trial
 from jupyter_gpupredict.run import probe_sources, store_dir, store_problem
 

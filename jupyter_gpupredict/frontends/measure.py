@@ -203,8 +203,8 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
         try:
             session = build_session(
                 self.config,
-                on_state=self._on_state if self.config.until_converged else None,
-                on_limit=self._on_limit if self.config.until_converged else None,
+                on_state=self._stop.on_state if self.config.until_converged else None,
+                on_limit=self._stop.fire if self.config.until_converged else None,
                 share=cell_share(self.config),
             )
             session.start()
@@ -260,13 +260,6 @@ class measure:  # noqa: N801 - reads as a verb: `with measure() as run:`
             self._warn(words.mps(session.applied))
         if self.config.until_converged and not self._stop.arm():
             self._warn("until_converged works on the main thread alone; watching to the end")
-
-    def _on_state(self, recommendation: Recommendation) -> None:
-        if recommendation.state == "converged":
-            self._stop.fire()
-
-    def _on_limit(self) -> None:
-        self._stop.fire()
 
     def _warn(self, message: str) -> None:
         if not self.quiet:

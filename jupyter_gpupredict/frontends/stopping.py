@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_gpupredict.core.recommendation import Recommendation
+
 
 class ConvergenceStop:
     """Armed on the main thread, fired at most once from another one.
@@ -38,6 +40,11 @@ class ConvergenceStop:
             self._armed = True
             self._loop = _running_loop()
         return True
+
+    def on_state(self, recommendation: Recommendation) -> None:
+        """Interrupt the main thread once the prediction has converged."""
+        if recommendation.state == "converged":
+            self.fire()
 
     def fire(self) -> bool:
         """Interrupt the main thread; returns False when it is too late or was done before."""

@@ -15,10 +15,10 @@ from jupyter_gpupredict.run.adapters import (
     kernel_tracers,
     probe_sources,
 )
-from jupyter_gpupredict.run.labels import LONGEST_NAME, LONGEST_NOTE
 from jupyter_gpupredict.run.measuring import build_session, environment, shutdown
 from jupyter_gpupredict.run.options import SessionConfig, code_hash, rule_names
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
+from jupyter_gpupredict.run.sidecars import LONGEST_NAME, LONGEST_NOTE
 from jupyter_gpupredict.run.store import (
     build_store,
     keep_need,

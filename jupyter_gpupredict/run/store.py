@@ -24,8 +24,7 @@ from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
 from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
 from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
-from jupyter_gpupredict.run.labels import Labels, Trash
-from jupyter_gpupredict.run.verified import KnownNeed, NeedStore, VerifiedStore
+from jupyter_gpupredict.run.sidecars import KnownNeed, Labels, NeedStore, Trash, VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,8 +14,8 @@ from jupyter_gpupredict.core.series import Device
 from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.figures import figures
 from jupyter_gpupredict.export.request import ExportRequest
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import build_store
-from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.export.golden import example
 from tests.export.runs import PAIRS, SELECTOR, breadth, export, manifests, ranked, run
 from tests.frontends import runs as hand_made

@@ -1,12 +1,16 @@
 """A kernel killed in the middle of a run leaves a trace that reads."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from benchmarks.stand_in import environ
 from jupyter_gpupredict.run import list_runs, read_run
 from tests.integration.kernels import Kernel
-from tests.integration.killed import MOST_S, newest_age_s
+from tests.integration.killed import IN_A_WINDOW, MOST_S, newest_age_s, newest_at_s
 
 pytestmark = pytest.mark.integration
 
@@ -33,3 +37,28 @@ def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("view", "after_s"), [("view", 1.1), ("none", 1.5)])
 def test_kill_9_costs_no_more_than_the_newest_readings(tmp_path, view, after_s):
     assert 0.0 < newest_age_s(tmp_path, view, after_s) <= MOST_S[view]
+
+
+@pytest.mark.parametrize("way", ["torch.profiler", "jax.profiler", "CUPTI"])
+def test_kill_9_inside_a_window_loses_nothing_and_leaves_nothing(tmp_path, monkeypatch, way):
+    samples = Path(__file__).parents[1] / "data" / "recordings"
+    left = tmp_path / "left"
+    left.mkdir()
+    command = [sys.executable, "-c", IN_A_WINDOW, way, str(samples)]
+    given = environ(str(tmp_path)) | {"TMPDIR": str(left)}
+    with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            opened_s = float(process.stdout.readline())
+            while (stored_s := newest_at_s(tmp_path)) <= opened_s:
+                assert process.poll() is None
+                time.sleep(0.05)
+        finally:
+            process.kill()
+    assert not list(left.iterdir())
+    assert newest_at_s(tmp_path) >= stored_s  # the readings of the window itself
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    found = read_run("last")
+    assert (found.outcome, list_runs()[0].finished, found.errors) == ("lost", None, ())
+    need = found.recommendation.geometry
+    assert (need.by, need.windows) == (way, 1)  # what the window before told
+    assert need.kernels

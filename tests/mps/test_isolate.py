@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from jupyter_gpupredict.mps.processes import identify, until
+from jupyter_gpupredict.mps.directory import identify, until
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.kernels import Kernel

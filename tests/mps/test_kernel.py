@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jupyter_gpupredict.mps.processes import until
+from jupyter_gpupredict.mps.directory import until
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.integration.kernels import Kernel

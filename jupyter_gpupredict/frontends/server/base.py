@@ -26,13 +26,12 @@ from jupyter_gpupredict.core.errors import (
 from jupyter_gpupredict.frontends.server import requests
 from jupyter_gpupredict.frontends.server.requests import without_places
 from jupyter_gpupredict.frontends.server.schemas import QUERIES
-from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
+from jupyter_gpupredict.frontends.server.state import Busy, TooSlow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jupyter_gpupredict.frontends.server.state import ServerState
-    from jupyter_gpupredict.frontends.server.worker import Worker
+    from jupyter_gpupredict.frontends.server.state import ServerState, Worker
 
 _Value = TypeVar("_Value")
 
@@ -84,7 +83,7 @@ class ApiHandler(APIHandler):
         self.set_header("Cache-Control", "no-store")
         self.finish(text, set_content_type=media)
 
-    def tell(self, text: str, status: int = 200) -> None:
+    def send(self, text: str, status: int = 200) -> None:
         """Send JSON whose texts may name files of this machine: as a client may know them."""
         self.reply(without_places(text, self.root), status)
 
@@ -129,7 +128,7 @@ class ApiHandler(APIHandler):
             raise Problem(400, error.message, error.hint) from error
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tell an error as JSON: what happened and what to do."""
+        """Send an error as JSON: what happened and what to do."""
         error = (kwargs.get("exc_info") or (None, None))[1]
         message, hint = f"HTTP {status_code}", ""
         reason = _REASONS.get(status_code, "error")
@@ -140,7 +139,7 @@ class ApiHandler(APIHandler):
             if status_code == 403:
                 hint = "are you signed in, and may you do this?"
         elif error is not None:
-            message, hint = "an error in jupyter_gpupredict", "the server's log tells more"
+            message, hint = "an error in jupyter_gpupredict", "see the server's log"
         if status_code == 503:
             self.set_header("Retry-After", "1")
         if status_code == 405:
@@ -158,7 +157,7 @@ class ApiHandler(APIHandler):
                 }
                 for one in error.obstacles
             ]
-        self.tell(json.dumps(body, ensure_ascii=False), status_code)
+        self.send(json.dumps(body, ensure_ascii=False), status_code)
 
 
 class UnknownRouteHandler(ApiHandler):
@@ -167,13 +166,13 @@ class UnknownRouteHandler(ApiHandler):
     @web.authenticated
     @authorized
     def get(self) -> None:
-        """Tell that there is nothing."""
+        """Refuse: there is no such route."""
         raise self._unknown()
 
     @web.authenticated
     @authorized
     def post(self) -> None:
-        """Tell that there is nothing."""
+        """Refuse: there is no such route."""
         raise self._unknown()
 
     def _unknown(self) -> Problem:

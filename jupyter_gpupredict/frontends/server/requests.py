@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.exceptions import best_match
 
-from jupyter_gpupredict.core import jsontext
+from jupyter_gpupredict.core import plain
 from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import CodeRequest, in_order, notebook_cell
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, QUERIES, Schema, ref
@@ -96,7 +96,7 @@ def body(text: bytes, component: str) -> dict[str, Any]:
     if len(text) > LONGEST_BODY:
         raise InvalidOption(f"the body is longer than {LONGEST_BODY >> 20} MiB", SEE_DOCUMENT)
     try:
-        found: dict[str, Any] = jsontext.parse(text, DEEPEST, MOST_VALUES)
+        found: dict[str, Any] = plain.parse(text, DEEPEST, MOST_VALUES)
     except ValueError as error:
         raise InvalidOption(f"the body is not JSON as we take it: {error}", SEE_DOCUMENT) from error
     _check(_validator(component), found, "the body")
@@ -116,7 +116,7 @@ def query(operation: str, name: str, text: str | None) -> Any:
     value: Any = text
     if schema["type"] != "string":
         try:
-            value = jsontext.parse(text.encode())
+            value = plain.parse(text.encode())
         except ValueError as error:
             raise InvalidOption(f"{name} is not a number", SEE_DOCUMENT) from error
     _check(_Validator(schema), value, name)
