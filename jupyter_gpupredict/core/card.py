@@ -188,6 +188,8 @@ def judge(run: Run, one: Recommendation | None) -> Word:
 
 def _standing(run: Run, one: Recommendation | None) -> Word:
     """Return how far the figure itself has come, whatever became of the run."""
+    if is_profile(run, one) and one is not None and one.state in ("warming", "abstained"):
+        return "observed"
     if watched_s(run) < TOO_SHORT_S:
         return "too short"
     if one is None or one.capped:
@@ -206,6 +208,12 @@ def _standing(run: Run, one: Recommendation | None) -> Word:
     if active_s < LEAST_ACTIVE_S or _n_eff(one) < LEAST_N_EFF:
         return "settling"
     return "provisional" if lack > SLACK_RATIO else "settled"
+
+
+def is_profile(run: Run, one: Recommendation | None) -> bool:
+    """Return whether a recording is of kernels: what they need is known, however short it is."""
+    need = None if one is None else one.geometry
+    return need is not None and not need.windows and run.started.source == "replay"
 
 
 def watched_s(run: Run) -> float:

@@ -236,12 +236,14 @@ def _words(found: dict[str, Any]) -> list[str]:
         f"{answer['sign']} {answer['headline']} [{answer['word']}]",
         *(f"  {answer[name]}" for name in ("meaning", "evidence") if answer[name]),
         *(f"  note: {note}" for note in answer["notes"]),
-        f"converged at {found['converged_at_s']:g} s: {share}"
-        if found["state"] == "converged"
-        else f"abstained; observed, not predicted: {share}",
-        f"why: {found['reason']}",
-        f"mean: {found['mean_pct']:g} %",
     ]
+    if "geometry" in found:
+        lines += _sm_words(found["geometry"], found["recommended_pct"])
+    if found["state"] == "converged":
+        lines.append(f"converged at {found['converged_at_s']:g} s: {share}")
+    elif "geometry" not in found:
+        lines.append(f"abstained; observed, not predicted: {share}")
+    lines += [f"why: {found['reason']}", f"mean: {found['mean_pct']:g} %"]
     if found["state"] == "converged":
         certified = proof["certified_pct"]
         proven = "nothing" if certified is None else f"coverage of {certified} %"
@@ -253,7 +255,6 @@ def _words(found: dict[str, Any]) -> list[str]:
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
-    lines += _sm_words(found["geometry"], found["recommended_pct"]) if "geometry" in found else []
     return [*lines, *(f"note: {note}" for note in found["notes"])]
 
 
