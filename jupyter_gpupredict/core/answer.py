@@ -34,10 +34,9 @@ from jupyter_gpupredict.core.card import (
     watched_s,
     where,
 )
-from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.metrics import METRICS, sm_percent
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S
-from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.core.words import gib, percent, span
 
 if TYPE_CHECKING:

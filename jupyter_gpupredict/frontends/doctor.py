@@ -57,7 +57,7 @@ ABSENT = ("no_driver", "no_device", "not_supported", "mig")
 """Reasons that are no fault: the machine is like that, and the CPU is measured meanwhile."""
 OPTIONAL = (
     "jupyterlab", "server extension", "process numbers", "WSL", "mps program", "gpm metrics",
-    "nvml metrics", "cpu metrics",
+    "nvml metrics", "cpu metrics", "kernel recording",
 )  # fmt: skip
 """What a run does without."""
 

@@ -11,11 +11,10 @@ from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import Malformed, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
-from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.metrics import BY_CSV, METRICS, MIB
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
-from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
 from jupyter_gpupredict.core.trace import without_nan

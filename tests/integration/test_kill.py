@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.stand_in import environ
-from jupyter_gpupredict.run import list_runs, read_run
+from jupyter_gpupredict.run import build_store, read_run
 from tests.integration.kernels import Kernel
 from tests.integration.killed import IN_A_WINDOW, MOST_S, newest_age_s, newest_at_s
+from tests.traces import stored_ends
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +24,7 @@ def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
         )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            if list_runs() and read_run("last").samples >= 5:
+            if build_store().ids() and read_run("last").samples >= 5:
                 break
             time.sleep(0.1)
         kernel.manager.signal_kernel(9)
@@ -31,7 +32,7 @@ def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
     found = read_run("last")
     assert found.outcome == "lost"
     assert len(found.share) >= 5
-    assert list_runs()[0].finished is None
+    assert not stored_ends()[0].ended
 
 
 @pytest.mark.parametrize(("view", "after_s"), [("view", 1.1), ("none", 1.5)])
@@ -58,7 +59,7 @@ def test_kill_9_inside_a_window_loses_nothing_and_leaves_nothing(tmp_path, monke
     assert newest_at_s(tmp_path) >= stored_s  # the readings of the window itself
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     found = read_run("last")
-    assert (found.outcome, list_runs()[0].finished, found.errors) == ("lost", None, ())
+    assert (found.outcome, stored_ends()[0].ended, found.errors) == ("lost", False, ())
     need = found.recommendation.geometry
     assert (need.by, need.windows) == (way, 1)  # what the window before told
     assert need.kernels

@@ -20,19 +20,17 @@ from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.core.summary import run_of
 from jupyter_gpupredict.export import CodeRequest, ExportRequest, export_run, obstacles, targets
 from jupyter_gpupredict.frontends import doctor
-from jupyter_gpupredict.frontends.server import openapi, replies, requests, runs
+from jupyter_gpupredict.frontends.server import base, openapi, replies, runs
 from jupyter_gpupredict.frontends.server.base import (
     ApiHandler,
     Problem,
     UnknownRouteHandler,
-    problem_of,
-)
-from jupyter_gpupredict.frontends.server.replies import MetricsHandler
-from jupyter_gpupredict.frontends.server.requests import (
     folder_below,
+    problem_of,
     require_inside,
     without_places,
 )
+from jupyter_gpupredict.frontends.server.replies import MetricsHandler
 from jupyter_gpupredict.frontends.server.runs import (
     ChartHandler,
     DeleteHandler,
@@ -267,7 +265,7 @@ class ExportHandler(ApiHandler):
         self.reply(text)
 
     def _export(self, session_id: str, outcome: str, body: bytes, reads: bool) -> tuple[str, bool]:
-        asked = requests.body(body, "ExportRequest")
+        asked = base.body_of(body, "ExportRequest")
         if asked.get("cells") is not None and not reads:
             raise Problem(403, "modules beside the notebook are read, and you may read no files")
         run = self.state.runs.run(session_id, outcome)
@@ -295,7 +293,7 @@ class ExportHandler(ApiHandler):
             target = folder_below(root, output)
         if cells is not None:
             of_code = {one.name: asked[one.name] for one in options_of(CodeRequest)}
-            code = requests.code(run.started, cells, root, asked["notebook"], **of_code)
+            code = base.code_of(run.started, cells, root, asked["notebook"], **of_code)
         options = {one.name: asked.get(one.name) for one in options_of(ExportRequest)}
 
         def require_below(paths: Iterable[str]) -> None:

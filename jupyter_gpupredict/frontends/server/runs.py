@@ -17,9 +17,8 @@ from jupyter_gpupredict.core.events import SamplesTaken, SessionStarted
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.summary import parse_cursor, run_of
 from jupyter_gpupredict.frontends.charts import card, figures
-from jupyter_gpupredict.frontends.server import replies, requests
-from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of
-from jupyter_gpupredict.frontends.server.requests import without_places
+from jupyter_gpupredict.frontends.server import base, replies
+from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem, status_of, without_places
 from jupyter_gpupredict.frontends.server.state import GLANCE_S, KEEP_S, Busy, TooSlow
 from jupyter_gpupredict.run import with_verified
 
@@ -253,7 +252,7 @@ class LabelHandler(_FileHandler):
     async def post(self, session_id: str) -> None:
         """Change name, note or pin; what the body leaves out stays."""
         try:
-            changed = requests.body(self.request.body, "LabelRequest")
+            changed = base.body_of(self.request.body, "LabelRequest")
         except InvalidOption as error:
             raise Problem(400, error.message, error.hint) from error
         found = await self.change(self.state.runs.label, session_id, changed)
