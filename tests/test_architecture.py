@@ -19,7 +19,7 @@ TOP_LEVEL = {
 }  # fmt: skip
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
-    "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
+    "ctypes": ["sources/driver/cuda.py", "frontends/measure.py"],
     "psutil": [
         "mps/directory.py",
         "run/tail.py",
@@ -34,8 +34,8 @@ DOORS = {
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
-    "PIL": ["frontends/charts/png.py"],
-    "xml": ["frontends/charts/png.py"],
+    "PIL": ["frontends/charts/card.py"],
+    "xml": ["frontends/charts/card.py"],
     "IPython": [
         "__init__.py",
         "frontends/magic.py",
@@ -45,12 +45,12 @@ DOORS = {
         "frontends/completing.py",
         "frontends/isolated.py",
         "frontends/cellrun.py",
-        "frontends/running.py",
+        "frontends/cellrun.py",
         "export/function/statements.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["export/shapes.py", "frontends/server/requests.py"],
+    "jsonschema": ["export/shapes.py", "frontends/server/base.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -62,8 +62,8 @@ DOORS = {
         "run/windows.py",
         "sources/driver/nvml.py",
         "run/progress.py",
-        "frontends/running.py",
-        "frontends/stopping.py",
+        "frontends/cellrun.py",
+        "frontends/measure.py",
         "mps/child.py",
         "mps/inside.py",
         "sources/cluster.py",
@@ -84,7 +84,7 @@ DOORS = {
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],
     "signal": [
-        "frontends/stopping.py",
+        "frontends/measure.py",
         "backtest/spread.py",
         "mps/daemon.py",
         "mps/child.py",
@@ -94,7 +94,7 @@ DOORS = {
         "export/equivalence_child.py",
     ],
     "atexit": ["mps/process.py"],
-    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/waiting.py"],
+    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/terminal.py"],
     "multiprocessing": ["backtest/spread.py"],
     "distributed": ["backtest/spread.py", "sources/dask.py"],
     "ipyparallel": ["sources/ipp.py"],
@@ -102,8 +102,8 @@ DOORS = {
     "pyarrow": ["backtest/files.py"],
     "asyncio": [
         "export/equivalence_child.py",
-        "frontends/running.py",
-        "frontends/stopping.py",
+        "frontends/cellrun.py",
+        "frontends/measure.py",
         "frontends/cellrun.py",
         "frontends/server/",
     ],
@@ -131,7 +131,7 @@ DOORS = {
     "select": ["mps/daemon.py", "mps/inside.py"],
     "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
-    "prometheus_client": ["frontends/server/metrics.py"],
+    "prometheus_client": ["frontends/server/replies.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
     "socket": ["mps/surroundings.py"],
@@ -182,7 +182,7 @@ def test_stored_and_given_files_are_read_in_one_place():
         "export/function/requirements.py", "export/function/writing.py", "export/equivalence",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/labels.py", "run/store.py", "run/verified.py", "testing/",
+        "run/sidecars.py", "run/store.py", "testing/",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.validating import Validated, validate
 
 __all__ = [
-    "COMPARED_S", "COMPARED_STEPS", "Cell", "CodeRequest", "Compared", "Comparison", "ExportOutcome", "ExportRequest", "Validated",
+    "COMPARED_S", "COMPARED_STEPS", "Cell", "CodeRequest", "Compared", "Comparison",
+    "ExportOutcome", "ExportRequest", "Validated",
     "compare", "comparison", "export_run", "in_order", "notebook_cell", "obstacles",
     "read_notebook", "targets", "validate",
 ]  # fmt: skip
