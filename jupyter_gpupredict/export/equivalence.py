@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, TraceError
 from jupyter_gpupredict.core.files import read_given, read_given_text
-from jupyter_gpupredict.core.jsontext import parse
+from jupyter_gpupredict.core.plain import parse
 from jupyter_gpupredict.export.code import up_to_measured
 from jupyter_gpupredict.export.differences import both, different
 from jupyter_gpupredict.export.function import names
