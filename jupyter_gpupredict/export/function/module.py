@@ -15,7 +15,7 @@ from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.container import template
 from jupyter_gpupredict.export.function.placing import Binding, mentioned
 from jupyter_gpupredict.export.function.renaming import rename
-from jupyter_gpupredict.export.function.tuning import literals_of
+from jupyter_gpupredict.export.function.slicing import literals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
