@@ -30,6 +30,7 @@ from jupyter_gpupredict.core.card import (
     judge,
     ratio_of,
     simulated_as,
+    speed_points,
     watched_s,
     where,
 )
@@ -86,6 +87,7 @@ def answer(run: Run) -> Answer:
         memory_bytes=_memory_bytes(memory),
         simulated=simulated_as(run),
         device=where(run),
+        points=speed_points(run),
     )
 
 
@@ -112,15 +114,10 @@ def _word(run: Run, counted: Sequence[Recommendation]) -> Word:
     """Return the word for a run; a share from too few windows of its kernels is not settled."""
     if not counted:
         return judge(run, None)
-    word = _together([judge(run, one) for one in counted])
+    word = min((judge(run, one) for one in counted), key=_ORDER.index)  # the least sure one's
     by_kernels = run.verified_sm_ratio is None and counted[0].basis == "time_share"
     few = by_kernels and any(one.geometry and not one.geometry.settled for one in counted)
     return "settling" if few and word in ("settled", "provisional") else word
-
-
-def _together(found: Sequence[Word]) -> Word:
-    """Return the word for several GPUs: that of the least sure one that was used."""
-    return min(found, key=_ORDER.index)
 
 
 def _figure(run: Run, counted: Sequence[Recommendation], *, stated: bool) -> Figure | None:
