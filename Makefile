@@ -17,7 +17,7 @@ help:
 	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   hints and images with torch, Keras, Lightning, transformers"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
-	@echo "make test-cluster   exported Slurm scripts on a one-node cluster of Debian's Slurm"
+	@echo "make test-cluster   exported Slurm scripts on clusters of Debian's Slurm, one node and three"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lab-build   build JupyterLab's panel from labextension/"
 	@echo "make types  write the panel's types anew, from the OpenAPI document"
