@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, SecretFound, UnsupportedCell
 from jupyter_gpupredict.export.deployment import SECRETS_FROM, Cell
-from jupyter_gpupredict.export.function.environment import HOME, files_read
+from jupyter_gpupredict.export.function.magics import HOME, files_read
 from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
 from jupyter_gpupredict.export.function.requirements import (
