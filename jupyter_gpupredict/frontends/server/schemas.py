@@ -65,7 +65,7 @@ SESSION_ID = r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9.-]{1,63}-[0-9]{1,10}-[0-9a-f]{4}"
 
 _PLACE = "[0-9A-Za-z.-]{1,128}:(-1|[0-9]{1,12})!?"
 CURSOR = f"^(-|{_PLACE}(,{_PLACE})*)$"
-"""The form of `core.following`: places in runs."""
+"""The form of `core.summary.cursor_text`: places in runs."""
 
 
 def ref(name: str) -> Schema:

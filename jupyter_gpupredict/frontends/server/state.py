@@ -79,11 +79,6 @@ class Worker:
     ) -> _Value:
         """Return what `work(*arguments)` returns.
 
-        Args:
-            work: What to do.
-            arguments: With what.
-            limit_s: Seconds to wait; None: the worker's own.
-
         Raises:
             Busy: Too much is waiting.
             TooSlow: It took too long.
