@@ -42,9 +42,10 @@ from jupyter_gpupredict.run.store import (
 if TYPE_CHECKING:
     from jupyter_gpupredict.run.index import Runs
     from jupyter_gpupredict.run.picture import Drawing, Picture
+    from jupyter_gpupredict.run.recorded import keep_recordings
     from jupyter_gpupredict.run.session import Session
 
-_LAZY = ("Drawing", "Picture", "Runs", "Session")
+_LAZY = ("Drawing", "Picture", "Runs", "Session", "keep_recordings")
 __all__ = [
     "LONGEST_NAME",
     "LONGEST_NOTE",
@@ -63,6 +64,7 @@ __all__ = [
     "fetch_recording",
     "host",
     "keep_need",
+    "keep_recordings",
     "kernel_tracers",
     "list_runs",
     "need_of_profile",
@@ -82,4 +84,4 @@ __all__ = [
     "with_verified_in_time",
 ]
 
-__getattr__ = lazy(__name__, ("index", "session", "picture"), _LAZY)
+__getattr__ = lazy(__name__, ("index", "session", "picture", "recorded"), _LAZY)

@@ -36,6 +36,7 @@ from jupyter_gpupredict.frontends.server.history import (
 )
 from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
 from jupyter_gpupredict.frontends.server.metrics import MetricsHandler
+from jupyter_gpupredict.frontends.server.recordings import RecordingsHandler
 from jupyter_gpupredict.frontends.server.requests import (
     folder_below,
     require_inside,
@@ -340,6 +341,7 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/restore": RestoreHandler,
     "/sessions/{session}/readings.csv": ReadingsHandler,
     "/sessions/{session}/chart/{form}": ChartHandler,
+    "/recordings": RecordingsHandler,
     "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,

@@ -74,6 +74,7 @@ def _operation(
     status: str = "200",
     takes: Schema | None = None,
     media: str = "application/json",
+    sent: str = "application/json",
 ) -> Schema:
     made: Schema = {
         "operationId": name,
@@ -97,7 +98,8 @@ def _operation(
         },
     }
     if takes is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": takes}}}
+        required = sent == "application/json"
+        made["requestBody"] = {"required": required, "content": {sent: {"schema": takes}}}
     return made
 
 
@@ -214,6 +216,16 @@ PATHS: dict[str, dict[str, Schema]] = {
             media="image/*",
         )
     },
+    "/recordings": {
+        "post": _operation(
+            "recordings",
+            "Keep a recording, named by its path or sent, as a run of each device",
+            ref("Kept"),
+            errors=("400", "404", "422"),
+            takes=ref("Recording"),
+            sent="application/octet-stream",
+        )
+    },
     "/metrics": {
         "get": _operation(
             "metrics",
@@ -229,9 +241,10 @@ PATHS: dict[str, dict[str, Schema]] = {
 
 
 def panel() -> dict[str, Schema]:
-    """Return the components that the panel reads: the events and the options of an export."""
+    """Return the components that the panel reads: the events, and the options that it asks for."""
+    asked = ("ExportRequest", "ReadOptions", "Recording")
     names = [kind.__name__ for kind in RECORDED]
-    return {name: COMPONENTS[name] for name in ["Event", *names, "ExportRequest"]}
+    return {name: COMPONENTS[name] for name in ["Event", *names, *asked]}
 
 
 if __name__ == "__main__":

@@ -193,6 +193,8 @@ class Poller:
         return found
 
 
+RECORDING_S = 120.0
+"""How long one may take to be read and predicted from."""
 MAX_KERNELS = 1000
 STUCK_S = 0.4
 """A disk that takes longer for one answer is not waited for: others want theirs within a second."""
@@ -212,6 +214,8 @@ class ServerState:
         """Lists, news and stop marks."""
         self.reading = Worker("reading", 30.0, _is_stuck, self._give_up)
         """Long traces and exports, so that no list waits for them."""
+        self.recordings = Worker("recordings", limit_s=1.2 * RECORDING_S)
+        """One recording at a time, which may take minutes."""
         self.devices = Devices(self.driver, device_watch)
         self.poller = Poller(self.files, self.runs)
         self._kernels: dict[str, None] = {}
@@ -248,6 +252,7 @@ class ServerState:
         self.doctor.close()
         self.files.close()
         self.reading.close()
+        self.recordings.close()
 
 
 def _is_stuck(thread: int) -> bool:

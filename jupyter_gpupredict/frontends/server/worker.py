@@ -58,9 +58,14 @@ class Worker:
         """Threads that were given up."""
 
     @property
+    def unfinished(self) -> int:
+        """How much is being done or waits."""
+        return 0 if self._thread is None else self._thread.unfinished
+
+    @property
     def occupied(self) -> bool:
         """Whether something is being done or waits."""
-        return self._thread is not None and self._thread.unfinished > 0
+        return self.unfinished > 0
 
     async def do(
         self, work: Callable[..., _Value], *arguments: Any, limit_s: float | None = None
