@@ -6,6 +6,7 @@ import { commands } from './plugins/commands';
 import { dashboard } from './plugins/dashboard';
 import { notifications } from './plugins/notifications';
 import { panel } from './plugins/panel';
+import { recordings } from './plugins/recordings';
 import { settings } from './plugins/settings';
 import { status } from './plugins/status';
 
@@ -16,7 +17,8 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   notifications,
   status,
   commands,
-  cellButton
+  cellButton,
+  recordings
 ];
 
 export default plugins;
