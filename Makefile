@@ -35,7 +35,7 @@ help:
 
 .venv/.test: .venv/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[judges]'
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[judges]'
 	@touch $@ .venv/.demo
 
 .venv/.lab: .venv/.made pyproject.toml

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core import events, metrics, recommendation, series, share
 from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA, Event
-from jupyter_gpupredict.core.jsontext import parse
 from jupyter_gpupredict.core.metrics import LARGEST_NUMBER, METRICS
+from jupyter_gpupredict.core.plain import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable

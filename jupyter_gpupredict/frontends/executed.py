@@ -70,42 +70,20 @@ def forget() -> None:
     _failed.clear()
 
 
-def code_of(
-    session_id: str,
-    *,
-    params: Sequence[str] = (),
-    setup: Sequence[str] = (),
-    adapters: Sequence[str] = (),
-    base_image: str = "",
-    drop_magics: bool = False,
-    secrets: str = "",
-    allow_secrets: bool = False,
-) -> CodeRequest | None:
+def code_of(session_id: str, **options: Any) -> CodeRequest | None:
     """Return the cells of a run of this kernel; None when it is none of this kernel's.
 
     Args:
         session_id: The run.
-        params: As in `CodeRequest`, and so the others.
-        setup: See there.
-        adapters: See there.
-        base_image: See there.
-        drop_magics: See there.
-        secrets: See there.
-        allow_secrets: See there.
+        options: As in `CodeRequest`; a list serves where it has a tuple.
     """
     found = _measured.get(session_id)
     if found is None:
         return None
-    return _request(
-        found,
-        params=tuple(params),
-        setup=tuple(setup),
-        adapters=tuple(adapters),
-        base_image=base_image,
-        drop_magics=drop_magics,
-        secrets=secrets,
-        allow_secrets=allow_secrets,
-    )
+    given = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+    }
+    return _request(found, **given)
 
 
 def _request(found: _Measured, **options: Any) -> CodeRequest:

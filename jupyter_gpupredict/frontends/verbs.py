@@ -33,8 +33,7 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.frontends.terminal import Parser, say
-from jupyter_gpupredict.frontends.waiting import from_store
+from jupyter_gpupredict.frontends.terminal import Parser, from_store, say
 from jupyter_gpupredict.run import (
     Runs,
     keep_need,

@@ -15,11 +15,11 @@ from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.mps.child import Child
+from jupyter_gpupredict.mps.directory import members
 from jupyter_gpupredict.mps.lease import Host, hosted
-from jupyter_gpupredict.mps.processes import members
 from jupyter_gpupredict.predict import slowdown
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import STORE_S, build_store
-from jupyter_gpupredict.run.verified import VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

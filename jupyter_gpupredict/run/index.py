@@ -29,7 +29,7 @@ from jupyter_gpupredict.core.summary import (
     summarise,
 )
 from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.run.labels import PLAIN, Label
+from jupyter_gpupredict.run.sidecars import PLAIN, Label
 from jupyter_gpupredict.run.store import build_store, verified_of, with_verified
 from jupyter_gpupredict.run.tail import Followed, Tail, advises, is_alive
 

@@ -18,10 +18,9 @@ from jupyter_gpupredict.core.errors import InvalidOption, Malformed
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.progress import Phase
 from jupyter_gpupredict.core.series import Readings
-from jupyter_gpupredict.predict.geometry import need_of
 from jupyter_gpupredict.run.adapters import make_mix, make_rule
 from jupyter_gpupredict.run.options import SessionConfig
-from jupyter_gpupredict.run.recordings import source_info, steps
+from jupyter_gpupredict.run.recordings import recommended, source_info, steps
 from jupyter_gpupredict.run.store import Recorder, build_store
 
 if TYPE_CHECKING:
@@ -179,10 +178,7 @@ def _events(trace: Trace, session_id: str, speed: float) -> Iterator[Event]:
         yield _samples(trace, held)
     last_s = trace.rows[-1][0]
     yield from (*found, *analysis.finish())
-    final = analysis.recommendation()
-    geometry = trace.geometry.get(info.share.device)
-    if geometry is not None:
-        final = replace(final, geometry=need_of(geometry, trace.origin, speed))
+    final = recommended(analysis, trace, speed)
     yield ev.RecommendationUpdated(-1, last_s, final)
     yield ev.SessionFinished(-1, last_s, "completed", final, samples, last_s, 0.0)
 

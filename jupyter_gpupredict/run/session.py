@@ -82,7 +82,7 @@ class Session:
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
-        on_limit: Callable[[], None] | None = None,
+        on_limit: Callable[[], object] | None = None,
         windows: KernelWindows | None = None,
     ) -> None:
         self.session_id = session_id

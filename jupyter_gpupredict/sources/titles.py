@@ -80,8 +80,9 @@ class _Title:
     @classmethod
     def of(cls, text: str) -> _Title:
         """Take it apart."""
-        bracket = re.search(r"[\[(]\s*([^\])]*?)\s*[\])]", text)
-        unit = bracket[1].lower() if bracket and bracket[1].lower() in UNITS else ""
+        bracket = re.search(r"[\[(]([^\[\]()]*)[\])]", text)
+        unit = bracket[1].strip().lower() if bracket else ""
+        unit = unit if unit in UNITS else ""
         plain = text[: bracket.start()] + " " + text[bracket.end() :] if bracket else text
         unit = "%" if "%" in plain else unit
         split = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", plain).lower()

@@ -173,6 +173,22 @@ def test_the_chart_shows_the_bracket_and_what_was_tried():
     assert len(drawn) < 8_000
 
 
+def test_every_view_has_the_same_points_on_the_curve():
+    by_activity = advice(
+        geometry=NEED, metric="breadth_ratio", basis="sm_share", target_ratio=0.36,
+        slowdown=(1.0, 1.25),
+    )  # fmt: skip
+    of = dataclasses.replace(made(by_activity), verified=TRIED)
+    points = [(one.share_ratio, one.speed_ratio, one.method) for one in answer(of).points]
+    assert points == [(0.36, 0.8, "gpm"), (0.31, 0.95, "verified")]
+    drawn = curve_svg(of)
+    assert drawn.count("<circle") == 2
+    assert "SM activity</text>" in drawn
+    for changed in ({"geometry": None}, {"capped": True}):
+        none = dataclasses.replace(of, recommendation=dataclasses.replace(by_activity, **changed))
+        assert answer(none).points == ()
+
+
 def profiled(name="NVIDIA A100-SXM4-40GB", sm_count=108):
     found = measured(None)
     started = dataclasses.replace(

@@ -17,8 +17,8 @@ from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import subject_of_folder, subject_of_notebook
 from jupyter_gpupredict.run import code_hash, with_verified
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import build_store
-from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.export.runs import breadth, export, manifests, run
 
 

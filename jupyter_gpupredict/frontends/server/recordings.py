@@ -52,13 +52,13 @@ class RecordingsHandler(ApiHandler):
                 called = Path(place).name if place else name
                 return keep_recordings(file, called, options, RECORDING_S)
 
-        def told(found: tuple[str, ...]) -> str:
+        def listed(found: tuple[str, ...]) -> str:
             host, runs = self.state.host, self.state.runs
             every = [replies.summary(runs.summary(one), host) for one in found]
             return replies.dumps({"sessions": every})
 
         found = await self.on(self.state.recordings, kept)
-        self.tell(await self.on(self.state.files, told, found))
+        self.send(await self.on(self.state.files, listed, found))
 
     async def _place(self, path: str) -> str:
         """Return where a file lies that the user may read, as the contents manager says.

@@ -13,7 +13,15 @@ from dataclasses import MISSING
 from typing import Any, Literal
 
 from jupyter_gpupredict.core import card as answers
-from jupyter_gpupredict.core.card import Action, Answer, Details, DeviceRow, Figure, Row
+from jupyter_gpupredict.core.card import (
+    Action,
+    Answer,
+    Details,
+    DeviceRow,
+    Figure,
+    Row,
+    SpeedPoint,
+)
 from jupyter_gpupredict.core.devices import DeviceNow, ProcessNow
 from jupyter_gpupredict.core.events import (
     EVENTS,
@@ -231,7 +239,9 @@ RECORDED: tuple[type[Any], ...] = (
 )
 """The events and what they hold."""
 
-ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details)
+ANSWER: tuple[type[Any], ...] = (
+    Answer, Figure, SpeedPoint, Action, DeviceRow, Row, Details,
+)  # fmt: skip
 """The card that every view shows."""
 
 COMPONENTS: dict[str, Schema] = {
