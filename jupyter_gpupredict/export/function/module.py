@@ -15,7 +15,7 @@ from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.container import template
 from jupyter_gpupredict.export.function.placing import Binding, mentioned
 from jupyter_gpupredict.export.function.renaming import rename
-from jupyter_gpupredict.export.function.tuning import literals_of
+from jupyter_gpupredict.export.function.slicing import literals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +39,8 @@ RESERVED = (
 )
 _ARGUMENT = ("_values",)
 """Names that the function around the cell has for itself."""
+BEGIN = "# The measured cell begins here."
+"""Stands below what runs before the cell, where anything does."""
 _INDENT = "    "
 _STAND_INS = ("track", "phase", "epoch")
 
@@ -287,6 +289,7 @@ def _cell(found: Slice, renamed: Mapping[str, str]) -> str:
         target = renamed.get(name, name) if name in placed.shared or name in _ARGUMENT else name
         lines.append(f"{target} = _values[{name!r}]\n")
     lines += [_text(one, renamed, found.tuned.get(one.order, ())) for one in placed.prelude]
+    lines += [f"{BEGIN}\n"] * bool(placed.prelude)
     if entry is None:
         lines += _body(found, renamed)
     else:

@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.environment import EARLY
+from jupyter_gpupredict.export.function.magics import EARLY
 from jupyter_gpupredict.export.function.secrets import dotted
 from jupyter_gpupredict.export.function.statements import Kind, Statement, literals
 

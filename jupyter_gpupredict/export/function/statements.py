@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 from IPython.core.inputtransformer2 import TransformerManager
 
 from jupyter_gpupredict.export.function import names
-from jupyter_gpupredict.export.function.environment import elsewhere, variables
 from jupyter_gpupredict.export.function.magics import (
     MEASURED,
     OURS,
     UNWRAPPED,
     CellCode,
     Mark,
+    elsewhere,
     instead_of,
     magic,
     shown,
+    variables,
 )
 from jupyter_gpupredict.export.function.secrets import comment_tokens, is_environ
 

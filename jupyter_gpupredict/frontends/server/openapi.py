@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
     KERNEL_ID,
@@ -241,10 +242,12 @@ PATHS: dict[str, dict[str, Schema]] = {
 
 
 def panel() -> dict[str, Schema]:
-    """Return the components that the panel reads: the events, and the options that it asks for."""
+    """Return what the panel reads: events, the options it asks for, and the metrics' labels."""
     asked = ("ExportRequest", "ReadOptions", "Recording")
-    names = [kind.__name__ for kind in RECORDED]
-    return {name: COMPONENTS[name] for name in ["Event", *names, *asked]}
+    names = ["Event", *(kind.__name__ for kind in RECORDED), *asked]
+    labels = {one.name: one.label for one in METRICS.values()}
+    metric = {"type": "string", "enum": [*labels], "x-labels": labels}
+    return {**{name: COMPONENTS[name] for name in names}, "Metric": metric}
 
 
 if __name__ == "__main__":
