@@ -21,9 +21,8 @@ from traitlets import Bool, Float, Int, Unicode
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError, UnknownName
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.frontends import executed
-from jupyter_gpupredict.frontends.cellrun import CellRun, warn
+from jupyter_gpupredict.frontends.cellrun import CellRun, Running, warn
 from jupyter_gpupredict.frontends.options import MagicOptions, magic_parser, parse_magic
-from jupyter_gpupredict.frontends.running import Running
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import draws_bokeh
 from jupyter_gpupredict.run import SessionConfig

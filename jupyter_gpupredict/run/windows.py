@@ -66,6 +66,8 @@ class KernelWindows:
         self._sms: int | None = None
         self._next_s = FIRST_ACTIVE_S
         self._stale = self._busy = False
+        self._empty = 0
+        """Windows in which no kernel ran."""
 
     def begin(
         self,
@@ -95,8 +97,10 @@ class KernelWindows:
         thread.join(wait_s)
         if thread.is_alive():
             self.problem = f"the profiler has not returned for {wait_s:g} s: its thread is left"
-        elif self._busy and not (self._windows or self.problem):
-            self.problem = f"kernels were not recorded: {BUSY}"
+        elif (self._busy or self._empty) and not (self._windows or self.problem):
+            windows = "1 window" if self._empty == 1 else f"{self._empty} windows"
+            why = f"none ran in {windows}" if self._empty else BUSY
+            self.problem = f"kernels were not recorded: {why}"
 
     def _run(
         self, look: Callable[[], Recommendation | None], publish: Callable[[SmNeed], None]
@@ -157,15 +161,21 @@ class KernelWindows:
         self.cost_s += self._clock.monotonic_s() - asked_s - inside_s
         self._next_s = 2.0 * max(self._next_s, FIRST_ACTIVE_S / 2.0)
         found = profile.launches()
-        if found is not None and inside_s >= LEAST_S / 2.0:
+        if inside_s < LEAST_S / 2.0:
+            return
+        if found is None:
+            self._empty += 1
+        else:
             launches, gpu = found
             self._sm, self._sms = gpu.sm or self._sm, self._sms or gpu.sms
             self._windows.append((launches, 1e6 * inside_s))
 
     def _need(self, by: str, advice: Recommendation | None) -> SmNeed | None:
         """Return what the kernels of all windows need, in a run as busy as the driver says."""
-        if not self._windows or self._sms is None or self._sm is None:
-            self.problem = "" if self._windows else self.problem
+        if not self._windows:
+            return None
+        if self._sms is None or self._sm is None:
+            self.problem = "the recorded kernels do not tell what an SM of this GPU holds"
             return None
         kernels = Kernels(self._sms, self._sm)
         total_us = 0.0

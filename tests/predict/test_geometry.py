@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.rounding import sm_percent
+from jupyter_gpupredict.core.metrics import sm_percent
 from jupyter_gpupredict.predict import geometry as module
 from jupyter_gpupredict.predict.geometry import (
     PERSISTENT,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import svg, words
 from jupyter_gpupredict.core.answer import brief
+from jupyter_gpupredict.core.card import speed_points
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
 
@@ -25,6 +26,8 @@ MAX_POINTS = 240
 MAX_MARKS = 8
 TITLE_LETTERS, TITLE_LINE = 84, 20
 """Letters that fit in a line of the title, and its height."""
+POINTS = {"gpm": "SM activity", "verified": "verified"}
+"""How a point on a curve by geometry is called, by where it comes from."""
 SHOWN_STATES = {"converged": ("settled", svg.COVER), "stale": ("changed", svg.ALARM)}
 """State -> the word and the colour of its mark."""
 _PLAIN: dict[str, Any] = {
@@ -274,11 +277,6 @@ def curve_svg(run: Run) -> str:
     rows = [(percent, 1.0 / high, 1.0 / low) for percent, low, high in known]
     ends = f"{100 * need.low_ratio:.0f} to {100 * need.high_ratio:.0f} %"
     kept = f"{100 * need.speed_ratio:.0f} %"
-    marks = []
-    if advice.basis == "sm_share" and advice.target_ratio and advice.slowdown:
-        marks.append((100 * advice.target_ratio, 1.0 / advice.slowdown[1], "SM activity"))
-    if run.verified is not None:
-        marks.append((run.verified.percent, run.verified.speed_ratio, "verified"))
     label = words.label(run.started)
     return _speed_svg(
         frame,
@@ -296,10 +294,11 @@ def curve_svg(run: Run) -> str:
         ),
         *(
             part
-            for percent, ratio, name in marks
+            for point in speed_points(run)
+            for x, y in [(frame.x(100 * point.share_ratio), frame.y(point.speed_ratio))]
             for part in (
-                svg.element("circle", cx=frame.x(percent), cy=frame.y(ratio), r=4, fill=svg.MEAN),
-                svg.text(frame.x(percent) + 6, frame.y(ratio) - 6, name),
+                svg.element("circle", cx=x, cy=y, r=4, fill=svg.MEAN),
+                svg.text(x + 6, y - 6, POINTS.get(point.method, point.method)),
             )
         ),
         desc=f"{label}; {words.kernels(need)}",
