@@ -26,7 +26,8 @@ DOORS = {
         "sources/driver/processes.py",
         "sources/telemetry/cpu.py",
     ],
-    "numpy": ["core/", "predict/", "run/", "sources/", "backtest/"],
+    "numpy": ["core/", "predict/", "run/", "sources/", "backtest/", "export/equivalence_child.py"],
+    "torch": ["export/equivalence_child.py"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
     "bokeh": ["frontends/charts/figures.py", "backtest/plots.py"],
@@ -78,8 +79,8 @@ DOORS = {
     "queue": ["core/threads.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
-    "codecs": ["mps/reading.py", "sources/chrome.py"],
-    "sqlite3": ["sources/readers/nsys_sqlite.py"],
+    "codecs": ["mps/reading.py", "sources/profiles.py"],
+    "sqlite3": ["sources/readers/nsys.py"],
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],
     "signal": [
@@ -89,6 +90,8 @@ DOORS = {
         "mps/child.py",
         "mps/inside.py",
         "mps/reading.py",
+        "export/equivalence.py",
+        "export/equivalence_child.py",
     ],
     "atexit": ["mps/process.py"],
     "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/terminal.py"],
@@ -98,6 +101,7 @@ DOORS = {
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/files.py"],
     "asyncio": [
+        "export/equivalence_child.py",
         "frontends/cellrun.py",
         "frontends/measure.py",
         "frontends/cellrun.py",
@@ -117,6 +121,7 @@ DOORS = {
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [
+        "export/equivalence.py",
         "export/function/writing.py",
         "mps/control.py",
         "mps/daemon.py",
@@ -136,7 +141,8 @@ DOORS = {
 """Library -> where it may enter. `socket` is for the host's name alone, and
 for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
-child has written, and nothing else."""
+child has written, and nothing else. `export/equivalence_child.py` meets numpy and torch where the
+user's code has imported them."""
 FREE = {
     "__future__", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins", "codecs",
     "collections",
@@ -173,7 +179,7 @@ def test_stored_and_given_files_are_read_in_one_place():
     others = {
         "backtest/files.py", "sources/driver/", "sources/tracers.py", "mps/", "run/adapters.py",
         "export/function/container.py", "export/shapes.py",
-        "export/function/requirements.py", "export/function/writing.py",
+        "export/function/requirements.py", "export/function/writing.py", "export/equivalence",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
         "run/sidecars.py", "run/store.py", "testing/",

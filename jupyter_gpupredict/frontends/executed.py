@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.export import Cell, CodeRequest
 
 if TYPE_CHECKING:
@@ -75,15 +76,18 @@ def code_of(session_id: str, **options: Any) -> CodeRequest | None:
 
     Args:
         session_id: The run.
-        options: As in `CodeRequest`; a list serves where it has a tuple.
+        **options: Those of `CodeRequest`, as people give them: mappings, lists.
     """
     found = _measured.get(session_id)
     if found is None:
         return None
-    given = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
-    }
-    return _request(found, **given)
+    usual = {one.name: one for one in options_of(CodeRequest)}
+    for name, value in options.items():
+        if usual[name].several == "pairs":
+            options[name] = tuple(dict(value).items())
+        elif usual[name].several:
+            options[name] = tuple(value)
+    return _request(found, **options)
 
 
 def _request(found: _Measured, **options: Any) -> CodeRequest:
