@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.recommendation import SmNeed
-    from jupyter_gpupredict.core.share import Verified
+    from jupyter_gpupredict.core.recommendation import SmNeed, Verified
 
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
 KEEP_DAYS, KEEP_BYTES = 90, 2 << 30
@@ -336,7 +335,8 @@ def with_verified(run: Run) -> Run:
         return replace(run, verified=None)
     main, key = run.recommendation, _key(run.started)
     if main is not None and main.geometry is None and key is not None and not main.capped:
-        need = NeedStore(store_dir()).newest(*key)
+        code = key[0] if run.started.config.get("prior", True) else None
+        need = NeedStore(store_dir()).newest(code, *key[1:])
         run = replace(run, recommendation=replace(main, geometry=need))
     return replace(run, verified=_verified(run.started))
 
@@ -364,8 +364,9 @@ def with_verified_in_time(run: Run) -> Run:
 
 def _with_kept(run: Run) -> Run:
     main = run.recommendation
-    if main is not None and main.geometry is not None and main.geometry.windows:
-        keep_need(run, main.geometry)
+    if main is not None and main.geometry is not None and run.on_one_gpu:
+        with contextlib.suppress(OSError):  # what is there can still be read
+            keep_need(run, main.geometry)
     return with_verified(run)
 
 

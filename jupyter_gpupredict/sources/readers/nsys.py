@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.predict.occupancy import limits_of
-from jupyter_gpupredict.sources.chrome import number, whole
-from jupyter_gpupredict.sources.profiles import ASKS, Gpu, Profile
+from jupyter_gpupredict.sources.profiles import ASKS, Gpu, Profile, number, whole
 from jupyter_gpupredict.sources.tables import table_of
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from jupyter_gpupredict.sources.cells import Clock
 from jupyter_gpupredict.sources.profiles import ASKS, Profile
 from jupyter_gpupredict.sources.tables import (
     cells_of,
+    layout_in,
     number_of,
     numbered,
     read_cells,
@@ -18,7 +19,6 @@ from jupyter_gpupredict.sources.tables import (
     titles_of,
 )
 from jupyter_gpupredict.sources.titled import SEARCHED_LINES, Table
-from jupyter_gpupredict.sources.titles import layout_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
