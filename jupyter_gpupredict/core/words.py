@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import (
         AllocatorPeak,
+        AppliedShare,
         MemoryEstimate,
         Recommendation,
         SmNeed,
+        Verified,
     )
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Series
-    from jupyter_gpupredict.core.share import AppliedShare, Verified
 
 MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.events import Event, SessionStarted
+    from jupyter_gpupredict.core.recommendation import Verified
     from jupyter_gpupredict.core.run import Ends, Run
-    from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.run.picture import Drawing, TracePicture
     from jupyter_gpupredict.run.store import Store

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.plain import one_line, parse
-from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.recommendation import Verified
 from jupyter_gpupredict.core.trace import made_of, read_as
 
 if TYPE_CHECKING:

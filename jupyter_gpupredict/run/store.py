@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.recommendation import SmNeed
-    from jupyter_gpupredict.core.share import Verified
+    from jupyter_gpupredict.core.recommendation import SmNeed, Verified
 
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
 KEEP_DAYS, KEEP_BYTES = 90, 2 << 30

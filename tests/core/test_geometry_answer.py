@@ -8,9 +8,8 @@ import pytest
 
 from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError
-from jupyter_gpupredict.core.recommendation import SmNeed
+from jupyter_gpupredict.core.recommendation import SmNeed, Verified, withheld
 from jupyter_gpupredict.core.series import ReadOptions
-from jupyter_gpupredict.core.share import Verified, withheld
 from jupyter_gpupredict.core.trace import read_as
 from jupyter_gpupredict.core.words import kernels
 from jupyter_gpupredict.export import export_run

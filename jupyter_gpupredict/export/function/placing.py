@@ -14,9 +14,8 @@ from jupyter_gpupredict.export.function.statements import Kind, Statement, liter
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.names import Names
-    from jupyter_gpupredict.export.function.statements import Order, Statement
+    from jupyter_gpupredict.export.function.statements import Entry, Order, Statement
 
 
 _VALUES = (Kind.LITERAL, Kind.DERIVED)

@@ -19,7 +19,6 @@ from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.effects import Effects
-from jupyter_gpupredict.export.function.entry import Entry, find_entry
 from jupyter_gpupredict.export.function.names import BUILTIN
 from jupyter_gpupredict.export.function.placing import DYNAMIC, Finding, Placed, mentioned, place
 from jupyter_gpupredict.export.function.refusing import (
@@ -31,8 +30,10 @@ from jupyter_gpupredict.export.function.refusing import (
 from jupyter_gpupredict.export.function.resolving import Slicer, replay
 from jupyter_gpupredict.export.function.stars import expand_stars
 from jupyter_gpupredict.export.function.statements import (
+    Entry,
     Kind,
     Order,
+    find_entry,
     is_literal,
     read_cell,
     split,

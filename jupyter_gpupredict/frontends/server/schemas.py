@@ -34,6 +34,7 @@ from jupyter_gpupredict.core.metrics import REASONS, Basis
 from jupyter_gpupredict.core.options import options_of, schema
 from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
+    AppliedShare,
     Block,
     Confidence,
     HostPeak,
@@ -42,9 +43,9 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
     SmNeed,
     State,
+    Verified,
 )
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare, Verified
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
