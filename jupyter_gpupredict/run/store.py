@@ -334,7 +334,8 @@ def with_verified(run: Run) -> Run:
         return replace(run, verified=None)
     main, key = run.recommendation, _key(run.started)
     if main is not None and main.geometry is None and key is not None and not main.capped:
-        need = NeedStore(store_dir()).newest(*key)
+        code = key[0] if run.started.config.get("prior", True) else None
+        need = NeedStore(store_dir()).newest(code, *key[1:])
         run = replace(run, recommendation=replace(main, geometry=need))
     return replace(run, verified=_verified(run.started))
 
@@ -362,8 +363,9 @@ def with_verified_in_time(run: Run) -> Run:
 
 def _with_kept(run: Run) -> Run:
     main = run.recommendation
-    if main is not None and main.geometry is not None and main.geometry.windows:
-        keep_need(run, main.geometry)
+    if main is not None and main.geometry is not None and run.on_one_gpu:
+        with contextlib.suppress(OSError):  # what is there can still be read
+            keep_need(run, main.geometry)
     return with_verified(run)
 
 

@@ -697,6 +697,8 @@ export interface components {
             cost_s: number;
             /** @default 0 */
             not_understood_ratio: number;
+            /** @default false */
+            earlier: boolean;
         };
         AllocatorPeak: {
             framework: string;
