@@ -79,7 +79,7 @@ DOORS = {
     "queue": ["core/threads.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
-    "codecs": ["mps/reading.py", "sources/chrome.py"],
+    "codecs": ["mps/reading.py", "sources/profiles.py"],
     "sqlite3": ["sources/readers/nsys_sqlite.py"],
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],

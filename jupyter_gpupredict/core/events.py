@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, get_args
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import (
         AllocatorPeak,
+        AppliedShare,
         HostPeak,
         Profile,
         Recommendation,
     )
     from jupyter_gpupredict.core.series import Device, Readings, Series
-    from jupyter_gpupredict.core.share import AppliedShare
 
 SCHEMA = 1
+RECORDING = "recording"
+"""The source of what was read again from a file: measured once, elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,14 @@ from jupyter_gpupredict.core.metrics import causes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, HostPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import (
+        AllocatorPeak,
+        AppliedShare,
+        HostPeak,
+        Recommendation,
+        Verified,
+    )
     from jupyter_gpupredict.core.series import Readings, Series
-    from jupyter_gpupredict.core.share import AppliedShare, Verified
 
 Row = tuple[float, float, float]
 """(time_s at the end of the span, smallest, largest value in it); NaN where nothing was read."""

@@ -258,7 +258,7 @@ class CellRun:
             self._stop.arm()
             quiet_interrupt(shell, self._stop)
         if view is not None:
-            _show(view)
+            _show(view, session.session_id)
 
     @property
     def session(self) -> Session | None:
@@ -327,10 +327,10 @@ def _open_view(shell: InteractiveShell) -> View | None:
     return view
 
 
-def _show(view: View) -> None:
+def _show(view: View, session_id: str) -> None:
     """Show the live view; one that cannot be shown is not a reason to skip the measuring."""
     try:
-        view.show()
+        view.show(session_id)
     except Exception as error:  # noqa: BLE001 - border: our fault must not stop the measuring
         warn(f"no live view: {type(error).__name__}: {error}")
 

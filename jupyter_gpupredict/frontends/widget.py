@@ -167,6 +167,8 @@ def _memory_row(row: Row) -> list[float | None]:
 SOURCE = (Path(__file__).parent / "charts" / "view.js").read_text(encoding="utf-8")
 """The view as text: from a file anywidget would start to watch that file."""
 MAX_LIVE = 8
+RUN_MIME = "application/vnd.gpupredict.run+json"
+"""By which the panel's page knows whose live view this was, once the view is gone."""
 _live: OrderedDict[str, LiveWidget] = OrderedDict()
 
 
@@ -180,6 +182,8 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
     pushes = traitlets.Bool(False).tag(sync=True)
     """Whether the kernel sends BokehJS itself, for pages that no Jupyter Server of ours serves."""
     frame = traitlets.Any().tag(sync=True, to_json=lambda value, widget: widget.whole_frame())
+
+    session_id = ""
 
     def __init__(self, publisher_of: Any, **traits: Any) -> None:
         self._publisher_of = publisher_of
@@ -206,12 +210,14 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ships no types
             layout.close()
 
     def __repr__(self) -> str:
-        return "gpupredict live view (run the cell again to see it live)"
+        of = self.session_id[-4:]
+        return f"gpupredict live view; `%gpupredict show {of}` says what became of the run"
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         bundle = super()._repr_mimebundle_()
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         data["text/plain"] = repr(self)
+        data[RUN_MIME] = {"session_id": self.session_id}
         return bundle
 
 
@@ -257,8 +263,9 @@ class WidgetView:
         """Hand a frame to the widget; on the delivery thread."""
         self._widget.push(frame)
 
-    def show(self) -> None:
+    def show(self, session_id: str) -> None:
         """Display the widget and close the former one of the same cell; on the main thread."""
+        self._widget.session_id = session_id
         _keep(self._cell_key or self._widget.model_id, self._widget)
         display(self._widget)  # type: ignore[no-untyped-call]  # IPython
 

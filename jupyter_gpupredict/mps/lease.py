@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from jupyter_gpupredict.core.errors import GpuPredictError, MpsError, TelemetryError
-from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.mps import client, surroundings
 from jupyter_gpupredict.mps.control import Control, program, require_server
 from jupyter_gpupredict.mps.daemon import resume

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.events import Event, SessionStarted
+    from jupyter_gpupredict.core.recommendation import Verified
     from jupyter_gpupredict.core.run import Ends, Run
-    from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.run.picture import Drawing, TracePicture
     from jupyter_gpupredict.run.store import Store
@@ -407,10 +407,6 @@ class Runs:
 
     def run(self, session_id: str, outcome: str) -> Run:
         """Return a run with its figures and without its readings: what an export needs.
-
-        Args:
-            session_id: The run's id.
-            outcome: As its summary says.
 
         Raises:
             UnknownName, TraceError: As `ends`; also where its end is damaged.

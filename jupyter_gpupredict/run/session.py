@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
-    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
+    from jupyter_gpupredict.core.recommendation import AppliedShare, Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo
-    from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
@@ -302,7 +301,7 @@ class Session:
             ended = sampler.stop(wait_s)
             if self._windows is not None:
                 self._windows.end()
-                self.errors.extend(filter(None, [self._windows.problem]))
+                self.errors.extend(filter(None, (self._windows.problem, self._windows.doubt)))
             with self._lock:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting

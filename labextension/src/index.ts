@@ -4,8 +4,10 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { cellButton } from './plugins/cellbutton';
 import { commands } from './plugins/commands';
 import { dashboard } from './plugins/dashboard';
+import { liveCells } from './plugins/livecells';
 import { notifications } from './plugins/notifications';
 import { panel } from './plugins/panel';
+import { recordings } from './plugins/recordings';
 import { settings } from './plugins/settings';
 import { status } from './plugins/status';
 
@@ -14,9 +16,11 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   panel,
   dashboard,
   notifications,
+  liveCells,
   status,
   commands,
-  cellButton
+  cellButton,
+  recordings
 ];
 
 export default plugins;

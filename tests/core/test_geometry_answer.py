@@ -8,9 +8,8 @@ import pytest
 
 from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError
-from jupyter_gpupredict.core.recommendation import SmNeed
+from jupyter_gpupredict.core.recommendation import SmNeed, Verified, withheld
 from jupyter_gpupredict.core.series import ReadOptions
-from jupyter_gpupredict.core.share import Verified, withheld
 from jupyter_gpupredict.core.trace import read_as
 from jupyter_gpupredict.core.words import kernels
 from jupyter_gpupredict.export import export_run
@@ -159,7 +158,8 @@ def test_it_is_kept_for_later_runs_of_the_same_code():
     keep_need(first, NEED)
     assert with_verified(first).recommendation.geometry == NEED
     later = dataclasses.replace(started, session_id="20260102T000000Z-host-1-abce")
-    assert with_verified(dataclasses.replace(first, started=later)).recommendation.geometry == NEED
+    found = with_verified(dataclasses.replace(first, started=later)).recommendation.geometry
+    assert found == dataclasses.replace(NEED, earlier=True)
     other = dataclasses.replace(later, code_hash="f" * 64)
     assert with_verified(dataclasses.replace(first, started=other)).recommendation.geometry is None
 

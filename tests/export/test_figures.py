@@ -8,10 +8,9 @@ import yaml
 
 from jupyter_gpupredict.core import metrics
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
-from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.recommendation import MemoryEstimate, Verified
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.figures import figures
 from jupyter_gpupredict.export.request import ExportRequest
 from jupyter_gpupredict.run.sidecars import VerifiedStore

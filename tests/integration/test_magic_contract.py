@@ -107,7 +107,7 @@ import jupyter_gpupredict.frontends.cellrun as cellrun
 opened = cellrun._open_view
 class View:
     subscribers, live = (), False
-    def show(self):
+    def show(self, session_id):
         raise {error}
 cellrun._open_view = lambda shell: View()
 """

@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import Capped, InvalidOption, Refused, SourceUnavailable
-from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.widget import Publisher
 from jupyter_gpupredict.mps import cell_share, mps_start_detached, mps_stop_detached

@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_gpupredict.core.errors import InvalidOption, MpsError, VerifyRefused
 from jupyter_gpupredict.core.progress import Phase, Progress
-from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.mps.child import Program
 from jupyter_gpupredict.mps.isolation import Subject
 from jupyter_gpupredict.mps.lease import Host, Lease

@@ -10,7 +10,7 @@ import pytest
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
-from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.recommendation import Verified
 from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.frontends import verifying
 from jupyter_gpupredict.frontends.charts import figures

@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError,
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.run import predict_recordings
-from jupyter_gpupredict.sources import chrome, profiles
+from jupyter_gpupredict.sources import profiles
 from jupyter_gpupredict.sources.reading import open_trace
 
 SAMPLES = Path(__file__).parents[1] / "data" / "recordings"
@@ -280,7 +280,7 @@ class Held:
 def test_events_are_what_json_reads_however_the_file_comes(events, beside, step):
     beside = {f"k{key}": value for key, value in beside.items()}
     data = json.dumps({**beside, "traceEvents": events, "last": 12.5}).encode()
-    trace = chrome.ChromeTrace(Held(data, step), {*beside, "last"})
+    trace = profiles.ChromeTrace(Held(data, step), {*beside, "last"})
     assert list(trace.events()) == events
     assert trace.about == beside | {"last": 12.5}
     assert not trace.torn
@@ -292,7 +292,7 @@ def test_any_damage_gives_a_recording_or_one_line(damage, at):
     data = json.dumps({"deviceProperties": [{"id": 0, **A100}], "traceEvents": [kernel()] * 3})
     broken = data.encode()[:at] + damage + data.encode()[at:]
     try:
-        trace = chrome.ChromeTrace(Held(broken, 64))
+        trace = profiles.ChromeTrace(Held(broken, 64))
         assert all(isinstance(event, dict) for event in trace.events())
     except TraceError as error:
         assert "\n" not in str(error)

@@ -49,7 +49,8 @@ def run_svg(run: Run, *, titled: bool = True) -> str:
     """
     end_s = max([run.duration_s, *(row[0] for row in run.share[-1:])], default=1.0) or 1.0
     told = brief(run)
-    title = textwrap.wrap(f"{told.headline} ({told.word})", TITLE_LETTERS) if titled else []
+    word = "" if told.word in told.headline.lower() else f" ({told.word})"
+    title = textwrap.wrap(told.headline + word, TITLE_LETTERS) if titled else []
     top = TITLE_LINE * len(title)
     frame = svg.Frame(46, 672, top + 26, top + 156, 0.0, end_s, 1.0)
     label = words.label(run.started)

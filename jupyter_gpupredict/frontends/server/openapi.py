@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
     KERNEL_ID,
@@ -74,6 +75,7 @@ def _operation(
     status: str = "200",
     takes: Schema | None = None,
     media: str = "application/json",
+    sent: str = "application/json",
 ) -> Schema:
     made: Schema = {
         "operationId": name,
@@ -97,7 +99,8 @@ def _operation(
         },
     }
     if takes is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": takes}}}
+        required = sent == "application/json"
+        made["requestBody"] = {"required": required, "content": {sent: {"schema": takes}}}
     return made
 
 
@@ -214,6 +217,16 @@ PATHS: dict[str, dict[str, Schema]] = {
             media="image/*",
         )
     },
+    "/recordings": {
+        "post": _operation(
+            "recordings",
+            "Keep a recording, named by its path or sent, as a run of each device",
+            ref("Kept"),
+            errors=("400", "404", "422"),
+            takes=ref("Recording"),
+            sent="application/octet-stream",
+        )
+    },
     "/metrics": {
         "get": _operation(
             "metrics",
@@ -229,9 +242,12 @@ PATHS: dict[str, dict[str, Schema]] = {
 
 
 def panel() -> dict[str, Schema]:
-    """Return the components that the panel reads: the events and the options of an export."""
-    names = [kind.__name__ for kind in RECORDED]
-    return {name: COMPONENTS[name] for name in ["Event", *names, "ExportRequest"]}
+    """Return what the panel reads: events, the options it asks for, and the metrics' labels."""
+    asked = ("ExportRequest", "ReadOptions", "Recording")
+    names = ["Event", *(kind.__name__ for kind in RECORDED), *asked]
+    labels = {one.name: one.label for one in METRICS.values()}
+    metric = {"type": "string", "enum": [*labels], "x-labels": labels}
+    return {**{name: COMPONENTS[name] for name in names}, "Metric": metric}
 
 
 if __name__ == "__main__":

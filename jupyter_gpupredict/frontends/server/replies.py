@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.core.card import Answer
     from jupyter_gpupredict.core.events import Event
+    from jupyter_gpupredict.core.recommendation import Verified
     from jupyter_gpupredict.core.run import Ends, Run
-    from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import News, Page
     from jupyter_gpupredict.frontends.server.state import Reading
     from jupyter_gpupredict.run import Drawing

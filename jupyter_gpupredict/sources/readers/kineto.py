@@ -7,8 +7,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.predict.occupancy import limits_of
-from jupyter_gpupredict.sources.chrome import ChromeTrace, is_chrome, is_xla, number, whole
-from jupyter_gpupredict.sources.profiles import Gpu, Profile
+from jupyter_gpupredict.sources.profiles import (
+    ChromeTrace,
+    Gpu,
+    Profile,
+    is_chrome,
+    is_xla,
+    number,
+    whole,
+)
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import ReadOptions

@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed
-from jupyter_gpupredict.sources.chrome import number, whole
-from jupyter_gpupredict.sources.profiles import ASKS, Gpu, Profile
+from jupyter_gpupredict.sources.profiles import ASKS, Gpu, Profile, number, whole
 from jupyter_gpupredict.sources.tables import table_of
 
 if TYPE_CHECKING:

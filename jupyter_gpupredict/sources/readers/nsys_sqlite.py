@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
 from jupyter_gpupredict.predict.occupancy import limits_of
-from jupyter_gpupredict.sources.chrome import number, whole
-from jupyter_gpupredict.sources.profiles import Gpu, Profile
+from jupyter_gpupredict.sources.profiles import Gpu, Profile, number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.sources.cells import Clock
-from jupyter_gpupredict.sources.tables import cells_of
+from jupyter_gpupredict.sources.tables import cells_of, layout_in
 from jupyter_gpupredict.sources.titled import SEARCHED_LINES, Table
-from jupyter_gpupredict.sources.titles import layout_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.sources.tables import cells_of
+from jupyter_gpupredict.sources.tables import cells_of, layout_in
 from jupyter_gpupredict.sources.titled import Table
-from jupyter_gpupredict.sources.titles import layout_in
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import ReadOptions

@@ -6,8 +6,14 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.sources.chrome import ChromeTrace, is_chrome, is_xla, number, whole
-from jupyter_gpupredict.sources.profiles import Profile
+from jupyter_gpupredict.sources.profiles import (
+    ChromeTrace,
+    Profile,
+    is_chrome,
+    is_xla,
+    number,
+    whole,
+)
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import ReadOptions

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from jupyter_gpupredict.core import events as ev
-from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.recommendation import Verified
 from jupyter_gpupredict.run.sidecars import VerifiedStore
 from tests.frontends.server import traces
 
