@@ -73,14 +73,15 @@ def library(sources: list[str]) -> str:
     return next((one for one in LIBRARIES if re.search(rf"(import|from) {one}", text)), "other")
 
 
-def exported(sources: list[str], folder: Path) -> str:
-    """Return the module of the last cell.
+def exported(sources: list[str], folder: Path) -> dict[str, str]:
+    """Return path and text of the function of the last cell, and of modules beside the notebook.
 
     Raises:
         ExportError: It is refused.
     """
     cells = tuple(Cell(f"In [{n}]", source) for n, source in enumerate(sources, start=1))
-    return build(CodeRequest(cells, folder, tried=False, pinned=False), "trained").module
+    code = build(CodeRequest(cells, folder, tried=False, pinned=False), "trained")
+    return {"train_fn.py": code.module, **dict(code.files)}
 
 
 def compared(sources: list[str], beside: Path) -> str:
@@ -89,7 +90,9 @@ def compared(sources: list[str], beside: Path) -> str:
     code = CodeRequest(cells, beside)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "train_fn.py").write_text(exported(sources, beside))
+        for path, text in exported(sources, beside).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
         record = {"cell": {"sha256": code_hash(sources[-1])}}
         (folder / "gpupredict.json").write_text(json.dumps(record))
         try:
@@ -131,10 +134,14 @@ def main() -> None:
         wanted = sys.argv[sys.argv.index("--run") + 1 :]
         ready = [one for one in ready if not wanted or any(word in one[0] for word in wanted)]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            said = pool.map(lambda one: compared(one[1], (folder / one[0]).parent), ready)
-            for (where, sources), words in zip(ready, said, strict=True):
-                shares[library(sources)][words.partition(":")[0]] += 1
-                print(f"{library(sources)}  {where}: {words}", flush=True)
+            running = {
+                pool.submit(compared, sources, (folder / where).parent): (where, library(sources))
+                for where, sources in ready
+            }
+            for one in concurrent.futures.as_completed(running):
+                where, kind = running[one]
+                shares[kind][one.result().partition(":")[0]] += 1
+                print(f"{kind}  {where}: {one.result()}", flush=True)
     for kind, counts in sorted(shares.items()):
         print(kind, dict(counts))
     done = sum(counts["exported"] for counts in shares.values())
