@@ -151,6 +151,8 @@ class SmNeed:
     """What opening, closing and reading those windows took beside them."""
     not_understood_ratio: float = 0.0
     """Share of the kernels' time that counts as not stretched."""
+    earlier: bool = False
+    """Recorded in an earlier run of the same code."""
 
     @property
     def low_ratio(self) -> float:

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.events import RECORDING
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,6 +72,8 @@ def label(started: SessionStarted) -> str:
     """Return what the readings are, above all when they are not a GPU's."""
     if started.source == "replay":
         return f"SIMULATED: replay of a recording ({started.origin})"
+    if started.source == RECORDING:
+        return f"a recording, not measured here ({started.origin})"
     if started.simulated:
         return f"SIMULATED: synthetic readings ({started.origin})"
     names = Counter(device.name for device in started.devices)
@@ -200,12 +204,14 @@ def kernels(need: SmNeed) -> str:
     >>> kernels(SmNeed(108, 30, 44, 0.9, (), 5200, "torch.profiler", windows=1, watched_s=0.4))
     'from 1 window of 0.4 s, 5,200 kernels'
     """
+    then = " in an earlier run" if need.earlier else ""
     if need.windows:
         each = f"{need.watched_s / need.windows:.2g} s"
         windows = "1 window" if need.windows == 1 else f"{need.windows} windows"
         cost = f", {need.cost_s:.1f} s to take them" if need.cost_s >= 0.05 else ""
-        return f"from {windows} of {each}, {need.kernels:,} kernels{cost}"
-    return f"from a profile by {need.by} of {need.watched_s:.2g} s, {need.kernels:,} kernels"
+        return f"from {windows} of {each}{then}, {need.kernels:,} kernels{cost}"
+    took = f"{need.watched_s:.2g} s"
+    return f"from a profile by {need.by} of {took}{then}, {need.kernels:,} kernels"
 
 
 def geometry(recommendation: Recommendation) -> str:

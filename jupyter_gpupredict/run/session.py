@@ -301,7 +301,7 @@ class Session:
             ended = sampler.stop(wait_s)
             if self._windows is not None:
                 self._windows.end()
-                self.errors.extend(filter(None, [self._windows.problem]))
+                self.errors.extend(filter(None, (self._windows.problem, self._windows.doubt)))
             with self._lock:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting

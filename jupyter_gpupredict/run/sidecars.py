@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_gpupredict.core import files
@@ -223,7 +223,7 @@ class NeedStore:
             if one.session_id == session_id:
                 return one.need
             if of_code is None and code_hash is not None and one.code_hash == code_hash:
-                of_code = one.need
+                of_code = replace(one.need, earlier=True)
         return of_code
 
 

@@ -158,7 +158,8 @@ def test_it_is_kept_for_later_runs_of_the_same_code():
     keep_need(first, NEED)
     assert with_verified(first).recommendation.geometry == NEED
     later = dataclasses.replace(started, session_id="20260102T000000Z-host-1-abce")
-    assert with_verified(dataclasses.replace(first, started=later)).recommendation.geometry == NEED
+    found = with_verified(dataclasses.replace(first, started=later)).recommendation.geometry
+    assert found == dataclasses.replace(NEED, earlier=True)
     other = dataclasses.replace(later, code_hash="f" * 64)
     assert with_verified(dataclasses.replace(first, started=other)).recommendation.geometry is None
 

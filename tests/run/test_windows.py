@@ -184,7 +184,7 @@ def test_windows_are_rare_and_short():
     windows._next_s = 400.0
     assert windows._due_s(advice(300.0), 1000.0) == 0.0
     assert windows._due_s(advice(300.0, state="stale"), 1000.0) == WINDOW_S  # the mix changed
-    windows.spent_s = 20.0
+    windows.spent_s, windows.cost_s = 15.0, 4.9  # 0.1 s of 2 % are left
     assert windows._due_s(advice(900.0), 1000.0) == 0.0
 
 
@@ -562,3 +562,24 @@ def test_the_run_is_as_busy_as_the_driver_says(cupti, quick):
         run.windows.end()
         ends += [high for percent, _, high in run.needs[0].curve if percent == 10.0]
     assert ends[0] < ends[1]
+
+
+def test_a_busy_time_that_differs_twofold_is_not_scaled_and_said(cupti, quick):
+    """Kernels of graphs may not be recorded, and a window may be of another phase."""
+    run = Watched(CuptiTracer(), advised=advice(mean_ratio=0.05))
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert "by the driver for 5 % of the run" in run.windows.doubt
+    assert run.windows.problem == ""
+    alike = Watched(CuptiTracer(), advised=advice(mean_ratio=0.5))
+    assert alike.seen.wait(20)
+    alike.windows.end()
+    assert alike.windows.doubt == ""
+
+
+def test_what_windows_cost_is_told_with_what_they_say(cupti, quick):
+    run = Watched(CuptiTracer())
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert run.needs[0].cost_s > 0.0
+    assert run.windows.spent_s >= 0.05

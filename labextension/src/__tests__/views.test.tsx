@@ -240,7 +240,7 @@ describe('the running view', () => {
 describe('what fewer SMs cost', () => {
   const need: Schemas['SmNeed'] = {
     sms: 108, low_sms: 30, high_sms: 44, speed_ratio: 0.9, kernels: 5200, by: 'torch.profiler', collective_sms: 0,
-    windows: 3, watched_s: 3, cost_s: 0, not_understood_ratio: 0,
+    windows: 3, watched_s: 3, cost_s: 0, not_understood_ratio: 0, earlier: false,
     curve: [[0, null, null], [25, 1.25, 2], [50, 1, 1.25], [100, 1, 1]]
   };
 
