@@ -22,13 +22,19 @@ from jupyter_gpupredict.export.function.magics import (
     UNWRAPPED,
     CellCode,
     Mark,
+    asks_user,
     elsewhere,
     instead_of,
     magic,
     shown,
     variables,
 )
-from jupyter_gpupredict.export.function.secrets import argument_defaults, comment_tokens, is_environ
+from jupyter_gpupredict.export.function.secrets import (
+    argument_defaults,
+    comment_tokens,
+    dotted,
+    is_environ,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -249,7 +255,7 @@ def split(
 
 
 def _is_left_to_others(code: CellCode, node: ast.stmt) -> bool:
-    """Whether a statement sets a variable that the function's machine or user is to set."""
+    """Whether a statement does what the function's machine or user is to do: variables, logins."""
     reasons = [(name, elsewhere(name, value)) for name, value in variables(node)]
     for name, why in reasons:
         if why:
@@ -258,6 +264,9 @@ def _is_left_to_others(code: CellCode, node: ast.stmt) -> bool:
                 f"{code.place(node.lineno)}: the value of {name} {why}, and was left out; see "
                 ".env.example"
             )
+    match node:
+        case ast.Expr(value=ast.Call(func=function)) if asks_user(code, node, dotted(function)):
+            return True
     return any(why for _, why in reasons)
 
 
