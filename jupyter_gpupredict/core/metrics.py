@@ -166,6 +166,11 @@ def time_percent(ratio: float) -> int:
     return min(100, max(1, math.ceil(100.0 * ratio - _SLACK)))
 
 
+def whole_percent(ratio: float | None) -> int | None:
+    """Return a ratio to the nearest whole percent; None where there is none."""
+    return None if ratio is None else round(100 * ratio)
+
+
 def sm_percent(ratio: float, sm_count: int | None, sm_step: int = CAUTIOUS_SM_STEP) -> int:
     """Return the smallest active thread percentage that really gives this share of the SMs.
 
