@@ -149,6 +149,9 @@ def causes(bits: float) -> tuple[str, ...]:
     return tuple(word for bit, word in THROTTLE_CAUSES.items() if int(bits) & bit)
 
 
+# ---- rounding ----------------------------------------------------------------------------------
+
+
 MIB = 1 << 20
 _SLACK = 1e-9
 CAUTIOUS_SM_STEP = 2

@@ -150,6 +150,9 @@ class Trash:
             return []
 
 
+# ---- of a code ---------------------------------------------------------------------------------
+
+
 VERIFIED_NAME, NEEDS_NAME = "verified.jsonl", "kernels.jsonl"
 VERIFIED_BYTES = 4 << 20
 """Read of the end of such a file: some ten thousand verified shares."""
