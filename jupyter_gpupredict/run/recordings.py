@@ -187,21 +187,24 @@ def predict_recording(
     need = None if kernels is None else need_of(kernels, trace.origin, speed)
     final = analysis.recommendation()
     if kernels is not None:
-        final = _profiled(final, kernels, need)
+        final = _profiled(final, kernels, need, trace.notes)
     found = _result(analysis, final, trace, coverage, guard)
     if kernels is not None:
         found |= _geometry(kernels, need, speed)
     return found | {"answer": without_nan(_answer(final, trace, info).as_dict())}
 
 
-def _profiled(final: Recommendation, kernels: Geometry, need: SmNeed | None) -> Recommendation:
+def _profiled(
+    final: Recommendation, kernels: Geometry, need: SmNeed | None, notes: Sequence[str]
+) -> Recommendation:
     """Return what is recommended of a profile: what it needs is known, however short it is."""
     if final.state == "converged" or final.withdrawn is not None:
         return replace(final, geometry=need)
     busy = kernels.busy_ratio
+    why = f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time"
     return replace(
         final,
-        reason=f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time",
+        reason=notes[0] if need is None and notes else why,
         target_ratio=max(busy, final.target_ratio or 0.0),
         mean_ratio=busy,
         watched_s=kernels.wall_s,

@@ -141,6 +141,7 @@ def test_without_limits_the_answer_is_partial_and_asks(tmp_path):
     assert found["geometry"]["need_high_pct"] is found["recommended_pct"] is None
     assert found["geometry"]["not_understood_share"] == 1.0
     assert "--compute-capability" in found["notes"][0]
+    assert "--compute-capability" in found["answer"]["meaning"]
     volta = ReadOptions(compute_capability="7.0")
     assert predicted(written(tmp_path, [old]), read=volta)["recommended_pct"] > 50
     strange = predicted(written(tmp_path, [kernel()]))
