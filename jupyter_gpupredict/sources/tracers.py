@@ -292,11 +292,14 @@ def _jax_profiles() -> bool:
 
 
 def _kernels_alone(profiler: Any) -> dict[str, Any]:
-    """Return JAX's options for no calls of Python: these take seconds to write, kernels do not."""
-    if not hasattr(profiler, "ProfileOptions"):  # before JAX 0.5
+    """Return JAX's options for no calls of Python and no programs, which take seconds to write."""
+    if not hasattr(profiler, "ProfileOptions"):  # an old JAX
         return {}
     options = profiler.ProfileOptions()
-    options.host_tracer_level = options.python_tracer_level = 0
+    off = {"host_tracer_level": 0, "python_tracer_level": 0, "enable_hlo_proto": False}
+    for name, value in off.items():
+        if hasattr(options, name):
+            setattr(options, name, value)
     return {"profiler_options": options}
 
 

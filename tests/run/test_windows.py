@@ -479,6 +479,15 @@ def test_conditions_of_cupti_are_looked_at_first(cupti, monkeypatch, version, ca
     assert not cupti.calls
 
 
+class JaxOptions:
+    """As JAX 0.10 has them; others have fewer."""
+
+    __slots__ = ("host_tracer_level", "python_tracer_level")
+
+    def __init__(self):
+        self.host_tracer_level, self.python_tracer_level = 2, 1
+
+
 class Jax:
     """As much of JAX as is used; its profiler writes a recorded trace, compressed, where it does.
 
@@ -491,7 +500,7 @@ class Jax:
         self.calls, self.options, self.writes, self.folder = [], None, writes, None
         self.state = types.SimpleNamespace(profile_session=None)
         self.profiler = types.SimpleNamespace(
-            ProfileOptions=types.SimpleNamespace, start_trace=self.start, stop_trace=self.stop
+            ProfileOptions=JaxOptions, start_trace=self.start, stop_trace=self.stop
         )
         device = types.SimpleNamespace(compute_capability="8.9", core_count=34)
         backend = types.SimpleNamespace(local_devices=lambda: [device])
