@@ -293,7 +293,7 @@ def _jax_profiles() -> bool:
 
 def _kernels_alone(profiler: Any) -> dict[str, Any]:
     """Return JAX's options for no calls of Python and no programs, which take seconds to write."""
-    if not hasattr(profiler, "ProfileOptions"):  # an old JAX
+    if not hasattr(profiler, "ProfileOptions"):  # before JAX 0.7
         return {}
     options = profiler.ProfileOptions()
     off = {"host_tracer_level": 0, "python_tracer_level": 0, "enable_hlo_proto": False}
