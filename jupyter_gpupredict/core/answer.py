@@ -28,6 +28,7 @@ from jupyter_gpupredict.core.card import (
     is_cpu,
     is_profile,
     judge,
+    need_of,
     ratio_of,
     simulated_as,
     speed_points,
@@ -87,6 +88,7 @@ def answer(run: Run) -> Answer:
         memory_bytes=_memory_bytes(memory),
         simulated=simulated_as(run),
         device=where(run),
+        need=need_of(run),
         points=speed_points(run),
     )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jupyter_gpupredict.core.metrics import Basis
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
 
@@ -165,8 +165,10 @@ class Answer:
     """Why these are no measurements: `replayed`, `simulated`; empty: they are."""
     device: str
     """Short words for where it ran."""
+    need: SmNeed | None
+    """What its kernels need of the SMs, with the curve; None: not known, or it was capped."""
     points: tuple[SpeedPoint, ...]
-    """On the curve by geometry; empty where there is no curve, or nothing beside it."""
+    """Beside that curve."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, as JSON has it."""
@@ -263,10 +265,16 @@ STATED = ("settled", "provisional", "settling", "no GPU")
 OBSERVED = ("observed", "changed", "too short", "not used yet")
 
 
+def need_of(run: Run) -> SmNeed | None:
+    """Return what a run's kernels need of the SMs."""
+    main = run.recommendation
+    return None if main is None or main.capped else main.geometry
+
+
 def speed_points(run: Run) -> tuple[SpeedPoint, ...]:
     """Return what SM activity says and what was verified; empty where there is no curve."""
     main, tried = run.recommendation, run.verified
-    if main is None or main.geometry is None or main.capped:
+    if main is None or need_of(run) is None:
         return ()
     found = []
     if main.basis == "sm_share" and main.target_ratio and main.slowdown:

@@ -923,6 +923,7 @@ export interface components {
             memory_bytes: number | null;
             simulated: string;
             device: string;
+            need: components["schemas"]["SmNeed"] | null;
             points: components["schemas"]["SpeedPoint"][];
         };
         Figure: {
