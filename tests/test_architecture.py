@@ -80,7 +80,7 @@ DOORS = {
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
     "codecs": ["mps/reading.py", "sources/profiles.py"],
-    "sqlite3": ["sources/readers/nsys.py"],
+    "sqlite3": ["sources/readers/nsys_sqlite.py"],
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],
     "signal": [

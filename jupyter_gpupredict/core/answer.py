@@ -35,6 +35,7 @@ from jupyter_gpupredict.core.card import (
     watched_s,
     where,
 )
+from jupyter_gpupredict.core.events import RECORDING
 from jupyter_gpupredict.core.metrics import METRICS, sm_percent
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S
@@ -205,9 +206,8 @@ def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimat
         text += f", the largest of {run.gpus} GPUs"
     elif not run.ranks and len(run.started.devices) > 1 and run.recommendation is not None:
         text += f", on {words.device(run.started.share, run.started)}"
-    begin = {"replayed": "Replayed: ", "simulated": "Simulated: "}.get(simulated_as(run), "")
-    begin = begin or ("CPU: " if is_cpu(run) else "")
-    return one_line(begin + text if begin else text[:1].upper() + text[1:])
+    begin = simulated_as(run).capitalize() or ("CPU" if is_cpu(run) else "")
+    return one_line(f"{begin}: {text}" if begin else text[:1].upper() + text[1:])
 
 
 def _why_nothing(run: Run) -> str:
@@ -305,7 +305,9 @@ def _to_be_sure(main: Recommendation) -> str:
 
 
 def _notes(run: Run) -> Iterator[str]:
-    """Yield what changes the figure's meaning."""
+    """Yield what changes the figure's meaning; of a recording, what was repaired in it."""
+    if run.started.source == RECORDING:
+        yield from run.started.notes
     applied = run.applied
     if applied is not None and (applied.capped or not applied.active or applied.reason):
         yield words.mps(applied)
@@ -444,5 +446,6 @@ def _progress(main: Recommendation | None) -> str:
 def _problems(run: Run) -> Iterator[str]:
     for one in run.unavailable:
         yield f"no {METRICS[one.series.metric].label}: {one.reason} {one.detail}".strip()
-    yield from run.started.notes
+    if run.started.source != RECORDING:
+        yield from run.started.notes
     yield from run.errors

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from jupyter_gpupredict.core.events import RECORDING
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
 from jupyter_gpupredict.core.words import gib, percent
@@ -162,7 +163,7 @@ class Answer:
     memory_bytes: float | None
     """What the memory part of the headline says."""
     simulated: str
-    """Why these are no measurements: `replayed`, `simulated`; empty: they are."""
+    """Why these are no measurements: `recorded`, `replayed`, `simulated`; empty: they are."""
     device: str
     """Short words for where it ran."""
     need: SmNeed | None
@@ -364,6 +365,5 @@ def is_cpu(run: Run) -> bool:
 def simulated_as(run: Run) -> str:
     """Return why these are no measurements; empty: they are."""
     started = run.started
-    if started.source == "replay":
-        return "replayed"
-    return "simulated" if started.simulated else ""
+    why = {"replay": "replayed", RECORDING: "recorded"}.get(started.source)
+    return why or ("simulated" if started.simulated else "")

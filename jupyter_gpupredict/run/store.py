@@ -183,7 +183,7 @@ class Store:
             pinned = session_id in labels and labels[session_id].pinned
             old = status.changed_ns / 1e9 < oldest_kept_s or total_bytes > KEEP_BYTES
             if old and not pinned:
-                self._delete(session_id)
+                self.delete(session_id)
                 deleted += 1
         return deleted
 
@@ -213,7 +213,8 @@ class Store:
         if not self._trash.give_back(self.path(session_id).stem):
             raise UnknownName("session", session_id, ["last", *self.ids()[:5]])
 
-    def _delete(self, session_id: str) -> None:
+    def delete(self, session_id: str) -> None:
+        """Delete a run for good."""
         with contextlib.suppress(FileNotFoundError):
             for part in itertools.count(1):
                 files.part_of(self.path(session_id), part).unlink()

@@ -80,12 +80,6 @@ def _function(wanted: str, name: str = "") -> str:
 def module_text(found: Slice, name: str, label: str, *, measured: bool = False) -> str:
     """Return the module of a slice.
 
-    Args:
-        found: The slice.
-        name: The function's name, for the docstring.
-        label: The measured cell, as the user knows it.
-        measured: It runs while it is measured, so that `track` and its like keep their effect.
-
     Raises:
         ExportError: The module does not compile, or reads a name it lacks: a bug of ours.
     """

@@ -30,6 +30,7 @@ from jupyter_gpupredict.frontends.server.base import (
     require_inside,
     without_places,
 )
+from jupyter_gpupredict.frontends.server.recordings import RecordingsHandler
 from jupyter_gpupredict.frontends.server.replies import MetricsHandler
 from jupyter_gpupredict.frontends.server.runs import (
     ChartHandler,
@@ -338,6 +339,7 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/restore": RestoreHandler,
     "/sessions/{session}/readings.csv": ReadingsHandler,
     "/sessions/{session}/chart/{form}": ChartHandler,
+    "/recordings": RecordingsHandler,
     "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,
