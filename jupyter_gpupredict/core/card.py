@@ -228,7 +228,7 @@ def _standing(run: Run, one: Recommendation | None) -> Word:
 def is_profile(run: Run, one: Recommendation | None) -> bool:
     """Return whether a recording is of kernels: what they need is known, however short it is."""
     need = None if one is None else one.geometry
-    return need is not None and not need.windows and run.started.source == "replay"
+    return need is not None and not need.windows and run.started.source == RECORDING
 
 
 def watched_s(run: Run) -> float:
