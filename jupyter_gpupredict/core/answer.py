@@ -102,9 +102,8 @@ def _brief(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate |
 def _predicts(run: Run, word: Word) -> bool:
     """Return whether the figure is a prediction: the CPU's has no word of its own for that."""
     main = run.recommendation
-    return word in STATED[:3] or (
-        word == "no GPU" and main is not None and main.state == "converged"
-    )
+    converged = main is not None and main.state == "converged"
+    return word in STATED[:3] or (word == "no GPU" and converged)
 
 
 _ORDER: tuple[Word, ...] = (
