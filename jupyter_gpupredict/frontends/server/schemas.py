@@ -227,9 +227,15 @@ QUERIES: dict[str, dict[str, Schema]] = {
 
 EXPORT_OPTIONS = {
     **{one.name: schema(one) for one in options_of(ExportRequest)},
-    **{one.name: schema(one) | {"x-with": "cells"} for one in options_of(CodeRequest)},
+    **{
+        one.name: schema(one) | {"x-with": "cells"}
+        for one in options_of(CodeRequest)
+        if not one.name.startswith("trial")
+    },
 }
 """What an export takes, as everywhere; `preview`, cells and notebook are this route's own.
+
+A server tries nothing, as that runs the notebook's code.
 
 `x-with`: it concerns the function's code, and does nothing without the cells."""
 
