@@ -15,9 +15,9 @@ help:
 	@echo "make test-long   the tests with more rounds than CI has time for"
 	@echo "make test-mps   the MPS tests with NVIDIA's own programs of two driver branches"
 	@echo "make coverage   the tests once more, with what they reach"
-	@echo "make test-frameworks   progress hints against torch, Keras, Lightning, transformers"
+	@echo "make test-frameworks   hints and images with torch, Keras, Lightning, transformers"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
-	@echo "make test-cluster   exported Slurm scripts on a one-node cluster of Debian's Slurm"
+	@echo "make test-cluster   exported Slurm scripts on clusters of Debian's Slurm, one node and three"
 	@echo "make lab    open the demo in JupyterLab"
 	@echo "make lab-build   build JupyterLab's panel from labextension/"
 	@echo "make types  write the panel's types anew, from the OpenAPI document"
@@ -35,7 +35,7 @@ help:
 
 .venv/.test: .venv/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[judges]'
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[judges]'
 	@touch $@ .venv/.demo
 
 .venv/.lab: .venv/.made pyproject.toml
@@ -112,7 +112,7 @@ coverage: .venv/.test lab-build
 # On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
 # make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 test-frameworks: .venv/.frameworks
-	$(BIN)/python -m pytest tests/run
+	$(BIN)/python -m pytest -m '' tests/run tests/export/test_image.py
 
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
@@ -137,7 +137,7 @@ build/serve/.made: pyproject.toml .venv/.made
 	@mkdir -p build
 	@$(PYTHON) -m venv build/serve
 	build/serve/bin/python -m pip install --quiet --disable-pip-version-check \
-		func-python==0.7.0 functions-framework==3.10.2 runpod==1.12.0 'ray==2.49.0'
+		func-python==0.7.0 functions-framework==3.10.2 runpod==1.12.0 'ray==2.60.0'
 	@touch $@
 
 clean:

@@ -25,8 +25,8 @@ from benchmarks.hardware.clients import Client, alone, started
 from benchmarks.hardware.loops import work
 from benchmarks.hardware.record import Lacking
 from jupyter_gpupredict.core.errors import GpuPredictError
+from jupyter_gpupredict.mps.directory import members
 from jupyter_gpupredict.mps.lease import Host, Lease, hosted
-from jupyter_gpupredict.mps.processes import members
 
 PAIRED = ("at their shares", "MPS, no limits", "time-slicing")
 

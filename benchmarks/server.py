@@ -32,7 +32,7 @@ from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.core.trace import event_to_json
-from jupyter_gpupredict.frontends.server.worker import Worker
+from jupyter_gpupredict.frontends.server.state import Worker
 from jupyter_gpupredict.run.picture import TracePicture
 from tests.fake_nvml.scenario import FakeGpu, Script
 from tests.frontends.server import traces

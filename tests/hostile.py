@@ -24,9 +24,9 @@ from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.summary import Place
 from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends.cli import main
-from jupyter_gpupredict.frontends.server import handlers, metrics, replies
+from jupyter_gpupredict.frontends.server import handlers, replies
 from jupyter_gpupredict.frontends.server.base import Problem
-from jupyter_gpupredict.frontends.server.kernels import StopHandler
+from jupyter_gpupredict.frontends.server.runs import StopHandler
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, ref
 from jupyter_gpupredict.frontends.server.state import ServerState
 from jupyter_gpupredict.run import store_dir
@@ -226,7 +226,7 @@ class Everything:
             "Sessions", lambda: handlers.SessionsHandler._page(stub, 200, None, ("h200",))
         )
         assert GOOD in {run["session_id"] for run in found["sessions"]}
-        assert "gpupredict_session" in metrics.MetricsHandler._text(stub)
+        assert "gpupredict_session" in replies.MetricsHandler._text(stub)
         self._reply("Runs", lambda: replies.news(traces.KERNEL, runs.first(traces.KERNEL), "h"))
         every = tuple(Place(run, -1) for run in problems)
         self._reply(

@@ -1,4 +1,4 @@
-"""A Slurm cluster of one node, for tests: Debian's own programs, in folders of the test's own.
+"""A Slurm cluster on one machine, for tests: Debian's own programs, in folders of the test's own.
 
     python -m tests.slurm FOLDER    unpacks them there, without installing anything
 
@@ -24,15 +24,14 @@ CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={controller}
-SlurmdPort={node}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AuthInfo=socket={base}/run/munge.sock
 SlurmUser=root
 PluginDir={plugins}
 StateSaveLocation={base}/state
-SlurmdSpoolDir={base}/spool
+SlurmdSpoolDir={base}/spool/%n
 SlurmctldPidFile={base}/run/slurmctld.pid
-SlurmdPidFile={base}/run/slurmd.pid
+SlurmdPidFile={base}/run/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -42,9 +41,10 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
 SlurmdParameters=config_overrides
 GresTypes=gpu,{gres}
-NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=4 RealMemory=65536 {counted}
-PartitionName=p Nodes=n1 Default=YES MaxTime=300
+{nodes}
+PartitionName=p Nodes=ALL Default=YES MaxTime=300
 """  # fmt: skip
+NODE = "NodeName={0} NodeHostname={0} NodeAddr=127.0.0.1 Port={1} CPUs=4 RealMemory=65536 {2}"
 
 
 def unpack(folder):
@@ -69,9 +69,10 @@ def free_port():
 
 
 class Cluster:
-    """A controller and a node with one GPU, which is none, counted as mps or shard."""
+    """A controller and nodes with one GPU each, which is none, counted as mps or shard."""
 
-    def __init__(self, root, gres, count):
+    def __init__(self, root, gres, count, nodes=1):
+        self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.root, self.base = Path(root).resolve(), Path(tempfile.mkdtemp(prefix="slurm-"))
         self.processes = []
         libraries = self.root / LIBRARIES
@@ -81,7 +82,10 @@ class Cluster:
         self.configuration = self.base / "etc/slurm.conf"
         text = CONFIGURATION.format(
             base=self.base, plugins=libraries / "slurm-wlm", gres=gres,
-            counted=f"Gres=gpu:1,{gres}:{count}", controller=free_port(), node=free_port(),
+            nodes="\n".join(
+                NODE.format(name, free_port(), f"Gres=gpu:1,{gres}:{count}") for name in self.nodes
+            ),
+            controller=free_port(),
         )  # fmt: skip
         self.configuration.write_text(text)
         (self.base / "nv0").symlink_to("/dev/null")
@@ -90,7 +94,7 @@ class Cluster:
         (self.base / "etc/cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         paths = (libraries, libraries / "slurm-wlm", self.root / "lib/x86_64-linux-gnu")
         self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+            "PATH": f"{Path(sys.executable).parent}:{self.root / 'usr/bin'}:{os.defpath}",
             "LD_LIBRARY_PATH": ":".join(map(str, paths)),
             "SLURM_CONF": str(self.configuration),
         }
@@ -115,10 +119,11 @@ class Cluster:
         self._until((run / "munge.sock").exists)
         self._start("slurmctld", "-D", "-c", "-f", str(self.configuration))
         step = self.root / "usr/sbin/slurmstepd"
-        self._start(
-            "slurmd", "-D", "-c", "-N", "n1", "-f", str(self.configuration), "-d", str(step)
-        )
-        self._until(lambda: self.run("sinfo", "-h", "-o", "%T").stdout.strip() == "idle")
+        words = ("-f", str(self.configuration), "-d", str(step))
+        for name in self.nodes:
+            self._start("slurmd", "-D", "-c", "-N", name, *words)
+        idle = ["idle"] * len(self.nodes)
+        self._until(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").stdout.split() == idle)
 
     def __exit__(self, *_):
         for process in reversed(self.processes):
@@ -132,7 +137,8 @@ class Cluster:
         shutil.rmtree(self.base, ignore_errors=True)
 
     def _start(self, name, *words):
-        with (self.base / "log" / f"{name}.out").open("wb") as log:
+        log_file = self.base / "log" / f"{name}-{len(self.processes)}.out"
+        with log_file.open("wb") as log:
             self.processes.append(
                 subprocess.Popen(
                     [self.root / "usr/sbin" / name, *words], env=self.environment, stdout=log,

@@ -19,22 +19,23 @@ TOP_LEVEL = {
 }  # fmt: skip
 DOORS = {
     "pynvml": ["sources/driver/nvml.py"],
-    "ctypes": ["sources/driver/cuda.py", "frontends/stopping.py"],
+    "ctypes": ["sources/driver/cuda.py", "frontends/measure.py"],
     "psutil": [
         "mps/directory.py",
         "run/tail.py",
         "sources/driver/processes.py",
         "sources/telemetry/cpu.py",
     ],
-    "numpy": ["core/", "predict/", "run/", "sources/", "backtest/"],
+    "numpy": ["core/", "predict/", "run/", "sources/", "backtest/", "export/equivalence_child.py"],
+    "torch": ["export/equivalence_child.py"],
     "yaml": ["export/documents.py"],
     "tomllib": ["export/documents.py"],
     "bokeh": ["frontends/charts/figures.py", "backtest/plots.py"],
     "anywidget": ["frontends/widget.py"],
     "ipywidgets": ["frontends/widget.py"],
     "pandas": ["frontends/report.py"],
-    "PIL": ["frontends/charts/png.py"],
-    "xml": ["frontends/charts/png.py"],
+    "PIL": ["frontends/charts/card.py"],
+    "xml": ["frontends/charts/card.py"],
     "IPython": [
         "__init__.py",
         "frontends/magic.py",
@@ -44,12 +45,12 @@ DOORS = {
         "frontends/completing.py",
         "frontends/isolated.py",
         "frontends/cellrun.py",
-        "frontends/running.py",
+        "frontends/cellrun.py",
         "export/function/statements.py",
     ],
     "traitlets": ["frontends/magic.py", "frontends/widget.py"],
     "jupyter_core": ["run/", "frontends/doctor.py"],
-    "jsonschema": ["export/shapes.py", "frontends/server/requests.py"],
+    "jsonschema": ["export/shapes.py", "frontends/server/base.py"],
     "jupyter_server": ["frontends/server/"],
     "jupyter_events": ["frontends/server/"],
     "tornado": ["frontends/server/"],
@@ -61,8 +62,8 @@ DOORS = {
         "run/windows.py",
         "sources/driver/nvml.py",
         "run/progress.py",
-        "frontends/running.py",
-        "frontends/stopping.py",
+        "frontends/cellrun.py",
+        "frontends/measure.py",
         "mps/child.py",
         "mps/inside.py",
         "sources/cluster.py",
@@ -78,28 +79,31 @@ DOORS = {
     "queue": ["core/threads.py", "mps/child.py", "mps/reading.py"],
     "pickle": ["mps/child.py", "mps/inside.py"],
     "traceback": ["mps/inside.py"],
-    "codecs": ["mps/reading.py", "sources/chrome.py"],
-    "sqlite3": ["sources/readers/nsys_sqlite.py"],
+    "codecs": ["mps/reading.py", "sources/profiles.py"],
+    "sqlite3": ["sources/readers/nsys.py"],
     "fcntl": ["mps/reading.py"],
     "termios": ["mps/reading.py"],
     "signal": [
-        "frontends/stopping.py",
+        "frontends/measure.py",
         "backtest/spread.py",
         "mps/daemon.py",
         "mps/child.py",
         "mps/inside.py",
         "mps/reading.py",
+        "export/equivalence.py",
+        "export/equivalence_child.py",
     ],
     "atexit": ["mps/process.py"],
-    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/waiting.py"],
+    "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/terminal.py"],
     "multiprocessing": ["backtest/spread.py"],
     "distributed": ["backtest/spread.py", "sources/dask.py"],
     "ipyparallel": ["sources/ipp.py"],
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/files.py"],
     "asyncio": [
-        "frontends/running.py",
-        "frontends/stopping.py",
+        "export/equivalence_child.py",
+        "frontends/cellrun.py",
+        "frontends/measure.py",
         "frontends/cellrun.py",
         "frontends/server/",
     ],
@@ -117,6 +121,7 @@ DOORS = {
     ],
     "pkgutil": ["mps/inside.py"],
     "subprocess": [
+        "export/equivalence.py",
         "export/function/writing.py",
         "mps/control.py",
         "mps/daemon.py",
@@ -126,7 +131,7 @@ DOORS = {
     "select": ["mps/daemon.py", "mps/inside.py"],
     "ipykernel": ["sources/ipp.py"],
     "http": ["sources/driver/prometheus.py"],
-    "prometheus_client": ["frontends/server/metrics.py"],
+    "prometheus_client": ["frontends/server/replies.py"],
     "urllib": ["sources/driver/prometheus.py", "export/function/requirements.py"],
     "selectors": ["mps/control.py", "mps/reading.py"],
     "socket": ["mps/surroundings.py"],
@@ -136,7 +141,8 @@ DOORS = {
 """Library -> where it may enter. `socket` is for the host's name alone, and
 for one connection to an MPS daemon. `run/progress.py` imports
 nothing by name: it has to be told when the cell imports a framework. `pickle` reads what our own
-child has written, and nothing else."""
+child has written, and nothing else. `export/equivalence_child.py` meets numpy and torch where the
+user's code has imported them."""
 FREE = {
     "__future__", "argparse", "array", "ast", "base64", "binascii", "bisect", "builtins", "codecs",
     "collections",
@@ -173,10 +179,10 @@ def test_stored_and_given_files_are_read_in_one_place():
     others = {
         "backtest/files.py", "sources/driver/", "sources/tracers.py", "mps/", "run/adapters.py",
         "export/function/container.py", "export/shapes.py",
-        "export/function/requirements.py", "export/function/writing.py",
+        "export/function/requirements.py", "export/function/writing.py", "export/equivalence",
         "frontends/charts/",
         "frontends/cli.py", "frontends/server/handlers.py", "frontends/widget.py",
-        "run/labels.py", "run/store.py", "run/verified.py", "testing/",
+        "run/sidecars.py", "run/store.py", "testing/",
     }  # fmt: skip
     opens = r"(?<![\w.])(?<!def )open\(|\bos\.open\(|\)\.open\("
     reads = re.compile(rf"\.read_text\(|\.read_bytes\(|{opens}")

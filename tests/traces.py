@@ -2,7 +2,14 @@
 
 import tempfile
 
+from jupyter_gpupredict.run import build_store
 from jupyter_gpupredict.sources import reading
+
+
+def stored_ends():
+    """Return the first and the newest event of each stored run, newest first."""
+    store = build_store()
+    return [store.ends(session_id) for session_id in store.ids()]
 
 
 def read_trace(lines, name):

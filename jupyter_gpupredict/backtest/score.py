@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jupyter_gpupredict.core.errors import NotEnoughSamples
-from jupyter_gpupredict.core.rounding import MIB
+from jupyter_gpupredict.core.metrics import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -26,16 +26,17 @@ from jupyter_gpupredict.core.card import (
     active_s_of,
     device_rows,
     is_cpu,
+    is_profile,
     judge,
     ratio_of,
     simulated_as,
+    speed_points,
     watched_s,
     where,
 )
-from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.metrics import METRICS, sm_percent
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S
-from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.core.words import gib, percent, span
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def answer(run: Run) -> Answer:
         memory_bytes=_memory_bytes(memory),
         simulated=simulated_as(run),
         device=where(run),
+        points=speed_points(run),
     )
 
 
@@ -112,15 +114,10 @@ def _word(run: Run, counted: Sequence[Recommendation]) -> Word:
     """Return the word for a run; a share from too few windows of its kernels is not settled."""
     if not counted:
         return judge(run, None)
-    word = _together([judge(run, one) for one in counted])
+    word = min((judge(run, one) for one in counted), key=_ORDER.index)  # the least sure one's
     by_kernels = run.verified_sm_ratio is None and counted[0].basis == "time_share"
     few = by_kernels and any(one.geometry and not one.geometry.settled for one in counted)
     return "settling" if few and word in ("settled", "provisional") else word
-
-
-def _together(found: Sequence[Word]) -> Word:
-    """Return the word for several GPUs: that of the least sure one that was used."""
-    return min(found, key=_ORDER.index)
 
 
 def _figure(run: Run, counted: Sequence[Recommendation], *, stated: bool) -> Figure | None:
@@ -181,7 +178,8 @@ def _memory_words(memory: MemoryEstimate | None, word: Word, share: str) -> str:
 
 def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate | None) -> str:
     share = _share_words(figure, run)
-    if word in ("observed", "changed"):
+    by_kernels = figure is not None and figure.method == "geometry"
+    if word in ("observed", "changed") and not by_kernels:
         share = share.replace("needs", "used", 1)
     held = _memory_words(memory, word, share)
     running = run.outcome == "running"
@@ -197,7 +195,7 @@ def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimat
         text = f"stopped by {run.error or 'an error'}{_full(run, memory)}; {share}{held}"
     elif word == "not used yet":
         text = f"the GPU was not used{' yet' if running else ''}: {share}{held}"
-    elif word in ("observed", "changed"):
+    elif word in ("observed", "changed") and not is_profile(run, run.recommendation):
         text = f"{share}{held}: observed, not predicted"
     else:
         text = share + held
@@ -232,18 +230,18 @@ def _meaning(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate
     main = run.recommendation
     if main is None:
         return one_line(f"not available: no reading was taken{_why_nothing(run)}")
-    parts = []
+    parts, profile = [], is_profile(run, main)
     if main.capped:
         parts.append(main.reason)
     elif word == "changed":
         parts.append(_withdrawn(run, main))
-    elif word in ("observed", "too short", "not used yet"):
+    elif word in ("observed", "too short", "not used yet") and not profile:
         ended = {"failed": "the cell failed", "interrupted": "the cell was interrupted"}
         parts.append(f"{ended.get(run.outcome, '')}; {main.reason}".removeprefix("; "))
     elif figure is not None and figure.method == "geometry" and main.geometry is not None:
         parts.append(f"for {percent(main.geometry.speed_ratio)} of full speed, by kernel geometry")
-        parts.append(f"busy {percent(ratio_of(main))} of the time")
-        parts.append(f"exports take {percent(figure.high_ratio)}")
+        parts.append(f"busy {percent(main.mean_ratio if profile else ratio_of(main))} of the time")
+        parts += [] if profile else [f"exports take {percent(figure.high_ratio)}"]
     elif run.verified is not None and figure is not None and figure.method == "verified":
         parts.append(f"keeps {percent(run.verified.speed_ratio)} of full speed, tried")
     else:
@@ -276,14 +274,15 @@ def _evidence(run: Run, word: Word, figure: Figure | None) -> str:
     main = run.recommendation
     if main is None:
         return ""
+    profile = is_profile(run, main)
     whole = "" if main.total_s is None else f" of about {span(main.total_s)}"
-    parts = [f"watched {span(watched_s(run))}{whole}"]
+    parts = [] if profile else [f"watched {span(watched_s(run))}{whole}"]
     if main.state == "converged" and main.coverage_ratio is not None:
         parts.append(f"held {percent(main.coverage_ratio)} of the time since")
     if run.outcome == "running" and word in ("settling", "changed", "too short", "no GPU"):
         parts += ["learning again"] if word == "changed" else []
         parts.append(_to_be_sure(main))
-    elif word in ("no GPU", "observed") and main.state != "converged":
+    elif word in ("no GPU", "observed") and main.state != "converged" and not profile:
         parts.append("no prediction")
     if (of := _DONE.search(main.progress)) is not None:
         parts.append(f"{of[2]}s {of[1]}")

@@ -62,6 +62,16 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedPoint:
+    """What a share of the SMs was found to keep, beside a curve by geometry."""
+
+    share_ratio: float
+    speed_ratio: float
+    """Of the speed on all SMs."""
+    method: ShareMethod
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """What can be done now."""
 
@@ -155,6 +165,8 @@ class Answer:
     """Why these are no measurements: `replayed`, `simulated`; empty: they are."""
     device: str
     """Short words for where it ran."""
+    points: tuple[SpeedPoint, ...]
+    """On the curve by geometry; empty where there is no curve, or nothing beside it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, as JSON has it."""
@@ -188,6 +200,8 @@ def judge(run: Run, one: Recommendation | None) -> Word:
 
 def _standing(run: Run, one: Recommendation | None) -> Word:
     """Return how far the figure itself has come, whatever became of the run."""
+    if is_profile(run, one) and one is not None and one.state in ("warming", "abstained"):
+        return "observed"
     if watched_s(run) < TOO_SHORT_S:
         return "too short"
     if one is None or one.capped:
@@ -206,6 +220,12 @@ def _standing(run: Run, one: Recommendation | None) -> Word:
     if active_s < LEAST_ACTIVE_S or _n_eff(one) < LEAST_N_EFF:
         return "settling"
     return "provisional" if lack > SLACK_RATIO else "settled"
+
+
+def is_profile(run: Run, one: Recommendation | None) -> bool:
+    """Return whether a recording is of kernels: what they need is known, however short it is."""
+    need = None if one is None else one.geometry
+    return need is not None and not need.windows and run.started.source == "replay"
 
 
 def watched_s(run: Run) -> float:
@@ -241,6 +261,19 @@ def ratio_of(one: Recommendation) -> float | None:
 
 STATED = ("settled", "provisional", "settling", "no GPU")
 OBSERVED = ("observed", "changed", "too short", "not used yet")
+
+
+def speed_points(run: Run) -> tuple[SpeedPoint, ...]:
+    """Return what SM activity says and what was verified; empty where there is no curve."""
+    main, tried = run.recommendation, run.verified
+    if main is None or main.geometry is None or main.capped:
+        return ()
+    found = []
+    if main.basis == "sm_share" and main.target_ratio and main.slowdown:
+        found.append(SpeedPoint(main.target_ratio, 1.0 / main.slowdown[1], "gpm"))
+    if tried is not None:
+        found.append(SpeedPoint(tried.percent / 100.0, tried.speed_ratio, "verified"))
+    return tuple(found)
 
 
 # ---- devices -----------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, get_args
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import (
         AllocatorPeak,
+        AppliedShare,
         HostPeak,
         Profile,
         Recommendation,
     )
     from jupyter_gpupredict.core.series import Device, Readings, Series
-    from jupyter_gpupredict.core.share import AppliedShare
 
 SCHEMA = 1
 

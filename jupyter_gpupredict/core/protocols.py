@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.devices import DeviceTable
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.progress import Unit
-    from jupyter_gpupredict.core.recommendation import HostPeak
+    from jupyter_gpupredict.core.recommendation import AppliedShare, HostPeak
     from jupyter_gpupredict.core.series import Batch, SourceInfo
-    from jupyter_gpupredict.core.share import AppliedShare
 
 
 class Clock(Protocol):

@@ -15,11 +15,15 @@ from jupyter_gpupredict.core.metrics import causes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    from jupyter_gpupredict.core.recommendation import AllocatorPeak, HostPeak, Recommendation
+    from jupyter_gpupredict.core.recommendation import (
+        AllocatorPeak,
+        AppliedShare,
+        HostPeak,
+        Recommendation,
+        Verified,
+    )
     from jupyter_gpupredict.core.series import Readings, Series
-    from jupyter_gpupredict.core.share import AppliedShare, Verified
 
 Row = tuple[float, float, float]
 """(time_s at the end of the span, smallest, largest value in it); NaN where nothing was read."""
@@ -153,20 +157,6 @@ class Ends:
     """Why a later one cannot be read; empty where nothing is wrong."""
     ended: bool
     """`SessionFinished` is there, or what is left of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunHeader:
-    """One line of the list of stored runs."""
-
-    session_id: str
-    started: ev.SessionStarted | None
-    """None: its trace has no beginning that can be read."""
-    finished: ev.SessionFinished | None
-    """None: still running, or lost."""
-    path: Path
-    problem: str = ""
-    """What of its trace is damaged, as far as it was looked at; empty: nothing."""
 
 
 class History:

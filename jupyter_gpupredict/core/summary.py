@@ -216,7 +216,7 @@ def updated(summary: Summary, last: Advising) -> Summary:
         mean_ratio=advice.mean_ratio if advice else None,
         coverage_target_ratio=advice.coverage_target_ratio if advice else None,
         coverage_ratio=advice.coverage_ratio if advice else None,
-        memory_peak_bytes=_finite(memory.peak_bytes) if memory else None,
+        memory_peak_bytes=finite(memory.peak_bytes) if memory else None,
         memory_target_bytes=memory.target_bytes if memory else None,
         memory_basis=memory.basis if memory else None,
         duration_s=finished.duration_s if finished else last.t_s,
@@ -233,7 +233,8 @@ def began_s(session_id: str) -> float:
         return 0.0
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a number; None where it is NaN or infinite."""
     return value if math.isfinite(value) else None
 
 

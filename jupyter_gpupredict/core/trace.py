@@ -14,11 +14,11 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpupredict.core import events, metrics, recommendation, series, share
+from jupyter_gpupredict.core import events, metrics, recommendation, series
 from jupyter_gpupredict.core.errors import Malformed, SchemaMismatch
 from jupyter_gpupredict.core.events import EVENTS, SCHEMA, Event
-from jupyter_gpupredict.core.jsontext import parse
 from jupyter_gpupredict.core.metrics import LARGEST_NUMBER, METRICS
+from jupyter_gpupredict.core.plain import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
@@ -35,7 +35,7 @@ LONGEST_TEXT = 1 << 16
 
 NAMESPACE = {
     name: value
-    for module in (metrics, series, share, recommendation, events)
+    for module in (metrics, series, recommendation, events)
     for name, value in vars(module).items()
 }
 """Where the field types, which are strings, are looked up."""

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.recommendation import (
         AllocatorPeak,
+        AppliedShare,
         MemoryEstimate,
         Recommendation,
         SmNeed,
+        Verified,
     )
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Series
-    from jupyter_gpupredict.core.share import AppliedShare, Verified
 
 MEMORY_BASIS = {
     "process": "this process tree, CUDA context included",
@@ -199,12 +200,14 @@ def kernels(need: SmNeed) -> str:
     >>> kernels(SmNeed(108, 30, 44, 0.9, (), 5200, "torch.profiler", windows=1, watched_s=0.4))
     'from 1 window of 0.4 s, 5,200 kernels'
     """
+    then = " in an earlier run" if need.earlier else ""
     if need.windows:
         each = f"{need.watched_s / need.windows:.2g} s"
         windows = "1 window" if need.windows == 1 else f"{need.windows} windows"
         cost = f", {need.cost_s:.1f} s to take them" if need.cost_s >= 0.05 else ""
-        return f"from {windows} of {each}, {need.kernels:,} kernels{cost}"
-    return f"from a profile by {need.by} of {need.watched_s:.2g} s, {need.kernels:,} kernels"
+        return f"from {windows} of {each}{then}, {need.kernels:,} kernels{cost}"
+    took = f"{need.watched_s:.2g} s"
+    return f"from a profile by {need.by} of {took}{then}, {need.kernels:,} kernels"
 
 
 def geometry(recommendation: Recommendation) -> str:

@@ -13,14 +13,26 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.code import in_order, notebook_cell, read_notebook
     from jupyter_gpupredict.export.compatibility import targets
     from jupyter_gpupredict.export.deployment import Cell, CodeRequest
+    from jupyter_gpupredict.export.equivalence import (
+        COMPARED_S,
+        COMPARED_STEPS,
+        Compared,
+        Comparison,
+        compare,
+        comparison,
+    )
     from jupyter_gpupredict.export.exporting import ExportOutcome, export_run, obstacles
     from jupyter_gpupredict.export.request import ExportRequest
     from jupyter_gpupredict.export.validating import Validated, validate
 
 __all__ = [
-    "Cell", "CodeRequest", "ExportOutcome", "ExportRequest", "Validated", "export_run", "in_order",
-    "notebook_cell", "obstacles", "read_notebook", "targets", "validate",
+    "COMPARED_S", "COMPARED_STEPS", "Cell", "CodeRequest", "Compared", "Comparison",
+    "ExportOutcome", "ExportRequest", "Validated",
+    "compare", "comparison", "export_run", "in_order", "notebook_cell", "obstacles",
+    "read_notebook", "targets", "validate",
 ]  # fmt: skip
-_MODULES = ("deployment", "request", "code", "compatibility", "exporting", "validating")
+_MODULES = (
+    "deployment", "request", "code", "compatibility", "exporting", "validating", "equivalence",
+)  # fmt: skip
 
 __getattr__ = lazy(__name__, _MODULES, __all__)

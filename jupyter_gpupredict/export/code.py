@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import CodeRefused, InvalidOption, TraceError
 from jupyter_gpupredict.core.files import read_given
-from jupyter_gpupredict.core.jsontext import require_shallow
+from jupyter_gpupredict.core.plain import require_shallow
 from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.run.options import code_hash
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpupredict.core import options, rounding
+from jupyter_gpupredict.core import metrics, options
 from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, Refused
@@ -72,7 +72,7 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         added = f"{request.headroom_sm_percent:g} %"
         warnings.append(f"The SM share includes a headroom of {added} that the user added.")
     time_ratio = None if cpu else _settled(run, "time_share")
-    time_percent = None if time_ratio is None else rounding.time_percent(time_ratio)
+    time_percent = None if time_ratio is None else metrics.time_percent(time_ratio)
     memory_mib, memory_from = _memory(run, request, warnings, total_mib=_total_mib(gpu))
     if doubts and not request.force:
         hint = "insist with --force (force=True); the manifest then says so"
@@ -86,9 +86,9 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
         sm_percent=sm_percent,
         time_percent=time_percent,
         memory_mib=memory_mib,
-        timeout_s=None if expected_s is None else rounding.timeout_s(expected_s, high_s),
+        timeout_s=None if expected_s is None else metrics.timeout_s(expected_s, high_s),
         host_memory_mib=host_mib,
-        shared_mib=None if run.host_peak is None else rounding.mib(SHARED_MARGIN * shared),
+        shared_mib=None if run.host_peak is None else metrics.mib(SHARED_MARGIN * shared),
         cpu_count=cpu_count,
         state=main.state,
         answer=tuple(answer(run).lines()),
@@ -135,11 +135,11 @@ def _sm_share(
     headroom = 1.0 + request.headroom_sm_percent / 100.0
     if run.verified_sm_ratio is not None:
         # verified as a percentage that a client was given: no more rounding to whole SMs
-        percent = rounding.sm_percent(min(1.0, run.verified_sm_ratio * headroom), None)
+        percent = metrics.sm_percent(min(1.0, run.verified_sm_ratio * headroom), None)
         return percent, "verified", "verified"
     ratio = _settled(run, "sm_share")
     if gpu is not None and ratio is not None:
-        percent = rounding.sm_percent(min(1.0, ratio * headroom), gpu.sm_count)
+        percent = metrics.sm_percent(min(1.0, ratio * headroom), gpu.sm_count)
         return percent, "estimate", "gpm"
     each = [one.geometry for one in run.each_gpu()]
     needs = [one for one in each if one is not None]
@@ -147,7 +147,7 @@ def _sm_share(
         return None, "estimate", None
     wanted = [one.low_ratio if request.sm_share == "low" else one.high_ratio for one in needs]
     # MPS rounds down to whole SMs: the smallest percentage that gives them
-    percent = rounding.sm_percent(min(1.0, max(wanted) * headroom), needs[0].sms, 1)
+    percent = metrics.sm_percent(min(1.0, max(wanted) * headroom), needs[0].sms, 1)
     return percent, "estimate", "geometry"
 
 
@@ -201,10 +201,10 @@ def _host(
     peak = memory.peak_bytes if memory is not None and memory.basis == "rss" else math.nan
     if run.host_peak is not None:
         peak = run.host_peak.memory_bytes
-    size_mib = None if math.isnan(peak) else rounding.mib(HOST_MARGIN * peak)
+    size_mib = None if math.isnan(peak) else metrics.mib(HOST_MARGIN * peak)
     if cpus is None or main.target_ratio is None:
         return size_mib, None
-    return size_mib, rounding.cpus(main.target_ratio, cpus)
+    return size_mib, metrics.cpus(main.target_ratio, cpus)
 
 
 def _memory(
@@ -221,12 +221,12 @@ def _memory(
         warnings.append(f"Memory includes a headroom of {added} that the user added.")
     memory = _largest(run)
     if memory is not None and memory.target_bytes is not None:
-        return rounding.mib(memory.target_bytes * headroom), "target"
+        return metrics.mib(memory.target_bytes * headroom), "target"
     reason = memory.reason if memory else "the source gives no memory reading"
     if memory is None or math.isnan(memory.peak_bytes):
         said = f"no memory figure can be given: {reason}"
         raise Refused(said, "state one with --memory-mib N", [_memory_limit(None)])
-    seen = rounding.mib(MARGIN * memory.peak_bytes * headroom)
+    seen = metrics.mib(MARGIN * memory.peak_bytes * headroom)
     if not request.force:
         hint = "state one with --memory-mib N, or insist with --force"
         said = f"the memory figure has not settled: {reason}"
@@ -304,7 +304,7 @@ def _same_model(run: Run) -> None:
 def _total_mib(device: Device | None) -> int | None:
     if device is None or device.memory_total_bytes is None:
         return None
-    return device.memory_total_bytes // rounding.MIB
+    return device.memory_total_bytes // metrics.MIB
 
 
 def bounded(

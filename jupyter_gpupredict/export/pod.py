@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core import metrics
 from jupyter_gpupredict.core.errors import Fix, Unrepresentable
 from jupyter_gpupredict.export.deployment import Capability, Restriction, SharePatch
 from jupyter_gpupredict.export.stamps import stamps
@@ -362,7 +362,7 @@ def equal_parts(figures: Figures, request: ExportRequest) -> tuple[int, str]:
         Unrepresentable: In as many parts as the user states, one is too small.
     """
     share, size, total = figures.sm_percent, figures.memory_mib, figures.gpu_total_mib
-    fits, count = rounding.replicas(share or 1, size, total), request.clients
+    fits, count = metrics.replicas(share or 1, size, total), request.clients
     if count is None and share is None:
         return 1, (
             "The function gets a whole GPU, which nothing divides: an equal part of one is a share "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from jupyter_gpupredict.core.metrics import MAX_MPS_CLIENTS
 from jupyter_gpupredict.core.options import option, options_of, required
-from jupyter_gpupredict.core.rounding import MAX_MPS_CLIENTS
 
 DAY_S = 86400
 

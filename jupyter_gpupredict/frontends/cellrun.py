@@ -1,4 +1,9 @@
-"""One measured cell: session, live view and final output, from its first line to its end."""
+"""One measured cell, from its first line to its end, and which cells a kernel runs now.
+
+What IPython's hooks hand over proves nothing. It makes a new result where showing an error fails,
+none where it fails itself, and says nothing after a cell whose coroutine was dropped. So a cell is
+known by its place: its thread, and how many cells stand below it on that thread's stack.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,9 @@ import asyncio
 import contextlib
 import os
 import sys
+import threading
 import types
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
@@ -14,20 +21,113 @@ from IPython.display import display
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends.measure import ConvergenceStop
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.frontends.stopping import ConvergenceStop
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import View, cell_key, notebook, open_view
 from jupyter_gpupredict.mps import cell_share, process_mps
 from jupyter_gpupredict.run import build_session, with_verified_in_time
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+    from collections.abc import Iterator
+    from types import FrameType
 
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
     from jupyter_gpupredict.frontends.options import MagicOptions
     from jupyter_gpupredict.mps import IsolatedRun
     from jupyter_gpupredict.run import Session
+
+
+_RUNNER = "run_cell_async"
+"""IPython's function that is on the stack once for each cell there."""
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """A cell that has begun."""
+
+    thread: threading.Thread
+    depth: int
+    """Cells on its thread's stack, itself among them."""
+    task: asyncio.Task[Any] | None
+    """In which it runs; None outside of an event loop."""
+    info: ExecutionInfo | None = None
+    """What IPython calls it; None: it is silent."""
+    run: CellRun | None = None
+    """Its measuring, where it is measured."""
+
+
+class Running:
+    """The cells that run now, oldest first."""
+
+    def __init__(self) -> None:
+        self._cells: list[Cell] = []
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(tuple(self._cells))
+
+    def begin(self) -> list[Cell]:
+        """Take in a cell of the calling thread; returns those that ended unseen."""
+        new = Cell(threading.current_thread(), _depth(), _task())
+        gone = [cell for cell in self._cells if _is_gone(cell, new)]
+        self._cells = [*(cell for cell in self._cells if cell not in gone), new]
+        return gone
+
+    def newest(self) -> Cell | None:
+        """Return the innermost cell of the calling thread."""
+        here = threading.current_thread()
+        return next((cell for cell in reversed(self._cells) if cell.thread is here), None)
+
+    def end(self, result: ExecutionResult | None) -> list[Cell]:
+        """Return the cell that this result is of, and then those within it that ended unseen.
+
+        A result of which nothing is known is of the innermost cell that is not silent.
+        """
+        here, info = threading.current_thread(), result and result.info
+        loud = [cell for cell in self._cells if cell.info is not None]
+        known = [cell for cell in loud if cell.info is info]
+        ended = (known or [cell for cell in loud if cell.thread is here])[-1:]
+        within = [
+            cell
+            for cell in self._cells
+            for outer in ended
+            if cell.thread is outer.thread and cell.depth > outer.depth
+        ]
+        self.drop(*ended, *within)
+        return [*ended, *within]
+
+    def drop(self, *cells: Cell) -> None:
+        """Forget cells."""
+        self._cells = [cell for cell in self._cells if cell not in cells]
+
+
+def _is_gone(cell: Cell, new: Cell) -> bool:
+    """Whether a cell has ended, seen from the beginning of another one."""
+    if cell.thread is not new.thread:
+        return not cell.thread.is_alive()
+    return cell.depth >= new.depth and (cell.task is new.task or not _awaits(cell.task))
+
+
+def _awaits(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a task will go on."""
+    return task is not None and not (task.done() or task.get_loop().is_closed())
+
+
+def _depth() -> int:
+    frame: FrameType | None = sys._getframe()
+    depth = 0
+    while frame is not None:
+        depth += frame.f_code.co_name == _RUNNER
+        frame = frame.f_back
+    return depth
+
+
+def _task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return None
 
 
 def quiet_interrupt(shell: InteractiveShell, stop: ConvergenceStop) -> None:
@@ -127,8 +227,8 @@ class CellRun:
             cell_id=cell_key(getattr(shell, "kernel", None)),
             subscribers=() if view is None else view.subscribers,
             live=view is not None and view.live,
-            on_state=self._on_state if config.until_converged else None,
-            on_limit=self._on_limit if config.until_converged else None,
+            on_state=self._stop.on_state if config.until_converged else None,
+            on_limit=self._stop.fire if config.until_converged else None,
             child=self._child,
             share=cell_share(config) if self._child is None else None,
             cluster=None if config.cluster is None else shell.user_ns.get(config.cluster),
@@ -158,7 +258,7 @@ class CellRun:
             self._stop.arm()
             quiet_interrupt(shell, self._stop)
         if view is not None:
-            _show(view)
+            _show(view, session.session_id)
 
     @property
     def session(self) -> Session | None:
@@ -214,13 +314,6 @@ class CellRun:
         for problem in getattr(session, "errors", ()):
             warn(problem)
 
-    def _on_state(self, recommendation: Recommendation) -> None:
-        if recommendation.state == "converged":
-            self._stop.fire()
-
-    def _on_limit(self) -> None:
-        self._stop.fire()
-
 
 def _open_view(shell: InteractiveShell) -> View | None:
     """Return the live view; a view that cannot be made is not a reason to skip the measuring."""
@@ -234,10 +327,10 @@ def _open_view(shell: InteractiveShell) -> View | None:
     return view
 
 
-def _show(view: View) -> None:
+def _show(view: View, session_id: str) -> None:
     """Show the live view; one that cannot be shown is not a reason to skip the measuring."""
     try:
-        view.show()
+        view.show(session_id)
     except Exception as error:  # noqa: BLE001 - border: our fault must not stop the measuring
         warn(f"no live view: {type(error).__name__}: {error}")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from jupyter_core import paths
 
 from jupyter_gpupredict import run
-from jupyter_gpupredict.frontends.waiting import from_store
+from jupyter_gpupredict.frontends.terminal import from_store
 from jupyter_gpupredict.mps import mps_status, mps_trial
 from jupyter_gpupredict.run import probe_sources, store_dir, store_problem
 
@@ -57,7 +57,7 @@ ABSENT = ("no_driver", "no_device", "not_supported", "mig")
 """Reasons that are no fault: the machine is like that, and the CPU is measured meanwhile."""
 OPTIONAL = (
     "jupyterlab", "server extension", "process numbers", "WSL", "mps program", "gpm metrics",
-    "nvml metrics", "cpu metrics",
+    "nvml metrics", "cpu metrics", "kernel recording",
 )  # fmt: skip
 """What a run does without."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.export import Cell, CodeRequest
 
 if TYPE_CHECKING:
@@ -70,42 +71,23 @@ def forget() -> None:
     _failed.clear()
 
 
-def code_of(
-    session_id: str,
-    *,
-    params: Sequence[str] = (),
-    setup: Sequence[str] = (),
-    adapters: Sequence[str] = (),
-    base_image: str = "",
-    drop_magics: bool = False,
-    secrets: str = "",
-    allow_secrets: bool = False,
-) -> CodeRequest | None:
+def code_of(session_id: str, **options: Any) -> CodeRequest | None:
     """Return the cells of a run of this kernel; None when it is none of this kernel's.
 
     Args:
         session_id: The run.
-        params: As in `CodeRequest`, and so the others.
-        setup: See there.
-        adapters: See there.
-        base_image: See there.
-        drop_magics: See there.
-        secrets: See there.
-        allow_secrets: See there.
+        **options: Those of `CodeRequest`, as people give them: mappings, lists.
     """
     found = _measured.get(session_id)
     if found is None:
         return None
-    return _request(
-        found,
-        params=tuple(params),
-        setup=tuple(setup),
-        adapters=tuple(adapters),
-        base_image=base_image,
-        drop_magics=drop_magics,
-        secrets=secrets,
-        allow_secrets=allow_secrets,
-    )
+    usual = {one.name: one for one in options_of(CodeRequest)}
+    for name, value in options.items():
+        if usual[name].several == "pairs":
+            options[name] = tuple(dict(value).items())
+        elif usual[name].several:
+            options[name] = tuple(value)
+    return _request(found, **options)
 
 
 def _request(found: _Measured, **options: Any) -> CodeRequest:

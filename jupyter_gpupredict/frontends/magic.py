@@ -3,25 +3,26 @@
 The cell runs exactly as it would without us, because nothing wraps it: a pure input transformer
 replaces the magic's line by one call that starts the measuring, and IPython's own hook after the
 cell ends it (docs/decisions/0001). A plain cell magic of the same name serves what the transformer
-leaves alone: another cell magic below ours, `run_cell_magic`, help and completion.
+leaves alone: `--isolate`, `run_cell_magic`, help and completion.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
+from IPython.core.inputtransformer2 import cell_magic as stacked
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Bool, Float, Int, Unicode
 
 from jupyter_gpupredict.core.errors import ConfigError, GpuPredictError, UnknownName
 from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.frontends import executed
-from jupyter_gpupredict.frontends.cellrun import CellRun, warn
+from jupyter_gpupredict.frontends.cellrun import CellRun, Running, warn
 from jupyter_gpupredict.frontends.options import MagicOptions, magic_parser, parse_magic
-from jupyter_gpupredict.frontends.running import Running
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.frontends.views import draws_bokeh
 from jupyter_gpupredict.run import SessionConfig
@@ -54,9 +55,11 @@ def transform(lines: list[str]) -> list[str]:
             return lines  # answered by the plain magic, which does not run the body here
         # IPython refuses a cell magic without a body, and a blank line is one
         return [f"get_ipython().run_cell_magic({NAME!r}, {arguments.strip()!r}, '\\n')\n"]
-    if "".join(lines[1:]).lstrip().startswith("%%"):
-        return lines  # another cell magic below: the plain magic calls it
-    return [f"get_ipython().run_line_magic({_BEGIN!r}, {arguments.strip()!r})\n", *lines[1:]]
+    blank = list(itertools.takewhile(lambda line: not line.strip(), lines[1:]))
+    # IPython looks for one on the first line alone
+    body = stacked(lines[1 + len(blank) :])  # type: ignore[no-untyped-call]  # IPython
+    begin = f"get_ipython().run_line_magic({_BEGIN!r}, {arguments.strip()!r})\n"
+    return [begin, *blank, *body]
 
 
 _TRAITS: dict[type, Any] = {bool: Bool, int: Int, float: Float, str: Unicode}
@@ -220,11 +223,6 @@ class GpuPredictMagics(_Defaults):  # type: ignore[misc]  # made above, from the
 
     def _run_plain(self, cell: str) -> Any:
         """Run the body and return the value of its last expression."""
-        stripped = cell.lstrip()
-        if stripped.startswith("%%"):
-            head, _, body = stripped.partition("\n")
-            name, _, arguments = head[2:].partition(" ")
-            return self._ip.run_cell_magic(name, arguments, body)
         namespace = self._ip.user_ns
         source = self._ip.transform_cell(cell)
         filename = self._ip.compile.cache(source)

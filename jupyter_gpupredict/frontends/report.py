@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,10 +13,11 @@ from jupyter_gpupredict.core.card import profile
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.options import listed, options_of, signature
 from jupyter_gpupredict.core.plain import one_line
+from jupyter_gpupredict.core.summary import finite
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends import executed
-from jupyter_gpupredict.frontends.charts import card, figures, png
+from jupyter_gpupredict.frontends.charts import card, figures
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.run import read_events
 
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export import ExportOutcome
 
 _recent: deque[Result] = deque(maxlen=1)
+_OF_ADVICE = (
+    "mean_ratio", "coverage_target_ratio", "coverage_ratio", "converged_at_s", "remaining_s",
+    "remaining_low_s", "remaining_high_s", "total_s",
+)  # fmt: skip
+_OF_CONFIDENCE = ("certified_ratio", "n_eff", "lower_ratio", "upper_ratio")
+_OF_OTHERS = ("device", "metric", "basis", "state", "target_ratio", "mean_ratio")
 
 
 class Result:
@@ -113,7 +119,7 @@ class Result:
         return card.text(self.answer, command)
 
     def to_svg(self) -> str:
-        """Return the chart as SVG."""
+        """Return the chart as SVG, with the answer above it."""
         return figures.run_svg(self.run)
 
     def to_curve_svg(self) -> str:
@@ -123,15 +129,19 @@ class Result:
     def to_curve_png(self) -> bytes:
         """Return the same as PNG; empty where no kernels were recorded."""
         drawn = self.to_curve_svg()
-        return png.of_svg(drawn) if drawn else b""
+        return card.png_of_svg(drawn) if drawn else b""
 
     def to_png(self) -> bytes:
         """Return the same chart as PNG; empty where nothing was read."""
-        return png.of_svg(self.to_svg()) if self.run.share else b""
+        return card.png_of_svg(self.to_svg()) if self.run.share else b""
 
     def to_html(self) -> str:
         """Return the answer with the chart as a picture: no script, and no SVG."""
-        return card.html(self.answer, self.to_png(), self.to_curve_png())
+        return card.html(self.answer, self._untitled_png(), self.to_curve_png())
+
+    def _untitled_png(self) -> bytes:
+        """Return the chart for beside the answer's own text; empty where nothing was read."""
+        return card.png_of_svg(figures.run_svg(self.run, titled=False)) if self.run.share else b""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data; missing ones are None."""
@@ -162,29 +172,13 @@ class Result:
             "state": self.state,
             "reason": self.reason,
             "target_ratio": self.target_ratio,
-            "mean_ratio": self.mean_ratio,
+            **{name: getattr(advice, name, None) for name in _OF_ADVICE},
+            **{name: getattr(found, name, None) for name in _OF_CONFIDENCE},
             "geometry": asdict(advice.geometry) if advice and advice.geometry else None,
             "slowdown": list(advice.slowdown) if advice and advice.slowdown else None,
-            "coverage_target_ratio": advice.coverage_target_ratio if advice else None,
-            "coverage_ratio": advice.coverage_ratio if advice else None,
-            "certified_ratio": found.certified_ratio if found else None,
-            "n_eff": found.n_eff if found else None,
-            "lower_ratio": found.lower_ratio if found else None,
-            "upper_ratio": found.upper_ratio if found else None,
-            "converged_at_s": advice.converged_at_s if advice else None,
             "watched_s": advice.watched_s if advice else 0.0,
             "sampled_ratio": advice.sampled_ratio if advice else 0.0,
-            "others": [
-                {
-                    "device": other.device,
-                    "metric": other.metric,
-                    "basis": other.basis,
-                    "state": other.state,
-                    "target_ratio": other.target_ratio,
-                    "mean_ratio": other.mean_ratio,
-                }
-                for other in run.beside
-            ],
+            "others": [{name: getattr(other, name) for name in _OF_OTHERS} for other in run.beside],
             "gpus": run.gpus,
             "processes": run.processes,
             "other_processes": run.other_processes,
@@ -196,22 +190,18 @@ class Result:
                     "state": one.state,
                     "target_ratio": one.target_ratio,
                     "mean_ratio": one.mean_ratio,
-                    "memory_peak_bytes": _finite(one.memory.peak_bytes) if one.memory else None,
+                    "memory_peak_bytes": finite(one.memory.peak_bytes) if one.memory else None,
                     "lost": one.lost,
                 }
                 for one in run.ranks
             ],
             "partial": list(run.partial),
-            "memory_peak_bytes": _finite(memory.peak_bytes) if memory else None,
+            "memory_peak_bytes": finite(memory.peak_bytes) if memory else None,
             "memory_target_bytes": memory.target_bytes if memory else None,
             "memory_basis": memory.basis if memory else None,
             "allocator_peak_bytes": run.allocator.allocated_bytes if run.allocator else None,
             "verified": None if run.verified is None else asdict(run.verified),
             "progress": advice.progress if advice else "",
-            "remaining_s": advice.remaining_s if advice else None,
-            "remaining_low_s": advice.remaining_low_s if advice else None,
-            "remaining_high_s": advice.remaining_high_s if advice else None,
-            "total_s": advice.total_s if advice else None,
             "duration_s": run.duration_s,
             "samples": run.samples,
             "outcome": run.outcome,
@@ -294,15 +284,14 @@ class Result:
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        told = self.answer
-        if told.word == "too short":
-            return {"text/plain": card.one_line(told), "text/html": card.html(told, short=True)}
+        found = self.answer
+        if found.word == "too short":
+            return {"text/plain": card.one_line(found), "text/html": card.html(found, short=True)}
         drawn = self.to_png()
-        picture = {"image/png": drawn} if drawn else {}
         return {
-            "text/plain": card.text(told),
-            "text/html": card.html(told, drawn, self.to_curve_png()),
-            **picture,
+            "text/plain": card.text(found),
+            "text/html": self.to_html(),
+            **({"image/png": drawn} if drawn else {}),
         }
 
     def __repr__(self) -> str:
@@ -370,7 +359,3 @@ def export_text(outcome: ExportOutcome) -> str:
     if not outcome.paths:
         lines = [f"--- {name}\n{content}" for name, content in outcome.texts.items()]
     return "\n".join([*lines, *(f"note: {one_line(warning)}" for warning in outcome.warnings)])
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

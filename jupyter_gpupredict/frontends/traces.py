@@ -231,17 +231,19 @@ def _words(found: dict[str, Any]) -> list[str]:
     """Return the prediction in lines for people."""
     share = f"{found['target_pct']} % of {found['metric']} ({found['basis']})"
     proof, guard, memory = found["confidence"], found["guard"], found["mem_target_mib"]
-    told = found["answer"]
+    answer = found["answer"]
     lines = [
-        f"{told['sign']} {told['headline']} [{told['word']}]",
-        *(f"  {told[name]}" for name in ("meaning", "evidence") if told[name]),
-        *(f"  note: {note}" for note in told["notes"]),
-        f"converged at {found['converged_at_s']:g} s: {share}"
-        if found["state"] == "converged"
-        else f"abstained; observed, not predicted: {share}",
-        f"why: {found['reason']}",
-        f"mean: {found['mean_pct']:g} %",
+        f"{answer['sign']} {answer['headline']} [{answer['word']}]",
+        *(f"  {answer[name]}" for name in ("meaning", "evidence") if answer[name]),
+        *(f"  note: {note}" for note in answer["notes"]),
     ]
+    if "geometry" in found:
+        lines += _sm_words(found["geometry"], found["recommended_pct"])
+    if found["state"] == "converged":
+        lines.append(f"converged at {found['converged_at_s']:g} s: {share}")
+    elif "geometry" not in found:
+        lines.append(f"abstained; observed, not predicted: {share}")
+    lines += [f"why: {found['reason']}", f"mean: {found['mean_pct']:g} %"]
     if found["state"] == "converged":
         certified = proof["certified_pct"]
         proven = "nothing" if certified is None else f"coverage of {certified} %"
@@ -253,7 +255,6 @@ def _words(found: dict[str, Any]) -> list[str]:
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
-    lines += _sm_words(found["geometry"], found["recommended_pct"]) if "geometry" in found else []
     return [*lines, *(f"note: {note}" for note in found["notes"])]
 
 

@@ -24,7 +24,7 @@ from jupyter_gpupredict.export import (
     targets,
     validate,
 )
-from jupyter_gpupredict.frontends import executed, report
+from jupyter_gpupredict.frontends import comparing, executed, report
 from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.options import (
     add_export_options,
@@ -33,8 +33,7 @@ from jupyter_gpupredict.frontends.options import (
     notebook_code,
 )
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.frontends.terminal import Parser, say
-from jupyter_gpupredict.frontends.waiting import from_store
+from jupyter_gpupredict.frontends.terminal import Parser, from_store, say
 from jupyter_gpupredict.run import (
     Runs,
     keep_need,
@@ -66,7 +65,7 @@ class Place:
         """Return the id of a run that may still be going on."""
         return wanted
 
-    def code(self, arguments: argparse.Namespace, run: Run) -> CodeRequest | None:  # noqa: ARG002
+    def code(self, arguments: argparse.Namespace, run: Run | None) -> CodeRequest | None:  # noqa: ARG002
         """Return the cells that a run's function is made of."""
         return notebook_code(arguments)
 
@@ -121,9 +120,9 @@ class Notebook(Place):
         sessions = [run.session for run in self.live if run.session is not None]
         return sessions[-1].session_id if wanted == "last" and sessions else wanted
 
-    def code(self, arguments: argparse.Namespace, run: Run) -> CodeRequest | None:
+    def code(self, arguments: argparse.Namespace, run: Run | None) -> CodeRequest | None:
         """Return the cells of `--notebook`, or those that this kernel has executed."""
-        if arguments.notebook is not None:
+        if arguments.notebook is not None or run is None:
             return notebook_code(arguments)
         return executed.code_of(run.session_id, **given_options(arguments, CodeRequest))
 
@@ -220,6 +219,8 @@ def _export(arguments: argparse.Namespace, place: Place) -> None:
         code=place.code(arguments, run),
     )
     say(report.export_text(outcome))
+    if "train_fn.py" in outcome.texts and outcome.paths:
+        say(f"note: {comparing.offer(arguments, place.in_notebook)}")
 
 
 def _targets_options(parser: argparse.ArgumentParser, _: Place) -> None:
@@ -408,6 +409,11 @@ SHARED = {
     "sessions": Verb("list the stored runs", _sessions, _sessions_options),
     "stop": Verb("end the measuring of a live run; its cell goes on", _stop, _stop_options),
     "export": Verb("write a run as a function that deploys", _export, _export_options),
+    "verify-export": Verb(
+        "run a function and the cells it was made of for a while, and compare what they make",
+        comparing.verify_export,
+        comparing.arguments,
+    ),
     "validate": Verb(
         "check a manifest, or all of an exported folder", _validate, _validate_options
     ),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import InvalidOption
+from jupyter_gpupredict.core.metrics import sm_percent
 from jupyter_gpupredict.core.plain import html as escape
 from jupyter_gpupredict.core.plain import one_line
-from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.terminal import say
 from jupyter_gpupredict.predict import KEPT

@@ -27,7 +27,7 @@ class View(Protocol):
     """Whether readings should be taken at the frame rate."""
     subscribers: Sequence[Subscriber]
 
-    def show(self) -> None:
+    def show(self, session_id: str) -> None:
         """Put it on the screen, on the main thread."""
         ...
 
@@ -64,7 +64,7 @@ class TerminalLine:
         self._fold = RunFold()
         self.subscribers: Sequence[Subscriber] = (self,)
 
-    def show(self) -> None:
+    def show(self, session_id: str) -> None:
         """Nothing to do before the first event."""
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -88,7 +88,7 @@ class Nothing:
     live = False
     subscribers: Sequence[Subscriber] = ()
 
-    def show(self) -> None:
+    def show(self, session_id: str) -> None:
         """Nothing to show."""
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_gpupredict.core.errors import GpuPredictError
-from jupyter_gpupredict.mps.processes import Patience, members
+from jupyter_gpupredict.mps.directory import Patience, members
 from jupyter_gpupredict.mps.reading import TICK_S, Reader
 from jupyter_gpupredict.mps.states import Ended, Fault, Fetched
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, ServerFault
-from jupyter_gpupredict.mps.processes import Patience
+from jupyter_gpupredict.mps.directory import Patience
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.mps.directory import OwnDirectory

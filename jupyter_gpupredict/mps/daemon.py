@@ -22,11 +22,20 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import ControlTimeout, DaemonNotRunning, MpsError, ServerFault
 from jupyter_gpupredict.mps.control import Control, environment, program
-from jupyter_gpupredict.mps.directory import OwnDirectory, found, make, place, read
-from jupyter_gpupredict.mps.processes import Patience, identify, servers_in, until
+from jupyter_gpupredict.mps.directory import (
+    OwnDirectory,
+    Patience,
+    found,
+    identify,
+    make,
+    place,
+    read,
+    servers_in,
+    until,
+)
 
 if TYPE_CHECKING:
-    from jupyter_gpupredict.mps.processes import Identity
+    from jupyter_gpupredict.mps.directory import Identity
 
 LIMIT_S = 10.0
 """How long a daemon may take to start."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError, UnsupportedCell, VerifyRefused
 from jupyter_gpupredict.core.files import read_given, read_given_text
-from jupyter_gpupredict.core.jsontext import parse
+from jupyter_gpupredict.core.plain import parse
 from jupyter_gpupredict.core.progress import Phase
 from jupyter_gpupredict.export.code import MAGIC, up_to_measured
 from jupyter_gpupredict.mps.child import Child, Program
+from jupyter_gpupredict.mps.directory import Patience
 from jupyter_gpupredict.mps.lease import ChildLease, Lease
-from jupyter_gpupredict.mps.processes import Patience
 from jupyter_gpupredict.mps.states import overrun, unreachable
 from jupyter_gpupredict.run import progress_hooks, progress_hub
 from jupyter_gpupredict.run.options import code_hash as hash_of

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from jupyter_gpupredict.core.errors import GpuPredictError, MpsError, TelemetryError
-from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.mps import client, surroundings
 from jupyter_gpupredict.mps.control import Control, program, require_server
 from jupyter_gpupredict.mps.daemon import resume
-from jupyter_gpupredict.mps.directory import own_at
+from jupyter_gpupredict.mps.directory import members, own_at
 from jupyter_gpupredict.mps.process import ProcessMps, process_mps
-from jupyter_gpupredict.mps.processes import members
 from jupyter_gpupredict.mps.states import UNREACHABLE
 from jupyter_gpupredict.sources.driver import cuda
 

@@ -29,7 +29,7 @@ from jupyter_gpupredict.mps.states import MpsDaemon, MpsStatus, MpsTrial, OwnDae
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jupyter_gpupredict.core.share import AppliedShare
+    from jupyter_gpupredict.core.recommendation import AppliedShare
     from jupyter_gpupredict.mps.daemon import Daemon
     from jupyter_gpupredict.mps.directory import OwnDirectory
 

@@ -18,7 +18,7 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
-from jupyter_gpupredict.mps.processes import daemon_in, owner_uid
+from jupyter_gpupredict.mps.directory import daemon_in, owner_uid
 from jupyter_gpupredict.sources.driver import inventory
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError, translated
 

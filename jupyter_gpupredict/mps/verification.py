@@ -12,19 +12,19 @@ from jupyter_gpupredict._version import __version__
 from jupyter_gpupredict.core.errors import InvalidOption, TraceError, VerifyRefused
 from jupyter_gpupredict.core.progress import Authority, Mark, Phase
 from jupyter_gpupredict.core.protocols import SystemClock
-from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.recommendation import Verified
 from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.mps.child import Child
+from jupyter_gpupredict.mps.directory import members
 from jupyter_gpupredict.mps.lease import Host, hosted
-from jupyter_gpupredict.mps.processes import members
 from jupyter_gpupredict.predict import slowdown
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import STORE_S, build_store
-from jupyter_gpupredict.run.verified import VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jupyter_gpupredict.core.share import Method, Unit
+    from jupyter_gpupredict.core.recommendation import Method, Unit
     from jupyter_gpupredict.mps.isolation import Subject
     from jupyter_gpupredict.mps.states import Fault
 

@@ -53,6 +53,9 @@ _MOST_BLOCKS = 1 << 50
 PLAIN, SPINNING, PERSISTENT = 0, 1, 2
 _SPINS = re.compile(r"nccl|deep_?ep|nvshmem", re.IGNORECASE)
 _PERSISTS = re.compile(r"persistent|stream_?k", re.IGNORECASE)
+"""By name alone. A grid that fills every SM takes N/n as long by its waves, too. One of N blocks
+where more would fit may be sized by the SMs, or be a matrix product of that size by chance: on
+recorded runs the latter. The upper end is the same either way."""
 
 
 def kind_of(name: str) -> int:

@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.recommendation import MemoryEstimate
-from jupyter_gpupredict.core.share import PREALLOCATED_SHARE
+from jupyter_gpupredict.core.recommendation import PREALLOCATED_SHARE, MemoryEstimate
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Readings, Series, SourceInfo

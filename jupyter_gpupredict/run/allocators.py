@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.recommendation import AllocatorPeak
 from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.predict.memory import PEAK, RESERVED, USED
+from jupyter_gpupredict.sources.loaded import jax_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,12 +117,8 @@ def _torch(device_uuid: str) -> Use | None:
 
 
 def _jax(device_uuid: str) -> Use | None:
-    """Source: jax.Device.memory_stats; `jax.devices` would start a backend and is not called."""
-    bridge: Any = sys.modules.get("jax._src.xla_bridge")
-    backends = dict(getattr(bridge, "_backends", None) or {})
-    backend = backends.get("cuda") or backends.get("gpu")
-    devices = backend.local_devices() if backend is not None else ()
-    said = next((stats for one in devices[:1] if (stats := one.memory_stats())), None)
+    """Source: jax.Device.memory_stats."""
+    said = next((stats for one in jax_gpus()[:1] if (stats := one.memory_stats())), None)
     if said is None or "peak_bytes_in_use" not in said:
         return None
     pool = said.get("pool_bytes", said.get("bytes_reserved", math.nan))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.events import StateChanged, WindowClosed
-from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.metrics import METRICS, sm_percent
 from jupyter_gpupredict.core.recommendation import (
     LEAST_ACTIVE_S,
     LEAST_N_EFF,
@@ -18,7 +18,6 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
     State,
 )
-from jupyter_gpupredict.core.rounding import sm_percent
 from jupyter_gpupredict.predict.confidence import ALLOWED, Guard, confidence
 from jupyter_gpupredict.predict.epochs import Course
 from jupyter_gpupredict.predict.history import witnesses

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
+from jupyter_gpupredict.core.recommendation import judged, withheld
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, in_pieces
-from jupyter_gpupredict.core.share import judged, withheld
 from jupyter_gpupredict.run.allocators import AllocatorPoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.protocols import Clock, HostMemory
-    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
+    from jupyter_gpupredict.core.recommendation import AppliedShare, Recommendation, SmNeed
     from jupyter_gpupredict.core.series import Batch, Device, Loss
-    from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis, Change
     from jupyter_gpupredict.run.ranks import Ranks
     from jupyter_gpupredict.run.threads import Channel, Delivery

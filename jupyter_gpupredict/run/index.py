@@ -29,7 +29,7 @@ from jupyter_gpupredict.core.summary import (
     summarise,
 )
 from jupyter_gpupredict.core.trace import event_from_json
-from jupyter_gpupredict.run.labels import PLAIN, Label
+from jupyter_gpupredict.run.sidecars import PLAIN, Label
 from jupyter_gpupredict.run.store import build_store, verified_of, with_verified
 from jupyter_gpupredict.run.tail import Followed, Tail, advises, is_alive
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.events import Event, SessionStarted
+    from jupyter_gpupredict.core.recommendation import Verified
     from jupyter_gpupredict.core.run import Ends, Run
-    from jupyter_gpupredict.core.share import Verified
     from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.run.picture import Drawing, TracePicture
     from jupyter_gpupredict.run.store import Store

@@ -70,7 +70,7 @@ def build_session(
     subscribers: Sequence[Subscriber] = (),
     live: bool = False,
     on_state: Callable[[Recommendation], None] | None = None,
-    on_limit: Callable[[], None] | None = None,
+    on_limit: Callable[[], object] | None = None,
     child: ChildProcess | None = None,
     share: ShareHold | None = None,
     cluster: object = None,
@@ -129,7 +129,7 @@ def build_session(
         memory_age_s = min(300.0, config.window_s or 300.0)
         before = earlier(info)
         ended = before[1] if before and config.prior else None
-        told = ended.recommendation if ended else None
+        last = ended.recommendation if ended else None
         return Analysis(
             info,
             lambda: make_rule(config, info.period_s),
@@ -137,7 +137,7 @@ def build_session(
             config.coverage,
             memory_age_s=memory_age_s,
             prior=ended.profile if ended else None,
-            prior_memory=told.memory if told else None,
+            prior_memory=last.memory if last else None,
             begin_s=0.0,
         )
 

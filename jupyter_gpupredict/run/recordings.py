@@ -11,11 +11,10 @@ from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import Malformed, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
-from jupyter_gpupredict.core.metrics import BY_CSV, METRICS
+from jupyter_gpupredict.core.metrics import BY_CSV, METRICS, MIB
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
-from jupyter_gpupredict.core.rounding import MIB
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, ReadOptions, SourceInfo, SourceOptions
 from jupyter_gpupredict.core.trace import without_nan
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.recommendation import Profile, Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.predict import Predictor
+    from jupyter_gpupredict.predict.geometry import Geometry
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.sources.recording import Trace
 
@@ -183,9 +183,31 @@ def predict_recording(
             raise
         trace = trace.noted("interrupted: this is the answer of what was read until then")
     analysis.finish()
-    found = _result(analysis, trace, coverage, guard) | _geometry(trace, speed)
-    card = _answer(analysis.recommendation(), trace, info)
-    return found | {"answer": without_nan(card.as_dict())}
+    kernels = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
+    need = None if kernels is None else need_of(kernels, trace.origin, speed)
+    final = analysis.recommendation()
+    if kernels is not None:
+        final = _profiled(final, kernels, need)
+    found = _result(analysis, final, trace, coverage, guard)
+    if kernels is not None:
+        found |= _geometry(kernels, need, speed)
+    return found | {"answer": without_nan(_answer(final, trace, info).as_dict())}
+
+
+def _profiled(final: Recommendation, kernels: Geometry, need: SmNeed | None) -> Recommendation:
+    """Return what is recommended of a profile: what it needs is known, however short it is."""
+    if final.state == "converged" or final.withdrawn is not None:
+        return replace(final, geometry=need)
+    busy = kernels.busy_ratio
+    return replace(
+        final,
+        reason=f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time",
+        target_ratio=max(busy, final.target_ratio or 0.0),
+        mean_ratio=busy,
+        watched_s=kernels.wall_s,
+        active_s=kernels.wall_s,
+        geometry=need,
+    )
 
 
 def _answer(recommendation: Recommendation, trace: Trace, info: SourceInfo) -> Answer:
@@ -274,8 +296,9 @@ def _batches(trace: Trace, info: SourceInfo) -> Iterator[tuple[float, list[Readi
         yield time_s, batch
 
 
-def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> dict[str, Any]:
-    final = analysis.recommendation()
+def _result(
+    analysis: Analysis, final: Recommendation, trace: Trace, coverage: float, guard: bool
+) -> dict[str, Any]:
     first, memory = analysis.first, final.memory
     if first is not None:
         estimate, confidence = first
@@ -325,12 +348,8 @@ def _result(analysis: Analysis, trace: Trace, coverage: float, guard: bool) -> d
     }
 
 
-def _geometry(trace: Trace, speed: float) -> dict[str, Any]:
-    """Return what the kernels of a trace's device tell of its SMs; nothing where it has none."""
-    found = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
-    if found is None:
-        return {}
-    need = need_of(found, trace.origin, speed)
+def _geometry(found: Geometry, need: SmNeed | None, speed: float) -> dict[str, Any]:
+    """Return what the kernels of a trace's device tell of its SMs."""
     return {
         "geometry": {
             "sms": found.sms,

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.events import SessionStarted
     from jupyter_gpupredict.core.progress import Mark
     from jupyter_gpupredict.core.protocols import Clock, ShareHold, Subscriber, TelemetrySource
-    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
+    from jupyter_gpupredict.core.recommendation import AppliedShare, Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import SourceInfo
-    from jupyter_gpupredict.core.share import AppliedShare
     from jupyter_gpupredict.run.analysis import Analysis
     from jupyter_gpupredict.run.progress import Hooks, ProgressHub
     from jupyter_gpupredict.run.ranks import Ranks
@@ -82,7 +81,7 @@ class Session:
         max_seconds: float | None = None,
         stop_requested: Callable[[], bool] | None = None,
         on_state: Callable[[Recommendation], None] | None = None,
-        on_limit: Callable[[], None] | None = None,
+        on_limit: Callable[[], object] | None = None,
         windows: KernelWindows | None = None,
     ) -> None:
         self.session_id = session_id
@@ -302,7 +301,7 @@ class Session:
             ended = sampler.stop(wait_s)
             if self._windows is not None:
                 self._windows.end()
-                self.errors.extend(filter(None, [self._windows.problem]))
+                self.errors.extend(filter(None, (self._windows.problem, self._windows.doubt)))
             with self._lock:
                 self._left = not ended
         finally:  # also when the user interrupts the waiting

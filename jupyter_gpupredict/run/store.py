@@ -21,18 +21,16 @@ from typing import TYPE_CHECKING
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import Malformed, TraceError, Truncated, UnknownName
 from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
-from jupyter_gpupredict.core.run import Advising, Ends, Run, RunHeader, fold
+from jupyter_gpupredict.core.run import Advising, Ends, Run, fold
 from jupyter_gpupredict.core.threads import within
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
-from jupyter_gpupredict.run.labels import Labels, Trash
-from jupyter_gpupredict.run.verified import KnownNeed, NeedStore, VerifiedStore
+from jupyter_gpupredict.run.sidecars import KnownNeed, Labels, NeedStore, Trash, VerifiedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.core.events import Event
-    from jupyter_gpupredict.core.recommendation import SmNeed
-    from jupyter_gpupredict.core.share import Verified
+    from jupyter_gpupredict.core.recommendation import SmNeed, Verified
 
 SESSION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9.-]{1,63}-\d{1,10}-[0-9a-f]{4}")
 KEEP_DAYS, KEEP_BYTES = 90, 2 << 30
@@ -80,9 +78,10 @@ class Store:
             UnknownName: There is none, or more than one.
         """
         if wanted == "last":
-            for found in self.headers():
-                if found.started is not None:
-                    return found.session_id
+            for session_id in self.ids():
+                with contextlib.suppress(FileNotFoundError, TraceError):
+                    self.ends(session_id)
+                    return session_id
         ids = self.ids()
         matches = [one for one in ids if one.startswith(wanted) or one.endswith(wanted)]
         if wanted in ids or len(matches) == 1:
@@ -101,20 +100,6 @@ class Store:
             return []
         stems = (name[:-6] for name in names if name.endswith(".jsonl"))
         return sorted(filter(SESSION_ID.fullmatch, stems), reverse=True)
-
-    def headers(self) -> Iterator[RunHeader]:
-        """Yield first and last event of each trace, newest first, or what is wrong with it."""
-        for session_id in self.ids():
-            path = self.path(session_id)
-            try:
-                found = self.ends(session_id)
-            except FileNotFoundError:
-                continue
-            except TraceError as error:
-                yield RunHeader(session_id, None, None, path, str(error))
-            else:
-                finished = found.newest if isinstance(found.newest, SessionFinished) else None
-                yield RunHeader(session_id, found.started, finished, path, found.problem)
 
     def ends(self, session_id: str) -> Ends:
         """Return the first event of a trace, and the last that holds a recommendation.
@@ -310,11 +295,6 @@ def store_problem() -> str:
     return ""
 
 
-def list_runs(limit: int | None = None) -> list[RunHeader]:
-    """Return the stored runs, newest first; a damaged one says what is wrong with it."""
-    return list(itertools.islice(build_store().headers(), limit))
-
-
 def read_events(session_id: str) -> Iterator[Event]:
     """Yield the events of a stored run.
 
@@ -354,7 +334,8 @@ def with_verified(run: Run) -> Run:
         return replace(run, verified=None)
     main, key = run.recommendation, _key(run.started)
     if main is not None and main.geometry is None and key is not None and not main.capped:
-        need = NeedStore(store_dir()).newest(*key)
+        code = key[0] if run.started.config.get("prior", True) else None
+        need = NeedStore(store_dir()).newest(code, *key[1:])
         run = replace(run, recommendation=replace(main, geometry=need))
     return replace(run, verified=_verified(run.started))
 
@@ -382,8 +363,9 @@ def with_verified_in_time(run: Run) -> Run:
 
 def _with_kept(run: Run) -> Run:
     main = run.recommendation
-    if main is not None and main.geometry is not None and main.geometry.windows:
-        keep_need(run, main.geometry)
+    if main is not None and main.geometry is not None and run.on_one_gpu:
+        with contextlib.suppress(OSError):  # what is there can still be read
+            keep_need(run, main.geometry)
     return with_verified(run)
 
 

@@ -28,7 +28,7 @@ FIRST_ACTIVE_S = 20.0
 """Active seconds before the first window; further ones come when they have doubled."""
 WINDOW_S, LEAST_S = 1.0, 0.25
 DUTY_RATIO = 0.02
-"""Share of the run's time that all its windows together may take."""
+"""Share of the run's time that all its windows together may take, with what they cost."""
 MOST_WINDOWS = 24
 LOOK_S = 0.5
 YIELD_S = 0.02
@@ -53,8 +53,10 @@ class KernelWindows:
     ) -> None:
         self.problem = ""
         """Why there are no further windows; empty: nothing went wrong."""
+        self.doubt = ""
+        """Why what the windows say may not be of the whole run; empty: nothing speaks for that."""
         self.spent_s = self.cost_s = 0.0
-        """Seconds in windows, and seconds that opening, closing and reading them took."""
+        """Seconds in windows, and what opening, closing, reading and counting them took beside."""
         self._clock, self._look_s = clock, look_s
         self._candidates = tracers() if candidates is None else candidates
         self._asked = threading.Event()
@@ -66,6 +68,8 @@ class KernelWindows:
         self._sms: int | None = None
         self._next_s = FIRST_ACTIVE_S
         self._stale = self._busy = False
+        self._empty = 0
+        """Windows in which no kernel ran."""
 
     def begin(
         self,
@@ -95,23 +99,21 @@ class KernelWindows:
         thread.join(wait_s)
         if thread.is_alive():
             self.problem = f"the profiler has not returned for {wait_s:g} s: its thread is left"
-        elif self._busy and not (self._windows or self.problem):
-            self.problem = f"kernels were not recorded: {BUSY}"
+        elif (self._busy or self._empty) and not (self._windows or self.problem):
+            windows = "1 window" if self._empty == 1 else f"{self._empty} windows"
+            why = f"none ran in {windows}" if self._empty else BUSY
+            self.problem = f"kernels were not recorded: {why}"
 
     def _run(
         self, look: Callable[[], Recommendation | None], publish: Callable[[SmNeed], None]
     ) -> None:
         began_s = self._clock.monotonic_s()
-        by = ""
         while not self._asked.wait(self._look_s):
             length_s = self._due_s(look(), self._clock.monotonic_s() - began_s)
             if length_s <= 0.0:
                 continue
             try:
-                tracer = usable(self._candidates)
-                self._record(tracer, length_s)
-                by = tracer.name
-                need = self._need(by, look())
+                need = self._window(usable(self._candidates), length_s, look())
             except GpuPredictError as error:
                 if error.message == BUSY:  # a user's profiler goes first; we try again
                     self._busy = True
@@ -134,11 +136,20 @@ class KernelWindows:
             self._next_s = min(self._next_s, advice.active_s or 0.0)
         if (advice.active_s or 0.0) < self._next_s:
             return 0.0
-        allowed_s = DUTY_RATIO * elapsed_s - self.spent_s
+        allowed_s = DUTY_RATIO * elapsed_s - self.spent_s - self.cost_s
         return min(WINDOW_S, allowed_s) if allowed_s >= LEAST_S else 0.0
 
+    def _window(
+        self, tracer: Tracer, length_s: float, advice: Recommendation | None
+    ) -> SmNeed | None:
+        """Take a window; returns what all of them say until now, and what they cost."""
+        began_s, before_s = self._clock.monotonic_s(), self.spent_s
+        self._record(tracer, length_s)
+        need = self._need(tracer.name, advice)
+        self.cost_s += self._clock.monotonic_s() - began_s - (self.spent_s - before_s)
+        return None if need is None else replace(need, cost_s=round(self.cost_s, 3))
+
     def _record(self, tracer: Tracer, length_s: float) -> None:
-        asked_s = self._clock.monotonic_s()
         inside_s = 0.0
 
         def wait(taken: Callable[[], bool]) -> bool:
@@ -154,18 +165,23 @@ class KernelWindows:
 
         profile = tracer.record(wait, self._sms)
         self.spent_s += inside_s
-        self.cost_s += self._clock.monotonic_s() - asked_s - inside_s
         self._next_s = 2.0 * max(self._next_s, FIRST_ACTIVE_S / 2.0)
         found = profile.launches()
-        if found is not None and inside_s >= LEAST_S / 2.0:
+        if inside_s < LEAST_S / 2.0:
+            return
+        if found is None:
+            self._empty += 1
+        else:
             launches, gpu = found
             self._sm, self._sms = gpu.sm or self._sm, self._sms or gpu.sms
             self._windows.append((launches, 1e6 * inside_s))
 
     def _need(self, by: str, advice: Recommendation | None) -> SmNeed | None:
         """Return what the kernels of all windows need, in a run as busy as the driver says."""
-        if not self._windows or self._sms is None or self._sm is None:
-            self.problem = "" if self._windows else self.problem
+        if not self._windows:
+            return None
+        if self._sms is None or self._sm is None:
+            self.problem = "the recorded kernels do not tell what an SM of this GPU holds"
             return None
         kernels = Kernels(self._sms, self._sm)
         total_us = 0.0
@@ -176,12 +192,18 @@ class KernelWindows:
         found = kernels.geometry(total_us)
         if found is None:
             return None
+        self.doubt = ""
         found = self._in_the_run(found, advice)
-        need = need_of(found, by, SPEED_GOAL, len(self._windows))
-        return None if need is None else replace(need, cost_s=round(self.cost_s, 3))
+        return need_of(found, by, SPEED_GOAL, len(self._windows))
 
     def _in_the_run(self, found: Geometry, advice: Recommendation | None) -> Geometry:
         duty = None if advice is None or advice.basis != "time_share" else advice.mean_ratio
-        if not duty or not found.busy_ratio / DISTRUST <= duty <= found.busy_ratio * DISTRUST:
+        if not duty:
             return found
-        return found.at_duty(duty)
+        if found.busy_ratio / DISTRUST <= duty <= found.busy_ratio * DISTRUST:
+            return found.at_duty(duty)
+        self.doubt = (
+            f"kernels ran for {100 * found.busy_ratio:.0f} % of their windows, and by the driver "
+            f"for {100 * duty:.0f} % of the run: the share of the SMs is that of the windows"
+        )
+        return found

@@ -18,8 +18,14 @@ from jupyter_gpupredict.sources.cells import (
     numbers_in,
 )
 from jupyter_gpupredict.sources.logs import CHUNK_ROWS, DeviceLog, Log
-from jupyter_gpupredict.sources.tables import cells_of, delimiter_of
-from jupyter_gpupredict.sources.titles import KEYS, METRICS_HELD, Layout, layout_in
+from jupyter_gpupredict.sources.tables import (
+    KEYS,
+    METRICS_HELD,
+    Layout,
+    cells_of,
+    delimiter_of,
+    layout_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import ReadOptions
     from jupyter_gpupredict.sources.reading import Content
     from jupyter_gpupredict.sources.recording import Trace
-    from jupyter_gpupredict.sources.titles import Rename
+    from jupyter_gpupredict.sources.tables import Rename
 
 SEARCHED_LINES = 50
 """So many may stand before the titles."""

@@ -6,9 +6,10 @@ yet.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import math
+import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from jupyter_gpupredict.core.errors import Malformed, SourceUnavailable
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.predict.occupancy import limits_of
 from jupyter_gpupredict.sources.driver import cuda
+from jupyter_gpupredict.sources.loaded import jax_gpus
 from jupyter_gpupredict.sources.profiles import Gpu, Profile
 from jupyter_gpupredict.sources.reading import Content
 
@@ -99,33 +101,36 @@ class JaxTracer:
 
     def refusal(self) -> str:
         """Return why not: JAX is not in use, or its profiler is."""
-        jax = sys.modules.get("jax")
-        if jax is None:
+        if "jax" not in sys.modules:
             return "JAX is not imported"
-        with contextlib.suppress(Exception):
-            if jax.default_backend() != "gpu":
-                return "JAX uses no GPU"
-            return BUSY if _jax_profiles() else ""
-        return "JAX does not say what it uses"
+        if not jax_gpus():
+            return "JAX has not used a GPU"
+        return BUSY if _jax_profiles() else ""
 
     def record(self, wait: Wait, sms: int | None) -> Profile:
         """Record; the file does not say which GPU it is, JAX does."""
-        jax = sys.modules["jax"]
-        device = jax.devices()[0]
+        profiler, device = sys.modules["jax"].profiler, jax_gpus()[0]
         capability = str(getattr(device, "compute_capability", "") or "") or None
         options = ReadOptions(
             sms=sms or getattr(device, "core_count", None), compute_capability=capability
         )
-        with tempfile.TemporaryDirectory(prefix="gpupredict-") as folder:
-            jax.profiler.start_trace(folder)
-            taken = wait(_torch_profiles)  # JAX refuses a second one of its own
-            jax.profiler.stop_trace()
+        # made when the window has ended: one that is killed inside leaves no folder behind
+        folder = Path(tempfile.gettempdir(), f"gpupredict-{secrets.token_hex(16)}")
+        profiler.start_trace(str(folder), **_kernels_alone(profiler))
+        try:
+            try:
+                taken = wait(_torch_profiles)  # JAX refuses a second one of its own
+                folder.mkdir(0o700)
+            finally:
+                profiler.stop_trace()
             if taken:
                 raise SourceUnavailable(YIELDED, _YIELD_HINT)
-            found = sorted(Path(folder).rglob("*.trace.json.gz"))
+            found = sorted(folder.rglob("*.trace.json.gz"))
             if not found:
                 raise Malformed("jax.profiler wrote no trace", "is the profiler taken?")
             return _read("xla", found[-1], options)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class CuptiTracer:
@@ -267,6 +272,15 @@ def _jax_profiles() -> bool:
     """Return whether JAX's profiler runs, as far as this version of it shows that."""
     state = getattr(sys.modules.get("jax._src.profiler"), "_profile_state", None)
     return getattr(state, "profile_session", None) is not None
+
+
+def _kernels_alone(profiler: Any) -> dict[str, Any]:
+    """Return JAX's options for no calls of Python: these take seconds to write, kernels do not."""
+    if not hasattr(profiler, "ProfileOptions"):  # before JAX 0.5
+        return {}
+    options = profiler.ProfileOptions()
+    options.host_tracer_level = options.python_tracer_level = 0
+    return {"profiler_options": options}
 
 
 def _cuptis() -> frozenset[str]:

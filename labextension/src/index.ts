@@ -4,6 +4,7 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { cellButton } from './plugins/cellbutton';
 import { commands } from './plugins/commands';
 import { dashboard } from './plugins/dashboard';
+import { liveCells } from './plugins/livecells';
 import { notifications } from './plugins/notifications';
 import { panel } from './plugins/panel';
 import { settings } from './plugins/settings';
@@ -14,6 +15,7 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   panel,
   dashboard,
   notifications,
+  liveCells,
   status,
   commands,
   cellButton

@@ -697,6 +697,8 @@ export interface components {
             cost_s: number;
             /** @default 0 */
             not_understood_ratio: number;
+            /** @default false */
+            earlier: boolean;
         };
         AllocatorPeak: {
             framework: string;
@@ -921,12 +923,19 @@ export interface components {
             memory_bytes: number | null;
             simulated: string;
             device: string;
+            points: components["schemas"]["SpeedPoint"][];
         };
         Figure: {
             low_ratio: number;
             high_ratio: number;
             /** @enum {string} */
             basis: "time_share" | "sm_share";
+            /** @enum {string} */
+            method: "time" | "gpm" | "geometry" | "verified";
+        };
+        SpeedPoint: {
+            share_ratio: number;
+            speed_ratio: number;
             /** @enum {string} */
             method: "time" | "gpm" | "geometry" | "verified";
         };

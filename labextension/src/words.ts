@@ -1,7 +1,10 @@
-/** The words for figures, as the package's `frontends/words.py` has them: every view says the same. */
+/** The words for figures, as the package's `core/words.py` has them: every view says the same. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { ISessionStarted } from './events';
+import schemas from './schema.json';
+
+const LABELS: Readonly<Record<string, string>> = schemas.Metric['x-labels'];
 
 export type MemoryUnit = 'auto' | 'MiB' | 'GiB';
 
@@ -12,26 +15,9 @@ export class Words {
     readonly unit: MemoryUnit = 'auto'
   ) {}
 
-  /** A metric's name for people. */
+  /** A metric's name for people, as Python's table of metrics has it. */
   metric(name: string): string {
-    const trans = this.trans;
-    const words: Record<string, string> = {
-      gpu_util_ratio: trans.__('busy time (time share)'),
-      gr_active_ratio: trans.__('engine busy time (time share)'),
-      sm_active_ratio: trans.__('SM activity'),
-      breadth_ratio: trans.__('SM share while busy'),
-      cpu_util_ratio: trans.__('CPU time share'),
-      mem_util_ratio: trans.__('memory controller busy time'),
-      memory_used_bytes: trans.__('device memory'),
-      process_memory_used_bytes: trans.__('device memory of this process tree'),
-      process_util_ratio: trans.__('busy time of this process tree (time share)'),
-      own_process_count: trans.__('compute processes of this process tree'),
-      other_process_count: trans.__('compute processes of others'),
-      throttle_bits: trans.__('why the clocks are held down'),
-      rss_bytes: trans.__('resident memory'),
-      power_watts: trans.__('power')
-    };
-    return words[name] ?? name;
+    return this.trans.__(LABELS[name] ?? name);
   }
 
   /** Why a value is missing. */

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.card import SIGNS
-from jupyter_gpupredict.core.recommendation import Confidence, MemoryEstimate, Recommendation
+from jupyter_gpupredict.core.recommendation import (
+    AppliedShare,
+    Confidence,
+    MemoryEstimate,
+    Recommendation,
+    Verified,
+    withheld,
+)
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare, Verified, withheld
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json, without_nan
 
 GIB = float(1 << 30)

@@ -13,6 +13,7 @@ from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
+    AppliedShare,
     Block,
     Confidence,
     MemoryEstimate,
@@ -22,7 +23,6 @@ from jupyter_gpupredict.core.recommendation import (
 )
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json, without_nan
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "events"

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core import files, jsontext
+from jupyter_gpupredict.core import files, plain
 from jupyter_gpupredict.core.errors import Malformed, TraceError
 from jupyter_gpupredict.core.events import EVENTS
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.run.picture import TracePicture
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import Recorder, Store
 from jupyter_gpupredict.run.tail import Tail
-from jupyter_gpupredict.run.verified import VerifiedStore
 from jupyter_gpupredict.sources.reading import open_trace
 from tests.frontends.server import traces
 
@@ -175,11 +175,11 @@ def test_nesting_is_bounded_whatever_the_recursion_limit(text):
     sys.setrecursionlimit(10**6)
     try:
         with pytest.raises(ValueError, match="nested deeper"):
-            jsontext.parse(text)
+            plain.parse(text)
     finally:
         sys.setrecursionlimit(before)
 
 
 def test_brackets_in_a_text_are_no_levels():
-    assert jsontext.parse('["' + "[" * 500 + '"]') == ["[" * 500]
-    assert jsontext.parse("[" * 64 + "]" * 64)
+    assert plain.parse('["' + "[" * 500 + '"]') == ["[" * 500]
+    assert plain.parse("[" * 64 + "]" * 64)

@@ -8,9 +8,8 @@ import pytest
 
 from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError
-from jupyter_gpupredict.core.recommendation import SmNeed
+from jupyter_gpupredict.core.recommendation import SmNeed, Verified, withheld
 from jupyter_gpupredict.core.series import ReadOptions
-from jupyter_gpupredict.core.share import Verified, withheld
 from jupyter_gpupredict.core.trace import read_as
 from jupyter_gpupredict.core.words import kernels
 from jupyter_gpupredict.export import export_run
@@ -159,7 +158,8 @@ def test_it_is_kept_for_later_runs_of_the_same_code():
     keep_need(first, NEED)
     assert with_verified(first).recommendation.geometry == NEED
     later = dataclasses.replace(started, session_id="20260102T000000Z-host-1-abce")
-    assert with_verified(dataclasses.replace(first, started=later)).recommendation.geometry == NEED
+    found = with_verified(dataclasses.replace(first, started=later)).recommendation.geometry
+    assert found == dataclasses.replace(NEED, earlier=True)
     other = dataclasses.replace(later, code_hash="f" * 64)
     assert with_verified(dataclasses.replace(first, started=other)).recommendation.geometry is None
 
@@ -171,6 +171,22 @@ def test_the_chart_shows_the_bracket_and_what_was_tried():
     assert "<polygon" in drawn
     assert "verified</text>" in curve_svg(dataclasses.replace(measured(), verified=TRIED))
     assert len(drawn) < 8_000
+
+
+def test_every_view_has_the_same_points_on_the_curve():
+    by_activity = advice(
+        geometry=NEED, metric="breadth_ratio", basis="sm_share", target_ratio=0.36,
+        slowdown=(1.0, 1.25),
+    )  # fmt: skip
+    of = dataclasses.replace(made(by_activity), verified=TRIED)
+    points = [(one.share_ratio, one.speed_ratio, one.method) for one in answer(of).points]
+    assert points == [(0.36, 0.8, "gpm"), (0.31, 0.95, "verified")]
+    drawn = curve_svg(of)
+    assert drawn.count("<circle") == 2
+    assert "SM activity</text>" in drawn
+    for changed in ({"geometry": None}, {"capped": True}):
+        none = dataclasses.replace(of, recommendation=dataclasses.replace(by_activity, **changed))
+        assert answer(none).points == ()
 
 
 def profiled(name="NVIDIA A100-SXM4-40GB", sm_count=108):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core import jsontext
+from jupyter_gpupredict.core import plain
 
-LONGEST = 10**jsontext.LONGEST_INTEGER
+LONGEST = 10**plain.LONGEST_INTEGER
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
@@ -21,13 +21,13 @@ PLAIN = st.recursive(
 
 @given(PLAIN, st.booleans())
 def test_what_is_within_the_bounds_is_read_as_it_is(value, escaped):
-    assert jsontext.parse(json.dumps(value, ensure_ascii=escaped).encode()) == value
+    assert plain.parse(json.dumps(value, ensure_ascii=escaped).encode()) == value
 
 
 @given(st.binary())
 def test_anything_else_is_a_value_error(body):
     try:
-        jsontext.parse(body)
+        plain.parse(body)
     except ValueError:
         return
     json.loads(body)
@@ -37,7 +37,7 @@ def test_anything_else_is_a_value_error(body):
     "body",
     [
         100_000 * b"[",
-        (jsontext.DEEPEST + 1) * b"[" + (jsontext.DEEPEST + 1) * b"]",
+        (plain.DEEPEST + 1) * b"[" + (plain.DEEPEST + 1) * b"]",
         100_000 * b'{"a":',
         b'"\\"' + 100_000 * b"[",
         100_000 * b'["\\\\",',
@@ -54,17 +54,17 @@ def test_anything_else_is_a_value_error(body):
 )
 def test_what_is_beyond_the_bounds_is_a_value_error(body):
     with pytest.raises(ValueError, match=r"."):
-        jsontext.parse(body)
+        plain.parse(body)
 
 
 def test_brackets_in_texts_are_no_depth_and_commas_no_values():
     value = {"a": 1000 * "[{,", "b\\": '"' + 1000 * "["}
-    assert jsontext.parse(json.dumps(value).encode(), 1, 2) == value
-    assert jsontext.parse(32 * b"[" + 32 * b"]") is not None
+    assert plain.parse(json.dumps(value).encode(), 1, 2) == value
+    assert plain.parse(32 * b"[" + 32 * b"]") is not None
 
 
 def test_the_amount_is_bounded():
-    assert jsontext.parse(b"[1,2,3]", most=3) == [1, 2, 3]
+    assert plain.parse(b"[1,2,3]", most=3) == [1, 2, 3]
     for many in (b"[1,2,3,4,5,6,7]", b"[[],[],[],[]]"):
         with pytest.raises(ValueError, match="more than 3 values"):
-            jsontext.parse(many, most=3)
+            plain.parse(many, most=3)

@@ -4,10 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import events as ev
-from jupyter_gpupredict.core.recommendation import Confidence, MemoryEstimate, Recommendation
+from jupyter_gpupredict.core.recommendation import (
+    AppliedShare,
+    Confidence,
+    MemoryEstimate,
+    Recommendation,
+)
 from jupyter_gpupredict.core.run import History
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare
 from jupyter_gpupredict.core.trace import event_from_json, event_to_json
 
 SHARE = Series("gpu_util_ratio", "GPU-1")

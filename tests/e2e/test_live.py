@@ -111,7 +111,7 @@ def test_rows_come_back_after_a_reload(open_sheet):
         assert time.monotonic() < deadline
         sheet.page.wait_for_timeout(100)
     sheet.end()  # the kernel has time to answer the page then
-    sheet.wait_live()
+    sheet.page.wait_for_selector(LIVE, state="attached", timeout=30_000)
     sheet.wait_rows(20)
 
 

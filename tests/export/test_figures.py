@@ -6,16 +6,15 @@ import re
 import pytest
 import yaml
 
-from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core import metrics
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Refused, Unrepresentable
-from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.recommendation import MemoryEstimate, Verified
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Device
-from jupyter_gpupredict.core.share import Verified
 from jupyter_gpupredict.export.figures import figures
 from jupyter_gpupredict.export.request import ExportRequest
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import build_store
-from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.export.golden import example
 from tests.export.runs import PAIRS, SELECTOR, breadth, export, manifests, ranked, run
 from tests.frontends import runs as hand_made
@@ -64,7 +63,7 @@ def limits(found, **options):
     ],
 )
 def test_an_sm_share_is_rounded_up_to_what_the_driver_gives(ratio, sms, percent):
-    assert rounding.sm_percent(ratio, sms) == percent
+    assert metrics.sm_percent(ratio, sms) == percent
     assert stamps(breadth(target=ratio, sm_count=sms, total=None))["sm-percent"] == str(percent)
 
 
@@ -75,7 +74,7 @@ def test_round_would_give_too_few_sms_for_64_of_132_counts():
     short = [wanted for wanted in range(1, 133) if given(round(100 * wanted / 132), 132) < wanted]
     assert len(short) == 64
     for wanted in range(1, 133):
-        assert given(rounding.sm_percent(wanted / 132, 132, sm_step=1), 132) >= wanted
+        assert given(metrics.sm_percent(wanted / 132, 132, sm_step=1), 132) >= wanted
 
 
 def test_headroom_multiplies_before_rounding_up():
@@ -223,7 +222,7 @@ def test_no_memory_reading_is_refused_even_with_force():
      (7200.0, 20000.0, 20040)],
 )  # fmt: skip
 def test_a_time_limit_is_twice_the_run_time_in_minutes(runtime_s, high_s, limit_s):
-    assert rounding.timeout_s(runtime_s, high_s) == limit_s
+    assert metrics.timeout_s(runtime_s, high_s) == limit_s
 
 
 def test_a_run_that_ended_is_its_own_measurement_and_one_that_did_not_is_predicted():

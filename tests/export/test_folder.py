@@ -201,11 +201,32 @@ def measured(code):
 def export(folder, *sources, run=None, **options):
     *earlier, last = sources
     cells = [Cell(f"In [{n}]", source) for n, source in enumerate((*earlier, last), start=1)]
-    keys = ("params", "setup", "adapters", "base_image", "allow_secrets")
+    keys = ("params", "setup", "adapters", "base_image", "allow_secrets", "save", "tried")
     given = {key: options.pop(key) for key in keys if key in options}
     code = CodeRequest(tuple(cells), folder.parent, **given)
     chosen = {"workload": "local", "sharing": "mps", "name": "x", "force": True} | options
     return export_run(run or measured(last), output=folder, code=code, **chosen)
+
+
+def test_the_answer_holds_nothing_that_an_import_prints(tmp_path):
+    """As TensorFlow does, and libraries in C."""
+    (tmp_path / "loud.py").write_text('import os\nprint("hello")\nos.system("echo from a child")')
+    export(tmp_path / "f", "import loud\n{'a': loud.__name__}")
+    ended = execute(tmp_path / "f")
+    assert json.loads(ended.stdout) == {"a": "loud"}
+    assert set(ended.stderr.split()) == {"hello", "from", "a", "child"}
+
+
+def test_a_backend_of_keras_that_the_notebook_does_not_name_goes_with_it(tmp_path, monkeypatch):
+    (tmp_path / "keras.py").write_text("import os\nname = os.environ.get('KERAS_BACKEND')")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    for chosen, expected in (("jax", "jax"), ("tensorflow", None)):
+        monkeypatch.setenv("KERAS_BACKEND", chosen)
+        export(tmp_path / "f", "import keras\n{'a': keras.name}", overwrite=True)
+        assert json.loads(execute(tmp_path / "f").stdout) == {"a": expected}
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    export(tmp_path / "g", "import os", "os.environ['KERAS_BACKEND'] = 'torch'", "import keras\n1")
+    assert "jax" not in (tmp_path / "g/train_fn.py").read_text()
 
 
 def test_one_rank_of_several_runs_alone_as_the_readme_says(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
-from jupyter_gpupredict.export.function.environment import files_read
+from jupyter_gpupredict.export.function.magics import files_read
 from tests.export.test_programs import plain
 from tests.export.test_slicing import load, module
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
-from jupyter_gpupredict.export.function.module import indent, module_text
-from jupyter_gpupredict.export.function.renaming import rename
+from jupyter_gpupredict.export.function.module import indent, module_text, rename
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
 

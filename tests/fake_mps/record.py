@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jupyter_gpupredict.mps.processes import daemon_in, until
+from jupyter_gpupredict.mps.directory import daemon_in, until
 
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 COMMANDS = (

@@ -10,7 +10,8 @@ from jupyter_gpupredict.sources.driver.processes import HostWatch
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 
-def test_every_line_that_fails_tells_a_way_out(monkeypatch):
+def test_every_line_that_fails_tells_a_way_out(monkeypatch, driver):
+    driver.fail("*", 9)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     lines = {line.name: line for line in doctor.examine()}
     assert lines["source cpu"].works

@@ -15,7 +15,7 @@ from jupyter_gpupredict.core.trace import event_to_json
 from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.frontends.report import Result
-from jupyter_gpupredict.frontends.server.metrics import exposition
+from jupyter_gpupredict.frontends.server.replies import exposition
 from jupyter_gpupredict.run import Runs, read_run, store_dir
 from tests.core.test_plain import steers
 from tests.fake_nvml.scenario import FakeGpu, Script

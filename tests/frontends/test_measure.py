@@ -9,7 +9,7 @@ import pytest
 
 import jupyter_gpupredict as gp
 from jupyter_gpupredict.core.errors import ConfigError
-from jupyter_gpupredict.frontends.stopping import ConvergenceStop
+from jupyter_gpupredict.frontends.measure import ConvergenceStop
 
 FAST = {"source": "synthetic", "scenario": "steady", "speed": 50.0, "window_s": 2.0, "agree": 2}
 

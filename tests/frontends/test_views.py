@@ -17,9 +17,9 @@ from jupyter_gpupredict.core.recommendation import MemoryEstimate, SmNeed
 from jupyter_gpupredict.core.run import fold
 from jupyter_gpupredict.core.series import Series
 from jupyter_gpupredict.frontends.charts import card, figures
-from jupyter_gpupredict.frontends.publisher import MAX_FAILURES, MAX_ROWS, Publisher
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.views import TerminalLine, choose
+from jupyter_gpupredict.frontends.widget import MAX_FAILURES, MAX_ROWS, Publisher
 from tests.frontends import runs
 
 DAY = 24 * 3600

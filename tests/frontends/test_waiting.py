@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from jupyter_gpupredict.core import files
-from jupyter_gpupredict.frontends import waiting
+from jupyter_gpupredict.frontends import terminal
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.frontends.measure import measure
 from jupyter_gpupredict.run import SessionConfig, build_session, shutdown, store, store_dir
@@ -26,9 +26,9 @@ def runs():
 
 @pytest.fixture
 def patience(monkeypatch):
-    monkeypatch.setattr(waiting, "SHOW_S", 0.1)
-    monkeypatch.setattr(waiting, "GIVE_UP_S", 0.5)
-    monkeypatch.setattr(waiting, "NEXT_S", 0.1)
+    monkeypatch.setattr(terminal, "SHOW_S", 0.1)
+    monkeypatch.setattr(terminal, "GIVE_UP_S", 0.5)
+    monkeypatch.setattr(terminal, "NEXT_S", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_run_that_does_not_answer_costs_itself_alone(runs, hold, patience, cap
 
 
 def test_many_runs_that_do_not_answer_are_a_store_that_does_not(runs, hold, patience, monkeypatch):
-    monkeypatch.setattr(waiting, "MOST_STUCK", 2)
+    monkeypatch.setattr(terminal, "MOST_STUCK", 2)
     hold(*runs)
     assert main(["sessions"]) == 2
 
@@ -93,20 +93,20 @@ def test_doctor_tells_of_it_among_the_rest(hold, patience, capsys):
 def test_a_store_that_takes_long_and_answers_is_waited_for(patience):
     done = threading.Event()
     threading.Timer(1.0, done.set).start()
-    assert waiting.from_store(done.wait, 30.0)
+    assert terminal.from_store(done.wait, 30.0)
     with pytest.raises(ZeroDivisionError):
-        waiting.from_store(lambda: 1 / 0)
+        terminal.from_store(lambda: 1 / 0)
 
 
 def test_the_command_ends_though_its_thread_does_not(runs):
     script = (
         "import sys\n"
-        "from jupyter_gpupredict.frontends import cli, waiting\n"
+        "from jupyter_gpupredict.frontends import cli, terminal\n"
         "from jupyter_gpupredict.run import store_dir\n"
         "from jupyter_gpupredict.core import files\n"
         "from tests.held import Held\n"
         "files.DISK = Held(store_dir())\n"
-        "waiting.GIVE_UP_S = 0.2\n"
+        "terminal.GIVE_UP_S = 0.2\n"
         "sys.exit(cli.main(['sessions']))\n"
     )
     done = subprocess.run(

@@ -76,7 +76,7 @@ def test_what_cannot_be_exported_names_the_cell(kernel, tmp_path):
     prepare(kernel)
     kernel.run("data = np.arange(3) + 0")
     kernel.run(MAGIC + "\nint(data.sum())")
-    reply = kernel.run(EXPORT.format(str(tmp_path / "f"), ""))
+    reply = kernel.run(EXPORT.format(str(tmp_path / "f"), ", mode='strict'"))
     assert reply.status == "error"
     assert "data (In [6] line 1)" in reply.tracebacks[0]
     assert not (tmp_path / "f").exists()

@@ -93,11 +93,8 @@ def test_an_interrupt(versioned):
     assert kernel.run("run.run.outcome").result == "'interrupted'"
 
 
-def test_until_converged_leaves_an_ok_reply(versioned):
+def test_until_converged_leaves_an_ok_reply(versioned, settling):
     kernel, _ = versioned
-    options = "--source synthetic --scenario steady --speed 20 --window 2 --agree 2 --tolerance 9"
-    reply = kernel.run(
-        f"%%gpupredict {options} --until-converged\nimport time; time.sleep(30)", limit=40
-    )
+    reply = kernel.run(f"{settling} --until-converged\nimport time; time.sleep(40)", limit=50)
     assert reply.status == "ok"
     assert "stopped this cell" in reply.text("stdout")

@@ -14,7 +14,7 @@ TRACE = Path(__file__).parents[1] / "data" / "recordings" / "kineto.json"
 PROFILER = f"""
 import sys, types
 from pathlib import Path
-from jupyter_gpupredict.run import windows
+from jupyter_gpupredict.run import emitter, windows
 
 trace = Path({str(TRACE)!r}).read_text()
 
@@ -36,6 +36,7 @@ torch.profiler = types.SimpleNamespace(
 )
 sys.modules["torch"] = torch
 windows.FIRST_ACTIVE_S, windows.WINDOW_S, windows.LEAST_S, windows.DUTY_RATIO = 0.5, 0.1, 0.01, 1e9
+emitter.FULL_UPDATE_S = 0.2
 """
 
 
@@ -55,7 +56,7 @@ def test_kernels_become_a_share_of_the_sms_in_a_job(tmp_path):
         FAKE_NVML_CONTROL=str(tmp_path / "control.txt"),
     ) as kernel:
         magic = "%%gpupredict --source nvml --interval 0.1 --kernels -o run"
-        assert kernel.run(f"{magic}\nimport time\ntime.sleep(13)").status == "ok"
+        assert kernel.run(f"{magic}\nimport time\ntime.sleep(6)").status == "ok"
         reply = kernel.run("import json; print(json.dumps([run.to_dict(), run.to_curve_svg()]))")
         found, curve = json.loads(reply.text("stdout"))
         need = found["geometry"]

@@ -107,7 +107,7 @@ import jupyter_gpupredict.frontends.cellrun as cellrun
 opened = cellrun._open_view
 class View:
     subscribers, live = (), False
-    def show(self):
+    def show(self, session_id):
         raise {error}
 cellrun._open_view = lambda shell: View()
 """
@@ -178,10 +178,40 @@ def test_time_inside_and_outside(kernel):
     assert kernel.run("z").result == "4"
 
 
-def test_an_error_under_an_inner_magic_reaches_the_reply(kernel):
-    reply = kernel.run(f"{MAGIC}\n%%time\n1/0")
-    assert reply.status == "error"
-    assert len(reply.summaries) == 1
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"{MAGIC}\n%%time\nx = 1\n1/0",
+        f"{MAGIC}\n\n%%time\nx = 1\n1/0",
+        f"%%time\n{MAGIC}\nx = 1\n1/0",
+        f"{MAGIC}\n%%capture\nx = 1\n1/0",
+        f"%%capture\n{MAGIC}\nx = 1\n1/0",
+        f"{MAGIC}\n%%capture\n%%time\nx = 1\n1/0",
+    ],
+)
+def test_an_error_beside_another_cell_magic_is_shown_as_without_us(kernel, code):
+    plain = kernel.run(code.replace(f"{MAGIC}\n", ""))
+    reply = kernel.run(code)
+    assert reply.status == plain.status
+    ((shown,), (expected,)) = reply.tracebacks, plain.tracebacks
+    assert "magic.py" not in shown
+    assert [line for line in shown.splitlines() if line.startswith("File ")] in (
+        [line for line in expected.splitlines() if line.startswith("File ")],
+        ["File <timed exec>:3"],  # our own line counts below %%time
+    )
+    if not code.startswith("%%capture"):
+        assert len(reply.summaries) == 1
+
+
+def test_a_value_and_a_stop_pass_through_another_cell_magic(kernel, settling):
+    assert kernel.run(f"{MAGIC}\n%%time\n6 * 7").result == "42"
+    reply = kernel.run(
+        f"{settling} --tolerance 20 --until-converged\n"
+        "%%time\nimport time\ntime.sleep(40)\nprint('the end of the cell')"
+    )
+    assert (reply.status, reply.tracebacks) == ("ok", [])
+    assert "stopped this cell" in reply.text()
+    assert "the end of the cell" not in reply.text()
 
 
 def test_line_magics_and_shell(kernel):
@@ -261,20 +291,10 @@ def test_a_config_trait_is_a_default(kernel):
     kernel.run("%config GpuPredictMagics.source = None")
 
 
-@pytest.fixture(scope="module")
-def settling(tmp_path_factory):
-    """A magic that converges after two seconds: a recording is replayed at forty times its pace."""
-    path = tmp_path_factory.mktemp("recording") / "steady.csv"
-    rows = (f"{at},{60 + at % 3}" for at in range(600))
-    path.write_text("\n".join(("t_s,gpu_util_pct", *rows)) + "\n")
-    return f"%%gpupredict --source replay --path {path} --speed 40 --window 10 --agree 2"
-
-
 def test_until_converged_stops_the_cell_and_the_reply_is_ok(kernel, settling):
     began = time.monotonic()
     reply = kernel.run(
-        f"{settling} --tolerance 20 --until-converged\n"
-        "import time\ntime.sleep(40)\nprint('the end of the cell')"
+        f"{settling} --until-converged\nimport time\ntime.sleep(40)\nprint('the end of the cell')"
     )
     assert time.monotonic() - began < 30
     assert reply.status == "ok"
@@ -287,7 +307,7 @@ def test_until_converged_stops_the_cell_and_the_reply_is_ok(kernel, settling):
 def test_until_converged_under_await(kernel, settling):
     began = time.monotonic()
     reply = kernel.run(
-        f"{settling} --tolerance 20 --until-converged\n"
+        f"{settling} --until-converged\n"
         "import asyncio\nawait asyncio.sleep(40)\nprint('the end of the cell')"
     )
     assert time.monotonic() - began < 30

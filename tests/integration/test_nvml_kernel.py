@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from jupyter_gpupredict.run import list_runs
+from jupyter_gpupredict.run import build_store
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.integration.kernels import Kernel
+from tests.traces import stored_ends
 
 pytestmark = pytest.mark.integration
 MAGIC = "%%gpupredict --source nvml --interval 0.1 -o run"
@@ -237,23 +238,23 @@ def test_a_restarted_kernel_begins_anew(tmp_path, monkeypatch):
     with bench.kernel as kernel:
         kernel.client.execute(f"{MAGIC}\nimport time; time.sleep(60)")
         deadline = time.monotonic() + 30
-        while not list_runs() and time.monotonic() < deadline:
+        while not build_store().ids() and time.monotonic() < deadline:
             time.sleep(0.1)
         kernel.restart()
         assert kernel.run(f"{MAGIC}\n'again'").result == "'again'"
-        states = [header.finished is not None for header in list_runs()]
+        states = [ends.ended for ends in stored_ends()]
     assert sorted(states) == [False, True]
 
 
 @pytest.mark.parametrize(
-    ("environ", "words"),
+    ("environ", "words", "found"),
     [
-        ({"LD_LIBRARY_PATH": ""}, "library"),
-        ({"FAKE_NVML_SCRIPT": "no-driver.txt"}, "driver"),
-        ({"CUDA_VISIBLE_DEVICES": ""}, "no gpu is visible"),
+        ({"LD_LIBRARY_PATH": ""}, "library", "no nvidia driver"),
+        ({"FAKE_NVML_SCRIPT": "no-driver.txt"}, "driver", "no nvidia driver"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, "no gpu is visible", "no gpu is visible"),
     ],
 )
-def test_without_a_gpu_the_cell_runs_and_the_reason_is_told(tmp_path, environ, words):
+def test_without_a_gpu_the_cell_runs_and_the_reason_is_told(tmp_path, environ, words, found):
     """No library, no driver, no visible device: one line; `auto` goes on with the CPU."""
     (tmp_path / "no-driver.txt").write_text("fail nvmlInit_v2 9\nfail nvmlInitWithFlags 9\n")
     environ = {
@@ -269,7 +270,7 @@ def test_without_a_gpu_the_cell_runs_and_the_reason_is_told(tmp_path, environ, w
         assert words in lines[0].lower()
         kernel.run("%%gpupredict -o run\n1")
         assert kernel.run("run.source").result == "'cpu'"
-        assert words in kernel.run("%gpupredict doctor").text().lower()
+        assert found in kernel.run("%gpupredict doctor").text().lower()
 
 
 def test_a_data_directory_that_cannot_be_written(tmp_path):

@@ -1,4 +1,4 @@
-"""An exported Slurm script, accepted and run by Debian's Slurm on a cluster of one node.
+"""An exported Slurm script, accepted and run by Debian's Slurm, ranks by three nodes.
 
 `make test-cluster` unpacks the programs; `GPUPREDICT_SLURM` names the folder they lie in.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_gpupredict.run import code_hash
-from tests.export.runs import breadth
+from tests.export.runs import breadth, ranked
 from tests.export.test_folder import export
 from tests.slurm import Cluster
 
@@ -31,30 +31,69 @@ time.sleep(pause)
 """
 
 
-@pytest.fixture(scope="module", params=["mps", "shard"])
-def cluster(request):
+MEETING = """
+import os
+import socket
+import time
+fail = False
+names = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK",
+         "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE")
+here = {name: os.environ[name] for name in names}
+if fail:
+    if here["RANK"] == "1":
+        raise RuntimeError("no luck")
+    time.sleep(600)
+place = ("127.0.0.1", int(here["MASTER_PORT"]))  # n1, whose name no resolver knows here
+met = []
+if here["RANK"] == "0":
+    with socket.create_server(place) as server:
+        for _ in range(int(here["WORLD_SIZE"]) - 1):
+            with server.accept()[0] as peer:
+                met.append(peer.recv(100).decode())
+else:
+    while not met:
+        try:
+            with socket.create_connection(place, 60) as peer:
+                peer.sendall(here["RANK"].encode())
+                met.append("0")
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+{**here, "met": sorted(met)}
+"""
+"""A cell whose ranks have to be there at the same time to end."""
+
+
+@pytest.fixture(scope="module")
+def slurm():
     if not (Path(ROOT) / "usr/sbin/slurmd").exists() or not ROOT:
         pytest.skip("Slurm is not here: make test-cluster")
+
+
+@pytest.fixture(scope="module", params=["mps", "shard"])
+def cluster(slurm, request):
     count = {"mps": 100, "shard": 4}[request.param]
     with Cluster(ROOT, request.param, count) as started:
         started.gres = request.param
         yield started
 
 
+def written(folder, cell, found, gres, **options):
+    """Export a folder; return it with what stands in for the site's MPS daemon."""
+    started = dataclasses.replace(found.started, code_hash=code_hash(cell))
+    export(
+        folder / "f", cell, run=dataclasses.replace(found, started=started), name="train_it",
+        workload="slurm", sharing=f"slurm-{gres}", force=False, **options,
+    )  # fmt: skip
+    (folder / "f/.env").write_text("TOKEN_OF_TEST=given\n")
+    (folder / "pipe").mkdir()
+    (folder / "pipe/control").touch()
+    return folder / "f", {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe")}
+
+
 @pytest.fixture
 def function(cluster, tmp_path):
-    """An exported folder, with what stands in for the site's MPS daemon."""
-    found = breadth(duration_s=100.0)
-    started = dataclasses.replace(found.started, code_hash=code_hash(CELL))
     options = {"gres_count": 4} if cluster.gres == "shard" else {}
-    export(
-        tmp_path / "f", CELL, run=dataclasses.replace(found, started=started), name="train_it",
-        workload="slurm", sharing=f"slurm-{cluster.gres}", force=False, **options,
-    )  # fmt: skip
-    (tmp_path / "f/.env").write_text("TOKEN_OF_TEST=given\n")
-    (tmp_path / "pipe").mkdir()
-    (tmp_path / "pipe/control").touch()
-    return tmp_path / "f", {"CUDA_MPS_PIPE_DIRECTORY": str(tmp_path / "pipe")}
+    return written(tmp_path, CELL, breadth(duration_s=100.0), cluster.gres, **options)
 
 
 def outputs_of(folder, job):
@@ -129,3 +168,24 @@ def test_more_than_a_gpu_is_refused_by_sbatch(cluster, function):
     script.write_text(text)
     tried = cluster.run("sbatch", "--test-only", "deploy/job.sbatch", folder=folder)
     assert tried.returncode != 0
+
+
+def test_ranks_start_together_on_a_node_each_and_fail_together(slurm, tmp_path):
+    folder, environment = written(tmp_path, MEETING, ranked(breadth(duration_s=100.0), 3), "mps")
+    with Cluster(ROOT, "mps", 100, nodes=3) as cluster:
+        tried = cluster.run("sbatch", "--test-only", "deploy/job.sbatch", folder=folder)
+        assert tried.returncode == 0, tried.stderr
+        job = cluster.submit("deploy/job.sbatch", folder=folder, **environment)
+        assert cluster.finished(job) == "COMPLETED", outputs_of(folder, job)
+        lines = [one for one in outputs_of(folder, job).splitlines() if one.startswith("{")]
+        ranks = sorted(map(json.loads, lines), key=lambda one: one["RANK"])
+        assert [one.pop("met") for one in ranks] == [["1", "2"], ["0"], ["0"]]
+        assert [one.pop("RANK") for one in ranks] == ["0", "1", "2"]
+        each = {
+            "MASTER_ADDR": "n1", "MASTER_PORT": "29500", "WORLD_SIZE": "3",
+            "LOCAL_RANK": "0", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "37",
+        }  # fmt: skip
+        assert ranks == [each] * 3
+        job = cluster.submit("deploy/job.sbatch", '{"fail": true}', folder=folder, **environment)
+        assert cluster.finished(job) == "FAILED", outputs_of(folder, job)
+        assert "no luck" in outputs_of(folder, job)

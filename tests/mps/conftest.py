@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_gpupredict.mps.processes import until
+from jupyter_gpupredict.mps.directory import until
 from tests.fake_mps import FOLDER, REAL, real_environment
 from tests.fake_nvml.build import SOURCES, library_dir
 

@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.errors import (
     MpsError,
     ServerFault,
 )
-from jupyter_gpupredict.mps import processes
+from jupyter_gpupredict.mps import directory
 from jupyter_gpupredict.mps.control import OPTIONAL, Control, by_driver
 from jupyter_gpupredict.mps.daemon import start
 from jupyter_gpupredict.mps.directory import make, place, read
@@ -149,7 +149,7 @@ def test_a_refusal_is_quoted(machine, daemon):
 
 def test_waiting_for_an_answer_is_told(machine, monkeypatch, capfd):
     """NVIDIA's daemon, halted, answers nothing at all."""
-    monkeypatch.setattr(processes, "ANNOUNCED_AFTER_S", 0.3)
+    monkeypatch.setattr(directory, "ANNOUNCED_AFTER_S", 0.3)
     daemon = start(UUID)
     os.kill(daemon.pid, signal.SIGSTOP)
     with pytest.raises(ControlTimeout):

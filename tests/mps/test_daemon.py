@@ -29,8 +29,16 @@ from jupyter_gpupredict.mps import directory as directories
 from jupyter_gpupredict.mps import surroundings
 from jupyter_gpupredict.mps.control import environment
 from jupyter_gpupredict.mps.daemon import end, start, sweep
-from jupyter_gpupredict.mps.directory import MARKER, found, make, place, read
-from jupyter_gpupredict.mps.processes import daemon_in, identify, until
+from jupyter_gpupredict.mps.directory import (
+    MARKER,
+    daemon_in,
+    found,
+    identify,
+    make,
+    place,
+    read,
+    until,
+)
 from jupyter_gpupredict.mps.surroundings import joinable, running_daemon
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.mps.lease import ChildLease, Lease
 from jupyter_gpupredict.mps.states import Ended
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script

@@ -30,8 +30,7 @@ from jupyter_gpupredict.mps import (
 )
 from jupyter_gpupredict.mps.control import by_driver
 from jupyter_gpupredict.mps.daemon import start
-from jupyter_gpupredict.mps.directory import found
-from jupyter_gpupredict.mps.processes import daemon_in, until
+from jupyter_gpupredict.mps.directory import daemon_in, found, until
 from jupyter_gpupredict.run import SessionConfig, build_session, shutdown
 from tests.fake_mps import FETCHED, real_environment, real_libraries
 from tests.fake_nvml.build import library_dir

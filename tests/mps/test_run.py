@@ -10,16 +10,15 @@ import pytest
 
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import Capped, InvalidOption, Refused, SourceUnavailable
-from jupyter_gpupredict.core.share import AppliedShare
-from jupyter_gpupredict.frontends.publisher import Publisher
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.frontends.report import Result
+from jupyter_gpupredict.frontends.widget import Publisher
 from jupyter_gpupredict.mps import cell_share, mps_start_detached, mps_stop_detached
+from jupyter_gpupredict.mps.directory import identify, until
 from jupyter_gpupredict.mps.lease import CellLease
-from jupyter_gpupredict.mps.processes import identify, until
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
-    list_runs,
     predict_recording,
     read_run,
     shutdown,
@@ -28,13 +27,14 @@ from jupyter_gpupredict.run import (
 from tests.fake_nvml.build import library_dir
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
+from tests.traces import stored_ends
 
 H100 = {"cores": (132 * 128, "9.0")}
 SCRIPT = """
 import ctypes, json, os, signal, sys, time
 from jupyter_gpupredict import measure
 from jupyter_gpupredict.mps import mps_start_detached, mps_stop_detached, process_mps
-from jupyter_gpupredict.run import SessionConfig, build_session, list_runs, predict_recording
+from jupyter_gpupredict.run import SessionConfig, build_session, predict_recording
 from jupyter_gpupredict.run import read_run, shutdown, store_dir
 def cuda():
     ctypes.CDLL("libcuda.so.1").cuInit(0)
@@ -443,8 +443,8 @@ class Capped48:
 def test_a_capped_run_is_no_prior(recording):
     run = replayed(recording, share=Capped48())
     assert (run.capped, run.recommendation.target_ratio) == (True, None)
-    (stored,) = list_runs()
-    assert stored.finished.profile is None
+    (stored,) = stored_ends()
+    assert stored.newest.profile is None
     free = replayed(recording)
     assert free.started.last_time == ""  # nothing is known of this code
     assert free.recommendation.target_ratio == 0.42

@@ -8,12 +8,12 @@ import pytest
 
 from jupyter_gpupredict.core.errors import ControlTimeout, LimitRefused, ServerFault
 from jupyter_gpupredict.mps import (
+    directory,
     mps_start,
     mps_start_detached,
     mps_stop_detached,
     mps_trial,
     process_mps,
-    processes,
 )
 from jupyter_gpupredict.mps.control import OPTIONAL, require_server
 from jupyter_gpupredict.mps.daemon import start
@@ -91,7 +91,7 @@ def test_a_server_that_is_at_fault_is_refused(machine, daemon):
 
 
 def test_the_wait_is_told_and_has_an_end(machine, daemon, monkeypatch, capfd):
-    monkeypatch.setattr(processes, "ANNOUNCED_AFTER_S", 0.2)
+    monkeypatch.setattr(directory, "ANNOUNCED_AFTER_S", 0.2)
     machine.misbehave("say get_server_list 4194303", "say get_server_status INITIALIZING")
     daemon.directory = dataclasses.replace(daemon.directory, commands=frozenset(OPTIONAL))
     with pytest.raises(ControlTimeout):

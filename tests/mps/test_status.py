@@ -11,7 +11,7 @@ from jupyter_gpupredict.frontends import doctor
 from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.mps import directory as directories
 from jupyter_gpupredict.mps import mps_start, mps_status, mps_stop
-from jupyter_gpupredict.mps.processes import identify, until
+from jupyter_gpupredict.mps.directory import identify, until
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.mps.test_daemon import root_only, stranger
 

@@ -10,14 +10,14 @@ import pytest
 
 from jupyter_gpupredict.core.errors import InvalidOption, MpsError, VerifyRefused
 from jupyter_gpupredict.core.progress import Phase, Progress
-from jupyter_gpupredict.core.share import AppliedShare
+from jupyter_gpupredict.core.recommendation import AppliedShare
 from jupyter_gpupredict.mps.child import Program
 from jupyter_gpupredict.mps.isolation import Subject
 from jupyter_gpupredict.mps.lease import Host, Lease
 from jupyter_gpupredict.mps.verification import Bound, Count, common_unit, sweep, verify
 from jupyter_gpupredict.predict import slowdown
+from jupyter_gpupredict.run.sidecars import VERIFIED_NAME, VerifiedStore
 from jupyter_gpupredict.run.store import build_store
-from jupyter_gpupredict.run.verified import VERIFIED_NAME, VerifiedStore
 
 SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 NEEDS_40 = f"""

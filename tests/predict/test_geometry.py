@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.rounding import sm_percent
+from jupyter_gpupredict.core.metrics import sm_percent
 from jupyter_gpupredict.predict import geometry as module
 from jupyter_gpupredict.predict.geometry import (
     PERSISTENT,
@@ -149,6 +149,10 @@ def test_persistent_kernels_shrink_with_the_sms():
     plain, persistent = (run((0.0, 100.0, 80, kind)) for kind in (PLAIN, PERSISTENT))
     assert plain.slowdown(40) == pytest.approx((1.0, 2.0))
     assert persistent.slowdown(40) == pytest.approx((2.0, 2.0))
+    # one that fills the GPU, two blocks on each SM, does so whatever it is called
+    full = run((0.0, 100.0, 160))
+    for n in (79, 53, 40, 7, 1):
+        assert full.slowdown(n) == pytest.approx((80 / n, 80 / n))
 
 
 def test_what_is_not_understood_is_said_and_never_stretched():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jupyter_gpupredict.frontends.server.worker import Worker
+from jupyter_gpupredict.frontends.server.state import Worker
 from jupyter_gpupredict.run.index import Runs
 from jupyter_gpupredict.run.store import Store
 from tests.frontends.server import traces

@@ -15,7 +15,6 @@ from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
-    list_runs,
     read_run,
     shutdown,
     store_dir,
@@ -23,6 +22,7 @@ from jupyter_gpupredict.run import (
 from jupyter_gpupredict.run.analysis import Analysis
 from jupyter_gpupredict.run.session import Session
 from jupyter_gpupredict.run.threads import Channel, Delivery
+from tests.traces import stored_ends
 
 SHARE = Series("gpu_util_ratio", "g")
 
@@ -311,10 +311,10 @@ def test_a_second_run_of_the_same_code_is_told_of_the_first(data_dir):
     assert "mean" in again.started.last_time
     assert "abstained" in again.started.last_time
     assert measured("other()").started.last_time == ""
-    profiles = {h.session_id: h.finished.profile for h in list_runs() if h.finished}
+    profiles = {ends.started.session_id: ends.newest.profile for ends in stored_ends()}
     assert profiles[first.session_id].active_s > 0.0
     failed = measured("train()", "failed")
-    profiles = {h.session_id: h.finished.profile for h in list_runs() if h.finished}
+    profiles = {ends.started.session_id: ends.newest.profile for ends in stored_ends()}
     assert profiles[failed.session_id] is None, "half a run does not tell how a whole one goes"
     newest_s = again.duration_s
     assert f"took {newest_s:.0f} s" in measured("train()").started.last_time

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from jupyter_gpupredict.core.events import ShareApplied, StateChanged
-from jupyter_gpupredict.core.recommendation import MemoryEstimate
+from jupyter_gpupredict.core.recommendation import AppliedShare, MemoryEstimate, judged
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
-from jupyter_gpupredict.core.share import AppliedShare, judged
 from jupyter_gpupredict.core.trace import event_to_json
 from tests.run.test_session import SHARE, Listener, ScriptedSource, session
 from tests.traces import read_trace

@@ -10,15 +10,15 @@ import pytest
 from jupyter_gpupredict import mps
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.errors import ExportError, InvalidOption, VerifyRefused
-from jupyter_gpupredict.core.share import Verified
+from jupyter_gpupredict.core.recommendation import Verified
 from jupyter_gpupredict.export.deployment import Cell, CodeRequest
 from jupyter_gpupredict.frontends import verifying
 from jupyter_gpupredict.frontends.charts import figures
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.mps import subject_of_folder, subject_of_notebook
 from jupyter_gpupredict.run import code_hash, with_verified
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from jupyter_gpupredict.run.store import build_store
-from jupyter_gpupredict.run.verified import VerifiedStore
 from tests.export.runs import breadth, export, manifests, run
 
 

@@ -1,5 +1,6 @@
 """Windows of a run's kernels: when they open, what they say, and what cannot be lost by them."""
 
+import gzip
 import os
 import signal
 import sys
@@ -122,12 +123,12 @@ def quick(monkeypatch):
 class Watched:
     """A run as its windows see it."""
 
-    def __init__(self, *candidates, advised=None):
+    def __init__(self, *candidates, advised=None, sms=108):
         self.now = advised or advice()
         self.needs = []
         self.seen = threading.Event()
         self.windows = KernelWindows(Clock(), candidates, look_s=0.005)
-        self.windows.begin(lambda: self.now, self.take, 108)
+        self.windows.begin(lambda: self.now, self.take, sms)
 
     def take(self, need):
         self.needs.append(need)
@@ -183,7 +184,7 @@ def test_windows_are_rare_and_short():
     windows._next_s = 400.0
     assert windows._due_s(advice(300.0), 1000.0) == 0.0
     assert windows._due_s(advice(300.0, state="stale"), 1000.0) == WINDOW_S  # the mix changed
-    windows.spent_s = 20.0
+    windows.spent_s, windows.cost_s = 15.0, 4.9  # 0.1 s of 2 % are left
     assert windows._due_s(advice(900.0), 1000.0) == 0.0
 
 
@@ -434,15 +435,112 @@ def test_conditions_of_cupti_are_looked_at_first(cupti, monkeypatch, version, ca
     assert not cupti.calls
 
 
-@pytest.mark.parametrize("running", [False, True])
-def test_jaxs_own_profiler_goes_first(monkeypatch, running):
-    session = object() if running else None
-    state = types.SimpleNamespace(profile_session=session)
-    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(default_backend=lambda: "gpu"))
-    monkeypatch.setitem(
-        sys.modules, "jax._src.profiler", types.SimpleNamespace(_profile_state=state)
-    )
-    assert JaxTracer().refusal() == (BUSY if running else "")
+class Jax:
+    """As much of JAX as is used; its profiler writes a recorded trace, compressed, where it does.
+
+    Args:
+        writes: Whether anything was recorded.
+        used: Whether a GPU is in use.
+    """
+
+    def __init__(self, monkeypatch, *, writes=True, used=True):
+        self.calls, self.options, self.writes, self.folder = [], None, writes, None
+        self.state = types.SimpleNamespace(profile_session=None)
+        self.profiler = types.SimpleNamespace(
+            ProfileOptions=types.SimpleNamespace, start_trace=self.start, stop_trace=self.stop
+        )
+        device = types.SimpleNamespace(compute_capability="8.9", core_count=34)
+        backend = types.SimpleNamespace(local_devices=lambda: [device])
+        backends = {"cpu": None} | ({"cuda": backend} if used else {})
+        bridge = types.SimpleNamespace(_backends=backends)
+        monkeypatch.setitem(sys.modules, "jax", self)
+        monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", bridge)
+        own = types.SimpleNamespace(_profile_state=self.state)
+        monkeypatch.setitem(sys.modules, "jax._src.profiler", own)
+
+    def start(self, folder, profiler_options=None):
+        self.calls.append("start")
+        self.folder, self.options = Path(folder), profiler_options
+        self.state.profile_session = object()
+
+    def stop(self):
+        self.calls.append("stop")
+        self.state.profile_session = None
+        if self.writes:
+            place = self.folder / "plugins" / "profile" / "2026_11_30"
+            place.mkdir(parents=True)
+            recorded = TRACE.with_name("xla.json").read_bytes()
+            (place / "host.trace.json.gz").write_bytes(gzip.compress(recorded))
+
+
+def test_jaxs_trace_is_read_and_no_calls_of_python_are_recorded(monkeypatch, quick):
+    jax = Jax(monkeypatch)
+    run = Watched(JaxTracer(), advised=advice(FIRST_ACTIVE_S), sms=None)
+    assert run.seen.wait(20)
+    run.windows.end()
+    need = run.needs[0]
+    assert (need.by, need.sms, need.kernels, need.windows) == ("jax.profiler", 34, 60, 1)
+    assert need.not_understood_ratio == 0.0
+    assert (jax.options.host_tracer_level, jax.options.python_tracer_level) == (0, 0)
+    assert jax.calls == ["start", "stop"]
+    assert not jax.folder.exists()
+    del jax.profiler.ProfileOptions  # of an older JAX
+    JaxTracer().record(lambda taken: taken(), None)
+    assert jax.options is None
+
+
+def test_a_trace_of_jax_ends_whatever_happens(monkeypatch, quick, tmp_path):
+    jax = Jax(monkeypatch, writes=False)
+    said = []
+    for gone in (False, True):
+        if gone:
+            monkeypatch.setattr(tracers.tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
+        run = Watched(JaxTracer())
+        run.windows._thread.join(20)
+        run.windows.end()
+        assert not run.needs
+        said.append(run.windows.problem)
+        assert not jax.folder.exists()
+    assert jax.calls == ["start", "stop"] * 2
+    assert said[0].startswith("jax.profiler wrote no trace")
+    assert "FileNotFoundError" in said[1]
+
+
+def test_jax_is_not_started_for_a_window(monkeypatch):
+    jax = Jax(monkeypatch, used=False)
+    assert JaxTracer().refusal() == "JAX has not used a GPU"
+    assert not jax.calls
+    monkeypatch.delitem(sys.modules, "jax")
+    assert JaxTracer().refusal() == "JAX is not imported"
+
+
+def test_jaxs_own_profiler_goes_first(monkeypatch):
+    jax = Jax(monkeypatch)
+    jax.start("/nowhere")
+    assert JaxTracer().refusal() == BUSY
+    jax.state.profile_session = None
+    assert JaxTracer().refusal() == ""
+
+
+def test_a_gpu_that_nothing_tells_of_is_said(monkeypatch, quick):
+    jax = Jax(monkeypatch)
+    (gpu,) = sys.modules["jax._src.xla_bridge"]._backends["cuda"].local_devices()
+    gpu.compute_capability = None
+    run = Watched(JaxTracer())
+    until(lambda: run.windows.problem)
+    run.windows.end(20)
+    assert not run.needs
+    assert "what an SM of this GPU holds" in run.windows.problem
+    assert jax.calls[-1] == "stop"
+
+
+def test_windows_without_a_kernel_are_said(cupti, quick):
+    cupti.each_s = 1e9
+    run = Watched(CuptiTracer(), advised=advice(FIRST_ACTIVE_S))
+    until(lambda: ("finalize", "") in cupti.calls)
+    run.windows.end(20)
+    assert not run.needs
+    assert run.windows.problem == "kernels were not recorded: none ran in 1 window"
 
 
 def test_kernels_of_nobody_else_are_asked_for():
@@ -464,3 +562,24 @@ def test_the_run_is_as_busy_as_the_driver_says(cupti, quick):
         run.windows.end()
         ends += [high for percent, _, high in run.needs[0].curve if percent == 10.0]
     assert ends[0] < ends[1]
+
+
+def test_a_busy_time_that_differs_twofold_is_not_scaled_and_said(cupti, quick):
+    """Kernels of graphs may not be recorded, and a window may be of another phase."""
+    run = Watched(CuptiTracer(), advised=advice(mean_ratio=0.05))
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert "by the driver for 5 % of the run" in run.windows.doubt
+    assert run.windows.problem == ""
+    alike = Watched(CuptiTracer(), advised=advice(mean_ratio=0.5))
+    assert alike.seen.wait(20)
+    alike.windows.end()
+    assert alike.windows.doubt == ""
+
+
+def test_what_windows_cost_is_told_with_what_they_say(cupti, quick):
+    run = Watched(CuptiTracer())
+    assert run.seen.wait(20)
+    run.windows.end()
+    assert run.needs[0].cost_s > 0.0
+    assert run.windows.spent_s >= 0.05

@@ -18,7 +18,7 @@ from jupyter_gpupredict.core.errors import (
 )
 from jupyter_gpupredict.core.metrics import REASONS
 from jupyter_gpupredict.core.series import SourceOptions
-from jupyter_gpupredict.mps.processes import until
+from jupyter_gpupredict.mps.directory import until
 from jupyter_gpupredict.sources.driver import inventory, nvml
 from jupyter_gpupredict.sources.driver.processes import DeviceProcesses
 from jupyter_gpupredict.sources.telemetry.nvml import NvmlSource

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError, Truncated
 from jupyter_gpupredict.core.series import ReadOptions
+from jupyter_gpupredict.frontends.cli import main
 from jupyter_gpupredict.run import predict_recordings
-from jupyter_gpupredict.sources import chrome, profiles
+from jupyter_gpupredict.sources import profiles
 from jupyter_gpupredict.sources.reading import open_trace
 
 SAMPLES = Path(__file__).parents[1] / "data" / "recordings"
@@ -80,6 +81,35 @@ def test_the_answer_of_a_profile(tmp_path):
     percents = [point[0] for point in geometry["curve"]]
     assert percents == sorted({*map(float, range(5, 101, 5)), 75.0, geometry["need_low_pct"]})
     assert predicted(path, read=ReadOptions(speed=0.5))["geometry"]["need_high_pct"] < 75.0
+
+
+def test_a_profile_of_moments_answers_with_what_its_kernels_need(tmp_path, capsys):
+    # busy for 1 % of 20 ms: for the rules no activity at all
+    events = [kernel(0.0, 150.0, 40), kernel(19_950.0, 50.0, 216)]
+    path = written(tmp_path, events, deviceProperties=[{"id": 0, **A100}])
+    found = predicted(path)
+    told = found["answer"]
+    low, high = (found["geometry"][f"need_{end}_pct"] for end in ("low", "high"))
+    assert told["headline"] == "Replayed: needs 1 to 5 % of the GPU's SMs"
+    assert (told["word"], told["figure"]["method"]) == ("observed", "geometry")
+    assert told["meaning"] == "for 90 % of full speed, by kernel geometry · busy 1 % of the time"
+    assert told["evidence"] == "A100 · from a profile by torch.profiler of 0.02 s, 2 kernels"
+    assert (low, high, found["mean_pct"]) == (0.9, 4.6, 1.0)
+    assert found["reason"] == "a profile of 0.02 s is too short to predict the busy time"
+    assert main(["predict", path]) == 0
+    said = capsys.readouterr().out
+    assert said.count("SMs: 0.9 to 4.6 % of the GPU's 108 for 90 %") == 1
+    assert "no activity" not in said
+    assert "too short to say" not in said
+
+
+def test_a_profile_of_minutes_is_predicted_from_too(tmp_path):
+    events = [kernel(1e5 * number, 5e4, 216) for number in range(9000)]
+    path = written(tmp_path, events, deviceProperties=[{"id": 0, **A100}])
+    found = predicted(path)
+    assert found["state"] == "converged"
+    assert (found["answer"]["word"], found["answer"]["figure"]["method"]) == ("settled", "geometry")
+    assert found["answer"]["headline"].startswith("Replayed: needs ")
 
 
 def test_several_devices_have_an_answer_each(tmp_path):
@@ -250,7 +280,7 @@ class Held:
 def test_events_are_what_json_reads_however_the_file_comes(events, beside, step):
     beside = {f"k{key}": value for key, value in beside.items()}
     data = json.dumps({**beside, "traceEvents": events, "last": 12.5}).encode()
-    trace = chrome.ChromeTrace(Held(data, step), {*beside, "last"})
+    trace = profiles.ChromeTrace(Held(data, step), {*beside, "last"})
     assert list(trace.events()) == events
     assert trace.about == beside | {"last": 12.5}
     assert not trace.torn
@@ -262,7 +292,7 @@ def test_any_damage_gives_a_recording_or_one_line(damage, at):
     data = json.dumps({"deviceProperties": [{"id": 0, **A100}], "traceEvents": [kernel()] * 3})
     broken = data.encode()[:at] + damage + data.encode()[at:]
     try:
-        trace = chrome.ChromeTrace(Held(broken, 64))
+        trace = profiles.ChromeTrace(Held(broken, 64))
         assert all(isinstance(event, dict) for event in trace.events())
     except TraceError as error:
         assert "\n" not in str(error)

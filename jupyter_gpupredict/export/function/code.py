@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, SecretFound, UnsupportedCell
-from jupyter_gpupredict.export.deployment import SECRETS_FROM
-from jupyter_gpupredict.export.function.environment import HOME, files_read
+from jupyter_gpupredict.export.deployment import SECRETS_FROM, Cell
+from jupyter_gpupredict.export.function.magics import HOME, files_read
 from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
 from jupyter_gpupredict.export.function.requirements import (
@@ -77,7 +79,7 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         raise InvalidOption(f"secrets={way[:40]!r} is unknown", " or ".join(SECRETS_FROM))
     remedy = Remedy(way, set(_SYSTEM)) if way else None
     found = slice_cells(
-        request.cells,
+        (*_backend(request), *request.cells),
         request.params,
         request.setup,
         drop_magics=request.drop_magics,
@@ -124,6 +126,23 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         defaults=tuple((one, ast.unparse(value)) for one, value in defaults.items()),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _backend(request: CodeRequest) -> tuple[Cell, ...]:
+    """Return a cell that names Keras's backend where the kernel has it from around the notebook.
+
+    Without one Keras takes TensorFlow, which the image may lack, and which uses other memory.
+    """
+    variable = "KERAS_BACKEND"
+    said = any(variable in one.source for one in request.cells)
+    uses = any("keras" in one.source for one in request.cells)
+    if said or not uses or not request.pinned:
+        return ()
+    keras = sys.modules.get("keras")
+    found = keras.backend.backend() if keras else os.environ.get(variable, "")
+    if found == "tensorflow" or not found.isalpha():
+        return ()
+    return (Cell("The kernel's environment", f"%env {variable}={found}"),)
 
 
 def _files(found: Slice, folder: Path) -> list[str]:

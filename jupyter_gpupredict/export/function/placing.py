@@ -7,16 +7,15 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.export.function.environment import EARLY
+from jupyter_gpupredict.export.function.magics import EARLY
 from jupyter_gpupredict.export.function.secrets import dotted
 from jupyter_gpupredict.export.function.statements import Kind, Statement, literals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.names import Names
-    from jupyter_gpupredict.export.function.statements import Order, Statement
+    from jupyter_gpupredict.export.function.statements import Entry, Order, Statement
 
 
 _VALUES = (Kind.LITERAL, Kind.DERIVED)

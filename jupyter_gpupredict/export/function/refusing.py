@@ -19,8 +19,8 @@ from jupyter_gpupredict.export.function.statements import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from jupyter_gpupredict.export.function.entry import Entry
     from jupyter_gpupredict.export.function.resolving import Slicer
+    from jupyter_gpupredict.export.function.statements import Entry
 
 _SETTING = re.compile(
     r"seed|(^|[._])set|config|option|environ|style|enable|disable|register|filter|default|\.use$"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jupyter_gpupredict.core import rounding
+from jupyter_gpupredict.core import metrics
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Document,
@@ -223,7 +223,7 @@ def _booked(figures: Figures, patch: SharePatch) -> int | float:
     if figures.gpus > 1:
         return figures.gpus
     share = figures.sm_percent if patch.basis == "sm_share" else None
-    return _plain(rounding.ray_gpus(share, figures.memory_mib, figures.gpu_total_mib))
+    return _plain(metrics.ray_gpus(share, figures.memory_mib, figures.gpu_total_mib))
 
 
 def _plain(value: float) -> int | float:

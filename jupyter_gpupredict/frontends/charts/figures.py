@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import svg, words
 from jupyter_gpupredict.core.answer import brief
+from jupyter_gpupredict.core.card import speed_points
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 240
 MAX_MARKS = 8
+TITLE_LETTERS, TITLE_LINE = 84, 20
+"""Letters that fit in a line of the title, and its height."""
+POINTS = {"gpm": "SM activity", "verified": "verified"}
+"""How a point on a curve by geometry is called, by where it comes from."""
 SHOWN_STATES = {"converged": ("settled", svg.COVER), "stale": ("changed", svg.ALARM)}
 """State -> the word and the colour of its mark."""
 _PLAIN: dict[str, Any] = {
@@ -34,16 +40,29 @@ _PLAIN: dict[str, Any] = {
 """Of every figure: the page's own colours show."""
 
 
-def run_svg(run: Run) -> str:
-    """Return a run: usage with windows and the figure above, memory below."""
+def run_svg(run: Run, *, titled: bool = True) -> str:
+    """Return a run: usage with windows and the figure above, memory below.
+
+    Args:
+        run: The run.
+        titled: Whether the answer stands above, as where the picture is all there is.
+    """
     end_s = max([run.duration_s, *(row[0] for row in run.share[-1:])], default=1.0) or 1.0
-    frame = svg.Frame(46, 672, 26, 156, 0.0, end_s, 1.0)
+    told = brief(run)
+    word = "" if told.word in told.headline.lower() else f" ({told.word})"
+    title = textwrap.wrap(told.headline + word, TITLE_LETTERS) if titled else []
+    top = TITLE_LINE * len(title)
+    frame = svg.Frame(46, 672, top + 26, top + 156, 0.0, end_s, 1.0)
     label = words.label(run.started)
     return svg.document(
         720,
-        250,
-        brief(run).headline,
-        svg.text(frame.left, 14, f"{METRICS[run.started.share.metric].label}, {label}"),
+        250 + top,
+        told.headline,
+        *(
+            svg.element("text", escape(line), x=8, y=TITLE_LINE * (at + 1) - 2, font_size=15)
+            for at, line in enumerate(title)
+        ),
+        svg.text(frame.left, frame.top - 12, f"{METRICS[run.started.share.metric].label}, {label}"),
         *_windows(run, frame),
         *frame.grid({0.0: "0 %", 0.5: "50 %", 1.0: "100 %"}),
         *frame.ticks({share * end_s: words.span(share * end_s) for share in (0.0, 0.5, 1.0)}),
@@ -51,7 +70,7 @@ def run_svg(run: Run) -> str:
         *frame.band(_with_holes(_thinned(run.share)), svg.USAGE),
         *_figure(run, frame),
         *_marks(run, frame),
-        *_memory(run, end_s),
+        *_memory(run, end_s, top),
         desc=label,
         look=svg.EMBEDDED.format(720),
     )
@@ -127,18 +146,18 @@ def _further(run: Run, frame: svg.Frame) -> list[str]:
     return [*parts, svg.element("text", *legend, x=frame.left, y=frame.bottom + 27)]
 
 
-def _memory(run: Run, end_s: float) -> list[str]:
+def _memory(run: Run, end_s: float, top: int) -> list[str]:
     """Return the memory on the scale of the card, where its size is known."""
     peak = max((high for _, _, high in run.memory if not math.isnan(high)), default=0.0)
     series = run.started.memory
     known = (one.memory_total_bytes for one in run.started.devices if one.memory_total_bytes)
     whole = next(known, 0) if series is not None and series.metric != "rss_bytes" else 0
-    frame = svg.Frame(46, 672, 192, 236, 0.0, end_s, max(float(whole), peak) or 1.0)
+    highest = max(float(whole), peak) or 1.0
+    frame = svg.Frame(46, 672, top + 192, top + 236, 0.0, end_s, highest)
     if not run.memory:
         return [svg.text(frame.left, frame.bottom - 22, "memory: not available")]
-    top = words.gib(whole) if whole else ""
     return [
-        *frame.grid({0.0: "0", **({float(whole): top} if whole else {})}),
+        *frame.grid({0.0: "0", **({float(whole): words.gib(whole)} if whole else {})}),
         svg.text(frame.right + 5, frame.y(peak) + 4, words.gib(peak)),
         svg.text(frame.left, frame.top - 5, "memory"),
         *frame.curve(_with_holes(_thinned(run.memory)), svg.MEMORY),
@@ -258,11 +277,6 @@ def curve_svg(run: Run) -> str:
     rows = [(percent, 1.0 / high, 1.0 / low) for percent, low, high in known]
     ends = f"{100 * need.low_ratio:.0f} to {100 * need.high_ratio:.0f} %"
     kept = f"{100 * need.speed_ratio:.0f} %"
-    marks = []
-    if advice.basis == "sm_share" and advice.target_ratio and advice.slowdown:
-        marks.append((100 * advice.target_ratio, 1.0 / advice.slowdown[1], "SM activity"))
-    if run.verified is not None:
-        marks.append((run.verified.percent, run.verified.speed_ratio, "verified"))
     label = words.label(run.started)
     return _speed_svg(
         frame,
@@ -280,10 +294,11 @@ def curve_svg(run: Run) -> str:
         ),
         *(
             part
-            for percent, ratio, name in marks
+            for point in speed_points(run)
+            for x, y in [(frame.x(100 * point.share_ratio), frame.y(point.speed_ratio))]
             for part in (
-                svg.element("circle", cx=frame.x(percent), cy=frame.y(ratio), r=4, fill=svg.MEAN),
-                svg.text(frame.x(percent) + 6, frame.y(ratio) - 6, name),
+                svg.element("circle", cx=x, cy=y, r=4, fill=svg.MEAN),
+                svg.text(x + 6, y - 6, POINTS.get(point.method, point.method)),
             )
         ),
         desc=f"{label}; {words.kernels(need)}",

@@ -366,6 +366,7 @@ function render({ model, el }) {
     say();
     el.dataset.seq = String(meta.seq);
     el.dataset.rows = String(rows.share.length);
+    el.dataset.finished = String(meta.finished);
     shown.replaceChildren(...(more.open && details ? detailTables(details) : []));
     legend.replaceChildren(...named(rows));
     sparkline(spark, rows);

@@ -19,13 +19,13 @@ def _load_jupyter_server_extension(app: ServerApp) -> None:
 def _load(app: ServerApp) -> None:
     from jupyter_server.utils import url_path_join
 
-    from jupyter_gpupredict.frontends.server import kernels
+    from jupyter_gpupredict.frontends.server import runs
     from jupyter_gpupredict.frontends.server.handlers import BokehJsHandler, patterns
     from jupyter_gpupredict.frontends.server.state import ServerState
 
     settings = app.web_app.settings
     if app.event_logger is not None:
-        kernels.register(app.event_logger)
+        runs.register(app.event_logger)
     settings["gpupredict"] = ServerState()
     routes: list[tuple[str, Any]] = [
         (r"gpupredict/bokehjs/([0-9A-Za-z.+-]{1,40})\.js", BokehJsHandler),

@@ -20,30 +20,28 @@ from jupyter_gpupredict.core.options import options_of
 from jupyter_gpupredict.core.summary import run_of
 from jupyter_gpupredict.export import CodeRequest, ExportRequest, export_run, obstacles, targets
 from jupyter_gpupredict.frontends import doctor
-from jupyter_gpupredict.frontends.server import kernels, openapi, replies, requests
+from jupyter_gpupredict.frontends.server import base, openapi, replies, runs
 from jupyter_gpupredict.frontends.server.base import (
     ApiHandler,
     Problem,
     UnknownRouteHandler,
+    folder_below,
     problem_of,
+    require_inside,
+    without_places,
 )
-from jupyter_gpupredict.frontends.server.history import (
+from jupyter_gpupredict.frontends.server.replies import MetricsHandler
+from jupyter_gpupredict.frontends.server.runs import (
     ChartHandler,
     DeleteHandler,
     LabelHandler,
     ReadingsHandler,
     RestoreHandler,
-)
-from jupyter_gpupredict.frontends.server.kernels import RunsHandler, StopHandler
-from jupyter_gpupredict.frontends.server.metrics import MetricsHandler
-from jupyter_gpupredict.frontends.server.requests import (
-    folder_below,
-    require_inside,
-    without_places,
+    RunsHandler,
+    StopHandler,
 )
 from jupyter_gpupredict.frontends.server.schemas import KERNEL_ID, SESSION_ID
-from jupyter_gpupredict.frontends.server.state import GLANCE_S
-from jupyter_gpupredict.frontends.server.worker import Busy, TooSlow
+from jupyter_gpupredict.frontends.server.state import GLANCE_S, Busy, TooSlow
 from jupyter_gpupredict.mps import mps_daemon
 from jupyter_gpupredict.run import store_problem, with_verified
 
@@ -115,7 +113,7 @@ class StatusHandler(ApiHandler):
         """Write versions, host, and the state of driver, MPS and store."""
         reading = await self.state.devices.now(GLANCE_S)
         mps, problem, targets = await self.on(self.state.reading, _surroundings)
-        self.tell(
+        self.send(
             replies.dumps(
                 {
                     "version": __version__,
@@ -151,7 +149,7 @@ class DevicesHandler(ApiHandler):
     async def get(self) -> None:
         """Write the server's own devices."""
         reading = await self.state.devices.now()
-        self.tell(replies.dumps(replies.devices(reading, self.state.host)))
+        self.send(replies.dumps(replies.devices(reading, self.state.host)))
 
 
 class DoctorHandler(ApiHandler):
@@ -163,7 +161,7 @@ class DoctorHandler(ApiHandler):
         """Write what works here and what does not."""
         lines = await self.on(self.state.doctor, doctor.examine, limit_s=DOCTOR_S)
         works = all(line.level != "fails" for line in lines)
-        self.tell(replies.dumps({"works": works, "lines": [asdict(line) for line in lines]}))
+        self.send(replies.dumps({"works": works, "lines": [asdict(line) for line in lines]}))
 
 
 class OpenApiHandler(ApiHandler):
@@ -189,7 +187,7 @@ class SessionsHandler(ApiHandler):
         """Write one page of runs, newest first."""
         asked = self.query("sessions")
         wanted = tuple(asked["q"].lower().split())
-        self.tell(
+        self.send(
             await self.on(self.state.files, self._page, asked["limit"], asked["before"], wanted)
         )
 
@@ -204,7 +202,7 @@ class SessionHandler(ApiHandler):
     @authorized
     async def get(self, session_id: str) -> None:
         """Write one run."""
-        self.tell(await self.on(self.state.files, self._session, session_id))
+        self.send(await self.on(self.state.files, self._session, session_id))
 
     def _session(self, session_id: str) -> str:
         runs = self.state.runs
@@ -224,7 +222,7 @@ class SeriesHandler(ApiHandler):
         width = self.query("series")["width"]
         state = self.state
         run = await self.on(state.files, state.runs.summary, session_id)
-        self.tell(
+        self.send(
             await self.on(
                 state.reading, lambda: replies.series(run, state.runs.draw(session_id, width))
             )
@@ -238,7 +236,7 @@ class RecommendationHandler(ApiHandler):
     @authorized
     async def get(self, session_id: str) -> None:
         """Write what was predicted."""
-        self.tell(await self.on(self.state.files, self._recommendation, session_id))
+        self.send(await self.on(self.state.files, self._recommendation, session_id))
 
     def _recommendation(self, session_id: str) -> str:
         runs = self.state.runs
@@ -263,40 +261,40 @@ class ExportHandler(ApiHandler):
             state.reading, self._export, session_id, run.outcome, self.request.body, reads
         )
         if written:
-            kernels.emit(self.event_logger, "export", session_id)
+            runs.emit(self.event_logger, "export", session_id)
         self.reply(text)
 
     def _export(self, session_id: str, outcome: str, body: bytes, reads: bool) -> tuple[str, bool]:
-        wish = requests.body(body, "ExportRequest")
-        if wish.get("cells") is not None and not reads:
+        asked = base.body_of(body, "ExportRequest")
+        if asked.get("cells") is not None and not reads:
             raise Problem(403, "modules beside the notebook are read, and you may read no files")
         run = self.state.runs.run(session_id, outcome)
         try:
-            return self._made(run, wish)
+            return self._made(run, asked)
         except (ExportError, InvalidOption) as error:
             problem = problem_of(error)
-            if wish["preview"]:
-                problem.obstacles = obstacles(error, wish, partial(self._made, run))
+            if asked["preview"]:
+                problem.obstacles = obstacles(error, asked, partial(self._made, run))
             raise problem from error
 
-    def _made(self, run: Run, wish: dict[str, Any]) -> tuple[str, bool]:
+    def _made(self, run: Run, asked: dict[str, Any]) -> tuple[str, bool]:
         """Return the reply, and whether anything was written."""
         try:
-            return self._rendered(run, wish)
+            return self._rendered(run, asked)
         except CodeRefused as error:
             error.fixes += (WITHOUT_CODE,)
             raise
 
-    def _rendered(self, run: Run, wish: dict[str, Any]) -> tuple[str, bool]:
+    def _rendered(self, run: Run, asked: dict[str, Any]) -> tuple[str, bool]:
         root, code = self.root, None
-        cells, output, preview = wish.get("cells"), wish["output"], wish["preview"]
+        cells, output, preview = asked.get("cells"), asked["output"], asked["preview"]
         target: Path | None = None
         if output or not preview:
             target = folder_below(root, output)
         if cells is not None:
-            of_code = {one.name: wish[one.name] for one in options_of(CodeRequest)}
-            code = requests.code(run.started, cells, root, wish["notebook"], **of_code)
-        options = {one.name: wish.get(one.name) for one in options_of(ExportRequest)}
+            of_code = {one.name: asked[one.name] for one in options_of(CodeRequest)}
+            code = base.code_of(run.started, cells, root, asked["notebook"], **of_code)
+        options = {one.name: asked.get(one.name) for one in options_of(ExportRequest)}
 
         def require_below(paths: Iterable[str]) -> None:
             if target is not None:

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
     KERNEL_ID,
@@ -229,9 +230,11 @@ PATHS: dict[str, dict[str, Schema]] = {
 
 
 def panel() -> dict[str, Schema]:
-    """Return the components that the panel reads: the events and the options of an export."""
-    names = [kind.__name__ for kind in RECORDED]
-    return {name: COMPONENTS[name] for name in ["Event", *names, "ExportRequest"]}
+    """Return what the panel reads: events, the options of an export, and the metrics' labels."""
+    names = ["Event", *(kind.__name__ for kind in RECORDED), "ExportRequest"]
+    labels = {one.name: one.label for one in METRICS.values()}
+    metric = {"type": "string", "enum": [*labels], "x-labels": labels}
+    return {**{name: COMPONENTS[name] for name in names}, "Metric": metric}
 
 
 if __name__ == "__main__":

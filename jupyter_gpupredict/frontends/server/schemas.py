@@ -13,7 +13,15 @@ from dataclasses import MISSING
 from typing import Any, Literal
 
 from jupyter_gpupredict.core import card as answers
-from jupyter_gpupredict.core.card import Action, Answer, Details, DeviceRow, Figure, Row
+from jupyter_gpupredict.core.card import (
+    Action,
+    Answer,
+    Details,
+    DeviceRow,
+    Figure,
+    Row,
+    SpeedPoint,
+)
 from jupyter_gpupredict.core.devices import DeviceNow, ProcessNow
 from jupyter_gpupredict.core.events import (
     EVENTS,
@@ -26,6 +34,7 @@ from jupyter_gpupredict.core.metrics import REASONS, Basis
 from jupyter_gpupredict.core.options import options_of, schema
 from jupyter_gpupredict.core.recommendation import (
     AllocatorPeak,
+    AppliedShare,
     Block,
     Confidence,
     HostPeak,
@@ -34,9 +43,9 @@ from jupyter_gpupredict.core.recommendation import (
     Recommendation,
     SmNeed,
     State,
+    Verified,
 )
 from jupyter_gpupredict.core.series import Device, Readings, Series
-from jupyter_gpupredict.core.share import AppliedShare, Verified
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
@@ -214,7 +223,9 @@ RECORDED: tuple[type[Any], ...] = (
 )
 """The events and what they hold."""
 
-ANSWER: tuple[type[Any], ...] = (Answer, Figure, Action, DeviceRow, Row, Details)
+ANSWER: tuple[type[Any], ...] = (
+    Answer, Figure, SpeedPoint, Action, DeviceRow, Row, Details,
+)  # fmt: skip
 """The card that every view shows."""
 
 COMPONENTS: dict[str, Schema] = {

@@ -20,7 +20,7 @@ import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_gpupredict.core import jsontext
+from jupyter_gpupredict.core import plain
 from jupyter_gpupredict.core.errors import (
     InvalidOption,
     PermissionDenied,
@@ -175,7 +175,7 @@ class PrometheusApi:
         if not whole:
             raise Unanswered("Prometheus's answer was cut off", "is a proxy in between?")
         try:
-            answer = jsontext.parse(body)
+            answer = plain.parse(body)
             if answer["status"] != "success":
                 raise _nonsense(str(answer.get("error", answer["status"]))[:200])
             found = answer["data"]
@@ -265,7 +265,7 @@ def _stamp_s(given: Any, low_s: float, high_s: float) -> float:
 
 def _error_text(error: urllib.error.HTTPError) -> str:
     try:
-        return str(jsontext.parse(error.read(4096))["error"])[:200]
+        return str(plain.parse(error.read(4096))["error"])[:200]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return error.reason or "no reason given"
 

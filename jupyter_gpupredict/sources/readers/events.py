@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.events import (
 )
 from jupyter_gpupredict.core.metrics import largest
 from jupyter_gpupredict.core.progress import Phase, Progress
-from jupyter_gpupredict.core.share import near
+from jupyter_gpupredict.core.recommendation import near
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.sources.recording import OUT_OF_RANGE, Marks, Rows, Trace, Unsorted
 

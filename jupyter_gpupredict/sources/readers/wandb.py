@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import Malformed
 from jupyter_gpupredict.sources.logs import Log
-from jupyter_gpupredict.sources.tables import cells_of
+from jupyter_gpupredict.sources.tables import cells_of, layout_in
 from jupyter_gpupredict.sources.titled import Table
-from jupyter_gpupredict.sources.titles import layout_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,7 @@ from jupyter_gpupredict.core.errors import (
     SourceUnavailable,
     TelemetryError,
 )
-from jupyter_gpupredict.core.metrics import METRICS, breadth_ratio, largest
-from jupyter_gpupredict.core.rounding import MIB
+from jupyter_gpupredict.core.metrics import METRICS, MIB, breadth_ratio, largest
 from jupyter_gpupredict.core.series import (
     Batch,
     Device,

@@ -240,12 +240,12 @@ describe('the running view', () => {
 describe('what fewer SMs cost', () => {
   const need: Schemas['SmNeed'] = {
     sms: 108, low_sms: 30, high_sms: 44, speed_ratio: 0.9, kernels: 5200, by: 'torch.profiler', collective_sms: 0,
-    windows: 3, watched_s: 3, cost_s: 0, not_understood_ratio: 0,
+    windows: 3, watched_s: 3, cost_s: 0, not_understood_ratio: 0, earlier: false,
     curve: [[0, null, null], [25, 1.25, 2], [50, 1, 1.25], [100, 1, 1]]
   };
 
   it('is drawn between both ends, and told in words', async () => {
-    await show(<Curve need={need} words={words} />);
+    await show(<Curve need={need} points={[]} words={words} />);
     const drawn = host.querySelector('svg[role=img]')!;
     expect(drawn.getAttribute('aria-label')).toBe(
       '28 % to 41 % of the SMs keep 90 % of the speed, by kernel geometry'
@@ -259,8 +259,28 @@ describe('what fewer SMs cost', () => {
     expect(points.join(' ')).not.toContain('NaN');
   });
 
+  it('has what SM activity says and what was verified on it', async () => {
+    await show(
+      <Curve
+        need={need}
+        points={[
+          { share_ratio: 0.36, speed_ratio: 0.88, method: 'gpm' },
+          { share_ratio: 0.75, speed_ratio: 0.5, method: 'verified' }
+        ]}
+        words={words}
+      />
+    );
+    const circles = [...host.querySelectorAll('circle')].map(one => [
+      Number(one.getAttribute('cx')), Number(one.getAttribute('cy'))
+    ]);
+    expect(circles).toHaveLength(2);
+    expect(circles[0]![0]).toBeLessThan(circles[1]![0]!);
+    expect(circles[0]![1]).toBeLessThan(circles[1]![1]!); // faster is higher
+    expect(host.textContent).toContain('SM activity: 36 % keep 88 %; verified: 75 % keep 50 %');
+  });
+
   it('is left out where no slowdown is known', async () => {
-    await show(<Curve need={{ ...need, curve: [[0, null, null], [100, 1, 1]] }} words={words} />);
+    await show(<Curve need={{ ...need, curve: [[0, null, null], [100, 1, 1]] }} points={[]} words={words} />);
     expect(host.querySelector('svg')).toBeNull();
   });
 
@@ -273,8 +293,11 @@ describe('what fewer SMs cost', () => {
           : one;
       });
     const card = () => host.querySelector('.jp-GpuPredict-curve');
-    await show(<Running {...props({ model: watching(told({})) })} />);
+    const model = watching(told({}));
+    model.run!.answer = { ...answers()[1]!, points: [{ share_ratio: 0.3, speed_ratio: 0.9, method: 'verified' }] };
+    await show(<Running {...props({ model })} />);
     expect(card()).not.toBeNull();
+    expect(card()!.querySelectorAll('circle')).toHaveLength(1);
     await show(<Running {...props({ model: watching(told({ capped: true })) })} />);
     expect(card()).toBeNull();
   });

@@ -11,10 +11,12 @@ const EDGE = { left: 40, right: 8, top: 6, bottom: 18 };
 
 interface ICurveProps {
   need: Schemas['SmNeed'];
+  /** What SM activity says and what was verified. */
+  points: readonly Schemas['SpeedPoint'][];
   words: Words;
 }
 
-export function Curve({ need, words }: ICurveProps): React.ReactElement | null {
+export function Curve({ need, points, words }: ICurveProps): React.ReactElement | null {
   const trans = words.trans;
   const low: string[] = [];
   const high: string[] = [];
@@ -28,6 +30,9 @@ export function Curve({ need, words }: ICurveProps): React.ReactElement | null {
   if (low.length < 2) {
     return null;
   }
+  const names = points.map(({ method, share_ratio, speed_ratio }) =>
+    trans.__('%1: %2 keep %3', named(method, words), words.percent(share_ratio), words.percent(speed_ratio))
+  );
   const goal = need.speed_ratio;
   const ends = [need.low_sms / need.sms, need.high_sms / need.sms] as const;
   const summary = trans.__(
@@ -51,6 +56,18 @@ export function Curve({ need, words }: ICurveProps): React.ReactElement | null {
         {ends.map((share, i) => (
           <line key={i} className="jp-mod-end" x1={x(share)} x2={x(share)} y1={y(0)} y2={y(goal)} />
         ))}
+        {points.map(({ method, share_ratio: share, speed_ratio: speed }) => (
+          <g key={method}>
+            <circle cx={x(share)} cy={y(speed)} r={4} />
+            <text
+              x={x(share) + (share > 0.6 ? -7 : 7)}
+              y={y(speed) + 12}
+              textAnchor={share > 0.6 ? 'end' : 'start'}
+            >
+              {named(method, words)}
+            </text>
+          </g>
+        ))}
         {[0.25, 0.5, 0.75, 1].map(share => (
           <text key={share} x={x(share)} y={HEIGHT - 4} textAnchor={share === 1 ? 'end' : 'middle'}>
             {words.percent(share)}
@@ -58,10 +75,14 @@ export function Curve({ need, words }: ICurveProps): React.ReactElement | null {
         ))}
       </svg>
       <p className="jp-GpuPredict-small">
-        {trans.__('Speed, of that on all %1 SMs, against the share of the SMs', need.sms)}
+        {[trans.__('Speed, of that on all %1 SMs, against the share of the SMs', need.sms), ...names].join('; ')}
       </p>
     </figure>
   );
+}
+
+function named(method: Schemas['SpeedPoint']['method'], words: Words): string {
+  return method === 'verified' ? words.trans.__('verified') : words.metric('sm_active_ratio');
 }
 
 function x(share: number): number {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_gpupredict.mps.processes import daemon_in, until
+from jupyter_gpupredict.mps.directory import daemon_in, until
 from tests.fake_mps import FOLDER
 from tests.fake_nvml.scenario import UUID, FakeGpu, Script
 from tests.frontends.server import traces

@@ -7,8 +7,8 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from jupyter_gpupredict.core.errors import InvalidOption
-from jupyter_gpupredict.frontends.server import handlers, requests
-from jupyter_gpupredict.frontends.server.requests import without_places
+from jupyter_gpupredict.frontends.server import base, handlers
+from jupyter_gpupredict.frontends.server.base import without_places
 from jupyter_gpupredict.frontends.server.schemas import COMPONENTS, QUERIES
 from tests.frontends.server import traces
 from tests.frontends.server.test_export import CELL, EXPORT, RUN, WISH
@@ -56,7 +56,7 @@ def body(**changes):
 
 
 def test_what_is_left_out_is_as_the_document_says():
-    made = requests.body(b'{"name": "a", "preview": true}', "ExportRequest")
+    made = base.body_of(b'{"name": "a", "preview": true}', "ExportRequest")
     assert made == {
         **{name: one["default"] for name, one in FIELDS.items() if "default" in one},
         "name": "a",
@@ -66,9 +66,9 @@ def test_what_is_left_out_is_as_the_document_says():
 
 @pytest.mark.parametrize(("name", "keyword", "value"), WRONG, ids=lambda one: str(one)[:20])
 def test_every_bound_of_the_document_is_held(name, keyword, value):
-    requests.body(body(), "ExportRequest")
+    base.body_of(body(), "ExportRequest")
     with pytest.raises(InvalidOption) as caught:
-        requests.body(body(**{name: value}), "ExportRequest")
+        base.body_of(body(**{name: value}), "ExportRequest")
     assert name in str(caught.value)
     assert len(str(caught.value)) < 350
 
@@ -76,23 +76,23 @@ def test_every_bound_of_the_document_is_held(name, keyword, value):
 @pytest.mark.parametrize(("name", "keyword", "value"), WRONG_CELLS, ids=lambda one: str(one)[:20])
 def test_every_bound_of_a_cell_is_held(name, keyword, value):
     with pytest.raises(InvalidOption, match=rf"cells\[1\].*{name}"):
-        requests.body(body(cells=[CELL, {**CELL, name: value}]), "ExportRequest")
+        base.body_of(body(cells=[CELL, {**CELL, name: value}]), "ExportRequest")
 
 
 @pytest.mark.parametrize("operation", QUERIES)
 def test_every_bound_of_a_query_is_held(operation):
     for name, schema in QUERIES[operation].items():
-        assert requests.query(operation, name, None) == schema.get("default")
+        assert base.query_of(operation, name, None) == schema.get("default")
         for keyword, value in broken(schema):
             text = "[]" if keyword == "type" and schema["type"] != "string" else str(value)
             if keyword == "type" and schema["type"] == "string":
                 continue  # all that a query holds is a string
             with pytest.raises(InvalidOption):
-                requests.query(operation, name, text)
+                base.query_of(operation, name, text)
         for text in ("nan", "inf", "1e999", "1_0", "true", ""):
             if schema["type"] != "string":
                 with pytest.raises(InvalidOption):
-                    requests.query(operation, name, text)
+                    base.query_of(operation, name, text)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_bound_of_a_query_is_held(operation):
         '{"name": "x", "preview": true, "sm_percent": 1e400}',
         '{"name": "x", "preview": true, "sm_percent": NaN}',
         '{"name": "\\ud800", "preview": true}',
-        '{"name": "' + (requests.LONGEST_BODY + 1) * "x" + '"}',
+        '{"name": "' + (base.LONGEST_BODY + 1) * "x" + '"}',
     ],
     ids=range(9),
 )
@@ -121,7 +121,7 @@ async def test_a_hostile_body_is_refused_in_one_line(client, store, sent):
 @drawn(st.recursive(st.none() | st.integers() | st.text(), st.lists), st.sampled_from([*FIELDS]))
 def test_no_value_of_a_field_is_more_than_refused(value, name):
     try:
-        made = requests.body(body(**{name: value}), "ExportRequest")
+        made = base.body_of(body(**{name: value}), "ExportRequest")
     except InvalidOption:
         return
     assert made[name] == value

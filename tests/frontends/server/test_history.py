@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.series import Readings, Series
-from jupyter_gpupredict.frontends.server.history import LATE_S, csv_lines
-from jupyter_gpupredict.run.labels import LABELS_NAME, TRASH_NAME, Labels
+from jupyter_gpupredict.frontends.server.runs import LATE_S, csv_lines
+from jupyter_gpupredict.run.sidecars import LABELS_NAME, TRASH_NAME, Labels
 from jupyter_gpupredict.run.store import KEEP_DAYS, Store
 from tests.frontends.server import traces
 

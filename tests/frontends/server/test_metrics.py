@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core.errors import MissingExtra
 from jupyter_gpupredict.core.summary import Summary
-from jupyter_gpupredict.frontends.server import metrics
+from jupyter_gpupredict.frontends.server import replies
 from tests.frontends.server import traces
 
 
@@ -95,9 +95,9 @@ def summary(**changes):
 
 
 def test_labels_are_bounded_and_quoted():
-    labels, _ = read(metrics.exposition([(summary(), 0.5)]))["gpupredict_session_info", "s"]
+    labels, _ = read(replies.exposition([(summary(), 0.5)]))["gpupredict_session_info", "s"]
     assert labels["kernel"] == 'k" \\'  # no line of its own
-    assert len(labels["host"]) == metrics.LABEL_CHARACTERS
+    assert len(labels["host"]) == replies.LABEL_CHARACTERS
 
 
 def test_a_missing_library_names_the_extra(monkeypatch):
@@ -110,7 +110,7 @@ def test_a_missing_library_names_the_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtra, match=r"jupyter_gpupredict\[prometheus\]"):
-        metrics.exposition([])
+        replies.exposition([])
 
 
 async def test_fifty_live_runs_are_told_quickly(client, store):
@@ -119,5 +119,5 @@ async def test_fifty_live_runs_are_told_quickly(client, store):
         traces.write(store, run, [traces.started(run, started_at=now())])
     began = time.monotonic()
     found = read((await client.get("metrics"))[1])
-    assert len({session for _, session in found}) == metrics.NEWEST
+    assert len({session for _, session in found}) == replies.NEWEST
     assert time.monotonic() - began < 10.0

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from jupyter_gpupredict.frontends.server import kernels
+from jupyter_gpupredict.frontends.server import runs
 from tests.frontends.server import traces
 from tests.frontends.server.test_export import WISH
 
@@ -31,7 +31,7 @@ async def test_start_once_stop_and_export(client, store, told):
     wish = {**WISH, "image": "registry.example/canary"}
     assert (await client.post(f"sessions/{RUN}/export", {**wish, "preview": True}))[0] == 200
     assert (await client.post(f"sessions/{RUN}/export", wish))[0] == 200
-    kept = [record for record in told() if record["__schema__"] == kernels.SCHEMA_ID]
+    kept = [record for record in told() if record["__schema__"] == runs.SCHEMA_ID]
     assert [record["action"] for record in kept] == ["start", "stop", "export"]
     assert {record["session_id"] for record in kept} == {RUN}
     assert {record["__schema_version__"] for record in kept} == {"1"}

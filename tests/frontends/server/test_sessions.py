@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from jupyter_gpupredict.core import events as ev
-from jupyter_gpupredict.core.share import Verified
-from jupyter_gpupredict.run.verified import VerifiedStore
+from jupyter_gpupredict.core.recommendation import Verified
+from jupyter_gpupredict.run.sidecars import VerifiedStore
 from tests.frontends.server import traces
 
 
