@@ -93,6 +93,11 @@ class History:
         self._to_s[row] = window.to_s
         self._judge(slice(row, row + 1))
 
+    def active_s(self) -> float:
+        """Return for how long the device was used, in whole blocks."""
+        lengths_s = (self._to_s - self._from_s)[: self._count]
+        return float(lengths_s[~self._idle[: self._count]].sum())
+
     def whole(self) -> Counter:
         """Return all blocks together."""
         bins, sums = self._bins[: self._count].sum(axis=0), self._sums[: self._count].sum()

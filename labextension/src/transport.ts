@@ -2,20 +2,23 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type {
+import {
   IApi,
   IDevices,
   IDoctor,
   IExported,
   IExportRequest,
   IPicture,
+  IReadOptions,
   IRuns,
   ISession,
   ISessions,
   IStatus,
   ISummary,
   RunFile,
-  Schemas
+  SCHEMAS,
+  Schemas,
+  Source
 } from './api';
 
 /** Why a request failed, as far as the user can do something about it. */
@@ -153,6 +156,20 @@ export class Transport implements IApi {
 
   export(id: string, request: IExportRequest): Promise<IExported> {
     return this.post(`sessions/${encodeURIComponent(id)}/export`, request);
+  }
+
+  async keep(source: Source, options: IReadOptions): Promise<Schemas['Kept']> {
+    const most = SCHEMAS.Recording.maxLength ?? Infinity;
+    if ('file' in source && source.file.size > most) {
+      const message = `${source.file.name} is longer than ${most / 2 ** 20} MiB`;
+      throw new TransportError('refused', 0, message, '`jupyter gpupredict predict FILE` in a terminal reads it');
+    }
+    const what = 'path' in source ? { path: source.path } : { name: source.file.name };
+    const given = Object.entries(options).map(([name, value]) => [name, String(value)]);
+    const query = new URLSearchParams({ ...Object.fromEntries(given), ...what }).toString();
+    const sent =
+      'file' in source ? { body: source.file, headers: { 'Content-Type': 'application/octet-stream' } } : {};
+    return this.reply(`recordings?${query}`, { method: 'POST', ...sent });
   }
 
   doctor(): Promise<IDoctor> {

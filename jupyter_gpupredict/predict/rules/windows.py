@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.recommendation import Estimate
 from jupyter_gpupredict.predict.history import History
 from jupyter_gpupredict.predict.windows import (
@@ -60,7 +61,7 @@ class WindowsRule:
         self._blocks: SlidingWindows | None = None
         self._closed: list[ClosedWindow] = []
         self._pooled: deque[tuple[float, float]] = deque(maxlen=MAX_POOLED)
-        self._last_s = 0.0
+        self._last_s = self._closed_s = 0.0
 
     def update(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
@@ -69,6 +70,7 @@ class WindowsRule:
         if self._blocks is None:
             start_s = time_s - (weight_s if span_s is None else span_s)
             self._blocks = SlidingWindows(self._history.block_s, start_s, self._coverage)
+            self._closed_s = start_s
         self._last_s = time_s
         closed = self._blocks.add(time_s, value, weight_s, span_s)
         return self._judge(closed) if closed else None
@@ -83,6 +85,14 @@ class WindowsRule:
         covering_ratio, mean_ratio = whole.figures(self._coverage)
         return Estimate(self._last_s, max(ACTIVE_RATIO, covering_ratio), mean_ratio, (), ())
 
+    def awaits(self) -> str:
+        """Return in words what must come before it can fire: so much more use at the least."""
+        open_s = self._last_s - self._closed_s
+        left_s = self._least_s - self._history.active_s() - open_s
+        if left_s > 0.0:
+            return f"at least {words.span(left_s)} more to be sure"
+        return f"looks again every {words.span(self._history.block_s)}"
+
     def windows(self) -> Sequence[ClosedWindow]:
         """Return the blocks closed since the last call."""
         closed, self._closed = self._closed, []
@@ -94,6 +104,7 @@ class WindowsRule:
         fired: Estimate | None = None
         for block in closed:
             self._history.add(block)
+            self._closed_s = block.to_s
             self._pooled += [(time_s, value) for time_s, value, _ in block.readings]
             fired = fired or self._agreed()
         if self._blocks is not None:

@@ -32,7 +32,7 @@ export function History(props: IViewProps): React.ReactElement {
     return () => clearTimeout(timer);
   }, [typed]);
   const newest = model.newest;
-  const key = `${query} ${newest?.session_id ?? ''} ${newest?.outcome ?? ''}`;
+  const key = `${query} ${newest?.session_id ?? ''} ${newest?.outcome ?? ''} ${model.touched}`;
   const [asked, again] = useAsked(key, async () => {
     setOlder(null);
     return api.sessions(query, null, PAGE);
