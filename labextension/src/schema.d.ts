@@ -1106,7 +1106,7 @@ export interface components {
             /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
             clients?: number | null;
             /**
-             * @description your own margin on memory, beside the 15 % that is in the target
+             * @description your own margin on memory, beside the one that is in the target
              * @default 0
              */
             headroom_percent: number;
