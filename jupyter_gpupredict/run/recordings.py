@@ -207,9 +207,10 @@ def recommended(analysis: Analysis, trace: Trace, speed: float) -> Recommendatio
     if final.state == "converged" or final.withdrawn is not None:
         return replace(final, geometry=need)
     busy = kernels.busy_ratio
+    why = f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time"
     return replace(
         final,
-        reason=f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time",
+        reason=trace.notes[0] if need is None and trace.notes else why,
         target_ratio=max(busy, final.target_ratio or 0.0),
         mean_ratio=busy,
         watched_s=kernels.wall_s,
