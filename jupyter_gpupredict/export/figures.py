@@ -234,7 +234,7 @@ def _memory(
         hint = "state one with --memory-mib N, or insist with --force"
         said = f"the memory figure has not settled: {reason}"
         raise Refused(said, hint, [_memory_limit(min(seen, total_mib or seen)), INSIST])
-    warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
+    warnings.append(f"The memory limit is {MARGIN} x the peak seen so far, which had not settled.")
     if total_mib is not None and seen > total_mib:
         warnings.append("That is more than the card has: the card's own size is the limit.")
         seen = total_mib
@@ -254,12 +254,16 @@ def _largest(run: Run) -> MemoryEstimate | None:
     return max(each, key=lambda one: (one and one.target_bytes) or 0.0)
 
 
+_UNSURE = {"stale": "was withdrawn", "abstained": "had not settled when the run ended"}
+"""State -> what is said of its figure."""
+
+
 def _doubts(run: Run, *, cpu: bool) -> list[tuple[str, str]]:
     """Return why a deployment should not rest on this run, each with what its files then say."""
     found = [
         (
-            f"the prediction is {one.state}, not converged: {one.reason}",
-            f"The prediction behind this file is {one.state}, not converged.",
+            f"the figure {_UNSURE.get(one.state, 'has not settled')}: {one.reason}",
+            f"The figure behind this file {_UNSURE.get(one.state, 'has not settled')}.",
         )
         for one in run.each_gpu()
         if one.state != "converged"

@@ -292,7 +292,8 @@ class ExportHandler(ApiHandler):
         if output or not preview:
             target = folder_below(root, output)
         if cells is not None:
-            of_code = {one.name: asked[one.name] for one in options_of(CodeRequest)}
+            names = {one.name for one in options_of(CodeRequest)} & asked.keys()
+            of_code = {name: asked[name] for name in names}
             code = base.code_of(run.started, cells, root, asked["notebook"], **of_code)
         options = {one.name: asked.get(one.name) for one in options_of(ExportRequest)}
 

@@ -65,7 +65,7 @@ SESSION_ID = r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9.-]{1,63}-[0-9]{1,10}-[0-9a-f]{4}"
 
 _PLACE = "[0-9A-Za-z.-]{1,128}:(-1|[0-9]{1,12})!?"
 CURSOR = f"^(-|{_PLACE}(,{_PLACE})*)$"
-"""The form of `core.following`: places in runs."""
+"""The form of `core.summary.cursor_text`: places in runs."""
 
 
 def ref(name: str) -> Schema:
@@ -233,9 +233,15 @@ QUERIES: dict[str, dict[str, Schema]] = {
 
 EXPORT_OPTIONS = {
     **{one.name: schema(one) for one in options_of(ExportRequest)},
-    **{one.name: schema(one) | {"x-with": "cells"} for one in options_of(CodeRequest)},
+    **{
+        one.name: schema(one) | {"x-with": "cells"}
+        for one in options_of(CodeRequest)
+        if not one.name.startswith("trial")
+    },
 }
 """What an export takes, as everywhere; `preview`, cells and notebook are this route's own.
+
+A server tries nothing, as that runs the notebook's code.
 
 `x-with`: it concerns the function's code, and does nothing without the cells."""
 
