@@ -334,10 +334,11 @@ def with_verified(run: Run) -> Run:
     if not run.on_one_gpu:
         return replace(run, verified=None)
     main, key = run.recommendation, _key(run.started)
-    if main is not None and main.geometry is None and key is not None and not main.capped:
+    if main is not None and key is not None and not main.capped:
         code = key[0] if run.started.config.get("prior", True) else None
         need = NeedStore(store_dir()).newest(code, *key[1:])
-        run = replace(run, recommendation=replace(main, geometry=need))
+        if need is not None and (main.geometry is None or not need.earlier):
+            run = replace(run, recommendation=replace(main, geometry=need))
     return replace(run, verified=_verified(run.started))
 
 

@@ -102,6 +102,9 @@ def files_read(tree: ast.AST) -> dict[str, int]:
     return found
 
 
+# ---- IPython -----------------------------------------------------------------------------------
+
+
 Mark = Literal["setup", "ignore"]
 _DROPPED = frozenset({"load_ext", "reload_ext", "matplotlib", "autoreload", "config", "precision"})
 """Magics that set the kernel up for looking and reloading, and leave the code's meaning alone."""

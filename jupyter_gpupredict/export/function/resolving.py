@@ -185,6 +185,9 @@ class Slicer:
         return assigns and set() < statement.names.binds <= self.params
 
 
+# ---- what runs again ---------------------------------------------------------------------------
+
+
 def replay(slicer: Slicer, effects: Effects) -> None:
     """Choose every statement that may change what the cell uses, and what those need.
 

@@ -214,6 +214,9 @@ class StopHandler(_KernelHandler):
         self.state.runs.stop(session_id)
 
 
+# ---- one stored run ----------------------------------------------------------------------------
+
+
 LATE_S = 30.0
 """A reading comes at most so long after one with a later stamp."""
 ROWS = 2000

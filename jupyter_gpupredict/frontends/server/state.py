@@ -132,6 +132,9 @@ class Worker:
         stuck.hand_over(self._thread)
 
 
+# ---- devices, runs, news -----------------------------------------------------------------------
+
+
 KEEP_S = 1.0
 GLANCE_S = 0.5
 """What those who have more to tell than the devices wait for them."""
