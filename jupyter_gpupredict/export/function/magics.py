@@ -150,7 +150,7 @@ class CellCode:
     isolated: bool = False
     """It ran in a process of its own, and left nothing behind."""
     replay: bool = False
-    """What cannot run in a function is left out, and told."""
+    """What cannot run in a function is left out, and listed."""
     own: bool = False
     """It is the cell that the function is made of."""
     silenced: bool = False

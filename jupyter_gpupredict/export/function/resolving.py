@@ -202,7 +202,7 @@ def replay(slicer: Slicer, effects: Effects) -> None:
                 left.append(statement.place)
             continue
         if statement.kind is Kind.MAGIC:
-            continue  # it is told with the others
+            continue  # it is listed with the others
         if statement.kind is Kind.LIVE:
             _another_measured(slicer, statement, effects)
         elif statement.cell.failed and not statement.marked:

@@ -62,7 +62,7 @@ def register(logger: EventLogger) -> None:
 
 
 def emit(logger: EventLogger, action: str, session_id: str) -> None:
-    """Tell that something happened to a run."""
+    """Report that something happened to a run."""
     logger.emit(schema_id=SCHEMA_ID, data={"action": action, "session_id": session_id})
 
 

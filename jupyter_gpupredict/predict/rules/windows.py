@@ -90,7 +90,8 @@ class WindowsRule:
         open_s = self._last_s - self._closed_s
         left_s = self._least_s - self._history.active_s() - open_s
         if left_s > 0.0:
-            return f"at least {words.span(left_s)} more to be sure"
+            whole_s = left_s - left_s % 60.0 if left_s >= 120.0 else left_s
+            return f"at least {words.span(whole_s)} more to be sure"
         return f"looks again every {words.span(self._history.block_s)}"
 
     def windows(self) -> Sequence[ClosedWindow]:

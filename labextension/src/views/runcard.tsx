@@ -7,7 +7,7 @@ import type { IRow, Track } from '../track';
 import { Card } from './card';
 import { Compare } from './compare';
 import { Curve } from './curve';
-import { Empty, Reading, told } from './parts';
+import { Empty, Reading, problemOf } from './parts';
 import { IPlotProps, Plot } from './plot';
 import { useStored } from './stored';
 import type { IViewProps } from './view';
@@ -36,7 +36,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
         actions.notify(trans.__('This code has not been measured before. History compares any two runs.'));
       }
     } catch (error) {
-      actions.notify(told(error).message);
+      actions.notify(problemOf(error).message);
     }
   };
   if (against) {
