@@ -317,8 +317,7 @@ def _kernels(arguments: argparse.Namespace, place: Place) -> Any:
     read = ReadOptions(**given_options(arguments, ReadOptions))
     check(read)
     need = need_of_profile(arguments.file, result.run, read)
-    from_store(keep_need, result.run, need)
-    result.run = from_store(with_verified, result.run)
+    result.run = from_store(keep_need, result.run, need)
     return _shown(result, arguments, place)
 
 
