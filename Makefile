@@ -112,7 +112,8 @@ coverage: .venv/.test lab-build
 # On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
 # make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 test-frameworks: .venv/.frameworks
-	$(BIN)/python -m pytest -m '' tests/run tests/export/test_image.py
+	$(BIN)/python -m pytest -m '' tests/run tests/export/test_image.py \
+		tests/export/test_saving.py
 
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'

@@ -28,6 +28,7 @@ from jupyter_gpupredict.core.card import (
     is_cpu,
     is_profile,
     judge,
+    need_of,
     ratio_of,
     simulated_as,
     speed_points,
@@ -88,6 +89,7 @@ def answer(run: Run) -> Answer:
         memory_bytes=_memory_bytes(memory),
         simulated=simulated_as(run),
         device=where(run),
+        need=need_of(run),
         points=speed_points(run),
     )
 
@@ -100,9 +102,8 @@ def _brief(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate |
 def _predicts(run: Run, word: Word) -> bool:
     """Return whether the figure is a prediction: the CPU's has no word of its own for that."""
     main = run.recommendation
-    return word in STATED[:3] or (
-        word == "no GPU" and main is not None and main.state == "converged"
-    )
+    converged = main is not None and main.state == "converged"
+    return word in STATED[:3] or (word == "no GPU" and converged)
 
 
 _ORDER: tuple[Word, ...] = (

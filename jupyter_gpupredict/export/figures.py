@@ -234,7 +234,7 @@ def _memory(
         hint = "state one with --memory-mib N, or insist with --force"
         said = f"the memory figure has not settled: {reason}"
         raise Refused(said, hint, [_memory_limit(min(seen, total_mib or seen)), INSIST])
-    warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
+    warnings.append(f"The memory limit is {MARGIN} x the peak seen so far, which had not settled.")
     if total_mib is not None and seen > total_mib:
         warnings.append("That is more than the card has: the card's own size is the limit.")
         seen = total_mib

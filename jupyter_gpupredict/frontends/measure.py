@@ -118,6 +118,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+# ---- progress ----------------------------------------------------------------------------------
+
+
 HINT = "api"
 _Item = TypeVar("_Item")
 

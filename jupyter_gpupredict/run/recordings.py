@@ -11,7 +11,7 @@ from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import Malformed, UnknownName
 from jupyter_gpupredict.core.events import RECORDING, SessionFinished, SessionStarted
-from jupyter_gpupredict.core.metrics import BY_CSV, METRICS, MIB
+from jupyter_gpupredict.core.metrics import BY_CSV, METRICS, MIB, whole_percent
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
@@ -207,9 +207,10 @@ def recommended(analysis: Analysis, trace: Trace, speed: float) -> Recommendatio
     if final.state == "converged" or final.withdrawn is not None:
         return replace(final, geometry=need)
     busy = kernels.busy_ratio
+    why = f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time"
     return replace(
         final,
-        reason=f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time",
+        reason=trace.notes[0] if need is None and trace.notes else why,
         target_ratio=max(busy, final.target_ratio or 0.0),
         mean_ratio=busy,
         watched_s=kernels.wall_s,
@@ -341,12 +342,12 @@ def _result(
         "confidence": {
             "n_eff": round(confidence.n_eff, 3),
             "g_s": round(confidence.g_s, 3),
-            "certified_pct": _whole_percent(confidence.certified_ratio),
+            "certified_pct": whole_percent(confidence.certified_ratio),
             "certified": confidence.certified,
             "required_pct": round(100 * confidence.required_ratio),
             "level": confidence.level,
-            "lower_pct": _whole_percent(confidence.lower_ratio),
-            "upper_pct": _whole_percent(confidence.upper_ratio),
+            "lower_pct": whole_percent(confidence.lower_ratio),
+            "upper_pct": whole_percent(confidence.upper_ratio),
         },
         "guard": {
             "alarms": [round(t, 6) for t in analysis.alarms],
@@ -409,7 +410,3 @@ def need_of_profile(path: str, run: Run, read: ReadOptions) -> SmNeed:
         why = trace.notes[0] if trace.notes else "its kernels are not understood"
         raise Malformed(f"{trace.name} does not tell what the kernels need", why)
     return need
-
-
-def _whole_percent(ratio: float | None) -> int | None:
-    return None if ratio is None else round(100 * ratio)

@@ -334,15 +334,18 @@ def with_verified(run: Run) -> Run:
     if not run.on_one_gpu:
         return replace(run, verified=None)
     main, key = run.recommendation, _key(run.started)
-    if main is not None and main.geometry is None and key is not None and not main.capped:
+    if main is not None and key is not None and not main.capped:
         code = key[0] if run.started.config.get("prior", True) else None
         need = NeedStore(store_dir()).newest(code, *key[1:])
-        run = replace(run, recommendation=replace(main, geometry=need))
+        if need is not None and (main.geometry is None or not need.earlier):
+            run = replace(run, recommendation=replace(main, geometry=need))
     return replace(run, verified=_verified(run.started))
 
 
-def keep_need(run: Run, need: SmNeed) -> None:
+def keep_need(run: Run, need: SmNeed) -> Run:
     """Keep what the kernels of a run need, for it and for later runs of the same code.
+
+    Returns the run with it. Of a simulated run nothing is kept beyond that.
 
     Raises:
         OSError: It cannot be written.
@@ -352,6 +355,10 @@ def keep_need(run: Run, need: SmNeed) -> None:
         code, device, driver, session_id = key
         at = datetime.now(UTC).isoformat(timespec="seconds")
         NeedStore(store_dir()).add(KnownNeed(need, code, device, driver, session_id, at))
+    main = run.recommendation
+    if main is None or main.capped or not run.on_one_gpu:
+        return run
+    return replace(run, recommendation=replace(main, geometry=need))
 
 
 def with_verified_in_time(run: Run) -> Run:
@@ -368,14 +375,6 @@ def _with_kept(run: Run) -> Run:
         with contextlib.suppress(OSError):  # what is there can still be read
             keep_need(run, main.geometry)
     return with_verified(run)
-
-
-def verified_of(started: SessionStarted) -> Verified | None:
-    """Return the share that holds for a run, as far as its first event says.
-
-    None where none was verified, or where it did not watch exactly one GPU.
-    """
-    return _verified(started) if len(started.devices) == 1 else None
 
 
 def _key(started: SessionStarted) -> tuple[str | None, str, str, str] | None:

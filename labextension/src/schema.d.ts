@@ -962,6 +962,7 @@ export interface components {
             memory_bytes: number | null;
             simulated: string;
             device: string;
+            need: components["schemas"]["SmNeed"] | null;
             points: components["schemas"]["SpeedPoint"][];
         };
         Figure: {
@@ -1105,7 +1106,7 @@ export interface components {
             /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
             clients?: number | null;
             /**
-             * @description your own margin on memory, beside the 15 % that is in the target
+             * @description your own margin on memory, beside the one that is in the target
              * @default 0
              */
             headroom_percent: number;
@@ -1573,6 +1574,8 @@ export interface operations {
             query?: {
                 limit?: number;
                 before?: string;
+                order?: "when" | "headline" | "notebook" | "device" | "duration";
+                word?: "" | "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
                 q?: string;
             };
             header?: never;

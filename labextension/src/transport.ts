@@ -118,10 +118,18 @@ export class Transport implements IApi {
     await this.post(`kernels/${encodeURIComponent(kernel)}/runs/${encodeURIComponent(run)}/stop`);
   }
 
-  sessions(query: string, before: string | null, limit: number): Promise<ISessions> {
+  sessions(
+    query: string,
+    before: string | null,
+    limit: number,
+    order = 'when',
+    word = ''
+  ): Promise<ISessions> {
     return this.get('sessions', {
       limit: String(limit),
       ...(query ? { q: query.slice(0, 200) } : {}),
+      ...(order === 'when' ? {} : { order }),
+      ...(word ? { word } : {}),
       ...(before ? { before } : {})
     });
   }
@@ -222,10 +230,10 @@ function parsed(text: string): Record<string, unknown> | null {
 
 /** Our routes explain themselves; a 404 or 403 without that is not theirs. */
 function failure(response: Response, document: Record<string, unknown> | null): TransportError {
-  const told = (name: string) => (typeof document?.[name] === 'string' ? (document[name] as string) : '');
+  const field = (name: string) => (typeof document?.[name] === 'string' ? (document[name] as string) : '');
   const ours = document !== null && 'hint' in document;
   const status = response.status;
-  const message = told('message') || response.statusText || `HTTP ${status}`;
+  const message = field('message') || response.statusText || `HTTP ${status}`;
   const kind: Failure =
     status === 401 || status === 403 || (response.ok && document === null)
       ? 'forbidden' // a page in place of JSON is the login page
@@ -237,5 +245,5 @@ function failure(response: Response, document: Record<string, unknown> | null): 
             ? 'unreachable'
             : 'failed';
   const obstacles = Array.isArray(document?.obstacles) ? (document.obstacles as Schemas['Obstacle'][]) : [];
-  return new TransportError(kind, status, message, told('hint'), told('reason'), obstacles);
+  return new TransportError(kind, status, message, field('hint'), field('reason'), obstacles);
 }

@@ -81,7 +81,7 @@ def chosen_adapters(hosting: Hosting, ranks: int, also: tuple[str, ...]) -> tupl
 UID = 65532
 """The number that distroless images gave to `nonroot`."""
 HOME, OUTPUTS, OUTPUTS_VARIABLE = "/home/function", "/outputs", "GPUPREDICT_OUTPUTS"
-"""Where the image has places to write to, and how the handler is told the second of them."""
+"""Where the image has places to write to, and how the handler learns the second of them."""
 
 
 def dockerfile(

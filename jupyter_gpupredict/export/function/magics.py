@@ -130,6 +130,9 @@ def asks_user(code: CellCode, node: ast.stmt, called: str) -> bool:
     return False
 
 
+# ---- IPython -----------------------------------------------------------------------------------
+
+
 Mark = Literal["setup", "ignore"]
 _DROPPED = frozenset({"load_ext", "reload_ext", "matplotlib", "autoreload", "config", "precision"})
 """Magics that set the kernel up for looking and reloading, and leave the code's meaning alone."""
@@ -175,7 +178,7 @@ class CellCode:
     isolated: bool = False
     """It ran in a process of its own, and left nothing behind."""
     replay: bool = False
-    """What cannot run in a function is left out, and told."""
+    """What cannot run in a function is left out, and listed."""
     own: bool = False
     """It is the cell that the function is made of."""
     silenced: bool = False

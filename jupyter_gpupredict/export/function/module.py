@@ -349,6 +349,9 @@ def _check(text: str) -> None:
         raise ExportError(f"the module would lack {', '.join(sorted(open_names))}", "not written")
 
 
+# ---- renaming ----------------------------------------------------------------------------------
+
+
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 

@@ -162,6 +162,9 @@ def _is_training(node: ast.For) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+# ---- the slice ---------------------------------------------------------------------------------
+
+
 class Slice:
     """What becomes a module, and notes on it."""
 

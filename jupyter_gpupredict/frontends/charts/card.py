@@ -154,6 +154,9 @@ def _commands(answer: Answer, command: str) -> list[str]:
     ]
 
 
+# ---- as a picture ------------------------------------------------------------------------------
+
+
 SCALE = 1.5
 """Pixels for each unit: sharp enough beside text, and small."""
 _FINER = 2

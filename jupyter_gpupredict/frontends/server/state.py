@@ -132,9 +132,12 @@ class Worker:
         stuck.hand_over(self._thread)
 
 
+# ---- devices, runs, news -----------------------------------------------------------------------
+
+
 KEEP_S = 1.0
 GLANCE_S = 0.5
-"""What those who have more to tell than the devices wait for them."""
+"""How long answers that hold more than the devices wait for these."""
 DRIVER_SHARE = 0.05
 """Of the time may go into reading: what took longer is kept longer."""
 SLOW_MESSAGE = "the driver did not answer in time"

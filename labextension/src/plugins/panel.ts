@@ -13,7 +13,7 @@ import { panel as made, PANEL_ID } from '../panel';
 import { DEFAULTS } from '../settings';
 import { ICurrentSettings, IGpuPredict } from '../tokens';
 import { throughServer, Transport } from '../transport';
-import { told } from '../views/parts';
+import { problemOf } from '../views/parts';
 import type { IActions, IViewProps } from '../views/view';
 import { Words } from '../words';
 
@@ -84,7 +84,7 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
       model.setRecording(begun);
       api.keep(source, options).then(
         reply => end({ name, source, at: 'kept', runs: reply.sessions }),
-        (error: unknown) => end({ name, source, at: 'failed', ...told(error) })
+        (error: unknown) => end({ name, source, at: 'failed', ...problemOf(error) })
       );
     };
     const actions: IActions = {
