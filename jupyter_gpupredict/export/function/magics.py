@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpupredict.export.function.secrets import is_environ, suspects
+from jupyter_gpupredict.export.function.secrets import dotted, is_environ, suspects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,23 @@ _ELSEWHERE = (
 """Calls of a notebook that ask its user: what takes their place, and the variable for it."""
 
 
-def asks_user(code: CellCode, node: ast.stmt, called: str) -> bool:
+def left_to_others(code: CellCode, node: ast.stmt) -> bool:
+    """Whether a statement does what the function's machine or user is to do: variables, logins."""
+    reasons = [(name, elsewhere(name, value)) for name, value in variables(node)]
+    for name, why in reasons:
+        if why:
+            code.environment.append(name)
+            code.notes.append(
+                f"{code.place(node.lineno)}: the value of {name} {why}, and was left out; see "
+                ".env.example"
+            )
+    match node:
+        case ast.Expr(value=ast.Call(func=function)) if _asks_user(code, node, dotted(function)):
+            return True
+    return any(why for _, why in reasons)
+
+
+def _asks_user(code: CellCode, node: ast.stmt, called: str) -> bool:
     """Whether a statement is a login or the mount of a user's files: told, and left out."""
     bare = called == "login" and "huggingface_hub" in code.source
     for shape, variable, instead in _ELSEWHERE:
