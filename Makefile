@@ -16,6 +16,7 @@ help:
 	@echo "make test-mps   the MPS tests with NVIDIA's own programs of two driver branches"
 	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   hints and images with torch, Keras, Lightning, transformers"
+	@echo "make bench-notebooks   public training notebooks: how many export as they stand"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
 	@echo "make test-cluster   exported Slurm scripts on clusters of Debian's Slurm, one node and three"
 	@echo "make lab    open the demo in JupyterLab"
