@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.machine import header, interval, shuffled_rounds
 from jupyter_gpupredict.export import export_run, read_notebook
 from jupyter_gpupredict.export.deployment import CodeRequest
-from jupyter_gpupredict.export.function.writing import trial
+from jupyter_gpupredict.export.function.trying import trial
 from jupyter_gpupredict.run import code_hash
 from tests.frontends import runs
 

@@ -2,10 +2,11 @@
 
 The notebooks of notebooks.tsv are public and are not kept here. Their repositories are cloned to
 FOLDER/OWNER/NAME at their commits, where they are not there yet. The first cell that trains is
-exported. With --run, those that small stand-ins for data can feed are executed, cells and function
-each in a process of its own with the same seeds, and what the training cell uses is compared.
+exported. With --run, each is executed as `verify-export` does, with small random data in the place
+of data sets that would be downloaded (notebook_data), for at most five training steps; words behind
+it choose among them.
 
-Run: python -m benchmarks.notebooks FOLDER [--run]
+Run: python -m benchmarks.notebooks FOLDER [--run [WORD ...]]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import collections
 import concurrent.futures
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,13 +25,13 @@ from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from jupyter_gpupredict.core.errors import ExportError
-from jupyter_gpupredict.export.deployment import Cell, CodeRequest
-from jupyter_gpupredict.export.function import names
+from jupyter_gpupredict.core.errors import ExportError, GpuPredictError
+from jupyter_gpupredict.export import Cell, CodeRequest, compare, comparison
 from jupyter_gpupredict.export.function.code import build
+from jupyter_gpupredict.run.options import code_hash
 
 LISTED = Path(__file__).with_suffix(".tsv")
-LIMIT_S = 120.0
+LIMIT_S = 60.0
 TRAINS = re.compile(
     r"\.fit\(|\.fit_one_cycle\(|\.fine_tune\(|\.backward\(\)|\.train_model\(|apply_gradients\("
     r"|xgb\.train\(|lgb\.train\(|train_step\(|update_step\(|[tT]rainer\.(train|fit)\(|\btrain\w*\("
@@ -39,10 +41,6 @@ LIBRARIES = (
     "transformers", "lightning", "fastai", "keras", "tensorflow", "flax", "equinox", "jax",
     "xgboost", "lightgbm", "catboost", "torch", "sklearn",
 )  # fmt: skip
-SEEDS = """\
-import random, numpy
-random.seed(0); numpy.random.seed(0)
-"""
 
 
 def python(source: str) -> ast.Module | None:
@@ -75,61 +73,37 @@ def library(sources: list[str]) -> str:
     return next((one for one in LIBRARIES if re.search(rf"(import|from) {one}", text)), "other")
 
 
-def exported(sources: list[str], folder: Path) -> str:
-    """Return the module of the last cell.
+def exported(sources: list[str], folder: Path) -> dict[str, str]:
+    """Return path and text of the function of the last cell, and of modules beside the notebook.
 
     Raises:
         ExportError: It is refused.
     """
     cells = tuple(Cell(f"In [{n}]", source) for n, source in enumerate(sources, start=1))
-    return build(CodeRequest(cells, folder, tried=False, pinned=False), "trained").module
+    code = build(CodeRequest(cells, folder, tried=False, pinned=False), "trained")
+    return {"train_fn.py": code.module, **dict(code.files)}
 
 
-def fingerprinted(sources: list[str]) -> list[str]:
-    """Return the cells with seeds before them, and the last one ending with what it made."""
-    trees = [python(source) for source in sources]
-    own = names.of_statements(trees[-1].body if trees[-1] else ())
-    earlier = {n for tree in trees[:-1] if tree for n in _values(tree)}
-    wanted = sorted((own.strong & earlier) | own.binds)
-    look = f"from benchmarks.notebook_values import values as _values_of\n{SEEDS}"
-    tail = ", ".join(f"{name}={name}" for name in wanted if not name.startswith("__"))
-    return [look, *sources[:-1], f"{sources[-1]}\n_values_of({tail})"]
-
-
-def _values(tree: ast.Module) -> set[str]:
-    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    return {
-        n
-        for one in tree.body
-        if not isinstance(one, kinds)
-        for n in names.of_statements([one]).binds
-    }
-
-
-def compare(sources: list[str]) -> str:
-    """Return `same`, `differs`, or why the two could not be compared."""
-    ready = fingerprinted(sources)
+def compared(sources: list[str], beside: Path) -> str:
+    """Return `same`, `differs`, or why the two could not be compared, and what was seen."""
+    cells = tuple(Cell(f"In [{n}]", source) for n, source in enumerate(sources, start=1))
+    code = CodeRequest(cells, beside)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        answers = []
-        (folder / "cells.json").write_text(json.dumps(ready))
-        for way in ("cells", "function"):
-            if way == "function":
-                (folder / "train_fn.py").write_text(exported(ready, folder))
-            command = [sys.executable, "-m", "benchmarks.notebook_values", way, str(folder)]
-            try:
-                ended = subprocess.run(
-                    command, capture_output=True, text=True, timeout=LIMIT_S, check=False
-                )
-            except subprocess.TimeoutExpired:
-                return f"{way}: longer than {LIMIT_S:g} s"
-            if ended.returncode:
-                reason = (ended.stderr.strip().splitlines() or ["?"])[-1][:150]
-                return f"{way} fail: {reason}"
-            answers.append(ended.stdout.strip().splitlines()[-1])
-    if answers[0] == answers[1]:
-        return "same"
-    return f"differs: {answers[0][:300]} | {answers[1][:300]}"
+        for path, text in exported(sources, beside).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        record = {"cell": {"sha256": code_hash(sources[-1])}}
+        (folder / "gpupredict.json").write_text(json.dumps(record))
+        try:
+            found = compare(comparison(folder, code, steps=5, limit_s=LIMIT_S))
+        except GpuPredictError as error:
+            return f"not run: {error}"[:300].replace("\n", " ")
+    if found.differences:
+        return f"differs: {found.words()}"[:600].replace("\n", " ")
+    if not found.names:
+        return f"not compared: {found.words()}"[:300].replace("\n", " ")
+    return f"same: {found.words()}"[:200].replace("\n", " ")
 
 
 def main() -> None:
@@ -153,12 +127,21 @@ def main() -> None:
             shares[kind]["exported"] += 1
             ready.append((where, sources))
     if "--run" in sys.argv:
+        beside = str(LISTED.with_name("notebook_data"))
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [beside, os.environ.get("PYTHONPATH")])
+        )
+        wanted = sys.argv[sys.argv.index("--run") + 1 :]
+        ready = [one for one in ready if not wanted or any(word in one[0] for word in wanted)]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for (where, sources), said in zip(
-                ready, pool.map(lambda one: compare(one[1]), ready), strict=True
-            ):
-                shares[library(sources)][said.partition(":")[0]] += 1
-                print(f"{said}  {where}", flush=True)
+            running = {
+                pool.submit(compared, sources, (folder / where).parent): (where, library(sources))
+                for where, sources in ready
+            }
+            for one in concurrent.futures.as_completed(running):
+                where, kind = running[one]
+                shares[kind][one.result().partition(":")[0]] += 1
+                print(f"{kind}  {where}: {one.result()}", flush=True)
     for kind, counts in sorted(shares.items()):
         print(kind, dict(counts))
     done = sum(counts["exported"] for counts in shares.values())

@@ -41,21 +41,21 @@ PREDICTORS = {
 }
 READERS = {
     "events": "sources.readers.events:EventsReader",
-    "columns": "sources.readers.tabular:ColumnsReader",
-    "kernels": "sources.readers.tabular:KernelsReader",
-    "nsys-csv": "sources.readers.nsys:NsysCsvReader",
-    "nsys-sqlite": "sources.readers.nsys:NsysSqliteReader",
-    "xla": "sources.readers.profilers:XlaReader",
-    "kineto": "sources.readers.profilers:KinetoReader",
+    "columns": "sources.readers.columns:ColumnsReader",
+    "kernels": "sources.readers.kernels:KernelsReader",
+    "nsys-csv": "sources.readers.nsys_csv:NsysCsvReader",
+    "nsys-sqlite": "sources.readers.nsys_sqlite:NsysSqliteReader",
+    "xla": "sources.readers.xla:XlaReader",
+    "kineto": "sources.readers.kineto:KinetoReader",
     "dmon": "sources.readers.dmon:DmonReader",
     "dcgmi": "sources.readers.dmon:DcgmiReader",
     "smi-screen": "sources.readers.screens:SmiScreenReader",
     "gpustat": "sources.readers.screens:GpustatReader",
-    "nvitop": "sources.readers.tabular:NvitopReader",
+    "nvitop": "sources.readers.nvitop:NvitopReader",
     "wandb": "sources.readers.wandb:WandbReader",
     "prometheus": "sources.readers.prometheus:PrometheusReader",
     "foreign": "sources.readers.foreign:ForeignReader",
-    "nvidia-smi": "sources.readers.tabular:SmiReader",
+    "nvidia-smi": "sources.readers.nvidia_smi:SmiReader",
 }
 """Formats of recordings; the first that detects its own reads."""
 WORKLOADS = {
@@ -89,9 +89,9 @@ SHARING = {
     "slurm-shard": "export.platforms.slurm:SlurmShard",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
-    "default": ("windows", {"window_s": 100.0, "agree": 6, "noise": 5.0}),
+    "default": ("windows", {"window_s": 75.0, "agree": 8, "noise": 5.0}),
     "quick": ("windows", {"window_s": 120.0, "agree": 3, "noise": 5.0}),
-    "accurate": ("windows", {"window_s": 150.0, "agree": 6, "noise": 2.0}),
+    "accurate": ("windows", {"window_s": 115.0, "agree": 8, "noise": 2.0}),
 }
 """Rule name -> (predictor, its settings); figures in docs/how-it-works.md."""
 

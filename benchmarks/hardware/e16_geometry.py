@@ -1,4 +1,7 @@
-"""E16: kernel geometry against GPM's SM activity, on the same loops."""
+"""E16: kernel geometry against GPM's SM activity, on the same loops.
+
+`breadth`, by the geometry of the launches, is to be the mean of `breadth_ratio`, by GPM.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         need = run.recommendation.geometry if run.recommendation else None
         found[f"{blocks} blocks"] = {
             "means": means,
+            "breadth": None if need is None else min(1.0, blocks / need.sms),
             "need": None if need is None else [need.low_ratio, need.high_ratio],
             "windows": None if need is None else [need.windows, need.kernels, need.cost_s],
             "errors": list(run.errors),

@@ -28,12 +28,14 @@ from jupyter_gpupredict.core.card import (
     is_cpu,
     is_profile,
     judge,
+    need_of,
     ratio_of,
     simulated_as,
     speed_points,
     watched_s,
     where,
 )
+from jupyter_gpupredict.core.events import RECORDING
 from jupyter_gpupredict.core.metrics import METRICS, sm_percent
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S
@@ -87,6 +89,7 @@ def answer(run: Run) -> Answer:
         memory_bytes=_memory_bytes(memory),
         simulated=simulated_as(run),
         device=where(run),
+        need=need_of(run),
         points=speed_points(run),
     )
 
@@ -99,9 +102,8 @@ def _brief(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimate |
 def _predicts(run: Run, word: Word) -> bool:
     """Return whether the figure is a prediction: the CPU's has no word of its own for that."""
     main = run.recommendation
-    return word in STATED[:3] or (
-        word == "no GPU" and main is not None and main.state == "converged"
-    )
+    converged = main is not None and main.state == "converged"
+    return word in STATED[:3] or (word == "no GPU" and converged)
 
 
 _ORDER: tuple[Word, ...] = (
@@ -203,9 +205,8 @@ def _headline(run: Run, word: Word, figure: Figure | None, memory: MemoryEstimat
         text += f", the largest of {run.gpus} GPUs"
     elif not run.ranks and len(run.started.devices) > 1 and run.recommendation is not None:
         text += f", on {words.device(run.started.share, run.started)}"
-    begin = {"replayed": "Replayed: ", "simulated": "Simulated: "}.get(simulated_as(run), "")
-    begin = begin or ("CPU: " if is_cpu(run) else "")
-    return one_line(begin + text if begin else text[:1].upper() + text[1:])
+    begin = simulated_as(run).capitalize() or ("CPU" if is_cpu(run) else "")
+    return one_line(f"{begin}: {text}" if begin else text[:1].upper() + text[1:])
 
 
 def _why_nothing(run: Run) -> str:
@@ -303,7 +304,9 @@ def _to_be_sure(main: Recommendation) -> str:
 
 
 def _notes(run: Run) -> Iterator[str]:
-    """Yield what changes the figure's meaning."""
+    """Yield what changes the figure's meaning; of a recording, what was repaired in it."""
+    if run.started.source == RECORDING:
+        yield from run.started.notes
     applied = run.applied
     if applied is not None and (applied.capped or not applied.active or applied.reason):
         yield words.mps(applied)
@@ -442,5 +445,6 @@ def _progress(main: Recommendation | None) -> str:
 def _problems(run: Run) -> Iterator[str]:
     for one in run.unavailable:
         yield f"no {METRICS[one.series.metric].label}: {one.reason} {one.detail}".strip()
-    yield from run.started.notes
+    if run.started.source != RECORDING:
+        yield from run.started.notes
     yield from run.errors

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from jupyter_gpupredict.core.events import RECORDING
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.core.recommendation import LEAST_ACTIVE_S, LEAST_N_EFF
 from jupyter_gpupredict.core.words import gib, percent
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jupyter_gpupredict.core.metrics import Basis
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import Recommendation, SmNeed
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.core.series import Device
 
@@ -162,11 +163,13 @@ class Answer:
     memory_bytes: float | None
     """What the memory part of the headline says."""
     simulated: str
-    """Why these are no measurements: `replayed`, `simulated`; empty: they are."""
+    """Why these are no measurements: `recorded`, `replayed`, `simulated`; empty: they are."""
     device: str
     """Short words for where it ran."""
+    need: SmNeed | None
+    """What its kernels need of the SMs, with the curve; None: not known, or it was capped."""
     points: tuple[SpeedPoint, ...]
-    """On the curve by geometry; empty where there is no curve, or nothing beside it."""
+    """Beside that curve."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, as JSON has it."""
@@ -225,7 +228,7 @@ def _standing(run: Run, one: Recommendation | None) -> Word:
 def is_profile(run: Run, one: Recommendation | None) -> bool:
     """Return whether a recording is of kernels: what they need is known, however short it is."""
     need = None if one is None else one.geometry
-    return need is not None and not need.windows and run.started.source == "replay"
+    return need is not None and not need.windows and run.started.source == RECORDING
 
 
 def watched_s(run: Run) -> float:
@@ -263,10 +266,16 @@ STATED = ("settled", "provisional", "settling", "no GPU")
 OBSERVED = ("observed", "changed", "too short", "not used yet")
 
 
+def need_of(run: Run) -> SmNeed | None:
+    """Return what a run's kernels need of the SMs."""
+    main = run.recommendation
+    return None if main is None or main.capped else main.geometry
+
+
 def speed_points(run: Run) -> tuple[SpeedPoint, ...]:
     """Return what SM activity says and what was verified; empty where there is no curve."""
     main, tried = run.recommendation, run.verified
-    if main is None or main.geometry is None or main.capped:
+    if main is None or need_of(run) is None:
         return ()
     found = []
     if main.basis == "sm_share" and main.target_ratio and main.slowdown:
@@ -356,6 +365,5 @@ def is_cpu(run: Run) -> bool:
 def simulated_as(run: Run) -> str:
     """Return why these are no measurements; empty: they are."""
     started = run.started
-    if started.source == "replay":
-        return "replayed"
-    return "simulated" if started.simulated else ""
+    why = {"replay": "replayed", RECORDING: "recorded"}.get(started.source)
+    return why or ("simulated" if started.simulated else "")

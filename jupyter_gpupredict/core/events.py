@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.series import Device, Readings, Series
 
 SCHEMA = 1
+RECORDING = "recording"
+"""The source of what was read again from a file: measured once, elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,9 @@ def causes(bits: float) -> tuple[str, ...]:
     return tuple(word for bit, word in THROTTLE_CAUSES.items() if int(bits) & bit)
 
 
+# ---- rounding ----------------------------------------------------------------------------------
+
+
 MIB = 1 << 20
 _SLACK = 1e-9
 CAUTIOUS_SM_STEP = 2
@@ -164,6 +167,11 @@ def time_percent(ratio: float) -> int:
     82
     """
     return min(100, max(1, math.ceil(100.0 * ratio - _SLACK)))
+
+
+def whole_percent(ratio: float | None) -> int | None:
+    """Return a ratio to the nearest whole percent; None where there is none."""
+    return None if ratio is None else round(100 * ratio)
 
 
 def sm_percent(ratio: float, sm_count: int | None, sm_step: int = CAUTIOUS_SM_STEP) -> int:

@@ -51,6 +51,9 @@ def code_span(text: str) -> str:
     return f"`{one_line(text).replace('`', chr(39))}`"
 
 
+# ---- JSON --------------------------------------------------------------------------------------
+
+
 DEEPEST = 64
 """Levels; an event has nine. Parsers recurse, and a kernel may have raised Python's own limit."""
 MOST_VALUES = 2_000_000

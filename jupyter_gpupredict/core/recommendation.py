@@ -258,6 +258,9 @@ class Profile:
     """Length of the active span."""
 
 
+# ---- MPS ---------------------------------------------------------------------------------------
+
+
 Method = Literal["verify", "sweep"]
 Unit = Literal["step", "epoch", "run"]
 PREALLOCATED_SHARE = 0.9

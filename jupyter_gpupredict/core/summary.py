@@ -172,12 +172,7 @@ def summarise(ends: Ends, size_bytes: int = 0) -> Summary:
 
 
 def run_of(ends: Ends, outcome: str) -> Run:
-    """Return a run with its figures and without its readings.
-
-    Args:
-        ends: Its beginning and its newest figures.
-        outcome: As its summary says; empty counts as running.
-    """
+    """Return a run with its figures and without its readings."""
     folded = RunFold()
     for event in (ends.started, ends.newest):
         if event is not None:

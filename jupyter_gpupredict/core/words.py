@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.events import RECORDING
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,6 +72,8 @@ def label(started: SessionStarted) -> str:
     """Return what the readings are, above all when they are not a GPU's."""
     if started.source == "replay":
         return f"SIMULATED: replay of a recording ({started.origin})"
+    if started.source == RECORDING:
+        return f"a recording, not measured here ({started.origin})"
     if started.simulated:
         return f"SIMULATED: synthetic readings ({started.origin})"
     names = Counter(device.name for device in started.devices)

@@ -50,15 +50,7 @@ def read_notebook(path: str | Path) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
 def notebook_cell(
     number: int, source: str, count: int | None, tags: Sequence[str] = (), *, failed: bool = False
 ) -> Counted:
-    """Return a code cell with its execution count, None where it never ran.
-
-    Args:
-        number: Its place among the code cells, from 1.
-        source: Its text.
-        count: Its execution count.
-        tags: Its tags.
-        failed: Whether it ended with an error.
-    """
+    """Return a code cell with its execution count, None where it never ran."""
     label = f"cell {number}" if count is None else f"In [{count}]"
     return count, Cell(label, source, tuple(tags), failed)
 

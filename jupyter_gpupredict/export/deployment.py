@@ -83,6 +83,9 @@ class Cell:
     """It ended with an error, so that what stands below the failing line never ran."""
 
 
+TRIALS = ("import", "venv", "no")
+
+
 @dataclass(frozen=True, slots=True)
 class CodeRequest:
     """Where a function's code comes from and what may be done about what it cannot hold."""
@@ -139,6 +142,21 @@ class CodeRequest:
         choices=SECRETS_FROM,
     )
     allow_secrets: bool = option(False, "keep what looks like a credential")
+    trial: str = option(
+        "import",
+        "try the folder before it is written: import it with what is installed here, install it "
+        "and import it in a fresh environment (venv), or do not try it; a server never does",
+        choices=TRIALS,
+    )
+    trial_limit_s: float | None = option(
+        None,
+        "how long each step of the trial may take; by itself 60 s, and 900 s for an installation",
+        metavar="S",
+        short=("--trial-limit",),
+        low=1,
+        high=86400,
+        unit="seconds",
+    )
     notes: tuple[str, ...] = ()
     """What is to be said about where the cells come from."""
     tried: bool = True

@@ -50,7 +50,7 @@ OFFLINE = {
     "MPLBACKEND": "Agg",
 }
 _CHANGES_OTHERS = re.compile(
-    r"(?:.*\.)?(?:push_to_hub|upload\w*|create_repo|put_object|log_artifacts?|delete_\w+|rmtree"
+    r"(?!files\.upload\b)(?:.*\.)?(?:push_to_hub|upload\w*|create_repo|put_object|log_artifacts?|delete_\w+|rmtree"
     r"|removedirs|unlink|rmdir|drop_(?:table|database|collection)|to_sql|to_gbq|sendmail"
     r"|send_message)|os\.remove|(?:requests|httpx|session)\.(?:post|put|patch|delete)"
 )
@@ -331,7 +331,8 @@ def _answer(way: str, asked: Comparison, path: Path, said: Path, status: int) ->
             f"{what} did not come to the measured cell within {asked.limit_s:g} s", "more --seconds"
         )
     if answer["error"]:
-        raise ExportError(f"{what} failed: {answer['error']}", "nothing was compared")
+        before = "".join(f"; before it, cell {one}" for one in answer["failed"][:2])
+        raise ExportError(f"{what} failed: {answer['error']}{before}", "nothing was compared")
     if not asked.valued:
         answer["value"] = None
     if way == "function" and asked.assigned:  # the function of a cell that is one function's call

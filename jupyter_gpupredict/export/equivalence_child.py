@@ -46,6 +46,8 @@ class Steps:
         self.most = most
         self.done = 0
         self.ended = ""
+        self.failed: list[str] = []
+        """Cells before the measured one that raised something."""
         self.counts = self.began = False
         self._attached: set[str] = set()
         self._seeded: set[str] = set()
@@ -221,11 +223,10 @@ def _sum(value: Any) -> Any:
 # ---- the two ways --------------------------------------------------------------------------------
 
 
-def run_cells(job: dict[str, Any], steps: Steps) -> tuple[Any, dict[str, Any], list[str]]:
-    """Run the cells in one namespace; returns the last value, the namespace and what failed."""
+def run_cells(job: dict[str, Any], steps: Steps) -> tuple[Any, dict[str, Any]]:
+    """Run the cells in one namespace; returns the last value and the namespace."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    failed = []
     for number, source in enumerate(job["sources"], start=1):
         last = number == len(job["sources"])
         if last:
@@ -235,12 +236,12 @@ def run_cells(job: dict[str, Any], steps: Steps) -> tuple[Any, dict[str, Any], l
         except Exception as error:  # a notebook goes on with the next cell, too
             if last:
                 raise
-            failed.append(f"{number}: {type(error).__name__}: {error}"[:200])
+            steps.failed.append(f"{number}: {type(error).__name__}: {error}"[:200])
         except Enough:
             if not last:
                 raise
             value = None
-    return value, vars(main), failed
+    return value, vars(main)
 
 
 def _run_cell(source: str, name: str, namespace: dict[str, Any]) -> Any:
@@ -257,7 +258,7 @@ def _run_cell(source: str, name: str, namespace: dict[str, Any]) -> Any:
     return value
 
 
-def run_function(job: dict[str, Any], steps: Steps) -> tuple[Any, dict[str, Any], list[str]]:
+def run_function(job: dict[str, Any], steps: Steps) -> tuple[Any, dict[str, Any]]:
     """Run the module's function; returns its value, and the names that it and the module have."""
     path = Path(job["module"])
     sys.path.insert(0, str(path.parent))
@@ -273,7 +274,7 @@ def run_function(job: dict[str, Any], steps: Steps) -> tuple[Any, dict[str, Any]
         value = module._cell(module._known(job["params"]))
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
-    return value, vars(module) | seen, []
+    return value, vars(module) | seen
 
 
 def _watched(text: str, begin: str) -> ast.Module:
@@ -307,7 +308,7 @@ def main() -> None:
     answer: dict[str, Any] = {"error": ""}
     try:
         way = run_cells if job["way"] == "cells" else run_function
-        value, names, failed = way(job, steps)
+        value, names = way(job, steps)
         signal.setitimer(signal.ITIMER_REAL, 0)
         answer |= {
             "value": described(value),
@@ -317,11 +318,15 @@ def main() -> None:
                 for own in (f"notebook_{name.lstrip('_')}", name)
                 if own in names
             },
-            "failed": failed,
         }
     except BaseException as error:  # noqa: BLE001 - whatever ends it is told
         answer["error"] = f"{type(error).__name__}: {error}"[:500]
-    answer |= {"began": steps.began, "ended": steps.ended, "steps": steps.done}
+    answer |= {
+        "began": steps.began,
+        "ended": steps.ended,
+        "steps": steps.done,
+        "failed": steps.failed,
+    }
     text = json.dumps(answer, default=str)
     path.with_suffix(".answer").write_text(text, encoding="utf-8")
     sys.stdout.flush()

@@ -208,12 +208,15 @@ def _try(documents: Sequence[Document], texts: Mapping[str, str], code: CodeRequ
         TrialFailed: It does not import.
     """
     from jupyter_gpupredict.export.function.secrets import environment_names
-    from jupyter_gpupredict.export.function.writing import destination, publish, trial
+    from jupyter_gpupredict.export.function.trying import trial, trial_in_venv
+    from jupyter_gpupredict.export.function.writing import destination, publish
 
-    if code is None or not code.tried:
+    if code is None or not code.tried or code.trial == "no":
         return
     sources = [text for path, text in texts.items() if path.endswith(".py")]
     with tempfile.TemporaryDirectory(prefix="gpupredict-") as folder:
         with destination(Path(folder)) as to:
             publish(to, documents, overwrite=False)
-        trial(Path(folder), {n for one in sources for n in environment_names(ast.parse(one))})
+        names = {n for one in sources for n in environment_names(ast.parse(one))}
+        attempt = trial_in_venv if code.trial == "venv" else trial
+        attempt(Path(folder), names, code.trial_limit_s)

@@ -14,6 +14,7 @@ from jupyter_gpupredict.core import metrics, options
 from jupyter_gpupredict.core.answer import answer, brief
 from jupyter_gpupredict.core.devices import is_mig
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, Refused
+from jupyter_gpupredict.core.events import RECORDING
 from jupyter_gpupredict.core.words import percent
 from jupyter_gpupredict.export.deployment import Figures, Restriction
 from jupyter_gpupredict.export.function.container import IMAGE, slug
@@ -63,6 +64,8 @@ def figures(run: Run, request: ExportRequest, tool_version: str) -> Figures:
     cpu = started.share.metric == "cpu_util_ratio"
     doubts = _doubts(run, cpu=cpu)
     warnings = [one for _, one in doubts]
+    if started.source == RECORDING:
+        warnings.append(f"The figures behind this file come from a recording ({started.origin}).")
     device = _device(run)
     gpu = None if cpu else device
     sm_percent, sm_from, sm_method = _sm_share(run, request, gpu)
@@ -231,7 +234,7 @@ def _memory(
         hint = "state one with --memory-mib N, or insist with --force"
         said = f"the memory figure has not settled: {reason}"
         raise Refused(said, hint, [_memory_limit(min(seen, total_mib or seen)), INSIST])
-    warnings.append("The memory limit is 1.15 x the peak seen so far, which had not settled.")
+    warnings.append(f"The memory limit is {MARGIN} x the peak seen so far, which had not settled.")
     if total_mib is not None and seen > total_mib:
         warnings.append("That is more than the card has: the card's own size is the limit.")
         seen = total_mib
@@ -251,12 +254,16 @@ def _largest(run: Run) -> MemoryEstimate | None:
     return max(each, key=lambda one: (one and one.target_bytes) or 0.0)
 
 
+_UNSURE = {"stale": "was withdrawn", "abstained": "had not settled when the run ended"}
+"""State -> what is said of its figure."""
+
+
 def _doubts(run: Run, *, cpu: bool) -> list[tuple[str, str]]:
     """Return why a deployment should not rest on this run, each with what its files then say."""
     found = [
         (
-            f"the prediction is {one.state}, not converged: {one.reason}",
-            f"The prediction behind this file is {one.state}, not converged.",
+            f"the figure {_UNSURE.get(one.state, 'has not settled')}: {one.reason}",
+            f"The figure behind this file {_UNSURE.get(one.state, 'has not settled')}.",
         )
         for one in run.each_gpu()
         if one.state != "converged"
@@ -269,9 +276,11 @@ def _doubts(run: Run, *, cpu: bool) -> list[tuple[str, str]]:
     if run.partial:
         said = f"The run behind this file is partial: {'; '.join(run.partial)}."
         found.append((f"this run is partial: {run.partial[0]}", said))
-    if run.started.simulated or cpu:
+    of = run.started
+    recorded = of.source == RECORDING and of.origin != "synthetic"
+    if (of.simulated and not recorded) or cpu:
         what = "CPU use, not GPU use" if cpu else "simulated data"
-        said = f"this run measured {what} (source {run.started.source})"
+        said = f"this run measured {what} (source {of.source})"
         found.append((said, f"The figures behind this file come from {what}."))
     return found
 

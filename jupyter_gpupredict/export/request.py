@@ -53,7 +53,7 @@ class ExportRequest:
     )
     headroom_percent: float = option(
         0.0,
-        "your own margin on memory, beside the 15 % that is in the target",
+        "your own margin on memory, beside the one that is in the target",
         metavar="H",
         low=0,
         high=1000,

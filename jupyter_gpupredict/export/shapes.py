@@ -49,11 +49,6 @@ def check_shape(shape: str | Path, node: Node, report: Report) -> set[Any]:
     """Add a finding for everything in a place that its schema does not allow.
 
     Returns the keys at its top below which something is wrong.
-
-    Args:
-        shape: As `Manifest.schema`.
-        node: The document, or what in it the schema is of.
-        report: Where findings go.
     """
     found: dict[tuple[str, str], tuple[str, Any]] = {}
     wrong: set[Any] = set()

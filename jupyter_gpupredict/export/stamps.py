@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict import registry
+from jupyter_gpupredict.core.events import RECORDING
 from jupyter_gpupredict.core.plain import one_line
 from jupyter_gpupredict.export.findings import Node
 from jupyter_gpupredict.export.shapes import check_shape
@@ -73,8 +74,9 @@ def _coverage(ratio: float | None) -> str | None:
 
 
 def known_source(name: Any) -> bool:
-    """Return whether a telemetry source of this name is registered."""
-    return isinstance(name, str) and (name in registry.SOURCES or name in registry.names("sources"))
+    """Return whether a telemetry source of this name is registered, or it is a recording."""
+    ours = (*registry.SOURCES, RECORDING)
+    return isinstance(name, str) and (name in ours or name in registry.names("sources"))
 
 
 def read_stamps(notes: Node, report: Report) -> None:
@@ -120,7 +122,7 @@ def _complete(report: Report) -> None:
         report.warn("provenance", "", f"the stamp {', '.join(missing)} is missing")
     if found.get("state", "converged") != "converged":
         report.warn("unconverged", "", f"the prediction was {found['state']}")
-    if found.get("source") in ("cpu", "replay", "synthetic"):
+    if found.get("source") in ("cpu", "replay", RECORDING, "synthetic"):
         report.warn("simulated", "", f"the figures come from source {found['source']}")
 
 

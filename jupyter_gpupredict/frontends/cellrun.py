@@ -130,6 +130,9 @@ def _task() -> asyncio.Task[Any] | None:
         return None
 
 
+# ---- one measured cell -------------------------------------------------------------------------
+
+
 def quiet_interrupt(shell: InteractiveShell, stop: ConvergenceStop) -> None:
     """Until the next interrupt or the end of the run, show no traceback for our interrupt.
 

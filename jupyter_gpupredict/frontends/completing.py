@@ -31,9 +31,6 @@ _VALUES: dict[str, Any] = {
 def suggestions(text: str) -> list[str]:
     """Return what may stand at the end of a line of ours; nothing for any other line.
 
-    Args:
-        text: The line up to the cursor.
-
     >>> suggestions("%%gpupredict --rule qu")
     ['quick']
     """

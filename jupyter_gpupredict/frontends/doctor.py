@@ -169,7 +169,7 @@ def _sources() -> list[Line]:
 
 
 def _kernels() -> Line:
-    """Return what `--kernels` could record with; a V100 has no CUPTI of CUDA 13."""
+    """Return what `--kernels` could record with; CUPTI of CUDA 13 works on no V100."""
     found = run.kernel_tracers()
     serves = f"{', '.join(found)}: once a cell uses it, with --kernels" if found else "nothing"
     fix = "a profile that you took serves as well: %gpupredict kernels FILE (docs/kernels.md)"

@@ -32,12 +32,6 @@ class IsolatedError(Exception):
 def run(shell: InteractiveShell, options: MagicOptions, cell: str, measure: Measure) -> Any:
     """Run a cell isolated and measured; returns its value, and raises what it raises.
 
-    Args:
-        shell: Where it was asked for.
-        options: The magic's.
-        cell: The body.
-        measure: Starts to measure a process; None where that cannot be done.
-
     Raises:
         UsageError: One clear line; the cell did not run.
         BaseException: The cell's own.

@@ -118,6 +118,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+# ---- progress ----------------------------------------------------------------------------------
+
+
 HINT = "api"
 _Item = TypeVar("_Item")
 
@@ -360,11 +363,7 @@ _measure.__signature__ = signature(SessionConfig)
 def measured(function: _Function | None = None, **options: Any) -> Any:
     """Return the function, measured at each call; `function.last_result` holds the newest result.
 
-    Works with and without arguments, and on coroutine functions.
-
-    Args:
-        function: The function, when used without arguments.
-        **options: As for `measure`.
+    Works with and without arguments, which are those of `measure`, and on coroutine functions.
     """
     if function is None:
         return functools.partial(measured, **options)

@@ -111,11 +111,7 @@ class Result:
         return answer(self.run)
 
     def to_text(self, command: str = card.IN_NOTEBOOK) -> str:
-        """Return the answer in text, with its details.
-
-        Args:
-            command: What begins the commands that it proposes.
-        """
+        """Return the answer in text, with its details."""
         return card.text(self.answer, command)
 
     def to_svg(self) -> str:

@@ -36,6 +36,9 @@ def say(text: str, *, error: bool = False) -> None:
     print(plain.lines(text), file=sys.stderr if error else sys.stdout)  # noqa: T201 - the one place
 
 
+# ---- the session store -------------------------------------------------------------------------
+
+
 _Value = TypeVar("_Value")
 
 LOOK_S = 0.1

@@ -255,7 +255,7 @@ def _words(found: dict[str, Any]) -> list[str]:
     if guard is not None:
         times = ", ".join(f"{time_s:g} s" for time_s in guard["alarms"])
         lines.append(f"guard: {f'usage outgrew the prediction at {times}' if times else 'silent'}")
-    return [*lines, *(f"note: {note}" for note in found["notes"])]
+    return lines
 
 
 def _sm_words(geometry: dict[str, Any], recommended: float | None) -> list[str]:

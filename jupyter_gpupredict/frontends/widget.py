@@ -164,6 +164,9 @@ def _memory_row(row: Row) -> list[float | None]:
     return [round(time_s, 2), None if math.isnan(high) else round(high / (1 << 20), 1)]
 
 
+# ---- the widget --------------------------------------------------------------------------------
+
+
 SOURCE = (Path(__file__).parent / "charts" / "view.js").read_text(encoding="utf-8")
 """The view as text: from a file anywidget would start to watch that file."""
 MAX_LIVE = 8

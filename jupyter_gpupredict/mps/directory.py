@@ -172,6 +172,9 @@ def until(condition: Callable[[], bool], limit_s: float, what: str = "") -> bool
     return True
 
 
+# ---- directories -------------------------------------------------------------------------------
+
+
 MARKER = "gpupredict-mps.json"
 PREFIX = "gpupredict-mps-"
 _LONGEST_SOCKET_BYTES = 107

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.predict.windows import ACTIVE_RATIO, BINS, MIN_FILL, SLACK, Counter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 MAX_BLOCKS = 256
 MEMORY_TOLERANCE, POWER_TOLERANCE = 0.05, 0.10
 """How far memory in use and power may have moved over windows that agree."""
+CHANCE, LEAST_BLOCKS = 0.05, 8
+"""How often independent blocks may seem to repeat themselves; fewer blocks cannot show it."""
 ROOM = 0.9
 """Merging must leave no more than this share of the blocks, or idle ones are merged, too."""
 
@@ -90,6 +93,11 @@ class History:
         self._to_s[row] = window.to_s
         self._judge(slice(row, row + 1))
 
+    def active_s(self) -> float:
+        """Return for how long the device was used, in whole blocks."""
+        lengths_s = (self._to_s - self._from_s)[: self._count]
+        return float(lengths_s[~self._idle[: self._count]].sum())
+
     def whole(self) -> Counter:
         """Return all blocks together."""
         bins, sums = self._bins[: self._count].sum(axis=0), self._sums[: self._count].sum()
@@ -120,7 +128,38 @@ class History:
         if chosen.size < parts:
             return None
         cuts = np.round(np.linspace(0, chosen.size, parts + 1)).astype(np.int64)
-        starts, first = chosen[cuts[:-1]], int(chosen[0])
+        return self._parts(chosen, cuts)
+
+    def periods(self, share: float, least_s: float, parts: int) -> Parts | None:
+        """Return the last whole periods in equal parts; None where no period shows.
+
+        It is looked for in the means of the blocks, and ends with the newest one.
+
+        Args:
+            share: Of the blocks that are looked at, 0..1.
+            least_s: Seconds that the parts must have together at least.
+            parts: How many; each has one period or more.
+        """
+        import numpy as np
+
+        count = self._count
+        first = count - round(share * count)
+        lengths_s = (self._to_s - self._from_s)[first:count]
+        if count == first or lengths_s.max() > lengths_s.min() + SLACK:
+            return None  # idle blocks that are one, or a remainder of merging
+        period = period_blocks(self._mean[first:count])
+        each = 0 if period is None else (count - first) // (period * parts) * period
+        if not each or parts * each * lengths_s[0] < least_s - SLACK:
+            return None
+        chosen = np.arange(count - parts * each, count)
+        return self._parts(chosen, each * np.arange(parts + 1))
+
+    def _parts(self, chosen: NDArray[np.int64], cuts: NDArray[np.int64]) -> Parts:
+        """Return the parts of these blocks, `cuts` being the place of each part's first one."""
+        import numpy as np
+
+        count = self._count
+        starts, first, parts = chosen[cuts[:-1]], int(chosen[0]), cuts.size - 1
 
         def summed(held: Floats) -> Floats:
             found: Floats = np.add.reduceat(held[first:count], starts - first, axis=0)
@@ -134,10 +173,10 @@ class History:
             float(self._from_s[first]),
             to_s,
             covering_ratios(bins, self._coverage),
-            sums / bins.sum(axis=1),
+            sums / np.maximum(SLACK, bins.sum(axis=1)),
             _standard_error(self._covering[chosen], label),
             _standard_error(self._mean[chosen], label),
-            float(sums.sum() / bins.sum()),
+            float(sums.sum() / max(SLACK, bins.sum())),
             bool((summed(self._seen_s) < MIN_FILL * lengths_s - SLACK).any()),
         )
 
@@ -235,6 +274,36 @@ def witnesses(info: SourceInfo, memory: Iterable[Series]) -> dict[Series, Witnes
     return found | {
         one: Witness(POWER_TOLERANCE, peak=False) for one in power if one.device == device
     }
+
+
+def period_blocks(figures: Floats) -> int | None:
+    """Return after how many blocks a series repeats itself, at least 2; None where it does not.
+
+    It is the lag of the highest autocorrelation behind the first that is not positive, and it must
+    fit in twice. The test: if blocks were independent, an autocorrelation at lag k times the root
+    of n - k would be standard normal; it must be higher than `CHANCE`, shared among all lags,
+    allows.
+
+    Args:
+        figures: Figures of n blocks of the same length, shape (n,).
+    """
+    import numpy as np
+
+    n = figures.size
+    centred = figures - figures.mean() if n else figures
+    squares = float((centred**2).sum())
+    if n < LEAST_BLOCKS or squares < SLACK:
+        return None
+    spectrum = np.fft.rfft(centred, 2 * n)
+    products = np.fft.irfft(spectrum * spectrum.conj(), 2 * n)[1 : n // 2 + 1]
+    lags = np.arange(1, products.size + 1)
+    falls = np.flatnonzero(products <= 0.0)
+    if not falls.size:
+        return None
+    correlation = products / squares * n / (n - lags)
+    best = int(falls[0]) + int(correlation[falls[0] :].argmax())
+    limit = NormalDist().inv_cdf(1.0 - CHANCE / lags.size)
+    return best + 1 if correlation[best] * math.sqrt(n - best - 1) >= limit else None
 
 
 def covering_ratios(bins: Floats, coverage: float) -> Floats:

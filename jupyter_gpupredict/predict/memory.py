@@ -16,8 +16,8 @@ BASIS = {"rss_bytes": "rss", "process_memory_used_bytes": "process"}
 USED, PEAK, RESERVED = (f"allocator_{one}_bytes" for one in ("used", "peak", "reserved"))
 """Metrics of the framework's own allocator; its peak only where it rose during the run."""
 
-MARGIN = 1.15
-"""Over recorded training runs later peaks are new phases, not growth; 15 % covers the growth."""
+MARGIN = 1.12
+"""Over recorded training runs later peaks are new phases, not growth; 12 % covers the growth."""
 RISEN_MARGIN, STAIRCASE_MARGIN = 1.20, 1.30
 """After one late rise of the peak, and after two or more: what rose may rise again."""
 STAIRCASE = 2

@@ -34,6 +34,7 @@ from jupyter_gpupredict.run.store import (
 if TYPE_CHECKING:
     from jupyter_gpupredict.run.index import Runs
     from jupyter_gpupredict.run.picture import Drawing, Picture
+    from jupyter_gpupredict.run.recorded import keep_recordings
     from jupyter_gpupredict.run.recordings import (
         check_recording_options,
         fetch_recording,
@@ -45,15 +46,16 @@ if TYPE_CHECKING:
 
 _LAZY = (
     "Drawing", "Picture", "Runs", "Session", "check_recording_options", "fetch_recording",
-    "need_of_profile", "predict_recording", "predict_recordings",
+    "keep_recordings", "need_of_profile", "predict_recording", "predict_recordings",
 )  # fmt: skip
 __all__ = [
     "LONGEST_NAME", "LONGEST_NOTE", "Drawing", "Picture", "Runs", "Session", "SessionConfig",
     "SourceProbe", "build_session", "build_store", "check_recording_options", "code_hash",
-    "device_watch", "environment", "fetch_recording", "host", "keep_need", "kernel_tracers",
+    "device_watch", "environment", "fetch_recording", "host", "keep_need",
+    "keep_recordings", "kernel_tracers",
     "need_of_profile", "predict_recording", "predict_recordings", "probe_sources",
     "progress_hooks", "progress_hub", "read_events", "read_run", "request_stop", "rule_names",
     "shutdown", "store_dir", "store_problem", "with_verified", "with_verified_in_time",
 ]  # fmt: skip
 
-__getattr__ = lazy(__name__, ("index", "session", "picture", "recordings"), _LAZY)
+__getattr__ = lazy(__name__, ("index", "session", "picture", "recordings", "recorded"), _LAZY)

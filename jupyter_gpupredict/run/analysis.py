@@ -183,7 +183,7 @@ class Analysis:
         rest = None if self._state == "abstained" else self._course.remaining(now_s)
         return Recommendation(
             state=self._state,
-            reason=self._reason,
+            reason="; ".join(filter(None, (self._reason, self._awaited()))),
             metric=self._metric.name,
             basis=self._metric.basis or "time_share",
             coverage_target_ratio=self._coverage,
@@ -209,6 +209,20 @@ class Analysis:
             else None,
             withdrawn=self._withdrawn,
         )
+
+    def _awaited(self) -> str:
+        """Return what must come before a figure can settle; empty where nobody can say.
+
+        An earlier run, or epochs whose number is not known, may settle it at any time.
+        """
+        if self._state not in ("watching", "stale"):
+            return ""
+        if self._course.mix.knows:
+            return "looks again when the next epoch ends"
+        if self._prior is not None or self._course.words():
+            return ""
+        awaits = getattr(self._rule, "awaits", None)
+        return "" if awaits is None else str(awaits())
 
     def _slowdown(self, target: float | None) -> tuple[float, float] | None:
         """Return what the share, as it would be given, may cost; only for a share while busy."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_gpupredict.core import events as ev
 from jupyter_gpupredict.core import progress
+from jupyter_gpupredict.core.metrics import whole_percent
 from jupyter_gpupredict.core.recommendation import judged, withheld
 from jupyter_gpupredict.core.run import RunFold
 from jupyter_gpupredict.core.series import Readings, in_pieces
@@ -322,13 +323,9 @@ def _visible(recommendation: Recommendation) -> tuple[object, ...]:
     return (
         recommendation.state,
         recommendation.reason,
-        _percent(recommendation.target_ratio),
-        _percent(recommendation.mean_ratio),
-        _percent(recommendation.coverage_ratio),
+        whole_percent(recommendation.target_ratio),
+        whole_percent(recommendation.mean_ratio),
+        whole_percent(recommendation.coverage_ratio),
         memory is not None and memory.target_bytes is not None,
         f"{memory.peak_bytes:.2g}" if memory is not None else "",
     )
-
-
-def _percent(ratio: float | None) -> int | None:
-    return None if ratio is None else round(100 * ratio)

@@ -408,10 +408,6 @@ class Runs:
     def run(self, session_id: str, outcome: str) -> Run:
         """Return a run with its figures and without its readings: what an export needs.
 
-        Args:
-            session_id: The run's id.
-            outcome: As its summary says.
-
         Raises:
             UnknownName, TraceError: As `ends`; also where its end is damaged.
         """

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import Malformed, UnknownName
-from jupyter_gpupredict.core.events import SessionFinished, SessionStarted
-from jupyter_gpupredict.core.metrics import BY_CSV, METRICS, MIB
+from jupyter_gpupredict.core.events import RECORDING, SessionFinished, SessionStarted
+from jupyter_gpupredict.core.metrics import BY_CSV, METRICS, MIB, whole_percent
 from jupyter_gpupredict.core.options import check
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import Confidence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.run import Run
     from jupyter_gpupredict.predict import Predictor
     from jupyter_gpupredict.predict.geometry import Geometry
-    from jupyter_gpupredict.run.analysis import Analysis
+    from jupyter_gpupredict.run.analysis import Analysis, Change
     from jupyter_gpupredict.sources.recording import Trace
 
 LOOKS = 400
@@ -165,7 +165,7 @@ def predict_recording(
         coverage=coverage,
     )
     trace = open_trace(trace) if isinstance(trace, str) else trace
-    info = _source_info(trace, metric)
+    info = source_info(trace, metric)
     period_s = info.period_s
     analysis = Analysis(
         info,
@@ -183,25 +183,34 @@ def predict_recording(
             raise
         trace = trace.noted("interrupted: this is the answer of what was read until then")
     analysis.finish()
-    kernels = trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
-    need = None if kernels is None else need_of(kernels, trace.origin, speed)
-    final = analysis.recommendation()
-    if kernels is not None:
-        final = _profiled(final, kernels, need)
+    final = recommended(analysis, trace, speed)
     found = _result(analysis, final, trace, coverage, guard)
+    kernels = _kernels(trace)
     if kernels is not None:
-        found |= _geometry(kernels, need, speed)
+        found |= _geometry(kernels, final.geometry, speed)
     return found | {"answer": without_nan(_answer(final, trace, info).as_dict())}
 
 
-def _profiled(final: Recommendation, kernels: Geometry, need: SmNeed | None) -> Recommendation:
-    """Return what is recommended of a profile: what it needs is known, however short it is."""
+def _kernels(trace: Trace) -> Geometry | None:
+    return trace.geometry.get(trace.devices[0].uuid) if trace.devices else None
+
+
+def recommended(analysis: Analysis, trace: Trace, speed: float) -> Recommendation:
+    """Return what is recommended at the end of a recording.
+
+    Of a profile it holds what the kernels need for that speed, however short it is.
+    """
+    final, kernels = analysis.recommendation(), _kernels(trace)
+    if kernels is None:
+        return final
+    need = need_of(kernels, trace.origin, speed)
     if final.state == "converged" or final.withdrawn is not None:
         return replace(final, geometry=need)
     busy = kernels.busy_ratio
+    why = f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time"
     return replace(
         final,
-        reason=f"a profile of {kernels.wall_s:.2g} s is too short to predict the busy time",
+        reason=trace.notes[0] if need is None and trace.notes else why,
         target_ratio=max(busy, final.target_ratio or 0.0),
         mean_ratio=busy,
         watched_s=kernels.wall_s,
@@ -220,7 +229,7 @@ def _answer(recommendation: Recommendation, trace: Trace, info: SourceInfo) -> A
             t_s=0.0,
             session_id="",
             started_at="",
-            source="replay",
+            source=RECORDING,
             simulated=True,
             share=info.share,
             memory=info.memory,
@@ -246,14 +255,9 @@ def _follow(
     progress: Callable[[float], None] | None,
 ) -> None:
     """Let a rule watch a recording to its end."""
-    waiting = list(reversed(marks))
     first_s, last_s = (trace.rows[0][0], trace.rows[-1][0]) if trace.rows else (0.0, 0.0)
     look_s, shown_s = first_s if watch else math.inf, first_s
-    for time_s, readings in _batches(trace, info):
-        due: list[Mark] = []
-        while waiting and waiting[-1].time_s <= time_s:
-            due.append(waiting.pop())
-        changes = analysis.ingest(readings, due)
+    for time_s, _, changes in steps(analysis, trace, info, marks):
         if watch and (changes or time_s >= look_s):
             watch(time_s, analysis.recommendation())
             look_s = time_s + (last_s - first_s) / LOOKS
@@ -262,10 +266,23 @@ def _follow(
             shown_s = time_s + (last_s - first_s) / LOOKS
 
 
-def _source_info(trace: Trace, metric: str | None) -> SourceInfo:
+def steps(
+    analysis: Analysis, trace: Trace, info: SourceInfo, marks: Sequence[Mark]
+) -> Iterator[tuple[float, Sequence[Mark], Sequence[Change]]]:
+    """Yield the time of each row, the marks before it, and what an analysis finds changed by it."""
+    waiting = list(reversed(marks))
+    for time_s, readings in _batches(trace, info):
+        due: list[Mark] = []
+        while waiting and waiting[-1].time_s <= time_s:
+            due.append(waiting.pop())
+        yield time_s, due, analysis.ingest(readings, due)
+
+
+def source_info(trace: Trace, metric: str | None = None) -> SourceInfo:
+    """Return a recording as what a source says of itself; raises as `Trace.share_series`."""
     share = trace.share_series(metric)
     return SourceInfo(
-        source="replay",
+        source=RECORDING,
         devices=trace.devices,
         series=trace.series,
         share=share,
@@ -325,12 +342,12 @@ def _result(
         "confidence": {
             "n_eff": round(confidence.n_eff, 3),
             "g_s": round(confidence.g_s, 3),
-            "certified_pct": _whole_percent(confidence.certified_ratio),
+            "certified_pct": whole_percent(confidence.certified_ratio),
             "certified": confidence.certified,
             "required_pct": round(100 * confidence.required_ratio),
             "level": confidence.level,
-            "lower_pct": _whole_percent(confidence.lower_ratio),
-            "upper_pct": _whole_percent(confidence.upper_ratio),
+            "lower_pct": whole_percent(confidence.lower_ratio),
+            "upper_pct": whole_percent(confidence.upper_ratio),
         },
         "guard": {
             "alarms": [round(t, 6) for t in analysis.alarms],
@@ -393,7 +410,3 @@ def need_of_profile(path: str, run: Run, read: ReadOptions) -> SmNeed:
         why = trace.notes[0] if trace.notes else "its kernels are not understood"
         raise Malformed(f"{trace.name} does not tell what the kernels need", why)
     return need
-
-
-def _whole_percent(ratio: float | None) -> int | None:
-    return None if ratio is None else round(100 * ratio)

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jupyter_gpupredict.core import files
 from jupyter_gpupredict.core.errors import TraceError
@@ -150,7 +150,8 @@ class Trash:
             return []
 
 
-_Kind = TypeVar("_Kind", "Verified", "KnownNeed")
+# ---- of a code ---------------------------------------------------------------------------------
+
 
 VERIFIED_NAME, NEEDS_NAME = "verified.jsonl", "kernels.jsonl"
 VERIFIED_BYTES = 4 << 20
@@ -172,52 +173,59 @@ class KnownNeed:
     """ISO 8601 in UTC."""
 
 
-def _add(path: Path, record: Verified | KnownNeed) -> None:
-    """Append an entry, whole: two processes may do so at once.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    flags |= os.O_NONBLOCK | os.O_NOFOLLOW  # a FIFO would wait for its reader
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        os.write(descriptor, f"{line}\n".encode())
-    finally:
-        os.close(descriptor)
+_Kind = TypeVar("_Kind", Verified, KnownNeed)
 
 
-def _entries(path: Path, kind: type[_Kind]) -> Iterator[_Kind]:
-    """Yield the entries that can be read, newest first."""
-    try:
-        with files.open_stored(path) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - VERIFIED_BYTES))
-            lines = file.read(VERIFIED_BYTES).split(b"\n")
-    except (OSError, TraceError):
-        return
-    for line in reversed(lines):
-        with contextlib.suppress(TraceError):
-            yield read_as(kind, line)
+class _Lines(Generic[_Kind]):
+    """Entries of one kind in a file, a line of JSON each; they hold for later runs, too."""
 
-
-class NeedStore:
-    """What kernels need, a line of JSON each: it holds for later runs of the same code."""
+    kind: type[_Kind]
+    name: str
+    """The file's."""
 
     def __init__(self, root: Path) -> None:
-        self._path = root / NEEDS_NAME
+        self._path = root / self.name
 
-    def add(self, record: KnownNeed) -> None:
-        """Append an entry; errors as `OSError`."""
-        _add(self._path, record)
+    def add(self, record: _Kind) -> None:
+        """Append an entry, whole: two processes may do so at once.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        line = json.dumps(asdict(record), allow_nan=False, separators=(",", ":"))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags |= os.O_NONBLOCK | os.O_NOFOLLOW  # a FIFO would wait for its reader
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def _entries(self) -> Iterator[_Kind]:
+        """Yield the entries that can be read, newest first."""
+        try:
+            with files.open_stored(self._path) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - VERIFIED_BYTES))
+                lines = file.read(VERIFIED_BYTES).split(b"\n")
+        except (OSError, TraceError):
+            return
+        for line in reversed(lines):
+            with contextlib.suppress(TraceError):
+                yield read_as(self.kind, line)
+
+
+class NeedStore(_Lines[KnownNeed]):
+    """What the kernels of a code need of the SMs."""
+
+    kind, name = KnownNeed, NEEDS_NAME
 
     def newest(
         self, code_hash: str | None, device: str, driver: str, session_id: str
     ) -> SmNeed | None:
         """Return what is known of a run, else of the same code on such a device and driver."""
         of_code: SmNeed | None = None
-        for one in _entries(self._path, KnownNeed):
+        for one in self._entries():
             if (one.device, one.driver) != (device, driver) or one.need.sms < 1:
                 continue
             if one.session_id == session_id:
@@ -227,18 +235,10 @@ class NeedStore:
         return of_code
 
 
-class VerifiedStore:
-    """The verified shares of one user, a line of JSON each.
+class VerifiedStore(_Lines[Verified]):
+    """The verified shares of one user: they come after a run's end, so its trace has them not."""
 
-    They are beside the traces, not in them: they come after a run's end, and hold for later runs.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / VERIFIED_NAME
-
-    def add(self, record: Verified) -> None:
-        """Append an entry; errors as `OSError`."""
-        _add(self._path, record)
+    kind, name = Verified, VERIFIED_NAME
 
     def newest(
         self, code_hash: str | None, device: str, driver: str, session_id: str = ""
@@ -257,6 +257,9 @@ class VerifiedStore:
         for record in self._entries():
             of_code = code_hash is not None and record.code_hash == code_hash
             of_run = bool(session_id) and record.session_id == session_id
+            ratios = (record.speed_ratio, record.low_ratio, record.high_ratio)
+            if not 1 <= record.percent <= 100 or not all(one > 0.0 for one in ratios):
+                continue  # it cannot be
             if not (of_code or of_run) or (record.device, record.driver) != (device, driver):
                 continue
             if not record.kept:
@@ -264,10 +267,3 @@ class VerifiedStore:
             elif record.percent > refuted:
                 return record
         return None
-
-    def _entries(self) -> Iterator[Verified]:
-        """Yield the entries that can be, newest first."""
-        for record in _entries(self._path, Verified):
-            ratios = (record.speed_ratio, record.low_ratio, record.high_ratio)
-            if 1 <= record.percent <= 100 and all(one > 0.0 for one in ratios):
-                yield record

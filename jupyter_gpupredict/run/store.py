@@ -183,7 +183,7 @@ class Store:
             pinned = session_id in labels and labels[session_id].pinned
             old = status.changed_ns / 1e9 < oldest_kept_s or total_bytes > KEEP_BYTES
             if old and not pinned:
-                self._delete(session_id)
+                self.delete(session_id)
                 deleted += 1
         return deleted
 
@@ -213,7 +213,8 @@ class Store:
         if not self._trash.give_back(self.path(session_id).stem):
             raise UnknownName("session", session_id, ["last", *self.ids()[:5]])
 
-    def _delete(self, session_id: str) -> None:
+    def delete(self, session_id: str) -> None:
+        """Delete a run for good."""
         with contextlib.suppress(FileNotFoundError):
             for part in itertools.count(1):
                 files.part_of(self.path(session_id), part).unlink()
@@ -333,10 +334,11 @@ def with_verified(run: Run) -> Run:
     if not run.on_one_gpu:
         return replace(run, verified=None)
     main, key = run.recommendation, _key(run.started)
-    if main is not None and main.geometry is None and key is not None and not main.capped:
+    if main is not None and key is not None and not main.capped:
         code = key[0] if run.started.config.get("prior", True) else None
         need = NeedStore(store_dir()).newest(code, *key[1:])
-        run = replace(run, recommendation=replace(main, geometry=need))
+        if need is not None and (main.geometry is None or not need.earlier):
+            run = replace(run, recommendation=replace(main, geometry=need))
     return replace(run, verified=_verified(run.started))
 
 

@@ -36,7 +36,7 @@ class DaskEngine:
         self._ours = False
 
     def start(self, sources: NodeSources, on_message: Callable[[Message], None]) -> None:
-        """As `core.nodes.Engine`."""
+        """As `sources.messages.Engine`."""
         client = self._cluster
         self._ours = not isinstance(client, distributed.Client)
         if self._ours:
@@ -58,7 +58,7 @@ class DaskEngine:
             raise SourceUnavailable(f"the Dask cluster does not answer: {error}", "") from error
 
     def tend(self, table: Mapping[str, Duty]) -> Mapping[str, float | None]:
-        """As `core.nodes.Engine`."""
+        """As `sources.messages.Engine`."""
         client = self._client
         if client.status != "running":
             raise SourceLost("the Dask scheduler is gone", "", "device_lost")
@@ -73,7 +73,7 @@ class DaskEngine:
         }
 
     def stop(self) -> None:
-        """As `core.nodes.Engine`."""
+        """As `sources.messages.Engine`."""
         client, self._client = self._client, None
         if client is None:
             return

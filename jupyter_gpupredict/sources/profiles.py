@@ -236,6 +236,9 @@ def _capability(text: str | None) -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
+# ---- Chrome traces -----------------------------------------------------------------------------
+
+
 _PIECE_BYTES = 1 << 20
 MOST_CHARACTERS = 64 << 20
 """Of one value."""

@@ -321,7 +321,7 @@ def _chosen(found: Trace, wanted: str | None) -> tuple[Trace, ...]:
         # a recording of ours goes on to hold all that its run measured
         alone = replace(found, others=()) if wanted is None else found.alone(device)
         others = _listed([one for one in devices if one is not device])
-        hint = "" if len(kept) > 1 else " (see --device)"
+        hint = "" if len(kept) > 1 else "; the option device chooses"
         every.append(alone.noted(f"{device.label} is read; also recorded: {others}{hint}"))
     return tuple(every)
 

@@ -296,11 +296,7 @@ def _as_row(cells: tuple[float, ...]) -> Row:
 
 
 class Marks(_Held[Mark]):
-    """Marks in the order in which they were appended.
-
-    Args:
-        name: Of the recording, for errors.
-    """
+    """Marks in the order in which they were appended."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -197,6 +197,9 @@ def layout_in(lines: Sequence[list[str]], rename: Rename = str) -> tuple[int, La
     return None
 
 
+# ---- rows --------------------------------------------------------------------------------------
+
+
 FIRST_ROW_S = 1e-3
 """What the first row of a table is taken to describe: it has no row before it."""
 _LATE = "{} rows whose time does not rise were left out"

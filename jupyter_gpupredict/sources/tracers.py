@@ -20,6 +20,8 @@ from jupyter_gpupredict.core.errors import Malformed, SourceUnavailable
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.predict.occupancy import limits_of
 from jupyter_gpupredict.sources.driver import cuda
+from jupyter_gpupredict.sources.driver.inventory import capabilities
+from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError
 from jupyter_gpupredict.sources.loaded import jax_gpus
 from jupyter_gpupredict.sources.profiles import Gpu, Profile
 from jupyter_gpupredict.sources.reading import Content
@@ -39,6 +41,8 @@ YIELDED = "a profiler of your own began while a window was open: no further ones
 _YIELD_HINT = "what it wrote serves as well: %gpupredict kernels FILE"
 CUDA_VERSION, CAPABILITY = (13, 0), (7, 5)
 """The least that cupti-python 13 works with: what the driver supports, and the device."""
+DRIVER = 580
+"""The first driver that supports this CUDA version (CUDA 13.0 release notes)."""
 
 
 class Tracer(Protocol):
@@ -203,8 +207,21 @@ def tracers() -> tuple[Tracer, ...]:
 
 
 def installed() -> list[str]:
-    """Return the names of those whose library is installed; nothing is imported."""
-    return [one.name for one in tracers() if importlib.util.find_spec(one.module) is not None]
+    """Return the names of those whose library is installed, and new enough; none is imported."""
+    found = [one for one in tracers() if importlib.util.find_spec(one.module) is not None]
+    return [one.name for one in found if not (isinstance(one, CuptiTracer) and _is_too_old())]
+
+
+def _is_too_old() -> bool:
+    """Return whether NVML knows the driver, or every GPU, to be older than CUPTI 13 works with."""
+    try:
+        with Nvml() as nvml:
+            driver, found = nvml.driver_version(), capabilities(nvml)
+    except (NvmlError, SourceUnavailable):
+        return False
+    number = driver.partition(".")[0]
+    old = number.isdecimal() and int(number) < DRIVER
+    return old or (bool(found) and max(found) < CAPABILITY)
 
 
 def usable(candidates: tuple[Tracer, ...]) -> Tracer:
@@ -275,11 +292,14 @@ def _jax_profiles() -> bool:
 
 
 def _kernels_alone(profiler: Any) -> dict[str, Any]:
-    """Return JAX's options for no calls of Python: these take seconds to write, kernels do not."""
-    if not hasattr(profiler, "ProfileOptions"):  # before JAX 0.5
+    """Return JAX's options for no calls of Python and no programs, which take seconds to write."""
+    if not hasattr(profiler, "ProfileOptions"):  # before JAX 0.7
         return {}
     options = profiler.ProfileOptions()
-    options.host_tracer_level = options.python_tracer_level = 0
+    off = {"host_tracer_level": 0, "python_tracer_level": 0, "enable_hlo_proto": False}
+    for name, value in off.items():
+        if hasattr(options, name):
+            setattr(options, name, value)
     return {"profiler_options": options}
 
 

@@ -25,7 +25,7 @@ export interface ISchema {
   'x-unit'?: string;
 }
 
-/** The events and what they hold, and the options of an export. */
+/** The events and what they hold, the options of an export, and those of a recording. */
 export const SCHEMAS = schemas as unknown as Readonly<Record<keyof typeof schemas, ISchema>>;
 
 /** A run in one object. */
@@ -45,6 +45,10 @@ export type IExportRequest = Partial<Schemas['ExportRequest']>;
 export type ISentCell = Schemas['Cell'];
 export type IExported = Schemas['Exported'];
 export type IDoctor = Schemas['Doctor'];
+/** What a recording does not say itself. */
+export type IReadOptions = Partial<Schemas['ReadOptions']>;
+/** A recording: a file below the server's root, or one that is sent. */
+export type Source = { path: string } | { file: File };
 
 /** What can be taken away of a run, below its route. */
 export type RunFile = 'readings.csv' | 'chart/png' | 'chart/svg';
@@ -74,5 +78,7 @@ export interface IApi {
   /** A file made of a run: its readings, or its chart. */
   file(id: string, form: RunFile): Promise<Blob>;
   export(id: string, request: IExportRequest): Promise<IExported>;
+  /** Have a recording read, and kept as a run of each device. */
+  keep(source: Source, options: IReadOptions): Promise<Schemas['Kept']>;
   doctor(): Promise<IDoctor>;
 }

@@ -4,6 +4,7 @@ import { MessageLoop } from '@lumino/messaging';
 import { DockPanel } from '@lumino/widgets';
 import * as React from 'react';
 
+import { takeDrops } from './drops';
 import { icon } from './icon';
 import type { Model } from './model';
 import { Watching } from './panel';
@@ -15,7 +16,8 @@ const PLACES: readonly [string, DockPanel.InsertMode, string][] = [
   ['running', 'split-right', ''],
   ['history', 'split-right', 'running'],
   ['devices', 'split-bottom', 'running'],
-  ['doctor', 'split-bottom', 'history']
+  ['doctor', 'split-bottom', 'history'],
+  ['recorded', 'tab-after', 'history']
 ];
 
 /** The widget; `shown` is told whether any of it can be seen. */
@@ -57,6 +59,7 @@ export function dashboard(
       columns.addWidget(widget, { mode, ref: made.get(ref) ?? null });
     }
   }
+  takeDrops(columns.node, source => props().actions.predictFrom(source, {}));
   columns.node.tabIndex = -1;
   MessageLoop.installMessageHook(columns, (_, message) => {
     if (message.type === 'activate-request') {

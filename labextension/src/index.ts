@@ -7,6 +7,7 @@ import { dashboard } from './plugins/dashboard';
 import { liveCells } from './plugins/livecells';
 import { notifications } from './plugins/notifications';
 import { panel } from './plugins/panel';
+import { recordings } from './plugins/recordings';
 import { settings } from './plugins/settings';
 import { status } from './plugins/status';
 
@@ -18,7 +19,8 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   liveCells,
   status,
   commands,
-  cellButton
+  cellButton,
+  recordings
 ];
 
 export default plugins;

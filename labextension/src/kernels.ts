@@ -31,7 +31,7 @@ export class Kernels implements IDisposable {
   private readonly last = new WeakMap<IHasSession, string>();
   private now: Place = { kind: 'nowhere' };
   private readonly signal = new Signal<this, Place>(this);
-  private readonly told = new Signal<this, unknown>(this);
+  private readonly messages = new Signal<this, unknown>(this);
 
   constructor(private readonly trackers: readonly ITracker[]) {
     for (const tracker of trackers) {
@@ -49,7 +49,7 @@ export class Kernels implements IDisposable {
 
   /** Emits what the current kernel publishes, as it comes. */
   get message(): ISignal<this, unknown> {
-    return this.told;
+    return this.messages;
   }
 
   get place(): Place {
@@ -92,7 +92,7 @@ export class Kernels implements IDisposable {
   }
 
   private onMessage(_: unknown, message: unknown): void {
-    this.told.emit(message);
+    this.messages.emit(message);
   }
 
   private look(): void {

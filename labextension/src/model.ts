@@ -1,7 +1,7 @@
 /** What the panel knows: no DOM, one signal. */
 import { ISignal, Signal } from '@lumino/signaling';
 
-import type { IDevices, IPicture, IRuns, ISession, IStatus, ISummary } from './api';
+import type { IDevices, IPicture, IRuns, ISession, IStatus, ISummary, Source } from './api';
 import { asEvent } from './events';
 import { asFrame, Heard } from './frames';
 import type { Place } from './kernels';
@@ -18,6 +18,14 @@ export type Link =
 
 /** What is asked for, each by a question of its own. */
 export type Topic = 'devices' | 'runs';
+
+/** Where the reading of a recording has come; `asked`: the user is to choose one. */
+export type Recording = { name: string; source?: Source } & (
+  | { at: 'asked' }
+  | { at: 'reading' }
+  | { at: 'failed'; message: string; hint: string }
+  | { at: 'kept'; runs: readonly ISummary[] }
+);
 
 const MAX_RUNS = 20;
 /** One failure may be a hiccup; the second in a row is told. */
@@ -38,6 +46,10 @@ export class Model {
   noRuns = '';
   /** Runs whose measuring was asked to end. */
   readonly stopping = new Set<string>();
+  /** The recording that is shown. */
+  recording: Recording | null = null;
+  /** How often stored runs have changed by what was done here. */
+  touched = 0;
   history_s = 600;
   private readonly links: Record<Topic, Link> = { devices: { kind: 'loading' }, runs: { kind: 'loading' } };
   private listened: Heard | null = null;
@@ -182,6 +194,18 @@ export class Model {
       }
       this.answered('runs');
     }
+  }
+
+  /** Take where the reading of a recording has come; null: none is shown. */
+  setRecording(recording: Recording | null): void {
+    this.recording = recording;
+    this.touch();
+  }
+
+  /** Stored runs have changed: whoever lists them asks anew. */
+  touch(): void {
+    this.touched += 1;
+    this.emit();
   }
 
   stopAsked(run: string): void {

@@ -3,6 +3,7 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import type { Message } from '@lumino/messaging';
 import * as React from 'react';
 
+import { takeDrops } from './drops';
 import { icon } from './icon';
 import type { Model } from './model';
 import { VIEWS } from './views';
@@ -69,6 +70,7 @@ export function panel(
   widget.title.icon = icon;
   widget.title.caption = trans.__('GPU Predict: devices, this notebook, history');
   widget.node.setAttribute('aria-label', trans.__('GPU Predict'));
+  takeDrops(widget.node, source => props().actions.predictFrom(source, {}));
   return widget;
 }
 
@@ -78,6 +80,11 @@ export function Shell(props: IViewProps): React.ReactElement {
   const { model, words, settings, actions } = props;
   const trans = words.trans;
   const [tab, setTab] = React.useState<IPanelView['tab']>('now');
+  React.useEffect(() => {
+    if (model.recording) {
+      setTab('history');
+    }
+  }, [model.recording?.source, model.recording?.at === 'asked']);
   const names: Record<IPanelView['tab'], string> = {
     now: trans.__('Now'),
     history: trans.__('History'),

@@ -242,6 +242,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/recordings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keep a recording, named by its path or sent, as a run of each device */
+        post: operations["recordings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/metrics": {
         parameters: {
             query?: never;
@@ -894,6 +911,28 @@ export interface components {
             searched: number;
             before: string | null;
         };
+        /** Format: binary */
+        Recording: string;
+        ReadOptions: {
+            /** @description SMs of the whole GPU, where a profile does not say */
+            sms?: number;
+            /** @description of its GPU, where a profile does not say: 8.0 */
+            compute_capability?: string;
+            /**
+             * @description share of its full speed that a profiled run is to keep
+             * @default 0.9
+             */
+            speed: number;
+            /** @description which device of a recording: index, UUID or a prefix of one; several with commas, or all; default: the first */
+            device?: string;
+            /** @description titles of a log without any, such as timestamp,utilization.gpu,memory.used */
+            columns?: string;
+            /** @description seconds between the rows of a log without times */
+            interval_s?: number;
+        };
+        Kept: {
+            sessions: components["schemas"]["Summary"][];
+        };
         Session: {
             session: components["schemas"]["Summary"];
             started: components["schemas"]["SessionStarted"];
@@ -923,6 +962,7 @@ export interface components {
             memory_bytes: number | null;
             simulated: string;
             device: string;
+            need: components["schemas"]["SmNeed"] | null;
             points: components["schemas"]["SpeedPoint"][];
         };
         Figure: {
@@ -1066,7 +1106,7 @@ export interface components {
             /** @description your own count of clients that share a GPU, of which each gets an equal part (device-plugin, gke) */
             clients?: number | null;
             /**
-             * @description your own margin on memory, beside the 15 % that is in the target
+             * @description your own margin on memory, beside the one that is in the target
              * @default 0
              */
             headroom_percent: number;
@@ -2190,6 +2230,93 @@ export interface operations {
                 };
                 content: {
                     "image/*": string;
+                };
+            };
+            /** @description Not signed in, not allowed, or without the XSRF header */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Refused, with what to insist on */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Busy; Retry-After says when to ask again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    recordings: {
+        parameters: {
+            query?: {
+                path?: string;
+                name?: string;
+                sms?: number;
+                compute_capability?: string;
+                speed?: number;
+                device?: string;
+                columns?: string;
+                interval_s?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/octet-stream": components["schemas"]["Recording"];
+            };
+        };
+        responses: {
+            /** @description Keep a recording, named by its path or sent, as a run of each device */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Kept"];
+                };
+            };
+            /** @description A value is wrong */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Not signed in, not allowed, or without the XSRF header */

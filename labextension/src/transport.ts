@@ -2,20 +2,23 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type {
+import {
   IApi,
   IDevices,
   IDoctor,
   IExported,
   IExportRequest,
   IPicture,
+  IReadOptions,
   IRuns,
   ISession,
   ISessions,
   IStatus,
   ISummary,
   RunFile,
-  Schemas
+  SCHEMAS,
+  Schemas,
+  Source
 } from './api';
 
 /** Why a request failed, as far as the user can do something about it. */
@@ -155,6 +158,20 @@ export class Transport implements IApi {
     return this.post(`sessions/${encodeURIComponent(id)}/export`, request);
   }
 
+  async keep(source: Source, options: IReadOptions): Promise<Schemas['Kept']> {
+    const most = SCHEMAS.Recording.maxLength ?? Infinity;
+    if ('file' in source && source.file.size > most) {
+      const message = `${source.file.name} is longer than ${most / 2 ** 20} MiB`;
+      throw new TransportError('refused', 0, message, '`jupyter gpupredict predict FILE` in a terminal reads it');
+    }
+    const what = 'path' in source ? { path: source.path } : { name: source.file.name };
+    const given = Object.entries(options).map(([name, value]) => [name, String(value)]);
+    const query = new URLSearchParams({ ...Object.fromEntries(given), ...what }).toString();
+    const sent =
+      'file' in source ? { body: source.file, headers: { 'Content-Type': 'application/octet-stream' } } : {};
+    return this.reply(`recordings?${query}`, { method: 'POST', ...sent });
+  }
+
   doctor(): Promise<IDoctor> {
     return this.get('doctor');
   }
@@ -205,10 +222,10 @@ function parsed(text: string): Record<string, unknown> | null {
 
 /** Our routes explain themselves; a 404 or 403 without that is not theirs. */
 function failure(response: Response, document: Record<string, unknown> | null): TransportError {
-  const told = (name: string) => (typeof document?.[name] === 'string' ? (document[name] as string) : '');
+  const field = (name: string) => (typeof document?.[name] === 'string' ? (document[name] as string) : '');
   const ours = document !== null && 'hint' in document;
   const status = response.status;
-  const message = told('message') || response.statusText || `HTTP ${status}`;
+  const message = field('message') || response.statusText || `HTTP ${status}`;
   const kind: Failure =
     status === 401 || status === 403 || (response.ok && document === null)
       ? 'forbidden' // a page in place of JSON is the login page
@@ -220,5 +237,5 @@ function failure(response: Response, document: Record<string, unknown> | null): 
             ? 'unreachable'
             : 'failed';
   const obstacles = Array.isArray(document?.obstacles) ? (document.obstacles as Schemas['Obstacle'][]) : [];
-  return new TransportError(kind, status, message, told('hint'), told('reason'), obstacles);
+  return new TransportError(kind, status, message, field('hint'), field('reason'), obstacles);
 }

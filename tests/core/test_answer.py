@@ -183,7 +183,10 @@ def test_the_cpu_says_so_first():
     assert "sweep" not in [one.id for one in told.actions]
 
 
-@pytest.mark.parametrize(("source", "begin"), [("replay", "Replayed: "), ("made", "Simulated: ")])
+@pytest.mark.parametrize(
+    ("source", "begin"),
+    [("replay", "Replayed: "), ("recording", "Recorded: "), ("made", "Simulated: ")],
+)
 def test_what_is_not_measured_says_so_first(source, begin):
     told = answer(made(advice(), source=source, simulated=True))
     assert told.headline.startswith(begin)

@@ -186,7 +186,8 @@ def test_every_view_has_the_same_points_on_the_curve():
     assert "SM activity</text>" in drawn
     for changed in ({"geometry": None}, {"capped": True}):
         none = dataclasses.replace(of, recommendation=dataclasses.replace(by_activity, **changed))
-        assert answer(none).points == ()
+        assert (answer(none).need, answer(none).points) == (None, ())
+    assert answer(of).need == NEED
 
 
 def profiled(name="NVIDIA A100-SXM4-40GB", sm_count=108):

@@ -114,7 +114,8 @@ def test_what_the_caller_gives_has_to_be_given(tmp_path):
     with pytest.raises(InvalidOption, match="caller gives n"):
         comparison(tmp_path / "f", given)
     asked = comparison(tmp_path / "f", given, params={"n": 1})
-    with pytest.raises(ExportError, match="the notebook's cells failed: NameError"):
+    said = "cells failed: NameError: name 'n' is not defined; before it, cell 1: EOFError"
+    with pytest.raises(ExportError, match=said):
         compare(asked)
 
 

@@ -6,9 +6,11 @@ import sys
 import pytest
 
 from jupyter_gpupredict.core.errors import UnsupportedCell
+from jupyter_gpupredict.export.deployment import Hosting
+from jupyter_gpupredict.export.function.container import dockerfile
+from jupyter_gpupredict.export.function.needs import add_hidden, for_gpu
 from jupyter_gpupredict.export.function.requirements import (
     Modules,
-    add_hidden,
     editable_folder,
     requirements,
 )
@@ -151,3 +153,38 @@ def test_what_a_module_needs_without_importing_it_is_required(module, text, need
     found = Modules(names={module: "In [1] line 1"}, installed=False)
     add_hidden(found, text)
     assert set(found.names) == {module, *filter(None, [need])}
+
+
+def test_a_function_with_a_gpu_gets_the_builds_that_use_it(site, tmp_path):
+    site("jax", "0.9", ["jax/__init__.py"])
+    site("jax-cuda12-plugin", "0.9")
+    site("tensorflow-cpu", "2.20", ["tensorflow/__init__.py"])
+    site("torch", "2.9.1+cpu", ["torch/__init__.py"])
+    with (tmp_path / "jax-0.9.dist-info" / "METADATA").open("a") as file:
+        file.write("".join(f"Provides-Extra: {one}\n" for one in ("cuda12", "cuda13", "tpu")))
+    found = for_gpu(needs("jax", "tensorflow", "torch", "yaml.load"))
+    yaml = f"PyYAML=={importlib.metadata.version('pyyaml')}"
+    lines = (yaml, "jax[cuda12]==0.9", "tensorflow[and-cuda]==2.20", "torch==2.9.1")
+    assert sorted(found.lines) == sorted(lines)
+    said = "\n".join(found.notes)
+    assert "jax[cuda12]==0.9, so that the function can use its GPU" in said
+    assert "torch: a build for the CPU is installed here" in said
+
+
+def test_the_oldest_python_that_all_take_stands_above(site, tmp_path):
+    for name, wanted in (("one", ">=3.9"), ("two", ">=3.10,!=3.11.1,<4"), ("three", "")):
+        site(name, files=[f"{name}/__init__.py"])
+        with (tmp_path / f"{name}-1.0.dist-info" / "METADATA").open("a") as file:
+            file.write(f"Requires-Python: {wanted}\n" if wanted else "")
+    assert needs("one", "two", "three").text.splitlines()[1] == "# requires-python: >=3.10"
+    assert "requires-python" not in needs("three").text
+
+
+@pytest.mark.parametrize("base", ["", "mine:1"])
+def test_an_image_has_git_where_pip_takes_from_a_repository(base):
+    made = [
+        dockerfile([], "3.11", Hosting(), as_root=False, base_image=base, git=g) for g in (0, 1)
+    ]
+    assert "git" not in made[0]
+    assert "# pip takes a requirement from a repository.\n" in made[1]
+    assert ("--no-install-recommends git " in made[1]) == (not base)

@@ -374,13 +374,13 @@ def test_the_daemon_of_mps_keeps_its_own_shared_memory():
 
 
 def test_frameworks_that_take_a_whole_card_are_told():
-    figures = SimpleNamespace(memory_mib=5750, gpu_total_mib=50000)
-    # 5750 / 1.15 = 5000 MiB, a tenth of the card; the margin is for what is not JAX's
+    figures = SimpleNamespace(memory_mib=5602, gpu_total_mib=50000)
+    # 5602 / 1.12 = 5001.8 MiB, a tenth of the card; the margin is for what is not JAX's
     assert framework_variables(figures, "jax==0.5\n") == {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.1"}
     assert framework_variables(figures, "# x\ntensorflow==2.19\nnumpy==2") == {
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }  # fmt: skip
     assert framework_variables(figures, "numpy==2\n") == {}
-    unknown = SimpleNamespace(memory_mib=5750, gpu_total_mib=None)
+    unknown = SimpleNamespace(memory_mib=5602, gpu_total_mib=None)
     assert framework_variables(unknown, "jax==0.5") == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     assert framework_variables(SimpleNamespace(memory_mib=None, gpu_total_mib=1), "jax==1") == {}

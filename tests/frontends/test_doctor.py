@@ -1,12 +1,15 @@
 """The page that tells what works here."""
 
+import importlib.util
 import json
 
 import pytest
 
 from jupyter_gpupredict.core.devices import Host
 from jupyter_gpupredict.frontends import doctor
+from jupyter_gpupredict.sources import tracers
 from jupyter_gpupredict.sources.driver.processes import HostWatch
+from jupyter_gpupredict.sources.tracers import CuptiTracer
 from tests.fake_nvml.scenario import FakeGpu, Script
 
 
@@ -78,6 +81,26 @@ def test_what_each_source_gives_is_listed(seen, monkeypatch):
         "power",
     } <= set(lines["nvml metrics"].found.split(", "))
     assert "SM share while busy" in lines["gpm metrics"].found
+
+
+@pytest.mark.parametrize(
+    ("gpu", "driver_version", "serves"),
+    [((6912, "8.0"), "580.00", True), ((5120, "7.0"), "580.00", False),
+     ((6912, "8.0"), "570.12", False)],
+)  # fmt: skip
+def test_what_could_record_kernels_is_what_the_gpu_allows(
+    seen, monkeypatch, gpu, driver_version, serves
+):
+    """cupti-python 13 works with neither a V100 nor a driver of CUDA 12."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *of: name == "cupti" or real(name, *of)
+    )
+    monkeypatch.setattr(tracers, "tracers", lambda: (CuptiTracer(),))
+    monkeypatch.setattr(tracers.Nvml, "driver_version", lambda _: driver_version)
+    line = seen(FakeGpu(cores=gpu))["kernel recording"]
+    assert (line.works, line.found.partition(":")[0]) == (serves, "CUPTI" if serves else "nothing")
+    assert "%gpupredict kernels FILE" in line.fix
 
 
 def test_what_has_no_figure_is_not_given(seen, monkeypatch):

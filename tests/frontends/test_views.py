@@ -54,6 +54,7 @@ def test_the_view_is_at_most_30_kb():
     [
         ({"source": "synthetic", "simulated": True, "origin": "steady"}, "SIMULATED"),
         ({"source": "replay", "simulated": True, "origin": "a.jsonl"}, "SIMULATED: replay"),
+        ({"source": "recording", "simulated": True, "origin": "dmon"}, "not measured here"),
         ({"source": "cpu"}, "no GPU"),
         ({}, "NVIDIA H200"),
     ],

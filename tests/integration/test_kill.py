@@ -37,7 +37,8 @@ def test_a_trace_survives_kill_9(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("view", "after_s"), [("view", 1.1), ("none", 1.5)])
 def test_kill_9_costs_no_more_than_the_newest_readings(tmp_path, view, after_s):
-    assert 0.0 < newest_age_s(tmp_path, view, after_s) <= MOST_S[view]
+    # a reading may still come between the look at the clock and the signal
+    assert newest_age_s(tmp_path, view, after_s) <= MOST_S[view]
 
 
 @pytest.mark.parametrize("way", ["torch.profiler", "jax.profiler", "CUPTI"])

@@ -51,6 +51,11 @@ def test_a_window_on_the_cpu_holds_no_kernel_and_says_so(on_a_gpu, quick, tmp_pa
     assert JaxTracer().refusal() == ""
 
 
+def test_what_is_asked_of_jax_can_be_asked():
+    options = tracers._kernels_alone(jax.profiler)["profiler_options"]
+    assert (options.host_tracer_level, options.python_tracer_level) == (0, 0)
+
+
 def test_what_jaxs_profiler_writes_is_found_and_read(on_a_gpu, quick, monkeypatch):  # noqa: F811
     """The trace that it wrote is replaced by a recorded one, in its place."""
     real, written = jax.profiler.stop_trace, []

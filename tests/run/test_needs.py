@@ -6,7 +6,13 @@ import stat
 import pytest
 
 from jupyter_gpupredict.core.answer import answer
-from jupyter_gpupredict.run import build_store, code_hash, with_verified, with_verified_in_time
+from jupyter_gpupredict.run import (
+    build_store,
+    code_hash,
+    keep_need,
+    with_verified,
+    with_verified_in_time,
+)
 from jupyter_gpupredict.run.sidecars import NEEDS_NAME
 from tests.core.test_geometry_answer import NEED
 from tests.export.runs import run
@@ -57,6 +63,15 @@ def test_the_newest_need_counts_and_that_of_the_run_itself_before_it(path):
     third = with_verified_in_time(ended(None, session="c"))
     assert third.recommendation.geometry.high_sms == 60
     assert with_verified(ended(None)).recommendation.geometry.high_sms == NEED.high_sms
+
+
+def test_a_profile_that_the_user_took_replaces_what_windows_told(path):
+    """As `%gpupredict kernels FILE` does."""
+    first = with_verified_in_time(ended())
+    profile = dataclasses.replace(NEED, windows=0, high_sms=70, by="Nsight Systems")
+    keep_need(first, profile)
+    assert with_verified(first).recommendation.geometry == profile
+    assert "from a profile by Nsight Systems" in answer(with_verified(first)).evidence
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Windows of a run's kernels: when they open, what they say, and what cannot be lost by them."""
 
+import csv
 import gzip
 import os
 import signal
@@ -68,8 +69,11 @@ class Cupti(types.SimpleNamespace):
             kind="device", id=0, name="NVIDIA A100", compute_capability_major=8,
             compute_capability_minor=0, num_multiprocessors=108,
         )  # fmt: skip
+        self.completed([device, *self.recorded()])
+
+    def recorded(self):
         count = int((time.monotonic() - self.began_s) / self.each_s)
-        self.completed([device, *map(self.kernel, range(count))])
+        return map(self.kernel, range(count))
 
     def kernel(self, number):
         begin = int(number * self.each_s * 1e9)
@@ -233,6 +237,46 @@ def test_a_forked_child_leaves_the_windows_alone(cupti):
         os._exit(0 if not run.windows._asked.is_set() else 1)
     assert os.waitpid(child, 0)[1] == 0
     run.windows.end()
+
+
+def test_windows_of_a_recorded_run_say_what_its_whole_record_says(
+    shared, cupti, monkeypatch, quick
+):
+    """Recorded kernels of an A100 come at their pace, over and over."""
+    monkeypatch.setattr(module, "WINDOW_S", 0.4)
+    folder = shared / "kernels"
+    with (folder / "INDEX.tsv").open() as file:
+        rows = {row["id"]: row for row in csv.DictReader(file, delimiter="\t")}
+    row = rows["hta_a100_diffcontrol"]
+    with (folder / row["file"]).open() as file:
+        kernels = list(csv.DictReader(file))
+    first_us = min(float(one["start_us"]) for one in kernels)
+    length_us = max(float(one["start_us"]) for one in kernels) - first_us
+    begun_s = time.monotonic()
+
+    def passed():
+        """The kernels since the window was opened, as CUPTI gives them."""
+        opened_us, now_us = (1e6 * (at_s - begun_s) for at_s in (cupti.began_s, time.monotonic()))
+        for turn in range(int(opened_us // length_us), int(now_us // length_us) + 1):
+            for one in kernels:
+                start_us = turn * length_us + float(one["start_us"]) - first_us
+                if opened_us <= start_us < now_us:
+                    yield types.SimpleNamespace(
+                        kind="kernel", name=one["name"], device_id=0, start=int(1e3 * start_us),
+                        end=int(1e3 * (start_us + float(one["dur_us"]))),
+                        grid_x=int(one["grid_blocks"]), grid_y=1, grid_z=1,
+                        block_x=int(one["block_threads"]), block_y=1, block_z=1,
+                        registers_per_thread=int(one["regs"]), static_shared_memory=0,
+                        dynamic_shared_memory=int(one["smem_bytes"]),
+                    )  # fmt: skip
+
+    monkeypatch.setattr(cupti, "recorded", passed, raising=False)
+    run = Watched(CuptiTracer(), advised=advice(mean_ratio=float(row["busy_share"])))
+    until(lambda: run.needs and run.needs[-1].windows >= 3, 120.0)
+    run.windows.end(60)
+    need = run.needs[-1]
+    for found, end in ((need.low_sms, "lo"), (need.high_sms, "hi")):
+        assert 100 * found / need.sms == pytest.approx(float(row[f"need90_{end}_pct"]), abs=6.0)
 
 
 # ---- frameworks --------------------------------------------------------------------------------
@@ -435,6 +479,15 @@ def test_conditions_of_cupti_are_looked_at_first(cupti, monkeypatch, version, ca
     assert not cupti.calls
 
 
+class JaxOptions:
+    """As JAX 0.10 has them; others have fewer."""
+
+    __slots__ = ("host_tracer_level", "python_tracer_level")
+
+    def __init__(self):
+        self.host_tracer_level, self.python_tracer_level = 2, 1
+
+
 class Jax:
     """As much of JAX as is used; its profiler writes a recorded trace, compressed, where it does.
 
@@ -447,7 +500,7 @@ class Jax:
         self.calls, self.options, self.writes, self.folder = [], None, writes, None
         self.state = types.SimpleNamespace(profile_session=None)
         self.profiler = types.SimpleNamespace(
-            ProfileOptions=types.SimpleNamespace, start_trace=self.start, stop_trace=self.stop
+            ProfileOptions=JaxOptions, start_trace=self.start, stop_trace=self.stop
         )
         device = types.SimpleNamespace(compute_capability="8.9", core_count=34)
         backend = types.SimpleNamespace(local_devices=lambda: [device])

@@ -90,7 +90,7 @@ def test_a_profile_of_moments_answers_with_what_its_kernels_need(tmp_path, capsy
     found = predicted(path)
     told = found["answer"]
     low, high = (found["geometry"][f"need_{end}_pct"] for end in ("low", "high"))
-    assert told["headline"] == "Replayed: needs 1 to 5 % of the GPU's SMs"
+    assert told["headline"] == "Recorded: needs 1 to 5 % of the GPU's SMs"
     assert (told["word"], told["figure"]["method"]) == ("observed", "geometry")
     assert told["meaning"] == "for 90 % of full speed, by kernel geometry · busy 1 % of the time"
     assert told["evidence"] == "A100 · from a profile by torch.profiler of 0.02 s, 2 kernels"
@@ -109,7 +109,7 @@ def test_a_profile_of_minutes_is_predicted_from_too(tmp_path):
     found = predicted(path)
     assert found["state"] == "converged"
     assert (found["answer"]["word"], found["answer"]["figure"]["method"]) == ("settled", "geometry")
-    assert found["answer"]["headline"].startswith("Replayed: needs ")
+    assert found["answer"]["headline"].startswith("Recorded: needs ")
 
 
 def test_several_devices_have_an_answer_each(tmp_path):
@@ -141,6 +141,7 @@ def test_without_limits_the_answer_is_partial_and_asks(tmp_path):
     assert found["geometry"]["need_high_pct"] is found["recommended_pct"] is None
     assert found["geometry"]["not_understood_share"] == 1.0
     assert "--compute-capability" in found["notes"][0]
+    assert "--compute-capability" in found["answer"]["meaning"]
     volta = ReadOptions(compute_capability="7.0")
     assert predicted(written(tmp_path, [old]), read=volta)["recommended_pct"] > 50
     strange = predicted(written(tmp_path, [kernel()]))

@@ -14,10 +14,10 @@ from jupyter_gpupredict.core.errors import Fix, InvalidOption, SecretFound, Unsu
 from jupyter_gpupredict.export.deployment import SECRETS_FROM, Cell
 from jupyter_gpupredict.export.function.magics import HOME, files_read
 from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
+from jupyter_gpupredict.export.function.needs import add_hidden, for_gpu
 from jupyter_gpupredict.export.function.remedies import Remedy, with_import
 from jupyter_gpupredict.export.function.requirements import (
     Requirements,
-    add_hidden,
     modules,
     requirements,
     unpinned,
@@ -66,8 +66,14 @@ class Code:
     notes: tuple[str, ...]
 
 
-def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
-    """Return the code of the last of the request's cells; `extra` are adapters' requirements.
+def build(request: CodeRequest, name: str, extra: Iterable[str] = (), *, gpu: bool = False) -> Code:
+    """Return the code of the last of the request's cells.
+
+    Args:
+        request: The cells and what may be done about them.
+        name: The function's name.
+        extra: Adapters' requirements.
+        gpu: Whether it will have a GPU, which some libraries need another build for.
 
     Raises:
         UnsupportedCell: The cell needs what a folder cannot hold.
@@ -103,6 +109,8 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = ()) -> Code:
         needs = requirements(beside.names, beside.optional, found.pip, extra)
     else:
         needs = unpinned(beside.names, found.pip, request.python, extra)
+    if gpu:
+        needs = for_gpu(needs)
     files = tuple(sorted(beside.files.items()))
     notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
     texts = [*files, ("requirements.txt", needs.text), ("README.md", "\n".join(notes))]

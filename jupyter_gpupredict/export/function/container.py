@@ -81,21 +81,28 @@ def chosen_adapters(hosting: Hosting, ranks: int, also: tuple[str, ...]) -> tupl
 UID = 65532
 """The number that distroless images gave to `nonroot`."""
 HOME, OUTPUTS, OUTPUTS_VARIABLE = "/home/function", "/outputs", "GPUPREDICT_OUTPUTS"
-"""Where the image has places to write to, and how the handler is told the second of them."""
+"""Where the image has places to write to, and how the handler learns the second of them."""
 
 
 def dockerfile(
-    sources: Sequence[str], python: str, hosting: Hosting, *, as_root: bool, base_image: str = ""
+    sources: Sequence[str],
+    python: str,
+    hosting: Hosting,
+    *,
+    as_root: bool,
+    base_image: str = "",
+    git: bool = False,
 ) -> str:
     """Return the Dockerfile that copies the sources beside the requirements.
 
     `python` is the notebook's, such as `3.11`; without a base image of the user's own, its slim
     image is taken, which brings no CUDA, as wheels bring their own. `as_root`: the MPS daemon runs
-    as root, so its clients have to.
+    as root, so its clients have to. `git`: a requirement comes from a repository.
     """
-    tools = "".join(f"# {reason}\n" for _, reason in hosting.packages)
-    if hosting.packages and not base_image:  # which may not be Debian, or may have them
-        packages = " ".join(name for name, _ in hosting.packages)
+    wanted = [*hosting.packages, *[("git", "pip takes a requirement from a repository.")] * git]
+    tools = "".join(f"# {reason}\n" for _, reason in wanted)
+    if wanted and not base_image:  # which may not be Debian, or may have them
+        packages = " ".join(name for name, _ in wanted)
         tools += (
             f"RUN apt-get update && apt-get install -y --no-install-recommends {packages} \\\n"
             "    && rm -rf /var/lib/apt/lists/*\n"

@@ -102,6 +102,9 @@ def files_read(tree: ast.AST) -> dict[str, int]:
     return found
 
 
+# ---- IPython -----------------------------------------------------------------------------------
+
+
 Mark = Literal["setup", "ignore"]
 _DROPPED = frozenset({"load_ext", "reload_ext", "matplotlib", "autoreload", "config", "precision"})
 """Magics that set the kernel up for looking and reloading, and leave the code's meaning alone."""
@@ -147,7 +150,7 @@ class CellCode:
     isolated: bool = False
     """It ran in a process of its own, and left nothing behind."""
     replay: bool = False
-    """What cannot run in a function is left out, and told."""
+    """What cannot run in a function is left out, and listed."""
     own: bool = False
     """It is the cell that the function is made of."""
     silenced: bool = False

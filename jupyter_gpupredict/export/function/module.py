@@ -80,12 +80,6 @@ def _function(wanted: str, name: str = "") -> str:
 def module_text(found: Slice, name: str, label: str, *, measured: bool = False) -> str:
     """Return the module of a slice.
 
-    Args:
-        found: The slice.
-        name: The function's name, for the docstring.
-        label: The measured cell, as the user knows it.
-        measured: It runs while it is measured, so that `track` and its like keep their effect.
-
     Raises:
         ExportError: The module does not compile, or reads a name it lacks: a bug of ours.
     """
@@ -353,6 +347,9 @@ def _check(text: str) -> None:
     open_names = (flow.strong | flow.later) - bound - {"__file__"}
     if open_names:
         raise ExportError(f"the module would lack {', '.join(sorted(open_names))}", "not written")
+
+
+# ---- renaming ----------------------------------------------------------------------------------
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

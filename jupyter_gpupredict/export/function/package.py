@@ -190,7 +190,8 @@ def function(code: CodeRequest, figures: Figures, request: ExportRequest, hostin
     adapters = chosen_adapters(hosting, figures.ranks, code.adapters)
     lines = [hosting.requirement, *(one.requirement for one in adapters)]
     lines += _bucket_requirements(request.outputs)
-    return build(code, figures.name, filter(None, lines))
+    gpu = figures.gpu_name is not None
+    return build(code, figures.name, filter(None, lines), gpu=gpu)
 
 
 def _bucket_requirements(outputs: str) -> list[str]:
@@ -237,7 +238,8 @@ def folder(
         written = _code_documents(built, adapters)
         sources = [one.path for one in written if one.path != "requirements.txt"]
         python, base = built.requirements.python, code.base_image
-        build_file = dockerfile(sources, python, hosting, as_root=as_root, base_image=base)
+        git = any("git+" in line for line in built.requirements.lines)
+        build_file = dockerfile(sources, python, hosting, as_root=as_root, base_image=base, git=git)
         written += _image_documents(built, build_file, figures)
     text = readme(figures, request, manifests, built, hosting, as_root=as_root)
     documents = (

@@ -11,7 +11,7 @@ import importlib.util
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -38,29 +38,6 @@ _VALUED = frozenset(
      "-c", "--constraint", "-t", "--target", "--prefix", "--root"}
 )  # fmt: skip
 """Options of `pip install` that take the next word."""
-
-
-HIDDEN = (
-    ("transformers", r"\b(Trainer|Seq2SeqTrainer|TrainingArguments|device_map)\b", "accelerate"),
-    ("keras", r"KERAS_BACKEND.{0,12}jax", "jax"),
-    ("keras", r"KERAS_BACKEND.{0,12}torch", "torch"),
-    ("keras", r"^(?!.*KERAS_BACKEND.{0,12}(jax|torch))", "tensorflow"),
-    ("pandas", r"\b(read_parquet|to_parquet)\b", "pyarrow"),
-    ("pandas", r"\b(read_excel|to_excel)\b", "openpyxl"),
-    ("pandas", r"\b(read_hdf|to_hdf)\b", "tables"),
-)
-"""What a module needs without importing it by name: module, what tells so in the code, need."""
-
-
-def add_hidden(found: Modules, text: str) -> None:
-    """Add what the modules need for what the code does with them, where it is installed here."""
-    roots = {dotted.partition(".")[0]: place for dotted, place in found.names.items()}
-    for module, sign, need in HIDDEN:
-        if module not in roots or need in roots or not re.search(sign, text, re.DOTALL):
-            continue
-        if not found.installed or importlib.metadata.packages_distributions().get(need):
-            found.names[need] = roots[module]
-            found.notes.append(f"requirements.txt: {need}, which {module} needs for this code")
 
 
 @dataclass(slots=True)
@@ -183,12 +160,15 @@ class Requirements:
     notes: tuple[str, ...]
     pinned: bool = True
     """Whether the versions are those with which the code ran."""
+    least_python: str = ""
+    """The oldest Python that all of them take, such as `3.10`; empty: they do not say."""
 
     @property
     def text(self) -> str:
         """The file."""
         known = "versions as installed where the notebook ran"
         head = f"# Python {self.python}; {known if self.pinned else UNPINNED}.\n"
+        head += f"# requires-python: >={self.least_python}\n" * bool(self.least_python)
         return head + "".join(f"{line}\n" for line in self.lines)
 
 
@@ -211,6 +191,7 @@ def requirements(
     """
     notes: list[str] = []
     lines: dict[str, str] = {}
+    pythons: list[str] = []
     for root, dotted, place, found in _owned(modules):
         if not found and dotted not in optional:
             raise UnsupportedCell(
@@ -220,12 +201,20 @@ def requirements(
         if not found:
             notes.append(f"{place}: {root} is not installed here and was left out")
         lines |= {_key(one.name): _pin(one, place, notes) for one in found}
+        pythons += [one.metadata["Requires-Python"] or "" for one in found]
     for words in _pip(installed, notes):
         key, line = _installed(words, notes)
         lines.setdefault(key, line)
     if lines.pop(_OURS, ""):
         notes.append(f"{_OURS} is for notebooks and was left out of the requirements")
-    return _completed(lines, extra, PYTHON, notes)
+    completed = _completed(lines, extra, PYTHON, notes)
+    return replace(completed, least_python=_least(pythons))
+
+
+def _least(wanted: Iterable[str]) -> str:
+    """Return the newest of the oldest versions in specifiers such as `>=3.9,<4`; empty: none."""
+    found = [one for text in wanted for one in re.findall(r">=\s*(\d+\.\d+)", text)]
+    return max(found, key=lambda one: tuple(map(int, one.split("."))), default="")
 
 
 def unpinned(

@@ -185,6 +185,9 @@ class Slicer:
         return assigns and set() < statement.names.binds <= self.params
 
 
+# ---- what runs again ---------------------------------------------------------------------------
+
+
 def replay(slicer: Slicer, effects: Effects) -> None:
     """Choose every statement that may change what the cell uses, and what those need.
 
@@ -199,7 +202,7 @@ def replay(slicer: Slicer, effects: Effects) -> None:
                 left.append(statement.place)
             continue
         if statement.kind is Kind.MAGIC:
-            continue  # it is told with the others
+            continue  # it is listed with the others
         if statement.kind is Kind.LIVE:
             _another_measured(slicer, statement, effects)
         elif statement.cell.failed and not statement.marked:

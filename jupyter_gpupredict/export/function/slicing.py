@@ -137,6 +137,9 @@ def _is_training(node: ast.For) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+# ---- the slice ---------------------------------------------------------------------------------
+
+
 class Slice:
     """What becomes a module, and notes on it."""
 

@@ -44,7 +44,7 @@ def expand_stars(code: CellCode, codes: Sequence[CellCode], folder: Path) -> lis
 
 
 def _brought_by(module: str, folder: Path) -> frozenset[str] | None:
-    """Return the names that `from module import *` binds; None when that cannot be told.
+    """Return the names that `from module import *` binds; None when that is not known.
 
     Nothing is imported for it. A module beside the notebook counts as it stands there.
     """

@@ -358,6 +358,9 @@ def listed(found: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+# ---- a cell that is one function ---------------------------------------------------------------
+
+
 class Entry:
     """A function that takes the parameters itself."""
 

@@ -1,4 +1,4 @@
-"""Writes a folder whole or not at all, and imports it in a clean child process.
+"""Writes a folder whole or not at all.
 
 A path is followed once, before anything is checked; from then on a folder or file that somebody
 puts in the place of another is refused.
@@ -8,77 +8,21 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import shutil
 import stat
-import subprocess
-import sys
-import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from jupyter_gpupredict.core.errors import ExportError, OutputExists, TrialFailed
+from jupyter_gpupredict.core.errors import ExportError, OutputExists
 from jupyter_gpupredict.export.documents import render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.export.deployment import Document
-
-
-LIMIT_S = 60.0
-"""Large frameworks take ten seconds to import from a cold disk, and more from a network's."""
-_CODE = (
-    "import sys; sys.path.insert(0, sys.argv[1]); sys.dont_write_bytecode = True; "
-    "import train_fn; callable(train_fn.train) or sys.exit('train is not a function')"
-)
-
-
-def trial(folder: Path, environment: Iterable[str] = (), limit_s: float = LIMIT_S) -> None:
-    """Import a folder's `train_fn` as another machine would: with nothing that stands around it.
-
-    The environment has only the given names, each of them empty.
-
-    Raises:
-        TrialFailed: It does not import, or not within `limit_s`; says why in one line.
-    """
-    # `-P`: the empty working directory must not be importable, as it is not where the code lies
-    command = [sys.executable, "-P", "-c", _CODE, str(folder)]
-    given = {name: "" for name in environment if name.isidentifier()}
-    with tempfile.TemporaryDirectory(prefix="gpupredict-trial-") as empty:
-        try:
-            ended = subprocess.run(
-                command,
-                cwd=empty,
-                env=given,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise TrialFailed(
-                f"importing the folder took more than {limit_s:g} s",
-                "what takes long belongs into the cell, not into definitions",
-            ) from error
-        except OSError as error:
-            raise TrialFailed(f"the folder could not be tried: {error.strerror}") from error
-    if ended.returncode:
-        raise TrialFailed(f"the folder does not import: {_reason(ended.stderr, folder)}")
-
-
-def _reason(stderr: str, folder: Path) -> str:
-    """Return the traceback's last line, with the line of ours that it came from."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    reason = lines[-1].strip() if lines else "no reason was given"
-    places = re.findall(rf'File "{re.escape(str(folder))}/([^"]+)", line (\d+)', stderr)
-    return f"{reason} ({places[-1][0]} line {places[-1][1]})" if places else reason
-
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_PATH", os.O_RDONLY)
 """With `O_PATH`, a folder on the way need not be readable."""

@@ -33,14 +33,7 @@ def _check_job(found: Node, report: Report) -> None:
 
 
 def _check_rendezvous(env: Node, job: tuple[Any, str], pod: Node, report: Report) -> None:
-    """Check the variables by which ranks find one another, where there are any.
-
-    Args:
-        env: The variables of a container.
-        job: The job's name and its number of completions.
-        pod: The pod's spec.
-        report: Where findings go.
-    """
+    """Check the variables by which ranks find one another, where there are any."""
     given = {one["name"].value: one["value"].value for one in env}
     missing = [name for name in rules.RENDEZVOUS if name not in given]
     if len(missing) == len(rules.RENDEZVOUS):

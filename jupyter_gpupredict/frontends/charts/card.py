@@ -154,6 +154,9 @@ def _commands(answer: Answer, command: str) -> list[str]:
     ]
 
 
+# ---- as a picture ------------------------------------------------------------------------------
+
+
 SCALE = 1.5
 """Pixels for each unit: sharp enough beside text, and small."""
 _FINER = 2
@@ -165,11 +168,7 @@ _SQUARE = "\u25a0"
 
 
 def png_of_svg(text: str) -> bytes:
-    """Return a drawing as PNG with a transparent ground, for light and dark pages.
-
-    Args:
-        text: What `core.svg.document` returned.
-    """
+    """Return a drawing as PNG with a transparent ground, for light and dark pages."""
     from PIL import Image, ImageDraw
 
     root = ElementTree.fromstring(text)  # noqa: S314 - our own text, all of it escaped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import svg, words
 from jupyter_gpupredict.core.answer import brief
-from jupyter_gpupredict.core.card import speed_points
+from jupyter_gpupredict.core.card import need_of, speed_points
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
 
@@ -268,9 +268,8 @@ def curve_svg(run: Run) -> str:
     The area lies between both ends of the estimate. What SM activity says and what was verified
     are points on it. Empty where the kernels are not known.
     """
-    advice = run.recommendation
-    need = None if advice is None else advice.geometry
-    if advice is None or need is None or not need.curve:
+    need = need_of(run)
+    if need is None or not need.curve:
         return ""
     frame = _speed_frame()
     known = (point for point in need.curve if 1.0 <= point[1] <= point[2] and point[0] > 0.0)

@@ -49,11 +49,7 @@ HINT = "name a folder below the one the server was started in, such as exports/t
 
 
 def folder_below(root: str, wanted: str) -> Path:
-    """Return the folder that a client names, with every link above it followed.
-
-    Args:
-        root: The server's root directory.
-        wanted: Relative, with forward slashes.
+    """Return the folder that a client names, relative and with `/`, every link above it followed.
 
     Raises:
         InvalidOption: It is outside, hidden, the root itself, or no path.
@@ -194,14 +190,7 @@ def code_of(
     notebook: str,
     **options: Any,
 ) -> CodeRequest:
-    """Return what an export takes.
-
-    Args:
-        started: The run's first event: what it ran with.
-        cells: The notebook's code cells, in its order, as the schema `Cell` says.
-        root: The server's root directory.
-        notebook: The notebook's path below it, with forward slashes.
-        options: What else `CodeRequest` takes.
+    """Return what an export takes: `cells` as the schema says, `notebook` as a path below the root.
 
     Raises:
         InvalidOption: The notebook is not below the root.
@@ -227,6 +216,9 @@ def code_of(
         python=".".join(started.versions.get("python", "").split(".")[:2]),
         **given,
     )
+
+
+# ---- handlers ----------------------------------------------------------------------------------
 
 
 _Value = TypeVar("_Value")

@@ -30,6 +30,7 @@ from jupyter_gpupredict.frontends.server.base import (
     require_inside,
     without_places,
 )
+from jupyter_gpupredict.frontends.server.recordings import RecordingsHandler
 from jupyter_gpupredict.frontends.server.replies import MetricsHandler
 from jupyter_gpupredict.frontends.server.runs import (
     ChartHandler,
@@ -292,7 +293,8 @@ class ExportHandler(ApiHandler):
         if output or not preview:
             target = folder_below(root, output)
         if cells is not None:
-            of_code = {one.name: asked[one.name] for one in options_of(CodeRequest)}
+            names = {one.name for one in options_of(CodeRequest)} & asked.keys()
+            of_code = {name: asked[name] for name in names}
             code = base.code_of(run.started, cells, root, asked["notebook"], **of_code)
         options = {one.name: asked.get(one.name) for one in options_of(ExportRequest)}
 
@@ -338,6 +340,7 @@ ROUTES: dict[str, type[ApiHandler]] = {
     "/sessions/{session}/restore": RestoreHandler,
     "/sessions/{session}/readings.csv": ReadingsHandler,
     "/sessions/{session}/chart/{form}": ChartHandler,
+    "/recordings": RecordingsHandler,
     "/metrics": MetricsHandler,
     "/doctor": DoctorHandler,
     "/openapi.json": OpenApiHandler,

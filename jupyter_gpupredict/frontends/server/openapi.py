@@ -75,6 +75,7 @@ def _operation(
     status: str = "200",
     takes: Schema | None = None,
     media: str = "application/json",
+    sent: str = "application/json",
 ) -> Schema:
     made: Schema = {
         "operationId": name,
@@ -98,7 +99,8 @@ def _operation(
         },
     }
     if takes is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": takes}}}
+        required = sent == "application/json"
+        made["requestBody"] = {"required": required, "content": {sent: {"schema": takes}}}
     return made
 
 
@@ -215,6 +217,16 @@ PATHS: dict[str, dict[str, Schema]] = {
             media="image/*",
         )
     },
+    "/recordings": {
+        "post": _operation(
+            "recordings",
+            "Keep a recording, named by its path or sent, as a run of each device",
+            ref("Kept"),
+            errors=("400", "404", "422"),
+            takes=ref("Recording"),
+            sent="application/octet-stream",
+        )
+    },
     "/metrics": {
         "get": _operation(
             "metrics",
@@ -230,8 +242,9 @@ PATHS: dict[str, dict[str, Schema]] = {
 
 
 def panel() -> dict[str, Schema]:
-    """Return what the panel reads: events, the options of an export, and the metrics' labels."""
-    names = ["Event", *(kind.__name__ for kind in RECORDED), "ExportRequest"]
+    """Return what the panel reads: events, the options it asks for, and the metrics' labels."""
+    asked = ("ExportRequest", "ReadOptions", "Recording")
+    names = ["Event", *(kind.__name__ for kind in RECORDED), *asked]
     labels = {one.name: one.label for one in METRICS.values()}
     metric = {"type": "string", "enum": [*labels], "x-labels": labels}
     return {**{name: COMPONENTS[name] for name in names}, "Metric": metric}

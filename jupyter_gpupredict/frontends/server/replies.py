@@ -193,6 +193,9 @@ def _text(value: float) -> str:
     return f"{value:.{_DIGITS}g}" if math.isfinite(value) else "null"
 
 
+# ---- for Prometheus ----------------------------------------------------------------------------
+
+
 NEWEST = 50
 ENDED_S = 900.0
 """A scraper that comes every few minutes still sees how a run ended."""

@@ -62,7 +62,7 @@ def register(logger: EventLogger) -> None:
 
 
 def emit(logger: EventLogger, action: str, session_id: str) -> None:
-    """Tell that something happened to a run."""
+    """Report that something happened to a run."""
     logger.emit(schema_id=SCHEMA_ID, data={"action": action, "session_id": session_id})
 
 
@@ -212,6 +212,9 @@ class StopHandler(_KernelHandler):
         if run.over:
             raise Problem(409, f"the run is over: {run.outcome}", "there is nothing to stop")
         self.state.runs.stop(session_id)
+
+
+# ---- one stored run ----------------------------------------------------------------------------
 
 
 LATE_S = 30.0

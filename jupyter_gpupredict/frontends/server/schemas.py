@@ -45,7 +45,7 @@ from jupyter_gpupredict.core.recommendation import (
     State,
     Verified,
 )
-from jupyter_gpupredict.core.series import Device, Readings, Series
+from jupyter_gpupredict.core.series import Device, Readings, ReadOptions, Series
 from jupyter_gpupredict.core.summary import Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
@@ -65,7 +65,7 @@ SESSION_ID = r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9.-]{1,63}-[0-9]{1,10}-[0-9a-f]{4}"
 
 _PLACE = "[0-9A-Za-z.-]{1,128}:(-1|[0-9]{1,12})!?"
 CURSOR = f"^(-|{_PLACE}(,{_PLACE})*)$"
-"""The form of `core.following`: places in runs."""
+"""The form of `core.summary.cursor_text`: places in runs."""
 
 
 def ref(name: str) -> Schema:
@@ -102,6 +102,12 @@ def between(low: int, high: int, default: int, text: str, kind: str = "integer")
 def one_of(*words: str) -> Schema:
     """Return the schema of a string that is one of these."""
     return {"type": "string", "enum": list(words)}
+
+
+def plain(schema: Schema) -> Schema:
+    """Return the schema of a value that is left out where it would be null."""
+    kinds = schema.get("anyOf", [{}])
+    return {**kinds[0], **{name: one for name, one in schema.items() if name != "anyOf"}}
 
 
 _LEAVES: dict[Any, Schema] = {str: TEXT, bool: FLAG, int: COUNT, float: NUMBER}
@@ -167,11 +173,17 @@ def recorded(kind: type[Any]) -> Schema:
     return {"type": "object", "properties": properties, "required": required}
 
 
+RECORDING_BYTES = 128 << 20
+"""Of a recording that the server reads."""
+_PLACE_BELOW: Schema = {"type": "string", "maxLength": 1000, "default": ""}
 _REASON = one_of("", *REASONS)
 _SESSION: Schema = {"type": "string", "pattern": f"^{SESSION_ID}$"}
 _KERNEL: Schema = {"type": "string", "pattern": f"^{KERNEL_ID}$"}
 _OUTCOME = one_of("running", *NAMES_OF[SessionFinished, "outcome"], "lost")
 _BASIS = maybe(of_type(Basis))
+
+READ_OPTIONS = {one.name: plain(schema(one)) for one in options_of(ReadOptions)}
+"""What a recording does not say itself."""
 
 QUERIES: dict[str, dict[str, Schema]] = {
     "runs": {
@@ -205,14 +217,25 @@ QUERIES: dict[str, dict[str, Schema]] = {
         },
     },
     "series": {"width": between(10, 4000, 600, "Rows of a series, at most")},
+    "recordings": {
+        "path": {**_PLACE_BELOW, "description": "The file, below the server's root"},
+        "name": {**_PLACE_BELOW, "description": "What a file that is sent is called"},
+        **READ_OPTIONS,
+    },
 }
 """Operation -> query argument -> its schema."""
 
 EXPORT_OPTIONS = {
     **{one.name: schema(one) for one in options_of(ExportRequest)},
-    **{one.name: schema(one) | {"x-with": "cells"} for one in options_of(CodeRequest)},
+    **{
+        one.name: schema(one) | {"x-with": "cells"}
+        for one in options_of(CodeRequest)
+        if not one.name.startswith("trial")
+    },
 }
 """What an export takes, as everywhere; `preview`, cells and notebook are this route's own.
+
+A server tries nothing, as that runs the notebook's code.
 
 `x-with`: it concerns the function's code, and does nothing without the cells."""
 
@@ -327,6 +350,9 @@ COMPONENTS: dict[str, Schema] = {
     "Sessions": closed(
         sessions=listed(ref("Summary")), total=COUNT, searched=COUNT, before=maybe(_SESSION)
     ),
+    "Recording": {"type": "string", "format": "binary", "maxLength": RECORDING_BYTES},
+    "ReadOptions": closed(optional=READ_OPTIONS),
+    "Kept": closed(sessions=listed(ref("Summary"))),
     "Session": closed(
         session=ref("Summary"),
         started=ref("SessionStarted"),

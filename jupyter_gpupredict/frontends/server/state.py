@@ -72,17 +72,17 @@ class Worker:
     @property
     def occupied(self) -> bool:
         """Whether something is being done or waits."""
-        return self._thread is not None and self._thread.unfinished > 0
+        return self.unfinished > 0
+
+    @property
+    def unfinished(self) -> int:
+        """How much is being done or waits."""
+        return 0 if self._thread is None else self._thread.unfinished
 
     async def do(
         self, work: Callable[..., _Value], *arguments: Any, limit_s: float | None = None
     ) -> _Value:
         """Return what `work(*arguments)` returns.
-
-        Args:
-            work: What to do.
-            arguments: With what.
-            limit_s: Seconds to wait; None: the worker's own.
 
         Raises:
             Busy: Too much is waiting.
@@ -132,9 +132,12 @@ class Worker:
         stuck.hand_over(self._thread)
 
 
+# ---- devices, runs, news -----------------------------------------------------------------------
+
+
 KEEP_S = 1.0
 GLANCE_S = 0.5
-"""What those who have more to tell than the devices wait for them."""
+"""How long answers that hold more than the devices wait for these."""
 DRIVER_SHARE = 0.05
 """Of the time may go into reading: what took longer is kept longer."""
 SLOW_MESSAGE = "the driver did not answer in time"
@@ -303,6 +306,8 @@ class Poller:
         return found
 
 
+RECORDING_S = 120.0
+"""How long one may take to be read and predicted from."""
 MAX_KERNELS = 1000
 STUCK_S = 0.4
 """A disk that takes longer for one answer is not waited for: others want theirs within a second."""
@@ -322,6 +327,8 @@ class ServerState:
         """Lists, news and stop marks."""
         self.reading = Worker("reading", 30.0, _is_stuck, self._give_up)
         """Long traces and exports, so that no list waits for them."""
+        self.recordings = Worker("recordings", limit_s=1.2 * RECORDING_S)
+        """One recording at a time, which may take minutes."""
         self.devices = Devices(self.driver, device_watch)
         self.poller = Poller(self.files, self.runs)
         self._kernels: dict[str, None] = {}
@@ -358,6 +365,7 @@ class ServerState:
         self.doctor.close()
         self.files.close()
         self.reading.close()
+        self.recordings.close()
 
 
 def _is_stuck(thread: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.recommendation import Estimate
 from jupyter_gpupredict.predict.history import History
 from jupyter_gpupredict.predict.windows import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.recommendation import RuleOptions
+    from jupyter_gpupredict.predict.history import Parts
     from jupyter_gpupredict.predict.windows import ClosedWindow
 
 BLOCK_S = 30.0
@@ -31,6 +33,8 @@ HORIZON = 2 / 3
 """Windows must agree over this share of the active time; what was before may have been a start."""
 SAME_RATIO = 0.01
 """Windows so near to each other agree, however steady they are."""
+PERIODS, PERIODS_S, PERIODS_RATIO = 3, 300.0, 0.02
+"""So many stretches of whole periods, so long together, lie no further apart, as with epochs."""
 MAX_POOLED = 20_000
 """Readings kept for the confidence: over an hour of the driver's own, the newest ones."""
 _SLACK = 1e-9
@@ -46,8 +50,8 @@ class WindowsRule:
 
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
-        self._agree = options.agree or 6
-        window_s = options.window_s or 100.0
+        self._agree = options.agree or 8
+        window_s = options.window_s or 75.0
         tolerance = 5.0 if options.tolerance_points is None else options.tolerance_points
         self._tolerance_ratio = tolerance / 100.0
         self._noise = options.noise
@@ -57,7 +61,7 @@ class WindowsRule:
         self._blocks: SlidingWindows | None = None
         self._closed: list[ClosedWindow] = []
         self._pooled: deque[tuple[float, float]] = deque(maxlen=MAX_POOLED)
-        self._last_s = 0.0
+        self._last_s = self._closed_s = 0.0
 
     def update(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
@@ -66,6 +70,7 @@ class WindowsRule:
         if self._blocks is None:
             start_s = time_s - (weight_s if span_s is None else span_s)
             self._blocks = SlidingWindows(self._history.block_s, start_s, self._coverage)
+            self._closed_s = start_s
         self._last_s = time_s
         closed = self._blocks.add(time_s, value, weight_s, span_s)
         return self._judge(closed) if closed else None
@@ -80,6 +85,14 @@ class WindowsRule:
         covering_ratio, mean_ratio = whole.figures(self._coverage)
         return Estimate(self._last_s, max(ACTIVE_RATIO, covering_ratio), mean_ratio, (), ())
 
+    def awaits(self) -> str:
+        """Return in words what must come before it can fire: so much more use at the least."""
+        open_s = self._last_s - self._closed_s
+        left_s = self._least_s - self._history.active_s() - open_s
+        if left_s > 0.0:
+            return f"at least {words.span(left_s)} more to be sure"
+        return f"looks again every {words.span(self._history.block_s)}"
+
     def windows(self) -> Sequence[ClosedWindow]:
         """Return the blocks closed since the last call."""
         closed, self._closed = self._closed, []
@@ -91,6 +104,7 @@ class WindowsRule:
         fired: Estimate | None = None
         for block in closed:
             self._history.add(block)
+            self._closed_s = block.to_s
             self._pooled += [(time_s, value) for time_s, value, _ in block.readings]
             fired = fired or self._agreed()
         if self._blocks is not None:
@@ -98,16 +112,14 @@ class WindowsRule:
         return fired
 
     def _agreed(self) -> Estimate | None:
-        """Return the estimate of the windows that end with the newest block, if they agree."""
+        """Return the estimate of the windows that end with the newest block, if they agree.
+
+        Where usage repeats itself whole periods are windows, too, and then no noise excuses them.
+        """
         parts = self._history.last(HORIZON, self._least_s, self._agree)
-        if parts is None or parts.void or float(parts.covering.min()) < ACTIVE_RATIO - _SLACK:
-            return None
-        for figures, error in (
-            (parts.covering, parts.covering_error),
-            (parts.mean, parts.mean_error),
-        ):
-            allowed = min(self._tolerance_ratio, max(SAME_RATIO, self._noise * error))
-            if float(figures.max() - figures.min()) > allowed + _SLACK:
+        if parts is None or not self._alike(parts, SAME_RATIO, self._noise):
+            parts = self._history.periods(HORIZON, min(PERIODS_S, self._least_s), PERIODS)
+            if parts is None or not self._alike(parts, PERIODS_RATIO, 0.0):
                 return None
         pooled = [one for one in self._pooled if one[0] > parts.from_s]
         return Estimate(
@@ -117,3 +129,16 @@ class WindowsRule:
             tuple(time_s for time_s, _ in pooled),
             tuple(value for _, value in pooled),
         )
+
+    def _alike(self, parts: Parts, same_ratio: float, noise: float) -> bool:
+        """Return whether parts lie so near, or within so many of their standard errors."""
+        if parts.void or float(parts.covering.min()) < ACTIVE_RATIO - _SLACK:
+            return False
+        for figures, error in (
+            (parts.covering, parts.covering_error),
+            (parts.mean, parts.mean_error),
+        ):
+            allowed = min(self._tolerance_ratio, max(same_ratio, noise * error))
+            if float(figures.max() - figures.min()) > allowed + _SLACK:
+                return False
+        return True

@@ -43,6 +43,15 @@ def devices(nvml: Nvml) -> tuple[Device, ...]:
     return tuple(found)
 
 
+def capabilities(nvml: Nvml) -> list[tuple[int, int]]:
+    """Return the compute capability of each device that tells it; errors as `devices`."""
+    devices(nvml)
+    of = (
+        _or_none(nvml, "nvmlDeviceGetCudaComputeCapability", one) for one in nvml.handles.values()
+    )
+    return [(int(found[0]), int(found[1])) for found in of if found is not None]
+
+
 def _is_cut(nvml: Nvml, handle: Any) -> bool | None:
     """Return whether the GPU is in MIG mode; None where this user may not ask.
 

@@ -106,7 +106,7 @@ def _key(labels: dict[str, str]) -> str:
 
 
 def _size(columns: dict[str, dict[float, float]]) -> float:
-    """Return the card's size: as it is told, else all memory that was seen at one time."""
+    """Return the card's size: as given, else all memory that was seen at one time."""
     if "total" in columns:
         return max((value for value in columns["total"].values() if value > 0.0), default=0.0)
     parts = [columns[one] for one in ("memory_used_bytes", "free", "reserved") if one in columns]

@@ -227,6 +227,7 @@ export function api(answers: Partial<IApi> = {}): IApi {
     restore: never,
     file: never,
     export: never,
+    keep: never,
     doctor: never,
     ...answers
   };
@@ -241,7 +242,7 @@ export function props(changed: Partial<IViewProps> = {}): IViewProps {
     settings: DEFAULTS,
     actions: {
       ...{ retry: nothing, stop: nothing, openExport: nothing, notify: nothing, copy: nothing },
-      ...{ offer: nothing, goTo: nothing }
+      ...{ offer: nothing, goTo: nothing, predictFrom: nothing }
     },
     ...changed
   };

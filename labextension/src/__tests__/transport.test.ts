@@ -34,6 +34,22 @@ describe('the routes', () => {
     });
   });
 
+  it('take a recording by its path or as it is, and none that is too long', async () => {
+    const { asked, transport } = answering(200, '{"sessions": []}');
+    await transport.keep({ path: 'logs/a b.csv' }, { device: '1' });
+    const file = new File(['x'], 'c.csv');
+    await transport.keep({ file }, { interval_s: 2 });
+    expect(asked.map(([path]) => path)).toEqual([
+      'recordings?device=1&path=logs%2Fa+b.csv',
+      'recordings?interval_s=2&name=c.csv'
+    ]);
+    expect(asked[0]?.[1].body).toBeUndefined();
+    expect(asked[1]?.[1]).toMatchObject({ method: 'POST', body: file });
+    Object.defineProperty(file, 'size', { value: 2 ** 40 });
+    await expect(transport.keep({ file }, {})).rejects.toMatchObject({ failure: 'refused' });
+    expect(asked).toHaveLength(2);
+  });
+
   it.each([
     [404, '<html>', 'missing'],
     [404, '{"message": "Not Found", "reason": null}', 'missing'],

@@ -284,21 +284,14 @@ describe('what fewer SMs cost', () => {
     expect(host.querySelector('svg')).toBeNull();
   });
 
-  it('stands with its run, unless that was capped', async () => {
-    const told = (changed: object) =>
-      lines().map(one => {
-        const event = one as { recommendation?: object | null };
-        return event.recommendation
-          ? { ...event, recommendation: { ...event.recommendation, geometry: need, ...changed } }
-          : one;
-      });
+  it('stands with its run, where the answer has it', async () => {
     const card = () => host.querySelector('.jp-GpuPredict-curve');
-    const model = watching(told({}));
-    model.run!.answer = { ...answers()[1]!, points: [{ share_ratio: 0.3, speed_ratio: 0.9, method: 'verified' }] };
-    await show(<Running {...props({ model })} />);
-    expect(card()).not.toBeNull();
+    const told: IAnswer = {
+      ...answers()[1]!, need, points: [{ share_ratio: 0.3, speed_ratio: 0.9, method: 'verified' }]
+    };
+    await show(<Running {...props({ model: watching(lines(), {}, told) })} />);
     expect(card()!.querySelectorAll('circle')).toHaveLength(1);
-    await show(<Running {...props({ model: watching(told({ capped: true })) })} />);
+    await show(<Running {...props({ model: watching(lines(), {}, { ...told, need: null }) })} />);
     expect(card()).toBeNull();
   });
 });

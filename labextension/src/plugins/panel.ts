@@ -7,12 +7,13 @@ import { ITranslator } from '@jupyterlab/translation';
 import { openExport } from '../dialog';
 import { Follower } from '../follower';
 import { ITracker, Kernels } from '../kernels';
-import { kernelOf, Model } from '../model';
+import { kernelOf, Model, Recording } from '../model';
 import { codeCells, ISource } from '../notebook';
 import { panel as made, PANEL_ID } from '../panel';
 import { DEFAULTS } from '../settings';
 import { ICurrentSettings, IGpuPredict } from '../tokens';
 import { throughServer, Transport } from '../transport';
+import { problemOf } from '../views/parts';
 import type { IActions, IViewProps } from '../views/view';
 import { Words } from '../words';
 
@@ -76,8 +77,19 @@ export const panel: JupyterFrontEndPlugin<IGpuPredict> = {
         copy(command);
       }
     };
+    const predictFrom: IActions['predictFrom'] = (source, options) => {
+      const name = 'path' in source ? (source.path.split('/').at(-1) ?? '') : source.file.name;
+      const begun: Recording = { name, source, at: 'reading' };
+      const end = (found: Recording) => model.recording === begun && model.setRecording(found);
+      model.setRecording(begun);
+      api.keep(source, options).then(
+        reply => end({ name, source, at: 'kept', runs: reply.sessions }),
+        (error: unknown) => end({ name, source, at: 'failed', ...problemOf(error) })
+      );
+    };
     const actions: IActions = {
       notify,
+      predictFrom,
       copy,
       offer,
       goTo: (path, cell) => {

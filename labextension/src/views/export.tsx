@@ -7,7 +7,7 @@ import { TransportError } from '../transport';
 import type { Words } from '../words';
 import { IChoice, merged, Obstacle, Obstacles } from './obstacles';
 import { Entered, Field, given, ofCode, Option, OPTION_NAMES, OptionName, usual } from './options';
-import { told } from './parts';
+import { problemOf } from './parts';
 
 const TYPING_MS = 400;
 
@@ -113,7 +113,7 @@ export function ExportForm(props: IExportProps): React.ReactElement {
       setSaved({ at: 'written', files });
       props.reveal(files.output);
     } catch (error) {
-      const { message, hint } = told(error);
+      const { message, hint } = problemOf(error);
       const exists = error instanceof TransportError && error.status === 409;
       setSaved({ at: 'failed', message: exists ? message : [message, hint].filter(Boolean).join(': '), exists });
     }
@@ -284,7 +284,7 @@ function Written({ files, words }: { files: IExported; words: Words }): React.Re
 /** What is in the way; an error of another kind is one such thing, without a fix. */
 function inTheWay(error: unknown): readonly Obstacle[] {
   const { obstacles } = error instanceof TransportError ? error : { obstacles: [] };
-  return obstacles.length > 0 ? obstacles : [{ ...told(error), fixes: [] }];
+  return obstacles.length > 0 ? obstacles : [{ ...problemOf(error), fixes: [] }];
 }
 
 /** Manifests come first, then the function, then what is around them in the server's order. */

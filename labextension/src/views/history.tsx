@@ -5,7 +5,7 @@ import type { ISummary } from '../api';
 import { MAGIC } from '../magic';
 import { Compare } from './compare';
 import { One } from './onerun';
-import { Empty, told, useAsked, Waiting, when } from './parts';
+import { Empty, problemOf, useAsked, Waiting, when } from './parts';
 import type { IViewProps } from './view';
 
 const PAGE = 200;
@@ -32,7 +32,7 @@ export function History(props: IViewProps): React.ReactElement {
     return () => clearTimeout(timer);
   }, [typed]);
   const newest = model.newest;
-  const key = `${query} ${newest?.session_id ?? ''} ${newest?.outcome ?? ''}`;
+  const key = `${query} ${newest?.session_id ?? ''} ${newest?.outcome ?? ''} ${model.touched}`;
   const [asked, again] = useAsked(key, async () => {
     setOlder(null);
     return api.sessions(query, null, PAGE);
@@ -43,7 +43,7 @@ export function History(props: IViewProps): React.ReactElement {
       setOlder(now => ({ runs: [...(now?.runs ?? []), ...page.sessions], before: page.before }));
       setProblem('');
     } catch (error) {
-      setProblem(told(error).message);
+      setProblem(problemOf(error).message);
     }
   };
   const toggle = (id: string) =>

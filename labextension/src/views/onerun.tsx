@@ -2,7 +2,7 @@
 import * as React from 'react';
 
 import type { ISummary, RunFile, Schemas } from '../api';
-import { Reading, told, Waiting, when } from './parts';
+import { Reading, problemOf, Waiting, when } from './parts';
 import { RunCard } from './runcard';
 import { IStored, useStored } from './stored';
 import type { IViewProps } from './view';
@@ -38,7 +38,7 @@ function Tools(props: IOneProps & { run: ISummary }): React.ReactElement {
       await work();
       changed();
     } catch (error) {
-      actions.notify(told(error).message);
+      actions.notify(problemOf(error).message);
     }
   };
   const keep = (part: Schemas['LabelRequest']) => {
@@ -49,7 +49,7 @@ function Tools(props: IOneProps & { run: ISummary }): React.ReactElement {
     try {
       save(await api.file(id, form), form === 'readings.csv' ? `${id}.csv` : `${id}.${form.slice(-3)}`);
     } catch (error) {
-      actions.notify(told(error).message);
+      actions.notify(problemOf(error).message);
     }
   };
   const discard = () =>

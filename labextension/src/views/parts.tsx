@@ -103,7 +103,7 @@ export function when(iso: string): string {
 }
 
 /** What an exception says. */
-export function told(error: unknown): { message: string; hint: string } {
+export function problemOf(error: unknown): { message: string; hint: string } {
   const message = error instanceof Error ? error.message : String(error);
   const hint = error instanceof Error && 'hint' in error ? String(error.hint) : '';
   return { message, hint };
@@ -124,7 +124,7 @@ export function useAsked<T>(key: string, ask: () => Promise<T>): [Asked<T>, () =
     setAsked({ at: 'loading' });
     ask().then(
       value => wanted && setAsked({ at: 'there', value }),
-      (error: unknown) => wanted && setAsked({ at: 'failed', ...told(error) })
+      (error: unknown) => wanted && setAsked({ at: 'failed', ...problemOf(error) })
     );
     return () => {
       wanted = false;

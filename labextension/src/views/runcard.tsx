@@ -7,7 +7,7 @@ import type { IRow, Track } from '../track';
 import { Card } from './card';
 import { Compare } from './compare';
 import { Curve } from './curve';
-import { Empty, Reading, told } from './parts';
+import { Empty, Reading, problemOf } from './parts';
 import { IPlotProps, Plot } from './plot';
 import { useStored } from './stored';
 import type { IViewProps } from './view';
@@ -36,7 +36,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
         actions.notify(trans.__('This code has not been measured before. History compares any two runs.'));
       }
     } catch (error) {
-      actions.notify(told(error).message);
+      actions.notify(problemOf(error).message);
     }
   };
   if (against) {
@@ -51,7 +51,6 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
       </>
     );
   }
-  const need = run.recommendation?.capped ? null : run.recommendation?.geometry;
   const long = live && run.end_s > settings.historySeconds;
   return (
     <div
@@ -91,7 +90,7 @@ export function RunCard(props: IRunCardProps): React.ReactElement {
       ) : (
         <Charts {...props} from_s={props.whole || !live ? 0 : Math.max(0, run.end_s - settings.historySeconds)} />
       )}
-      {need && <Curve need={need} points={run.answer?.points ?? []} words={words} />}
+      {run.answer?.need && <Curve need={run.answer.need} points={run.answer.points} words={words} />}
       {long && (
         <p className="jp-GpuPredict-buttons">
           <button type="button" className="jp-GpuPredict-button" aria-pressed={all} onClick={() => setAll(!all)}>

@@ -3,7 +3,7 @@ import * as React from 'react';
 
 import type { IAnswer, IApi, IPicture, ISession, ISummary } from '../api';
 import { Run } from '../run';
-import { Asked, told } from './parts';
+import { Asked, problemOf } from './parts';
 
 const WIDTH = 600;
 /** The server reads a long trace for a fifth of a second at a time. */
@@ -38,7 +38,7 @@ export function useStored(api: IApi, ids: readonly string[]): [Asked<IStored[]>,
       }
     };
     setAsked({ at: 'loading' });
-    load().catch((error: unknown) => wanted && setAsked({ at: 'failed', ...told(error) }));
+    load().catch((error: unknown) => wanted && setAsked({ at: 'failed', ...problemOf(error) }));
     return () => {
       wanted = false;
     };

@@ -2,7 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { ReactElement } from 'react';
 
-import type { IApi } from '../api';
+import type { IApi, IReadOptions, Source } from '../api';
 import type { Model } from '../model';
 import type { ISettings } from '../settings';
 import type { Words } from '../words';
@@ -18,6 +18,8 @@ export interface IActions {
   goTo(notebook: string, cell: string): void;
   /** Open the export dialog for a run. */
   openExport(run: string): void;
+  /** Have a recording read, with what it does not say itself; it becomes a run. */
+  predictFrom(source: Source, options: IReadOptions): void;
   /** Tell of something in the application's own way, perhaps with a way back. */
   notify(message: string, undo?: { label: string; callback: () => void }): void;
   /** Put text on the clipboard. */

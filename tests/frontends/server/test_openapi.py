@@ -65,6 +65,9 @@ async def test_the_document_is_served(client):
     assert (status, served) == (200, DOCUMENT)
 
 
+RECORDING = "t_s,gpu_util_pct\n1,50\n2,60\n"
+
+
 async def test_replies_are_as_documented(client, store, driver):
     run = traces.session_id(1)
     traces.write(
@@ -88,7 +91,8 @@ async def test_replies_are_as_documented(client, store, driver):
                 over = path.replace("{session}", traces.session_id(2))
                 status, reply = await client.post(filled(over))
             else:
-                wish = {"pinned": True} if path.endswith("/label") else WISH
+                wishes = {"label": {"pinned": True}, "recordings": RECORDING}
+                wish = wishes.get(path.rpartition("/")[2], WISH)
                 status, reply = await client.post(filled(path), wish)
             assert status in (200, 202), (path, reply)
             validator(path, verb, status).validate(reply)
