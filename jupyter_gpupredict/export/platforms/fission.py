@@ -22,6 +22,11 @@ def _check(found: Node, report: Report) -> None:
     rules.check_pod(Pod(spec["podspec"]) if executor == "container" else own, report)
 
 
+def _check_environment(found: Node, report: Report) -> None:
+    if "podspec" in found.at("spec.runtime"):
+        rules.check_pod(Pod(found.at("spec.runtime.podspec")), report)
+
+
 class Fission(Workload):
     """`deploy/fission.yaml`."""
 
@@ -42,7 +47,13 @@ class Fission(Workload):
     hosting = Hosting(namespace=NAMESPACE)
     manifests = (
         Manifest("fission.io/v1", "Function", "fission-function", _check),
-        Manifest("fission.io/v1", "Environment", "fission-environment", stamped=False),
+        Manifest(
+            "fission.io/v1",
+            "Environment",
+            "fission-environment",
+            _check_environment,
+            stamped=False,
+        ),
     )
 
     def render(self, plan: Plan) -> tuple[Document, ...]:
