@@ -63,7 +63,7 @@ class Fission(Workload):
         runtime: dict[str, Json] = {"image": plan.image}
         if mounts := patch.container.get("volumeMounts"):
             # newdeploy merges this into its pod, whose container is called as the environment is
-            inner: Json = {"name": f"{name}-env", "volumeMounts": mounts}
+            inner: Json = {"name": f"{name}-env", "image": plan.image, "volumeMounts": mounts}
             runtime["podspec"] = {"containers": [inner], "volumes": patch.pod["volumes"]}
         environment: dict[str, Json] = {
             "apiVersion": "fission.io/v1",
