@@ -13,7 +13,7 @@ from IPython.display import display
 
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.answer import answer
-from jupyter_gpupredict.core.events import SessionFinished
+from jupyter_gpupredict.core.events import SamplesTaken, SessionFinished, WindowClosed
 from jupyter_gpupredict.core.run import History, RunFold
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.frontends.charts import figures
@@ -55,6 +55,8 @@ class Publisher:
         self._failures = 0
         self._generation = (0, 0)
         self._sent = (0, 0)
+        self._news = False
+        """Whether the newest events were more than readings: then the answer is made at once."""
         self._said: dict[str, Any] = {}
         """The newest answer, as it was sent."""
         self._curve: tuple[tuple[Any, ...], str] = ((), "")
@@ -68,6 +70,7 @@ class Publisher:
         """
         for event in events:
             self._fold.add(event)
+        self._news = not all(isinstance(event, SamplesTaken | WindowClosed) for event in events)
         ended = isinstance(events[-1], SessionFinished)
         generation = (self._fold.share.generation, self._fold.memory.generation)
         whole = ended or self._seq % KEYFRAME_EVERY == 0 or generation != self._generation
@@ -129,8 +132,12 @@ class Publisher:
         return {"curve": self._curve[1]} if kind == "key" or not same else {}
 
     def _answer(self, kind: str) -> dict[str, Any] | None:
-        """Return the card; without its details but in a keyframe, and None where it is the same."""
-        if self._fold.started is None:
+        """Return the card; without its details but in a keyframe, and None where it is the same.
+
+        Of readings alone only its seconds change: it is then made anew once a second.
+        """
+        early = kind == "delta" and not self._news and self._seq % FURTHER_EVERY != 0
+        if self._fold.started is None or early:
             return None
         made: dict[str, Any] = without_nan(answer(self._fold.record(live=True)).as_dict())
         details = made.pop("details")

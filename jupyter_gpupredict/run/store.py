@@ -342,8 +342,10 @@ def with_verified(run: Run) -> Run:
     return replace(run, verified=_verified(run.started))
 
 
-def keep_need(run: Run, need: SmNeed) -> None:
+def keep_need(run: Run, need: SmNeed) -> Run:
     """Keep what the kernels of a run need, for it and for later runs of the same code.
+
+    Returns the run with it. Of a simulated run nothing is kept beyond that.
 
     Raises:
         OSError: It cannot be written.
@@ -353,6 +355,10 @@ def keep_need(run: Run, need: SmNeed) -> None:
         code, device, driver, session_id = key
         at = datetime.now(UTC).isoformat(timespec="seconds")
         NeedStore(store_dir()).add(KnownNeed(need, code, device, driver, session_id, at))
+    main = run.recommendation
+    if main is None or main.capped or not run.on_one_gpu:
+        return run
+    return replace(run, recommendation=replace(main, geometry=need))
 
 
 def with_verified_in_time(run: Run) -> Run:
@@ -369,14 +375,6 @@ def _with_kept(run: Run) -> Run:
         with contextlib.suppress(OSError):  # what is there can still be read
             keep_need(run, main.geometry)
     return with_verified(run)
-
-
-def verified_of(started: SessionStarted) -> Verified | None:
-    """Return the share that holds for a run, as far as its first event says.
-
-    None where none was verified, or where it did not watch exactly one GPU.
-    """
-    return _verified(started) if len(started.devices) == 1 else None
 
 
 def _key(started: SessionStarted) -> tuple[str | None, str, str, str] | None:

@@ -36,6 +36,15 @@ export interface IPicture {
 /** 1, 2, 4 ... as far as memory goes. */
 const POWERS = Array.from({ length: 50 }, (_, i) => 2 ** i);
 
+const MINUTE_S = 60;
+const HOUR_S = 3600;
+/** Steps of the time axis: whole ones of what it is labelled in. */
+const STEPS_S = [
+  ...[0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30],
+  ...[1, 2, 5, 10, 20, 30].map(count => count * MINUTE_S),
+  ...Array.from({ length: 20 }, (_, i) => HOUR_S * 2 ** i)
+];
+
 const FONT = '11px sans-serif';
 /** How near to a mark the pointer has to be. */
 const NEAR_PX = 4;
@@ -141,7 +150,15 @@ export class Chart {
         }
       },
       axes: [
-        { stroke: text, grid, ticks: grid, font: FONT, size: 28, values: (_plot, ticks) => ticks.map(seconds) },
+        {
+          stroke: text,
+          grid,
+          ticks: grid,
+          font: FONT,
+          size: 28,
+          incrs: STEPS_S,
+          values: (_plot, ticks) => ticks.map(seconds)
+        },
         {
           stroke: text,
           grid,
@@ -238,7 +255,9 @@ export function seconds(value: number): string {
   if (value < 120) {
     return `${+value.toFixed(1)} s`;
   }
-  return value < 7200 ? `${+(value / 60).toFixed(1)} min` : `${+(value / 3600).toFixed(1)} h`;
+  return value < 2 * HOUR_S
+    ? `${+(value / MINUTE_S).toFixed(1)} min`
+    : `${+(value / HOUR_S).toFixed(1)} h`;
 }
 
 /** The same colour with little of it; any form that CSS knows. */

@@ -1574,6 +1574,8 @@ export interface operations {
             query?: {
                 limit?: number;
                 before?: string;
+                order?: "when" | "headline" | "notebook" | "device" | "duration";
+                word?: "" | "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
                 q?: string;
             };
             header?: never;

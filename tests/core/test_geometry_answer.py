@@ -164,6 +164,21 @@ def test_it_is_kept_for_later_runs_of_the_same_code():
     assert with_verified(dataclasses.replace(first, started=other)).recommendation.geometry is None
 
 
+def test_of_a_replayed_run_it_is_shown_and_not_kept():
+    plain = measured(None)
+    started = dataclasses.replace(
+        plain.started, source="replay", simulated=True, versions={"driver": "550.1"}
+    )
+    build_store().prepare()
+    told = keep_need(dataclasses.replace(plain, started=started), NEED)
+    assert told.recommendation.geometry == NEED
+    assert answer(told).headline.startswith("Replayed: needs 28 to 41 % of the GPU's SMs")
+    assert "kernel geometry, replayed<" in curve_svg(told)
+    assert (
+        with_verified(dataclasses.replace(plain, started=started)).recommendation.geometry is None
+    )
+
+
 def test_the_chart_shows_the_bracket_and_what_was_tried():
     assert curve_svg(measured(None)) == ""
     drawn = curve_svg(measured())

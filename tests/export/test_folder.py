@@ -229,6 +229,13 @@ def test_a_backend_of_keras_that_the_notebook_does_not_name_goes_with_it(tmp_pat
     assert "jax" not in (tmp_path / "g/train_fn.py").read_text()
 
 
+def test_what_holds_for_one_machine_and_is_in_no_file_is_said(tmp_path):
+    export(tmp_path / "f", "%env TMPDIR=/scratch\n%env OTHER=1", "1 + 1", tried=False)
+    told = (tmp_path / "f" / "README.md").read_text()
+    assert told.count("the value of TMPDIR holds for one machine, and was left out") == 1
+    assert (tmp_path / "f" / ".env.example").read_text().splitlines()[1:] == ["OTHER="]
+
+
 def test_one_rank_of_several_runs_alone_as_the_readme_says(tmp_path):
     cell = "import os\nrank, key = int(os.environ['RANK']), os.environ['KEY']\n{'rank': rank}"
     several = ranked(measured(cell), 3)

@@ -211,6 +211,24 @@ def test_frames_bring_further_ranks_once_a_second():
     assert last["further"][0][1][-1][1] == 10.0
 
 
+def test_readings_alone_renew_the_answer_once_a_second():
+    frames = Frames()
+    publisher = Publisher(frames)
+    found = runs.events(60, runs.recommendation(watched_s=20.0))
+    quiet = [event for event in found if isinstance(event, ev.SamplesTaken)]
+    publisher.deliver([found[0], *quiet[:20], replace(found[-1], t_s=20.0)])
+    for event in quiet[20:]:
+        publisher.deliver([event])
+    deltas = [frame for frame in frames.sent if frame["kind"] == "delta"]
+    renewed = {frame["seq"] for frame in deltas if frame["answer"]}
+    assert renewed == {frame["seq"] for frame in deltas if frame["seq"] % 4 == 0}
+    assert len(renewed) > 5
+    stale = replace(found[-1].recommendation, state="stale", target_ratio=None)
+    publisher.deliver([ev.RecommendationUpdated(99, 61.0, stale)])
+    assert frames.sent[-1]["seq"] % 4 == 1
+    assert frames.sent[-1]["answer"]["word"] == "changed"
+
+
 def test_a_run_on_one_device_has_no_further_lines():
     frames = Frames()
     publisher = Publisher(frames)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core import svg, words
 from jupyter_gpupredict.core.answer import brief
-from jupyter_gpupredict.core.card import need_of, speed_points
+from jupyter_gpupredict.core.card import need_of, simulated_as, speed_points
 from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.plain import html as escape
 
@@ -277,10 +277,11 @@ def curve_svg(run: Run) -> str:
     ends = f"{100 * need.low_ratio:.0f} to {100 * need.high_ratio:.0f} %"
     kept = f"{100 * need.speed_ratio:.0f} %"
     label = words.label(run.started)
+    kind = f", {simulated_as(run)}" if simulated_as(run) else ""
     return _speed_svg(
         frame,
         f"{ends} of the SMs keep {kept} of the speed, by kernel geometry",
-        f"speed, % of that on all {need.sms} SMs, by kernel geometry",
+        f"speed, % of that on all {need.sms} SMs, by kernel geometry{kind}",
         *frame.band(rows, svg.USAGE),
         frame.level(need.speed_ratio, svg.COVER, dash="5 4"),
         *(

@@ -51,7 +51,7 @@ class WindowsRule:
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
         self._agree = options.agree or 8
-        window_s = options.window_s or 75.0
+        window_s = options.window_s or 70.0
         tolerance = 5.0 if options.tolerance_points is None else options.tolerance_points
         self._tolerance_ratio = tolerance / 100.0
         self._noise = options.noise
@@ -90,7 +90,8 @@ class WindowsRule:
         open_s = self._last_s - self._closed_s
         left_s = self._least_s - self._history.active_s() - open_s
         if left_s > 0.0:
-            return f"at least {words.span(left_s)} more to be sure"
+            whole_s = left_s - left_s % 60.0 if left_s >= 120.0 else left_s
+            return f"at least {words.span(whole_s)} more to be sure"
         return f"looks again every {words.span(self._history.block_s)}"
 
     def windows(self) -> Sequence[ClosedWindow]:
