@@ -225,18 +225,19 @@ class Course:
         self.phase = OTHER
         self._authority = Authority()
         self._pace = StepPace()
-        self._waiting: deque[Mark] = deque()
+        self.waiting: deque[Mark] = deque()
+        """Marks that no reading has passed yet, oldest first."""
         self._last: dict[str, Progress] = {}
 
     def expect(self, mark: Mark) -> None:
         """Queue a mark, if its hint is the one to believe."""
         if self._authority.accepts(mark):
-            self._waiting.append(mark)
+            self.waiting.append(mark)
 
     def pass_marks(self, time_s: float) -> Iterator[tuple[float, Estimate | None]]:
         """Let the marks before a time take effect; yields when, and what the rule fires with it."""
-        while self._waiting and self._waiting[0].time_s < time_s:
-            mark = self._waiting.popleft()
+        while self.waiting and self.waiting[0].time_s < time_s:
+            mark = self.waiting.popleft()
             self.gate.update(mark)
             if isinstance(mark, Phase):
                 self.phase = mark.name

@@ -127,7 +127,8 @@ class Analysis:
         for one in readings:
             if one.series == self._info.share:
                 for time_s, value in zip(one.times_s, one.values, strict=True):
-                    self._pass_marks(time_s)
+                    if self._course.waiting:
+                        self._pass_marks(time_s)
                     self._add(time_s, value, 1.0 if duty is None else busy.get(time_s, math.nan))
         return self._new_changes()
 
