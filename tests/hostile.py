@@ -234,8 +234,8 @@ class Everything:
             lambda: replies.news(traces.KERNEL, runs.news(traces.KERNEL, every, 5000), state.host),
         )
         assert handlers._surroundings()[1] == ""
-        self.verb("sessions", "--limit", "1000")
-        listed = json.loads(self.verb("sessions", "--limit", "1000", "--json")[1])
+        self.verb("history", "--limit", "1000")
+        listed = json.loads(self.verb("history", "--limit", "1000", "--json")[1])
         assert {one["session_id"] for one in listed} >= set(problems)
         assert self.verb("show", GOOD)[0] == 0
         assert self.verb("export", GOOD, *_EXPORT)[0] == 0

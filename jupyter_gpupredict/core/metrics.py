@@ -12,21 +12,21 @@ from typing import Literal
 Basis = Literal["time_share", "sm_share"]
 """What a share is a share of: time in which a kernel ran, or SMs that a running kernel used."""
 
-REASONS = (
-    "not_supported",
-    "no_permission",
-    "no_device",
-    "no_driver",
-    "version_mismatch",
-    "wrong_pynvml",
-    "device_lost",
-    "mig",
-    "under_mps",
-    "no_data_yet",
-    "timed_out",
-    "not_recorded",
-)
-"""Why a metric has no value. `not_recorded`: a trace that does not hold it."""
+REASONS = {
+    "not_supported": "this device does not offer it",
+    "no_permission": "no permission to read it",
+    "no_device": "no GPU was found",
+    "no_driver": "the NVIDIA driver is not loaded",
+    "version_mismatch": "driver and library are of different versions",
+    "wrong_pynvml": "another package named pynvml shadows nvidia-ml-py",
+    "device_lost": "the GPU is lost",
+    "mig": "not available on a MIG instance",
+    "under_mps": "not available under MPS",
+    "no_data_yet": "no reading yet",
+    "timed_out": "the driver did not answer in time",
+    "not_recorded": "not recorded",
+}
+"""Why a metric has no value, and that in words. `not_recorded`: a trace that does not hold it."""
 
 
 _CSV_UNITS = {"ratio": ("pct", 100.0), "bytes": ("mib", 1.0 / (1 << 20)), "watts": ("w", 1.0)}

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.answer import brief
 from jupyter_gpupredict.core.errors import InvalidOption
@@ -16,6 +16,8 @@ from jupyter_gpupredict.core.metrics import METRICS
 from jupyter_gpupredict.core.run import RunFold
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from jupyter_gpupredict.core.card import Answer, Tone, Word
     from jupyter_gpupredict.core.metrics import Basis
     from jupyter_gpupredict.core.run import Advising, Ends, Run
@@ -103,6 +105,33 @@ class Summary:
             f"{self.notebook} {self.first_line} {self.headline} {self.word} "
             f"{self.name} {self.note} {'pinned' if self.pinned else ''}"
         ).lower()
+
+
+ORDERS: dict[str, Callable[[Summary], Any]] = {
+    "when": lambda run: 0,  # as they come: the newest first
+    "headline": lambda run: -(run.target_ratio or run.mean_ratio or -1.0),
+    "notebook": lambda run: run.notebook,
+    "device": lambda run: run.device,
+    "duration": lambda run: -run.duration_s,
+}
+"""Order of a list -> what it goes by; equal ones stay newest first."""
+
+
+def cut(
+    runs: Sequence[Summary], order: str, before: str | None, limit: int
+) -> tuple[tuple[Summary, ...], str | None]:
+    """Return the runs that come after this one in an order, and the last of them if there are more.
+
+    Args:
+        runs: Newest first.
+        order: One of `ORDERS`.
+        before: A run's id; None: from the beginning.
+        limit: How many at most.
+    """
+    found = sorted(runs, key=ORDERS[order])
+    begin = next((n for n, one in enumerate(found, 1) if one.session_id == before), 0)
+    some = tuple(found[begin : begin + limit])
+    return some, some[-1].session_id if len(found) > begin + limit else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +23,7 @@ from jupyter_gpupredict.export import (
     targets,
     validate,
 )
-from jupyter_gpupredict.frontends import comparing, executed, report
+from jupyter_gpupredict.frontends import comparing, executed, report, stored
 from jupyter_gpupredict.frontends.charts import card
 from jupyter_gpupredict.frontends.options import (
     add_export_options,
@@ -35,7 +34,6 @@ from jupyter_gpupredict.frontends.options import (
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.terminal import Parser, from_store, say
 from jupyter_gpupredict.run import (
-    Runs,
     keep_need,
     need_of_profile,
     read_run,
@@ -174,22 +172,6 @@ def _shown(result: Result, arguments: argparse.Namespace, place: Place) -> Resul
         return result
     say(result.to_json() if arguments.json else result.to_text(card.IN_TERMINAL))
     return None
-
-
-def _sessions_options(parser: argparse.ArgumentParser, place: Place) -> None:
-    limit = 10 if place.in_notebook else 20
-    parser.add_argument(
-        "--limit", type=int, default=limit, help=f"how many, newest first (default: {limit})"
-    )
-    _json(parser)
-
-
-def _sessions(arguments: argparse.Namespace, _: Place) -> None:
-    found = from_store(lambda: Runs().page(arguments.limit, None, limit_s=math.inf).found)
-    if arguments.json:
-        say(json.dumps([report.row_dict(one) for one in found], allow_nan=False))
-    else:
-        say(report.history_text(found))
 
 
 def _stop_options(parser: argparse.ArgumentParser, _: Place) -> None:
@@ -405,7 +387,8 @@ def verb_parser(name: str, place: Place | None = None) -> argparse.ArgumentParse
 
 SHARED = {
     "show": Verb("show a stored run", _show, _show_options),
-    "sessions": Verb("list the stored runs", _sessions, _sessions_options),
+    "history": Verb("list the stored runs", stored.history, stored.history_options),
+    "label": Verb("name, note, pin or delete a stored run", stored.label, stored.label_options),
     "stop": Verb("end the measuring of a live run; its cell goes on", _stop, _stop_options),
     "export": Verb("write a run as a function that deploys", _export, _export_options),
     "verify-export": Verb(
@@ -434,6 +417,5 @@ SHARED = {
 IN_NOTEBOOK = {
     "status": Verb("what is measured now, and the last result", _status),
     **SHARED,
-    "history": SHARED["sessions"],
     "close": Verb("close all live views", _close),
 }

@@ -24,20 +24,20 @@ from jupyter_gpupredict.core.summary import (
     Summary,
     answered,
     began_s,
+    cut,
     damaged,
     run_of,
     summarise,
 )
 from jupyter_gpupredict.core.trace import event_from_json
 from jupyter_gpupredict.run.sidecars import PLAIN, Label
-from jupyter_gpupredict.run.store import build_store, verified_of, with_verified
+from jupyter_gpupredict.run.store import build_store, with_verified
 from jupyter_gpupredict.run.tail import Followed, Tail, advises, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from jupyter_gpupredict.core.events import Event, SessionStarted
-    from jupyter_gpupredict.core.recommendation import Verified
+    from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.run import Ends, Run
     from jupyter_gpupredict.core.summary import Cursor
     from jupyter_gpupredict.run.picture import Drawing, TracePicture
@@ -148,30 +148,35 @@ class Runs:
         before: str | None,
         words: Sequence[str] = (),
         limit_s: float = SEARCH_S,
+        order: str = "when",
+        word: str = "",
     ) -> Page:
-        """Return the newest runs that hold all the words.
+        """Return some of the runs that hold all the words, in one of `ORDERS`.
 
         Args:
             limit: How many.
-            before: Only runs older than this one.
+            before: Only those that come after this one in that order.
             words: What to look for, in lower case; none: every run.
             limit_s: A search that takes longer stops where it is.
+            order: In any but `when` all runs are looked at first.
+            word: The word of their answer; empty: any.
         """
         ids = self.ids()
         labels = self._store.labels.all()
         until_s = time.monotonic() + limit_s
         found: list[Summary] = []
-        searched = 0
+        ordered, searched = order != "when", 0
+        whole = bool(words or word or ordered)
         for session_id in ids:
-            if before is not None and session_id >= before:
+            if before is not None and session_id >= before and not ordered:
                 searched += 1
                 continue
-            if len(found) == limit:
+            if len(found) == limit and not ordered:
                 return Page(tuple(found), len(ids), len(ids), found[-1].session_id)
-            if words and time.monotonic() > until_s:
+            if whole and time.monotonic() > until_s:
                 break
             searched += 1
-            entry = self._entries.get(session_id) if words else None
+            entry = self._entries.get(session_id) if whole else None
             if entry is None or entry.damaged or not entry.summary.over:  # nothing follows an end
                 entry = self._look(session_id)
             if entry is None:
@@ -179,9 +184,10 @@ class Runs:
             summary = labelled(self._with_outcome(entry), labels.get(session_id, PLAIN))
             known = entry.summary.over and session_id not in labels
             text = entry.text if known or not words else summary.text()
-            if all(word in text for word in words):
+            if all(one in text for one in words) and word in ("", summary.word):
                 found.append(summary)
-        return Page(tuple(found), len(ids), searched, None)
+        some, after = cut(found, order, before, limit) if ordered else (tuple(found), None)
+        return Page(some, len(ids), searched, after)
 
     def of_kernel(self, kernel_id: str) -> list[str]:
         """Return the ids of a kernel's runs, newest first.
@@ -400,10 +406,6 @@ class Runs:
             return self._store.ends(session_id)
         except FileNotFoundError as error:
             raise UnknownName("session", session_id, ["last"]) from error
-
-    def verified(self, started: SessionStarted) -> Verified | None:
-        """Return the share that was verified of a run; None: none."""
-        return verified_of(started)
 
     def run(self, session_id: str, outcome: str) -> Run:
         """Return a run with its figures and without its readings: what an export needs.

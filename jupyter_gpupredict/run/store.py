@@ -377,14 +377,6 @@ def _with_kept(run: Run) -> Run:
     return with_verified(run)
 
 
-def verified_of(started: SessionStarted) -> Verified | None:
-    """Return the share that holds for a run, as far as its first event says.
-
-    None where none was verified, or where it did not watch exactly one GPU.
-    """
-    return _verified(started) if len(started.devices) == 1 else None
-
-
 def _key(started: SessionStarted) -> tuple[str | None, str, str, str] | None:
     """Return what is kept of a run by: code, device, driver, id; None of a simulated one."""
     device = {one.uuid: one.name for one in started.devices}.get(started.share.device)

@@ -122,6 +122,7 @@ TIMES_READ = "read are times as nvidia-smi writes them, ISO 8601, and Unix secon
 _MAGNITUDES = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 """(least, scale) of Unix times in units below the second."""
 _CACHED = 4096
+_MINUTE = re.compile(r"[0-5]\d:", re.ASCII)
 _DAY_S = 86_400.0
 _DAY_FIRST = "dates such as {} are read {} first, as their days then follow one another"
 
@@ -276,10 +277,20 @@ class _Minutes(dict[str, float]):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._hours: dict[str, float] = {}
+        """The hour that was asked for last, text up to its minute -> its time."""
 
     def __missing__(self, text: str) -> float:
         """Return the time; raises ValueError where it is not one."""
-        return self._clock.one(f"{text}00")
+        hour, minute = text[:-3], text[-3:]
+        if hour not in self._hours or not _MINUTE.fullmatch(minute):
+            found_s = self._clock.one(f"{text}00")
+            self._hours = {hour: found_s - 60.0 * int(minute[:2])}
+            return found_s
+        if len(self) >= _CACHED:
+            self.clear()
+        found_s = self[text] = self._hours[hour] + 60.0 * int(minute[:2])
+        return found_s
 
 
 def _both(one: int, other: int, year: int) -> tuple[int | None, int | None]:

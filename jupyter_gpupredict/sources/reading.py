@@ -146,6 +146,8 @@ class Content:
             yield [rest]
 
     def _require_text(self, block: Sequence[str], before: int) -> None:
+        if "\0" not in "".join(block):
+            return
         at = next((number for number, line in enumerate(block, 1) if "\0" in line), None)
         if at is not None:
             raise Malformed(f"{self.name} line {before + at} is not text", _readable())

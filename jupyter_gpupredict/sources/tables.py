@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Malformed, Truncated
@@ -209,6 +210,32 @@ _TIMELESS = "{} rows with a time that no clock shows were left out"
 def delimiter_of(line: str) -> str:
     """Return what separates the cells of a table, by its line of titles."""
     return max(",;\t", key=line.count)
+
+
+_NOT_PLAIN = ('"', "\r", "  ", "\n ")
+
+
+def columns_of(lines: list[str], delimiter: str) -> list[list[str]]:
+    """Return the cells of plain lines by column; [] where they are not as plain as tools write.
+
+    >>> columns_of(["1, a", "2, b"], ",")
+    [['1', '2'], ['a', 'b']]
+    >>> columns_of(["1, a", '2, "b"'], ","), columns_of(["1, a", "2"], ",")
+    ([], [])
+    """
+    text = "\n".join(lines)
+    width = lines[0].count(delimiter) + 1
+    if width == 1 or text.startswith(" ") or any(one in text for one in _NOT_PLAIN):
+        return []
+    if set(map(methodcaller("count", delimiter), lines)) != {width - 1}:
+        return []
+    between = f"{delimiter} "
+    spaced = text.count(between)
+    if spaced not in (0, len(lines) * (width - 1)):
+        return []
+    between = between if spaced else delimiter
+    cells = text.replace("\n", between).split(between)
+    return [cells[at::width] for at in range(width)]
 
 
 def cells_of(line: str) -> list[str]:

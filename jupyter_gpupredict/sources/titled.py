@@ -16,6 +16,7 @@ from jupyter_gpupredict.sources.cells import (
     is_missing,
     number_in,
     numbers_in,
+    within,
 )
 from jupyter_gpupredict.sources.logs import CHUNK_ROWS, DeviceLog, Log
 from jupyter_gpupredict.sources.tables import (
@@ -23,12 +24,13 @@ from jupyter_gpupredict.sources.tables import (
     METRICS_HELD,
     Layout,
     cells_of,
+    columns_of,
     delimiter_of,
     layout_in,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from jupyter_gpupredict.core.series import ReadOptions
     from jupyter_gpupredict.sources.reading import Content
@@ -77,7 +79,7 @@ class Table:
         if not layout.times and options.interval_s is None:
             hint = "add timestamp to --query-gpu, or say how far its rows are apart: --interval S"
             raise Malformed(f"{self._name} has no timestamp", hint)
-        self._rows = csv.reader(lines, delimiter=delimiter_of(sample), skipinitialspace=True)
+        self._lines, self._delimiter = lines, delimiter_of(sample)
         self._clock = Clock(layout.time_scale)
         held = [layout.devices[number] for number in layout.shared]
         self._metrics = [one for one in METRICS_HELD if any(one in some for some in held)]
@@ -116,9 +118,17 @@ class Table:
         number, kept = 2, 0
         before: list[str] = []
         try:
-            while rows := list(filter(None, islice(self._rows, CHUNK_ROWS))):
-                if not self._content.ended and _torn(
-                    rows[-1], rows[-2] if len(rows) > 1 else before
+            while lines := list(islice(self._lines, CHUNK_ROWS)):
+                columns = columns_of(lines, self._delimiter) if self._content.ended else []
+                if self._together(columns):
+                    kept, number = kept + len(lines), number + len(lines)
+                    before = [column[-1] for column in columns]
+                    continue
+                rows = list(filter(None, self._rows(lines)))
+                if (
+                    rows
+                    and not self._content.ended
+                    and _torn(rows[-1], rows[-2] if len(rows) > 1 else before)
                 ):
                     rows.pop()
                     self._log.note(_TORN)
@@ -143,16 +153,31 @@ class Table:
             self._log.note(self._clock.note)
         return self._log.trace()
 
-    def _take(self, rows: list[list[str]], number: int) -> int:
-        """Take rows, without those that are none; returns how many were taken."""
+    def _rows(self, lines: list[str]) -> Iterator[list[str]]:
+        """Yield the cells of each line; of a row over several lines, once all of them are read."""
+        reader = csv.reader(
+            chain(lines, self._lines), delimiter=self._delimiter, skipinitialspace=True
+        )
+        for row in reader:
+            yield row
+            if reader.line_num >= len(lines):
+                return
+
+    def _together(self, columns: Sequence[Sequence[str]]) -> bool:
+        """Take rows by column; returns False, with nothing taken, where one of them is none."""
         place = self._clock.place()
         try:
-            columns = list(zip(*rows, strict=True))
             if len(columns) == len(self._layout.titles):
                 self._put(columns, self._times(columns))
-                return len(rows)
+                return True
         except ValueError:
             self._clock.go_back(place)
+        return False
+
+    def _take(self, rows: list[list[str]], number: int) -> int:
+        """Take rows, without those that are none; returns how many were taken."""
+        if len(set(map(len, rows))) == 1 and self._together(list(zip(*rows, strict=True))):
+            return len(rows)
         good, times = [], []
         for at, row in enumerate(rows):
             try:
@@ -259,6 +284,8 @@ class Table:
         else:
             return []
         top = largest("memory_used_bytes")
+        if within(sizes, 0.0, top):
+            return sizes
         return [size if 0.0 < size <= top else 0.0 for size in sizes]
 
     def _keys(self, columns: Sequence[Sequence[str]]) -> Sequence[str]:

@@ -67,7 +67,7 @@ export interface IApi {
     signal: AbortSignal
   ): Promise<void>;
   stop(kernel: string, run: string): Promise<void>;
-  sessions(query: string, before: string | null, limit: number): Promise<ISessions>;
+  sessions(query: string, before: string | null, limit: number, order?: string, word?: string): Promise<ISessions>;
   session(id: string, signal?: AbortSignal): Promise<ISession>;
   picture(id: string, width: number, signal?: AbortSignal): Promise<IPicture>;
   /** Name, note or pin a run; what is left out stays. */

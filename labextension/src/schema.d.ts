@@ -1218,6 +1218,11 @@ export interface components {
             /** @description what your Slurm counts of mps or shard per GPU; by itself 100 */
             gres_count?: number | null;
             /**
+             * @description AWS region of an ECS task's logs
+             * @default
+             */
+            region: string;
+            /**
              * @description environment module that a Slurm script loads
              * @default []
              */
@@ -1569,6 +1574,8 @@ export interface operations {
             query?: {
                 limit?: number;
                 before?: string;
+                order?: "when" | "headline" | "notebook" | "device" | "duration";
+                word?: "" | "settled" | "settling" | "provisional" | "changed" | "observed" | "not used yet" | "no GPU" | "too short";
                 q?: string;
             };
             header?: never;

@@ -118,10 +118,18 @@ export class Transport implements IApi {
     await this.post(`kernels/${encodeURIComponent(kernel)}/runs/${encodeURIComponent(run)}/stop`);
   }
 
-  sessions(query: string, before: string | null, limit: number): Promise<ISessions> {
+  sessions(
+    query: string,
+    before: string | null,
+    limit: number,
+    order = 'when',
+    word = ''
+  ): Promise<ISessions> {
     return this.get('sessions', {
       limit: String(limit),
       ...(query ? { q: query.slice(0, 200) } : {}),
+      ...(order === 'when' ? {} : { order }),
+      ...(word ? { word } : {}),
       ...(before ? { before } : {})
     });
   }

@@ -5,6 +5,7 @@ import type { ISessionStarted } from './events';
 import schemas from './schema.json';
 
 const LABELS: Readonly<Record<string, string>> = schemas.Metric['x-labels'];
+const REASONS: Readonly<Record<string, string>> = schemas.Reason['x-labels'];
 
 export type MemoryUnit = 'auto' | 'MiB' | 'GiB';
 
@@ -20,24 +21,9 @@ export class Words {
     return this.trans.__(LABELS[name] ?? name);
   }
 
-  /** Why a value is missing. */
+  /** Why a value is missing, as Python's table of reasons has it. */
   reason(code: string): string {
-    const trans = this.trans;
-    const words: Record<string, string> = {
-      not_supported: trans.__('this device does not offer it'),
-      no_permission: trans.__('no permission to read it'),
-      no_device: trans.__('no GPU was found'),
-      no_driver: trans.__('the NVIDIA driver is not loaded'),
-      version_mismatch: trans.__('driver and library are of different versions'),
-      wrong_pynvml: trans.__('another package named pynvml shadows nvidia-ml-py'),
-      device_lost: trans.__('the GPU is lost'),
-      mig: trans.__('not available on a MIG instance'),
-      under_mps: trans.__('not available under MPS'),
-      no_data_yet: trans.__('no reading yet'),
-      timed_out: trans.__('the driver did not answer in time'),
-      not_recorded: trans.__('not recorded')
-    };
-    return words[code] ?? code.replace(/_/g, ' ');
+    return this.trans.__(REASONS[code] ?? code.replace(/_/g, ' '));
   }
 
   /** What helps against a reason; empty when nothing is known to. */

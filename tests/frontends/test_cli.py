@@ -43,7 +43,7 @@ def test_help_on_every_level(words, capsys):
         ["show", "nothing"],
         ["export", "last", "--name", "x", "-o", "y"],
         ["run", "none.py"],
-        ["sessions", "--limit", "many"],
+        ["history", "--limit", "many"],
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(words, capsys):
@@ -67,7 +67,7 @@ def test_predict_prints_the_contract(tmp_path, capsys):
 
 
 def test_a_stored_run_can_be_listed_shown_and_predicted_again(stored, capsys):
-    assert main(["sessions", "--json"]) == 0
+    assert main(["history", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert listed["session_id"] == stored
     assert listed["simulated"] is True

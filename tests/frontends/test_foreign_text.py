@@ -74,7 +74,7 @@ def test_every_verb_prints_text(stored, capsys, tmp_path):
     export = ["export", READ, *options]
     statuses = [
         main(["show", RUN]),
-        main(["sessions"]),
+        main(["history"]),
         main(["predict", str(stored)]),
         main([*export, "--dry-run"]),
         main([*export, "--workload", HOSTILE]),

@@ -73,11 +73,31 @@ def test_there_is_no_third_layout(result):
 
 def test_the_history_shows_what_the_panel_shows(result, capsys):
     build_store().labels.put(RUN, {"name": "first try", "pinned": True})
-    assert main(["sessions"]) == 0
+    assert main(["history"]) == 0
     titles, row = capsys.readouterr().out.splitlines()
     assert titles.split() == ["id", "when", "(UTC)", "notebook", "cell", "device", "took", "answer"]
     assert row.startswith(f"*{RUN[-4:]}  2026-01-01 00:00")
     assert "first try" in row
-    assert main(["sessions", "--json"]) == 0
+    assert main(["history", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["name"], found["pinned"], found["outcome"]) == ("first try", True, "completed")
+
+
+def test_a_run_is_named_pinned_deleted_and_brought_back(result, capsys):
+    def says(*words):
+        status = main(["label", *words])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    assert says("last", "--name", "second try", "--note", "no", "--pin")[0] == 0
+    assert "second try" in says(RUN, "--unpin")[1]
+    kept = build_store().labels.all()[RUN]
+    assert (kept.name, kept.note, kept.pinned) == ("second try", "no", False)
+    status, said = says("last", "--delete")
+    assert (status, "for a week" in said) == (0, True)
+    assert build_store().ids() == []
+    assert says(RUN, "--restore")[0] == 0
+    assert build_store().ids() == [RUN]
+    for words in ([RUN], ["nowhere", "--pin"], [RUN, "--restore"]):
+        status, said = says(*words)
+        assert (status, len(said.splitlines())) == (2, 1), said

@@ -34,7 +34,7 @@ def patience(monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
-        ["sessions"],
+        ["history"],
         ["show", "last"],
         ["stop"],
         ["export", "last", "--name", "x", "-o", "y"],
@@ -56,7 +56,7 @@ def test_a_store_that_does_not_answer_is_one_line_and_no_success(
 def test_a_run_that_does_not_answer_costs_itself_alone(runs, hold, patience, capsys):
     stuck, good = runs
     hold(stuck)
-    assert main(["sessions"]) == 0
+    assert main(["history"]) == 0
     listed = capsys.readouterr().out
     assert good.stem[-4:] in listed
     assert "does not answer" in listed
@@ -67,7 +67,7 @@ def test_a_run_that_does_not_answer_costs_itself_alone(runs, hold, patience, cap
 def test_many_runs_that_do_not_answer_are_a_store_that_does_not(runs, hold, patience, monkeypatch):
     monkeypatch.setattr(terminal, "MOST_STUCK", 2)
     hold(*runs)
-    assert main(["sessions"]) == 2
+    assert main(["history"]) == 2
 
 
 def test_a_mark_that_cannot_be_left_is_told(runs, hold, patience, monkeypatch, capsys):
@@ -107,7 +107,7 @@ def test_the_command_ends_though_its_thread_does_not(runs):
         "from tests.held import Held\n"
         "files.DISK = Held(store_dir())\n"
         "terminal.GIVE_UP_S = 0.2\n"
-        "sys.exit(cli.main(['sessions']))\n"
+        "sys.exit(cli.main(['history']))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=25.0, check=False

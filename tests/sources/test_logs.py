@@ -1,6 +1,7 @@
 """Logs by a wall clock: what tells devices apart, what is repaired, and what is refused."""
 
 import contextlib
+import csv
 import gzip
 import lzma
 import random
@@ -15,6 +16,7 @@ from jupyter_gpupredict.core.errors import InvalidOption, Malformed, TraceError
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.sources.cells import Clock, number_in, numbers_in
 from jupyter_gpupredict.sources.reading import open_traces, read_trace, read_traces
+from jupyter_gpupredict.sources.tables import columns_of
 
 MIB = 1 << 20
 START = datetime(2026, 1, 5, 9, 0, 0, tzinfo=UTC)
@@ -398,6 +400,22 @@ def test_many_numbers_are_as_one_by_one(cells):
             numbers_in(cells, 0.01)
         return
     assert repr(numbers_in(cells, 0.01)) == repr(alone)
+
+
+@given(st.lists(st.lists(st.text('a0 ,;"\r', max_size=3), max_size=4).map(", ".join), min_size=1))
+def test_plain_lines_are_cut_as_csv_does(lines):
+    found = columns_of(lines, ",")
+    if found:
+        rows = csv.reader(lines, skipinitialspace=True)
+        assert [list(row) for row in zip(*found, strict=True)] == list(rows)
+
+
+@pytest.mark.parametrize("minute", ["60:", "5 :", "-1:"])
+def test_an_hour_that_is_known_takes_no_minute_that_there_is_not(minute):
+    clock = Clock()
+    clock.many(["2026/01/01 10:00:00", "2026/01/01 10:01:00"])
+    with pytest.raises(ValueError, match="not a time"):
+        clock.many([f"2026/01/01 10:{minute}00"])
 
 
 def test_rows_with_a_second_time_before_those_of_nvidia_smi():

@@ -113,6 +113,11 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = (), *, gpu: bo
         needs = for_gpu(needs)
     files = tuple(sorted(beside.files.items()))
     notes = [*request.notes, *found.notes, *beside.notes, *needs.notes]
+    notes += (
+        f"the value of {name} holds for one machine, and was left out"
+        for name in sorted(_SYSTEM.intersection(found.environment))
+        if not any(f"value of {name} " in note for note in found.notes)
+    )
     texts = [*files, ("requirements.txt", needs.text), ("README.md", "\n".join(notes))]
     notes += _secrets(found, module, texts, label, allow=request.allow_secrets)
     _refuse_home(found, [*files, ("train_fn.py", module)], label, request.folder)

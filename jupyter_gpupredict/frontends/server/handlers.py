@@ -185,15 +185,14 @@ class SessionsHandler(ApiHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Write one page of runs, newest first."""
+        """Write one page of runs."""
         asked = self.query("sessions")
-        wanted = tuple(asked["q"].lower().split())
-        self.send(
-            await self.on(self.state.files, self._page, asked["limit"], asked["before"], wanted)
-        )
+        words = tuple(asked.pop("q").lower().split())
 
-    def _page(self, limit: int, before: str | None, wanted: tuple[str, ...]) -> str:
-        return replies.page(self.state.runs.page(limit, before, wanted), self.state.host)
+        def page() -> str:
+            return replies.page(self.state.runs.page(**asked, words=words), self.state.host)
+
+        self.send(await self.on(self.state.files, page))
 
 
 class SessionHandler(ApiHandler):

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from jupyter_gpupredict._version import __version__
-from jupyter_gpupredict.core.metrics import METRICS
+from jupyter_gpupredict.core.metrics import METRICS, REASONS
 from jupyter_gpupredict.frontends.server.schemas import (
     COMPONENTS,
     KERNEL_ID,
@@ -242,12 +242,12 @@ PATHS: dict[str, dict[str, Schema]] = {
 
 
 def panel() -> dict[str, Schema]:
-    """Return what the panel reads: events, the options it asks for, and the metrics' labels."""
+    """Return what the panel reads: events, options it asks for, words of metrics and reasons."""
     asked = ("ExportRequest", "ReadOptions", "Recording")
     names = ["Event", *(kind.__name__ for kind in RECORDED), *asked]
-    labels = {one.name: one.label for one in METRICS.values()}
-    metric = {"type": "string", "enum": [*labels], "x-labels": labels}
-    return {**{name: COMPONENTS[name] for name in names}, "Metric": metric}
+    labels = {"Metric": {one.name: one.label for one in METRICS.values()}, "Reason": REASONS}
+    words = {name: {"type": "string", "x-labels": known} for name, known in labels.items()}
+    return {**{name: COMPONENTS[name] for name in names}, **words}
 
 
 if __name__ == "__main__":

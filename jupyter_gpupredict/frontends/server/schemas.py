@@ -46,7 +46,7 @@ from jupyter_gpupredict.core.recommendation import (
     Verified,
 )
 from jupyter_gpupredict.core.series import Device, Readings, ReadOptions, Series
-from jupyter_gpupredict.core.summary import Summary
+from jupyter_gpupredict.core.summary import ORDERS, Summary
 from jupyter_gpupredict.core.trace import MAY_BE_MISSING, NAMES_OF, NAMESPACE, without_nan
 from jupyter_gpupredict.export import CodeRequest, ExportRequest
 from jupyter_gpupredict.frontends.doctor import Line
@@ -208,7 +208,13 @@ QUERIES: dict[str, dict[str, Schema]] = {
     },
     "sessions": {
         "limit": between(1, 200, 50, "Runs in one reply"),
-        "before": {**_SESSION, "description": "Only runs older than this one"},
+        "before": {**_SESSION, "description": "Only runs after this one in the order"},
+        "order": {**one_of(*ORDERS), "default": "when", "description": "`when`: newest first"},
+        "word": {
+            **one_of("", *typing.get_args(answers.Word)),
+            "default": "",
+            "description": "Only runs whose answer has it",
+        },
         "q": {
             "type": "string",
             "maxLength": 200,

@@ -21,14 +21,16 @@ describe('the routes', () => {
     await transport.runs('k 1', 'r:4', 10);
     await transport.runs('k', '', 10);
     await transport.sessions('h200 lost', 'r', 50);
+    await transport.sessions('', null, 50, 'device', 'settled');
     await transport.export('r', { preview: true, workload: 'job', sharing: 'mps', name: 'train' });
     expect(asked.map(([path]) => path)).toEqual([
       'kernels/k%201/runs?since=r%3A4&wait=10',
       'kernels/k/runs',
       'sessions?limit=50&q=h200+lost&before=r',
+      'sessions?limit=50&order=device&word=settled',
       'sessions/r/export'
     ]);
-    expect(asked[3]?.[1]).toMatchObject({
+    expect(asked[4]?.[1]).toMatchObject({
       method: 'POST',
       body: '{"preview":true,"workload":"job","sharing":"mps","name":"train"}'
     });

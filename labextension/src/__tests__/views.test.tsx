@@ -345,7 +345,7 @@ describe('the history', () => {
     });
     let text = await show(<History {...props({ api: server })} />);
     expect(text).toContain('1 of 2 runs');
-    await press(button('Older runs'));
+    await press(button('More runs'));
     expect(asked).toEqual([null, RUN]);
     expect(host.querySelectorAll('li')).toHaveLength(2);
     for (const box of host.querySelectorAll<HTMLInputElement>('input[type=checkbox]')) {
@@ -357,6 +357,24 @@ describe('the history', () => {
     expect(text).toContain(answers()[0]!.details.memory[0]!.value);
     await press(button('Back to the list'));
     expect(host.querySelectorAll('li').length).toBeGreaterThan(0);
+  });
+
+  it('has the server order and filter all runs, and asks on until it has looked at them', async () => {
+    const asked: unknown[][] = [];
+    const server = api({
+      sessions: async (...how) => {
+        asked.push(how);
+        const searched = asked.length < 4 ? 1 : 2;
+        return { sessions: two.slice(0, searched), total: 2, searched, before: null };
+      }
+    });
+    await show(<History {...props({ api: server })} />);
+    expect(asked).toEqual(Array(4).fill(['', null, 200, 'when', '']));
+    const [by, only] = [...host.querySelectorAll('select')] as HTMLSelectElement[];
+    await choose(by!, 'duration');
+    await choose(only!, 'settled');
+    expect(asked.at(-1)).toEqual(['', null, 200, 'duration', 'settled']);
+    expect(host.querySelectorAll('li')).toHaveLength(2);
   });
 
   it('draws a part of a long run at once', async () => {
@@ -417,11 +435,11 @@ describe('the history', () => {
     await act(async () => {
       await vi.advanceTimersByTimeAsync(400);
     });
-    expect(sessions).toHaveBeenLastCalledWith('a100', null, 200);
+    expect(sessions).toHaveBeenLastCalledWith('a100', null, 200, 'when', '');
     expect(host.textContent).toContain('No run matches “a100”');
   });
 
-  it('shows notebook, code, device and headline, pinned ones first, in the chosen order', async () => {
+  it('shows notebook, code, device and headline, pinned ones first', async () => {
     const runs = [
       summary({ session_id: 'c', headline: 'third', duration_s: 5 }),
       summary({ session_id: 'b', headline: 'second', duration_s: 50, word: 'settled' }),
@@ -435,11 +453,6 @@ describe('the history', () => {
     for (const said of ['third', 'train(model, epochs=10)', 'train.ipynb', 'H200']) {
       expect(first).toContain(said);
     }
-    const [by, only] = [...host.querySelectorAll('select')] as HTMLSelectElement[];
-    await choose(by!, 'duration');
-    expect(order()).toEqual(['a', 'b', 'c']);
-    await choose(only!, 'settled');
-    expect(order()).toEqual(['b']);
   });
 
   it('names, pins and deletes a run, and brings it back', async () => {

@@ -11,6 +11,8 @@ import type { IViewProps } from './view';
 const PAGE = 200;
 const MAX_LISTED = 1000;
 const TYPING_MS = 300;
+/** A search of a cold store takes a second at a time. */
+const MAX_TRIES = 30;
 
 const ORDERS = ['when', 'headline', 'notebook', 'device', 'duration'] as const;
 type Order = (typeof ORDERS)[number];
@@ -32,14 +34,18 @@ export function History(props: IViewProps): React.ReactElement {
     return () => clearTimeout(timer);
   }, [typed]);
   const newest = model.newest;
-  const key = `${query} ${newest?.session_id ?? ''} ${newest?.outcome ?? ''} ${model.touched}`;
+  const key = `${query} ${order} ${word} ${newest?.session_id ?? ''} ${newest?.outcome ?? ''} ${model.touched}`;
   const [asked, again] = useAsked(key, async () => {
     setOlder(null);
-    return api.sessions(query, null, PAGE);
+    let page = await api.sessions(query, null, PAGE, order, word);
+    for (let tries = 0; page.searched < page.total && tries < MAX_TRIES; tries++) {
+      page = await api.sessions(query, null, PAGE, order, word); // the server goes on where it was
+    }
+    return page;
   });
   const more = async (before: string) => {
     try {
-      const page = await api.sessions(query, before, PAGE);
+      const page = await api.sessions(query, before, PAGE, order, word);
       setOlder(now => ({ runs: [...(now?.runs ?? []), ...page.sessions], before: page.before }));
       setProblem('');
     } catch (error) {
@@ -67,7 +73,7 @@ export function History(props: IViewProps): React.ReactElement {
   }
   const page = asked.at === 'there' ? asked.value : null;
   const runs = page ? [...page.sessions, ...(older?.runs ?? [])].slice(0, MAX_LISTED) : [];
-  const shown = sorted(runs.filter(run => !word || run.word === word), order);
+  const shown = [...runs].sort((a, b) => Number(b.pinned) - Number(a.pinned));
   const before = older ? older.before : (page?.before ?? null);
   const orders: Record<Order, string> = {
     when: trans.__('Newest first'),
@@ -124,9 +130,9 @@ export function History(props: IViewProps): React.ReactElement {
       {asked.at !== 'there' && <Waiting asked={asked} words={words} retry={again} />}
       {page && runs.length === 0 && (
         <Empty
-          why={query ? trans.__('No run matches “%1”.', query) : trans.__('Nothing has been measured yet.')}
+          why={query || word ? trans.__('No run matches “%1”.', query || word) : trans.__('Nothing has been measured yet.')}
           next={
-            query
+            query || word
               ? trans.__('All words must occur; try fewer.')
               : trans.__('Write %1 on the first line of a training cell, and run it.', MAGIC)
           }
@@ -135,7 +141,7 @@ export function History(props: IViewProps): React.ReactElement {
       {page && runs.length > 0 && (
         <>
           <p className="jp-GpuPredict-small" role="status">
-            {query
+            {query || word
               ? trans.__('%1 shown of %2 that were searched', String(shown.length), String(page.searched))
               : trans.__('%1 of %2 runs', String(shown.length), String(page.total))}
           </p>
@@ -155,7 +161,7 @@ export function History(props: IViewProps): React.ReactElement {
           {before && runs.length < MAX_LISTED && (
             <p className="jp-GpuPredict-buttons">
               <button type="button" className="jp-GpuPredict-button" onClick={() => void more(before)}>
-                {trans.__('Older runs')}
+                {trans.__('More runs')}
               </button>
             </p>
           )}
@@ -204,16 +210,4 @@ function Item({ run, words, chosen, toggle, open }: IItemProps): React.ReactElem
       </button>
     </li>
   );
-}
-
-/** The runs in an order; those that are pinned come first in any. */
-export function sorted(runs: readonly ISummary[], order: Order): ISummary[] {
-  const by: Record<Order, (a: ISummary, b: ISummary) => number> = {
-    when: (a, b) => (a.session_id < b.session_id ? 1 : -1),
-    headline: (a, b) => (b.target_ratio ?? b.mean_ratio ?? -1) - (a.target_ratio ?? a.mean_ratio ?? -1),
-    notebook: (a, b) => a.notebook.localeCompare(b.notebook),
-    device: (a, b) => a.device.localeCompare(b.device),
-    duration: (a, b) => b.duration_s - a.duration_s
-  };
-  return [...runs].sort((a, b) => Number(b.pinned) - Number(a.pinned) || by[order](a, b));
 }

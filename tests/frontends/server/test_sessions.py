@@ -105,6 +105,31 @@ async def test_a_search_wants_every_word_whatever_the_case(client, store):
     assert (await client.get("sessions", q="a100 node0"))[1]["sessions"] == []
 
 
+async def test_an_order_and_a_filter_are_of_all_runs(client, store):
+    lasted = [3, 9, 5, 9]
+    for number, seconds in enumerate(lasted):
+        run = traces.session_id(number)
+        settled = traces.advice() if number != 2 else traces.advice("abstained")
+        end = traces.finished(1, duration_s=float(seconds), recommendation=settled)
+        traces.write(store, run, [traces.started(run, notebook=f"{number % 2}.ipynb"), end])
+
+    async def listed(**query):
+        seen, before = [], None
+        while True:
+            page = (await client.get("sessions", limit=1, **query, **before or {}))[1]
+            seen += [int(one["session_id"][-4:], 16) for one in page["sessions"]]
+            if page["before"] is None:
+                return seen
+            before = {"before": page["before"]}
+
+    assert await listed(order="duration") == [3, 1, 2, 0]  # equal ones newest first
+    assert await listed(order="notebook") == [2, 0, 3, 1]
+    word = (await client.get(f"sessions/{traces.session_id(2)}"))[1]["answer"]["word"]
+    assert await listed(word=word) == [2]
+    assert await listed(order="duration", q="1.ipynb") == [3, 1]
+    assert (await client.get("sessions", order="size"))[0] == 400
+
+
 async def test_a_search_sees_what_became_of_a_run(client, store):
     run = traces.session_id(1)
     path = traces.write(store, run, [traces.started(run)])
