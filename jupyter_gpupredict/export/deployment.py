@@ -46,10 +46,12 @@ class Capability(Enum):
     VARIABLES = "variables of your own"
     ENV_FROM = "variables from secrets and config maps"
     VOLUMES = "volumes"
+    MEMORY_VOLUME = "volumes in memory"
     PRIORITY = "a priority class"
     SECURITY = "a security context"
     QUEUE = "a queue"
     RETRIES = "retries and a time to live"
+    REGION = "a region"
 
 
 class Restriction(Enum):
@@ -119,6 +121,13 @@ class CodeRequest:
         "also save what has this name, the way its library does, to this file of the output folder",
         metavar="NAME=PATH",
         several="pairs",
+        longest=200,
+    )
+    copy: tuple[str, ...] = option(
+        (),
+        "a file beside the notebook that the code reads, to copy into the folder; 16 MiB in all",
+        metavar="PATH",
+        several="list",
         longest=200,
     )
     adapters: tuple[str, ...] = option(
@@ -269,8 +278,10 @@ class Hosting:
     """More of them for a run of several ranks."""
     serves: bool = False
     """Its container listens, and does not run to its end."""
-    secrets: str = "kubectl create secret generic {name}-secrets --from-env-file=.env"
+    secrets: str = "kubectl create secret generic {name}-secrets{namespace} --from-env-file=.env"
     """The command that gives the workload the variables which the code reads."""
+    namespace: str = ""
+    """Where its objects stand if the user names no namespace; empty: where they are applied."""
     requirement: str = ""
     """The line of `requirements.txt` without which its platform does not start the image."""
     packages: tuple[tuple[str, str], ...] = ()
@@ -288,6 +299,8 @@ class Document:
     comments: tuple[str, ...] = ()
     """Lines for the top, without the comment sign."""
     executable: bool = False
+    copied: bool = False
+    """The content is a user's file, whose bytes that are not UTF-8 are surrogates."""
     before: tuple[Json, ...] = ()
     """YAML documents of the same file that come before the content."""
 
