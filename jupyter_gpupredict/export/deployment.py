@@ -46,10 +46,12 @@ class Capability(Enum):
     VARIABLES = "variables of your own"
     ENV_FROM = "variables from secrets and config maps"
     VOLUMES = "volumes"
+    MEMORY_VOLUME = "volumes in memory"
     PRIORITY = "a priority class"
     SECURITY = "a security context"
     QUEUE = "a queue"
     RETRIES = "retries and a time to live"
+    REGION = "a region"
 
 
 class Restriction(Enum):
@@ -269,8 +271,10 @@ class Hosting:
     """More of them for a run of several ranks."""
     serves: bool = False
     """Its container listens, and does not run to its end."""
-    secrets: str = "kubectl create secret generic {name}-secrets --from-env-file=.env"
+    secrets: str = "kubectl create secret generic {name}-secrets{namespace} --from-env-file=.env"
     """The command that gives the workload the variables which the code reads."""
+    namespace: str = ""
+    """Where its objects stand if the user names no namespace; empty: where they are applied."""
     requirement: str = ""
     """The line of `requirements.txt` without which its platform does not start the image."""
     packages: tuple[tuple[str, str], ...] = ()

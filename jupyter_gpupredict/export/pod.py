@@ -45,6 +45,7 @@ TEAM = OBJECT | {
     Capability.ENV_FROM,
     Capability.SECURITY,
     Capability.VOLUMES,
+    Capability.MEMORY_VOLUME,
 }
 """What a pod of a team carries, of a revision of Knative's, too."""
 REVISION_OF_TEAM = REVISION | TEAM - {Capability.VOLUMES}
@@ -63,6 +64,8 @@ OPTIONAL = {
     "tolerations": Capability.TOLERATIONS,
 }
 """Pod fields that a platform may supply by itself: left out where a workload has no place."""
+USUAL_SHARED_MIB = 64
+"""What container engines give to /dev/shm."""
 RUN = ("python", "handler.py")
 SERVE = ("python", "adapters/serve.py")
 PORT = 8080
@@ -118,6 +121,14 @@ def memory(figures: Figures) -> str:
     """Return the host memory as a quantity."""
     size = figures.host_memory_mib or SAFE_MEMORY_MIB
     return f"{size // 1024}Gi" if size % 1024 == 0 else f"{size}Mi"
+
+
+def needs_shared_memory(figures: Figures) -> bool:
+    """Whether the run needs more of `/dev/shm` than is usual, as far as is known.
+
+    Data loaders that hand over batches by it fail where there is too little.
+    """
+    return figures.shared_mib is None or figures.shared_mib > USUAL_SHARED_MIB
 
 
 def cpus(figures: Figures) -> str:

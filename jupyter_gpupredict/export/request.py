@@ -178,6 +178,7 @@ class ExportRequest:
         high=1 << 20,
         unit="per GPU",
     )
+    region: str = option("", "AWS region of an ECS task's logs", longest=40, pattern="^[a-z0-9-]*$")
     modules: tuple[str, ...] = option(
         (),
         "environment module that a Slurm script loads",

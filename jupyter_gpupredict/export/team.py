@@ -42,6 +42,7 @@ PLACES = {
     "restricted": Capability.SECURITY,
     "gpu_resource": Capability.EXTENDED_RESOURCE,
     "gres_count": Capability.GRES,
+    "region": Capability.REGION,
     "modules": Capability.GRES,
     "retries": Capability.RETRIES,
     "ttl_s": Capability.RETRIES,
@@ -52,8 +53,6 @@ OWN = ("name", "output", "memory_mib", "sm_percent", "overwrite", "force", "prof
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-USUAL_SHARED_MIB = 64
-"""What container engines give to /dev/shm."""
 SOURCES: dict[str, tuple[str, str]] = {
     "claim": ("persistentVolumeClaim", "claimName"),
     "secret": ("secret", "secretName"),
@@ -146,8 +145,12 @@ def joined(
     kept, comment = _outputs(request, carries)
     volumes = [_volume(one, number) for number, one in enumerate(request.volumes, start=1)]
     volumes += kept[1]
-    if Capability.VOLUMES in carries and request.scheduled and patch.basis != "sm_share":
-        volumes += _shared(figures)  # beside a daemon of MPS it is the daemon's
+    if request.scheduled and patch.basis != "sm_share" and pod.needs_shared_memory(figures):
+        # beside a daemon of MPS it is the daemon's
+        if Capability.MEMORY_VOLUME in carries:
+            volumes.append(_shared(figures))
+        else:
+            comment += (_unshared(figures, request),)
     security = _security(patch, request, sharing)
     if request.restricted:
         taken = [str(mount["mountPath"]) for _, mount in volumes]
@@ -297,17 +300,23 @@ def _outputs(
     return (variables, []), () if inside else (said,)
 
 
-def _shared(figures: Figures) -> list[_Mount]:
-    """Return `/dev/shm` as large as the run used it; where that is not known, the memory's limit.
-
-    Containers have 64 MiB otherwise, and data loaders that hand over batches by it fail.
-    """
-    if figures.shared_mib is not None and figures.shared_mib <= USUAL_SHARED_MIB:
-        return []
+def _shared(figures: Figures) -> _Mount:
+    """Return `/dev/shm` as large as the run used it; not known, it is bounded by the memory."""
     memory: dict[str, Json] = {"medium": "Memory"}
     if figures.shared_mib is not None:
         memory["sizeLimit"] = f"{figures.shared_mib}Mi"
-    return [({"name": "shm", "emptyDir": memory}, {"name": "shm", "mountPath": "/dev/shm"})]  # noqa: S108
+    return {"name": "shm", "emptyDir": memory}, {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108
+
+
+def _unshared(figures: Figures, request: ExportRequest) -> str:
+    """Return the sentence about `/dev/shm` where the workload has no field for it."""
+    needed = "how much the run needs was not measured"
+    if figures.shared_mib is not None:
+        needed = f"the run needs {figures.shared_mib} MiB"
+    return (
+        f"{request.workload} has no field for /dev/shm, which usually has "
+        f"{pod.USUAL_SHARED_MIB} MiB: {needed}. Data loaders use it when they have workers."
+    )
 
 
 def _security(patch: SharePatch, request: ExportRequest, sharing: Sharing) -> dict[str, Json]:

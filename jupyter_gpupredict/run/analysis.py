@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Change = StateChanged | WindowClosed
 """Events that the emitter numbers."""
+FILLING = "the first windows are filling"
 
 
 class Analysis:
@@ -140,7 +141,8 @@ class Analysis:
             elif math.isnan(self._start_s):
                 words = "no activity was seen"
             else:
-                words = f"the run ended before the prediction settled; {self._reason}"
+                why = (self._reason == FILLING and self._awaited()) or self._reason
+                words = f"the run ended before the prediction settled; {why}"
             self._move("abstained", self._now_s, words)
         return self._new_changes()
 
@@ -262,7 +264,7 @@ class Analysis:
             self._start_s = time_s - span_s
             self._profile = ProfileBuilder(self._start_s, period_s, self._coverage)
             self._memory.begin(self._start_s)
-            self._move("watching", time_s, "the first windows are filling")
+            self._move("watching", time_s, FILLING)
         self._sampled_s += span_s
         self._all.add(value, weight_s)
         if weight_s > 0.0 and is_active(value):

@@ -139,7 +139,7 @@ export class Chart {
       height: this.height,
       legend: { show: false },
       cursor: { show: false },
-      padding: [6, 16, 0, 0],
+      padding: [6, 24, 0, 0],
       scales: {
         x: { time: false, range: () => [...this.picture.span] },
         y: {

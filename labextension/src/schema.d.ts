@@ -1218,6 +1218,11 @@ export interface components {
             /** @description what your Slurm counts of mps or shard per GPU; by itself 100 */
             gres_count?: number | null;
             /**
+             * @description AWS region of an ECS task's logs
+             * @default
+             */
+            region: string;
+            /**
              * @description environment module that a Slurm script loads
              * @default []
              */

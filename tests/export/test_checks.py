@@ -74,6 +74,8 @@ HARMLESS = (
     (r"(drop|slip) .*environment.CUDA_MPS_PIPE_DIRECTORY", "the default one"),
     (r"drop services.train.volumes.1|drop volumes.outputs", "the results are then not kept"),
     (r"slip services.train", "another name"),
+    (r"drop \S*(linuxParameters|sharedMemorySize)", "/dev/shm is then as small as by default"),
+    (r"drop spec.runtime.podspec", "/dev/shm is then as small as the engine makes it"),
 )
 """(what was done where, why it changes nothing that is limited or promised)."""
 

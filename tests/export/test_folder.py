@@ -250,6 +250,55 @@ def test_one_rank_of_several_runs_alone_as_the_readme_says(tmp_path):
     assert "-e RANK=0" in text
 
 
+def test_secrets_of_openfaas_are_files_that_reach_the_environment(tmp_path):
+    cell = "import os\nkey, mode = os.environ['KEY'], os.environ.get('MODE')\n{'a': [key, mode]}"
+    options = {"workload": "openfaas", "sharing": "device-plugin", "namespace": "fns"}
+    outcome = export(tmp_path / "f", cell, **options)
+    for path in ("deploy/openfaas.yaml", "deploy/stack.yaml"):
+        assert "secrets:" in outcome.texts[path]
+        assert "x-secrets" in outcome.texts[path]
+    command = "kubectl create secret generic x-secrets --namespace fns --from-env-file=.env"
+    assert command in outcome.texts["README.md"]
+    adapter = tmp_path / "f/function/handler.py"
+    text = adapter.read_text()
+    assert "/var/openfaas/secrets" in text
+    adapter.write_text(text.replace("/var/openfaas/secrets", str(tmp_path / "mounted")))
+    (tmp_path / "mounted/..data").mkdir(parents=True)
+    (tmp_path / "mounted/KEY").write_text("given\n")
+    (tmp_path / "mounted/MODE").write_text("file")
+    code = (
+        "import runpy, types; m = runpy.run_path('function/handler.py')\n"
+        "print(m['handle'](types.SimpleNamespace(body='{}'), None)['body'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "f", env=clean(MODE="own"),
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert json.loads(ended.stdout) == {"a": ["given", "own"]}
+
+
+@pytest.mark.parametrize(
+    ("workload", "sharing", "command"),
+    [
+        ("job", "dra", "kubectl create secret generic x-secrets --from-env-file=.env"),
+        (
+            "fission", "device-plugin",
+            "kubectl create secret generic x-secrets --namespace default --from-env-file=.env",
+        ),
+        ("ecs", "ecs-mps", "aws ssm put-parameter --type SecureString --name /x/VARIABLE"),
+    ],
+)  # fmt: skip
+def test_the_readme_shows_how_to_make_the_secret(tmp_path, workload, sharing, command):
+    options = {"workload": workload, "sharing": sharing, "dry_run": True, "memory_mib": 512}
+    texts = export(tmp_path / "f", "import os\nlen(os.environ['KEY'])", **options).texts
+    assert command in texts["README.md"]
+    manifest = "".join(text for path, text in texts.items() if path.startswith("deploy/"))
+    assert "KEY" in manifest
+    plain = export(tmp_path / "g", "1 + 1", **options).texts["README.md"]
+    assert command not in plain
+    assert ("--service-account ARN" in texts["README.md"]) == (workload == "ecs")
+
+
 def test_an_image_for_ray_holds_it_and_what_it_is_asked_with(tmp_path):
     export(tmp_path / "f", "x = 1", workload="rayjob", sharing="device-plugin")
     assert "ray[default]==2.60.0" in (tmp_path / "f" / "requirements.txt").read_text().splitlines()

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpupredict.core.errors import ExportError, InvalidOption
+from jupyter_gpupredict.core.errors import ExportError, InvalidOption, Unrepresentable
 from jupyter_gpupredict.export.function.container import slug
 from tests.export.runs import PAIRS, UUID, breadth, export, manifests, ranked, run
 
@@ -74,7 +74,9 @@ def script(text):
     given = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
     assert {"job-name", "gres", "mem"} <= set(given)
     plain = {name: "".join(shlex.split(value)) for name, value in exports}
-    return given | plain | {"words": shlex.split(text.splitlines()[-1])}
+    counted = re.search(r"^# A GPU counts (\d+) ", text, re.MULTILINE)
+    words = shlex.split(text.splitlines()[-1])
+    return given | plain | {"words": words, "counted": counted and int(counted[1])}
 
 
 def comments(text):
@@ -165,6 +167,8 @@ def implied(documents, kind):
     """Return the least percent that a client gets: of what limits it, and of equal parts."""
     least = [100.0, *figures([unstamped(one) for one in documents])[kind]]
     for one in nodes(documents):
+        if kind == "sm" and str(one.get("gres")).startswith("mps:"):  # Slurm sets it of the count
+            least.append(100 * int(one["gres"][4:]) // one["counted"])
         if kind == "sm" and "cloud.google.com/gke-max-shared-clients-per-gpu" in one:
             least.append(100 // int(one["cloud.google.com/gke-max-shared-clients-per-gpu"]))
         for text in one.get("data", {}).values() if one.get("kind") == "ConfigMap" else ():
@@ -268,6 +272,38 @@ def test_what_is_written_reads_back(
         assert [without_gpu(one) for one in content] == swapped(expected, words), path
         for one in content:
             assert stamped_gpu(one) in (None, shown, re.sub(r"[^\w .:/=+@-]", "_", shown)[:256])
+
+
+PARTS = [pair for pair in PAIRS if pair[1] in ("device-plugin", "gke", "slurm-mps")]
+
+
+@pytest.mark.parametrize("pair", PARTS, ids="-".join)
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    share=st.floats(0.0001, 1.0),
+    known=st.booleans(),
+    memory=st.floats(1.0, 80_000.0),
+    total=st.one_of(st.none(), st.integers(80_001, 200_000)),
+    clients=st.one_of(st.none(), st.integers(2, 48)),
+    count=st.one_of(st.none(), st.integers(1, 1000)),
+    headroom=st.sampled_from([0.0, 30.0, 100.0]),
+)
+def test_a_count_never_implies_less_than_is_known(
+    pair, share, known, memory, total, clients, count, headroom
+):
+    """Whoever divides the GPU: what was measured, the user's clients, or the site's count."""
+    workload, sharing = pair
+    found = (breadth if known else run)(target=share, memory=memory, total=total, duration_s=200.0)
+    options = {"clients": clients, "headroom_sm_percent": headroom}
+    if workload == "slurm":
+        options = {"gres_count": count, "headroom_sm_percent": headroom}
+    try:
+        outcome = export(found, workload=workload, sharing=sharing, dry_run=True, **options)
+    except Unrepresentable as error:
+        assert clients is not None
+        assert "which is less than the run needs" in str(error)
+        return
+    check_implied(outcome, found, sharing)
 
 
 STAMP = "jupyter-gpupredict/"

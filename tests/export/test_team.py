@@ -32,9 +32,11 @@ TEAM = {
     "retries": 3,
     "ttl_s": 777,
     "gres_count": 50,
+    "region": "eu-north-1",
     "modules": ["cuda/12.4"],
 }
 """An option each -> a value whose words stand in the manifest."""
+ROLE = "arn:aws:iam::123456789012:role/trainer"
 WORDS = {
     "labels": "c42",
     "annotations": "ml-team",
@@ -61,7 +63,8 @@ def places(workload):
 
 def team_of(workload):
     """Return the options that a workload has a place for."""
-    return {name: value for name, value in TEAM.items() if PLACES[name] in places(workload)}
+    team = TEAM | ({"service_account": ROLE} if workload == "ecs" else {})
+    return {name: value for name, value in team.items() if PLACES[name] in places(workload)}
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
@@ -226,6 +229,7 @@ def test_the_file_says_when_nothing_keeps_the_outputs(options, said):
         ({"env_from": ["vault:a"]}, "vault:a"),
         ({"env": {"A B": "c"}}, "not the name of a variable"),
         ({"workload": "ecs", "outputs": "claim:results"}, "no place for volumes"),
+        ({"workload": "ecs", "service_account": "trainer"}, "the ARN of a role"),
     ],
 )
 def test_what_cannot_be_mounted_or_read_is_refused(options, said):
@@ -333,6 +337,35 @@ def test_shared_memory_is_as_large_as_it_was_used(shared_mib, expected):
     assert volumes.get("shm") == expected
     mounts = inside["containers"][0].get("volumeMounts", [])
     assert [one["mountPath"] for one in mounts] == (["/dev/shm"] if expected else [])
+
+
+@pytest.mark.parametrize("shared_mib", [400, None, 10])
+def test_shared_memory_where_a_platform_has_no_volumes(shared_mib):
+    """A field of its own, or words; 400 MiB x 1.5."""
+    options = {"target": 0.2, "duration_s": 200.0}
+    found = run(**options) if shared_mib is None else measured(1000, shared_mib, **options)
+    by_time = run(**options, host_peak=found.host_peak)
+    task = json.loads(export(found, workload="ecs", dry_run=True).texts["deploy/ecs-task.json"])
+    (container,) = task["containerDefinitions"]
+    sizes = {400: {"sharedMemorySize": 600}, None: {"sharedMemorySize": 8192}}
+    assert container.get("linuxParameters") == sizes.get(shared_mib)
+    outcome = export(by_time, workload="fission", sharing="hami", dry_run=True)
+    environment, _ = yaml.safe_load_all(outcome.texts["deploy/fission.yaml"])
+    inner = environment["spec"]["runtime"].get("podspec")
+    if shared_mib == 10:
+        assert inner is None
+    else:
+        (one,) = inner["containers"]
+        assert one["name"] == environment["metadata"]["name"]  # what Fission merges it with
+        assert one["volumeMounts"] == [{"name": "shm", "mountPath": "/dev/shm"}]
+        assert inner["volumes"][0]["emptyDir"]["medium"] == "Memory"
+    said = {400: "the run needs 600 MiB", None: "was not measured"}.get(shared_mib)
+    for workload, sharing in (("openfaas", "hami"), ("cloudrun", "none")):
+        outcome = export(by_time, workload=workload, sharing=sharing, dry_run=True)
+        words = f"{workload} has no field for /dev/shm"
+        for text in (outcome.texts["README.md"], " ".join(outcome.warnings)):
+            assert (words in text) == (said is not None)
+            assert said is None or said in text
 
 
 def test_the_daemon_of_mps_keeps_its_own_shared_memory():

@@ -79,6 +79,15 @@ def test_no_figure_settles_before_what_is_said_to_be_awaited(stretches):
     assert all(second + left_s <= fired_s for second, left_s in said.items())
 
 
+def test_a_run_that_ends_early_says_how_much_was_lacking():
+    run = analysis()
+    feed(run, [0.5] * 8)
+    run.finish()
+    assert run.recommendation().reason == (
+        "the run ended before the prediction settled; at least 22 s more to be sure"
+    )
+
+
 def test_with_epochs_the_next_one_is_awaited():
     run = analysis()
     run.ingest([Readings(SHARE, (1.0,), (0.5,))], [Progress(0.5, "epoch", 0, 10, "tqdm")])

@@ -21,6 +21,7 @@ from jupyter_gpupredict.export.function.container import (
 )
 from jupyter_gpupredict.export.function.requirements import PYTHON
 from jupyter_gpupredict.export.function.secrets import is_environ
+from jupyter_gpupredict.export.stamps import NEWER, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,7 @@ def readme(
     # the workload's own file comes first; companions are for the cluster's administrator
     cluster = hosting.deploy or f"kubectl apply -f {manifests[0].path}"
     memory = figures.memory_mib
+    said = [one for one in manifests[0].comments if not one.startswith((PREFIX, NEWER))]
     return template("README.md.txt").format(
         name=markdown(figures.name),
         workload=request.workload,
@@ -55,10 +57,10 @@ def readme(
         memory="not limited" if memory is None else f"{memory} MiB",
         answer="\n".join(f"> {markdown(line)}  " for line in figures.answer),
         source=code_span(figures.source),
-        warnings="".join(f"\n- {markdown(warning)}" for warning in figures.warnings),
+        warnings="".join(f"\n- {markdown(one)}" for one in dict.fromkeys(said)),
         code="\n".join(_about(code, figures, as_root=as_root)),
         results=_results(request, manifests),
-        secrets=_secrets(code, figures, hosting),
+        secrets=_secrets(code, figures, hosting, request.namespace or hosting.namespace),
         manifests=", ".join(code_span(document.path) for document in manifests),
     )
 
@@ -146,11 +148,12 @@ def _results(request: ExportRequest, manifests: Sequence[Document]) -> str:
     ).strip()
 
 
-def _secrets(code: Code | None, figures: Figures, hosting: Hosting) -> str:
+def _secrets(code: Code | None, figures: Figures, hosting: Hosting, namespace: str) -> str:
     names = pod.given_by_user(code.environment, figures) if code is not None else []
     if not names or not hosting.secrets:
         return ""
-    command = hosting.secrets.format(name=figures.name)
+    where = f" --namespace {namespace}" if namespace else ""
+    command = hosting.secrets.format(name=figures.name, namespace=where)
     said = "Fill in `.env` as `.env.example` has it, and give it to the workload:"
     return f"\n{said}\n\n    {command}\n"
 

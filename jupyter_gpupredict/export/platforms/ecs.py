@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from jupyter_gpupredict.core.errors import InvalidOption
 from jupyter_gpupredict.export import pod, rules
 from jupyter_gpupredict.export.deployment import (
     Capability,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 CPU_UNITS = 1024
 """ECS counts a CPU as so many units."""
+ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+")
+"""The role in whose name ECS reads secrets and pulls the image."""
 NOT_IN_TAG = re.compile(r"[^\w .:/=+@-]")
 """Signs that a tag's value may not hold."""
 
@@ -68,7 +71,15 @@ class Ecs(Workload):
     """`deploy/ecs-task.json`."""
 
     about = "an Amazon ECS task"
-    carries = frozenset({Capability.ECS_FIELDS, Capability.LABELS, Capability.VARIABLES})
+    carries = frozenset(
+        {
+            Capability.ECS_FIELDS,
+            Capability.LABELS,
+            Capability.VARIABLES,
+            Capability.SERVICE_ACCOUNT,
+            Capability.REGION,
+        }
+    )
     restricts = pod.ONE_GPU
     sharing = "ecs-mps"
     refuses = (("*", "ECS divides a GPU by fields of its own"),)
@@ -81,8 +92,12 @@ class Ecs(Workload):
     )
 
     def render(self, plan: Plan) -> tuple[Document, ...]:
-        """Return the task definition; the stamps are tags."""
-        figures, patch = plan.figures, plan.patch
+        """Return the task definition; the stamps are tags.
+
+        Raises:
+            InvalidOption: The service account is not the ARN of a role.
+        """
+        figures, patch, request = plan.figures, plan.patch, plan.request
         container: dict[str, Json] = {
             "name": "train",
             "image": plan.image,
@@ -91,8 +106,11 @@ class Ecs(Workload):
             "cpu": int(CPU_UNITS * (figures.cpu_count or pod.SAFE_CPUS)),
             "memory": figures.host_memory_mib or pod.SAFE_MEMORY_MIB,
             **patch.container,
-            "logConfiguration": _logs(figures.name),
+            "logConfiguration": _logs(figures.name, request.region),
         }
+        if pod.needs_shared_memory(figures):  # a bound, and part of the memory
+            size = figures.shared_mib or figures.host_memory_mib or pod.SAFE_MEMORY_MIB
+            container["linuxParameters"] = {"sharedMemorySize": size}
         if patch.variables:
             pairs = patch.variables
             container["environment"] = [{"name": key, "value": value} for key, value in pairs]
@@ -100,7 +118,7 @@ class Ecs(Workload):
             container["secrets"] = [
                 {"name": name, "valueFrom": f"/{figures.name}/{name}"} for name in plan.required
             ]
-        own = (*plan.request.labels, *plan.request.annotations)
+        own = (*request.labels, *request.annotations)
         tags = {**stamps(figures, patch), **dict(own)}
         task: dict[str, Json] = {
             "family": figures.name,
@@ -113,10 +131,21 @@ class Ecs(Workload):
                 for key, value in tags.items()
             ],
         }
-        return (Document("deploy/ecs-task.json", task),)
+        comments = pod.notes(plan, endless="ECS has no time limit for a task.")
+        if request.service_account:
+            if not ROLE.fullmatch(request.service_account):
+                raise InvalidOption("--service-account is the ARN of a role on ECS", "arn:aws:...")
+            task["executionRoleArn"] = request.service_account
+        elif plan.required:
+            said = "ECS reads the variables in the name of a role: --service-account ARN."
+            comments = (*comments, said)
+        if not request.region:
+            said = "The logs go to the region of the instance: --region names it, as ECS asks."
+            comments = (*comments, said)
+        return (Document("deploy/ecs-task.json", task, comments),)
 
 
-def _logs(name: str) -> Json:
+def _logs(name: str, region: str) -> Json:
     """Return where the output goes: CloudWatch; without it nobody keeps it.
 
     The group has to be there, or the execution role may make it (awslogs-create-group).
@@ -126,6 +155,8 @@ def _logs(name: str) -> Json:
         "awslogs-create-group": "true",
         "awslogs-stream-prefix": "train",
     }
+    if region:
+        options["awslogs-region"] = region
     return {"logDriver": "awslogs", "options": options}
 
 

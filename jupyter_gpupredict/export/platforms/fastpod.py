@@ -62,7 +62,7 @@ class FastPod(Workload):
     restricts = pod.ONE_GPU
     sharing = "fast-gshare"
     refuses = (("*", "a FaSTPod's GPU is divided by its own annotations"),)
-    hosting = Hosting(adapters=("serve",), serves=True)
+    hosting = Hosting(adapters=("serve",), serves=True, namespace="fast-gshare")
     manifests = (Manifest("fastgshare.caps.in.tum/v1", "FaSTPod", "fastpod", _check),)
 
     def render(self, plan: Plan) -> tuple[Document, ...]:
@@ -73,7 +73,7 @@ class FastPod(Workload):
             "podSpec": {"restartPolicy": "OnFailure", **plan.patch.pod, "containers": [container]},
         }
         type_ = ("fastgshare.caps.in.tum/v1", "FaSTPod")
-        found = pod.workload(type_, plan, spec, namespace="fast-gshare")
+        found = pod.workload(type_, plan, spec, namespace=self.hosting.namespace)
         endless = "A FaSTPod has no end and no time limit: it serves until it is deleted."
         comments = pod.notes(plan, endless=endless)
         return (Document("deploy/fastpod.yaml", found, comments),)

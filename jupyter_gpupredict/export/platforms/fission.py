@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_gpupredict.export import pod, rules
-from jupyter_gpupredict.export.deployment import Document, Json, Plan, Workload
+from jupyter_gpupredict.export.deployment import Capability, Document, Hosting, Json, Plan, Workload
 from jupyter_gpupredict.export.findings import Manifest, Node, Pod, Report
 
 NAMESPACE = "default"
@@ -22,11 +22,20 @@ def _check(found: Node, report: Report) -> None:
     rules.check_pod(Pod(spec["podspec"]) if executor == "container" else own, report)
 
 
+def _check_environment(found: Node, report: Report) -> None:
+    if "podspec" in found.at("spec.runtime"):
+        rules.check_pod(Pod(found.at("spec.runtime.podspec")), report)
+
+
 class Fission(Workload):
     """`deploy/fission.yaml`."""
 
     about = "a Fission function and its environment"
-    carries = pod.FUNCTION | pod.OBJECT
+    carries = (
+        pod.FUNCTION
+        | pod.OBJECT
+        | {Capability.ENV_FROM, Capability.VOLUMES, Capability.MEMORY_VOLUME}
+    )
     restricts = pod.ONE_GPU | pod.ONE_RANK
     refuses = (
         (
@@ -35,20 +44,32 @@ class Fission(Workload):
             "function's pod spec",
         ),
     )
+    hosting = Hosting(namespace=NAMESPACE)
     manifests = (
         Manifest("fission.io/v1", "Function", "fission-function", _check),
-        Manifest("fission.io/v1", "Environment", "fission-environment", stamped=False),
+        Manifest(
+            "fission.io/v1",
+            "Environment",
+            "fission-environment",
+            _check_environment,
+            stamped=False,
+        ),
     )
 
     def render(self, plan: Plan) -> tuple[Document, ...]:
         """Return environment and function; the generic pods of poolmgr would drop GPU and env."""
         figures, patch = plan.figures, plan.patch
         name, namespace = figures.name, plan.request.namespace or NAMESPACE
+        runtime: dict[str, Json] = {"image": plan.image}
+        if mounts := patch.container.get("volumeMounts"):
+            # newdeploy merges this into its pod, whose container is called as the environment is
+            inner: Json = {"name": f"{name}-env", "image": plan.image, "volumeMounts": mounts}
+            runtime["podspec"] = {"containers": [inner], "volumes": patch.pod["volumes"]}
         environment: dict[str, Json] = {
             "apiVersion": "fission.io/v1",
             "kind": "Environment",
             "metadata": {"name": f"{name}-env", "namespace": namespace},
-            "spec": {"version": 3, "poolsize": 1, "runtime": {"image": plan.image}},
+            "spec": {"version": 3, "poolsize": 1, "runtime": runtime},
         }
         spec: dict[str, Json] = {
             "environment": {"name": f"{name}-env", "namespace": namespace},
@@ -78,7 +99,9 @@ class Fission(Workload):
         )
         if variables := pod.variables(plan):
             spec["env"] = variables
-            comments = (*comments, "Fission of older versions does not know a function's env.")
+        spec["envFrom"] = pod.sources(plan)
+        said = "Fission of older versions does not know a function's env and envFrom."
+        comments = (*comments, said)
         spec["resources"] = pod.resources(plan)
         type_ = ("fission.io/v1", "Function")
         function = pod.workload(type_, plan, spec, namespace=NAMESPACE)

@@ -75,7 +75,9 @@ class OpenFaas(Workload):
             "an OpenFaaS profile carries runtime class, tolerations and resources, no pod settings",
         ),
     )
-    hosting = Hosting("faas-cli up -f deploy/stack.yaml", adapters=("openfaas",), secrets="")
+    hosting = Hosting(
+        "faas-cli up -f deploy/stack.yaml", adapters=("openfaas",), namespace="openfaas-fn"
+    )
     manifests = (
         Manifest("openfaas.com/v1", "Function", "openfaas-function", _check_function),
         Manifest("openfaas.com/v1", "Profile", "openfaas-profile", _check_profile, stamped=False),
@@ -94,6 +96,8 @@ class OpenFaas(Workload):
         if figures.timeout_s is not None:
             environment |= dict.fromkeys(TIMEOUTS, pod.duration(figures.timeout_s))
         common: dict[str, Json] = {"image": plan.image, "environment": environment}
+        if plan.required:  # OpenFaaS starts no function whose secret is not there
+            common["secrets"] = [pod.secret_name(figures)]  # files: the adapter reads them
         size: dict[str, Json] = {"memory": pod.memory(figures), "cpu": pod.cpus(figures)}
         spec: dict[str, Json] = {
             "name": name,
@@ -103,7 +107,7 @@ class OpenFaas(Workload):
             "limits": size,
         }
         type_ = ("openfaas.com/v1", "Function")
-        function = pod.workload(type_, plan, spec, namespace="openfaas-fn")
+        function = pod.workload(type_, plan, spec, namespace=self.hosting.namespace)
         stacked: dict[str, Json] = {
             "lang": "python3-http-debian",
             "handler": "./function",

@@ -204,6 +204,8 @@ body[data-jp-theme-light="false"] .gpupredict-live{--gp-good:#3fb950;--gp-wait:#
 .gpupredict-live .gp-card{border:1px solid var(--jp-border-color2,#8888);border-left:4px solid var(--gp-tone);border-radius:4px;padding:6px 12px}
 .gpupredict-live .gp-card>summary{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:0 1em;align-items:baseline;cursor:pointer;list-style:none}
 .gpupredict-live .gp-headline{font-size:1.3em;font-weight:600}
+.gpupredict-live .gp-over .gp-headline{font-size:1em;font-weight:400;min-height:0}
+.gpupredict-live .gp-over{padding:0 12px;--gp-tone:var(--gp-plain)!important}
 .gpupredict-live .gp-word{font-weight:600;color:var(--gp-tone);white-space:nowrap}
 .gpupredict-live .gp-text{display:grid;grid-template-columns:minmax(0,1fr) 180px;gap:0 1em;min-height:4.4em;align-content:start}
 .gpupredict-live .gp-spark{grid-row:1/span 3;grid-column:2;width:180px;height:38px}
@@ -347,7 +349,12 @@ function render({ model, el }) {
     headline.textContent = card ? `${card.sign} ${card.headline}` : "waiting for the first reading";
     if (!card) return;
     whole.style.setProperty("--gp-tone", `var(--gp-${card.tone})`);
-    word.textContent = rows.meta.finished ? `${card.word}; the result is below` : card.word;
+    word.textContent = card.word;
+    if (rows.meta.finished) {
+      whole.classList.add("gp-over"); // the result below says the answer
+      headline.textContent = "the run as it was watched";
+      word.textContent = "the result is below";
+    }
     meaning.textContent = card.meaning;
     evidence.textContent = card.evidence;
     notes.replaceChildren(...card.notes.map((text) => element("div", {}, `▪ ${text}`)));
