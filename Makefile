@@ -16,6 +16,7 @@ help:
 	@echo "make test-mps   the MPS tests with NVIDIA's own programs of two driver branches"
 	@echo "make coverage   the tests once more, with what they reach"
 	@echo "make test-frameworks   hints and images with torch, Keras, Lightning, transformers"
+	@echo "make bench-notebooks   public training notebooks: how many export as they stand"
 	@echo "make test-serve   exported functions through functions-framework, func-python, RunPod, Ray"
 	@echo "make test-cluster   exported Slurm scripts on clusters of Debian's Slurm, one node and three"
 	@echo "make lab    open the demo in JupyterLab"
@@ -112,7 +113,8 @@ coverage: .venv/.test lab-build
 # On Linux, pip takes torch with CUDA libraries, gigabytes of them, unless told of another index:
 # make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 test-frameworks: .venv/.frameworks
-	$(BIN)/python -m pytest -m '' tests/run tests/export/test_image.py
+	$(BIN)/python -m pytest -m '' tests/run tests/export/test_image.py \
+		tests/export/test_saving.py
 
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'

@@ -32,6 +32,7 @@ from jupyter_gpupredict.run.options import code_hash
 
 LISTED = Path(__file__).with_suffix(".tsv")
 LIMIT_S = 60.0
+NOT_FETCHED = ("png", "jpg", "jpeg", "gif", "svg", "pdf", "mp4", "ipynb", "md")
 TRAINS = re.compile(
     r"\.fit\(|\.fit_one_cycle\(|\.fine_tune\(|\.backward\(\)|\.train_model\(|apply_gradients\("
     r"|xgb\.train\(|lgb\.train\(|train_step\(|update_step\(|[tT]rainer\.(train|fit)\(|\btrain\w*\("
@@ -149,15 +150,17 @@ def main() -> None:
 
 
 def _fetched(folder: Path, row: dict[str, str]) -> Path:
-    """Return a notebook's path, its repository cloned where it is not there yet."""
+    """Return a notebook's path, it and what lies beside it fetched where they are not there yet."""
     clone = folder / row["repository"]
     if not (clone / row["path"]).exists():
         url = f"https://github.com/{row['repository']}"
         if not clone.exists():
             command = ["git", "clone", "--filter=blob:none", "--no-checkout", url, str(clone)]
             subprocess.run(command, check=True)
-        command = ["git", "-C", str(clone), "checkout", row["commit"], "--", row["path"]]
-        subprocess.run(command, check=True)
+        beside = str(Path(row["path"]).parent)
+        for paths in ([row["path"]], [beside, *(f":(exclude)*.{kind}" for kind in NOT_FETCHED)]):
+            command = ["git", "-C", str(clone), "checkout", row["commit"], "--", *paths]
+            subprocess.run(command, check=True)
     return clone / row["path"]
 
 

@@ -89,9 +89,9 @@ SHARING = {
     "slurm-shard": "export.platforms.slurm:SlurmShard",
 }
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
-    "default": ("windows", {"window_s": 70.0, "agree": 8, "noise": 5.0}),
+    "default": ("windows", {"window_s": 75.0, "agree": 8, "noise": 5.0}),
     "quick": ("windows", {"window_s": 120.0, "agree": 3, "noise": 5.0}),
-    "accurate": ("windows", {"window_s": 108.0, "agree": 8, "noise": 2.0}),
+    "accurate": ("windows", {"window_s": 115.0, "agree": 8, "noise": 2.0}),
 }
 """Rule name -> (predictor, its settings); figures in docs/how-it-works.md."""
 

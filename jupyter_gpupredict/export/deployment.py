@@ -123,6 +123,13 @@ class CodeRequest:
         several="pairs",
         longest=200,
     )
+    copy: tuple[str, ...] = option(
+        (),
+        "a file beside the notebook that the code reads, to copy into the folder; 16 MiB in all",
+        metavar="PATH",
+        several="list",
+        longest=200,
+    )
     adapters: tuple[str, ...] = option(
         (),
         "serve, functions-framework, runpod, openfaas, func or ray",
@@ -292,6 +299,8 @@ class Document:
     comments: tuple[str, ...] = ()
     """Lines for the top, without the comment sign."""
     executable: bool = False
+    copied: bool = False
+    """The content is a user's file, whose bytes that are not UTF-8 are surrogates."""
     before: tuple[Json, ...] = ()
     """YAML documents of the same file that come before the content."""
 

@@ -82,6 +82,8 @@ def render(document: Document) -> str:
     """
     comments = "".join(f"# {_one_line(comment)}\n" for comment in document.comments)
     content = document.content
+    if document.copied:
+        return str(content)
     if document.path.endswith(".json"):
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         return text.encode(errors="replace").decode()  # half characters have no place in a file

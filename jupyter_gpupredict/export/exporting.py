@@ -86,7 +86,7 @@ def export_run(
     if code is not None:
         code = up_to_measured(code, run.started.code_hash)
     written, warnings = _compose(run, request, code)
-    texts = {document.path: render(document) for document in written}
+    texts = {one.path: "(copied)" if one.copied else render(one) for one in written}
     if before_write is not None:
         before_write(texts)
     if dry_run:

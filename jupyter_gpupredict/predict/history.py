@@ -301,7 +301,8 @@ def period_blocks(figures: Floats) -> int | None:
     if not falls.size:
         return None
     correlation = products / squares * n / (n - lags)
-    best = int(falls[0]) + int(correlation[falls[0] :].argmax())
+    behind = correlation[falls[0] :]
+    best = int(falls[0]) + int((behind >= behind.max() - SLACK).argmax())  # the first of equals
     limit = NormalDist().inv_cdf(1.0 - CHANCE / lags.size)
     return best + 1 if correlation[best] * math.sqrt(n - best - 1) >= limit else None
 

@@ -1276,6 +1276,11 @@ export interface components {
                 [key: string]: string;
             };
             /**
+             * @description a file beside the notebook that the code reads, to copy into the folder; 16 MiB in all
+             * @default []
+             */
+            copy: string[];
+            /**
              * @description serve, functions-framework, runpod, openfaas, func or ray
              * @default []
              */

@@ -201,7 +201,7 @@ def measured(code):
 def export(folder, *sources, run=None, **options):
     *earlier, last = sources
     cells = [Cell(f"In [{n}]", source) for n, source in enumerate((*earlier, last), start=1)]
-    keys = ("params", "setup", "adapters", "base_image", "allow_secrets", "save", "tried")
+    keys = ("params", "setup", "adapters", "base_image", "allow_secrets", "save", "tried", "copy")
     given = {key: options.pop(key) for key in keys if key in options}
     code = CodeRequest(tuple(cells), folder.parent, **given)
     chosen = {"workload": "local", "sharing": "mps", "name": "x", "force": True} | options

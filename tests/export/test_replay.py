@@ -341,3 +341,38 @@ def test_magics_have_a_way_on():
 )
 def test_literal_paths_that_are_read_are_found(source, paths):
     assert list(files_read(ast.parse(source))) == paths
+
+
+MEASURED = "%%gpupredict\nmodel = [2]\nmodel.append(other)"
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "value"),
+    [
+        ("model = [5]", 5),
+        ("model = [5]\nmodel.append(3)", 8),
+        ("def model_of():\n    return [5]\nmodel = model_of()", 5),
+    ],
+)
+def test_a_name_that_is_bound_anew_is_not_that_of_the_measured_cell(afterwards, value):
+    text, _ = module("other = [1]", MEASURED, afterwards, "sum(model)")
+    assert load(text)({}) == {"result": value}
+    assert "append(other)" not in text
+
+
+@pytest.mark.parametrize(
+    "afterwards",
+    [
+        "model += [5]",
+        "if other:\n    model = [5]",
+        "for model in []:\n    pass",
+        "model = [5, *model]",
+        "kept = model\nmodel = kept",
+        "model = [5]\nother.append(1)",
+        "def peek():\n    return model[0]\nmodel = [peek()]",
+    ],
+)
+def test_what_may_still_be_that_of_the_measured_cell_is_an_obstacle(afterwards):
+    cells = ("other = [1]", MEASURED, afterwards, "len(model) + len(other)")
+    with pytest.raises(UnsupportedCell, match="which another measured cell made or changed"):
+        module(*cells)

@@ -13,6 +13,7 @@ from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.predict.history import MAX_BLOCKS, History, Witness
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.predict.windows import Counter, SlidingWindows
+from tests.predict.test_periods import period_of
 
 OPTIONS = RuleOptions(window_s=10.0, agree=3, period_s=1.0)
 
@@ -35,46 +36,92 @@ def apart(figures):
     return max(figures) - min(figures)
 
 
-def naive(values, parts=3, least=30, tolerance=0.05, noise=5.0):
+def naive(values, noise=5.0, agree=3):
     """Return (second, target, mean) at which the rule fires, worked out anew after each block."""
     blocks = [values[i : i + 10] for i in range(0, len(values) - 10, 10)]
-    for newest in range(len(blocks)):
-        seen = blocks[: newest + 1]
-        active = [i for i, block in enumerate(seen) if covering(block) >= 0.01]
-        if not active or active[-1] != newest or 10 * len(active) < least:
-            continue
-        chosen = active[-math.ceil(max(least, 2 / 3 * 10 * len(active)) / 10 - 1e-9) :]
-        cuts = [round(k * len(chosen) / parts) for k in range(parts + 1)]
-        if len(chosen) < parts:
-            continue
-        starts = [chosen[cut] for cut in cuts[:-1]] + [newest + 1]
-        pools = [list(chain(*seen[a:b])) for a, b in pairwise(starts)]
-        agree = all(covering(pool) >= 0.01 for pool in pools)
-        for figure in (covering, statistics.fmean):
-            ones = [[figure(seen[i]) for i in chosen[a:b]] for a, b in pairwise(cuts)]
-            squares = sum((x - statistics.fmean(one)) ** 2 for one in ones for x in one)
-            error = math.sqrt(squares / max(1, len(chosen) - parts) / (len(chosen) / parts))
-            limit = min(tolerance, max(0.01, noise * error))
-            agree = agree and apart([figure(pool) for pool in pools]) <= limit + 1e-9
-        if agree:
-            return 10 * (newest + 1), max(map(covering, pools)), statistics.fmean(chain(*pools))
+    for newest in range(1, len(blocks) + 1):
+        found = naive_windows(blocks[:newest], noise, agree)
+        found = found or naive_periods(blocks[:newest], 10 * agree)
+        if found is not None:
+            return 10 * newest, *found
     return None
+
+
+def naive_windows(seen, noise, parts, tolerance=0.05):
+    """Return (target, mean) if windows over two thirds of the active time agree."""
+    active = [i for i, block in enumerate(seen) if covering(block) >= 0.01]
+    least = 10 * parts
+    if not active or active[-1] != len(seen) - 1 or 10 * len(active) < least:
+        return None
+    chosen = active[-math.ceil(max(least, 2 / 3 * 10 * len(active)) / 10 - 1e-9) :]
+    if len(chosen) < parts:
+        return None
+    cuts = [round(k * len(chosen) / parts) for k in range(parts + 1)]
+    starts = [chosen[cut] for cut in cuts[:-1]] + [len(seen)]
+    pools = [list(chain(*seen[a:b])) for a, b in pairwise(starts)]
+    agree = all(covering(pool) >= 0.01 for pool in pools)
+    for figure in (covering, statistics.fmean):
+        ones = [[figure(seen[i]) for i in chosen[a:b]] for a, b in pairwise(cuts)]
+        squares = sum((x - statistics.fmean(one)) ** 2 for one in ones for x in one)
+        error = math.sqrt(squares / max(1, len(chosen) - parts) / (len(chosen) / parts))
+        limit = min(tolerance, max(0.01, noise * error))
+        agree = agree and apart([figure(pool) for pool in pools]) <= limit + 1e-9
+    return (max(map(covering, pools)), statistics.fmean(chain(*pools))) if agree else None
+
+
+def naive_periods(seen, least, parts=3, tolerance=0.02):
+    """Return (target, mean) if stretches of whole periods agree; idle that lasts is one block."""
+    rows = []
+    for block in seen:
+        if rows and covering(block) < 0.01 and covering(rows[-1]) < 0.01:
+            rows[-1] = rows[-1] + block
+        else:
+            rows.append(block)
+    recent = rows[len(rows) - round(2 / 3 * len(rows)) :]
+    if len({len(row) for row in recent}) != 1:
+        return None
+    period = period_of([statistics.fmean(row) for row in recent])
+    each = 0 if period is None else len(recent) // (period * parts) * period
+    if not each or parts * each * len(recent[0]) < least:
+        return None
+    starts = [len(rows) - k * each for k in range(parts, -1, -1)]
+    pools = [list(chain(*rows[a:b])) for a, b in pairwise(starts)]
+    for figure in (covering, statistics.fmean):
+        if apart([figure(pool) for pool in pools]) > tolerance + 1e-9:
+            return None
+    if min(map(covering, pools)) < 0.01:
+        return None
+    return max(map(covering, pools)), statistics.fmean(chain(*pools))
 
 
 LEVELS = st.sampled_from([0.0, 0.4, 0.41, 0.43, 0.5])
 STRETCHES = st.lists(st.tuples(LEVELS, LEVELS, st.integers(1, 60)), min_size=1, max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
-@given(STRETCHES)
-def test_the_rule_agrees_with_a_naive_one(stretches):
-    values = [level if i % 3 else other for level, other, n in stretches for i in range(n)]
-    values = [0.5, *values]  # an active span begins with an active reading
-    found, expected = first(values), naive(values)
+LOOPS = st.lists(st.tuples(LEVELS, st.integers(1, 4)), min_size=2, max_size=4)
+
+
+def check_against_naive(values, noise, agree):
+    found = first(values, replace(OPTIONS, noise=noise, agree=agree))
+    expected = naive(values, noise, agree)
     assert (found is None) == (expected is None)
     if found is not None:
         assert (found.converged_at_s, found.target_ratio) == expected[:2]
         assert found.mean_ratio == pytest.approx(expected[2])
+
+
+@settings(max_examples=100, deadline=None)
+@given(STRETCHES)
+def test_the_rule_agrees_with_a_naive_one(stretches):
+    values = [level if i % 3 else other for level, other, n in stretches for i in range(n)]
+    check_against_naive([0.5, *values], 5.0, 3)  # an active span begins with an active reading
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOOPS, st.integers(3, 8))
+def test_the_rule_agrees_with_a_naive_one_on_loops(loop, rounds):
+    values = [level for level, n in loop for _ in range(10 * n)] * rounds
+    check_against_naive([0.5, *values], 0.0, 5)  # no noise excuses windows: periods decide
 
 
 def test_windows_grow_with_the_run():

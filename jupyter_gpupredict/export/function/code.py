@@ -7,10 +7,11 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.errors import Fix, InvalidOption, SecretFound, UnsupportedCell
+from jupyter_gpupredict.core.files import read_given
 from jupyter_gpupredict.export.deployment import SECRETS_FROM, Cell
 from jupyter_gpupredict.export.function.magics import HOME, files_read
 from jupyter_gpupredict.export.function.module import is_ours, module_text, parameters
@@ -26,7 +27,7 @@ from jupyter_gpupredict.export.function.secrets import Suspect, environment_name
 from jupyter_gpupredict.export.function.slicing import slice_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from jupyter_gpupredict.export.deployment import CodeRequest
     from jupyter_gpupredict.export.function.requirements import Modules
@@ -36,6 +37,10 @@ _TRAINS = re.compile(r"\.(fit\w*|train|backward|minimize|fine_tune)\(")
 _SAVES = re.compile(
     r"\bsave|\bdump|\.to_(csv|parquet|pickle|json)|\.write|checkpoint", re.IGNORECASE
 )
+_MOST_COPIED_MIB = 16
+_FOLDER = frozenset({"train_fn.py", "handler.py", "requirements.txt", "Dockerfile", "README.md",
+                     "gpupredict.json", ".env.example", ".dockerignore", ".env"})  # fmt: skip
+"""What a folder holds by itself, or must not."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYSTEM = frozenset(
     {"HOME", "PATH", "USER", "LOGNAME", "PWD", "SHELL", "HOSTNAME", "LANG", "LC_ALL", "TMPDIR",
@@ -56,6 +61,8 @@ class Code:
     """`train_fn.py`."""
     files: tuple[tuple[str, str], ...]
     """Modules from beside the notebook: path and source."""
+    copies: tuple[tuple[str, str], ...]
+    """Files that it reads: path and bytes, as text with surrogates."""
     requirements: Requirements
     environment: tuple[str, ...]
     """Variables that the code reads or `%env` set: names only."""
@@ -126,12 +133,14 @@ def build(request: CodeRequest, name: str, extra: Iterable[str] = (), *, gpu: bo
     variables = sorted({*found.environment, *read} - _SYSTEM)
     defaults, required, optional = parameters(found)
     notes += _taken_out(remedy, {*read, *required}, found)
-    notes += _files(found, request.folder)
+    copies = _copies(request.copy, request.folder)
+    notes += _files(found, request.folder, dict(copies))
     if not request.save and _TRAINS.search(module) and not _SAVES.search(module):
         notes.append("nothing that is trained is saved: save a model with --save NAME=PATH")
     return Code(
         module=module,
         files=files,
+        copies=copies,
         requirements=needs,
         environment=tuple(one for one in variables if _VARIABLE.fullmatch(one)),
         parameters=tuple(dict.fromkeys((*required, *defaults, *optional))),
@@ -158,27 +167,46 @@ def _backend(request: CodeRequest) -> tuple[Cell, ...]:
     return (Cell("The kernel's environment", f"%env {variable}={found}"),)
 
 
-def _files(found: Slice, folder: Path) -> list[str]:
-    """Return a note for each literal path that the function reads."""
+def _files(found: Slice, folder: Path, copies: Collection[str]) -> list[str]:
+    """Return a note for each literal path that the function reads, with what may be done."""
     notes = []
+    given = {
+        value.value: n for n, value in found.placed.defaults if isinstance(value, ast.Constant)
+    }
     for one in found.placed.kept:
         for path in files_read(one.node):
             size = _size(folder / path)
-            if HOME.match(path):
-                notes.append(
-                    f"{one.place} reads {path}, in a home: mount it, or make it a parameter"
-                )
+            change = f", or give another: --param {given[path]}=PATH" if path in given else ""
+            if str(PurePosixPath(path)) in copies:
+                said = f"{path}, which is copied into the folder{change}"
+            elif HOME.match(path):
+                said = f"{path}, in a home: mount it{change}"
             elif size is None:
-                notes.append(
-                    f"{one.place} reads {path}, which does not lie beside the notebook: mount it, "
-                    "or let the image hold it"
-                )
+                said = f"{path}, which does not lie beside the notebook: mount it{change}"
             else:
-                notes.append(
-                    f"{one.place} reads {path} ({size >> 10} KiB): copy it into the folder, mount "
-                    "it there, or make the path a parameter"
-                )
+                said = f"{path} ({size >> 10} KiB): copy it with --copy {path}, mount it{change}"
+            notes.append(f"{one.place} reads {said}")
     return notes
+
+
+def _copies(paths: Iterable[str], folder: Path) -> tuple[tuple[str, str], ...]:
+    """Return the files to copy.
+
+    Raises:
+        InvalidOption: One does not lie beside the notebook, or they are too large.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        name, place = str(PurePosixPath(path)), (folder / path).resolve()
+        if not place.is_relative_to(folder.resolve()) or not place.is_file() or name in _FOLDER:
+            raise InvalidOption(f"--copy {path[:100]!r}", "a file beside the notebook")
+        if sum(map(len, found.values())) + place.stat().st_size > _MOST_COPIED_MIB << 20:
+            raise InvalidOption(
+                f"--copy {path[:100]!r}: more than {_MOST_COPIED_MIB} MiB in all",
+                "mount it instead",
+            )
+        found[name] = read_given(place).decode("utf-8", "surrogateescape")
+    return tuple(found.items())
 
 
 def _size(path: Path) -> int | None:

@@ -7,6 +7,7 @@ nothing: looking at values, drawing, printing, timing. Everything else is replay
 from __future__ import annotations
 
 import ast
+import bisect
 import builtins
 import re
 from collections import defaultdict
@@ -18,7 +19,7 @@ from jupyter_gpupredict.export.function.statements import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jupyter_gpupredict.export.function.statements import Statement
+    from jupyter_gpupredict.export.function.statements import Order, Statement
 
 _LOOKS = frozenset(
     {"abs", "bin", "bool", "callable", "chr", "complex", "divmod", "enumerate", "float", "format",
@@ -110,7 +111,9 @@ class Effects:
     hooked: set[str] = field(default_factory=set)
     """Classes that do something when they are inherited from."""
     groups: dict[str, str] = field(default_factory=dict)
-    """A name -> another of its group: their objects may be connected."""
+    """A name, as `as_of` says it -> another of its group: their objects may be connected."""
+    afresh: dict[str, list[Order]] = field(default_factory=dict)
+    """A name -> where it is bound to something else, whatever it was before."""
 
     def __post_init__(self) -> None:
         values: dict[str, list[ast.expr | None]] = defaultdict(list)
@@ -126,6 +129,11 @@ class Effects:
                 for name in list(known):
                     if not all(value is not None and test(value) for value in values[name]):
                         known.discard(name)
+        for one in self.statements:
+            names = one.names
+            read = names.strong | names.weak | names.later | names.changes
+            for name in names.binds - names.perhaps - read:
+                self.afresh.setdefault(name, []).append(one.order)
         for one in self.statements:
             self._connect(one)
 
@@ -360,11 +368,21 @@ class Effects:
         for name in data[1:]:
             self.groups[self._group(name)] = self._group(data[0])
 
+    def as_of(self, name: str, order: Order) -> str:
+        """Return a name with the count of its bindings afresh up to a place: `model@2`."""
+        return f"{name}@{bisect.bisect_right(self.afresh.get(name, []), order)}"
+
     def data_names(self, one: Statement) -> set[str]:
-        """Return the names in a statement that are neither imported nor builtin."""
+        """Return the names in a statement that are neither imported nor builtin, as `as_of`.
+
+        What a function reads when it is called may be what the name was at any time.
+        """
         names = one.names
-        every = names.strong | names.weak | names.later | names.binds | names.changes
-        return {name for name in every if name in self.bound}
+        every = names.strong | names.weak | names.binds | names.changes
+        found = {self.as_of(name, one.order) for name in every & self.bound}
+        for name in names.later & self.bound:
+            found |= {f"{name}@{n}" for n in range(len(self.afresh.get(name, [])) + 1)}
+        return found
 
     def _group(self, name: str) -> str:
         while (above := self.groups.get(name, name)) != name:

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpupredict.export.function.secrets import is_environ, suspects
+from jupyter_gpupredict.export.function.secrets import dotted, is_environ, suspects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,21 +85,65 @@ _READS = re.compile(
 _PATH = re.compile(r"[^\s:*?<>|{}%]{0,200}\.[A-Za-z0-9]{1,8}|(\.{0,2}/)?[\w.-]+(/[\w.-]+)+/?")
 
 
+def path_read(node: ast.Call) -> str:
+    """Return the literal path that a call opens for reading, its first argument; empty: none."""
+    called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    mode = node.args[1] if len(node.args) > 1 else None
+    writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
+    match node.args[:1]:
+        case [ast.Constant(value=str(path))] if not writes and _READS.match(called):
+            return path if _PATH.fullmatch(path) else ""
+    return ""
+
+
 def files_read(tree: ast.AST) -> dict[str, int]:
     """Return the literal paths that code opens for reading, each with its first line."""
     found: dict[str, int] = {}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not node.args:
-            continue
-        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        first = node.args[0]
-        mode = node.args[1] if len(node.args) > 1 else None
-        writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
-        if writes or not _READS.match(called) or not isinstance(first, ast.Constant):
-            continue
-        if isinstance(first.value, str) and _PATH.fullmatch(first.value):
-            found.setdefault(first.value, node.lineno)
+        if isinstance(node, ast.Call) and (path := path_read(node)):
+            found.setdefault(path, node.lineno)
     return found
+
+
+_ELSEWHERE = (
+    (r"drive\.(mount|flush_and_unmount)", "", "mount the Drive's files, or copy them: --copy PATH"),
+    (r"files\.(upload|download)", "", "mount the files, or copy them: --copy PATH"),
+    (r"(huggingface_hub\.)?(notebook_login|interpreter_login)|huggingface_hub\.login", "HF_TOKEN",
+     "the environment gives HF_TOKEN"),
+    (r"wandb\.login", "WANDB_API_KEY", "the environment gives WANDB_API_KEY"),
+    (r"(kaggle(hub)?|kaggle\.api)\.(login|authenticate)", "KAGGLE_KEY",
+     "the environment gives KAGGLE_USERNAME and KAGGLE_KEY"),
+    (r"auth\.authenticate_user", "GOOGLE_APPLICATION_CREDENTIALS",
+     "the environment gives GOOGLE_APPLICATION_CREDENTIALS"),
+)  # fmt: skip
+"""Calls of a notebook that ask its user: what takes their place, and the variable for it."""
+
+
+def left_to_others(code: CellCode, node: ast.stmt) -> bool:
+    """Whether a statement does what the function's machine or user is to do: variables, logins."""
+    reasons = [(name, elsewhere(name, value)) for name, value in variables(node)]
+    for name, why in reasons:
+        if why:
+            code.environment.append(name)
+            code.notes.append(
+                f"{code.place(node.lineno)}: the value of {name} {why}, and was left out; see "
+                ".env.example"
+            )
+    match node:
+        case ast.Expr(value=ast.Call(func=function)) if _asks_user(code, node, dotted(function)):
+            return True
+    return any(why for _, why in reasons)
+
+
+def _asks_user(code: CellCode, node: ast.stmt, called: str) -> bool:
+    """Whether a statement is a login or the mount of a user's files: told, and left out."""
+    bare = called == "login" and "huggingface_hub" in code.source
+    for shape, variable, instead in _ELSEWHERE:
+        if re.fullmatch(shape, "huggingface_hub.login" if bare else called):
+            code.environment += [variable] * bool(variable)
+            code.notes.append(f"{code.place(node.lineno)}: {called}() was left out: {instead}")
+            return True
+    return False
 
 
 # ---- IPython -----------------------------------------------------------------------------------

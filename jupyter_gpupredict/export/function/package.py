@@ -273,6 +273,7 @@ def _code_documents(built: Code, adapters: Sequence[Adapter]) -> list[Document]:
         Document("handler.py", template("handler.py.txt")),
         *(Document(one.path, template(one.template)) for one in adapters),
         *(Document(path, source) for path, source in built.files),
+        *(Document(path, text, copied=True) for path, text in built.copies),
         Document("requirements.txt", built.requirements.text),
     ]
 

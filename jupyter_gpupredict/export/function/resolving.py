@@ -230,7 +230,8 @@ def _another_measured(slicer: Slicer, statement: Statement, effects: Effects) ->
         slicer.notes.append(f"{place} was left out: it is an earlier round of the measured cell")
     elif not statement.cell.isolated and effects.connected(statement, _used(slicer, effects)):
         changed = sorted(effects.data_names(statement) & _used(slicer, effects))
-        slicer.live.setdefault(changed[0] if changed else statement.cell.label, statement)
+        name = changed[0].partition("@")[0] if changed else statement.cell.label
+        slicer.live.setdefault(name, statement)
     else:
         slicer.notes.append(f"{place} was left out: it is another measured cell's")
 
@@ -258,11 +259,11 @@ def _choose_if_possible(slicer: Slicer, statement: Statement, effects: Effects) 
 
 def _used(slicer: Slicer, effects: Effects, chosen: Iterable[Statement] | None = None) -> set[str]:
     """Return the names whose objects the cell, or what it needs, has of earlier cells."""
-    needed = {name for found in slicer.wanted.values() for name in found}
-    needed |= slicer.live.keys()
+    pairs = [(name, order) for order, found in slicer.wanted.items() for name in found]
+    pairs += [(name, one.order) for name, one in slicer.live.items()]
+    needed = {effects.as_of(name, order) for name, order in pairs if name in effects.bound}
     statements = slicer.chosen.values() if chosen is None else chosen
-    needed |= {name for one in statements for name in effects.data_names(one)}
-    return {name for name in needed if name in effects.bound}
+    return needed.union(*map(effects.data_names, statements))
 
 
 def _choose_versions(slicer: Slicer) -> None:

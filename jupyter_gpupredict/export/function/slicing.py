@@ -19,6 +19,7 @@ from jupyter_gpupredict.core.errors import InvalidOption, UnsupportedCell
 from jupyter_gpupredict.export.deployment import Cell
 from jupyter_gpupredict.export.function import names
 from jupyter_gpupredict.export.function.effects import Effects
+from jupyter_gpupredict.export.function.magics import path_read
 from jupyter_gpupredict.export.function.names import BUILTIN
 from jupyter_gpupredict.export.function.placing import DYNAMIC, Finding, Placed, mentioned, place
 from jupyter_gpupredict.export.function.refusing import (
@@ -79,6 +80,10 @@ def tune(placed: Placed, reserved: Collection[str]) -> tuple[Placed, dict[Order,
     for one in (*placed.prelude, *placed.body):
         given: list[str] = []
         for value, wanted in literals_of(one.node):
+            same = next((n for n, v in defaults if _same_path(v, value)), None)
+            if same is not None:
+                given.append(same)
+                continue
             numbered = (f"{wanted}_{number}" for number in itertools.count(2))
             name = next(n for n in itertools.chain([wanted], numbered) if n not in used)
             used.add(name)
@@ -91,10 +96,30 @@ def tune(placed: Placed, reserved: Collection[str]) -> tuple[Placed, dict[Order,
     return changed, tuned
 
 
+def _same_path(one: ast.expr, two: ast.expr) -> bool:
+    return (
+        isinstance(one, ast.Constant)
+        and isinstance(two, ast.Constant)
+        and isinstance(one.value, str)
+        and one.value == two.value
+    )
+
+
+def path_name(path: str) -> str:
+    """Return the parameter for a path that is read: `data/train.csv` is `train_csv`."""
+    last = path.rpartition("/")[2]
+    if "." not in last[1:]:
+        return ""  # a folder, or the name of a model or a data set
+    name = re.sub(r"\W+", "_", last).strip("_").lower()
+    return f"file_{name}" if name[:1].isdigit() else name
+
+
 def literals_of(node: ast.stmt) -> Iterator[tuple[ast.expr, str]]:
     """Yield the literals of a statement that become parameters, each with its keyword."""
     for inner in _at_once(node):
         if isinstance(inner, ast.Call):
+            if name := path_name(path_read(inner)):
+                yield inner.args[0], name
             for word in inner.keywords:
                 if word.arg in _WANTED and _is_number(word.value):
                     yield word.value, word.arg

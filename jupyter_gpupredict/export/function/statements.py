@@ -22,13 +22,16 @@ from jupyter_gpupredict.export.function.magics import (
     UNWRAPPED,
     CellCode,
     Mark,
-    elsewhere,
     instead_of,
+    left_to_others,
     magic,
     shown,
-    variables,
 )
-from jupyter_gpupredict.export.function.secrets import argument_defaults, comment_tokens, is_environ
+from jupyter_gpupredict.export.function.secrets import (
+    argument_defaults,
+    comment_tokens,
+    is_environ,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -237,7 +240,7 @@ def split(
         if mark == "ignore":
             code.notes.append(f"{code.place(node.lineno)} was left out, as it is marked")
             continue
-        if code.replay and _is_left_to_others(code, node):
+        if code.replay and left_to_others(code, node):
             continue
         found = names.of_statements([node], lazy=lazy, own=own)
         kind = _kind(node)
@@ -246,19 +249,6 @@ def split(
         if kind is Kind.LIVE and (mark == "setup" or (code.replay and not code.measured)):
             kind = Kind.SETUP
         yield Statement((number, index), code, node, kind, found)
-
-
-def _is_left_to_others(code: CellCode, node: ast.stmt) -> bool:
-    """Whether a statement sets a variable that the function's machine or user is to set."""
-    reasons = [(name, elsewhere(name, value)) for name, value in variables(node)]
-    for name, why in reasons:
-        if why:
-            code.environment.append(name)
-            code.notes.append(
-                f"{code.place(node.lineno)}: the value of {name} {why}, and was left out; see "
-                ".env.example"
-            )
-    return any(why for _, why in reasons)
 
 
 def literals(node: ast.stmt) -> dict[str, ast.expr]:

@@ -155,7 +155,13 @@ def _write(parent: int, name: str, document: Document) -> None:
     text = render(document)
     made = os.open(name, _NEW, 0o600, dir_fd=parent)
     try:
-        with os.fdopen(made, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(
+            made,
+            "w",
+            encoding="utf-8",
+            errors="surrogateescape" if document.copied else None,
+            newline="\n",
+        ) as file:
             os.fchmod(made, 0o755 if document.executable else 0o644)
             file.write(text)
     except BaseException:

@@ -51,7 +51,7 @@ class WindowsRule:
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
         self._agree = options.agree or 8
-        window_s = options.window_s or 70.0
+        window_s = options.window_s or 75.0
         tolerance = 5.0 if options.tolerance_points is None else options.tolerance_points
         self._tolerance_ratio = tolerance / 100.0
         self._noise = options.noise
