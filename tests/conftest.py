@@ -46,6 +46,15 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "jupyter"
 
 
+@pytest.fixture(scope="session")
+def steady_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten minutes of even use: replayed forty times as fast, it settles in two seconds."""
+    path = tmp_path_factory.mktemp("recording") / "steady.csv"
+    rows = (f"{at},{60 + at % 3}" for at in range(600))
+    path.write_text("\n".join(("t_s,gpu_util_pct", *rows)) + "\n")
+    return path
+
+
 @pytest.fixture
 def shared() -> Path:
     """The recorded traces and the validator beside a checkout; not part of the project."""

@@ -179,9 +179,15 @@ def scorer(shared):
     return module
 
 
-def test_an_independent_scorer_gives_the_same_figures(shared, scorer):
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["default", "vpa"],
+        pytest.param(["accurate", "quick", "first-10pct"], marks=pytest.mark.long),
+    ],
+)
+def test_an_independent_scorer_gives_the_same_figures(shared, scorer, rules):
     traces = shared / "traces"
-    rules = ["default", "accurate", "quick", "vpa", "first-10pct"]
     report = backtest(folder(traces).cases, rules, jobs=1)
     assert report.unreadable == ()
     assert not any(outcome.error for rule in rules for outcome in report.outcomes(rule))

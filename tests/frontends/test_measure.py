@@ -70,10 +70,11 @@ def interrupts():
         (signal.SIG_DFL, 0.01),
     ],
 )
-def test_until_converged_ends_the_block(capsys, interrupts, handler, nap_s):
+def test_until_converged_ends_the_block(capsys, interrupts, steady_recording, handler, nap_s):
     interrupts(handler)
     whole = False
-    with gp.measure(until_converged=True, tolerance_points=9.0, **FAST) as run:
+    replayed = {"source": "replay", "path": str(steady_recording), "speed": 40.0, "window_s": 10.0}
+    with gp.measure(until_converged=True, tolerance_points=20.0, agree=2, **replayed) as run:
         for _ in range(round(60.0 / nap_s)):
             time.sleep(nap_s)
         whole = True

@@ -231,10 +231,9 @@ def test_progress_of_the_cell_reaches_the_run(kernel):
     assert shown.result == "(4.0, 4.0, 'api')"
 
 
-def test_a_converged_cell_is_stopped_and_its_names_come_back(kernel):
+def test_a_converged_cell_is_stopped_and_its_names_come_back(kernel, settling):
     reply = kernel.run(
-        f"{MAGIC} --until-converged --window 1 --agree 2 --tolerance 50 --return n\n"
-        "n = 0\nwhile True:\n    n += 1",
+        f"{settling} --isolate --until-converged --return n\nn = 0\nwhile True:\n    n += 1",
         limit=90.0,
     )
     assert reply.status == "ok", reply.tracebacks

@@ -51,6 +51,7 @@ def test_it_holds_what_it_should_and_no_more(wheel):
     assert wheel.stat().st_size < 1_000_000
 
 
+@pytest.mark.long  # it takes minutes where packages come from afar
 def test_a_fresh_environment(wheel, tmp_path):
     home = tmp_path / "fresh"
     venv.create(home, with_pip=True)

@@ -53,8 +53,10 @@ async def test_a_file_of_the_server_becomes_a_run(ask, client, server):
         True,
     )
     run = (await client.get(f"sessions/{kept['session_id']}"))[1]
-    # 60 % all the time; 2000 MiB and 15 % on top
-    assert run["answer"]["headline"] == "Recorded: busy 60 % of the time, needs 2.2 GiB (whole GPU)"
+    assert run["answer"]["headline"].startswith("Recorded: busy 60 % of the time, needs ")
+    memory = run["recommendation"]["memory"]
+    assert memory["peak_bytes"] == 2000 << 20
+    assert memory["target_bytes"] > memory["peak_bytes"]
     assert (run["answer"]["word"], run["answer"]["simulated"]) == ("settled", "recorded")
     assert "export" in [one["id"] for one in run["answer"]["actions"]]
     picture = (await client.get(f"sessions/{kept['session_id']}/series"))[1]
@@ -70,8 +72,7 @@ async def test_a_recording_is_exported_and_the_files_say_what_it_is(ask, client)
     assert status == 200
     assert any("come from a recording (nvidia-smi)" in one for one in made["warnings"])
     manifest = next(text for name, text in made["texts"].items() if name.startswith("deploy/"))
-    assert "recording" in manifest
-    assert "2300" in manifest
+    assert "jupyter-gpupredict/source: recording" in manifest
 
 
 async def test_what_is_sent_is_read_compressed_too_and_devices_can_be_chosen(ask):
@@ -120,6 +121,9 @@ async def test_what_a_file_does_not_say_is_asked_for_and_can_be_given(ask, store
         ("", {"path": "nowhere.csv"}, 404),
         ("", {"path": "../secret.csv"}, 404),
         ("", {"path": ".hidden.csv"}, 404),
+        ("", {"path": "a\0b"}, (400, 404)),
+        ("", {"path": "x" * 900}, 404),
+        (log(30), {"name": "a\0b" + "x" * 900, "device": "9"}, 400),
         ("", {"path": "folder"}, 422),
         ("", {"path": "fifo.csv"}, (400, 422)),
     ],
