@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from jupyter_gpupredict.export.deployment import Figures, Json, SharePatch, Sharing, Workload
 
+TORCH_FRACTION = (2, 13)
+"""The first PyTorch whose allocator was seen to read a fraction from its variable."""
 PLACES = {
     "node_selector": Capability.NODE_SELECTOR,
     "namespace": Capability.NAMESPACE,
@@ -194,6 +196,8 @@ def framework_variables(figures: Figures, needs: str) -> dict[str, str]:
 
     JAX takes a part of the card, whatever limit it has: here that which was used, without the
     margin, which its context and libraries need. TensorFlow takes what it needs when it is told to.
+    PyTorch frees what it caches before it passes the limit, from the release on that knows the
+    setting (c10/cuda/CUDAAllocatorConfig.h; an older one refuses to start with it).
     """
     names = {line.partition("==")[0].strip().lower() for line in needs.splitlines()}
     found: dict[str, str] = {}
@@ -208,6 +212,11 @@ def framework_variables(figures: Figures, needs: str) -> dict[str, str]:
             found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{min(part, 0.95):g}"
         else:
             found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    torch = re.search(r"^torch==(\d+)\.(\d+)", needs, re.MULTILINE)
+    if torch and total and (int(torch[1]), int(torch[2])) >= TORCH_FRACTION:
+        part = math.floor(1000 * memory / total) / 1000
+        if 0 < part < 1:
+            found["PYTORCH_CUDA_ALLOC_CONF"] = f"per_process_memory_fraction:{part:g}"
     return found
 
 

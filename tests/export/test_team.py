@@ -381,6 +381,13 @@ def test_frameworks_that_take_a_whole_card_are_told():
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }  # fmt: skip
     assert framework_variables(figures, "numpy==2\n") == {}
+    assert framework_variables(figures, "torch==2.14.1+cu130\n") == {
+        "PYTORCH_CUDA_ALLOC_CONF": "per_process_memory_fraction:0.112"
+    }
+    for older in ("torch==2.12.0\n", "torch==1.13.1\n", "torchvision==2.14.0\n", "torch\n"):
+        assert framework_variables(figures, older) == {}
+    small = SimpleNamespace(memory_mib=60000, gpu_total_mib=50000)
+    assert framework_variables(small, "torch==2.14.1\n") == {}
     unknown = SimpleNamespace(memory_mib=5602, gpu_total_mib=None)
     assert framework_variables(unknown, "jax==0.5") == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     assert framework_variables(SimpleNamespace(memory_mib=None, gpu_total_mib=1), "jax==1") == {}
