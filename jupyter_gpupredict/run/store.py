@@ -369,6 +369,14 @@ def with_verified_in_time(run: Run) -> Run:
         return run
 
 
+def verified_in_time(started: SessionStarted) -> Verified | None:
+    """Return the share that was verified for a run's code; None where the store does not answer."""
+    try:
+        return within(STORE_S, _verified, started)
+    except (OSError, TraceError):
+        return None
+
+
 def _with_kept(run: Run) -> Run:
     main = run.recommendation
     if main is not None and main.geometry is not None and run.on_one_gpu:
