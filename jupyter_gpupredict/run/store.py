@@ -86,7 +86,7 @@ class Store:
         matches = [one for one in ids if one.startswith(wanted) or one.endswith(wanted)]
         if wanted in ids or len(matches) == 1:
             return wanted if wanted in ids else matches[0]
-        raise UnknownName("session", wanted, ["last", *ids[:5]])
+        raise UnknownName("session", wanted, [*["last"] * (wanted != "last"), *ids[:5]])
 
     def ids(self) -> list[str]:
         """Return all session ids, newest first.

@@ -15,6 +15,7 @@ from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
+    build_store,
     read_run,
     shutdown,
     store_dir,
@@ -295,6 +296,11 @@ def test_wrong_options_are_one_line(options, error):
     with pytest.raises(error) as caught:
         SessionConfig(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_store_has_no_last_run():
+    with pytest.raises(UnknownName, match="known: none yet"):
+        build_store().resolve("last")
 
 
 def test_a_second_run_of_the_same_code_is_told_of_the_first(data_dir):
