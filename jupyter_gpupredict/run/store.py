@@ -115,13 +115,15 @@ class Store:
             return _ends(started, file.read(_TAIL_BYTES))
 
     def of_code(
-        self, code_hash: str, look_at: int = 200
+        self, digest: str, look_at: int = 200, field: str = "code_hash"
     ) -> Iterator[tuple[SessionStarted, SessionFinished]]:
         """Yield the ends of this code's runs that have both, newest first.
 
-        Only the newest `look_at` traces are opened: a cell must not wait for a long history.
+        `field` says what the digest is of: `code_hash`, or `outline_hash` for code that differs in
+        tuned numbers alone. Only the newest `look_at` traces are opened: a cell must not wait for
+        a long history.
         """
-        wanted = f'"code_hash":"{code_hash}"'.encode()
+        wanted = f'"{field}":"{digest}"'.encode()
         for session_id in self.ids()[:look_at]:
             try:
                 with files.open_stored(self.path(session_id)) as file:
