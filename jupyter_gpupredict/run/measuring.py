@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.answer import brief
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.run import fold
+from jupyter_gpupredict.core.words import gib, percent, span
 from jupyter_gpupredict.run.adapters import (
     DRIVEN,
     WorkerSources,
@@ -303,10 +306,10 @@ def _last_time(before: Ends | None) -> str:
     if advice is None or advice.target_ratio is None:
         return ""
     memory = advice.memory.peak_bytes if advice.memory else math.nan
-    peak = "" if math.isnan(memory) else f", memory peak {memory / (1 << 20):.0f} MiB"
+    peak = "" if math.isnan(memory) else f", memory peak {gib(memory)}"
     return (
-        f"{started.started_at[:10]}: {advice.target_ratio:.0%} ({advice.state}), "
-        f"mean {advice.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
+        f"{started.started_at[:10]}: {percent(advice.target_ratio)}, {brief(fold(before)).word}; "
+        f"mean {percent(advice.mean_ratio)}{peak}, took {span(finished.duration_s)}"
     )
 
 

@@ -86,7 +86,7 @@ class Store:
         matches = [one for one in ids if one.startswith(wanted) or one.endswith(wanted)]
         if wanted in ids or len(matches) == 1:
             return wanted if wanted in ids else matches[0]
-        raise UnknownName("session", wanted, ["last", *ids[:5]])
+        raise UnknownName("session", wanted, [*["last"] * (wanted != "last"), *ids[:5]])
 
     def ids(self) -> list[str]:
         """Return all session ids, newest first.
@@ -369,6 +369,14 @@ def with_verified_in_time(run: Run) -> Run:
         return within(STORE_S, _with_kept, run)
     except (OSError, TraceError):
         return run
+
+
+def verified_in_time(started: SessionStarted) -> Verified | None:
+    """Return the share that was verified for a run's code; None where the store does not answer."""
+    try:
+        return within(STORE_S, _verified, started)
+    except (OSError, TraceError):
+        return None
 
 
 def _with_kept(run: Run) -> Run:
