@@ -102,6 +102,23 @@ def test_steps_count_from_the_measured_cell(tmp_path):
     assert found.words() == "the same after 3 training steps: n, state"
 
 
+def test_frozen_layers_of_pytorch_that_the_function_trains_are_a_difference(tmp_path):
+    """Of Linear(4, 8) and Linear(8, 2) the second alone is trained: 8 x 2 weights and 2 biases."""
+    pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
+    cells = (
+        "import torch\nbase = torch.nn.Linear(4, 8)\n"
+        "model = torch.nn.Sequential(base, torch.nn.Linear(8, 2))\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)",
+        "for p in base.parameters():\n    p.requires_grad = False",
+        "for _ in range(9):\n    model(torch.ones(2, 4)).sum().backward()\n    optimizer.step()",
+    )
+    asked = prepared(tmp_path, *cells, steps=3)
+    assert compare(asked).words().startswith("the same after 3 training steps: ")
+    path = tmp_path / "f" / "train_fn.py"
+    path.write_text(path.read_text().replace("p.requires_grad = False", "pass"))
+    assert "model trained: 18 in the cell, 58 here" in compare(asked).words()
+
+
 def test_the_value_of_a_cell_that_is_one_function(tmp_path):
     cells = (CHANCE, "def fit(scale=2):\n    return [scale * x for x in xs]\nmodel = fit(scale=3)")
     assert compare(prepared(tmp_path, *cells)).words() == "the same at the end: model, xs"
