@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -219,6 +220,17 @@ def test_on_the_command_line_nothing_runs_unasked(tmp_path, capsys):
     assert cli.main([*words, "--yes"]) == 1
     assert cli.main(words[:2]) == 2
     assert "--notebook FILE" in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_not_copied(tmp_path, monkeypatch):
+    """Links to nothing, pipes, and what another program takes away meanwhile."""
+    asked = prepared(tmp_path, "xs = [1]", "sum(xs)")
+    (asked.notebook_folder / "link").symlink_to(tmp_path / "nothing")
+    os.mkfifo(asked.notebook_folder / "pipe")
+    assert compare(asked).words() == "the same at the end: xs, the value"
+    gone = [(tmp_path / "gone", "gone")], []
+    monkeypatch.setattr("jupyter_gpupredict.export.equivalence._copied", lambda _: gone)
+    assert compare(asked).words() == "the same at the end: xs, the value"
 
 
 def test_a_copy_has_a_bound(tmp_path, monkeypatch):
