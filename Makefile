@@ -114,7 +114,7 @@ coverage: .venv/.test lab-build
 # make test-frameworks PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 test-frameworks: .venv/.frameworks
 	$(BIN)/python -m pytest -m '' tests/run tests/export/test_image.py \
-		tests/export/test_saving.py
+		tests/export/test_saving.py tests/export/test_equivalence.py
 
 .venv/.frameworks: .venv/.test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'

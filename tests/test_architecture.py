@@ -152,7 +152,7 @@ FREE = {
     "json", "math", "operator", "os", "pathlib", "platform", "random", "re", "secrets", "shlex",
     "keyword", "shutil",
     "stat", "statistics", "struct", "symtable", "sys", "tempfile", "textwrap", "time", "tokenize",
-    "types", "typing", "weakref", "jupyter_gpupredict",
+    "types", "typing", "warnings", "weakref", "jupyter_gpupredict",
 }  # fmt: skip
 
 

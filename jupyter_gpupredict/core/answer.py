@@ -310,7 +310,7 @@ def _notes(run: Run) -> Iterator[str]:
     applied = run.applied
     if applied is not None and (applied.capped or not applied.active or applied.reason):
         yield words.mps(applied)
-    yield from filter(None, (words.elsewhere(run), words.neighbors(run)))
+    yield from filter(None, (words.elsewhere(run), words.neighbors(run), run.started.changed))
     slow = [(cause, ratio) for cause, ratio in run.throttled if ratio >= OFTEN_RATIO]
     if slow:
         yield f"the clocks were held down: {words.throttled(slow)}"

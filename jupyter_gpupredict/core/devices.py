@@ -8,8 +8,9 @@ numbers devices in its own order, so everything here ends in UUIDs.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import InvalidOption
 
@@ -147,3 +148,14 @@ def _entry(entry: str, devices: Sequence[Device]) -> Device | None:
         return None
     matches = [device for device in devices if device.uuid.startswith(entry)]
     return matches[0] if len(matches) == 1 else None
+
+
+def jax_gpus() -> list[Any]:
+    """Return the GPUs that JAX uses in this process; empty before its first use of one.
+
+    `jax.devices` and `jax.default_backend` would start a backend, which takes most of the memory.
+    """
+    bridge: Any = sys.modules.get("jax._src.xla_bridge")
+    backends = dict(getattr(bridge, "_backends", None) or {})
+    backend = backends.get("cuda") or backends.get("gpu")
+    return [] if backend is None else list(backend.local_devices())

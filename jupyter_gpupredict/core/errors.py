@@ -52,7 +52,9 @@ class UnknownName(ConfigError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(names) or "none yet")
+        )
         super().__init__(f"unknown {kind} {name!r}", hint)
 
 

@@ -74,6 +74,12 @@ class SessionStarted(Timed):
     """The notebook's id of the cell."""
     first_line: str = ""
     """The cell's first line of code, its texts left out, as they may hold a credential."""
+    tuning: dict[str, float] = field(default_factory=dict)
+    """Numbers that people tune, such as `batch_size`, as they stand in the cell."""
+    outline_hash: str | None = None
+    """Digest of the cell's code without these numbers; None: it has none, or was not read."""
+    changed: str = ""
+    """Which of them changed since an earlier run, in words."""
     schema: int = SCHEMA
 
 

@@ -275,7 +275,8 @@ def _run(
     for source, name in copied:
         target = work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        with contextlib.suppress(FileNotFoundError):  # gone since: another program's
+            shutil.copyfile(source, target)
     shutil.copytree(asked.folder, code)
     job = folder / "job"
     content = {
@@ -362,9 +363,9 @@ def _copied(folder: Path) -> tuple[list[tuple[Path, str]], list[str]]:
         ]
         for name in sorted(files):
             path = Path(root, name)
-            size = path.stat().st_size if path.is_file() else 0
-            if name.endswith((".ipynb", ".pyc")) or name.startswith("."):
+            if name.endswith((".ipynb", ".pyc")) or name.startswith(".") or not path.is_file():
                 continue
+            size = path.stat().st_size
             if total + size > COPY_MIB << 20:
                 left.append(path.relative_to(folder).as_posix())
                 continue

@@ -260,8 +260,8 @@ class Result:
 
         The function is the measured cell with what it needs from the cells executed before it, so
         it is written in the kernel that measured it; elsewhere the folder has the manifests alone.
-        What is left out, and what differs from the notebook, stands on standard error and in the
-        folder's README.
+        What is left out, and what differs from the notebook, is printed (without the cells, and in
+        a script, on standard error) and stands in the folder's README.
 
         Args:
             **options: These, as on the command line.
@@ -276,7 +276,8 @@ class Result:
         code = executed.code_of(self.session_id, **{name: options.pop(name) for name in of_code})
         outcome = export_run(self.run, code=code, **options)
         for note in outcome.warnings:
-            say(f"gpupredict: {one_line(note)}", error=True)
+            # a script's standard output is its own; in a notebook standard error looks like failure
+            say(f"note: {one_line(note)}", error=code is None)
         return list(outcome.paths)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:

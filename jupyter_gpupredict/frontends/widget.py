@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,17 +15,24 @@ from IPython.display import display
 
 from jupyter_gpupredict.core import words
 from jupyter_gpupredict.core.answer import answer
-from jupyter_gpupredict.core.events import SamplesTaken, SessionFinished, WindowClosed
+from jupyter_gpupredict.core.events import (
+    SamplesTaken,
+    SessionFinished,
+    SessionStarted,
+    WindowClosed,
+)
 from jupyter_gpupredict.core.run import History, RunFold
 from jupyter_gpupredict.core.trace import without_nan
 from jupyter_gpupredict.frontends.charts import figures
+from jupyter_gpupredict.run import verified_in_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jupyter_gpupredict.core.events import Event
     from jupyter_gpupredict.core.protocols import Subscriber
-    from jupyter_gpupredict.core.run import Row
+    from jupyter_gpupredict.core.recommendation import Verified
+    from jupyter_gpupredict.core.run import Row, Run
 
 
 MAX_ROWS = 240
@@ -48,8 +57,13 @@ class Publisher:
 
     name = "live view"
 
-    def __init__(self, port: Port) -> None:
+    def __init__(
+        self, port: Port, look_up: Callable[[SessionStarted], Verified | None] = verified_in_time
+    ) -> None:
         self._port = port
+        self._look_up = look_up
+        self._verified: Verified | None = None
+        """As it was when the run began."""
         self._fold = RunFold(share=History(MAX_ROWS), memory=History(MAX_ROWS))
         self._seq = 0
         self._failures = 0
@@ -70,6 +84,9 @@ class Publisher:
         """
         for event in events:
             self._fold.add(event)
+            if isinstance(event, SessionStarted):
+                with contextlib.suppress(Exception):  # the view does without
+                    self._verified = self._look_up(event)
         self._news = not all(isinstance(event, SamplesTaken | WindowClosed) for event in events)
         ended = isinstance(events[-1], SessionFinished)
         generation = (self._fold.share.generation, self._fold.memory.generation)
@@ -120,6 +137,10 @@ class Publisher:
             **self._drawn(kind),
         }
 
+    def _run(self) -> Run:
+        run = self._fold.record(live=True)
+        return replace(run, verified=self._verified) if run.on_one_gpu else run
+
     def _drawn(self, kind: str) -> dict[str, str]:
         """Return the picture of what fewer SMs cost: in keyframes, and where it is a new one."""
         advice = self._fold.recommendation
@@ -128,7 +149,7 @@ class Publisher:
         of = (advice.geometry, advice.target_ratio, advice.slowdown)
         same = of == self._curve[0]
         if not same:
-            self._curve = of, figures.curve_svg(self._fold.record(live=True))
+            self._curve = of, figures.curve_svg(self._run())
         return {"curve": self._curve[1]} if kind == "key" or not same else {}
 
     def _answer(self, kind: str) -> dict[str, Any] | None:
@@ -139,7 +160,7 @@ class Publisher:
         early = kind == "delta" and not self._news and self._seq % FURTHER_EVERY != 0
         if self._fold.started is None or early:
             return None
-        made: dict[str, Any] = without_nan(answer(self._fold.record(live=True)).as_dict())
+        made: dict[str, Any] = without_nan(answer(self._run()).as_dict())
         details = made.pop("details")
         same, self._said = made == self._said, made
         if kind == "key":

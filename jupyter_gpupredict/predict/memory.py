@@ -63,8 +63,8 @@ class MemoryUse:
         """The framework's own peak, and what was seen in use: a lower bound of it."""
         self._reserved_bytes = math.nan
         self._context_bytes = math.nan
-        self.earlier: MemoryEstimate | None = None
-        """That of an earlier run which this one repeats: its peak is still to come."""
+        self.earlier: tuple[MemoryEstimate, str] | None = None
+        """That of an earlier run, whose peak is still to come, and which run that is, in words."""
 
     def begin(self, start_s: float) -> None:
         """Say when the active span began; again after a false start."""
@@ -126,16 +126,10 @@ class MemoryUse:
 
     def _with_earlier(self, found: MemoryEstimate, unready: str) -> MemoryEstimate:
         """Return the estimate with the peak that the earlier run had, if that says more."""
-        earlier = self.earlier
-        if (
-            earlier is None
-            or unready
-            or (earlier.basis, earlier.preallocated)
-            != (
-                found.basis,
-                False,
-            )
-        ):
+        if self.earlier is None or unready or math.isnan(found.peak_bytes):
+            return found
+        earlier, which = self.earlier
+        if (earlier.basis, earlier.preallocated) != (found.basis, False):
             return found
         if found.target_bytes is not None and not earlier.peak_bytes > found.peak_bytes:
             return found
@@ -144,7 +138,7 @@ class MemoryUse:
         totals = [total for total in self._total_bytes.values() if total and found.basis != "rss"]
         if len(totals) == 1:
             target = min(target, max(peak, totals[0]))
-        reason = f"{MARGIN} x the peak of the earlier run that this one repeats"
+        reason = f"{MARGIN} x the peak of the earlier run {which}"
         return replace(found, target_bytes=target, reason=reason)
 
 

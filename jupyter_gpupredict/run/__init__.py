@@ -27,6 +27,7 @@ from jupyter_gpupredict.run.store import (
     request_stop,
     store_dir,
     store_problem,
+    verified_in_time,
     with_verified,
     with_verified_in_time,
 )
@@ -55,7 +56,8 @@ __all__ = [
     "keep_recordings", "kernel_tracers",
     "need_of_profile", "predict_recording", "predict_recordings", "probe_sources",
     "progress_hooks", "progress_hub", "read_events", "read_run", "request_stop", "rule_names",
-    "shutdown", "store_dir", "store_problem", "with_verified", "with_verified_in_time",
+    "shutdown", "store_dir", "store_problem", "verified_in_time", "with_verified",
+    "with_verified_in_time",
 ]  # fmt: skip
 
 __getattr__ = lazy(__name__, ("index", "session", "picture", "recordings", "recorded"), _LAZY)

@@ -12,10 +12,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpupredict.core.devices import jax_gpus
 from jupyter_gpupredict.core.recommendation import AllocatorPeak
 from jupyter_gpupredict.core.series import Readings, Series
 from jupyter_gpupredict.predict.memory import PEAK, RESERVED, USED
-from jupyter_gpupredict.sources.loaded import jax_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -61,6 +61,7 @@ class Analysis:
         memory_age_s: float = 300.0,
         prior: Profile | None = None,
         prior_memory: MemoryEstimate | None = None,
+        scaled_memory: tuple[MemoryEstimate, str] | None = None,
         begin_s: float = math.nan,
     ) -> None:
         self._info = info
@@ -80,6 +81,7 @@ class Analysis:
         self._prior_memory = prior_memory
         self._profile: ProfileBuilder | None = None
         self._memory = MemoryUse(info, memory_age_s)
+        self._memory.earlier = scaled_memory
         self._witnesses = witnesses(info, self._memory.peaks)
         self._metric = METRICS[info.share.metric]
         self._state: State = "warming"
@@ -294,7 +296,8 @@ class Analysis:
         for block in blocks:
             fired = prior.update(block)
             if fired is not None and not self._course.gate.reason(fired.converged_at_s):
-                self._memory.earlier = self._prior_memory
+                if self._prior_memory is not None:
+                    self._memory.earlier = self._prior_memory, "that this one repeats"
                 return self._converge(fired, time_s, "the run goes as it went last time")
         return False
 

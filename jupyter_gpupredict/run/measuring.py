@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict import registry
 from jupyter_gpupredict._version import __version__
+from jupyter_gpupredict.core.answer import brief
 from jupyter_gpupredict.core.errors import TraceError
 from jupyter_gpupredict.core.events import SessionStarted
 from jupyter_gpupredict.core.protocols import SystemClock
+from jupyter_gpupredict.core.run import fold
+from jupyter_gpupredict.core.words import gib, percent, span
 from jupyter_gpupredict.run.adapters import (
     DRIVEN,
     WorkerSources,
@@ -27,9 +30,10 @@ from jupyter_gpupredict.run.adapters import (
 from jupyter_gpupredict.run.options import code_hash, first_line
 from jupyter_gpupredict.run.progress import progress_hooks, progress_hub
 from jupyter_gpupredict.run.store import STORE_S, Recorder, build_store
+from jupyter_gpupredict.run.tuning import changed_since, tuned_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jupyter_gpupredict.core.events import SessionFinished
     from jupyter_gpupredict.core.protocols import (
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
         Subscriber,
         TelemetrySource,
     )
-    from jupyter_gpupredict.core.recommendation import Recommendation
+    from jupyter_gpupredict.core.recommendation import MemoryEstimate, Recommendation
     from jupyter_gpupredict.core.series import SourceInfo
     from jupyter_gpupredict.run.options import SessionConfig
     from jupyter_gpupredict.run.session import Session
@@ -110,15 +114,28 @@ def build_session(
     session_id = store.new_id(clock.wall())
     recorders = [] if warnings else [Recorder(store.path(session_id))]
 
+    of_code = None if code is None else code_hash(code)
+    tuning, outline = tuned_numbers(code or "")
+
     @functools.cache
-    def earlier(info: SourceInfo) -> Ends | None:
-        if code is None or warnings:
+    def found(info: SourceInfo) -> Ends | None:
+        if of_code is None or warnings:
             return None
         try:
-            return within(STORE_S, _earlier_run, store, code_hash(code), info)
+            return within(STORE_S, _earlier_run, store, of_code, outline, info)
         except (OSError, TraceError) as error:
             session.errors.append(f"earlier runs were not looked at: {error}")
             return None
+
+    def earlier(info: SourceInfo) -> Ends | None:
+        before = found(info)
+        return before if before and before[0].code_hash == of_code else None
+
+    def changed(info: SourceInfo) -> tuple[str, tuple[MemoryEstimate, str] | None]:
+        if not config.prior:
+            return "", None
+        before = None if earlier(info) else found(info)
+        return changed_since(before, tuning, config.scale_prior)
 
     def make_analysis(info: SourceInfo) -> Analysis | Ranks:
         if info.ranks:
@@ -138,6 +155,7 @@ def build_session(
             memory_age_s=memory_age_s,
             prior=ended.profile if ended else None,
             prior_memory=last.memory if last else None,
+            scaled_memory=changed(info)[1],
             begin_s=0.0,
         )
 
@@ -157,12 +175,15 @@ def build_session(
             kernel_id=kernel_id,
             host=platform.node(),
             pid=os.getpid(),
-            code_hash=None if code is None else code_hash(code),
+            code_hash=of_code,
             notebook=notebook,
             cell_id=cell_id,
             first_line="" if code is None else first_line(code),
             last_time=_last_time(earlier(info)),
             environment=environment(),
+            tuning=tuning,
+            outline_hash=outline,
+            changed=changed(info)[0],
             **{name: getattr(info, name) for name in OF_SOURCE},
         )
 
@@ -244,14 +265,22 @@ def _prepare(store: Store) -> None:
     store.prune()
 
 
-def _earlier_run(store: Store, code: str, info: SourceInfo) -> Ends | None:
-    """Return the ends of the newest run of this code, source, metric, device and driver.
+def _earlier_run(store: Store, code: str, outline: str | None, info: SourceInfo) -> Ends | None:
+    """Return the ends of the newest run of this code, or of one with other tuned numbers."""
+    same = _newest(store.of_code(code), info)
+    if same is not None or outline is None:
+        return same
+    return _newest(store.of_code(outline, field="outline_hash"), info)
+
+
+def _newest(runs: Iterator[Ends], info: SourceInfo) -> Ends | None:
+    """Return the newest of these runs that has this source, metric, device and driver.
 
     One that was measured to its end comes before newer ones that were not.
     """
     newest: Ends | None = None
     wanted = _kind(info)
-    for started, finished in store.of_code(code):
+    for started, finished in runs:
         advice = finished.recommendation
         if advice is None or advice.capped or wanted is None or _kind(started) != wanted:
             continue
@@ -277,10 +306,10 @@ def _last_time(before: Ends | None) -> str:
     if advice is None or advice.target_ratio is None:
         return ""
     memory = advice.memory.peak_bytes if advice.memory else math.nan
-    peak = "" if math.isnan(memory) else f", memory peak {memory / (1 << 20):.0f} MiB"
+    peak = "" if math.isnan(memory) else f", memory peak {gib(memory)}"
     return (
-        f"{started.started_at[:10]}: {advice.target_ratio:.0%} ({advice.state}), "
-        f"mean {advice.mean_ratio or 0.0:.0%}{peak}, took {finished.duration_s:.0f} s"
+        f"{started.started_at[:10]}: {percent(advice.target_ratio)}, {brief(fold(before)).word}; "
+        f"mean {percent(advice.mean_ratio)}{peak}, took {span(finished.duration_s)}"
     )
 
 

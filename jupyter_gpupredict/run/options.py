@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import InvalidOption, UnknownName
 from jupyter_gpupredict.core.options import check, option
+from jupyter_gpupredict.run.tuning import MEMORY_POWERS
 
 EPOCH_RULE = "epoch_mix"
 """The rule that takes over by itself where epochs and their number are known."""
@@ -92,6 +93,13 @@ class SessionConfig:
     prior: bool = option(
         True, "converge sooner when an earlier run of the same code went like this one"
     )
+    scale_prior: str = option(
+        "",
+        "scale the memory peak of an earlier run, of code that differs in tuned numbers alone, by "
+        "how this number grew since",
+        metavar="NAME",
+        choices=tuple(MEMORY_POWERS),
+    )
     kernels: bool = option(
         False,
         "record the kernels for a moment now and then, by the profiler that is there, and tell "
@@ -164,6 +172,8 @@ class SessionConfig:
                 "--mps makes this process a client, and --cluster measures those of others",
                 "leave one of them out",
             )
+        if self.scale_prior and not self.prior:
+            raise InvalidOption("--scale-prior uses an earlier run", "leave --no-prior out")
         if self.kernels and (self.simulated or self.cluster is not None):
             raise InvalidOption("--kernels records those of this process", "leave it out")
         if self.kernels and (self.mps_percentage or 100) < 100:

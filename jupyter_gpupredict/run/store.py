@@ -86,7 +86,7 @@ class Store:
         matches = [one for one in ids if one.startswith(wanted) or one.endswith(wanted)]
         if wanted in ids or len(matches) == 1:
             return wanted if wanted in ids else matches[0]
-        raise UnknownName("session", wanted, ["last", *ids[:5]])
+        raise UnknownName("session", wanted, [*["last"] * (wanted != "last"), *ids[:5]])
 
     def ids(self) -> list[str]:
         """Return all session ids, newest first.
@@ -115,13 +115,15 @@ class Store:
             return _ends(started, file.read(_TAIL_BYTES))
 
     def of_code(
-        self, code_hash: str, look_at: int = 200
+        self, digest: str, look_at: int = 200, field: str = "code_hash"
     ) -> Iterator[tuple[SessionStarted, SessionFinished]]:
         """Yield the ends of this code's runs that have both, newest first.
 
-        Only the newest `look_at` traces are opened: a cell must not wait for a long history.
+        `field` says what the digest is of: `code_hash`, or `outline_hash` for code that differs in
+        tuned numbers alone. Only the newest `look_at` traces are opened: a cell must not wait for
+        a long history.
         """
-        wanted = f'"code_hash":"{code_hash}"'.encode()
+        wanted = f'"{field}":"{digest}"'.encode()
         for session_id in self.ids()[:look_at]:
             try:
                 with files.open_stored(self.path(session_id)) as file:
@@ -367,6 +369,14 @@ def with_verified_in_time(run: Run) -> Run:
         return within(STORE_S, _with_kept, run)
     except (OSError, TraceError):
         return run
+
+
+def verified_in_time(started: SessionStarted) -> Verified | None:
+    """Return the share that was verified for a run's code; None where the store does not answer."""
+    try:
+        return within(STORE_S, _verified, started)
+    except (OSError, TraceError):
+        return None
 
 
 def _with_kept(run: Run) -> Run:

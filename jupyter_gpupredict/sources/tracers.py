@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jupyter_gpupredict import registry
+from jupyter_gpupredict.core.devices import jax_gpus
 from jupyter_gpupredict.core.errors import Malformed, SourceUnavailable
 from jupyter_gpupredict.core.series import ReadOptions
 from jupyter_gpupredict.predict.occupancy import limits_of
 from jupyter_gpupredict.sources.driver import cuda
 from jupyter_gpupredict.sources.driver.inventory import capabilities
 from jupyter_gpupredict.sources.driver.nvml import Nvml, NvmlError
-from jupyter_gpupredict.sources.loaded import jax_gpus
 from jupyter_gpupredict.sources.profiles import Gpu, Profile
 from jupyter_gpupredict.sources.reading import Content
 

@@ -12,9 +12,15 @@ import type { IPanelView, IViewProps } from './views/view';
 
 export const PANEL_ID = 'jp-gpupredict-panel';
 const SPOKEN_MS = 5000;
+/** As in base.css: below it the panel may be narrower. */
+const NARROW = '(max-width: 600px)';
 
 /** Follows the model; draws nothing while it is hidden. */
 export class Watching extends ReactWidget {
+  private readonly narrow: MediaQueryList | undefined = window.matchMedia?.(NARROW);
+  /** Lumino reads a least width only when it fits, and a page that is resized is not fitted. */
+  private readonly onNarrow = (): void => this.parent?.fit();
+
   constructor(
     private readonly model: Model,
     private readonly draw: () => React.ReactElement,
@@ -24,10 +30,12 @@ export class Watching extends ReactWidget {
     this.addClass('jp-GpuPredict');
     this.node.setAttribute('role', 'region');
     model.changed.connect(this.onChange, this);
+    this.narrow?.addEventListener('change', this.onNarrow);
   }
 
   override dispose(): void {
     this.model.changed.disconnect(this.onChange, this);
+    this.narrow?.removeEventListener('change', this.onNarrow);
     super.dispose();
   }
 

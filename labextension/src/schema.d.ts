@@ -385,6 +385,14 @@ export interface components {
             cell_id: string;
             /** @default  */
             first_line: string;
+            /** @default {} */
+            tuning: {
+                [key: string]: number | null;
+            };
+            /** @default null */
+            outline_hash: string | null;
+            /** @default  */
+            changed: string;
             /** @constant */
             schema: 1;
         };

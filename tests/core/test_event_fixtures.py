@@ -105,6 +105,9 @@ def every_kind():
         notebook="work/train.ipynb",
         cell_id="a1b2c3d4",
         first_line="train(model, epochs=10)",
+        tuning={"epochs": 10.0},
+        outline_hash="1" * 64,
+        changed="epochs 5 → 10 since the run of 2025-01-01, whose figures are not used",
     )
     readings = (
         Readings(SHARE, (0.1, 0.2, 0.3), (0.4, math.nan, 0.5)),

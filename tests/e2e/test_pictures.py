@@ -128,6 +128,8 @@ def test_nothing_moves_while_a_run_is_live_at_three_widths(shown):
         view = sheet.page.locator(f"{PANEL} .jp-GpuPredict-view")
         wide, room = view.evaluate("el => [el.scrollWidth, el.clientWidth]")
         assert wide <= room + 1
+        box = sheet.page.locator(PANEL).bounding_box()
+        assert box["x"] + box["width"] <= width + 1, "the page cuts its right side off"
         shown("settled")
         picture(sheet.page, PANEL, f"panel-{width}", 640)
 

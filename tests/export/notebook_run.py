@@ -29,7 +29,7 @@ def main(notebook, folder, options):
     if value is None:
         value = shell.user_ns.get("result")
     said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(said):
         run.export(
             name="trained",
             output=folder,

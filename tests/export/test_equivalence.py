@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -100,6 +101,23 @@ def test_steps_count_from_the_measured_cell(tmp_path):
     found = compare(comparison(tmp_path / "f", code(notebook, *cells), steps=3))
     assert (found.ended, found.steps, found.differences) == ("steps", 3, ())
     assert found.words() == "the same after 3 training steps: n, state"
+
+
+def test_frozen_layers_of_pytorch_that_the_function_trains_are_a_difference(tmp_path):
+    """Of Linear(4, 8) and Linear(8, 2) the second alone is trained: 8 x 2 weights and 2 biases."""
+    pytest.importorskip("torch", reason="torch is not installed: make test-frameworks")
+    cells = (
+        "import torch\nbase = torch.nn.Linear(4, 8)\n"
+        "model = torch.nn.Sequential(base, torch.nn.Linear(8, 2))\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)",
+        "for p in base.parameters():\n    p.requires_grad = False",
+        "for _ in range(9):\n    model(torch.ones(2, 4)).sum().backward()\n    optimizer.step()",
+    )
+    asked = prepared(tmp_path, *cells, steps=3)
+    assert compare(asked).words().startswith("the same after 3 training steps: ")
+    path = tmp_path / "f" / "train_fn.py"
+    path.write_text(path.read_text().replace("p.requires_grad = False", "pass"))
+    assert "model trained: 18 in the cell, 58 here" in compare(asked).words()
 
 
 def test_the_value_of_a_cell_that_is_one_function(tmp_path):
@@ -202,6 +220,17 @@ def test_on_the_command_line_nothing_runs_unasked(tmp_path, capsys):
     assert cli.main([*words, "--yes"]) == 1
     assert cli.main(words[:2]) == 2
     assert "--notebook FILE" in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_not_copied(tmp_path, monkeypatch):
+    """Links to nothing, pipes, and what another program takes away meanwhile."""
+    asked = prepared(tmp_path, "xs = [1]", "sum(xs)")
+    (asked.notebook_folder / "link").symlink_to(tmp_path / "nothing")
+    os.mkfifo(asked.notebook_folder / "pipe")
+    assert compare(asked).words() == "the same at the end: xs, the value"
+    gone = [(tmp_path / "gone", "gone")], []
+    monkeypatch.setattr("jupyter_gpupredict.export.equivalence._copied", lambda _: gone)
+    assert compare(asked).words() == "the same at the end: xs, the value"
 
 
 def test_a_copy_has_a_bound(tmp_path, monkeypatch):

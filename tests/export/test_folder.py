@@ -138,7 +138,7 @@ def test_what_is_beside_the_notebook_comes_along(exported):
     assert "COPY handler.py shared_tools.py train_fn.py gpupredict.json ./" in recipe
     assert "COPY modelling ./modelling" in recipe
     needed = (folder / "requirements.txt").read_text()
-    assert re.fullmatch(r"# Python 3\.\d+;.*\nnumpy==\S+\n", needed)
+    assert re.fullmatch(r"# Python 3\.\d+;.*\n(# requires-python: .*\n)?numpy==\S+\n", needed)
 
 
 def test_parameters_replace_literals(exported):

@@ -88,3 +88,17 @@ def test_sigterm_is_never_a_success_whatever_the_cell_catches(tmp_path):
         assert process.wait(30) == 143
         assert process.stdout.read() == b""
     assert (out / "checkpoint").is_file()
+
+
+@pytest.mark.parametrize("program", ["handler.py", "adapters/serve.py"])
+def test_sigterm_ends_it_with_143_while_it_still_imports(tmp_path, program):
+    export(tmp_path / "f", "result = 1 + 1\nresult", adapters=("serve",))
+    (tmp_path / "f" / "train_fn.py").write_text(
+        "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, program], cwd=tmp_path / "f", env=clean()) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "f" / "importing").is_file() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(30) == 143

@@ -1,3 +1,4 @@
+import ast
 import importlib
 import importlib.metadata
 import json
@@ -12,6 +13,7 @@ from jupyter_gpupredict.export.function.needs import add_hidden, for_gpu
 from jupyter_gpupredict.export.function.requirements import (
     Modules,
     editable_folder,
+    modules,
     requirements,
 )
 
@@ -188,3 +190,16 @@ def test_an_image_has_git_where_pip_takes_from_a_repository(base):
     assert "git" not in made[0]
     assert "# pip takes a requirement from a repository.\n" in made[1]
     assert ("--no-install-recommends git " in made[1]) == (not base)
+
+
+def test_a_module_of_a_folder_put_on_the_path_is_named_with_a_way_on(site, tmp_path):
+    site("owned", "1.0", ["owned.py"])
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n" / "beside.py").write_text("")
+    source = "import helper.deep, owned, beside"
+    tree = ast.parse(f"import sys\nsys.path.insert(0, '..')\n{source}")
+    found = modules([(tree, "In [1] line 3")], tmp_path / "n", installed=False)
+    (said,) = found.notes
+    assert said.startswith("`sys.path.insert(0, '..')`: nothing of that folder is copied.")
+    assert "Where it holds helper, put that beside the notebook and export again" in said
+    assert not modules([(ast.parse(source), "")], tmp_path / "n").notes

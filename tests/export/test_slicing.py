@@ -155,9 +155,15 @@ def test_our_own_functions_do_nothing_in_a_function():
     assert "for notebooks" in refused("from jupyter_gpupredict import last", "last()")
 
 
-def test_a_notebooks_progress_bar_becomes_one_for_text():
-    text, _ = module("from tqdm.notebook import tqdm", "list(tqdm(range(2), disable=True))")
-    assert "from tqdm.auto import tqdm" in text
+def test_a_notebooks_progress_bar_becomes_one_for_text(monkeypatch):
+    """It calls `iter` as often: a shuffling loader draws from the random numbers at each call."""
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # its thread would be a leak
+    loader = "class Loader:\n    calls = 0\n    def __iter__(self):\n        self.calls += 1\n"
+    loader += "        return iter([1, 2])\nloader = Loader()"
+    names = "from tqdm.notebook import tqdm, tnrange as steps"
+    bars = "list(tqdm(loader, disable=True))"
+    text, _ = module(names, loader, f"{bars}\n[loader.calls, *steps(2, disable=True)]")
+    assert load(text)({}) == {"result": [1, 0, 1]}
 
 
 def test_relative_imports_become_absolute_also_inside_functions():

@@ -20,6 +20,7 @@ from jupyter_gpupredict.frontends.charts import card, figures
 from jupyter_gpupredict.frontends.report import Result
 from jupyter_gpupredict.frontends.views import TerminalLine, choose
 from jupyter_gpupredict.frontends.widget import MAX_FAILURES, MAX_ROWS, Publisher
+from tests.core.test_geometry_answer import TRIED
 from tests.frontends import runs
 
 DAY = 24 * 3600
@@ -227,6 +228,24 @@ def test_readings_alone_renew_the_answer_once_a_second():
     publisher.deliver([ev.RecommendationUpdated(99, 61.0, stale)])
     assert frames.sent[-1]["seq"] % 4 == 1
     assert frames.sent[-1]["answer"]["word"] == "changed"
+
+
+def test_a_verified_share_is_looked_up_once_and_shown_while_the_cell_runs():
+    asked, frames = [], Frames()
+    publisher = Publisher(frames, lambda started: asked.append(started) or TRIED)
+    for event in runs.events(30):
+        publisher.deliver([event])
+    said = publisher.keyframe()["answer"]
+    assert said["figure"]["method"] == "verified"
+    assert said["headline"].startswith("Needs 31 % of the GPU's SMs")
+    assert len(asked) == 1
+
+    def broken(started):
+        raise RuntimeError("no store")
+
+    publisher = Publisher(frames, broken)
+    publisher.deliver(runs.events(30))
+    assert frames.sent[-1]["answer"]["figure"]["method"] == "time"
 
 
 def test_a_run_on_one_device_has_no_further_lines():

@@ -108,3 +108,22 @@ def test_a_cell_that_history_does_not_hold(kernel, tmp_path):
     assert kernel.run(EXPORT.format(str(tmp_path / "f"), "")).status == "ok"
     assert "the code of the measured cell" in (tmp_path / "f" / "train_fn.py").read_text()
     assert len(execute(tmp_path / "f")["weights"]) == 3
+
+
+def test_the_function_and_the_cells_are_compared_from_the_kernel(kernel, tmp_path):
+    (tmp_path / "notebook").mkdir()  # IPython's own files change in the folder above
+    kernel.run(f"%cd -q {tmp_path / 'notebook'}")
+    kernel.run("import random\nrandom.seed(1)\nweights = [random.random()]")
+    kernel.run(
+        MAGIC + "\nfor epoch in range(4):\n    weights.append(weights[-1] / 2)\nlen(weights)"
+    )
+    folder = tmp_path / "trained"
+    assert kernel.run(EXPORT.format(str(folder), "")).status == "ok"
+    verify = f"%gpupredict verify-export {folder}"
+    assert "agree with --yes" in kernel.run(verify).text("stderr")
+    same = kernel.run(f"{verify} --yes")
+    assert "the same at the end: epoch, weights, the value" in same.text(), same.tracebacks
+    path = folder / "train_fn.py"
+    path.write_text(path.read_text().replace("/ 2", "/ 4"))
+    other = kernel.run(f"{verify} --yes")
+    assert "DIFFERENT at the end: weights items: " in other.text(), other.tracebacks

@@ -448,7 +448,7 @@ def test_a_capped_run_is_no_prior(recording):
     free = replayed(recording)
     assert free.started.last_time == ""  # nothing is known of this code
     assert free.recommendation.target_ratio == 0.42
-    assert "42%" in replayed(recording).started.last_time
+    assert "42 %, " in replayed(recording).started.last_time
 
 
 def test_a_capped_run_is_not_replayed(recording):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.events import StateChanged
 from jupyter_gpupredict.core.progress import Progress
 from jupyter_gpupredict.core.recommendation import MemoryEstimate, RuleOptions
@@ -17,6 +18,7 @@ from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run import predict_recording
 from jupyter_gpupredict.run.analysis import Analysis
+from tests.core.test_answer import made
 from tests.traces import read_trace
 
 SHARE = Series("gpu_util_ratio", "g")
@@ -336,6 +338,22 @@ def test_epochs_without_a_total_hold_the_windows_back():
     free = read([line.rsplit(",", 2)[0] + "\n" for line in text[1:]], slow)
     assert free["converged_at_s"] == 31.0
     assert read(text, slow)["converged_at_s"] == 41.0  # two epochs, with a validation each
+
+
+@pytest.mark.parametrize(("total", "mean"), [(12, 0.66), (None, 0.45)])
+def test_after_two_whole_epochs_the_card_shows_a_settling_figure(total, mean):
+    run = analysis()
+    run.ingest([], [Progress(0.0, "epoch", 0, total, "api")])
+    for done, value in ((1, 0.2), (2, 0.7)):  # the first is cold
+        feed(run, [value] * 20, start=20 * done - 19)
+        run.ingest([], [Progress(20.0 * done, "epoch", done, total, "api")])
+    feed(run, [0.7], start=41)
+    told = run.recommendation()
+    # where their number is known, ten more like the second: (20 x 0.2 + 220 x 0.7) / 240
+    assert told.mean_ratio == pytest.approx(mean, abs=0.01)
+    shown = answer(made(told, 41.0))
+    assert (shown.word, shown.headline) == ("settling", "Busy 70 % of the time")
+    assert f"epochs 2{f' of {total}' if total else ''}" in shown.evidence
 
 
 def test_whole_epochs_are_the_windows_where_nobody_says_how_many_there_are():

@@ -34,11 +34,10 @@ def steady(values, period_s=1.0):
 
 
 def without_notes(found):
-    """Return a prediction without its notes, which the answer lists among its problems too."""
+    """Return a prediction without its notes, which the answer has among its own."""
     answer = found["answer"]
-    problems = [each for each in answer["details"]["problems"] if each not in found["notes"]]
-    details = {**answer["details"], "problems": problems}
-    return {**found, "notes": [], "answer": {**answer, "details": details}}
+    notes = [each for each in answer["notes"] if each not in found["notes"]]
+    return {**found, "notes": [], "answer": {**answer, "notes": notes}}
 
 
 @settings(max_examples=60, deadline=None)

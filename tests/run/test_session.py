@@ -1,20 +1,29 @@
 import stat
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jupyter_gpupredict.core.answer import answer
 from jupyter_gpupredict.core.errors import InvalidOption, SourceLost, UnknownName
-from jupyter_gpupredict.core.events import RecommendationUpdated, SessionFinished, SessionStarted
+from jupyter_gpupredict.core.events import (
+    RecommendationUpdated,
+    SamplesTaken,
+    SessionFinished,
+    SessionStarted,
+)
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import RuleOptions
 from jupyter_gpupredict.core.series import Batch, Device, Readings, Series, SourceInfo
+from jupyter_gpupredict.predict.memory import MARGIN
 from jupyter_gpupredict.predict.rules.epoch_mix import EpochMix
 from jupyter_gpupredict.predict.rules.windows import WindowsRule
 from jupyter_gpupredict.run import (
     SessionConfig,
     build_session,
+    build_store,
     read_run,
     shutdown,
     store_dir,
@@ -297,6 +306,51 @@ def test_wrong_options_are_one_line(options, error):
     assert "\n" not in str(caught.value)
 
 
+def test_an_empty_store_has_no_last_run():
+    with pytest.raises(UnknownName, match="known: none yet"):
+        build_store().resolve("last")
+
+
+class FirstReading:
+    """Waits for a reading to be delivered."""
+
+    name = "first reading"
+
+    def __init__(self):
+        self.there = threading.Event()
+
+    def deliver(self, events):
+        if any(isinstance(one, SamplesTaken) for one in events):
+            self.there.set()
+
+    def close(self):
+        pass
+
+
+def test_a_run_with_other_numbers_names_them_and_scales_memory_where_asked(data_dir):
+    def measured(code, seconds=0.0, **options):
+        read = FirstReading()
+        config = SessionConfig(source="synthetic", scenario="steady", **options)
+        run = build_session(config, code=code, subscribers=[read])
+        run.start()
+        assert read.there.wait(30.0)
+        time.sleep(seconds)
+        return run.stop("completed")
+
+    first = measured("fit(batch_size=8)", 1.6)  # a second of leading idle, then activity
+    assert (first.started.tuning, first.started.changed) == ({"batch_size": 8.0}, "")
+    again = measured("fit(batch_size=16)")
+    named = f"batch_size 8 → 16 since the run of {first.started.started_at[:10]}"
+    assert answer(again).notes == (f"{named}, whose figures are not used",)
+    assert (again.started.last_time, again.recommendation.memory.target_bytes) == ("", None)
+    scaled = measured("fit(batch_size=32)", scale_prior="batch_size")
+    assert "8 → 32" in scaled.started.changed
+    found, before = (one.recommendation.memory for one in (scaled, first))
+    assert "the earlier run with another batch_size, times 4" in found.reason
+    assert found.target_bytes == pytest.approx(MARGIN * 4.0 * before.peak_bytes)
+    assert measured("fit(batch_size=64)", prior=False).started.changed == ""
+
+
 def test_a_second_run_of_the_same_code_is_told_of_the_first(data_dir):
     def measured(code, outcome="completed"):
         options = SessionConfig(source="synthetic", scenario="steady")
@@ -309,7 +363,7 @@ def test_a_second_run_of_the_same_code_is_told_of_the_first(data_dir):
     assert first.started.last_time == ""
     again = measured("train()")
     assert "mean" in again.started.last_time
-    assert "abstained" in again.started.last_time
+    assert "too short; mean" in again.started.last_time, "the answer's word, not the state"
     assert measured("other()").started.last_time == ""
     profiles = {ends.started.session_id: ends.newest.profile for ends in stored_ends()}
     assert profiles[first.session_id].active_s > 0.0

@@ -186,13 +186,18 @@ def _under(node: ast.Import | ast.ImportFrom, name: str, place: str) -> ast.Impo
 def absolute(node: ast.Import | ast.ImportFrom) -> ast.Import | ast.ImportFrom:
     """Return an import as the folder needs it: no package around, no notebook widgets.
 
-    Relative imports become absolute, and `tqdm.notebook` becomes `tqdm.auto`, which falls back to
-    text where no notebook is.
+    Relative imports become absolute, and `tqdm.notebook` becomes `tqdm`. Not `tqdm.auto`: that
+    calls `iter` once more, and a shuffling loader draws from the random numbers at each call.
     """
     if isinstance(node, ast.Import):
         return node
     if node.module == "tqdm.notebook" and not node.level:
-        return ast.ImportFrom("tqdm.auto", node.names, 0)
+        plain = {"tqdm_notebook": "tqdm", "tnrange": "trange"}
+        names = [
+            ast.alias(plain[one.name], one.asname or one.name) if one.name in plain else one
+            for one in node.names
+        ]
+        return ast.ImportFrom("tqdm", names, 0)
     if not node.level:
         return node
     if node.module:

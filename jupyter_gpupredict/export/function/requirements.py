@@ -69,7 +69,8 @@ def modules(
         UnsupportedCell: A relative import has no target, or the modules are too large to copy.
     """
     found = Modules(installed=installed)
-    for tree, place in roots:
+    trees = list(roots)
+    for tree, place in trees:
         for dotted, level, optional in _imported(tree):
             if level > 1:
                 raise UnsupportedCell(
@@ -77,7 +78,23 @@ def modules(
                     "put the module beside the notebook, or install it",
                 )
             _take(dotted, folder, place, found, relative=level == 1, optional=optional)
+    if path := _path_changes(trees):
+        owned = importlib.metadata.packages_distributions()
+        named = dict.fromkeys(one.partition(".")[0] for one in found.names)
+        if unknown := [one for one in named if one not in owned]:
+            found.notes.append(
+                f"`{path}`: nothing of that folder is copied. Where it holds {', '.join(unknown)}, "
+                "put that beside the notebook and export again, or install it"
+            )
     return found
+
+
+def _path_changes(roots: Iterable[tuple[ast.AST, str]]) -> str:
+    """Return the first call that puts a folder on `sys.path`; empty: there is none."""
+    nodes = (inner for tree, _ in roots for inner in ast.walk(tree))
+    calls = (one for one in nodes if isinstance(one, ast.Call))
+    adds = (one for one in calls if getattr(one.func, "attr", "") in ("append", "insert", "extend"))
+    return next((text for text in map(ast.unparse, adds) if text.startswith("sys.path.")), "")[:80]
 
 
 def _take(

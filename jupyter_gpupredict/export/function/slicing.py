@@ -39,6 +39,7 @@ from jupyter_gpupredict.export.function.statements import (
     read_cell,
     split,
 )
+from jupyter_gpupredict.run.tuning import TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -49,14 +50,6 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.export.function.statements import Order
 
 
-_WANTED = frozenset(
-    {"epochs", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs", "lr", "learning_rate",
-     "base_lr", "lr_max", "batch_size", "per_device_train_batch_size", "max_steps", "num_steps",
-     "steps_per_epoch", "n_estimators", "num_boost_round", "iterations", "max_iter", "seed",
-     "random_state", "weight_decay", "momentum", "warmup_steps", "gradient_accumulation_steps",
-     "max_depth", "n_epoch", "hidden_size", "dropout", "num_leaves"}
-)  # fmt: skip
-"""Keywords under which libraries take what is tuned."""
 _ROUNDS = {"epoch": "epochs", "ep": "epochs", "e": "epochs", "step": "steps", "i": "steps",
            "it": "iterations", "iteration": "iterations", "t": "steps", "_": "rounds",
            "episode": "episodes"}  # fmt: skip
@@ -121,7 +114,7 @@ def literals_of(node: ast.stmt) -> Iterator[tuple[ast.expr, str]]:
             if name := path_name(path_read(inner)):
                 yield inner.args[0], name
             for word in inner.keywords:
-                if word.arg in _WANTED and _is_number(word.value):
+                if word.arg in TUNED and _is_number(word.value):
                     yield word.value, word.arg
         elif isinstance(inner, ast.For) and _is_training(inner):
             match inner.iter:

@@ -359,6 +359,16 @@ describe('the history', () => {
     expect(host.querySelectorAll('li').length).toBeGreaterThan(0);
   });
 
+  it('tells how long the current run has been running, without asking again', async () => {
+    const sessions = vi.fn(async () => ({ sessions: [summary({ duration_s: 10 })], total: 1, searched: 1, before: null }));
+    const model = watching(lines().slice(0, 2), { duration_s: 10 });
+    const server = api({ sessions });
+    expect(await show(<History {...props({ api: server, model })} />)).toContain('running for 10 s');
+    model.takeRuns(KERNEL, runs([], { runs: [{ run: summary({ duration_s: 33 }), events: [], answer: null }] }));
+    expect(await show(<History {...props({ api: server, model })} />)).toContain('running for 33 s');
+    expect(sessions).toHaveBeenCalledTimes(1);
+  });
+
   it('has the server order and filter all runs, and asks on until it has looked at them', async () => {
     const asked: unknown[][] = [];
     const server = api({

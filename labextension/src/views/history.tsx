@@ -149,7 +149,7 @@ export function History(props: IViewProps): React.ReactElement {
             {shown.map(run => (
               <Item
                 key={run.session_id}
-                run={run}
+                run={run.session_id === newest?.session_id ? { ...run, duration_s: newest.duration_s } : run}
                 words={words}
                 chosen={chosen.includes(run.session_id)}
                 toggle={toggle}
