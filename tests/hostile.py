@@ -219,11 +219,11 @@ class Everything:
         """Ask what tells of all runs; returns the problem of each."""
         stub = SimpleNamespace(state=self.state)
         state, runs = self.state, self.state.runs
-        page = self._reply("Sessions", lambda: handlers.SessionsHandler._page(stub, 200, None, ()))
+        page = self._reply("Sessions", lambda: replies.page(runs.page(200, None, words=()), "h"))
         problems = {run["session_id"]: run["problem"] for run in page["sessions"]}
         assert problems[GOOD] == ""
         found = self._reply(
-            "Sessions", lambda: handlers.SessionsHandler._page(stub, 200, None, ("h200",))
+            "Sessions", lambda: replies.page(runs.page(200, None, words=("h200",)), "h")
         )
         assert GOOD in {run["session_id"] for run in found["sessions"]}
         assert "gpupredict_session" in replies.MetricsHandler._text(stub)
