@@ -19,7 +19,6 @@ from jupyter_gpupredict.frontends.server import replies
 from jupyter_gpupredict.frontends.server.base import ApiHandler, Problem
 from jupyter_gpupredict.frontends.server.schemas import RECORDING_BYTES
 from jupyter_gpupredict.frontends.server.state import RECORDING_S
-from jupyter_gpupredict.run import keep_recordings
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -48,6 +47,8 @@ class RecordingsHandler(ApiHandler):
         options = ReadOptions(**asked)
 
         def kept() -> tuple[str, ...]:
+            from jupyter_gpupredict.run import keep_recordings  # numpy: not before it is needed
+
             with _opened(place) if place else io.BytesIO(body) as file:
                 called = Path(place).name if place else name
                 return keep_recordings(file, called, options, RECORDING_S)
