@@ -1,6 +1,7 @@
 """Requests made up from the OpenAPI document, sent to a real server."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,12 +20,13 @@ CONFIG = """
 "path.kernel" = "{kernel}"
 "path.run" = "{run}"
 "path.session" = "{run}"
+"query.path" = "{recording}"
 "query.wait" = 0
 "query.stream" = 0
 """
 
 
-def test_the_routes_do_what_the_document_says(lab, tmp_path):
+def test_the_routes_do_what_the_document_says(lab, tmp_path, steady_recording):
     program = Path(sys.executable).with_name("schemathesis")
     if not program.exists():
         pytest.skip("schemathesis is not installed")
@@ -33,7 +35,9 @@ def test_the_routes_do_what_the_document_says(lab, tmp_path):
     changes = {"kernel_id": kernel, "host": socket.gethostname(), "pid": os.getpid()}
     path = traces.whole_run(store, RUN, **changes)
     config = tmp_path / "schemathesis.toml"
-    config.write_text(CONFIG.format(kernel=kernel, run=RUN))
+    recording = lab.folder / "steady.csv"
+    shutil.copy(steady_recording, recording)
+    config.write_text(CONFIG.format(kernel=kernel, run=RUN, recording=recording.name))
     command = [
         *(program, "--config-file", str(config), "run", f"{lab.url}gpupredict/v1/openapi.json"),
         *("--header", f"Authorization: token {TOKEN}", "--seed", "1", "--no-color"),
@@ -51,6 +55,7 @@ def test_the_routes_do_what_the_document_says(lab, tmp_path):
     finally:
         post(lab, f"api/kernels/{kernel}", method="DELETE")
         path.unlink()
+        recording.unlink()
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Missing test data" not in done.stdout
