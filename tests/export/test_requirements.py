@@ -173,6 +173,13 @@ def test_a_function_with_a_gpu_gets_the_builds_that_use_it(site, tmp_path):
     assert "torch: a build for the CPU is installed here" in said
 
 
+def test_a_distribution_that_the_backport_of_importlib_finds(site):
+    """Loading it puts its finder in the place of Python's own."""
+    pytest.importorskip("importlib_metadata")
+    site("bare", "1.0", ["bare/__init__.py"])
+    assert needs("bare").lines == ("bare==1.0",)
+
+
 def test_the_oldest_python_that_all_take_stands_above(site, tmp_path):
     for name, wanted in (("one", ">=3.9"), ("two", ">=3.10,!=3.11.1,<4"), ("three", "")):
         site(name, files=[f"{name}/__init__.py"])

@@ -218,7 +218,9 @@ def requirements(
         if not found:
             notes.append(f"{place}: {root} is not installed here and was left out")
         lines |= {_key(one.name): _pin(one, place, notes) for one in found}
-        pythons += [one.metadata["Requires-Python"] or "" for one in found]
+        # With the package importlib_metadata loaded, a field that is not there is a KeyError.
+        about = [one.metadata for one in found]
+        pythons += [one["Requires-Python"] for one in about if "Requires-Python" in one]
     for words in _pip(installed, notes):
         key, line = _installed(words, notes)
         lines.setdefault(key, line)
