@@ -201,6 +201,11 @@ class Sheet:
     requests: list[Request] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
+    def newest_trace(self) -> Path:
+        """Return the trace of the newest run; their names begin with when the run began."""
+        store = Path(self.lab.environ["JUPYTER_DATA_DIR"], "gpupredict", "sessions")
+        return max(store.glob("*.jsonl"))
+
     def open(self) -> None:
         """Load the page and wait until the notebook's kernel is ready."""
         lost = self.page.locator(".jp-Dialog", has_text="Server Connection Error")

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -46,13 +45,8 @@ def restarted(sheet):
 
 
 def killed(sheet):
-    started = json.loads(newest_trace(sheet).read_text().splitlines()[0])
+    started = json.loads(sheet.newest_trace().read_text().splitlines()[0])
     os.kill(started["pid"], signal.SIGKILL)
-
-
-def newest_trace(sheet):
-    store = Path(sheet.lab.environ["JUPYTER_DATA_DIR"], "gpupredict", "sessions")
-    return max(store.glob("*.jsonl"))  # their names begin with when the run began
 
 
 @pytest.mark.parametrize(
@@ -94,7 +88,7 @@ def test_a_run_that_ends_unseen_is_shown_when_the_page_comes_back(open_sheet):
     address = sheet.page.url
     sheet.page.goto("about:blank")
     sheet.end()
-    trace = newest_trace(sheet)
+    trace = sheet.newest_trace()
     deadline = time.monotonic() + 30
     while '"SessionFinished"' not in trace.read_text():
         assert time.monotonic() < deadline

@@ -104,8 +104,7 @@ def test_rows_come_back_after_a_reload(open_sheet):
     sheet.save()
     sheet.page.reload()
     sheet.wait_ready()
-    store = Path(sheet.lab.environ["JUPYTER_DATA_DIR"], "gpupredict", "sessions")
-    trace = max(store.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    trace = sheet.newest_trace()
     deadline = time.monotonic() + 30
     while trace.read_text().count('"SamplesTaken"') < 30:
         assert time.monotonic() < deadline
