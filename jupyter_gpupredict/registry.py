@@ -27,6 +27,7 @@ WATCHES = {
     "nvml": "sources.driver.inventory:NvmlWatch",
     "host": "sources.driver.processes:HostWatch",
     "memory": "sources.driver.processes:MemoryWatch",
+    "cuda": "sources.driver.processes:CudaWatch",
 }
 HINTS = {
     "keras": "run.hints.keras:KerasHint",

@@ -136,6 +136,13 @@ class HostMemory(Protocol):
         """Return the most that was seen, and forget the processes; None where nothing was."""
 
 
+class CudaUse(Protocol):
+    """Sees whether processes use CUDA, by what they have mapped; changes nothing, never raises."""
+
+    def unused(self) -> bool:
+        """Return whether it is certain that they do not; False also where nobody can say."""
+
+
 class ChildProcess(Protocol):
     """A process that is measured in the place of this one."""
 

@@ -10,6 +10,10 @@ import ctypes
 import os
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NOT_INITIALIZED, _DEINITIALIZED = 3, 4
 """CUDA_ERROR_NOT_INITIALIZED, ..._DEINITIALIZED."""
@@ -95,14 +99,24 @@ def _loaded() -> ctypes.CDLL | None:
         maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
     except OSError:
         return None  # not Linux: no MPS either
+    for path in driver_libraries(maps):
+        try:
+            return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        except OSError:
+            continue  # replaced on disk; the process's descriptors tell
+    return None
+
+
+def driver_libraries(maps: str) -> Iterator[str]:
+    """Yield the paths of CUDA's driver library in a process's memory map, as they are written.
+
+    The runtime and the libraries above it have other names: libcudart, libcudnn.
+    Source: /proc/PID/maps, proc(5).
+    """
     for line in maps.splitlines():
         path = line.split(maxsplit=5)[5] if line.count("/") else ""
         if Path(path.removesuffix(" (deleted)")).name.startswith("libcuda.so"):
-            try:
-                return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-            except OSError:
-                continue  # replaced on disk; the process's descriptors tell
-    return None
+            yield path
 
 
 def _holds_open(device: str) -> bool:

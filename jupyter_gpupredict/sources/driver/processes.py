@@ -23,6 +23,7 @@ import psutil
 from jupyter_gpupredict.core.devices import Host
 from jupyter_gpupredict.core.protocols import SystemClock
 from jupyter_gpupredict.core.recommendation import HostPeak
+from jupyter_gpupredict.sources.driver.cuda import driver_libraries
 from jupyter_gpupredict.sources.driver.nvml import NvmlError, ratio
 
 if TYPE_CHECKING:
@@ -294,6 +295,30 @@ def _proportional(path: Path) -> tuple[float, float]:
         return 0.0, 0.0
     sizes = {name: 1024.0 * int(size) for name, size in _SIZE.findall(text)}
     return sizes.get("Pss", 0.0), sizes.get("Pss_Shmem", 0.0)
+
+
+class CudaWatch:
+    """Says whether a process tree holds CUDA's driver library: without it nobody uses a GPU."""
+
+    def __init__(self, root_pid: int | None = None, root: Path = Path("/proc")) -> None:
+        self._root_pid, self._root = root_pid, root
+
+    def unused(self) -> bool:
+        """Return whether no process of the tree has it mapped; False where that is not known.
+
+        Source: /proc/PID/maps, proc(5).
+        """
+        try:
+            with contextlib.closing(ProcessTree(self._root_pid)) as tree:
+                tree.walk(_clock.monotonic_s())
+                each = (self._root / str(pid) / "maps" for pid in tree.pids())
+                maps = [one.read_text(errors="replace") for one in each]
+        except (OSError, psutil.Error):
+            return False  # not Linux, another user's, or it has ended
+        return any(maps) and not any(any(driver_libraries(one)) for one in maps)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class HostWatch:
