@@ -63,6 +63,7 @@ class Analysis:
         prior_memory: MemoryEstimate | None = None,
         scaled_memory: tuple[MemoryEstimate, str] | None = None,
         begin_s: float = math.nan,
+        others_only: Callable[[], bool] | None = None,
     ) -> None:
         self._info = info
         self._devices = {one.uuid: one for one in info.devices}
@@ -80,7 +81,7 @@ class Analysis:
         self._prior = None if prior is None else PriorTest(prior, coverage)
         self._prior_memory = prior_memory
         self._profile: ProfileBuilder | None = None
-        self._memory = MemoryUse(info, memory_age_s)
+        self._memory = MemoryUse(info, memory_age_s, others_only)
         self._memory.earlier = scaled_memory
         self._witnesses = witnesses(info, self._memory.peaks)
         self._metric = METRICS[info.share.metric]

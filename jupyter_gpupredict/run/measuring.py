@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.core.protocols import (
         ChildProcess,
         Clock,
+        CudaUse,
         HostMemory,
         ShareHold,
         Subscriber,
@@ -114,6 +115,8 @@ def build_session(
     session_id = store.new_id(clock.wall())
     recorders = [] if warnings else [Recorder(store.path(session_id))]
 
+    # this machine's driver may hang; other sources have limits of their own
+    may_hang = config.source in DRIVEN and config.cluster is None
     of_code = None if code is None else code_hash(code)
     tuning, outline = tuned_numbers(code or "")
 
@@ -157,6 +160,7 @@ def build_session(
             prior_memory=last.memory if last else None,
             scaled_memory=changed(info)[1],
             begin_s=0.0,
+            others_only=_cuda_unused(child) if may_hang else None,
         )
 
     def make_header(info: SourceInfo) -> SessionStarted:
@@ -187,8 +191,6 @@ def build_session(
             **{name: getattr(info, name) for name in OF_SOURCE},
         )
 
-    # this machine's driver may hang; other sources have limits of their own
-    may_hang = config.source in DRIVEN and config.cluster is None
     here = may_hang or config.source == "cpu"
     session = Session(
         source=_source(config, cluster, session_id, clock, child, lambda: session),
@@ -222,6 +224,12 @@ def _host_memory(child: ChildProcess | None) -> HostMemory:
     """Return what follows the memory of the process that runs the code, and of its children."""
     made: HostMemory = registry.load("watches", "memory")(None if child is None else child.pid)
     return made
+
+
+def _cuda_unused(child: ChildProcess | None) -> Callable[[], bool]:
+    """Return what says whether the process that runs the code has not come to CUDA yet."""
+    made: CudaUse = registry.load("watches", "cuda")(None if child is None else child.pid)
+    return made.unused
 
 
 def _windows(
