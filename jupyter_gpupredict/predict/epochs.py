@@ -113,6 +113,25 @@ class PhaseLedger:
             if whole.seconds > 0.0:
                 self.recent.append(whole.figures(self._coverage))
 
+    def nearly(self, share: float) -> tuple[float, float] | None:
+        """Return the figures of the open epoch as if it had ended as the learned ones did.
+
+        They are (covering usage, mean), as `recent`; None before so large a share of a learned
+        epoch's time was seen of it, by the phases that have ended.
+        """
+        if not self.learned_epochs:
+            return None
+        whole = Counter.total(usage.counter for usage in self.current.values())
+        seen_s = usual_s = 0.0
+        for name, usage in self.learned.items():
+            each_s = usage.seconds / self.learned_epochs
+            booked_s = self.current[name].seconds if name in self.current else 0.0
+            seen_s, usual_s = seen_s + min(each_s, booked_s), usual_s + each_s
+            if each_s > booked_s and usage.counter.seconds > 0.0:
+                whole.merge(usage.counter, (each_s - booked_s) / usage.seconds)
+        seen = 0.0 < usual_s <= seen_s / share and whole.seconds > 0.0
+        return whole.figures(self._coverage) if seen else None
+
     def elapsed_s(self, name: str, now_s: float) -> float:
         """Return how long a phase has run in the open epoch."""
         usage = self.current.get(name)

@@ -41,12 +41,14 @@ class Loop:
         self.tell(Progress(self.now, "epoch", self.done, self.total, "api"))
 
 
-def test_it_fires_at_the_end_of_the_third_epoch_with_the_whole_runs_mix():
+def test_it_fires_when_the_third_epochs_training_has_ended_with_the_whole_runs_mix():
     loop = Loop()
     for _ in range(3):
         loop.epoch()
-    done, found = loop.fired[0]
-    assert done == 3
+    (done, early), (_, found) = loop.fired
+    # of validation, which is still to come, the second epoch told
+    assert (done, early.converged_at_s, early.target_ratio) == (2, 28.0, 0.8)
+    assert early.mean_ratio == pytest.approx(0.7)
     assert found.converged_at_s == 30.0
     assert found.target_ratio == 0.8
     # 8 of 10 seconds at .8 and 2 at .3, in every epoch
@@ -73,7 +75,7 @@ def test_a_beginning_that_weighs_too_much_is_waited_out():
     longer = Loop(cold=0.0, total=20)
     for _ in range(4):
         longer.epoch()
-    assert [done for done, _ in longer.fired] == [3, 4]
+    assert [done for done, _ in longer.fired] == [2, 3, 3, 4]
 
 
 def test_two_epochs_in_all_are_too_few_to_learn_from():
@@ -87,7 +89,35 @@ def test_epochs_that_differ_hold_it_back():
     loop = Loop()
     for level in (0.8, 0.6, 0.8, 0.6, 0.61):
         loop.epoch(train=level)
-    assert [done for done, _ in loop.fired] == [5]
+    assert [done for done, _ in loop.fired] == [4, 5]
+
+
+def test_validation_in_the_middle_of_training_does_not_end_an_epoch():
+    loop = Loop()
+    for _ in range(3):
+        loop.tell(Phase(loop.now, "train", "api"))
+        loop.spend(4, 0.8)
+        loop.tell(Phase(loop.now, "validation", "api"))
+        loop.spend(1, 0.3)
+        loop.epoch(validation=0.3)  # eight more of training, two of validation
+    # of 15 s five were seen when the first validation began, 13 when the second did
+    assert [found.converged_at_s for _, found in loop.fired] == [43.0, 45.0]
+
+
+def test_an_open_epoch_does_not_count_where_what_is_to_come_is_unlike_the_run():
+    loop = Loop(total=4, cold=0.5)
+    for _ in range(3):
+        loop.epoch(train=0.5, validation=0.95)
+    # to come are 8 s at .5 and, of two epochs, 4 s at .95: .65, and .59 of the whole run
+    assert [done for done, _ in loop.fired] == [3]
+    longer = Loop(total=6, cold=0.5)
+    for _ in range(3):
+        longer.epoch(train=0.5, validation=0.95)
+    assert [done for done, _ in longer.fired] == [2, 3]  # .61 is near enough
+    shorter = Loop(total=3, cold=0.5)
+    for _ in range(3):
+        shorter.epoch(train=0.5, validation=0.95)
+    assert [done for done, _ in shorter.fired] == [3]  # .95 alone is to come
 
 
 def test_a_phase_that_ran_only_in_the_cold_epoch_holds_it_back_and_is_named():
@@ -137,7 +167,7 @@ def test_the_total_may_come_from_an_option():
     loop = Loop(total=None, options=RuleOptions(coverage=0.95, period_s=1.0, epochs=10))
     for _ in range(3):
         loop.epoch()
-    assert [done for done, _ in loop.fired] == [3]
+    assert [done for done, _ in loop.fired] == [2, 3]
 
 
 def test_a_new_loop_begins_anew():
@@ -146,11 +176,12 @@ def test_a_new_loop_begins_anew():
         loop.epoch()
     loop.done = 0
     loop.tell(Progress(loop.now, "epoch", 0, 10, "api"))
+    before = len(loop.fired)
     loop.epoch()
     loop.epoch()
-    assert len(loop.fired) == 1
+    assert len(loop.fired) == before
     loop.epoch()
-    assert len(loop.fired) == 2
+    assert len(loop.fired) == before + 2
 
 
 def test_steps_with_validation_between_make_epochs_of_their_own():

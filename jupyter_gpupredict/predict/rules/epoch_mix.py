@@ -24,9 +24,12 @@ TOLERANCE_POINTS = 2.0
 STEADY_EPOCHS, STEADY_S = 3, 300.0
 """Where nobody says how many epochs there are, so many learned ones must agree, and last as long:
 whole epochs are the windows then."""
+SEEN_SHARE = 2 / 3
+"""An open epoch counts once so much of it was seen and the phase that ran has ended: what is to
+come of it, such as validation, was learned before."""
 MAX_OFF_RATIO = 0.05
-"""How far the whole run's mean may lie from that of the learned epochs: beyond, one figure would
-describe neither the part that was seen nor the part to come, so the rule waits."""
+"""How far the whole run's mean may lie from that of what is to come: beyond, one figure would
+describe neither that nor what was seen, so the rule waits."""
 MAX_POOLED = 20_000
 """Readings of the learned epochs kept for the confidence: over an hour of the driver's own."""
 GUARD_SLACK, GUARD_LEAST = 0.05, 0.10
@@ -34,7 +37,10 @@ GUARD_SLACK, GUARD_LEAST = 0.05, 0.10
 
 
 class EpochMix:
-    """Converges at the end of an epoch when the last two agree and every phase was learned."""
+    """Converges when the last two epochs agree and every phase was learned.
+
+    The newer one may be open, where the phase that ended was most of it.
+    """
 
     def __init__(self, options: RuleOptions) -> None:
         self._coverage = options.coverage
@@ -74,9 +80,14 @@ class EpochMix:
         """Take a mark; returns the estimate when an epoch ended and the rule fires with it."""
         self._last_s = max(self._last_s, mark.time_s)
         if isinstance(mark, Phase):
-            validated = self._ledger.phase == "validation" and mark.name != "validation"
+            ended = self._ledger.phase
             self._ledger.enter(mark.name, mark.time_s)
-            return self._end_cycle(mark.time_s) if validated else None
+            if mark.name == ended:
+                return None
+            if ended == "validation" and (fired := self._end_cycle(mark.time_s)):
+                return fired
+            nearly = self._ledger.nearly(SEEN_SHARE) if self.knows else None
+            return None if nearly is None else self._judge(mark.time_s, nearly)
         if mark.unit == "epoch":
             return self._epoch(mark)
         self._step(mark)
@@ -84,7 +95,9 @@ class EpochMix:
 
     def predict(self) -> Estimate | None:
         """Return the whole run's mix as of now: provisional until `mark` fires."""
-        pool = self._mix()
+        pool = self._ledger.whole()
+        if self.knows:
+            pool.merge(self._to_come())
         return None if pool.seconds <= 0.0 else self._estimate(pool, self._last_s)
 
     def remaining(self, now_s: float) -> Remaining | None:
@@ -154,10 +167,13 @@ class EpochMix:
         done, total = self._steps
         return max(0.0, total - done) / self._cycle_steps
 
-    def _judge(self, time_s: float) -> Estimate | None:
+    def _judge(self, time_s: float, nearly: tuple[float, float] | None = None) -> Estimate | None:
+        """Return the estimate if the last epochs agree, to which the open one may belong."""
         ledger, few = self._ledger, self._total is not None and not self.knows
-        recent = list(ledger.recent)[-(2 if self.knows else STEADY_EPOCHS) :]
-        if few or ledger.complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
+        epochs = [*ledger.recent] if nearly is None else [*ledger.recent, nearly]
+        recent = epochs[-(2 if self.knows else STEADY_EPOCHS) :]
+        complete = ledger.complete + (nearly is not None)
+        if few or complete < MIN_EPOCHS or len(recent) < 2 or self.lacking():
             return None
         if not agree(recent, self._tolerance_ratio):
             return None
@@ -165,8 +181,10 @@ class EpochMix:
         if not self.knows:
             steady = len(recent) == STEADY_EPOCHS and learned.seconds >= STEADY_S
             return self._estimate(learned, time_s) if steady else None
-        found = self._estimate(self._mix(), time_s)
-        return found if abs(found.mean_ratio - learned.mean_ratio()) <= MAX_OFF_RATIO else None
+        to_come = self._to_come()
+        found = self._estimate(Counter.total((ledger.whole(), to_come)), time_s)
+        rest = to_come if to_come.seconds > 0.0 else learned
+        return found if abs(found.mean_ratio - rest.mean_ratio()) <= MAX_OFF_RATIO else None
 
     def _rest_s(self, now_s: float) -> dict[str, float]:
         """Return for each phase how many seconds of it are still to come."""
@@ -183,15 +201,13 @@ class EpochMix:
         """Return what each phase used, of the first epoch while no other is known."""
         return self._ledger.learned or self._ledger.first
 
-    def _mix(self) -> Counter:
-        """Return what was seen, and each phase as often as it is still to come."""
-        pool = self._ledger.whole()
-        if self.knows:
-            usages = self._usages()
-            for name, seconds in self._rest_s(self._last_s).items():
-                counter = usages[name].counter
-                if counter.seconds > 0.0:
-                    pool.merge(counter, seconds / counter.seconds)
+    def _to_come(self) -> Counter:
+        """Return each phase as often as it is still to come."""
+        pool, usages = Counter(), self._usages()
+        for name, seconds in self._rest_s(self._last_s).items():
+            counter = usages[name].counter
+            if counter.seconds > 0.0:
+                pool.merge(counter, seconds / counter.seconds)
         return pool
 
     def _estimate(self, pool: Counter, at_s: float) -> Estimate:
