@@ -144,10 +144,10 @@ class Trace:
                 yield time_s, value
 
     def period_s(self, series: Series) -> float:
-        """Return the median gap between readings in the first minute, at least 0.01 s."""
+        """Return the median gap of the first minute, or ten first gaps; at least 0.01 s."""
         times_s: list[float] = []
         for time_s, _ in self.points(series):
-            if times_s and time_s - times_s[0] > 60.0 and len(times_s) > 2:
+            if times_s and time_s - times_s[0] > 60.0 and len(times_s) > 10:
                 break
             times_s.append(time_s)
         gaps = sorted(b - a for a, b in pairwise(times_s))

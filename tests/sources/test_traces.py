@@ -140,3 +140,12 @@ def test_any_cell_gives_a_trace_or_a_trace_error(text, column):
         trace("t_s,gpu_util_pct,mem_used_mib,power_w\n" + ",".join(cells) + "\n")
     except TraceError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "usual"), [([964, *[60, 61] * 10], 60), ([60] * 20, 60), ([1] * 40 + [30] * 40, 1)]
+)
+def test_the_period_is_the_usual_gap_whatever_the_first_one_was(gaps, usual):
+    stamps = [sum(gaps[:count]) for count in range(len(gaps) + 1)]
+    trace = read_trace(["t_s,gpu_util_pct\n", *(f"{t},50\n" for t in stamps)], "x")
+    assert trace.period_s(trace.share_series(None)) == pytest.approx(usual, abs=1)
