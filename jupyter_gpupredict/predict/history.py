@@ -50,6 +50,23 @@ class Parts:
     void: bool
     """Whether too little of a part has readings."""
 
+    def agree(self, tolerance_ratio: float, same_ratio: float, noise: float) -> bool:
+        """Return whether covering usages and means lie near to each other.
+
+        Near is within `same_ratio`, or within so many of their standard errors, but in no case
+        further apart than the tolerance. Parts that are idle or void agree with nothing.
+        """
+        if self.void or float(self.covering.min()) < ACTIVE_RATIO - SLACK:
+            return False
+        for figures, error in (
+            (self.covering, self.covering_error),
+            (self.mean, self.mean_error),
+        ):
+            allowed = min(tolerance_ratio, max(same_ratio, noise * error))
+            if float(figures.max() - figures.min()) > allowed + SLACK:
+                return False
+        return True
+
 
 class History:
     """Blocks of a run in order of time, those in which the device was idle among them.

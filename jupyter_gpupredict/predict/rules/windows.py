@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_gpupredict.core.recommendation import RuleOptions
-    from jupyter_gpupredict.predict.history import Parts
     from jupyter_gpupredict.predict.windows import ClosedWindow
 
 BLOCK_S = 30.0
@@ -37,7 +36,6 @@ PERIODS, PERIODS_S, PERIODS_RATIO = 3, 300.0, 0.02
 """So many stretches of whole periods, so long together, lie no further apart, as with epochs."""
 MAX_POOLED = 20_000
 """Readings kept for the confidence: over an hour of the driver's own, the newest ones."""
-_SLACK = 1e-9
 
 
 class WindowsRule:
@@ -118,9 +116,10 @@ class WindowsRule:
         Where usage repeats itself whole periods are windows, too, and then no noise excuses them.
         """
         parts = self._history.last(HORIZON, self._least_s, self._agree)
-        if parts is None or not self._alike(parts, SAME_RATIO, self._noise):
+        tolerance = self._tolerance_ratio
+        if parts is None or not parts.agree(tolerance, SAME_RATIO, self._noise):
             parts = self._history.periods(HORIZON, min(PERIODS_S, self._least_s), PERIODS)
-            if parts is None or not self._alike(parts, PERIODS_RATIO, 0.0):
+            if parts is None or not parts.agree(tolerance, PERIODS_RATIO, 0.0):
                 return None
         pooled = [one for one in self._pooled if one[0] > parts.from_s]
         return Estimate(
@@ -130,16 +129,3 @@ class WindowsRule:
             tuple(time_s for time_s, _ in pooled),
             tuple(value for _, value in pooled),
         )
-
-    def _alike(self, parts: Parts, same_ratio: float, noise: float) -> bool:
-        """Return whether parts lie so near, or within so many of their standard errors."""
-        if parts.void or float(parts.covering.min()) < ACTIVE_RATIO - _SLACK:
-            return False
-        for figures, error in (
-            (parts.covering, parts.covering_error),
-            (parts.mean, parts.mean_error),
-        ):
-            allowed = min(self._tolerance_ratio, max(same_ratio, noise * error))
-            if float(figures.max() - figures.min()) > allowed + _SLACK:
-                return False
-        return True
