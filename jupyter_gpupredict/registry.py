@@ -7,6 +7,9 @@ A third party registers the same kind of class through an entry point of the gro
 from __future__ import annotations
 
 import importlib
+import sys
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
@@ -160,6 +163,23 @@ def _table(kind: str) -> dict[str, str]:
 
 
 def _plugins(kind: str) -> tuple[EntryPoint, ...]:
+    return _installed(f"jupyter_gpupredict.{kind}", tuple(map(_changed, sys.path)))
+
+
+@lru_cache(maxsize=16)
+def _installed(group: str, _: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group; asked again once something was installed.
+
+    Every look reads the metadata of all that is installed, and one export takes dozens.
+    """
     from importlib import metadata  # slow to load, and rarely needed
 
-    return tuple(metadata.entry_points(group=f"jupyter_gpupredict.{kind}"))
+    return tuple(metadata.entry_points(group=group))
+
+
+def _changed(place: str) -> tuple[str, int]:
+    """Return a place of `sys.path` and when something was put there; 0: it is not there."""
+    try:
+        return place, Path(place).stat().st_mtime_ns
+    except (OSError, ValueError):
+        return place, 0

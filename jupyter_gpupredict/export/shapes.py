@@ -6,10 +6,15 @@ Only what a schema lists may stand: most platforms drop an unknown key without a
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import re
+import sys
+import types
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +124,9 @@ def _dialect() -> Any:
 
     A whole number is one as Kubernetes reads it (1.0 is none), and a pattern's end is the text's.
     """
-    from jsonschema import Draft202012Validator, validators
-    from jsonschema.exceptions import ValidationError
+    with _grammar_later():
+        from jsonschema import Draft202012Validator, validators
+        from jsonschema.exceptions import ValidationError
 
     standard = Draft202012Validator.VALIDATORS
 
@@ -160,6 +166,29 @@ def _dialect() -> Any:
         "pattern": pattern,
     }
     return validators.extend(Draft202012Validator, keywords, type_checker=whole)
+
+
+@contextmanager
+def _grammar_later() -> Iterator[None]:
+    """Let jsonschema load without the grammar of IRIs: it takes seconds, and no schema needs it.
+
+    It is loaded once somebody checks one.
+    """
+    name = "rfc3987_syntax"
+    if name in sys.modules or find_spec(name) is None:
+        yield
+        return
+
+    def is_valid_syntax(term: str, value: str) -> bool:
+        return bool(importlib.import_module(name).is_valid_syntax(term, value))
+
+    stand_in = types.ModuleType(name)
+    vars(stand_in)["is_valid_syntax"] = is_valid_syntax
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def quantity(value: Any) -> Decimal | None:

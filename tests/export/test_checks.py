@@ -1,6 +1,9 @@
 import copy
 import json
+import os
 import re
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -334,3 +337,24 @@ def test_a_record_is_known_by_its_name():
         ("observation", "is missing"),
     }
     assert unknown == ()
+
+
+def test_the_grammar_that_takes_seconds_is_loaded_by_who_needs_it(tmp_path):
+    (tmp_path / "rfc3987_syntax.py").write_text(
+        "def is_valid_syntax(term, value):\n    return (term, value) == ('iri', 'good')\n"
+    )
+    script = """
+import sys
+from jupyter_gpupredict.export.shapes import problems
+
+assert problems((), {"a": 1}) == ["a: unknown field"]
+assert "jsonschema" in sys.modules
+assert "rfc3987_syntax" not in sys.modules
+from jsonschema import FormatChecker
+
+assert FormatChecker().conforms("good", "iri")
+assert not FormatChecker().conforms("bad", "iri")
+assert sys.modules["rfc3987_syntax"].__file__
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)

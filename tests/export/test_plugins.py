@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 from importlib import metadata
 
 import pytest
 import yaml
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import Incompatible
 from jupyter_gpupredict.export import targets, validate
 from jupyter_gpupredict.export.deployment import (
@@ -105,6 +107,9 @@ def plugins(monkeypatch, tmp_path):
         return (Entry(*found[kind]),) if kind in found else ()
 
     monkeypatch.setattr(metadata, "entry_points", entry_points)
+    registry._installed.cache_clear()
+    yield
+    registry._installed.cache_clear()
 
 
 @pytest.mark.usefixtures("plugins")
@@ -171,6 +176,23 @@ def test_a_plugins_sharing_is_judged_on_any_pod(tmp_path):
         ("slices", "must not be"),
         ("mps-conflict", "slices sets and enforces its own limits"),
     }
+
+
+def test_a_plugin_is_found_that_is_installed_while_we_run_and_gone_once_it_is_removed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = registry.names("workloads")
+    installed = tmp_path / "late-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[jupyter_gpupredict.workloads]\nlate = tests.export.test_plugins:Nomad\n"
+    )
+    assert registry.names("workloads") == (*before, "late")
+    assert registry.load("workloads", "late").__name__ == "Nomad"
+    shutil.rmtree(installed)
+    assert registry.names("workloads") == before
 
 
 def test_without_the_plugin_its_resource_is_a_slip(tmp_path):
