@@ -91,7 +91,7 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 
 test: lint lab-build lab-test
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --durations=40
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=40
 	$(BIN)/python examples/run_quickstart.py
 
 test-long: .venv/.test

@@ -33,6 +33,23 @@ PARKED = {"gpupredict-delivery"}
 """Threads that live on between runs on purpose: one each, whatever the number of runs."""
 
 
+LONGEST = (
+    "e2e/test_panel.py",
+)  # fmt: skip
+"""The files that take longest, longest first."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the longest files begin first: whichever comes last leaves the other workers idle.
+
+    For `--dist loadfile --no-loadscope-reorder`; by itself it would begin with the file of the
+    most tests.
+    """
+    here = config.rootpath / "tests"
+    places = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()

@@ -73,8 +73,15 @@ def browser() -> Iterator:
         running.close()
 
 
+@pytest.fixture(scope="module")
+def window(browser) -> Iterator:
+    """One cache for all pages: JupyterLab is several MB of code, which each would load anew."""
+    with browser.new_context() as window:
+        yield window
+
+
 @pytest.fixture
-def open_sheet(lab, browser, request) -> Iterator[Callable[..., rig.Sheet]]:
+def open_sheet(lab, window, request) -> Iterator[Callable[..., rig.Sheet]]:
     """Open a notebook of the given cells in a page of its own."""
     opened: list[rig.Sheet] = []
 
@@ -82,7 +89,8 @@ def open_sheet(lab, browser, request) -> Iterator[Callable[..., rig.Sheet]]:
         *cells: str, width: int = 1280, prepare=None, kernel="python3", server=lab
     ) -> rig.Sheet:
         name = f"{request.node.name.split('[')[0]}-{len(opened)}-{time.time_ns() % 10**6}.ipynb"
-        page = browser.new_page(viewport={"width": width, "height": 900})
+        page = window.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
         sheet = rig.Sheet(server, page, server.notebook(name, *cells, kernel=kernel))
         opened.append(sheet)
         if prepare is not None:
@@ -91,6 +99,7 @@ def open_sheet(lab, browser, request) -> Iterator[Callable[..., rig.Sheet]]:
         return sheet
 
     yield opener
+    window.set_offline(False)  # also where a test has failed meanwhile
     for sheet in opened:
         sheet.close()
     shutil.rmtree(lab.folder / ".ipynb_checkpoints", ignore_errors=True)

@@ -24,11 +24,11 @@ GPU_IS_LOST = 15
 class Bench:
     """A kernel, the script its driver plays, and the switch for failures."""
 
-    def __init__(self, home):
+    def __init__(self, home, *gpus):
         self.home = home
         self.control = home / "control.txt"
         script = home / "script.txt"
-        script.write_text(Script(gpus=[FakeGpu(depth=600), FakeGpu(uuid=OTHER)]).text())
+        script.write_text(Script(gpus=gpus or [FakeGpu(depth=600), FakeGpu(uuid=OTHER)]).text())
         self.environ = {
             "JUPYTER_DATA_DIR": str(home / "data"),
             "IPYTHONDIR": str(home / "ipython"),
@@ -60,6 +60,30 @@ def shared_bench(tmp_path_factory):
 def bench(shared_bench):
     shared_bench.control.unlink(missing_ok=True)
     return shared_bench
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settling(tmp_path_factory):
+    """Two kernels with a cell of 34 s each, the shortest that settles.
+
+    They begin with the first test of this file and run beside the others; who asks them waits.
+    """
+    # busy 80 % of the time on a quarter of the SMs
+    sm_share = FakeGpu(points=[(0.0, 80.0, 1000.0, 25.0)], gpm=True, cores=(16896, "9.0"))
+    several = (
+        FakeGpu(points=[(0.0, 30.0, 1000.0)], processes=[("self", 900), (1, 100)], throttle=4),
+        FakeGpu(points=[(0.0, 70.0, 2000.0)], uuid=OTHER, processes=[("self", 1900)]),
+    )
+    benches = {
+        "sm_share": Bench(tmp_path_factory.mktemp("sm_share"), sm_share),
+        "several": Bench(tmp_path_factory.mktemp("several"), *several),
+    }
+    options = {"sm_share": "--interval 0.2", "several": "--source nvml --device all"}
+    with benches["sm_share"].kernel, benches["several"].kernel:
+        for name, bench in benches.items():
+            magic = f"%%gpupredict {options[name]} --window 2 --agree 2 --tolerance 3 -o run"
+            bench.kernel.client.execute(f"{magic}\nimport time; time.sleep(34)")
+        yield benches
 
 
 def test_a_cell_is_measured_on_the_gpu(bench):
@@ -286,53 +310,39 @@ def test_a_data_directory_that_cannot_be_written(tmp_path):
     assert (tmp_path / "data").is_file()
 
 
-def test_sm_share_and_time_share_side_by_side(tmp_path):
+def test_sm_share_and_time_share_side_by_side(settling):
     """`auto` takes SM activity where there is some; both shares are shown, neither as the other."""
-    bench = Bench(tmp_path)
-    # busy 80 % of the time on a quarter of the SMs
-    gpu = FakeGpu(points=[(0.0, 80.0, 1000.0, 25.0)], gpm=True, cores=(16896, "9.0"))
-    (tmp_path / "script.txt").write_text(Script(gpus=[gpu]).text())
-    with bench.kernel as kernel:
-        options = "--interval 0.2 --window 2 --agree 2 --tolerance 3 -o run"
-        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(34)").status == "ok"
-        assert kernel.run("run.source, run.basis, run.state").result == (
-            "('gpm', 'sm_share', 'converged')"
-        )
-        assert bench.ask("[run.target_ratio, run.run.started.devices[0].sm_count]") == [0.25, 132]
-        [beside] = bench.ask("run.to_dict()['others']")
-        assert (beside["metric"], beside["basis"]) == ("gr_active_ratio", "time_share")
-        assert (beside["state"], beside["target_ratio"]) == ("converged", 0.8)
-        text = bench.ask("run.to_text()")
-        assert "25 % of the GPU's SMs" in text
-        assert "80 % engine busy time (time share)" in text
+    bench = settling["sm_share"]
+    assert bench.kernel.run("run.source, run.basis, run.state").result == (
+        "('gpm', 'sm_share', 'converged')"
+    )
+    assert bench.ask("[run.target_ratio, run.run.started.devices[0].sm_count]") == [0.25, 132]
+    [beside] = bench.ask("run.to_dict()['others']")
+    assert (beside["metric"], beside["basis"]) == ("gr_active_ratio", "time_share")
+    assert (beside["state"], beside["target_ratio"]) == ("converged", 0.8)
+    text = bench.ask("run.to_text()")
+    assert "25 % of the GPU's SMs" in text
+    assert "80 % engine busy time (time share)" in text
 
 
-def test_several_gpus_are_predicted_each(tmp_path):
+def test_several_gpus_are_predicted_each(settling):
     """Who was on which GPU is shown, and the main share is never another's."""
-    bench = Bench(tmp_path)
-    gpus = [
-        FakeGpu(points=[(0.0, 30.0, 1000.0)], processes=[("self", 900), (1, 100)], throttle=4),
-        FakeGpu(points=[(0.0, 70.0, 2000.0)], uuid=OTHER, processes=[("self", 1900)]),
-    ]
-    (tmp_path / "script.txt").write_text(Script(gpus=gpus).text())
-    with bench.kernel as kernel:
-        options = "--source nvml --device all --window 2 --agree 2 --tolerance 3 -o run"
-        assert kernel.run(f"%%gpupredict {options}\nimport time; time.sleep(34)").status == "ok"
-        found = bench.ask("run.to_dict()")
-        assert (found["state"], found["target_ratio"]) == ("converged", 0.3)
-        [beside] = found["others"]
-        assert (beside["device"], beside["state"], beside["target_ratio"]) == (
-            OTHER,
-            "converged",
-            0.7,
-        )
-        assert (found["gpus"], found["processes"], found["other_processes"]) == (2, 1, 1)
-        ended = bench.ask("str(run.run.used)")
-        assert ended == str(tuple(sorted((UUID, OTHER))))
-        assert found["throttled_ratio"] == {"power cap": 0.5}  # one GPU of the two
-        text = bench.ask("run.to_text()")
-        assert "70 % of the time" in text
-        assert "the largest of 2 GPUs" in text
-        assert "new every 0.2 s, from the driver's own buffer" in text
-        assert "1 other process on the GPU" in text
-        assert "power cap 50 % of the time" in text
+    bench = settling["several"]
+    found = bench.ask("run.to_dict()")
+    assert (found["state"], found["target_ratio"]) == ("converged", 0.3)
+    [beside] = found["others"]
+    assert (beside["device"], beside["state"], beside["target_ratio"]) == (
+        OTHER,
+        "converged",
+        0.7,
+    )
+    assert (found["gpus"], found["processes"], found["other_processes"]) == (2, 1, 1)
+    ended = bench.ask("str(run.run.used)")
+    assert ended == str(tuple(sorted((UUID, OTHER))))
+    assert found["throttled_ratio"] == {"power cap": 0.5}  # one GPU of the two
+    text = bench.ask("run.to_text()")
+    assert "70 % of the time" in text
+    assert "the largest of 2 GPUs" in text
+    assert "new every 0.2 s, from the driver's own buffer" in text
+    assert "1 other process on the GPU" in text
+    assert "power cap 50 % of the time" in text
