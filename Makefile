@@ -35,8 +35,8 @@ help:
 	@touch $@
 
 .venv/.test: .venv/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[judges]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,judges]' || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ .venv/.demo
 
 .venv/.lab: .venv/.made pyproject.toml
@@ -90,7 +90,9 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Compiled first: where Python keeps no bytecode, each of some hundred processes would compile it.
 test: lint lab-build lab-test
+	@$(BIN)/python -m compileall -q jupyter_gpupredict
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=40
 	$(BIN)/python examples/run_quickstart.py
 

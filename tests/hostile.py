@@ -18,7 +18,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 
 from jupyter_gpupredict.core.errors import GpuPredictError
 from jupyter_gpupredict.core.summary import Place
@@ -203,7 +203,7 @@ class Everything:
         self._wish = (b'{"preview":true,"name":"x","force":true}', True)
         self._verbs = itertools.cycle(VERBS)
         self._validators = {
-            name: jsonschema.Draft202012Validator(
+            name: jsonschema_rs.Draft202012Validator(
                 {**ref(name), "components": {"schemas": COMPONENTS}}
             )
             for name in ("Sessions", "Session", "Drawing", "Recommended", "Runs")
