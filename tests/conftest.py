@@ -35,8 +35,25 @@ PARKED = {"gpupredict-delivery"}
 
 LONGEST = (
     "e2e/test_panel.py",
-)  # fmt: skip
-"""The files that take longest, longest first."""
+    "integration/test_nvml_kernel.py",
+    "e2e/test_live.py",
+    "integration/test_dask_cluster.py",
+    "e2e/test_gone.py",
+    "integration/test_dask_batch.py",
+    "export/test_folder.py",
+    "e2e/test_pictures.py",
+    "integration/test_isolate_kernel.py",
+    "integration/test_cluster_magic.py",
+    "export/test_read_back.py",
+    "e2e/test_openapi.py",
+    "e2e/test_recordings.py",
+    "integration/test_export_kernel.py",
+    "integration/test_export_environment.py",
+    "export/test_judges.py",
+    "integration/test_plugins.py",
+    "frontends/server/test_hostile.py",
+)
+"""The files that take longest, those of a browser and those that wait in turn."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,6 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     here = config.rootpath / "tests"
     places = {here / name: place for place, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in places), "LONGEST names a file that is not there"
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import venv
 
 import pytest
@@ -22,7 +23,7 @@ def test_the_requirements_are_enough(tmp_path):
         measured(body), workload="local", sharing="mps", name="trained", output=folder,
         code=CodeRequest(cells, NOTEBOOKS),
     )  # fmt: skip
-    venv.create(tmp_path / "fresh", with_pip=True)
+    venv.create(tmp_path / "fresh")
     python = tmp_path / "fresh" / "bin" / "python"
     environ = {
         "PATH": os.defpath,
@@ -30,7 +31,8 @@ def test_the_requirements_are_enough(tmp_path):
         **{key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_"))},
     }
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "-r", folder / "requirements.txt"],
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet",
+         "-r", folder / "requirements.txt"],
         check=True, env=environ,
     )  # fmt: skip
     ended = subprocess.run(
