@@ -116,6 +116,7 @@ DOORS = {
         "frontends/views.py",
         "frontends/server/",
         "run/progress.py",
+        "export/shapes.py",
         "export/function/needs.py",
         "export/function/requirements.py",
         "export/function/stars.py",
