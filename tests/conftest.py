@@ -35,12 +35,15 @@ PARKED = {"gpupredict-delivery"}
 
 LONGEST = (
     "e2e/test_panel.py",
+    "mps/test_isolate.py",
     "integration/test_nvml_kernel.py",
     "e2e/test_live.py",
+    "mps/test_hardware.py",
     "integration/test_dask_cluster.py",
     "e2e/test_gone.py",
     "integration/test_dask_batch.py",
     "export/test_folder.py",
+    "mps/test_daemon.py",
     "e2e/test_pictures.py",
     "integration/test_isolate_kernel.py",
     "integration/test_cluster_magic.py",
