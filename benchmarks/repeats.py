@@ -1,7 +1,9 @@
 """What an earlier run of the same configuration is worth: watched and wrong, with and without it.
 
 Every ordered pair of runs of one group is taken: the first is the earlier run, the second is
-predicted twice, without and with it. Groups share one vote each.
+predicted twice, without and with it. Groups share one vote each. A group of recordings may hold
+runs that were no repeats after all, such as one beside other work; the pairs that are alike in the
+end, within three points of mean and covering usage, are given as well.
 
 Run: python -m benchmarks.repeats TRACES [--skip FAMILY ...]
 
@@ -22,6 +24,8 @@ from jupyter_gpupredict.backtest.cases import Recorded, folder
 from jupyter_gpupredict.backtest.score import (
     Answer,
     Scored,
+    Truth,
+    covering_pct,
     score,
     summarise,
     truth,
@@ -33,6 +37,7 @@ from jupyter_gpupredict.run import predict_recording
 from jupyter_gpupredict.sources.recording import Trace
 
 RULES = ("default", "accurate", "quick")
+ALIKE_POINTS = 3.0
 SHOWN = ("watched_ratio", "fc", "fccov", "guarded_fccov", "slack_points", "mean_error_points")
 
 
@@ -52,9 +57,18 @@ def profile(trace: Trace, coverage: float, metric: str | None = None) -> Profile
     return None if builder is None else builder.profile()
 
 
-def pairs(cases: Sequence[Recorded], rule: str) -> tuple[list[Scored], list[Scored]]:
-    """Return the scores without and with an earlier run, in the same order."""
-    without, with_prior = [], []
+def alike(one: Truth, other: Truth) -> bool:
+    """Return whether two runs turned out to use as much as each other."""
+    apart = (
+        abs(one.values_pct.mean() - other.values_pct.mean()),
+        abs(covering_pct(one.values_pct) - covering_pct(other.values_pct)),
+    )
+    return bool(max(apart) <= ALIKE_POINTS)
+
+
+def pairs(cases: Sequence[Recorded], rule: str) -> tuple[list[Scored], list[Scored], set[str]]:
+    """Return the scores without and with an earlier run, in the same order, and who are alike."""
+    without, with_prior, near = [], [], set[str]()
     groups: dict[str, list[Recorded]] = {}
     for case in cases:
         groups.setdefault(case.group, []).append(case)
@@ -65,10 +79,22 @@ def pairs(cases: Sequence[Recorded], rule: str) -> tuple[list[Scored], list[Scor
         for former, later in itertools.permutations(range(len(held)), 2):
             told = predict_recording(traces[later], rule=rule, prior=profile(traces[former], 0.95))
             name = f"{held[former].id} > {held[later].id}"
+            if alike(truths[former], truths[later]):
+                near.add(name)
             for found, scores in ((alone[later], without), (told, with_prior)):
                 answer = Answer.of(found)
                 scores.append(Scored(name, group, held[later].family, score(truths[later], answer)))
-    return without, with_prior
+    return without, with_prior, near
+
+
+def told(title: str, without: Sequence[Scored], with_prior: Sequence[Scored]) -> None:
+    before, after = summarise(without).macro, summarise(with_prior).macro
+    print(f"\n{title}: {len(without)} pairs of {len({one.group for one in without})} groups")
+    for measure in SHOWN:
+        print(f"  {measure:<20} {before[measure] or 0:.3f} -> {after[measure] or 0:.3f}")
+    apart = paired_difference(with_prior, without, lambda one: one.watched_ratio)
+    if apart is not None:
+        print(f"  watched, difference  {apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]")
 
 
 def main() -> int:
@@ -83,14 +109,13 @@ def main() -> int:
     cases = [c for c in found if counts[c.group] > 1 and c.family not in options.skip]
     print(header())
     for rule in RULES:
-        without, with_prior = pairs(cases, rule)
-        before, after = summarise(without).macro, summarise(with_prior).macro
-        print(f"\n{rule}: {len(without)} pairs of {len({c.group for c in cases})} groups")
-        for measure in SHOWN:
-            print(f"  {measure:<20} {before[measure] or 0:.3f} -> {after[measure] or 0:.3f}")
-        apart = paired_difference(with_prior, without, lambda one: one.watched_ratio)
-        if apart is not None:
-            print(f"  watched, difference  {apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]")
+        without, with_prior, near = pairs(cases, rule)
+        told(f"{rule}, all pairs", without, with_prior)
+        told(
+            f"{rule}, alike in the end",
+            [one for one in without if one.id in near],
+            [one for one in with_prior if one.id in near],
+        )
     return 0
 
 

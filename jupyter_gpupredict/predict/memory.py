@@ -83,6 +83,7 @@ class MemoryUse:
         self._device = info.share.device
         self._allocator, self._seen = MemoryPeak(age_s), MemoryPeak(age_s)
         """The framework's own peak, and what was seen in use: a lower bound of it."""
+        self._own = {USED: self._seen, PEAK: self._allocator}
         self._reserved_bytes = math.nan
         self._context_bytes = math.nan
         self.earlier: tuple[MemoryEstimate, str] | None = None
@@ -100,8 +101,7 @@ class MemoryUse:
         if series.metric == RESERVED:
             self._reserved_bytes = readings.values[-1]
             return True
-        own = {USED: self._seen, PEAK: self._allocator}
-        peak = own.get(series.metric) or self.peaks.get(series)
+        peak = self._own.get(series.metric) or self.peaks.get(series)
         if peak is None:
             return False
         if series in self.peaks and series.metric not in BASIS:

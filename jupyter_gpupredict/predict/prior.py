@@ -39,7 +39,8 @@ class ProfileBuilder:
         self._windows = SlidingWindows(block_s, start_s, coverage)
         self._start_s = self._last_s = start_s
         self._closed: list[Block] = []
-        self._rest = Counter()
+        self._seen, self._rest = Counter(), Counter()
+        """What the closed blocks hold, and what came after them."""
 
     def add(
         self, time_s: float, value: float, weight_s: float, span_s: float | None = None
@@ -53,9 +54,14 @@ class ProfileBuilder:
         for block in closed:
             if len(self._closed) < MAX_BLOCKS:
                 self._closed.append(_block(block.counter))
+                self._seen.merge(block.counter)
             else:
                 self._rest.merge(block.counter)
         return closed
+
+    def whole(self) -> Counter:
+        """Return everything so far."""
+        return Counter.total((self._seen, self._rest, self._windows.counter))
 
     def profile(self) -> Profile:
         """Return the run so far; the block that is open belongs to the rest."""

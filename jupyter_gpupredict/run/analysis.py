@@ -91,8 +91,6 @@ class Analysis:
         self._false_start = FalseStart()
         self._last_s = math.nan
         self._sampled_s = self._active_s = 0.0
-        self._all = Counter()
-        """Every reading of the active span."""
         self._withdrawn: tuple[float, float] | None = None
         self._estimate: Estimate | None = None
         self._confidence: Confidence | None = None
@@ -118,8 +116,10 @@ class Analysis:
         duty = self._info.duty
         busy: dict[float, float] = {}
         """Time -> how much of it was busy."""
+        shares = []
         for one in readings:
             if one.series == self._info.share:
+                shares.append(one)
                 continue
             witness = self._witnesses.get(one.series)
             if witness is not None:
@@ -127,12 +127,11 @@ class Analysis:
                     witness.add(time_s, value)
             if not self._memory.update(one) and duty is not None and one.series == duty:
                 busy.update(zip(one.times_s, one.values, strict=True))
-        for one in readings:
-            if one.series == self._info.share:
-                for time_s, value in zip(one.times_s, one.values, strict=True):
-                    if self._course.waiting:
-                        self._pass_marks(time_s)
-                    self._add(time_s, value, 1.0 if duty is None else busy.get(time_s, math.nan))
+        for one in shares:
+            for time_s, value in zip(one.times_s, one.values, strict=True):
+                if self._course.waiting:
+                    self._pass_marks(time_s)
+                self._add(time_s, value, 1.0 if duty is None else busy.get(time_s, math.nan))
         return self._new_changes()
 
     def finish(self) -> Sequence[Change]:
@@ -185,6 +184,7 @@ class Analysis:
             seen = mix.predict() if mix.knows else self._rule.predict()
         target = seen.target_ratio if seen else None
         watched_s = 0.0 if math.isnan(self._start_s) else self._last_s - self._start_s
+        whole = Counter() if self._profile is None else self._profile.whole()
         now_s = self._now_s
         rest = None if self._state == "abstained" else self._course.remaining(now_s)
         return Recommendation(
@@ -208,11 +208,9 @@ class Analysis:
             total_high_s=now_s + rest.high_s if rest and rest.high_s is not None else None,
             progress=self._course.words(),
             device=self._info.share.device,
-            slowdown=self._slowdown(target),
+            slowdown=self._slowdown(target, whole),
             active_s=self._active_s,
-            observed_ratio=self._all.covering_ratio(self._coverage)
-            if self._all.seconds > 0.0
-            else None,
+            observed_ratio=whole.covering_ratio(self._coverage) if whole.seconds > 0.0 else None,
             withdrawn=self._withdrawn,
         )
 
@@ -230,13 +228,13 @@ class Analysis:
         awaits = getattr(self._rule, "awaits", None)
         return "" if awaits is None else str(awaits())
 
-    def _slowdown(self, target: float | None) -> tuple[float, float] | None:
+    def _slowdown(self, target: float | None, whole: Counter) -> tuple[float, float] | None:
         """Return what the share, as it would be given, may cost; only for a share while busy."""
         if target is None or self._info.duty is None:
             return None
         device = self._devices.get(self._info.share.device)
         share = sm_percent(target, device.sm_count if device else None)
-        return bracket(self._all, self._sampled_s, share / 100.0)
+        return bracket(whole, self._sampled_s, share / 100.0)
 
     def _coverage_now(self) -> float | None:
         if self._estimate is None:
@@ -269,7 +267,6 @@ class Analysis:
             self._memory.begin(self._start_s)
             self._move("watching", time_s, FILLING)
         self._sampled_s += span_s
-        self._all.add(value, weight_s)
         if weight_s > 0.0 and is_active(value):
             self._active_s += span_s
         assert self._profile is not None  # noqa: S101 - begun with the span
@@ -305,7 +302,7 @@ class Analysis:
     def _begin_anew(self, time_s: float) -> None:
         """Forget a false start; the span begins with the next active reading."""
         self._start_s, self._sampled_s, self._active_s = math.nan, 0.0, 0.0
-        self._all = Counter()
+        self._profile = None
         self._false_start.settled = True  # once is enough: see predict/windows.py
         self._forget(time_s)
         self._move("warming", time_s, "a short burst, then idle: the training has not begun")
