@@ -77,7 +77,7 @@ class EpochMix:
         return None
 
     def mark(self, mark: Mark) -> Estimate | None:
-        """Take a mark; returns the estimate when an epoch or most of it ended, and the rule fires."""
+        """Take a mark; returns the estimate when most of an epoch ended, and the rule fires."""
         self._last_s = max(self._last_s, mark.time_s)
         if isinstance(mark, Phase):
             ended = self._ledger.phase
