@@ -304,10 +304,25 @@ class Sheet:
         """Shut the kernel down and close the page."""
         for session in json.loads(self.lab.get("api/sessions")[2]):
             if session["path"] == self.path.name:
-                request = urllib.request.Request(  # noqa: S310
-                    f"{self.lab.url}api/sessions/{session['id']}",
-                    method="DELETE",
-                    headers={"Authorization": f"token {TOKEN}"},
-                )
-                urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+                self._shut_down(session["id"])
         self.page.close()
+
+    def _shut_down(self, session_id: str) -> None:
+        """Shut a kernel down; the server refuses while it starts one anew that was killed."""
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.lab.url}api/sessions/{session_id}",
+            method="DELETE",
+            headers={"Authorization": f"token {TOKEN}"},
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+            except urllib.error.HTTPError as error:
+                if error.code == 404:
+                    return
+                if error.code != 500 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
