@@ -6,7 +6,7 @@ each synthetic scenario the others choose: of the settings that watch at most a 
 one that errs least (fc). Where no setting ever settles a group, it has no say. What was chosen is
 scored on the family that was left out; that is the held-out figure.
 
-Run: python -m benchmarks.choice TRACES [--seeds 60] [--jobs 2] [--again]
+Run: python -m benchmarks.choice TRACES [--seeds 60] [--jobs 2], or --again alone
 
 It takes a quarter of an hour on two cores, and writes `choice.md`; `--again` writes it from what
 the last run left in `build/choice.pickle`.
@@ -290,7 +290,7 @@ def page(groups: Groups, runs: int, seeds: int) -> str:
             "`budget`: the most that a setting may watch of the groups that it settles at all. The "
             "columns after it are held out: each family and scenario with the setting that the "
             "others chose. `kinds`: how many different ones these were. `chosen`: by all together.",
-            "The groups are few: one less, or another 20 seeds, moves a figure by .01 to .02.",
+            "The groups are few: rows beside each other also differ by chance.",
             tables.grid(["budget", *MEASURES, "kinds", *chosen_titles, "setting"], rows),
             "The presets on the same runs:",
             tables.grid(["preset", *MEASURES, "setting"], presets),
@@ -304,12 +304,14 @@ def _shown(figures: NDArray[np.float64]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("traces", help="folder with INDEX.tsv")
+    parser.add_argument("traces", nargs="?", help="folder with INDEX.tsv; not with --again")
     parser.add_argument("--seeds", type=int, default=60, metavar="N", help="0 to N-1")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--again", action="store_true", help="from what the last run left")
     options = parser.parse_args()
     if not options.again:
+        if options.traces is None:
+            parser.error("the folder of the traces is missing")
         KEPT.parent.mkdir(exist_ok=True)
         KEPT.write_bytes(pickle.dumps(tried(options.traces, options.seeds, options.jobs)))
     runs, seeds = pickle.loads(KEPT.read_bytes())  # noqa: S301 - this program's own

@@ -41,9 +41,8 @@ CHOICE = """## How the presets were chosen
 
 By what the other families say, each family of recordings and each scenario left out in turn: \
 [choice.md](choice.md), which `python -m benchmarks.choice` writes, has the held-out figures for \
-every budget of watching, and those of the presets on the same runs. Held out, with a budget of \
-.56, .597 of a run is watched, fc is .074, and .120 over an hour; with .66 they are .705, .051 and \
-.081. `default` and `accurate` lie on the line of what is chosen there. Twelve windows from 480 s \
+every budget of watching, and those of the presets on the same runs. `default` and `accurate` lie \
+on the line of what is chosen there. Twelve windows from 480 s \
 on are as good as the eight of `default`, but have 16 blocks to know their noise by. `quick` is \
 the paper's three windows, at the length that leaves a fifth of the runs wrong at most. \
 [before.md](before.md) has the presets that these replaced.
