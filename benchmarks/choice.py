@@ -139,7 +139,8 @@ class Tried:
                 if found is None or not found.agree(TOLERANCE, rule.SAME_RATIO, setting.noise):
                     found = periods(horizon, min(rule.PERIODS_S, whole_s))
                 if found is not None and evident(found):
-                    self._fired[setting] = _estimate(found, time_s)
+                    figures = found.target_ratio, found.pooled_mean_ratio
+                    self._fired[setting] = Estimate(time_s, *figures, (), ())
 
     def _periods(self, horizon: float, least_s: float) -> Parts | None:
         found = self._history.periods(horizon, least_s, rule.PERIODS)
@@ -148,7 +149,7 @@ class Tried:
 
     def _evident(self, parts: Parts) -> bool:
         """Return whether nothing else moved, and there is evidence enough, as `Analysis` asks."""
-        target_ratio = _estimate(parts, 0.0).target_ratio
+        target_ratio = parts.target_ratio
         if target_ratio <= ACTIVE_RATIO or self._active_s < LEAST_ACTIVE_S:
             return False
         if not all(one.steady(parts.from_s, parts.to_s) for one in self._witnesses):
@@ -156,11 +157,6 @@ class Tried:
         pooled = [one for one in self._pooled[-rule.MAX_POOLED :] if one[0] > parts.from_s]
         times_s, values = zip(*pooled, strict=True)
         return confidence(times_s, values, target_ratio).n_eff >= LEAST_N_EFF - SLACK
-
-
-def _estimate(parts: Parts, time_s: float) -> Estimate:
-    target_ratio = max(ACTIVE_RATIO, float(parts.covering.max()))
-    return Estimate(time_s, target_ratio, parts.pooled_mean_ratio, (), ())
 
 
 def _witnesses(trace: Trace) -> tuple[Witness, ...]:

@@ -50,6 +50,11 @@ class Parts:
     void: bool
     """Whether too little of a part has readings."""
 
+    @property
+    def target_ratio(self) -> float:
+        """The highest covering usage of a part, at least the least that is activity."""
+        return max(ACTIVE_RATIO, float(self.covering.max()))
+
     def agree(self, tolerance_ratio: float, same_ratio: float, noise: float) -> bool:
         """Return whether covering usages and means lie near to each other.
 

@@ -124,7 +124,7 @@ class WindowsRule:
         pooled = [one for one in self._pooled if one[0] > parts.from_s]
         return Estimate(
             parts.to_s,
-            max(ACTIVE_RATIO, float(parts.covering.max())),
+            parts.target_ratio,
             parts.pooled_mean_ratio,
             tuple(time_s for time_s, _ in pooled),
             tuple(value for _, value in pooled),
