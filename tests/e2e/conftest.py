@@ -77,6 +77,8 @@ def browser() -> Iterator:
 def window(browser) -> Iterator:
     """One cache for all pages: JupyterLab is several MB of code, which each would load anew."""
     with browser.new_context() as window:
+        # What never comes fails, whenever that is; what comes late on a busy machine does not.
+        window.set_default_timeout(60_000)
         yield window
 
 

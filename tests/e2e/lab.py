@@ -220,13 +220,12 @@ class Sheet:
 
     def wait_ready(self) -> None:
         """Wait until the notebook shows and its kernel is idle."""
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.page.wait_for_function(
             """async () => { const panel = window.jupyterapp.shell.currentWidget;
                  if (!panel?.sessionContext) return false;
                  await panel.sessionContext.ready;
-                 return !!panel.sessionContext.session?.kernel?.info; }""",
-            timeout=60_000,
+                 return !!panel.sessionContext.session?.kernel?.info; }"""
         )
 
     def command(self, name: str, arguments: dict[str, object] | None = None) -> None:
@@ -244,12 +243,11 @@ class Sheet:
         for name in re.findall(r"end-\d+", self.path.read_text()):
             (self.lab.folder / name).touch()
 
-    def wait_idle(self, limit_s: float = 60) -> None:
+    def wait_idle(self) -> None:
         """Wait until every cell has run."""
         self.page.wait_for_function(
             """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
                  .every((prompt) => !/\\[[ *]\\]/.test(prompt.textContent))""",
-            timeout=1000 * limit_s,
         )
 
     def busy(self) -> bool:
@@ -263,7 +261,7 @@ class Sheet:
     def wait_live(self, chart: str | None = None) -> None:
         """Wait for the live view, and until it draws in the given way."""
         selector = LIVE if chart is None else f"{LIVE}[data-chart={chart}]"
-        self.page.wait_for_selector(selector, timeout=30_000)
+        self.page.wait_for_selector(selector)
 
     def wait_moves(self, selector: str, name: str, times: int) -> list[int]:
         """Wait until a data attribute has grown so often; returns what it was."""
@@ -272,7 +270,6 @@ class Sheet:
             self.page.wait_for_function(
                 "([sel, name, n]) => [...document.querySelectorAll(sel)].at(-1)?.dataset[name] > n",
                 arg=[selector, name, seen[-1]],
-                timeout=30_000,
             )
             seen.append(int(self.page.locator(selector).last.get_attribute(f"data-{name}") or 0))
         return seen[1:]
@@ -282,7 +279,6 @@ class Sheet:
         self.page.wait_for_function(
             "([sel, n]) => [...document.querySelectorAll(sel)].some((el) => +el.dataset.rows >= n)",
             arg=[LIVE, count],
-            timeout=30_000,
         )
 
     def save(self) -> str:

@@ -21,11 +21,10 @@ BECAME = ".jp-GpuPredict-became"
 
 def wait_became(sheet, *outcomes):
     shown = ", ".join(f"{BECAME}[data-outcome={outcome}] img" for outcome in outcomes)
-    sheet.page.wait_for_selector(shown, timeout=30_000)
+    sheet.page.wait_for_selector(shown)
     sheet.page.wait_for_function(
         "sel => [...document.querySelectorAll(sel)].every(one => one.naturalWidth > 500)",
         arg=f"{BECAME} img",
-        timeout=10_000,
     )
     assert "not found" not in sheet.page.locator(".jp-OutputArea").last.inner_text()
     return sheet.page.locator(f"{BECAME} p").inner_text()
@@ -60,7 +59,7 @@ def test_a_kernel_that_is_gone_leaves_the_stored_picture(open_panel, end, outcom
     tab(sheet, "History")
     runs = sheet.page.locator(".jp-GpuPredict-history li")
     item = runs.filter(has_text=sheet.path.name)  # a pinned one of another test comes first
-    item.wait_for(timeout=10_000)
+    item.wait_for()
     assert "running for" in item.inner_text()
     sheet.save()
     end(sheet)

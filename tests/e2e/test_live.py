@@ -110,7 +110,7 @@ def test_rows_come_back_after_a_reload(open_sheet):
         assert time.monotonic() < deadline
         sheet.page.wait_for_timeout(100)
     sheet.end()  # the kernel has time to answer the page then
-    sheet.page.wait_for_selector(LIVE, state="attached", timeout=30_000)
+    sheet.page.wait_for_selector(LIVE, state="attached")
     sheet.wait_rows(20)
 
 
@@ -187,7 +187,7 @@ def test_an_interrupt_leaves_the_result(open_sheet):
     sheet.wait_live()
     sheet.wait_rows(3)
     sheet.command("notebook:interrupt-kernel")
-    sheet.page.wait_for_selector(RESULT, timeout=20_000)
+    sheet.page.wait_for_selector(RESULT)
     assert "interrupted" in sheet.page.locator(RESULT).inner_text()
 
 

@@ -48,7 +48,7 @@ def open_panel(open_sheet):
         sheet = open_sheet(*cells, prepare=prepare, **options)
         sheet.command("gpupredict:show-panel")
         if wait:
-            sheet.page.wait_for_selector(f"{PANEL} [role=tablist]", timeout=30_000)
+            sheet.page.wait_for_selector(f"{PANEL} [role=tablist]")
         return sheet
 
     said = {}
@@ -61,8 +61,8 @@ def open_panel(open_sheet):
     return opener
 
 
-def wait_run(sheet, outcome="running", limit_s=20):
-    sheet.page.wait_for_selector(f"{RUN}[data-outcome={outcome}]", timeout=1000 * limit_s)
+def wait_run(sheet, outcome="running"):
+    sheet.page.wait_for_selector(f"{RUN}[data-outcome={outcome}]")
 
 
 def run_of(sheet, name):
@@ -73,11 +73,10 @@ def rows(sheet):
     return int(sheet.page.locator(f"{RUN} figure").first.get_attribute("data-rows"))
 
 
-def wait_panel_rows(sheet, count, limit_s=20):
+def wait_panel_rows(sheet, count):
     sheet.page.wait_for_function(
         "([sel, n]) => +document.querySelector(sel)?.dataset.rows >= n",
         arg=[f"{RUN} figure", count],
-        timeout=1000 * limit_s,
     )
 
 
@@ -103,7 +102,7 @@ def text(sheet):
 def test_devices_and_how_to_begin(open_panel):
     sheet = open_panel(LOAD)
     tile = sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile")
-    tile.wait_for(timeout=10_000)
+    tile.wait_for()
     assert "NVIDIA H200" in tile.inner_text()
     meter = tile.get_by_role("meter", name="Busy")
     assert 0 <= int(meter.get_attribute("aria-valuenow")) <= 100
@@ -142,11 +141,11 @@ def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
     sheet.run_all()
     wait_run(sheet)
     each = sheet.page.locator(f"{RUN} figure", has_text="of each device")
-    each.locator("canvas").wait_for(timeout=10_000)
+    each.locator("canvas").wait_for()
     sheet.wait_live("bokeh")
-    sheet.page.wait_for_selector(f"{rig.LIVE} .gp-legend span:nth-child(3)", timeout=10_000)
+    sheet.page.wait_for_selector(f"{rig.LIVE} .gp-legend span:nth-child(3)")
     told = re.compile(r"GPU 0 \d+ %, GPU 1 \d+ %, GPU 2 \d+ %")
-    each.get_by_role("img", name=told).wait_for(timeout=20_000)
+    each.get_by_role("img", name=told).wait_for()
     sheet.page.locator(
         f"{rig.LIVE} .gp-legend", has_text=re.compile(r"(GPU \d [\d.]+ %.*){3}")
     ).wait_for()
@@ -154,7 +153,7 @@ def test_each_gpu_is_drawn_in_the_widget_and_the_panel(three_gpus, open_panel):
     assert re.findall(r"(GPU \d) [\d.]+ %", legend) == ["GPU 0", "GPU 1", "GPU 2"], legend
     shot(sheet, "panel-three-gpus.png")
     long_enough = f"{RUN} .jp-GpuPredict-card:not([data-word='too short'])"
-    sheet.page.wait_for_selector(long_enough, timeout=20_000)
+    sheet.page.wait_for_selector(long_enough)
     sheet.end()
     wait_run(sheet, "completed")
     sheet.page.locator(f"{rig.RESULT} img[src^='data:image/png']").first.wait_for()
@@ -169,7 +168,7 @@ def test_a_reload_in_mid_run_keeps_the_series(open_panel):
     run, before = run_of(sheet, "run"), rows(sheet)
     sheet.save()
     sheet.page.reload()
-    sheet.page.wait_for_selector(f"{PANEL} [role=tablist]", timeout=30_000)  # restored
+    sheet.page.wait_for_selector(f"{PANEL} [role=tablist]")  # restored
     wait_run(sheet)
     assert run_of(sheet, "run") == run
     assert rows(sheet) >= before
@@ -212,7 +211,7 @@ def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
     wait_panel_rows(sheet, 10)
     sheet.page.context.set_offline(True)
     assert sheet.page.evaluate("() => { cuts.forEach((cut) => cut()); return cuts.length; }")
-    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(timeout=25_000)
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for()
     assert "Next attempt in" in text(sheet) or "trying again" in text(sheet)
     wait_standing(sheet)
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link button").click()  # it can be pressed, in vain
@@ -220,7 +219,7 @@ def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
     sheet.page.evaluate(  # at once, or it has come back by itself
         "sel => document.querySelector(sel)?.click()", f"{PANEL} .jp-GpuPredict-link button"
     )
-    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(state="hidden", timeout=45_000)
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for(state="hidden")
     before = rows(sheet)
     wait_panel_rows(sheet, before + 5)
     assert run_of(sheet, "skipped") == "0"
@@ -274,7 +273,7 @@ def test_two_notebooks(open_panel, lab):
         "name => window.jupyterapp.shell.currentWidget?.title.label === name", arg=other.name
     )
     sheet.page.wait_for_function(
-        "sel => !document.querySelector(sel)", arg=RUN, timeout=10_000
+        "sel => !document.querySelector(sel)", arg=RUN
     )  # the first notebook's run is not this one's
     sheet.page.wait_for_function(
         """() => !!window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.info"""
@@ -283,7 +282,7 @@ def test_two_notebooks(open_panel, lab):
     wait_run(sheet, "completed")
     assert run_of(sheet, "run") != first
     sheet.page.locator(".lm-TabBar-tabLabel", has_text=re.compile(f"^{sheet.path.name}$")).click()
-    sheet.page.wait_for_selector(f"{RUN}[data-run='{first}'][data-outcome=running]", timeout=10_000)
+    sheet.page.wait_for_selector(f"{RUN}[data-run='{first}'][data-outcome=running]")
     sheet.command("notebook:interrupt-kernel")
     wait_run(sheet, "interrupted")
 
@@ -306,7 +305,7 @@ def test_history_and_comparison(open_panel):
     sheet.wait_idle()
     tab(sheet, "History")
     items = sheet.page.locator(f"{PANEL} .jp-GpuPredict-history li")
-    items.nth(1).wait_for(timeout=10_000)
+    items.nth(1).wait_for()
     for i in range(2):
         items.nth(i).get_by_role("checkbox").check()
     sheet.page.locator(PANEL).get_by_role("button", name="Compare (2 of 2)").click()
@@ -342,7 +341,7 @@ def test_history_and_comparison(open_panel):
 def meet(dialog):
     """Tick what the dialog offers to insist with, where it is in the way."""
     insist = dialog.get_by_label("Export it anyway")
-    dialog.locator("pre").or_(insist.first).first.wait_for(timeout=15_000)
+    dialog.locator("pre").or_(insist.first).first.wait_for()
     if insist.count():
         insist.first.check()
 
@@ -350,7 +349,7 @@ def meet(dialog):
 def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     sheet = open_panel(LOAD, NAP.format(6))
     sheet.run_all()
-    wait_run(sheet, "completed", 30)
+    wait_run(sheet, "completed")
     sheet.page.locator(PANEL).get_by_role("button", name=re.compile("^Export")).click()
     dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
     dialog.wait_for()
@@ -359,7 +358,7 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     dialog.get_by_label("Folder, below the server’s root").fill(f"exports/{name}")
     preview = dialog.locator("pre")
     meet(dialog)
-    preview.wait_for(timeout=15_000)
+    preview.wait_for()
     sheet.page.wait_for_function(
         "name => document.querySelector('.jp-GpuPredict-exportDialog pre')?.textContent"
         ".includes(name)",
@@ -380,10 +379,10 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     assert serious(sheet, ".jp-GpuPredict-exportDialog") == []
     previewed = preview.inner_text()
     dialog.get_by_role("button", name="Save").click()
-    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
+    dialog.get_by_role("status").filter(has_text="written to").wait_for()
     written = lab.folder / "exports" / name
     shown = sheet.page.locator(".jp-FileBrowser .jp-BreadCrumbs")
-    shown.filter(has_text=name).wait_for(timeout=15_000)
+    shown.filter(has_text=name).wait_for()
     manifests = sorted(written.glob("deploy/*.yaml"))
     assert manifests
     assert any(path.read_text().strip() == previewed.strip() for path in manifests)
@@ -395,7 +394,7 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
     assert "Job" in kinds
     dialog.get_by_role("button", name="Save").click()
     dialog.get_by_role("button", name="Overwrite").click()
-    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
+    dialog.get_by_role("status").filter(has_text="written to").wait_for()
     dialog.get_by_role("button", name="Close").last.click()
     dialog.wait_for(state="detached")
 
@@ -403,7 +402,7 @@ def test_the_export_dialog_writes_a_valid_manifest(open_panel, lab):
 def test_code_that_was_changed_since_is_refused_and_can_be_left_out(open_panel):
     sheet = open_panel(LOAD, NAP.format(5))
     sheet.run_all()
-    wait_run(sheet, "completed", 30)
+    wait_run(sheet, "completed")
     sheet.page.evaluate(
         """() => window.jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel
              .setSource('changed()')"""
@@ -411,11 +410,9 @@ def test_code_that_was_changed_since_is_refused_and_can_be_left_out(open_panel):
     sheet.page.locator(PANEL).get_by_role("button", name=re.compile("^Export")).click()
     dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
     refused = dialog.get_by_role("listitem").filter(has_text="no cell has the code")
-    refused.wait_for(timeout=15_000)
+    refused.wait_for()
     refused.get_by_label("Leave the function's code out").check()
-    sheet.page.wait_for_function(
-        "one => one.dataset.met === 'true'", arg=refused.element_handle(), timeout=15_000
-    )
+    sheet.page.wait_for_function("one => one.dataset.met === 'true'", arg=refused.element_handle())
     assert not dialog.get_by_label("With the function’s code").is_checked()
 
 
@@ -423,13 +420,13 @@ def test_a_credential_in_the_cells_is_named_and_given_by_the_environment(open_pa
     key = "AKIA" + "A7" * 8
     sheet = open_panel(LOAD, f"key = {key!r}", f"{NAP.format(6)}\nlen(key)")
     sheet.run_all()
-    wait_run(sheet, "completed", 30)
+    wait_run(sheet, "completed")
     sheet.page.locator(PANEL).get_by_role("button", name=re.compile("^Export")).click()
     dialog = sheet.page.locator(".jp-GpuPredict-exportDialog")
     name = f"key-{sheet.path.stem[-4:]}".rstrip("-")
     dialog.get_by_label("Folder, below the server’s root").fill(f"exports/{name}")
     found = dialog.get_by_role("listitem").filter(has_text="In [2] line 1 holds what looks like")
-    found.wait_for(timeout=15_000)
+    found.wait_for()
     gives, keep = found.get_by_label("The environment gives it"), found.get_by_label("It stays")
     assert (gives.is_checked(), keep.is_checked()) == (False, False)
     assert serious(sheet, ".jp-GpuPredict-exportDialog") == []
@@ -438,19 +435,19 @@ def test_a_credential_in_the_cells_is_named_and_given_by_the_environment(open_pa
     sheet.page.keyboard.press("Space")
     meet(dialog)
     preview = dialog.locator("pre")
-    preview.wait_for(timeout=15_000)
+    preview.wait_for()
     dialog.get_by_label("Preview of").select_option("train_fn.py")
     assert 'os.environ["AWS_ACCESS_KEY_ID"]' in preview.inner_text()
     dialog.get_by_text("notes on these files").click()
     assert "gives it as AWS_ACCESS_KEY_ID" in dialog.get_by_label("Notes").inner_text()
     shot(sheet, "panel-credential-env.png")
     dialog.get_by_role("button", name="Save").click()
-    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=15_000)
+    dialog.get_by_role("status").filter(has_text="written to").wait_for()
     written = [path for path in (lab.folder / "exports" / name).rglob("*") if path.is_file()]
     assert not [path for path in written if key in path.read_text()]
     gives.uncheck()
     keep.check()
-    dialog.get_by_label("Notes").filter(has_text="kept on request").wait_for(timeout=15_000)
+    dialog.get_by_label("Notes").filter(has_text="kept on request").wait_for()
     assert key in preview.inner_text()
 
 
@@ -462,13 +459,13 @@ def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
     run, before = run_of(sheet, "run"), rows(sheet)
     own_lab.stop()
     link = sheet.page.locator(f"{PANEL} .jp-GpuPredict-link")
-    link.wait_for(timeout=25_000)
+    link.wait_for()
     assert rows(sheet) >= before  # what was read stays drawn
     own_lab.start()
-    link.wait_for(state="hidden", timeout=45_000)  # nobody pressed anything
+    link.wait_for(state="hidden")  # nobody pressed anything
     sheet.page.wait_for_selector(f"{RUN}[data-run='{run}']:not([data-outcome=running])")
     assert rows(sheet) >= before
-    sheet.page.locator(PANEL, has_text="The kernel is gone").wait_for(timeout=60_000)
+    sheet.page.locator(PANEL, has_text="The kernel is gone").wait_for()
     assert run_of(sheet, "run") == run  # JupyterLab has let go of the kernel, the panel of nothing
     assert rows(sheet) >= before
     sheet.page.evaluate(
@@ -492,13 +489,12 @@ def test_a_kernel_whose_record_is_elsewhere_is_heard(open_panel, lab):
     sheet = open_panel(LOAD, spin(), kernel="far")
     sheet.run_all()
     heard = sheet.page.locator(f"{PANEL} [data-heard]")
-    heard.wait_for(timeout=20_000)
+    heard.wait_for()
     figure = heard.locator("figure").first
     seen = int(figure.get_attribute("data-rows"))
     sheet.page.wait_for_function(
         "([sel, n]) => +document.querySelector(sel)?.dataset.rows > n + 10",
         arg=[f"{PANEL} [data-heard] figure", seen],
-        timeout=20_000,
     )
     assert sheet.busy()
     for words in ("no record of the run", "H200", "watched"):
@@ -507,10 +503,10 @@ def test_a_kernel_whose_record_is_elsewhere_is_heard(open_panel, lab):
     shot(sheet, "panel-heard.png")
     sheet.save()
     sheet.page.reload()
-    heard.wait_for(timeout=40_000)  # a whole frame comes every five seconds
+    heard.wait_for()  # a whole frame comes every five seconds
     assert int(figure.get_attribute("data-rows")) > seen
     sheet.command("notebook:interrupt-kernel")
-    sheet.page.locator(f"{PANEL} [data-heard][data-outcome=over]").wait_for(timeout=20_000)
+    sheet.page.locator(f"{PANEL} [data-heard][data-outcome=over]").wait_for()
 
 
 def test_a_run_of_another_host_is_labelled(open_panel, lab):
@@ -608,7 +604,7 @@ def test_by_keyboard_alone(open_panel):
     assert panel.get_by_role("tab", name="History").get_attribute("aria-selected") == "true"
     sheet.page.keyboard.press("End")
     assert panel.get_by_role("tab", name="Checks").get_attribute("aria-selected") == "true"
-    sheet.page.wait_for_selector(f"{PANEL} [data-view=doctor] table", timeout=15_000)
+    sheet.page.wait_for_selector(f"{PANEL} [data-view=doctor] table")
     focused = ""
     for _ in range(20):  # past what libraries say, folded
         sheet.page.keyboard.press("Tab")
@@ -622,7 +618,7 @@ def test_by_keyboard_alone(open_panel):
 
 def test_nothing_is_asked_while_the_panel_is_hidden(open_panel):
     sheet = open_panel(LOAD)
-    sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").wait_for(timeout=10_000)
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").wait_for()
     sheet.command("application:toggle-right-area")
     sheet.page.wait_for_timeout(12_000)  # what was asked before has been answered
     sheet.requests.clear()
@@ -644,10 +640,10 @@ def test_a_server_without_us_or_that_refuses(open_panel, status, body, said):
         page.route("**/gpupredict/v1/**", lambda route: route.fulfill(status=status, body=body))
 
     sheet = open_panel(LOAD, prepare=prepare, wait=False)
-    sheet.page.locator(PANEL, has_text=said).wait_for(timeout=10_000)
+    sheet.page.locator(PANEL, has_text=said).wait_for()
     sheet.page.unroute("**/gpupredict/v1/**")
     sheet.page.locator(PANEL).get_by_role("button", name="Retry").click()
-    sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").wait_for(timeout=10_000)
+    sheet.page.locator(f"{PANEL} .jp-GpuPredict-tile").wait_for()
 
 
 def shot(sheet, name):

@@ -91,8 +91,8 @@ def shown(open_panel):  # noqa: F811 - the fixture
             changes |= {"over": False, "pid": os.getpid()}
         keep(sheet.lab, session, stories.run(session, word, kernel=kernel, **changes))
         this = f"{RUN}[data-run='{session}']"
-        sheet.page.wait_for_selector(f"{this} [data-word='{word}']", timeout=20_000)
-        sheet.page.wait_for_selector(f"{this} canvas", timeout=20_000)
+        sheet.page.wait_for_selector(f"{this} [data-word='{word}']")
+        sheet.page.wait_for_selector(f"{this} canvas")
         return sheet.page.locator(CARD)
 
     show.sheet = sheet
@@ -145,7 +145,7 @@ def test_equal_devices_are_told_apart(shown):
     shown.sheet.command("application:toggle-left-area")
     shown.sheet.command("gpupredict:open-dashboard")
     board = "#jp-gpupredict-dashboard [data-view=running]"
-    shown.sheet.page.wait_for_selector(f"{board} tbody tr:nth-child(8)", timeout=20_000)
+    shown.sheet.page.wait_for_selector(f"{board} tbody tr:nth-child(8)")
     assert violations(shown.sheet.page, "#jp-gpupredict-dashboard") == []
     picture(shown.sheet.page, f"{board} .jp-GpuPredict-card", "panel-eight-devices")
 
@@ -164,7 +164,7 @@ def test_all_that_is_in_the_way_of_an_export(shown, lab):
     page.get_by_role("button", name="Export anyway…").click()
     dialog = page.locator(".jp-GpuPredict-exportDialog")
     left = dialog.locator(".jp-GpuPredict-obstacles li")
-    left.nth(2).wait_for(timeout=20_000)
+    left.nth(2).wait_for()
     assert "--" not in dialog.locator(".jp-GpuPredict-obstacles").inner_text()
     assert violations(page, ".jp-GpuPredict-exportDialog") == []
     picture(page, ".jp-GpuPredict-exportDialog .jp-Dialog-content", "export-obstacles")
@@ -176,11 +176,10 @@ def test_all_that_is_in_the_way_of_an_export(shown, lab):
         page.wait_for_function(
             "one => !one.isConnected || one.dataset.met === 'true'",
             arg=one.element_handle(timeout=1000) if one.count() else None,
-            timeout=15_000,
         )
     dialog.get_by_text("Nothing is in the way any more").wait_for()
     dialog.get_by_role("button", name="Save").click()
-    dialog.get_by_role("status").filter(has_text="written to").wait_for(timeout=20_000)
+    dialog.get_by_role("status").filter(has_text="written to").wait_for()
     assert violations(page, ".jp-GpuPredict-exportDialog") == []
     picture(page, ".jp-GpuPredict-exportDialog .jp-Dialog-content", "export-written")
 
@@ -201,13 +200,11 @@ def test_a_history_of_two_hundred_in_the_dashboard(own_lab, open_panel):  # noqa
     sheet.page.locator(PANEL).wait_for(state="hidden")
     sheet.command("gpupredict:open-dashboard")
     board = "#jp-gpupredict-dashboard"
-    sheet.page.wait_for_selector(
-        f"{board} .jp-GpuPredict-history li:nth-child(200)", timeout=30_000
-    )
+    sheet.page.wait_for_selector(f"{board} .jp-GpuPredict-history li:nth-child(200)")
     page = sheet.page
     session = stories.session_id(500)
     keep(own_lab, session, stories.run(session, "settled", kernel=kernel))
-    page.wait_for_selector(f"{board} [data-run='{session}'] canvas", timeout=20_000)
+    page.wait_for_selector(f"{board} [data-run='{session}'] canvas")
     assert violations(page, board) == []
     picture(page, board, "dashboard")
     picture(page, f"{board} [data-run='{session}'] .jp-GpuPredict-card", "card")
@@ -230,9 +227,9 @@ def test_a_notification_when_a_run_changes_out_of_sight(shown):
     session = stories.session_id(2000)
     events = stories.run(session, "settling", kernel=kernel_of(sheet), over=False, pid=os.getpid())
     keep(sheet.lab, session, events)
-    page.wait_for_selector(f"{RUN}[data-run='{session}'] [data-word=settling]", timeout=20_000)
+    page.wait_for_selector(f"{RUN}[data-run='{session}'] [data-word=settling]")
     sheet.command("launcher:create")
-    page.wait_for_selector(".jp-Launcher", timeout=10_000)
+    page.wait_for_selector(".jp-Launcher")
     assert page.locator(".jp-LauncherCard", has_text="GPU Predict").count() == 1
     last = stories.advice("changed", 47.0, stories.CARD.uuid, withdrawn=(0.6, 46.5))
     from jupyter_gpupredict.core import events as ev
@@ -240,7 +237,7 @@ def test_a_notification_when_a_run_changes_out_of_sight(shown):
     told = ev.RecommendationUpdated(events[-1].seq + 1, 47.0, last)
     traces.write(store(sheet.lab), session, [told])
     note = page.locator(".Toastify, .jp-toastContainer").get_by_text("changed:")
-    note.first.wait_for(timeout=20_000)
+    note.first.wait_for()
 
 
 def test_an_untrusted_copy_still_says_what_was_found(open_panel, lab):  # noqa: F811
@@ -250,10 +247,10 @@ def test_an_untrusted_copy_still_says_what_was_found(open_panel, lab):  # noqa: 
     sheet = open_panel(LOAD, cell)
     sheet.run_all()
     page = sheet.page
-    page.wait_for_selector(f"{RUN}[data-outcome=running] canvas", timeout=30_000)
-    page.wait_for_selector(f"{CARD}:not([data-word='too short'])", timeout=60_000)
+    page.wait_for_selector(f"{RUN}[data-outcome=running] canvas")
+    page.wait_for_selector(f"{CARD}:not([data-word='too short'])")
     sheet.end()
-    page.wait_for_selector(rig.RESULT, timeout=30_000)
+    page.wait_for_selector(rig.RESULT)
     document = nbformat.reads(sheet.save(), 4)
     copy = lab.folder / f"copy-{sheet.path.name}"
     nbformat.write(document, copy)
@@ -264,6 +261,6 @@ def test_an_untrusted_copy_still_says_what_was_found(open_panel, lab):  # noqa: 
         "name => window.jupyterapp.shell.currentWidget?.title.label === name", arg=copy.name
     )
     shown = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output")
-    shown.filter(has_text="of the time").first.wait_for(timeout=30_000)
+    shown.filter(has_text="of the time").first.wait_for()
     assert "svg+xml" not in text
     picture(page, ".jp-NotebookPanel:not(.lm-mod-hidden)", "untrusted-copy", 700)

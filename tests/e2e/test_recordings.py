@@ -34,7 +34,7 @@ def test_from_the_file_browser_to_an_export(open_panel, lab):  # noqa: F811 - th
     sheet.command("filebrowser:refresh")
     page.locator(".jp-DirListing-item", has_text="train log.csv").click(button="right")
     page.locator(".lm-Menu-item", has_text="Predict from recording…").click()
-    page.wait_for_selector(HEADLINE, timeout=60_000)  # the server reads its first recording
+    page.wait_for_selector(HEADLINE)  # the server reads its first recording
     shown = page.locator(HEADLINE).inner_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "Recorded: busy 60 % of the time, needs 2." in shown
     assert "GPU 1" in page.locator(f"{RUN} .jp-GpuPredict-note").first.inner_text()
@@ -51,7 +51,7 @@ def test_from_the_file_browser_to_an_export(open_panel, lab):  # noqa: F811 - th
     page.locator(RUN).get_by_role("button", name="Export").click()
     page.get_by_label("With the function’s code").uncheck()
     preview = page.locator(".jp-GpuPredict-preview")
-    preview.wait_for(timeout=20_000)
+    preview.wait_for()
     assert "jupyter-gpupredict/source: recording" in preview.inner_text()
     page.get_by_role("button", name="Close", exact=True).click()
     # the folder, the list, and nothing else
@@ -69,7 +69,7 @@ def test_what_is_dropped_is_refused_in_one_line_and_read_with_an_answer(open_pan
     page = sheet.page
     drop(page, "bare.csv", log(title=False))
     refused = page.locator(f"{PANEL} .jp-GpuPredict-warning")
-    refused.wait_for(timeout=20_000)
+    refused.wait_for()
     assert "“Columns”" in refused.inner_text()
     page.screenshot(path=BUILD / "recording-refused.png")
     assert violations(page, PANEL) == []
@@ -77,7 +77,7 @@ def test_what_is_dropped_is_refused_in_one_line_and_read_with_an_answer(open_pan
         "timestamp,index,utilization.gpu,memory.used,memory.total"
     )
     page.get_by_role("button", name="Read again").click()
-    page.wait_for_selector(HEADLINE, timeout=20_000)
+    page.wait_for_selector(HEADLINE)
     assert "Recorded: busy 60" in page.locator(HEADLINE).inner_text()
     assert sheet.complaints == []
 
@@ -94,5 +94,5 @@ def test_the_palette_asks_for_a_file(open_panel, tmp_path):  # noqa: F811 - the 
     with page.expect_file_chooser() as chooser:
         choose.click()
     chooser.value.set_files(file)
-    page.wait_for_selector(HEADLINE, timeout=20_000)
+    page.wait_for_selector(HEADLINE)
     assert sheet.complaints == []

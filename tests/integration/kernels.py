@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import re
@@ -79,12 +80,13 @@ class Kernel:
         self.manager.context.destroy()
 
     def run(self, code, interrupt_after=None, limit=60.0, **options):
+        """Run a cell to its end; interrupt it so many seconds after it first printed."""
         message_id = self.client.execute(code, **options)
-        began, messages = time.monotonic(), []
+        began, messages, interrupt_at = time.monotonic(), [], math.inf
         while time.monotonic() - began < limit:
-            if interrupt_after is not None and time.monotonic() - began > interrupt_after:
+            if time.monotonic() >= interrupt_at:
                 self.manager.interrupt_kernel()
-                interrupt_after = None
+                interrupt_at, interrupt_after = math.inf, None
             try:
                 message = self.client.get_iopub_msg(timeout=0.2)
             except queue.Empty:
@@ -93,6 +95,8 @@ class Kernel:
                 continue
             messages.append(message)
             content = message["content"]
+            if interrupt_after is not None and content.get("name") == "stdout":
+                interrupt_at = min(interrupt_at, time.monotonic() + interrupt_after)
             if message["msg_type"] == "status" and content["execution_state"] == "idle":
                 break
         else:

@@ -66,7 +66,8 @@ def test_an_interrupt_leaves_no_sampler_on_the_workers(environ, tmp_path):
     pytest.importorskip("distributed")
     with dask_cluster(tmp_path, 2) as (address, _), Kernel(**environ) as kernel:
         assert kernel.run(DASK.format(cluster=repr(address))).status == "ok"
-        reply = kernel.run(f"{MAGIC}\n{WORK.replace(', 2, ', ', 20, ')}", interrupt_after=3.0)
+        longer = f"print(1); {WORK.replace(', 2, ', ', 20, ')}"
+        reply = kernel.run(f"{MAGIC}\n{longer}", interrupt_after=2.0)
         assert reply.status == "error"
         assert "KeyboardInterrupt" in reply.tracebacks[0]
         result, left = told(kernel.run(RESULT))
@@ -97,8 +98,9 @@ def test_over_px(environ):
             assert reply.status == "ok", reply.tracebacks
             result = told(kernel.run("print(json.dumps(run.to_dict()))"))
             # ipyparallel keeps an interrupt to itself, and hands it to the engines
-            cell = "%%px --block\nimport time\ntime.sleep(12)"
-            kernel.run(f"{MAGIC}\n{cell}", interrupt_after=4.0)
+            sleep = "import time\\ntime.sleep(12)"
+            cell = f"print(1)\nget_ipython().run_cell_magic('px', '--block', '{sleep}')"
+            kernel.run(f"{MAGIC}\n{cell}", interrupt_after=2.0)
             ended = told(kernel.run("print(json.dumps(run.to_dict()))"))
             left = told(kernel.run("print(json.dumps(client[:].apply_sync(threads)))"))
         finally:

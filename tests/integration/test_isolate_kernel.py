@@ -142,7 +142,7 @@ def test_an_interrupt_is_an_interrupt(kernel, waiting):
     reply = kernel.run(
         f"{MAGIC} --return n\nimport time\nn = 5\ntry:\n    print('here')\n    {waiting}\n"
         "finally:\n    print('unwound')",
-        interrupt_after=2.5,
+        interrupt_after=0.2,
     )
     assert reply.status == "error"
     assert reply.of("error")[0]["ename"] == "KeyboardInterrupt"

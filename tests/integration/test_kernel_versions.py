@@ -88,8 +88,8 @@ def test_value_error_and_status(versioned):
 
 def test_an_interrupt(versioned):
     kernel, _ = versioned
-    cell = "%%gpupredict --source synthetic -o run\nimport time; time.sleep(30)"
-    assert kernel.run(cell, interrupt_after=1.5).status == "error"
+    cell = "%%gpupredict --source synthetic -o run\nimport time; print(1); time.sleep(30)"
+    assert kernel.run(cell, interrupt_after=0.5).status == "error"
     assert kernel.run("run.run.outcome").result == "'interrupted'"
 
 

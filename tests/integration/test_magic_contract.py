@@ -94,7 +94,7 @@ def test_an_error_after_await(kernel):
 
 
 def test_an_interrupt(kernel):
-    reply = kernel.run(f"{MAGIC}\nimport time\ntime.sleep(20)", interrupt_after=1.5)
+    reply = kernel.run(f"{MAGIC}\nimport time\nprint(1)\ntime.sleep(20)", interrupt_after=0.5)
     assert reply.status == "error"
     assert len(reply.tracebacks) == 1
     assert "KeyboardInterrupt" in reply.tracebacks[0]
