@@ -253,14 +253,14 @@ def _cluster(where: Where) -> Any:
 
 
 def _client(cluster: Any, where: Where) -> Any:
-    import distributed
+    from jupyter_gpupredict.sources.dask import connected
 
-    try:
-        return distributed.Client(cluster, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
+    client = connected(cluster, _CONNECT_S)
+    if client is None:
         raise InvalidOption(
             f"no Dask scheduler answers at {where.scheduler}", "--scheduler tcp://HOST:8786"
-        ) from error
+        )
+    return client
 
 
 def _checked(client: Any) -> int:

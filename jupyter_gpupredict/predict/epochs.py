@@ -16,7 +16,7 @@ from jupyter_gpupredict.core.progress import OTHER, Authority, EpochGate, Phase,
 from jupyter_gpupredict.predict.windows import Counter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from jupyter_gpupredict.core.progress import Mark, Progress
     from jupyter_gpupredict.core.recommendation import Estimate
@@ -113,24 +113,41 @@ class PhaseLedger:
             if whole.seconds > 0.0:
                 self.recent.append(whole.figures(self._coverage))
 
-    def nearly(self, share: float) -> tuple[float, float] | None:
-        """Return the figures of the open epoch as if it had ended as the learned ones did.
+    def usages(self) -> dict[str, PhaseUsage]:
+        """Return what each phase used, of the first epoch while no other is known."""
+        return self.learned or self.first
 
-        They are (covering usage, mean), as `recent`; None before so large a share of a learned
-        epoch's time was seen of it, by the phases that have ended.
+    def usual_s(self) -> dict[str, float]:
+        """Return how long each phase of an epoch lasts."""
+        epochs = self.learned_epochs if self.learned else 1
+        return {name: usage.seconds / epochs for name, usage in self.usages().items()}
+
+    def open_s(self, now_s: float) -> dict[str, float]:
+        """Return how much of each phase is still to come in the open epoch."""
+        usual_s = self.usual_s().items()
+        return {name: max(0.0, each_s - self.elapsed_s(name, now_s)) for name, each_s in usual_s}
+
+    def mix(self, phases_s: Mapping[str, float]) -> Counter:
+        """Return what phases use in so many seconds each."""
+        pool = Counter()
+        for name, usage in self.usages().items():
+            if usage.counter.seconds > 0.0:
+                pool.merge(usage.counter, phases_s[name] / usage.counter.seconds)
+        return pool
+
+    def nearly(self, share: float, now_s: float) -> tuple[float, float] | None:
+        """Return the figures of the open epoch as if it ended as the learned ones did.
+
+        They are (covering usage, mean), as `recent`; None before so large a share of an epoch's
+        usual time was seen of it.
         """
-        if not self.learned_epochs:
+        usual_s, open_s = sum(self.usual_s().values()), self.open_s(now_s)
+        seen_s = usual_s - sum(open_s.values())
+        if not self.learned or seen_s <= 0.0 or seen_s < share * usual_s:
             return None
         whole = Counter.total(usage.counter for usage in self.current.values())
-        seen_s = usual_s = 0.0
-        for name, usage in self.learned.items():
-            each_s = usage.seconds / self.learned_epochs
-            booked_s = self.current[name].seconds if name in self.current else 0.0
-            seen_s, usual_s = seen_s + min(each_s, booked_s), usual_s + each_s
-            if each_s > booked_s and usage.counter.seconds > 0.0:
-                whole.merge(usage.counter, (each_s - booked_s) / usage.seconds)
-        seen = 0.0 < usual_s <= seen_s / share and whole.seconds > 0.0
-        return whole.figures(self._coverage) if seen else None
+        whole.merge(self.mix(open_s))
+        return whole.figures(self._coverage) if whole.seconds > 0.0 else None
 
     def elapsed_s(self, name: str, now_s: float) -> float:
         """Return how long a phase has run in the open epoch."""

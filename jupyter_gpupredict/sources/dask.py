@@ -7,6 +7,7 @@ GIL; they are asked by `run`, which they answer on their own event loop. No task
 from __future__ import annotations
 
 import functools
+import gc
 from typing import TYPE_CHECKING, Any
 
 import distributed
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from jupyter_gpupredict.sources.messages import Duty, Message, NodeSources
 
 CONNECT_S = 5.0
+
+
+def connected(cluster: Any, timeout_s: float) -> Any:
+    """Return a client of a cluster or of the scheduler at an address; None if none answers.
+
+    What was made of a client in vain closes itself once it is collected. That happens here: if it
+    came while another one starts, it would wait for a lock that its own thread holds.
+    """
+    try:
+        return distributed.Client(cluster, timeout=timeout_s, set_as_default=False)
+    except (OSError, ValueError, TypeError):
+        pass
+    gc.collect()
+    return None
 
 
 class DaskEngine:
@@ -40,11 +55,10 @@ class DaskEngine:
         client = self._cluster
         self._ours = not isinstance(client, distributed.Client)
         if self._ours:
-            try:
-                client = distributed.Client(client, timeout=CONNECT_S, set_as_default=False)
-            except (OSError, ValueError, TypeError) as error:
+            client = connected(client, CONNECT_S)
+            if client is None:
                 message = f"no Dask scheduler answers at {self._cluster}"
-                raise SourceUnavailable(message, "--cluster tcp://HOST:8786") from error
+                raise SourceUnavailable(message, "--cluster tcp://HOST:8786")
         elif client.asynchronous:
             message = "an asynchronous Dask client cannot be asked"
             raise SourceUnavailable(message, "give the scheduler's address")

@@ -1,6 +1,7 @@
 """Many traces on a real Dask cluster of this machine: the same answers, workers killed or not."""
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -139,6 +140,8 @@ def test_no_scheduler_is_one_line(address, traces, capsys, monkeypatch):
     assert "no Dask scheduler answers" in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
+    # one that is collected while the next one starts waits for a lock that this thread holds
+    assert not [one for one in gc.get_objects() if type(one) is distributed.Client]
 
 
 def test_workers_of_another_version_are_refused(cluster, monkeypatch):

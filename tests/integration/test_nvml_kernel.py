@@ -261,8 +261,9 @@ def test_a_restarted_kernel_begins_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_DATA_DIR", bench.environ["JUPYTER_DATA_DIR"])
     with bench.kernel as kernel:
         kernel.client.execute(f"{MAGIC}\nimport time; time.sleep(60)")
-        deadline = time.monotonic() + 30
-        while not build_store().ids() and time.monotonic() < deadline:
+        store, deadline = build_store(), time.monotonic() + 30
+        while not any(store.path(one).stat().st_size for one in store.ids()):
+            assert time.monotonic() < deadline  # a kill before the first line leaves no run
             time.sleep(0.1)
         kernel.restart()
         assert kernel.run(f"{MAGIC}\n'again'").result == "'again'"

@@ -24,8 +24,9 @@ from jupyter_gpupredict import track
 {CUDA}
 share = int(os.environ.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", 100))
 for step in track(range(2000), unit="step"):
-    time.sleep(0.02 * max(1.0, 40 / share))
+    time.sleep(0.02 * max(1.0, 40 / share) ** 2)
 """
+"""Four times as slow at 20 %: a busy machine does not make up for that."""
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_a_sweep_from_a_terminal(environ, machine, tmp_path):
     )  # fmt: skip
     found = json.loads(ran.stdout or ran.stderr)
     assert [one["percent"] for one in found["trials"]] == [100, 80, 20, 20, 80, 100]
-    assert found["ratios"]["20"] < 0.75  # half the speed, on a machine with nothing else to do
+    assert found["ratios"]["20"] < 0.75
     assert (tmp_path / "sweep.svg").read_text().startswith("<svg")
     assert until(lambda: machine.daemons() == [], 10.0)
 

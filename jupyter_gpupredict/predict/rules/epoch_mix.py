@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_gpupredict.core.progress import OTHER, Mark, Phase, Progress, Remaining
 from jupyter_gpupredict.core.recommendation import Estimate, RuleOptions
-from jupyter_gpupredict.predict.epochs import PhaseLedger, PhaseUsage, rest_of_epochs
+from jupyter_gpupredict.predict.epochs import PhaseLedger, rest_of_epochs
 from jupyter_gpupredict.predict.windows import ClosedWindow, Counter, agree
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class EpochMix:
                 return None
             if ended == "validation" and (fired := self._end_cycle(mark.time_s)):
                 return fired
-            nearly = self._ledger.nearly(SEEN_SHARE) if self.knows else None
+            nearly = self._ledger.nearly(SEEN_SHARE, mark.time_s) if self.knows else None
             return None if nearly is None else self._judge(mark.time_s, nearly)
         if mark.unit == "epoch":
             return self._epoch(mark)
@@ -188,27 +188,16 @@ class EpochMix:
 
     def _rest_s(self, now_s: float) -> dict[str, float]:
         """Return for each phase how many seconds of it are still to come."""
-        left, ledger = self._epochs_left() or 0.0, self._ledger
-        epochs = ledger.learned_epochs if ledger.learned else 1
-        rest = {}
-        for name, usage in self._usages().items():
-            each_s = usage.seconds / epochs
-            begun_s = max(0.0, each_s - ledger.elapsed_s(name, now_s))
-            rest[name] = begun_s * min(1.0, left) + each_s * max(0.0, left - 1.0)
-        return rest
-
-    def _usages(self) -> dict[str, PhaseUsage]:
-        """Return what each phase used, of the first epoch while no other is known."""
-        return self._ledger.learned or self._ledger.first
+        left = self._epochs_left() or 0.0
+        open_s = self._ledger.open_s(now_s)
+        return {
+            name: open_s[name] * min(1.0, left) + each_s * max(0.0, left - 1.0)
+            for name, each_s in self._ledger.usual_s().items()
+        }
 
     def _to_come(self) -> Counter:
         """Return each phase as often as it is still to come."""
-        pool, usages = Counter(), self._usages()
-        for name, seconds in self._rest_s(self._last_s).items():
-            counter = usages[name].counter
-            if counter.seconds > 0.0:
-                pool.merge(counter, seconds / counter.seconds)
-        return pool
+        return self._ledger.mix(self._rest_s(self._last_s))
 
     def _estimate(self, pool: Counter, at_s: float) -> Estimate:
         covering_ratio, mean_ratio = pool.figures(self._coverage)
