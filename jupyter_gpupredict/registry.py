@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpupredict.core.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from importlib.metadata import EntryPoint
 
 SOURCES = {
@@ -162,16 +162,21 @@ def _table(kind: str) -> dict[str, str]:
     }[kind]
 
 
-def _plugins(kind: str) -> tuple[EntryPoint, ...]:
-    return _installed(f"jupyter_gpupredict.{kind}", tuple(map(_changed, sys.path)))
-
-
-@lru_cache(maxsize=16)
-def _installed(group: str, _: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
-    """Return the entry points of a group; asked again once something was installed.
+def installation() -> Hashable:
+    """Return what differs once something was installed: the key for what metadata say.
 
     Every look reads the metadata of all that is installed, and one export takes dozens.
     """
+    return tuple(map(_changed, sys.path))
+
+
+def _plugins(kind: str) -> tuple[EntryPoint, ...]:
+    return _installed(f"jupyter_gpupredict.{kind}", installation())
+
+
+@lru_cache(maxsize=16)
+def _installed(group: str, _: Hashable) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group."""
     from importlib import metadata  # slow to load, and rarely needed
 
     return tuple(metadata.entry_points(group=group))

@@ -97,6 +97,7 @@ DOORS = {
     "concurrent": ["backtest/spread.py", "core/threads.py", "frontends/terminal.py"],
     "multiprocessing": ["backtest/spread.py"],
     "distributed": ["backtest/spread.py", "sources/dask.py"],
+    "gc": ["sources/dask.py"],
     "ipyparallel": ["sources/ipp.py"],
     "fsspec": ["backtest/files.py"],
     "pyarrow": ["backtest/files.py"],

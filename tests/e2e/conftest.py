@@ -61,22 +61,26 @@ def notebook7(tmp_path) -> Iterator[rig.Lab]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory) -> Path:
+    """One cache for all pages: JupyterLab is several MB of code, compiled when it is kept."""
+    return tmp_path_factory.mktemp("browser")
+
+
 @pytest.fixture(scope="module")  # not longer: while it runs, no test can start an event loop
-def browser() -> Iterator:
+def window(profile) -> Iterator:
     if rig.chromium() is None:
-        pytest.skip("chromium is not installed (on Debian: apt-get install chromium)")
+        pytest.skip(
+            "chromium is not installed (on Debian: apt-get install chromium-headless-shell)"
+        )
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        running = rig.launch(playwright)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def window(browser) -> Iterator:
-    """One cache for all pages: JupyterLab is several MB of code, which each would load anew."""
-    with browser.new_context() as window:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch_persistent_context(
+            profile, executable_path=rig.chromium(), args=rig.FLAGS
+        ) as window,
+    ):
         # What never comes fails, whenever that is; what comes late on a busy machine does not.
         window.set_default_timeout(60_000)
         yield window

@@ -54,8 +54,11 @@ def until_told(step: str) -> str:
 
 
 def chromium() -> str | None:
-    """Return the path of Debian's Chromium; None when it is not installed."""
-    return shutil.which("chromium")
+    """Return the path of Debian's Chromium; None when it is not installed.
+
+    Without a window of its own where there is that: a page then takes half the CPU.
+    """
+    return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
 def built() -> bool:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpupredict.export.function.container import template
+from jupyter_gpupredict.export.function.requirements import owners
 
 if TYPE_CHECKING:
     from jupyter_gpupredict.export.function.requirements import Modules, Requirements
@@ -34,7 +35,7 @@ def add_hidden(found: Modules, text: str) -> None:
     for module, sign, need in _table()["hidden"]:
         if module not in roots or need in roots or not re.search(sign, text, re.DOTALL):
             continue
-        if not found.installed or importlib.metadata.packages_distributions().get(need):
+        if not found.installed or owners().get(need):
             found.names[need] = roots[module]
             found.notes.append(f"requirements.txt: {need}, which {module} needs for this code")
 

@@ -6,21 +6,24 @@ Pins are those of what is installed here, without any network.
 from __future__ import annotations
 
 import ast
+import csv
 import importlib.metadata
 import importlib.util
 import json
 import re
 import sys
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from jupyter_gpupredict import registry
 from jupyter_gpupredict.core.errors import TraceError, UnsupportedCell
 from jupyter_gpupredict.core.files import read_given_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
     from importlib.metadata import Distribution
 
 _MAX_FILES, _MAX_BYTES = 200, 4 << 20
@@ -79,7 +82,7 @@ def modules(
                 )
             _take(dotted, folder, place, found, relative=level == 1, optional=optional)
     if path := _path_changes(trees):
-        owned = importlib.metadata.packages_distributions()
+        owned = owners()
         named = dict.fromkeys(one.partition(".")[0] for one in found.names)
         if unknown := [one for one in named if one not in owned]:
             found.notes.append(
@@ -277,7 +280,7 @@ def _completed(
 
 def editable_folder(root: str) -> Path | None:
     """Return the folder of a module that is installed from a local path, as while developed."""
-    for name in importlib.metadata.packages_distributions().get(root, []):
+    for name in owners().get(root, []):
         if _link(importlib.metadata.distribution(name)).get("dir_info") is None:
             continue
         spec = importlib.util.find_spec(root)
@@ -288,14 +291,23 @@ def editable_folder(root: str) -> Path | None:
     return None
 
 
+def owners() -> Mapping[str, list[str]]:
+    """Return the names of the distributions that each importable name comes from."""
+    return _owners_in(registry.installation())
+
+
+@lru_cache(maxsize=1)
+def _owners_in(_: Hashable) -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
 def _owned(modules: Mapping[str, str]) -> Iterator[tuple[str, str, str, list[Distribution]]]:
     """Yield root and name of each module outside the standard library, place, distributions."""
-    owners = importlib.metadata.packages_distributions()
-    held: dict[str, set[str]] = {}
+    named, held = owners(), dict[str, set[str]]()
     for dotted, place in sorted(modules.items()):
         root = dotted.partition(".")[0]
         if root not in sys.stdlib_module_names:
-            yield root, dotted, place, _owners(dotted, owners.get(root, []), held)
+            yield root, dotted, place, _owners(dotted, named.get(root, []), held)
 
 
 def _owners(dotted: str, names: Sequence[str], held: dict[str, set[str]]) -> list[Distribution]:
@@ -321,7 +333,11 @@ def _owners(dotted: str, names: Sequence[str], held: dict[str, set[str]]) -> lis
 def _holds(distribution: Distribution, stem: str, held: dict[str, set[str]]) -> bool:
     """Whether a distribution's list of files has this module."""
     if distribution.name not in held:
-        paths = (path.as_posix() for path in distribution.files or ())
+        record = distribution.read_text("RECORD")
+        if record is None:  # an egg
+            paths = [path.as_posix() for path in distribution.files or ()]
+        else:  # `files` makes an object of each, which takes ten times as long
+            paths = [row[0] for row in csv.reader(record.splitlines()) if row]
         held[distribution.name] = {one for one in paths if one.endswith((".py", ".so", ".pyd"))}
     files = held[distribution.name]
     if {f"{stem}.py", f"{stem}/__init__.py"} & files:
