@@ -95,8 +95,9 @@ def tab(sheet, name):
     sheet.page.locator(PANEL).get_by_role("tab", name=name).click()
 
 
-def text(sheet):
-    return sheet.page.locator(PANEL).inner_text()
+def wait_text(sheet, words):
+    """Wait until the panel says something."""
+    sheet.page.locator(PANEL).filter(has_text=words).wait_for()
 
 
 def test_devices_and_how_to_begin(open_panel):
@@ -108,7 +109,7 @@ def test_devices_and_how_to_begin(open_panel):
     assert 0 <= int(meter.get_attribute("aria-valuenow")) <= 100
     assert "GiB" in tile.inner_text()
     sheet.page.wait_for_selector(f"{PANEL} .jp-GpuPredict-empty")
-    assert "%%gpupredict" in text(sheet)
+    wait_text(sheet, "%%gpupredict")
     assert sheet.complaints == []
     assert open_panel.said(sheet) == []
     assert sheet.foreign() == []
@@ -130,7 +131,7 @@ def test_it_moves_while_the_cell_is_busy(open_panel):
     wait_run(sheet, "completed")
     headline = sheet.page.locator(f"{RUN} .jp-GpuPredict-headline").inner_text()
     assert "of the time" in headline or "Too short" in headline
-    item.wait_for(state="hidden", timeout=5000)
+    item.wait_for(state="hidden")
     assert sheet.complaints == []
     assert open_panel.said(sheet) == []
 
@@ -212,7 +213,7 @@ def test_a_lost_connection_is_said_and_mended_without_loss(open_panel):
     sheet.page.context.set_offline(True)
     assert sheet.page.evaluate("() => { cuts.forEach((cut) => cut()); return cuts.length; }")
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link").wait_for()
-    assert "Next attempt in" in text(sheet) or "trying again" in text(sheet)
+    wait_text(sheet, re.compile("Next attempt in|trying again"))
     wait_standing(sheet)
     sheet.page.locator(f"{PANEL} .jp-GpuPredict-link button").click()  # it can be pressed, in vain
     sheet.page.context.set_offline(False)
@@ -258,7 +259,7 @@ def test_a_killed_kernel_is_said(open_panel, lab):
     run = json.loads(lab.get(f"gpupredict/v1/sessions/{run_of(sheet, 'run')}")[2])["session"]
     os.kill(run["pid"], signal.SIGKILL)
     wait_run(sheet, "lost")
-    assert "restarted or died" in text(sheet)
+    wait_text(sheet, "restarted or died")
     assert rows(sheet) >= 10
 
 
@@ -310,7 +311,7 @@ def test_history_and_comparison(open_panel):
         items.nth(i).get_by_role("checkbox").check()
     sheet.page.locator(PANEL).get_by_role("button", name="Compare (2 of 2)").click()
     sheet.page.wait_for_selector(f"{PANEL} .jp-GpuPredict-compare canvas")
-    assert "evidence" in text(sheet)
+    wait_text(sheet, "evidence")
     sheet.page.locator(PANEL).get_by_role("button", name="Back to the list").click()
     name = f"run {time.time_ns()}"
     items.first.locator("button").click()
@@ -333,8 +334,7 @@ def test_history_and_comparison(open_panel):
     tab(sheet, "History")
     sheet.page.locator(PANEL).get_by_role("button", name="Back to the list").click()
     sheet.page.locator(PANEL).get_by_role("searchbox").fill("no such thing")
-    sheet.page.wait_for_selector(f"{PANEL} .jp-GpuPredict-empty")
-    assert "No run matches" in text(sheet)
+    wait_text(sheet, "No run matches")
     assert open_panel.said(sheet) == []
 
 
@@ -437,9 +437,9 @@ def test_a_credential_in_the_cells_is_named_and_given_by_the_environment(open_pa
     preview = dialog.locator("pre")
     preview.wait_for()
     dialog.get_by_label("Preview of").select_option("train_fn.py")
-    assert 'os.environ["AWS_ACCESS_KEY_ID"]' in preview.inner_text()
+    preview.filter(has_text='os.environ["AWS_ACCESS_KEY_ID"]').wait_for()
     dialog.get_by_text("notes on these files").click()
-    assert "gives it as AWS_ACCESS_KEY_ID" in dialog.get_by_label("Notes").inner_text()
+    dialog.get_by_label("Notes").filter(has_text="gives it as AWS_ACCESS_KEY_ID").wait_for()
     shot(sheet, "panel-credential-env.png")
     dialog.get_by_role("button", name="Save").click()
     dialog.get_by_role("status").filter(has_text="written to").wait_for()
@@ -448,7 +448,7 @@ def test_a_credential_in_the_cells_is_named_and_given_by_the_environment(open_pa
     gives.uncheck()
     keep.check()
     dialog.get_by_label("Notes").filter(has_text="kept on request").wait_for()
-    assert key in preview.inner_text()
+    preview.filter(has_text=key).wait_for()
 
 
 def test_a_restart_of_the_server_is_survived(own_lab, open_panel):
