@@ -66,6 +66,24 @@ def test_a_namespace_is_told_apart_by_its_files(site):
     assert len(needs("space").lines) == 2  # as a whole: all with Python files in it
 
 
+def test_an_egg_names_its_files_elsewhere(site, tmp_path):
+    site("nest-new", "1.0", ["nest/new.py"])
+    (tmp_path / "nest" / "old.py").touch()
+    info = tmp_path / "nest_old-2.0.egg-info"
+    info.mkdir()
+    (info / "PKG-INFO").write_text("Metadata-Version: 1.1\nName: nest-old\nVersion: 2.0\n")
+    (info / "SOURCES.txt").write_text("nest/old.py\n")
+    assert needs("nest.old").lines == ("nest-old==2.0",)
+    assert needs("nest.new").lines == ("nest-new==1.0",)
+
+
+def test_what_was_installed_meanwhile_is_found(site):
+    with pytest.raises(UnsupportedCell, match="late"):
+        needs("late")
+    site("late", files=["late/__init__.py"])
+    assert needs("late").lines == ("late==1.0",)
+
+
 def test_a_local_version_is_pinned_without_it(site):
     site("frame", "2.4.0+cu121", ["frame/__init__.py"])
     site("own", "1.0+mine.3", ["own/__init__.py"])
