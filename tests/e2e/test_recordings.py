@@ -27,13 +27,13 @@ def drop(page, name, text):
 
 
 def test_from_the_file_browser_to_an_export(open_panel, lab):  # noqa: F811 - the fixture
-    folder = lab.folder / "logs"  # its own: a long list scrolls, and another item is clicked
-    folder.mkdir()
-    (folder / "train log.csv").write_text(log(gpus=2))
+    (lab.folder / "train log.csv").write_text(log(gpus=2))
     sheet = open_panel(LOAD)
     page = sheet.page
     sheet.command("filebrowser:activate")
-    sheet.command("filebrowser:go-to-path", {"path": folder.name})
+    # JupyterLab selects the notebook's file, some time after it has opened it
+    page.locator(".jp-DirListing-item.jp-mod-selected", has_text="test_from").wait_for()
+    sheet.command("filebrowser:refresh")
     page.locator(".jp-DirListing-item", has_text="train log.csv").click(button="right")
     page.locator(".lm-Menu-item", has_text="Predict from recording…").click()
     page.wait_for_selector(HEADLINE)  # the server reads its first recording
