@@ -113,14 +113,14 @@ class PhaseLedger:
             if whole.seconds > 0.0:
                 self.recent.append(whole.figures(self._coverage))
 
-    def usages(self) -> dict[str, PhaseUsage]:
+    def _usages(self) -> dict[str, PhaseUsage]:
         """Return what each phase used, of the first epoch while no other is known."""
         return self.learned or self.first
 
     def usual_s(self) -> dict[str, float]:
         """Return how long each phase of an epoch lasts."""
         epochs = self.learned_epochs if self.learned else 1
-        return {name: usage.seconds / epochs for name, usage in self.usages().items()}
+        return {name: usage.seconds / epochs for name, usage in self._usages().items()}
 
     def open_s(self, now_s: float) -> dict[str, float]:
         """Return how much of each phase is still to come in the open epoch."""
@@ -130,7 +130,7 @@ class PhaseLedger:
     def mix(self, phases_s: Mapping[str, float]) -> Counter:
         """Return what phases use in so many seconds each."""
         pool = Counter()
-        for name, usage in self.usages().items():
+        for name, usage in self._usages().items():
             if usage.counter.seconds > 0.0:
                 pool.merge(usage.counter, phases_s[name] / usage.counter.seconds)
         return pool

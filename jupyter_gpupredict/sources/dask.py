@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import distributed
@@ -30,10 +31,8 @@ def connected(cluster: Any, timeout_s: float) -> Any:
     What was made of a client in vain closes itself once it is collected. That happens here: if it
     came while another one starts, it would wait for a lock that its own thread holds.
     """
-    try:
+    with suppress(OSError, ValueError, TypeError):
         return distributed.Client(cluster, timeout=timeout_s, set_as_default=False)
-    except (OSError, ValueError, TypeError):
-        pass
     gc.collect()
     return None
 

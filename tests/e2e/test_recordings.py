@@ -36,7 +36,7 @@ def test_from_the_file_browser_to_an_export(open_panel, lab):  # noqa: F811 - th
     sheet.command("filebrowser:refresh")
     page.locator(".jp-DirListing-item", has_text="train log.csv").click(button="right")
     page.locator(".lm-Menu-item", has_text="Predict from recording…").click()
-    page.wait_for_selector(HEADLINE)  # the server reads its first recording
+    page.wait_for_selector(HEADLINE)
     shown = page.locator(HEADLINE).inner_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "Recorded: busy 60 % of the time, needs 2." in shown
     assert "GPU 1" in page.locator(f"{RUN} .jp-GpuPredict-note").first.inner_text()

@@ -293,24 +293,27 @@ def editable_folder(root: str) -> Path | None:
 
 def owners() -> Mapping[str, list[str]]:
     """Return the names of the distributions that each importable name comes from."""
-    return _owners_in(registry.installation())
+    return _read_owners(registry.installation())
 
 
 @lru_cache(maxsize=1)
-def _owners_in(_: Hashable) -> Mapping[str, list[str]]:
+def _read_owners(_: Hashable) -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
 def _owned(modules: Mapping[str, str]) -> Iterator[tuple[str, str, str, list[Distribution]]]:
     """Yield root and name of each module outside the standard library, place, distributions."""
-    named, held = owners(), dict[str, set[str]]()
+    names = owners()
+    held: dict[str, set[str]] = {}
     for dotted, place in sorted(modules.items()):
         root = dotted.partition(".")[0]
         if root not in sys.stdlib_module_names:
-            yield root, dotted, place, _owners(dotted, named.get(root, []), held)
+            yield root, dotted, place, _distributions(dotted, names.get(root, []), held)
 
 
-def _owners(dotted: str, names: Sequence[str], held: dict[str, set[str]]) -> list[Distribution]:
+def _distributions(
+    dotted: str, names: Sequence[str], held: dict[str, set[str]]
+) -> list[Distribution]:
     """Return the distributions a module comes from: for a namespace, by their lists of files.
 
     `held` keeps those lists, which take long to read.
